@@ -1,0 +1,7 @@
+//! Rows on their way: as received ([`chunk`]), decoded ([`decode`]), and in the graph ([`part`]).
+
+pub mod chunk;
+pub mod decode;
+pub mod keys;
+pub mod part;
+pub mod types;

@@ -1,0 +1,1 @@
+//! Key columns: hashing, grouping, and the worker that owns a key.

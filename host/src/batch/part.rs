@@ -1,0 +1,39 @@
+//! What flows along the edges of the graph.
+
+use crate::ids::{BatchTime, PartOrder};
+use arrow::array::RecordBatch;
+use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+
+/// A columnar sub-batch: one timely record, many rows. Its batch id is its timely timestamp.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// The worker that an exchange sends it to; without meaning elsewhere.
+    pub to: u64,
+    /// Its place among the parts of the batch.
+    pub order: PartOrder,
+    /// The batch time.
+    pub time: BatchTime,
+    /// The rows.
+    pub rows: RecordBatch,
+}
+
+/// Between processes a part travels as an Arrow IPC stream; within a process it is moved.
+impl Serialize for Part {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut bytes = Vec::with_capacity(self.rows.get_array_memory_size() + 1024);
+        let mut writer = StreamWriter::try_new(&mut bytes, &self.rows.schema()).map_err(S::Error::custom)?;
+        writer.write(&self.rows).and_then(|()| writer.finish()).map_err(S::Error::custom)?;
+        drop(writer);
+        (self.to, self.order, self.time, bytes).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Part, D::Error> {
+        let (to, order, time, bytes): (u64, PartOrder, BatchTime, Vec<u8>) = Deserialize::deserialize(deserializer)?;
+        let mut reader = StreamReader::try_new(bytes.as_slice(), None).map_err(D::Error::custom)?;
+        let rows = reader.next().ok_or_else(|| D::Error::custom("a part without rows"))?.map_err(D::Error::custom)?;
+        Ok(Part { to, order, time, rows })
+    }
+}

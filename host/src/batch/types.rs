@@ -1,0 +1,94 @@
+//! The column types of the design and the Arrow types that carry them.
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use std::sync::Arc;
+
+/// The type of a column as job files, errors and plugins name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnType {
+    /// `bool`
+    Bool,
+    /// `int64`
+    Int64,
+    /// `float64`
+    Float64,
+    /// `text`
+    Text,
+    /// `binary`
+    Binary,
+    /// `timestamp`: microseconds, UTC
+    Timestamp,
+    /// Any other Arrow type; passes through the host untouched.
+    Arrow(DataType),
+}
+
+impl ColumnType {
+    /// The names that a job file may write.
+    pub const NAMES: [&'static str; 6] = ["bool", "int64", "float64", "text", "binary", "timestamp"];
+
+    /// The type of this name in a job file; `None` for an unknown name.
+    pub fn from_name(name: &str) -> Option<ColumnType> {
+        Some(match name {
+            "bool" => ColumnType::Bool,
+            "int64" => ColumnType::Int64,
+            "float64" => ColumnType::Float64,
+            "text" => ColumnType::Text,
+            "binary" => ColumnType::Binary,
+            "timestamp" => ColumnType::Timestamp,
+            _ => return None,
+        })
+    }
+
+    /// Our name of an Arrow type.
+    pub fn of(arrow: &DataType) -> ColumnType {
+        match arrow {
+            DataType::Boolean => ColumnType::Bool,
+            DataType::Int64 => ColumnType::Int64,
+            DataType::Float64 => ColumnType::Float64,
+            DataType::Utf8 => ColumnType::Text,
+            DataType::Binary => ColumnType::Binary,
+            DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if zone.as_ref() == "UTC" => ColumnType::Timestamp,
+            other => ColumnType::Arrow(other.clone()),
+        }
+    }
+
+    /// The Arrow type that carries this one.
+    pub fn arrow(&self) -> DataType {
+        match self {
+            ColumnType::Bool => DataType::Boolean,
+            ColumnType::Int64 => DataType::Int64,
+            ColumnType::Float64 => DataType::Float64,
+            ColumnType::Text => DataType::Utf8,
+            ColumnType::Binary => DataType::Binary,
+            ColumnType::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+            ColumnType::Arrow(other) => other.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for ColumnType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ColumnType::Bool => "bool",
+            ColumnType::Int64 => "int64",
+            ColumnType::Float64 => "float64",
+            ColumnType::Text => "text",
+            ColumnType::Binary => "binary",
+            ColumnType::Timestamp => "timestamp",
+            ColumnType::Arrow(other) => return write!(f, "arrow {other}"),
+        })
+    }
+}
+
+/// An Arrow schema of nullable columns with these names and types.
+pub fn schema_of(columns: &[(String, ColumnType)]) -> SchemaRef {
+    let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(name, kind.arrow(), true)).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// A schema in one line for messages: `word text, n int64`.
+pub fn describe(schema: &Schema) -> String {
+    let columns: Vec<String> =
+        schema.fields().iter().map(|f| format!("{} {}", f.name(), ColumnType::of(f.data_type()))).collect();
+    if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
+}

@@ -1,0 +1,73 @@
+//! Errors, in a few kinds that say who can mend them.
+
+use std::fmt;
+
+/// Who can mend an error, and what to do about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The job file or the command line: mend it and start again. Exit code 2.
+    Job,
+    /// A plugin failed or misbehaved: its author can mend it.
+    Plugin,
+    /// Something outside failed: a file, an address, a disk. Try again when it is mended.
+    Environment,
+    /// Millstream itself is wrong.
+    Bug,
+}
+
+/// An error with its whole story: what it is about, what is wrong and what to do.
+#[derive(Clone, Debug)]
+pub struct Error {
+    /// Who can mend it.
+    pub kind: Kind,
+    /// For a person to read; may span several lines.
+    pub message: String,
+}
+
+/// The result of most fallible functions here.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A mistake in the job file or on the command line.
+    pub fn job(message: impl fmt::Display) -> Error {
+        Error { kind: Kind::Job, message: message.to_string() }
+    }
+
+    /// A failing or misbehaving plugin.
+    pub fn plugin(message: impl fmt::Display) -> Error {
+        Error { kind: Kind::Plugin, message: message.to_string() }
+    }
+
+    /// A failure of something outside.
+    pub fn environment(message: impl fmt::Display) -> Error {
+        Error { kind: Kind::Environment, message: message.to_string() }
+    }
+
+    /// A mistake of Millstream's own.
+    pub fn bug(message: impl fmt::Display) -> Error {
+        Error { kind: Kind::Bug, message: message.to_string() }
+    }
+
+    /// The same error with words in front, as `"stage `x`: …"`.
+    #[must_use]
+    pub fn within(self, context: impl fmt::Display) -> Error {
+        Error { kind: self.kind, message: format!("{context}: {}", self.message) }
+    }
+
+    /// The exit code that the design gives to this kind: 2 for wrong usage or a wrong job file, 1 otherwise.
+    pub fn exit_code(&self) -> u8 {
+        if self.kind == Kind::Job { 2 } else { 1 }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        if self.kind == Kind::Bug {
+            f.write_str("\n(a mistake of Millstream itself: please report it)")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,3 @@
+//! The job file: reading, checking, and the typed job that the rest works with.
+
+pub mod spec;

@@ -1,0 +1,335 @@
+//! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
+//! Rust programs may build one directly.
+
+use crate::batch::types::ColumnType;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// A whole job: named sources, stages and sinks, in the order of the file.
+#[derive(Clone, Debug, Default)]
+pub struct JobSpec {
+    /// The job's name.
+    pub name: String,
+    /// The batch interval; zero: a batch as soon as data waits.
+    pub batch: Duration,
+    /// Worker threads of this process; `None`: all cores.
+    pub workers: Option<usize>,
+    /// What gives batches their times.
+    pub clock: ClockSpec,
+    /// Batches that may be begun and not yet committed.
+    pub in_flight_max: u64,
+    /// Where the job comes from, and where its parts stand in it.
+    pub origin: Origin,
+    /// Sources by name, in order.
+    pub sources: Vec<SourceSpec>,
+    /// Stages by name, in order of the file; `from` may name any of them, a cycle is an error.
+    pub stages: Vec<StageSpec>,
+    /// Sinks by name, in order.
+    pub sinks: Vec<SinkSpec>,
+}
+
+/// What gives batches their times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClockSpec {
+    /// The machine's clock.
+    #[default]
+    Wall,
+    /// Virtual: batch i has time i × interval; batches run back to back until the `queue` sources are empty.
+    Manual,
+}
+
+/// Where a job comes from, for messages and relative paths.
+#[derive(Clone, Debug, Default)]
+pub struct Origin {
+    /// The job file; `None` for a job that a program built.
+    pub file: Option<PathBuf>,
+    /// The folder that relative paths of the job start from.
+    pub folder: PathBuf,
+    /// Line (from 1) of each key by its dotted path, as `stages.words.from`.
+    pub lines: BTreeMap<String, usize>,
+}
+
+impl Origin {
+    /// `job.toml:12: ` for the key of this dotted path, or of the nearest table around it; empty for a job that a
+    /// program built.
+    pub fn at(&self, path: &str) -> String {
+        let Some(file) = &self.file else { return String::new() };
+        let mut path = path;
+        loop {
+            if let Some(line) = self.lines.get(path) {
+                return format!("{}:{line}: ", file.display());
+            }
+            match path.rfind('.') {
+                Some(dot) => path = &path[..dot],
+                None => return format!("{}: ", file.display()),
+            }
+        }
+    }
+}
+
+/// A named input.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    /// Its name in the job.
+    pub name: String,
+    /// Where the records come from.
+    pub kind: SourceKind,
+    /// How records become rows.
+    pub format: Format,
+    /// The columns: name, type and where the value is found.
+    pub schema: Vec<ColumnSpec>,
+    /// Most rows that one batch takes from this source.
+    pub rows_per_batch_max: u64,
+    /// Most bytes, as received, that one batch takes from this source.
+    pub bytes_per_batch_max: u64,
+    /// A longer record is a rejected row.
+    pub record_bytes_max: u64,
+}
+
+/// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::folder`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum SourceKind {
+    /// Lines from a TCP server at this address.
+    Socket {
+        /// `host:port`
+        address: String,
+    },
+    /// Length-prefixed frames from a TCP server: four bytes, big-endian, then as many bytes of one record.
+    RawSocket {
+        /// `host:port`
+        address: String,
+    },
+    /// The files of a folder, and every new one.
+    Directory {
+        /// The folder.
+        path: PathBuf,
+        /// How often the folder is looked at.
+        poll: Duration,
+    },
+    /// One file, once.
+    File {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Rows made here: `timestamp` and `value` = 0, 1, 2 …
+    Rate {
+        /// Rows a second.
+        rows_per_second: u64,
+        /// How many rows in all; `None`: for ever.
+        rows_max: Option<u64>,
+    },
+    /// A file with one JSON array of rows a line, a line a batch: for tests.
+    Queue {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// How records become rows.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Format {
+    /// A line is a row of one text column (`value` unless the schema names it).
+    Text,
+    /// A line or frame is a JSON object.
+    Json,
+    /// A line is a row; quoted as RFC 4180 says.
+    Csv {
+        /// Whether the first record (of each file or connection) names the columns.
+        header: bool,
+        /// The byte between cells.
+        separator: u8,
+    },
+    /// Fixed-length records or frames: columns one behind the other, little-endian, without nulls (bool 1 byte;
+    /// int64, float64 and timestamp 8). A single text or binary column takes the whole record.
+    Binary {
+        /// Bytes of a record; `None` where the receiver's frames say.
+        record_bytes: Option<u32>,
+    },
+}
+
+/// A column of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnSpec {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub kind: ColumnType,
+    /// Where the value is in a JSON record: a path, as `["user", "name"]`. One element, its name, by default.
+    pub path: Vec<String>,
+}
+
+/// One operator of the graph.
+#[derive(Clone, Debug)]
+pub struct StageSpec {
+    /// Its name in the job.
+    pub name: String,
+    /// The streams that it reads: names of sources and stages, or `<name>.rejected`.
+    pub from: Vec<String>,
+    /// The columns by which its rows are partitioned.
+    pub key: Vec<String>,
+    /// What it does.
+    pub operator: OperatorSpec,
+}
+
+/// What a stage does.
+#[derive(Clone, Debug)]
+pub enum OperatorSpec {
+    /// The rows of all inputs.
+    Union,
+    /// A plugin of any world.
+    Plugin(PluginSpec),
+    /// Built-in aggregates per batch and key.
+    Aggregate(Vec<AggregateSpec>),
+}
+
+/// A plugin as a stage uses it.
+#[derive(Clone, Debug)]
+pub struct PluginSpec {
+    /// A component file or a plugin folder, as in the job file.
+    pub path: PathBuf,
+    /// The stage's `config`.
+    pub config: serde_json::Value,
+    /// How long an instance lives.
+    pub instance: InstanceSpec,
+    /// Limits of one call.
+    pub limits: PluginLimits,
+    /// Files that the plugin may read, by the name it knows them by.
+    pub files: BTreeMap<String, PathBuf>,
+    /// Options of world `update`; an error with another world where one is set.
+    pub update: UpdateSpec,
+}
+
+/// How long a plugin instance lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum InstanceSpec {
+    /// One call.
+    #[default]
+    Batch,
+    /// As long as the worker, unless a call fails.
+    Worker,
+}
+
+/// Limits of one plugin call.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PluginLimits {
+    /// Linear memory of an instance.
+    pub memory_bytes_max: u64,
+    /// Wall-clock time of a call; zero: no limit.
+    pub time_max: Duration,
+    /// Bytes that a call may return.
+    pub output_bytes_max: u64,
+}
+
+/// Options of a stage with a plugin of world `update`; `None`: not set in the job.
+#[derive(Clone, Debug, Default)]
+pub struct UpdateSpec {
+    /// Which keys are called (default `touched`).
+    pub on: Option<UpdateOn>,
+    /// What the stage's rows are (default `rows`).
+    pub emit: Option<UpdateEmit>,
+    /// Idle keys get one last call after this time and are removed.
+    pub timeout: Option<Duration>,
+    /// Initial state: a csv file (with a header) or JSON lines, with key and state columns.
+    pub initial: Option<PathBuf>,
+}
+
+/// Which keys a batch calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpdateOn {
+    /// Those with rows in the batch (mapWithState).
+    #[default]
+    Touched,
+    /// All that have rows or a state (updateStateByKey).
+    All,
+}
+
+/// What the rows of an update stage are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpdateEmit {
+    /// What the plugin returns.
+    #[default]
+    Rows,
+    /// Key and new state of each key called in the batch that has a state afterwards.
+    Changes,
+    /// Key and state of every key.
+    State,
+}
+
+/// A built-in aggregate: `n = "count(*)"`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AggregateSpec {
+    /// Name of the output column.
+    pub output: String,
+    /// The function.
+    pub function: AggregateFunction,
+    /// Its column; `None` for `count(*)`.
+    pub column: Option<String>,
+    /// `count(distinct x)`
+    pub distinct: bool,
+}
+
+/// The built-in aggregate functions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AggregateFunction {
+    /// `count(*)`, `count(x)`, `count(distinct x)`
+    Count,
+    /// `sum(x)`
+    Sum,
+    /// `min(x)`
+    Min,
+    /// `max(x)`
+    Max,
+    /// `avg(x)`
+    Avg,
+    /// `first(x)`: in the order of arrival
+    First,
+    /// `last(x)`
+    Last,
+}
+
+/// A named output.
+#[derive(Clone, Debug)]
+pub struct SinkSpec {
+    /// Its name in the job.
+    pub name: String,
+    /// The streams that it takes; several are a union.
+    pub from: Vec<String>,
+    /// Where the rows go.
+    pub kind: SinkKind,
+}
+
+/// Where the rows of a sink go. Paths are as in the job file.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SinkKind {
+    /// Standard output, as a table.
+    Print {
+        /// How many rows of a batch are shown.
+        rows: usize,
+    },
+    /// A folder, with a file a batch.
+    Files {
+        /// The folder.
+        path: PathBuf,
+        /// What is in the files.
+        format: FileFormat,
+    },
+    /// A file with one JSON line a batch: for tests.
+    Queue {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// What is in the files of a `files` sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileFormat {
+    /// The single text column, a line a row.
+    Text,
+    /// JSON lines.
+    Json,
+    /// CSV with a header.
+    Csv,
+    /// Parquet.
+    Parquet,
+}

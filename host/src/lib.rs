@@ -1,0 +1,25 @@
+//! Millstream: a stream processor whose user code is WebAssembly.
+//!
+//! The modules stand in the order in which a batch meets them: a [`job`] is read and checked, [`run`] starts its
+//! workers, receivers hand chunks to the [`dataflow`], plugins and built-in stages work on them, sinks commit.
+
+pub mod job;
+pub mod graph;
+pub mod run;
+mod worker;
+mod dataflow;
+pub mod receiver;
+pub mod batch;
+mod exchange;
+pub mod plugin;
+mod aggregate;
+mod state;
+mod sink;
+pub mod author;
+pub mod cli;
+pub mod error;
+pub mod ids;
+pub mod limits;
+mod metrics;
+pub mod time;
+mod timely_ext;

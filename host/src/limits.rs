@@ -1,0 +1,36 @@
+//! Every limit and its default, in one place.
+
+/// Rows of one part: the unit of decoding, of a plugin call and of an exchange.
+pub const PART_ROWS_MAX: usize = 16_384;
+/// Bytes of one part as received, unless a single record is larger.
+pub const PART_BYTES_MAX: usize = 1 << 20;
+/// Default of `rows_per_batch_max` of a source.
+pub const ROWS_PER_BATCH_MAX: u64 = 1_000_000;
+/// Default of `bytes_per_batch_max` of a source.
+pub const BYTES_PER_BATCH_MAX: u64 = 64 << 20;
+/// Default of `record_bytes_max` of a source: a longer line or frame is a rejected row.
+pub const RECORD_BYTES_MAX: u64 = 16 << 20;
+/// How much of a rejected record is kept, in bytes.
+pub const REJECTED_BYTES_KEPT: usize = 1024;
+/// Bytes that a source holds for the batches to come before its receiver waits.
+pub const INBOX_BYTES_MAX: u64 = 16 << 20;
+/// Default of `in_flight_max`: batches that have begun and are not yet committed.
+pub const IN_FLIGHT_MAX: u64 = 4;
+/// Default linear memory of a plugin instance, in bytes.
+pub const PLUGIN_MEMORY_BYTES_MAX: u64 = 256 << 20;
+/// Default time of one plugin call, in milliseconds.
+pub const PLUGIN_TIME_MS_MAX: u64 = 10_000;
+/// Default output of one plugin call, in bytes.
+pub const PLUGIN_OUTPUT_BYTES_MAX: u64 = 256 << 20;
+/// Lines that one plugin call may log; more are counted and dropped.
+pub const PLUGIN_LOG_LINES_MAX: u32 = 100;
+/// Bytes of one logged line; the rest is cut.
+pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4096;
+/// Names of counters that one stage may make.
+pub const PLUGIN_COUNTERS_MAX: usize = 100;
+/// Bytes of a component file.
+pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of a job file.
+pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Rejected rows of a source or stage that are logged when nothing is attached to them; the rest is counted.
+pub const REJECTED_ROWS_LOGGED: u64 = 5;

@@ -1,0 +1,3 @@
+//! The command `millstream`.
+
+fn main() {}

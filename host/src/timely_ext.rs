@@ -1,0 +1,1 @@
+//! timely_ext
