@@ -34,3 +34,9 @@ pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Rejected rows of a source or stage that are logged when nothing is attached to them; the rest is counted.
 pub const REJECTED_ROWS_LOGGED: u64 = 5;
+/// Rows, and groups, of one call of an update plugin, unless a single group has more rows.
+pub const UPDATE_ROWS_PER_CALL_MAX: usize = 65_536;
+/// With `--until-idle`, how long all sources must have nothing to read.
+pub const IDLE_MS: u64 = 2_000;
+/// Worker threads of one process.
+pub const WORKERS_MAX: usize = 256;
