@@ -32,6 +32,30 @@ pub const PLUGIN_COUNTERS_MAX: usize = 100;
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a job file.
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Mistakes of a job that are shown at once.
+pub const JOB_MISTAKES_SHOWN: usize = 20;
+/// Sources, stages and sinks of a job, together.
+pub const JOB_PARTS_MAX: usize = 1_000;
+/// Bytes of the name of a job, source, stage or sink.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Worker threads that a job may ask for.
+pub const WORKERS_MAX: u64 = 1_024;
+/// Most that `in_flight_max` may say.
+pub const IN_FLIGHT_MAX_MAX: u64 = 1_000;
+/// Most that `record_bytes_max` and `record_bytes` may say: chunks and Arrow columns count bytes with 31 bits.
+pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
+/// Most that `rows_per_second` may say.
+pub const RATE_ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
+/// Default of `poll` of a `directory` source, in milliseconds.
+pub const DIRECTORY_POLL_MS: u64 = 500;
+/// Default of `rows` of a `print` sink.
+pub const PRINT_ROWS: usize = 10;
+/// Most that `rows` of a `print` sink may say.
+pub const PRINT_ROWS_MAX: u64 = 1_000_000;
+/// Least memory of a plugin instance, in bytes: one page of WebAssembly memory.
+pub const PLUGIN_MEMORY_BYTES_MIN: u64 = 64 << 10;
+/// Most memory of a plugin instance, in bytes: what 32 bits can address.
+pub const PLUGIN_MEMORY_BYTES_MAX_MAX: u64 = 4 << 30;
 /// Rejected rows of a source or stage that are logged when nothing is attached to them; the rest is counted.
 pub const REJECTED_ROWS_LOGGED: u64 = 5;
 /// Rows, and groups, of one call of an update plugin, unless a single group has more rows.

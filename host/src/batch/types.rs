@@ -53,6 +53,15 @@ impl ColumnType {
         }
     }
 
+    /// Bytes of a value in a fixed-length binary record; `None` for types of no fixed width.
+    pub fn fixed_bytes(&self) -> Option<u32> {
+        match self {
+            ColumnType::Bool => Some(1),
+            ColumnType::Int64 | ColumnType::Float64 | ColumnType::Timestamp => Some(8),
+            ColumnType::Text | ColumnType::Binary | ColumnType::Arrow(_) => None,
+        }
+    }
+
     /// The Arrow type that carries this one.
     pub fn arrow(&self) -> DataType {
         match self {
