@@ -1,1 +1,2 @@
 //! author
+pub mod cases;
