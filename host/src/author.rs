@@ -1,3 +1,7 @@
-//! What plugin authors use: `new`, `build`, `test`, `inspect`.
+//! What plugin authors use: make, build, test and inspect a plugin.
 
+pub mod build;
+pub mod cases;
 pub mod inspect;
+pub mod new;
+pub mod toolchain;
