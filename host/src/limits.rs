@@ -84,5 +84,3 @@ pub const REJECTED_ROWS_LOGGED: u64 = 5;
 pub const UPDATE_ROWS_PER_CALL_MAX: usize = 65_536;
 /// With `--until-idle`, how long all sources must have nothing to read.
 pub const IDLE_MS: u64 = 2_000;
-/// Worker threads of one process.
-pub const WORKERS_MAX: usize = 256;

@@ -74,9 +74,9 @@ impl Display for Report {
 /// that does not do what a case expects is in the report.
 pub fn run(folder: &Path) -> Result<Report> {
     run_with(folder, &|job| {
-        let spec = crate::job::parse(&job.text, None, &job.folder, &[])?;
+        let spec = crate::job::parse(&job.text, Path::new("case"), &job.folder, &[])?;
         let options = crate::run::Options { workers: Some(job.workers), ..Default::default() };
-        let mut job = crate::run::Job::new(spec, options)?;
+        let mut job = crate::run::Job::new(spec, options);
         job.start()?;
         job.await_termination(None)?;
         Ok(())

@@ -20,7 +20,7 @@ pub struct RunArguments {
     #[arg(long)]
     until_idle: bool,
     /// Stop gracefully after this time, as `30s`
-    #[arg(long, value_parser = units::duration)]
+    #[arg(long, value_parser = units::time)]
     timeout: Option<Duration>,
     /// Replace a value of the job file, as `sources.lines.address=127.0.0.1:9999`
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]

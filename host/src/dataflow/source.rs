@@ -16,7 +16,6 @@ use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-use timely::scheduling::Scheduler;
 
 /// A chunk on its way to the worker that decodes it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -79,7 +79,7 @@ fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> (Par
 fn transform<'s>(stage: &StageNode, node: &PluginNode, input: Parts<'s>, at: &At<'s, '_>) -> (Parts<'s>, Parts<'s>) {
     let metrics = at.running.metrics.of(&stage.name);
     let mut caller = node.plugin.caller(node.stage.clone(), &node.description);
-    metrics.share_counters(caller.counters());
+    metrics.share_counters(caller.counters().clone());
     let (reads, needs) = (node.reads.clone(), node.description.input.clone());
     let rejected = stage.rejected.clone();
     each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
@@ -135,7 +135,7 @@ fn reduce<'s>(
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
 
     let mut caller = node.plugin.caller(node.stage.clone(), &node.description);
-    metrics.share_counters(caller.counters());
+    metrics.share_counters(caller.counters().clone());
     let (key, reads, needs) = (stage.key.clone(), node.reads.clone(), node.description.input.clone());
     let (rejected, schema, peers) = (stage.rejected.clone(), between.clone(), at.peers);
     let (local_metrics, mut grouper) = (metrics.clone(), Grouper::default());
@@ -164,7 +164,7 @@ fn reduce<'s>(
         });
 
     let mut caller = node.plugin.caller(node.stage.clone(), &node.description);
-    metrics.share_counters(caller.counters());
+    metrics.share_counters(caller.counters().clone());
     let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
     let (index, mut grouper) = (at.index, Grouper::default());
     let (rows, _) =
@@ -194,7 +194,7 @@ fn update_state<'s>(
 ) -> Result<(Parts<'s>, Parts<'s>)> {
     let metrics = at.running.metrics.of(&stage.name);
     let caller = node.plugin.caller(node.stage.clone(), &node.description);
-    metrics.share_counters(caller.counters());
+    metrics.share_counters(caller.counters().clone());
     let (reads, needs, rejected) = (node.reads.clone(), node.description.input.clone(), stage.rejected.clone());
     let checked_metrics = metrics.clone();
     let failure = at.running.failure.clone();

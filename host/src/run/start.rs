@@ -75,7 +75,7 @@ fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match options.workers.or(spec.workers).unwrap_or_else(cores) {
         0 => Err(Error::job("`workers` is 0; a job needs at least one worker")),
-        workers if workers > crate::limits::WORKERS_MAX => {
+        workers if workers as u64 > crate::limits::WORKERS_MAX => {
             Err(Error::job(format!("`workers` is {workers}; at most {} are allowed", crate::limits::WORKERS_MAX)))
         }
         workers => Ok(workers),

@@ -4,7 +4,6 @@ use crate::batch::keys::{nulls_of, offsets_of};
 use crate::batch::types::ColumnType;
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
-    new_null_array,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
@@ -126,9 +125,4 @@ impl StateColumn {
             }
         })
     }
-}
-
-/// A column of nulls where a schema asks for one that is not there.
-pub fn nulls(field: &Field, rows: usize) -> ArrayRef {
-    new_null_array(field.data_type(), rows)
 }

@@ -89,7 +89,7 @@ impl UpdateStage {
         self.place.resize(self.table.slots(), NOT_CALLED);
 
         let mut slots: Vec<Slot> = Vec::new();
-        let mut add = |place: &mut [u32], slot: Slot, slots: &mut Vec<Slot>| {
+        let add = |place: &mut [u32], slot: Slot, slots: &mut Vec<Slot>| {
             if place[slot as usize] == NOT_CALLED {
                 place[slot as usize] = 0;
                 slots.push(slot);

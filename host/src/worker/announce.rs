@@ -9,9 +9,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::InputHandle;
+use timely::dataflow::{InputHandle, Stream};
 use timely::dataflow::operators::vec::Map;
-use timely::dataflow::operators::{Exchange, Inspect};
+use timely::dataflow::operators::Exchange;
 use timely::worker::Worker;
 
 /// How things stand with one source.
@@ -38,10 +38,12 @@ struct Announcement {
     failed: Option<String>,
 }
 
+type AnnouncementInput = InputHandle<u64, CapacityContainerBuilder<Vec<Announcement>>>;
+
 /// A worker's end of the announcements.
 pub struct Announcer {
     /// There on the first worker of each process, where there are several.
-    input: Option<InputHandle<u64, CapacityContainerBuilder<Vec<Announcement>>>>,
+    input: Option<AnnouncementInput>,
     last: Option<Announcement>,
     heard: Rc<RefCell<Vec<Announcement>>>,
     remote: Vec<Option<SourceState>>,
@@ -58,15 +60,15 @@ impl Announcer {
             return announcer;
         }
         let peers = worker.peers() as u64;
-        let mut input = InputHandle::new();
+        let mut input = AnnouncementInput::new();
         worker.dataflow::<u64, _, _>(|scope| {
-            input
+            let told: Stream<'_, u64, Vec<Announcement>> = input
                 .to_stream(scope)
                 .flat_map(move |announcement: Announcement| {
                     (0..peers).map(move |to| Announcement { to, ..announcement.clone() })
                 })
-                .exchange(|announcement: &Announcement| announcement.to)
-                .inspect(move |announcement| heard.borrow_mut().push(announcement.clone()));
+                .exchange(|announcement: &Announcement| announcement.to);
+            told.map(move |announcement| heard.borrow_mut().push(announcement));
         });
         if worker.index() == running.first_worker {
             announcer.input = Some(input);
