@@ -28,9 +28,61 @@ pub const PLUGIN_LOG_LINES_MAX: u32 = 100;
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4096;
 /// Names of counters that one stage may make.
 pub const PLUGIN_COUNTERS_MAX: usize = 100;
+/// Bytes of the reason of one refused row; the rest is cut.
+pub const PLUGIN_REASON_BYTES_MAX: usize = 1024;
+/// Bytes of a plugin's own words in an error; the rest is cut.
+pub const PLUGIN_WORDS_BYTES_MAX: usize = 8192;
+/// Frames of a plugin's backtrace in an error.
+pub const PLUGIN_FRAMES_MAX: usize = 20;
+/// Call stack of a plugin, in bytes. It lies on the worker's own stack, which must be larger.
+pub const PLUGIN_STACK_BYTES_MAX: usize = 1 << 20;
+/// Elements of one table of a plugin.
+pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Core modules, memories and tables, each, in one plugin.
+pub const PLUGIN_PARTS_MAX: u32 = 16;
+/// Columns of one schema that a plugin describes.
+pub const PLUGIN_COLUMNS_MAX: usize = 1000;
+/// Plugin instances alive in the process: stages × workers where they are kept, else about one a worker.
+pub const PLUGIN_INSTANCES_MAX: u32 = 256;
+/// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system.
+pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 4 << 20;
+/// Calls after which an instance that is kept (`instance = "worker"`) is replaced.
+pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
+/// Compiled components in the cache; the oldest go first.
+pub const COMPILED_FILES_MAX: usize = 64;
 /// Bytes of a component file.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a job file.
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Mistakes of a job that are shown at once.
+pub const JOB_MISTAKES_SHOWN: usize = 20;
+/// Sources, stages and sinks of a job, together.
+pub const JOB_PARTS_MAX: usize = 1_000;
+/// Bytes of the name of a job, source, stage or sink.
+pub const NAME_BYTES_MAX: usize = 64;
+/// Worker threads that a job may ask for.
+pub const WORKERS_MAX: u64 = 1_024;
+/// Most that `in_flight_max` may say.
+pub const IN_FLIGHT_MAX_MAX: u64 = 1_000;
+/// Most that `record_bytes_max` and `record_bytes` may say: chunks and Arrow columns count bytes with 31 bits.
+pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
+/// Most that `rows_per_second` may say.
+pub const RATE_ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
+/// Default of `poll` of a `directory` source, in milliseconds.
+pub const DIRECTORY_POLL_MS: u64 = 500;
+/// Default of `rows` of a `print` sink.
+pub const PRINT_ROWS: usize = 10;
+/// Most that `rows` of a `print` sink may say.
+pub const PRINT_ROWS_MAX: u64 = 1_000_000;
+/// Least memory of a plugin instance, in bytes: one page of WebAssembly memory.
+pub const PLUGIN_MEMORY_BYTES_MIN: u64 = 64 << 10;
+/// Most memory of a plugin instance, in bytes: what 32 bits can address.
+pub const PLUGIN_MEMORY_BYTES_MAX_MAX: u64 = 4 << 30;
 /// Rejected rows of a source or stage that are logged when nothing is attached to them; the rest is counted.
 pub const REJECTED_ROWS_LOGGED: u64 = 5;
+/// Rows, and groups, of one call of an update plugin, unless a single group has more rows.
+pub const UPDATE_ROWS_PER_CALL_MAX: usize = 65_536;
+/// With `--until-idle`, how long all sources must have nothing to read.
+pub const IDLE_MS: u64 = 2_000;
+/// Worker threads of one process.
+pub const WORKERS_MAX: usize = 256;

@@ -1,6 +1,7 @@
 //! The column types of the design and the Arrow types that carry them.
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use crate::error::{Error, Result};
 use std::sync::Arc;
 
 /// The type of a column as job files, errors and plugins name it.
@@ -52,6 +53,15 @@ impl ColumnType {
         }
     }
 
+    /// Bytes of a value in a fixed-length binary record; `None` for types of no fixed width.
+    pub fn fixed_bytes(&self) -> Option<u32> {
+        match self {
+            ColumnType::Bool => Some(1),
+            ColumnType::Int64 | ColumnType::Float64 | ColumnType::Timestamp => Some(8),
+            ColumnType::Text | ColumnType::Binary | ColumnType::Arrow(_) => None,
+        }
+    }
+
     /// The Arrow type that carries this one.
     pub fn arrow(&self) -> DataType {
         match self {
@@ -91,4 +101,9 @@ pub fn describe(schema: &Schema) -> String {
     let columns: Vec<String> =
         schema.fields().iter().map(|f| format!("{} {}", f.name(), ColumnType::of(f.data_type()))).collect();
     if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
+}
+
+/// The place of a column, or an error that names what there is.
+pub fn column(schema: &Schema, name: &str) -> Result<usize> {
+    schema.index_of(name).map_err(|_| Error::job(format!("there is no column `{name}`; there are: {}", describe(schema))))
 }

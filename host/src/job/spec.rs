@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// A whole job: named sources, stages and sinks, in the order of the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct JobSpec {
     /// The job's name.
     pub name: String,
@@ -112,7 +112,7 @@ pub enum SourceKind {
         /// The file.
         path: PathBuf,
     },
-    /// Rows made here: `timestamp` and `value` = 0, 1, 2 …
+    /// Rows made here: `timestamp` and `value` = 0, 1, 2 … Their format is `Binary` with both columns.
     Rate {
         /// Rows a second.
         rows_per_second: u64,

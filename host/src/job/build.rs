@@ -1,0 +1,379 @@
+//! Jobs made by a program: the parts of a [`JobSpec`] with their defaults. What a file would be refused for,
+//! [`check`](super::check) refuses here.
+//!
+//! ```
+//! use millstream::job::spec::{JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec};
+//! use serde_json::json;
+//!
+//! let split = PluginSpec::new("plugins/split-words").config(json!({ "separator": " " }));
+//! let job = JobSpec::new("word-count")
+//!     .source(SourceSpec::socket("lines", "127.0.0.1:9999"))
+//!     .stage(StageSpec::plugin("words", ["lines"], split))
+//!     .stage(StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")])?.key(["word"]))
+//!     .sink(SinkSpec::print("screen", ["counts"]));
+//! millstream::job::check(&job)?;
+//! # Ok::<(), millstream::error::Error>(())
+//! ```
+
+use super::expression;
+use super::spec::*;
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use crate::limits;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+impl Default for JobSpec {
+    fn default() -> JobSpec {
+        JobSpec::new("job")
+    }
+}
+
+impl JobSpec {
+    /// A job without parts: a batch a second, all cores, paths relative to the working folder.
+    pub fn new(name: impl Into<String>) -> JobSpec {
+        JobSpec {
+            name: name.into(),
+            batch: Duration::from_secs(1),
+            workers: None,
+            clock: ClockSpec::Wall,
+            in_flight_max: limits::IN_FLIGHT_MAX,
+            origin: Origin::default(),
+            sources: Vec::new(),
+            stages: Vec::new(),
+            sinks: Vec::new(),
+        }
+    }
+
+    /// Sets the batch interval; zero: a batch as soon as data waits.
+    #[must_use]
+    pub fn batch(mut self, interval: Duration) -> JobSpec {
+        self.batch = interval;
+        self
+    }
+
+    /// Sets the number of worker threads of each process.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> JobSpec {
+        self.workers = Some(workers);
+        self
+    }
+
+    /// Sets what gives batches their times.
+    #[must_use]
+    pub fn clock(mut self, clock: ClockSpec) -> JobSpec {
+        self.clock = clock;
+        self
+    }
+
+    /// Sets the folder that relative paths of the job start from.
+    #[must_use]
+    pub fn folder(mut self, folder: impl Into<PathBuf>) -> JobSpec {
+        self.origin.folder = folder.into();
+        self
+    }
+
+    /// Adds a source.
+    #[must_use]
+    pub fn source(mut self, source: SourceSpec) -> JobSpec {
+        self.sources.push(source);
+        self
+    }
+
+    /// Adds a stage.
+    #[must_use]
+    pub fn stage(mut self, stage: StageSpec) -> JobSpec {
+        self.stages.push(stage);
+        self
+    }
+
+    /// Adds a sink.
+    #[must_use]
+    pub fn sink(mut self, sink: SinkSpec) -> JobSpec {
+        self.sinks.push(sink);
+        self
+    }
+}
+
+impl SourceSpec {
+    /// A source of this kind and format with default limits and the columns that the format has by itself.
+    pub fn new(name: impl Into<String>, kind: SourceKind, format: Format) -> SourceSpec {
+        let schema = SourceSpec::default_schema(&kind, &format);
+        SourceSpec {
+            name: name.into(),
+            kind,
+            format,
+            schema,
+            rows_per_batch_max: limits::ROWS_PER_BATCH_MAX,
+            bytes_per_batch_max: limits::BYTES_PER_BATCH_MAX,
+            record_bytes_max: limits::RECORD_BYTES_MAX,
+        }
+    }
+
+    /// Lines of the TCP server at `host:port`.
+    pub fn socket(name: impl Into<String>, address: impl Into<String>) -> SourceSpec {
+        SourceSpec::new(name, SourceKind::Socket { address: address.into() }, Format::Text)
+    }
+
+    /// Length-prefixed frames of the TCP server at `host:port`.
+    pub fn raw_socket(name: impl Into<String>, address: impl Into<String>) -> SourceSpec {
+        let format = Format::Binary { record_bytes: None };
+        SourceSpec::new(name, SourceKind::RawSocket { address: address.into() }, format)
+    }
+
+    /// Lines of the files of a folder, and of every new one.
+    pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
+        let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
+        SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll }, Format::Text)
+    }
+
+    /// Lines of one file, once.
+    pub fn file(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
+        SourceSpec::new(name, SourceKind::File { path: path.into() }, Format::Text)
+    }
+
+    /// Rows made here: `timestamp` and `value` = 0, 1, 2 …; `rows_max`: how many in all.
+    pub fn rate(name: impl Into<String>, rows_per_second: u64, rows_max: Option<u64>) -> SourceSpec {
+        let format = Format::Binary { record_bytes: Some(16) };
+        SourceSpec::new(name, SourceKind::Rate { rows_per_second, rows_max }, format)
+    }
+
+    /// A file with one JSON array of rows a line, a line a batch.
+    pub fn queue(name: impl Into<String>, path: impl Into<PathBuf>, schema: Vec<ColumnSpec>) -> SourceSpec {
+        SourceSpec::new(name, SourceKind::Queue { path: path.into() }, Format::Json).schema(schema)
+    }
+
+    /// Sets the format; the columns become those that the format has by itself.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> SourceSpec {
+        self.schema = SourceSpec::default_schema(&self.kind, &format);
+        self.format = format;
+        self
+    }
+
+    /// Sets the columns.
+    #[must_use]
+    pub fn schema(mut self, schema: Vec<ColumnSpec>) -> SourceSpec {
+        self.schema = schema;
+        self
+    }
+
+    /// The columns of a source whose job gives none: `value` for text and binary, none for json and csv, which need
+    /// them said.
+    pub fn default_schema(kind: &SourceKind, format: &Format) -> Vec<ColumnSpec> {
+        match (kind, format) {
+            (SourceKind::Rate { .. }, _) => {
+                vec![ColumnSpec::new("timestamp", ColumnType::Timestamp), ColumnSpec::new("value", ColumnType::Int64)]
+            }
+            (_, Format::Text) => vec![ColumnSpec::new("value", ColumnType::Text)],
+            (_, Format::Binary { .. }) => vec![ColumnSpec::new("value", ColumnType::Binary)],
+            (_, Format::Json | Format::Csv { .. }) => Vec::new(),
+        }
+    }
+
+    /// Bytes of a binary record of these columns; `None` where a column has no fixed width.
+    pub fn fixed_bytes(schema: &[ColumnSpec]) -> Option<u32> {
+        if schema.is_empty() {
+            return None;
+        }
+        schema.iter().try_fold(0u32, |sum, column| sum.checked_add(column.kind.fixed_bytes()?))
+    }
+}
+
+impl SourceKind {
+    /// The kind as a job file names it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            SourceKind::Socket { .. } => "socket",
+            SourceKind::RawSocket { .. } => "raw-socket",
+            SourceKind::Directory { .. } => "directory",
+            SourceKind::File { .. } => "file",
+            SourceKind::Rate { .. } => "rate",
+            SourceKind::Queue { .. } => "queue",
+        }
+    }
+}
+
+impl Format {
+    /// The format as a job file names it.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Format::Text => "text",
+            Format::Json => "json",
+            Format::Csv { .. } => "csv",
+            Format::Binary { .. } => "binary",
+        }
+    }
+}
+
+impl ColumnSpec {
+    /// A column whose value has the column's name in a JSON record.
+    pub fn new(name: impl Into<String>, kind: ColumnType) -> ColumnSpec {
+        let name = name.into();
+        ColumnSpec { path: vec![name.clone()], name, kind }
+    }
+
+    /// Sets where the value is in a JSON record, as `["user", "id"]`.
+    #[must_use]
+    pub fn at<S: Into<String>>(mut self, path: impl IntoIterator<Item = S>) -> ColumnSpec {
+        self.path = texts(path);
+        self
+    }
+}
+
+impl StageSpec {
+    fn new<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        operator: OperatorSpec,
+    ) -> StageSpec {
+        StageSpec { name: name.into(), from: texts(from), key: Vec::new(), operator }
+    }
+
+    /// The rows of all inputs.
+    pub fn union<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Union)
+    }
+
+    /// A plugin; a path alone will do where no option is set.
+    pub fn plugin<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        plugin: impl Into<PluginSpec>,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Plugin(plugin.into()))
+    }
+
+    /// Built-in aggregates per batch and key, as `("n", "count(*)")`. An error for what is not an aggregate.
+    pub fn aggregate<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        columns: &[(&str, &str)],
+    ) -> Result<StageSpec> {
+        let name = name.into();
+        let one = |(output, text): &(&str, &str)| {
+            let parsed = expression::aggregate(output, text);
+            parsed.map_err(|message| Error::job(format!("stage `{name}`: `aggregate.{output}`: {message}")))
+        };
+        let columns = columns.iter().map(one).collect::<Result<_>>()?;
+        Ok(StageSpec::new(name, from, OperatorSpec::Aggregate(columns)))
+    }
+
+    /// Sets the columns by which rows are partitioned.
+    #[must_use]
+    pub fn key<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> StageSpec {
+        self.key = texts(columns);
+        self
+    }
+}
+
+impl PluginSpec {
+    /// The component file or plugin folder at this path, without config, with default limits.
+    pub fn new(path: impl Into<PathBuf>) -> PluginSpec {
+        PluginSpec {
+            path: path.into(),
+            config: serde_json::Value::Object(serde_json::Map::new()),
+            instance: InstanceSpec::default(),
+            limits: PluginLimits::default(),
+            files: BTreeMap::new(),
+            update: UpdateSpec::default(),
+        }
+    }
+
+    /// Sets what the plugin is told.
+    #[must_use]
+    pub fn config(mut self, config: serde_json::Value) -> PluginSpec {
+        self.config = config;
+        self
+    }
+
+    /// Sets how long an instance lives.
+    #[must_use]
+    pub fn instance(mut self, instance: InstanceSpec) -> PluginSpec {
+        self.instance = instance;
+        self
+    }
+
+    /// Sets the limits of a call.
+    #[must_use]
+    pub fn limits(mut self, limits: PluginLimits) -> PluginSpec {
+        self.limits = limits;
+        self
+    }
+
+    /// Lets the plugin read a file, under this name.
+    #[must_use]
+    pub fn file(mut self, name: impl Into<String>, path: impl Into<PathBuf>) -> PluginSpec {
+        self.files.insert(name.into(), path.into());
+        self
+    }
+
+    /// Sets the options of world `update`.
+    #[must_use]
+    pub fn update(mut self, update: UpdateSpec) -> PluginSpec {
+        self.update = update;
+        self
+    }
+}
+
+impl From<&str> for PluginSpec {
+    fn from(path: &str) -> PluginSpec {
+        PluginSpec::new(path)
+    }
+}
+
+impl From<PathBuf> for PluginSpec {
+    fn from(path: PathBuf) -> PluginSpec {
+        PluginSpec::new(path)
+    }
+}
+
+impl Default for PluginLimits {
+    fn default() -> PluginLimits {
+        PluginLimits {
+            memory_bytes_max: limits::PLUGIN_MEMORY_BYTES_MAX,
+            time_max: Duration::from_millis(limits::PLUGIN_TIME_MS_MAX),
+            output_bytes_max: limits::PLUGIN_OUTPUT_BYTES_MAX,
+        }
+    }
+}
+
+impl SinkSpec {
+    /// A sink of this kind.
+    pub fn new<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        kind: SinkKind,
+    ) -> SinkSpec {
+        SinkSpec { name: name.into(), from: texts(from), kind }
+    }
+
+    /// Standard output, the first ten rows of each batch.
+    pub fn print<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> SinkSpec {
+        SinkSpec::new(name, from, SinkKind::Print { rows: limits::PRINT_ROWS })
+    }
+
+    /// A folder, with a file a batch.
+    pub fn files<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        path: impl Into<PathBuf>,
+        format: FileFormat,
+    ) -> SinkSpec {
+        SinkSpec::new(name, from, SinkKind::Files { path: path.into(), format })
+    }
+
+    /// A file with one JSON line a batch.
+    pub fn queue<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        path: impl Into<PathBuf>,
+    ) -> SinkSpec {
+        SinkSpec::new(name, from, SinkKind::Queue { path: path.into() })
+    }
+}
+
+fn texts<S: Into<String>>(texts: impl IntoIterator<Item = S>) -> Vec<String> {
+    texts.into_iter().map(Into::into).collect()
+}

@@ -1,0 +1,172 @@
+//! The text of a job file as a TOML table, with the line of every key, and with what `--set` changes.
+
+use super::suggest;
+use crate::error::{Error, Result};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Table, Value};
+
+/// A job file that is TOML, its meaning not yet looked at.
+#[derive(Debug)]
+pub(super) struct Document {
+    /// The keys and values, in the order of the file.
+    pub table: Table,
+    /// Line (from 1) of each key by its dotted path.
+    pub lines: BTreeMap<String, usize>,
+    /// The dotted paths that `--set` gave.
+    pub sets: BTreeSet<String>,
+}
+
+/// Reads the text of the job file `file`.
+pub(super) fn read(text: &str, file: &Path) -> Result<Document> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let starts = line_starts(text);
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let mut builder = Builder { starts: &starts, lines: BTreeMap::new(), wrong: Vec::new() };
+    builder.wrong.extend(errors.iter().take(1).map(|e| {
+        let at = e.span().map_or(0, |s| s.start);
+        let found = e.span().and_then(|s| text.get(s)).filter(|t| !t.trim().is_empty() && t.len() < 40);
+        let found = found.map(|t| format!(" at `{}`", t.trim())).unwrap_or_default();
+        (line_at(&starts, at), format!("not TOML: {}{found}", e.message()))
+    }));
+    let table = if builder.wrong.is_empty() { builder.table(table.get_ref(), "") } else { Table::new() };
+    if builder.wrong.is_empty() {
+        return Ok(Document { table, lines: builder.lines, sets: BTreeSet::new() });
+    }
+    let wrong = builder.wrong.iter().map(|(line, what)| format!("{}:{line}: {what}", file.display()));
+    Err(Error::job(wrong.collect::<Vec<_>>().join("\n")))
+}
+
+/// Copies the parser's tables and notes the lines on the way.
+struct Builder<'a> {
+    starts: &'a [usize],
+    lines: BTreeMap<String, usize>,
+    wrong: Vec<(usize, String)>,
+}
+
+impl Builder<'_> {
+    fn table(&mut self, table: &DeTable<'_>, path: &str) -> Table {
+        let mut copy = Table::new();
+        for (key, value) in table {
+            let path = join(path, key.get_ref());
+            self.lines.insert(path.clone(), line_at(self.starts, key.span().start));
+            let value = self.value(value, &path);
+            copy.insert(key.get_ref().to_string(), value);
+        }
+        copy
+    }
+
+    fn value(&mut self, value: &Spanned<DeValue<'_>>, path: &str) -> Value {
+        let line = line_at(self.starts, value.span().start);
+        match value.get_ref() {
+            DeValue::String(text) => Value::String(text.to_string()),
+            DeValue::Boolean(flag) => Value::Boolean(*flag),
+            DeValue::Datetime(time) => Value::Datetime(*time),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Value::Integer(number),
+                Err(_) => {
+                    self.wrong.push((line, format!("`{path}`: {number} does not fit into 64 bits")));
+                    Value::Integer(0)
+                }
+            },
+            DeValue::Float(number) => match number.as_str().parse::<f64>() {
+                Ok(number) => Value::Float(number),
+                Err(_) => {
+                    self.wrong.push((line, format!("`{path}`: {number} is not a number")));
+                    Value::Float(0.0)
+                }
+            },
+            DeValue::Array(values) => Value::Array(values.iter().map(|v| self.value(v, path)).collect()),
+            DeValue::Table(table) => Value::Table(self.table(table, path)),
+        }
+    }
+}
+
+impl Document {
+    /// Changes one value, as `--set sources.lines.address=127.0.0.1:9` says. The value is TOML, or else bare text.
+    pub fn set(&mut self, path: &str, value: &str) -> Result<()> {
+        let Some(keys) = split_path(path) else {
+            return Err(Error::job(format!(
+                "--set {path}: that is not the path of a key; write it as sources.lines.address=127.0.0.1:9999"
+            )));
+        };
+        let known_part = |section: &str| matches!(section, "sources" | "stages" | "sinks");
+        if let [section, name, ..] = keys.as_slice()
+            && known_part(section)
+        {
+            let names: Vec<&str> = match self.table.get(section) {
+                Some(Value::Table(parts)) => parts.keys().map(String::as_str).collect(),
+                _ => Vec::new(),
+            };
+            if !names.contains(&name.as_str()) {
+                let what = section.trim_end_matches('s');
+                let hint = match names.is_empty() {
+                    true => "; it has none".into(),
+                    false => suggest::hint(name, names.iter().copied(), "it has"),
+                };
+                return Err(Error::job(format!("--set {path}: the job has no {what} `{name}`{hint}")));
+            }
+        }
+        let place = place(&mut self.table, &keys).map_err(|holder| {
+            Error::job(format!("--set {path}: `{holder}` is no table, so it has no keys; set `{holder}` itself"))
+        })?;
+        *place = value_of(value);
+        let dotted = keys.join(".");
+        let below = format!("{dotted}.");
+        self.lines.retain(|path, _| *path != dotted && !path.starts_with(&below));
+        self.sets.insert(dotted);
+        Ok(())
+    }
+}
+
+/// The value at this path, made where it is not there; an error names the key on the way that holds no table.
+fn place<'a>(table: &'a mut Table, keys: &[String]) -> Result<&'a mut Value, String> {
+    let mut table = table;
+    let (last, way) = keys.split_last().ok_or_else(String::new)?;
+    for (depth, key) in way.iter().enumerate() {
+        match table.entry(key.clone()).or_insert_with(|| Value::Table(Table::new())) {
+            Value::Table(inner) => table = inner,
+            _ => return Err(keys[..=depth].join(".")),
+        }
+    }
+    Ok(table.entry(last.clone()).or_insert(Value::Boolean(false)))
+}
+
+/// The keys of a dotted path, which may be quoted as in TOML.
+fn split_path(path: &str) -> Option<Vec<String>> {
+    if path.contains(['\n', '\r', '=', '[']) {
+        return None;
+    }
+    let mut table: Table = toml::from_str(&format!("{path} = 0")).ok()?;
+    let mut keys = Vec::new();
+    loop {
+        let (key, value) = std::mem::take(&mut table).into_iter().next()?;
+        keys.push(key);
+        match value {
+            Value::Table(inner) => table = inner,
+            _ => return Some(keys),
+        }
+    }
+}
+
+/// The value as TOML, or the text itself.
+fn value_of(text: &str) -> Value {
+    let table = toml::from_str::<Table>(&format!("value = {text}")).ok().filter(|t| t.len() == 1);
+    table.and_then(|mut t| t.remove("value")).unwrap_or_else(|| Value::String(text.into()))
+}
+
+/// A key below a path.
+pub(super) fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.into() } else { format!("{path}.{key}") }
+}
+
+/// Where each line begins.
+fn line_starts(text: &str) -> Vec<usize> {
+    std::iter::once(0).chain(memchr::memchr_iter(b'\n', text.as_bytes()).map(|at| at + 1)).collect()
+}
+
+/// The line (from 1) of a byte.
+fn line_at(starts: &[usize], at: usize) -> usize {
+    starts.partition_point(|start| *start <= at).max(1)
+}

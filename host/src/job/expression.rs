@@ -1,0 +1,74 @@
+//! Built-in aggregates as a job file writes them: `count(*)`, `sum(price)`, `count(distinct user)`.
+
+use super::spec::{AggregateFunction, AggregateSpec};
+use super::suggest;
+
+/// The functions by name.
+const FUNCTIONS: [(&str, AggregateFunction); 7] = [
+    ("count", AggregateFunction::Count),
+    ("sum", AggregateFunction::Sum),
+    ("min", AggregateFunction::Min),
+    ("max", AggregateFunction::Max),
+    ("avg", AggregateFunction::Avg),
+    ("first", AggregateFunction::First),
+    ("last", AggregateFunction::Last),
+];
+
+/// A JSON Schema pattern that a function and its column fit.
+pub(super) const PATTERN: &str = r"^\s*([cC][oO][uU][nN][tT]|[sS][uU][mM]|[mM][iI][nN]|[mM][aA][xX]|[aA][vV][gG]|[fF][iI][rR][sS][tT]|[lL][aA][sS][tT])\s*\(.+\)\s*$";
+
+/// The aggregate that fills the column `output`. The error says what is wrong and what to write.
+pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, String> {
+    let text = text.trim();
+    let call = text.split_once('(').and_then(|(name, rest)| Some((name.trim(), rest.strip_suffix(')')?.trim())));
+    let Some((name, inner)) = call else {
+        return Err(format!("`{text}` is not an aggregate; write a function and its column, as \"sum(price)\""));
+    };
+    let lower = name.to_lowercase();
+    let Some((name, function)) = FUNCTIONS.iter().find(|(known, _)| *known == lower).copied() else {
+        let near = match suggest::nearest(&lower, FUNCTIONS.iter().map(|(name, _)| *name)) {
+            Some(near) => format!("did you mean `{near}`? "),
+            None => String::new(),
+        };
+        let known = suggest::list(FUNCTIONS.iter().map(|(name, _)| *name));
+        return Err(format!("unknown function `{name}`; {near}the functions are {known}"));
+    };
+    let spec = |column: Option<String>, distinct| AggregateSpec { output: output.into(), function, column, distinct };
+    if inner.is_empty() || inner == "*" {
+        return match (function, inner) {
+            (AggregateFunction::Count, "*") => Ok(spec(None, false)),
+            (AggregateFunction::Count, _) => {
+                Err("`count()` counts nothing; write \"count(*)\" or \"count(column)\"".into())
+            }
+            _ => Err(format!("`{name}` needs a column; write its name, as \"{name}(price)\"")),
+        };
+    }
+    let (column, distinct) = match inner.split_once(char::is_whitespace) {
+        Some((word, rest)) if word.eq_ignore_ascii_case("distinct") => (rest.trim(), true),
+        _ => (inner, false),
+    };
+    if distinct && function != AggregateFunction::Count {
+        return Err(format!(
+            "`distinct` is for `count` only; write \"{name}({column})\", or \"count(distinct {column})\""
+        ));
+    }
+    let column = column_name(column).ok_or_else(|| {
+        format!(
+            "`{column}` is not the name of a column, and only one fits here (expressions come with `sql` stages in a \
+             later version); compute it in a plugin before this stage"
+        )
+    })?;
+    Ok(spec(Some(column), distinct))
+}
+
+/// A plain name, or one in double quotes that may hold anything.
+fn column_name(text: &str) -> Option<String> {
+    if let Some(quoted) = text.strip_prefix('"') {
+        let inner = quoted.strip_suffix('"')?;
+        let name = inner.replace("\"\"", "");
+        return (!inner.is_empty() && !name.contains('"')).then(|| inner.replace("\"\"", "\""));
+    }
+    let plain = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    let begins = text.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
+    (begins && text.chars().all(plain)).then(|| text.into())
+}

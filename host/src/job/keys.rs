@@ -1,0 +1,275 @@
+//! Every key that a job file may hold: what it is for and what it takes. Unknown keys are found, and the JSON Schema
+//! for editors is made, from these same tables.
+
+use crate::limits;
+
+/// A key of a table.
+pub(super) struct Key {
+    /// Its name.
+    pub name: &'static str,
+    /// The kinds of sources or sinks that it is for; none named: all.
+    pub kinds: &'static [&'static str],
+    /// The kinds (or, without kinds, the table itself, as `""`) that cannot do without it.
+    pub needed: &'static [&'static str],
+    /// What it takes.
+    pub shape: Shape,
+    /// What it is for.
+    pub doc: &'static str,
+}
+
+/// What a key takes.
+pub(super) enum Shape {
+    /// Text.
+    Text,
+    /// A name of a job, source, stage or sink.
+    Name,
+    /// `host:port`
+    Address,
+    /// `true` or `false`
+    Flag,
+    /// A whole number within these bounds.
+    Whole(u64, u64),
+    /// `"10s"`
+    Time,
+    /// `"64MiB"`, or a number of bytes.
+    Size,
+    /// One of some words.
+    Word(&'static [&'static str]),
+    /// Text or a list of texts.
+    Texts,
+    /// Anything.
+    Any,
+    /// Columns: name = type, or a table with `type` and `path`.
+    Columns,
+    /// Texts by name.
+    TextByName,
+    /// Built-in aggregates by output column.
+    Aggregates,
+    /// A table with these keys.
+    Table(&'static [Key]),
+    /// Tables with these keys, by name.
+    Parts(&'static [Key]),
+}
+
+impl Key {
+    /// Whether it is for this kind.
+    pub fn fits(&self, kind: &str) -> bool {
+        self.kinds.is_empty() || self.kinds.contains(&kind)
+    }
+}
+
+const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+    Key { name, kinds: &[], needed: &[], shape, doc }
+}
+
+impl Key {
+    const fn of(mut self, kinds: &'static [&'static str]) -> Key {
+        self.kinds = kinds;
+        self
+    }
+    const fn needed(mut self, kinds: &'static [&'static str]) -> Key {
+        self.needed = kinds;
+        self
+    }
+}
+
+/// The kinds of sources.
+pub(super) const SOURCE_KINDS: &[&str] = &["socket", "raw-socket", "directory", "file", "rate", "queue"];
+/// The kinds of sources of versions to come.
+pub(super) const SOURCE_KINDS_LATER: &[&str] = &["kafka", "http", "postgres", "s3", "mqtt", "nats", "kinesis"];
+/// The formats of sources.
+pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary"];
+/// The formats of sources of versions to come.
+pub(super) const FORMATS_LATER: &[&str] = &["parquet", "avro", "protobuf", "arrow"];
+/// The kinds of sinks.
+pub(super) const SINK_KINDS: &[&str] = &["print", "files", "queue"];
+/// The kinds of sinks of versions to come.
+pub(super) const SINK_KINDS_LATER: &[&str] = &["kafka", "postgres", "http", "sqlite", "s3", "mqtt", "nats", "webhook"];
+/// The formats of a `files` sink.
+pub(super) const FILE_FORMATS: &[&str] = &["text", "json", "csv", "parquet"];
+/// Keys of a stage of versions to come.
+pub(super) const STAGE_KEYS_LATER: &[&str] = &[
+    "window",
+    "time",
+    "lateness",
+    "idle",
+    "join",
+    "cogroup",
+    "enrich",
+    "sql",
+    "filter",
+    "select",
+    "top",
+    "distinct",
+    "sort",
+    "branch",
+    "rename",
+    "drop",
+    "cast",
+    "max_rejected",
+    "inverse",
+    "shadow",
+    "migrate",
+    "require",
+];
+/// Keys of a source of versions to come.
+pub(super) const SOURCE_KEYS_LATER: &[&str] = &["time", "lateness", "idle", "compression", "tls", "topic", "brokers"];
+/// Keys of a sink of versions to come.
+pub(super) const SINK_KEYS_LATER: &[&str] = &["mode", "table", "url", "topic", "brokers", "partition"];
+/// Grants of versions to come.
+pub(super) const GRANTS_LATER: &[&str] = &["network", "http", "env"];
+/// Limits of versions to come.
+pub(super) const LIMITS_LATER: &[&str] = &["stack", "rows", "log", "counters", "fuel", "tables"];
+
+const WIRE: &[&str] = &["socket", "raw-socket"];
+const FILES: &[&str] = &["directory", "file", "queue"];
+const LINES: &[&str] = &["socket", "raw-socket", "directory", "file"];
+const RECORDS: &[&str] = &["socket", "raw-socket", "directory", "file", "queue"];
+const CUT: &[&str] = &["socket", "raw-socket", "directory", "file", "rate"];
+
+/// The whole file.
+pub(super) const JOB: &[Key] = &[
+    key("name", Shape::Name, "The job's name; by default that of the file."),
+    key("batch", Shape::Time, "The batch interval, 1s by default. \"0s\": a batch as soon as data waits anywhere."),
+    key("workers", Shape::Whole(1, limits::WORKERS_MAX), "Worker threads of each process; by default one a core."),
+    key(
+        "clock",
+        Shape::Word(&["wall", "manual"]),
+        "What gives batches their times: the machine's clock, or (\"manual\", with `queue` sources) a virtual one that \
+         runs batches back to back until the queues are empty.",
+    ),
+    key(
+        "in_flight_max",
+        Shape::Whole(1, limits::IN_FLIGHT_MAX_MAX),
+        "Batches that may be begun and not yet committed, 4 by default. A slow sink or plugin then slows the sources.",
+    ),
+    key("sources", Shape::Parts(SOURCE), "The inputs of the job, by name.").needed(&[""]),
+    key("stages", Shape::Parts(STAGE), "The operators of the job, by name, in any order."),
+    key("sinks", Shape::Parts(SINK), "The outputs of the job, by name.").needed(&[""]),
+];
+
+/// A source.
+pub(super) const SOURCE: &[Key] = &[
+    key(
+        "kind",
+        Shape::Word(SOURCE_KINDS),
+        "Where the records come from: lines of a TCP server (`socket`), its length-prefixed frames (`raw-socket`), the \
+         files of a folder and every new one (`directory`), one file (`file`), rows made here (`rate`), or a file of \
+         test batches (`queue`).",
+    )
+    .needed(&[""]),
+    key("address", Shape::Address, "The TCP server to read from, as \"127.0.0.1:9999\".").of(WIRE).needed(WIRE),
+    key("path", Shape::Text, "The file or folder, relative to the job file.").of(FILES).needed(FILES),
+    key(
+        "format",
+        Shape::Word(FORMATS),
+        "How records become rows: `text` (the default; a line is one column), `json`, `csv` or `binary` (fixed-length \
+         records; the default of `raw-socket`). A `queue` is json.",
+    )
+    .of(RECORDS),
+    key(
+        "schema",
+        Shape::Columns,
+        "The columns, in order: name = \"type\", or name = { type = \"int64\", path = \"user.id\" } for a value inside a \
+         JSON record. Types: bool, int64, float64, text, binary, timestamp.",
+    )
+    .of(RECORDS)
+    .needed(&["queue"]),
+    key(
+        "header",
+        Shape::Flag,
+        "Format csv: whether the first record of each file or connection names the columns. By default true for files \
+         and false for sockets.",
+    )
+    .of(LINES),
+    key("separator", Shape::Text, "Format csv: the character between cells, \",\" by default.").of(LINES),
+    key(
+        "record_bytes",
+        Shape::Whole(1, limits::RECORD_BYTES_MAX_MAX),
+        "Format binary: bytes of a record. Not needed where the widths of the columns say it.",
+    )
+    .of(&["directory", "file"]),
+    key("rows_per_second", Shape::Whole(1, limits::RATE_ROWS_PER_SECOND_MAX), "Rows that are made each second.")
+        .of(&["rate"])
+        .needed(&["rate"]),
+    key("rows_max", Shape::Whole(1, i64::MAX as u64), "Rows to make in all; by default without end.").of(&["rate"]),
+    key("poll", Shape::Time, "How often the folder is looked at for new files.").of(&["directory"]),
+    key("rows_per_batch_max", Shape::Whole(1, i64::MAX as u64), "Most rows that one batch takes from this source.")
+        .of(CUT),
+    key("bytes_per_batch_max", Shape::Size, "Most bytes, as received, that one batch takes from this source.").of(CUT),
+    key("record_bytes_max", Shape::Size, "A longer record is a rejected row.").of(RECORDS),
+];
+
+/// A stage.
+pub(super) const STAGE: &[Key] = &[
+    key(
+        "from",
+        Shape::Texts,
+        "The streams to read: names of sources and stages, or `<name>.rejected`; several are a union.",
+    )
+    .needed(&[""]),
+    key("key", Shape::Texts, "The columns by which the rows are partitioned."),
+    key("plugin", Shape::Text, "A component or plugin folder, relative to the job file."),
+    key("config", Shape::Any, "What the plugin is told."),
+    key(
+        "aggregate",
+        Shape::Aggregates,
+        "Built-in aggregates per batch and key, by output column: { n = \"count(*)\", total = \"sum(price)\" }.",
+    ),
+    key(
+        "on",
+        Shape::Word(&["touched", "all"]),
+        "World update: which keys are called in a batch: those with rows (`touched`, the default), or every key (`all`).",
+    ),
+    key(
+        "emit",
+        Shape::Word(&["rows", "changes", "state"]),
+        "World update: what the stage's rows are: what the plugin returns (`rows`, the default), the new states of the \
+         keys called (`changes`), or the whole state table (`state`).",
+    ),
+    key("timeout", Shape::Time, "World update: a key without rows for so long gets one last call and is removed."),
+    key("initial", Shape::Text, "World update: initial state, a csv file with a header or JSON lines."),
+    key(
+        "instance",
+        Shape::Word(&["batch", "worker"]),
+        "How long a plugin instance lives: for one call (`batch`, the default), or as long as the worker.",
+    ),
+    key("limits", Shape::Table(LIMITS), "Limits of one plugin call."),
+    key("grant", Shape::Table(GRANT), "What the plugin may use beyond its input."),
+    key("on_error", Shape::Word(&["fail"]), "What a failing plugin call does: it stops the job."),
+];
+
+/// `limits` of a stage.
+pub(super) const LIMITS: &[Key] = &[
+    key("memory", Shape::Size, "Memory of a plugin instance."),
+    key("time", Shape::Time, "Time of one call; \"0s\": no limit."),
+    key("output", Shape::Size, "Bytes that one call may return."),
+];
+
+/// `grant` of a stage.
+pub(super) const GRANT: &[Key] =
+    &[key("files", Shape::TextByName, "Files that the plugin may read, by the name that it knows them by.")];
+
+/// A column of a source, where it is a table.
+pub(super) const COLUMN: &[Key] = &[
+    key("type", Shape::Word(&crate::batch::types::ColumnType::NAMES), "The column's type.").needed(&[""]),
+    key("path", Shape::Texts, "Where the value is in a JSON record: \"user.id\", or [\"user\", \"id\"]."),
+];
+
+/// A sink.
+pub(super) const SINK: &[Key] = &[
+    key("from", Shape::Texts, "The streams to take: names of sources and stages, or `<name>.rejected`.").needed(&[""]),
+    key(
+        "kind",
+        Shape::Word(SINK_KINDS),
+        "Where the rows go: standard output (`print`), a folder with a file a batch (`files`), or a file with a line a \
+         batch, for tests (`queue`).",
+    )
+    .needed(&[""]),
+    key("rows", Shape::Whole(0, limits::PRINT_ROWS_MAX), "How many rows of a batch are shown, 10 by default.")
+        .of(&["print"]),
+    key("path", Shape::Text, "The file or folder, relative to the job file.")
+        .of(&["files", "queue"])
+        .needed(&["files", "queue"]),
+    key("format", Shape::Word(FILE_FORMATS), "What is in the files, json by default.").of(&["files"]),
+];

@@ -1,0 +1,62 @@
+//! Names of jobs, sources, stages and sinks, and the names of streams that `from` takes.
+
+use crate::limits::NAME_BYTES_MAX;
+use std::path::Path;
+
+/// The JSON Schema pattern of a name.
+pub(super) const PATTERN: &str = "^[A-Za-z][A-Za-z0-9_-]{0,63}$";
+
+/// Words that follow the name of a part in the name of a stream.
+const RESERVED: [&str; 2] = ["rejected", "late"];
+
+/// What is wrong with a name, and what to write instead.
+pub(super) fn check(name: &str) -> Result<(), String> {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    if RESERVED.contains(&last) {
+        return Err(format!(
+            "a name cannot end in the word `{last}`, which stands for {last} rows; write another name"
+        ));
+    }
+    if name.is_empty() {
+        return Err("the name is empty; write one of letters, digits, `-` and `_`".into());
+    }
+    if name.len() > NAME_BYTES_MAX {
+        return Err(format!("the name is {} bytes long; write one of at most {NAME_BYTES_MAX}", name.len()));
+    }
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic());
+    if !begins || !name.chars().all(fits) {
+        let better = of_text(name);
+        return Err(format!(
+            "`{}` is not a name: names are of letters, digits, `-` and `_` and begin with a letter; write `{better}`",
+            name.escape_debug()
+        ));
+    }
+    Ok(())
+}
+
+/// The part that a stream comes from, and whether it is the part's rejected rows: `words`, `words.rejected`.
+pub fn stream(from: &str) -> (&str, bool) {
+    match from.strip_suffix(".rejected") {
+        Some(part) => (part, true),
+        None => (from, false),
+    }
+}
+
+/// The name of a job whose file says none: that of the file.
+pub(super) fn of_file(file: &Path) -> String {
+    of_text(&file.file_stem().unwrap_or_default().to_string_lossy())
+}
+
+/// The nearest text that is a name.
+fn of_text(text: &str) -> String {
+    let mut name: String = text.chars().map(|c| if fits(c) { c } else { '-' }).collect();
+    if !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        name = format!("job-{}", name.trim_start_matches('-'));
+    }
+    name.truncate(NAME_BYTES_MAX);
+    name.trim_end_matches('-').into()
+}
+
+fn fits(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}

@@ -1,0 +1,306 @@
+//! What must hold of each source, stage and sink by itself, whether a file or a program made it.
+
+use super::mistakes::Mistakes;
+use super::spec::*;
+use super::{names, read};
+use crate::batch::types::ColumnType;
+use crate::limits;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// Where the mistakes of one part go.
+struct Part<'a> {
+    path: String,
+    words: String,
+    mistakes: &'a Mistakes,
+}
+
+impl Part<'_> {
+    fn wrong(&self, key: &str, message: impl Into<String>) {
+        self.mistakes.add_new(format!("{}.{key}", self.path), &self.words, message);
+    }
+}
+
+/// Looks at all parts, except those that could not be read: what is missing in them is no mistake of its own.
+pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
+    top(job, mistakes);
+    fn part<'a>(section: &str, what: &str, name: &str, mistakes: &'a Mistakes) -> Option<Part<'a>> {
+        let part = Part { path: format!("{section}.{name}"), words: format!("{what} `{name}`: "), mistakes };
+        if let Err(message) = names::check(name) {
+            mistakes.add(part.path, &format!("{what}: "), message);
+            return None;
+        }
+        (!mistakes.within(&part.path)).then_some(part)
+    }
+    for spec in &job.sources {
+        if let Some(part) = part("sources", "source", &spec.name, mistakes) {
+            source(spec, &part);
+        }
+    }
+    for spec in &job.stages {
+        if let Some(part) = part("stages", "stage", &spec.name, mistakes) {
+            stage(spec, &part);
+        }
+    }
+    for spec in &job.sinks {
+        if let Some(part) = part("sinks", "sink", &spec.name, mistakes) {
+            sink(spec, &part);
+        }
+    }
+}
+
+fn top(job: &JobSpec, mistakes: &Mistakes) {
+    if let Err(message) = names::check(&job.name) {
+        mistakes.add_new("name".into(), "", format!("the job's name: {message}"));
+    }
+    if job.in_flight_max == 0 {
+        mistakes.add_new("in_flight_max".into(), "", "`in_flight_max` is 0; write a number of at least 1");
+    }
+    if job.workers.is_some_and(|workers| workers == 0 || workers as u64 > limits::WORKERS_MAX) {
+        let message =
+            format!("`workers` is not within 1 to {}; write such a number, or leave it out", limits::WORKERS_MAX);
+        mistakes.add_new("workers".into(), "", message);
+    }
+}
+
+fn source(spec: &SourceSpec, part: &Part<'_>) {
+    match &spec.kind {
+        SourceKind::Socket { address: text } | SourceKind::RawSocket { address: text } => address(text, part),
+        SourceKind::Directory { path, poll } => {
+            file_path("path", path, part);
+            if let Err(message) = read::poll_fits(*poll) {
+                part.wrong("poll", message);
+            }
+        }
+        SourceKind::File { path } | SourceKind::Queue { path } => file_path("path", path, part),
+        SourceKind::Rate { rows_per_second: 0, .. } => {
+            part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
+        }
+        SourceKind::Rate { .. } => {}
+    }
+    for (key, value) in [
+        ("rows_per_batch_max", spec.rows_per_batch_max),
+        ("bytes_per_batch_max", spec.bytes_per_batch_max),
+        ("record_bytes_max", spec.record_bytes_max),
+    ] {
+        if value == 0 {
+            part.wrong(key, format!("`{key}` is 0; write at least 1"));
+        }
+    }
+    if columns(spec, part) {
+        format(spec, part);
+    }
+}
+
+/// Checks what holds of columns in any format; whether they are good enough to look at the format as well.
+fn columns(spec: &SourceSpec, part: &Part<'_>) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut good = true;
+    for column in &spec.schema {
+        let name = column.name.escape_debug();
+        let message = if column.name.is_empty() || column.name.chars().any(char::is_control) {
+            Some(format!("`{name}` is no name for a column; write one of visible characters"))
+        } else if !seen.insert(&column.name) {
+            Some(format!("two columns are named `{name}`; rename one"))
+        } else if matches!(column.kind, ColumnType::Arrow(_)) {
+            let types = ColumnType::NAMES.join(", ");
+            Some(format!("column `{name}` is {}, which no format gives; write one of {types}", column.kind))
+        } else if spec.format != Format::Json && column.path != [column.name.as_str()] {
+            let word = spec.format.word();
+            Some(format!("column `{name}` has a `path`, which is for format `json` and not for `{word}`; remove it"))
+        } else {
+            None
+        };
+        if let Some(message) = message {
+            part.wrong(&format!("schema.{}", column.name), message);
+            good = false;
+        }
+    }
+    good
+}
+
+fn format(spec: &SourceSpec, part: &Part<'_>) {
+    let kind = spec.kind.word();
+    match (&spec.kind, &spec.format) {
+        (SourceKind::Rate { .. }, _) => {
+            if spec.schema != SourceSpec::default_schema(&spec.kind, &spec.format) {
+                part.wrong("schema", "a `rate` source has the columns timestamp and value; give it no schema");
+            }
+        }
+        (SourceKind::Queue { .. }, format) if *format != Format::Json => part.wrong(
+            "format",
+            format!("a `queue` source holds JSON, not {}; remove `format`, or use kind `file`", format.word()),
+        ),
+        (SourceKind::Socket { .. }, Format::Binary { .. }) => part.wrong(
+            "format",
+            "a `socket` source reads lines, which binary records are not; write kind = \"raw-socket\", which reads frames",
+        ),
+        (_, Format::Text) => {
+            if !matches!(spec.schema.as_slice(), [column] if column.kind == ColumnType::Text) {
+                let message = "format `text` has one column of type text; write schema = { line = \"text\" } to name it, or \
+                               format = \"json\" or \"csv\" for several columns";
+                part.wrong("schema", message);
+            }
+        }
+        (_, Format::Json | Format::Csv { .. }) if spec.schema.is_empty() => {
+            let of = if kind == "queue" { "a `queue` source".into() } else { format!("format `{}`", spec.format.word()) };
+            let message = format!("{of} needs its columns; write schema = {{ user = \"text\", amount = \"float64\" }}");
+            part.wrong("schema", message);
+        }
+        (_, Format::Json) => {
+            for column in spec.schema.iter().filter(|c| c.path.is_empty() || c.path.iter().any(String::is_empty)) {
+                let message = format!("column `{}` has an empty `path`; write one, as path = \"user.id\"", column.name);
+                part.wrong(&format!("schema.{}", column.name), message);
+            }
+        }
+        (_, Format::Csv { separator, .. }) => {
+            if matches!(separator, b'"' | b'\n' | b'\r') || !separator.is_ascii() {
+                part.wrong("separator", "`separator` can be no quote and no end of line; write \",\", \";\" or \"\\t\"");
+            }
+        }
+        (_, Format::Binary { record_bytes }) => binary(spec, *record_bytes, part),
+    }
+}
+
+/// Widths of the columns and length of a record must agree.
+fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &Part<'_>) {
+    let framed = matches!(spec.kind, SourceKind::RawSocket { .. });
+    let whole_record = matches!(spec.schema.as_slice(), [c] if c.kind.fixed_bytes().is_none());
+    let widths = SourceSpec::fixed_bytes(&spec.schema);
+    let loose = spec.schema.iter().find(|c| c.kind.fixed_bytes().is_none());
+    if spec.schema.is_empty() {
+        return part
+            .wrong("schema", "the schema has no columns; write schema = { value = \"binary\" }, or leave it out");
+    }
+    if let Some(column) = loose.filter(|_| !whole_record) {
+        let message = format!(
+            "column `{}` is {}, which has no fixed width: several columns of a binary record are of bool (1 byte), int64, \
+             float64 and timestamp (8 bytes); write one of these, or a single binary column",
+            column.name, column.kind
+        );
+        return part.wrong("schema", message);
+    }
+    match (record_bytes, widths) {
+        (None, _) if !framed => {
+            part.wrong("record_bytes", "format `binary` needs the length of a record; write record_bytes = 64");
+        }
+        (Some(bytes), Some(widths)) if bytes != widths => {
+            let message =
+                format!("the columns take {widths} bytes and `record_bytes` is {bytes}; write record_bytes = {widths}");
+            part.wrong("record_bytes", message);
+        }
+        (Some(bytes), _) if u64::from(bytes) > spec.record_bytes_max => {
+            let most = spec.record_bytes_max;
+            let message = format!("`record_bytes` is {bytes}, more than `record_bytes_max`, {most}; raise that");
+            part.wrong("record_bytes", message);
+        }
+        _ => {}
+    }
+}
+
+/// `host:port`, as far as text tells.
+fn address(text: &str, part: &Part<'_>) {
+    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let bracketed = host.starts_with('[') && host.ends_with(']') && host.len() > 2;
+        let host = !host.is_empty() && !host.contains(|c: char| c.is_whitespace() || c == '/');
+        let plain = !text.split_once(':').is_some_and(|(_, rest)| rest.contains(':'));
+        host && (plain || bracketed) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if !good {
+        let message =
+            format!("`address = \"{text}\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"");
+        part.wrong("address", message);
+    }
+}
+
+fn file_path(key: &str, path: &Path, part: &Part<'_>) {
+    let text = path.to_string_lossy();
+    if text.is_empty() {
+        part.wrong(key, format!("`{key}` is empty; write the path of a file or folder"));
+    } else if text.contains('\0') {
+        part.wrong(key, format!("`{key}` has a zero byte, which no path can have; write it without"));
+    } else if text.contains("://") {
+        part.wrong(
+            key,
+            format!("`{key} = \"{text}\"` is a URL, which is not available in this version; write a local path"),
+        );
+    }
+}
+
+fn stage(spec: &StageSpec, part: &Part<'_>) {
+    twice("key", &spec.key, part);
+    match &spec.operator {
+        OperatorSpec::Union if !spec.key.is_empty() => part.wrong(
+            "key",
+            "`key` does nothing in a stage without an operator; remove it, or add plugin = \"…\" or aggregate = { … }",
+        ),
+        OperatorSpec::Union => {}
+        OperatorSpec::Plugin(plugin) => plugin_parts(plugin, part),
+        OperatorSpec::Aggregate(columns) => aggregates(columns, &spec.key, part),
+    }
+}
+
+fn plugin_parts(plugin: &PluginSpec, part: &Part<'_>) {
+    let text = plugin.path.to_string_lossy();
+    if text.contains("://") || (text.contains('@') && !text.contains('/') && !plugin.path.exists()) {
+        let message = format!(
+            "`plugin = \"{text}\"`: plugins from a registry are not available in this version; write the path of a \
+             component or plugin folder"
+        );
+        part.wrong("plugin", message);
+    } else {
+        file_path("plugin", &plugin.path, part);
+    }
+    for (name, path) in &plugin.files {
+        file_path(&format!("grant.files.{name}"), path, part);
+    }
+    if let Some(path) = &plugin.update.initial {
+        file_path("initial", path, part);
+    }
+    if plugin.update.timeout.is_some_and(|timeout| timeout.is_zero()) {
+        part.wrong("timeout", "`timeout` is zero, which would remove every key at once; write a time such as \"30m\"");
+    }
+}
+
+fn aggregates(columns: &[AggregateSpec], key: &[String], part: &Part<'_>) {
+    if columns.is_empty() {
+        part.wrong("aggregate", "`aggregate` is empty; write aggregate = { n = \"count(*)\" }");
+    }
+    let mut seen = BTreeSet::new();
+    for column in columns {
+        let output = &column.output;
+        let path = format!("aggregate.{output}");
+        if output.is_empty() || output.chars().any(char::is_control) {
+            let shown = output.escape_debug();
+            part.wrong(&path, format!("`{shown}` is no name for a column; write one of visible characters"));
+        } else if key.contains(output) {
+            part.wrong(&path, format!("column `{output}` is a key already; give the aggregate another name"));
+        } else if !seen.insert(output) {
+            part.wrong(&path, format!("two aggregates are named `{output}`; rename one"));
+        }
+        if column.column.is_none() && column.function != AggregateFunction::Count {
+            part.wrong(&path, format!("aggregate `{output}` needs a column; only count does without"));
+        }
+        if column.distinct && (column.function != AggregateFunction::Count || column.column.is_none()) {
+            part.wrong(&path, format!("aggregate `{output}`: `distinct` is for count of a column only"));
+        }
+    }
+}
+
+fn sink(spec: &SinkSpec, part: &Part<'_>) {
+    match &spec.kind {
+        SinkKind::Print { .. } => {}
+        SinkKind::Files { path, .. } | SinkKind::Queue { path } => file_path("path", path, part),
+    }
+}
+
+fn twice(key: &str, names: &[String], part: &Part<'_>) {
+    let mut seen = BTreeSet::new();
+    for name in names {
+        if name.is_empty() {
+            part.wrong(key, format!("`{key}` has an empty name; write the name of a column"));
+        } else if !seen.insert(name) {
+            part.wrong(key, format!("`{key}` names `{name}` twice; remove one"));
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One source of a job file.
+
+use crate::batch::types::ColumnType;
+use crate::job::keys::{self, COLUMN, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
+use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use crate::job::table::{Reader, type_of};
+use crate::job::{suggest, units};
+use crate::limits;
+use std::time::Duration;
+use toml::Value;
+
+/// Reads `[sources.<name>]`.
+pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
+    r.need("kind", "kind = \"socket\", or one of raw-socket, directory, file, rate, queue");
+    let words: Vec<_> = SOURCE_KINDS.iter().map(|word| (*word, *word)).collect();
+    let word = r.choice("kind", &words, SOURCE_KINDS_LATER);
+    r.check_keys(keys::SOURCE, keys::SOURCE_KEYS_LATER, word);
+    let kind = match word {
+        Some(word) => kind(word, r),
+        None => SourceKind::Queue { path: "?".into() },
+    };
+    let given = schema(r);
+    let format = format(&kind, &given, r);
+    let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
+    let count = |key, default| r.whole(key, 1, i64::MAX as u64).unwrap_or(default);
+    let size = |key, most, default| r.size(key, 1, most).unwrap_or(default);
+    SourceSpec {
+        name,
+        rows_per_batch_max: count("rows_per_batch_max", limits::ROWS_PER_BATCH_MAX),
+        bytes_per_batch_max: size("bytes_per_batch_max", u64::MAX, limits::BYTES_PER_BATCH_MAX),
+        record_bytes_max: size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
+        kind,
+        format,
+        schema,
+    }
+}
+
+fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
+    let address = || {
+        let example = "address = \"127.0.0.1:9999\"";
+        r.need("address", example);
+        r.text("address", example).unwrap_or_default().to_string()
+    };
+    let path = |example| {
+        r.need("path", example);
+        r.path("path", example).unwrap_or_default()
+    };
+    match word {
+        "socket" => SourceKind::Socket { address: address() },
+        "raw-socket" => SourceKind::RawSocket { address: address() },
+        "directory" => SourceKind::Directory {
+            path: path("path = \"incoming\""),
+            poll: r.time("poll").unwrap_or(Duration::from_millis(limits::DIRECTORY_POLL_MS)),
+        },
+        "file" => SourceKind::File { path: path("path = \"input.txt\"") },
+        "rate" => {
+            r.need("rows_per_second", "rows_per_second = 1000");
+            SourceKind::Rate {
+                rows_per_second: r.whole("rows_per_second", 1, limits::RATE_ROWS_PER_SECOND_MAX).unwrap_or(1),
+                rows_max: r.whole("rows_max", 1, i64::MAX as u64),
+            }
+        }
+        _ => SourceKind::Queue { path: path("path = \"input.jsonl\"") },
+    }
+}
+
+/// The format with its options; an option of another format is a mistake.
+fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>) -> Format {
+    let default = match kind {
+        SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => "binary",
+        SourceKind::Queue { .. } => "json",
+        _ => "text",
+    };
+    let words: Vec<_> = FORMATS.iter().map(|word| (*word, *word)).collect();
+    // The format of a `rate` source is not the author's to choose; the key itself is refused already.
+    let chosen = if matches!(kind, SourceKind::Rate { .. }) { None } else { r.choice("format", &words, FORMATS_LATER) };
+    let word = chosen.unwrap_or(default);
+    let known = chosen.is_some() || !r.has("format");
+    for (key, of) in [("header", "csv"), ("separator", "csv"), ("record_bytes", "binary")] {
+        let fits_kind = keys::SOURCE.iter().any(|k| k.name == key && k.fits(kind.word()));
+        if known && fits_kind && r.has(key) && word != of {
+            let message = format!(
+                "`{key}` is for format `{of}`, and the format is `{word}`; remove it, or write format = \"{of}\""
+            );
+            r.wrong(key, message);
+        }
+    }
+    match word {
+        "json" => Format::Json,
+        "csv" => Format::Csv {
+            header: r.flag("header").unwrap_or(matches!(kind, SourceKind::Directory { .. } | SourceKind::File { .. })),
+            separator: separator(r),
+        },
+        "binary" => Format::Binary {
+            record_bytes: match kind {
+                SourceKind::RawSocket { .. } => None,
+                SourceKind::Rate { .. } => Some(16),
+                _ => {
+                    let given = r.whole("record_bytes", 1, limits::RECORD_BYTES_MAX_MAX);
+                    given.and_then(|bytes| u32::try_from(bytes).ok()).or_else(|| SourceSpec::fixed_bytes(schema))
+                }
+            },
+        },
+        _ => Format::Text,
+    }
+}
+
+fn separator(r: &Reader<'_>) -> u8 {
+    let example = "separator = \";\"";
+    match r.text("separator", example).map(str::as_bytes) {
+        None => b',',
+        Some([byte]) if byte.is_ascii() => *byte,
+        Some(_) => {
+            r.wrong("separator", "`separator` is a single character such as \",\", \";\" or \"\\t\"; write one");
+            b','
+        }
+    }
+}
+
+/// The columns of `schema`; none where it is absent or wrong.
+fn schema(r: &Reader<'_>) -> Vec<ColumnSpec> {
+    let Some(columns) = r.inner("schema", "schema = { user = \"text\", amount = \"float64\" }") else {
+        return Vec::new();
+    };
+    columns.table.iter().filter_map(|(name, value)| column(name, value, &columns)).collect()
+}
+
+fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec> {
+    match value {
+        Value::String(word) => Some(ColumnSpec::new(name, column_type(name, word, columns)?)),
+        Value::Table(_) => {
+            let r = columns.inner(name, "{ type = \"int64\", path = \"user.id\" }")?;
+            r.check_keys(COLUMN, &[], None);
+            r.need("type", "type = \"int64\"");
+            let word = r.text("type", "type = \"int64\"")?;
+            let kind = column_type(name, word, columns)?;
+            let path = column_path(&r);
+            Some(ColumnSpec { path: path.unwrap_or_else(|| vec![name.into()]), ..ColumnSpec::new(name, kind) })
+        }
+        other => {
+            let found = type_of(other);
+            let message = format!("column `{name}` is {found}; write its type, as {name} = \"int64\"");
+            columns.wrong(name, message);
+            None
+        }
+    }
+}
+
+/// `"user.id"`, or a list of names where a name holds a dot.
+fn column_path(r: &Reader<'_>) -> Option<Vec<String>> {
+    let dotted = matches!(r.table.get("path"), Some(Value::String(_)));
+    let path = r.texts("path", "path = \"user.id\"")?;
+    if !dotted {
+        return Some(path);
+    }
+    let names: Vec<String> = path.iter().flat_map(|text| text.split('.')).map(String::from).collect();
+    if names.iter().any(String::is_empty) {
+        r.wrong(
+            "path",
+            format!("`{}path` has an empty name; write names with dots between, as path = \"user.id\"", r.inside),
+        );
+        return None;
+    }
+    Some(names)
+}
+
+fn column_type(name: &str, word: &str, columns: &Reader<'_>) -> Option<ColumnType> {
+    let kind = ColumnType::from_name(word);
+    if kind.is_none() {
+        let hint = suggest::hint(word, ColumnType::NAMES, "the types are");
+        columns.wrong(name, format!("column `{name}`: unknown type `{word}`{hint}"));
+    }
+    kind
+}
+
+/// How long `poll` may be; a folder that is looked at less often is a mistake more likely than a wish.
+pub(in crate::job) fn poll_fits(poll: Duration) -> Result<(), String> {
+    if poll.is_zero() || poll > Duration::from_secs(3600) {
+        return Err(format!("`poll` is {}; write a time from 1ms to 1h", units::show_time(poll)));
+    }
+    Ok(())
+}

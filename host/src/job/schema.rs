@@ -1,0 +1,109 @@
+//! The JSON Schema of the job file, made from the same tables of keys that reading uses.
+
+use super::keys::{self, COLUMN, Key, Shape};
+use super::{expression, names, units};
+use crate::batch::types::ColumnType;
+use serde_json::{Map, Value, json};
+
+/// The schema of a whole job file.
+pub(super) fn job() -> Value {
+    let mut schema = table(keys::JOB);
+    let head = [
+        ("$schema", json!("https://json-schema.org/draft/2020-12/schema")),
+        ("title", json!("Millstream job")),
+        ("description", json!("A job of Millstream: named sources, stages and sinks.")),
+    ];
+    schema.extend(head.map(|(key, value)| (key.to_string(), value)));
+    Value::Object(schema)
+}
+
+/// A table with these keys.
+fn table(keys: &[Key]) -> Map<String, Value> {
+    let mut schema = Map::new();
+    let properties: Map<String, Value> = keys.iter().map(|key| (key.name.into(), property(key))).collect();
+    schema.insert("type".into(), json!("object"));
+    schema.insert("properties".into(), Value::Object(properties));
+    schema.insert("additionalProperties".into(), json!(false));
+    let needed = names_of(keys, |key| key.needed.contains(&""));
+    if !needed.is_empty() {
+        schema.insert("required".into(), json!(needed));
+    }
+    let rules = kind_rules(keys);
+    if !rules.is_empty() {
+        schema.insert("allOf".into(), json!(rules));
+    }
+    schema
+}
+
+/// For each kind: the keys that it needs, and the keys that are not for it.
+fn kind_rules(keys: &[Key]) -> Vec<Value> {
+    let kinds = match keys.iter().find(|key| key.name == "kind").map(|key| &key.shape) {
+        Some(Shape::Word(kinds)) => *kinds,
+        _ => &[],
+    };
+    let rule = |kind: &&str| {
+        let foreign: Map<String, Value> =
+            names_of(keys, |key| !key.fits(kind)).into_iter().map(|name| (name.to_string(), json!(false))).collect();
+        let needed = names_of(keys, |key| key.needed.contains(kind));
+        json!({
+            "if": { "properties": { "kind": { "const": kind } }, "required": ["kind"] },
+            "then": { "properties": foreign, "required": needed },
+        })
+    };
+    kinds.iter().map(rule).collect()
+}
+
+fn names_of(keys: &[Key], which: impl Fn(&Key) -> bool) -> Vec<&'static str> {
+    keys.iter().filter(|key| which(key)).map(|key| key.name).collect()
+}
+
+/// What a key takes, with what it is for.
+fn property(key: &Key) -> Value {
+    let mut schema = match shape(&key.shape) {
+        Value::Object(schema) => schema,
+        _ => Map::new(),
+    };
+    let kinds = match key.kinds {
+        [] => String::new(),
+        kinds => format!(" For kind {}.", kinds.join(", ")),
+    };
+    schema.insert("description".into(), json!(format!("{}{kinds}", key.doc)));
+    Value::Object(schema)
+}
+
+fn shape(shape: &Shape) -> Value {
+    let text = json!({ "type": "string", "minLength": 1 });
+    match shape {
+        Shape::Text => text,
+        Shape::Name => json!({ "type": "string", "pattern": names::PATTERN }),
+        Shape::Address => json!({ "type": "string", "pattern": "^(\\[[^\\s/]+\\]|[^\\s/:]+):[0-9]{1,5}$" }),
+        Shape::Flag => json!({ "type": "boolean" }),
+        Shape::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
+        Shape::Time => json!({ "type": "string", "pattern": units::TIME_PATTERN }),
+        Shape::Size => json!({
+            "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": units::SIZE_PATTERN }],
+        }),
+        Shape::Word(words) => json!({ "type": "string", "enum": words }),
+        Shape::Texts => json!({
+            "anyOf": [text, { "type": "array", "items": text, "minItems": 1 }],
+        }),
+        Shape::Any => json!({}),
+        Shape::Columns => json!({
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": { "anyOf": [{ "type": "string", "enum": ColumnType::NAMES }, table(COLUMN)] },
+        }),
+        Shape::TextByName => json!({ "type": "object", "additionalProperties": text }),
+        Shape::Aggregates => json!({
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": { "type": "string", "pattern": expression::PATTERN },
+        }),
+        Shape::Table(keys) => Value::Object(table(keys)),
+        Shape::Parts(keys) => json!({
+            "type": "object",
+            "propertyNames": { "pattern": names::PATTERN },
+            "additionalProperties": table(keys),
+        }),
+    }
+}

@@ -1,0 +1,275 @@
+//! Typed access to one table of a job file. Every wrong value is noted as a mistake and read as if it were absent, so
+//! that reading goes on to the next one.
+
+use super::document::join;
+use super::keys::Key;
+use super::mistakes::Mistakes;
+use super::{suggest, units};
+use std::path::PathBuf;
+use std::time::Duration;
+use toml::Value;
+
+/// A table, where it stands, and where its mistakes go.
+#[derive(Clone)]
+pub(super) struct Reader<'a> {
+    /// Dotted path of the table; empty for the whole file.
+    pub path: String,
+    /// What messages begin with, as ``stage `words`: ``.
+    pub part: String,
+    /// What keys are called in messages when they are inside another key, as `limits.`.
+    pub inside: String,
+    /// The table.
+    pub table: &'a toml::Table,
+    /// The mistakes of the job.
+    pub mistakes: &'a Mistakes,
+}
+
+impl<'a> Reader<'a> {
+    /// Whether the key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
+    /// Notes a mistake in the value of a key.
+    pub fn wrong(&self, key: &str, message: impl Into<String>) {
+        self.mistakes.add(join(&self.path, key), &self.part, message);
+    }
+
+    /// Notes that a key is missing which is needed here.
+    pub fn need(&self, key: &str, example: &str) {
+        if !self.has(key) {
+            self.wrong(key, format!("`{}{key}` is missing; write {example}", self.inside));
+        }
+    }
+
+    /// Notes that the value of a key has the wrong type.
+    fn wrong_type(&self, key: &str, value: &Value, needs: &str, example: &str) {
+        self.wrong(key, format!("`{}{key}` is {}, needs {needs}; write {example}", self.inside, type_of(value)));
+    }
+
+    /// Notes every key that is not known here, not for this `kind` of part, or of a version to come. `noun` is what a
+    /// kind is called: `kind` of a source or sink.
+    pub fn check_keys(&self, keys: &[Key], later: &[&str], kind: Option<&str>) {
+        for key in self.table.keys() {
+            if let Some(known) = keys.iter().find(|k| k.name == key) {
+                if let Some(kind) = kind.filter(|kind| !known.fits(kind)) {
+                    let kinds = suggest::list(known.kinds.iter().copied());
+                    let message = format!("`{key}` does not fit kind `{kind}`; it is for {kinds}: remove it");
+                    self.wrong(key, message);
+                }
+            } else if later.contains(&key.as_str()) {
+                self.wrong(key, format!("`{}{key}` is not available in this version; remove it", self.inside));
+            } else {
+                let fit = keys.iter().filter(|k| kind.is_none_or(|kind| k.fits(kind)));
+                let names: Vec<&str> = fit.map(|k| k.name).filter(|name| !self.has(name)).collect();
+                let hint = match names.is_empty() {
+                    true => "; remove it".into(),
+                    false => suggest::hint(key, names.iter().copied(), "these keys fit"),
+                };
+                self.wrong(key, format!("unknown key `{}{key}`{hint}", self.inside));
+            }
+        }
+    }
+
+    /// Text.
+    pub fn text(&self, key: &str, example: &str) -> Option<&'a str> {
+        match self.table.get(key)? {
+            Value::String(text) if text.is_empty() => {
+                self.wrong(key, format!("`{}{key}` is empty; write {example}", self.inside));
+                None
+            }
+            Value::String(text) => Some(text),
+            other => {
+                self.wrong_type(key, other, "text", example);
+                None
+            }
+        }
+    }
+
+    /// A path.
+    pub fn path(&self, key: &str, example: &str) -> Option<PathBuf> {
+        self.text(key, example).map(PathBuf::from)
+    }
+
+    /// `true` or `false`.
+    pub fn flag(&self, key: &str) -> Option<bool> {
+        match self.table.get(key)? {
+            Value::Boolean(flag) => Some(*flag),
+            other => {
+                self.wrong_type(key, other, "true or false", &format!("{key} = true"));
+                None
+            }
+        }
+    }
+
+    /// A whole number from `least` to `most`.
+    pub fn whole(&self, key: &str, least: u64, most: u64) -> Option<u64> {
+        match self.table.get(key)? {
+            Value::Integer(number) => match u64::try_from(*number).ok().filter(|n| (least..=most).contains(n)) {
+                None => {
+                    let range =
+                        if most > i64::MAX as u64 { format!("at least {least}") } else { format!("{least} to {most}") };
+                    self.wrong(key, format!("`{}{key}` is {number}; write a number of {range}", self.inside));
+                    None
+                }
+                number => number,
+            },
+            other => {
+                self.wrong_type(key, other, "a whole number", &format!("{key} = {}", least.max(10).min(most)));
+                None
+            }
+        }
+    }
+
+    /// A time.
+    pub fn time(&self, key: &str) -> Option<Duration> {
+        match self.table.get(key)? {
+            Value::String(text) => match units::time(text) {
+                Ok(time) => Some(time),
+                Err(help) => {
+                    self.wrong(key, format!("`{}{key} = \"{text}\"` is not a time; {help}", self.inside));
+                    None
+                }
+            },
+            other => {
+                self.wrong(
+                    key,
+                    format!("`{}{key}` is {}, needs a time; {}", self.inside, type_of(other), units::TIME_HELP),
+                );
+                None
+            }
+        }
+    }
+
+    /// A size in bytes, from `least` to `most`.
+    pub fn size(&self, key: &str, least: u64, most: u64) -> Option<u64> {
+        let bytes = match self.table.get(key)? {
+            Value::Integer(number) => u64::try_from(*number).map_err(|_| units::SIZE_HELP.to_string()),
+            Value::String(text) => units::size(text),
+            other => {
+                self.wrong(
+                    key,
+                    format!("`{}{key}` is {}, needs a size; {}", self.inside, type_of(other), units::SIZE_HELP),
+                );
+                return None;
+            }
+        };
+        let shown = self.table.get(key).map(ToString::to_string).unwrap_or_default();
+        match bytes {
+            Ok(bytes) if (least..=most).contains(&bytes) => Some(bytes),
+            Ok(_) => {
+                let message = format!("`{}{key} = {shown}`; write a size of {least} to {most} bytes", self.inside);
+                self.wrong(key, message);
+                None
+            }
+            Err(help) => {
+                self.wrong(key, format!("`{}{key} = {shown}` is not a size; {help}", self.inside));
+                None
+            }
+        }
+    }
+
+    /// Text or a list of texts, none of them empty.
+    pub fn texts(&self, key: &str, example: &str) -> Option<Vec<String>> {
+        let value = self.table.get(key)?;
+        let texts: Option<Vec<String>> = match value {
+            Value::String(text) => Some(vec![text.clone()]),
+            Value::Array(values) => values.iter().map(|v| v.as_str().map(String::from)).collect(),
+            _ => None,
+        };
+        match texts {
+            Some(texts) if texts.iter().all(|t| !t.is_empty()) && !texts.is_empty() => Some(texts),
+            Some(_) => {
+                self.wrong(key, format!("`{}{key}` is empty; write {example}", self.inside));
+                None
+            }
+            None => {
+                self.wrong_type(key, value, "text or a list of texts", example);
+                None
+            }
+        }
+    }
+
+    /// One of some words; `later` are those of versions to come.
+    pub fn choice<T: Clone>(&self, key: &str, words: &[(&str, T)], later: &[&str]) -> Option<T> {
+        let known = || words.iter().map(|(word, _)| *word);
+        let text = match self.table.get(key)? {
+            Value::String(text) => text.as_str(),
+            other => {
+                let needs = format!("one of {}", suggest::list(known()));
+                self.wrong_type(key, other, &needs, &format!("{key} = \"{}\"", known().next().unwrap_or_default()));
+                return None;
+            }
+        };
+        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == text) {
+            return Some(meaning.clone());
+        }
+        let name = format!("`{}{key} = \"{text}\"`", self.inside);
+        if later.contains(&text) {
+            let now = suggest::list(known());
+            self.wrong(key, format!("{name} is not available in this version; write {now}"));
+        } else {
+            let names: Vec<&str> = known().collect();
+            let hint = suggest::hint(text, names.iter().copied(), "write one of");
+            self.wrong(key, format!("{name} is unknown{hint}"));
+        }
+        None
+    }
+
+    /// A table inside this one.
+    pub fn inner(&self, key: &str, example: &str) -> Option<Reader<'a>> {
+        match self.table.get(key)? {
+            Value::Table(table) => Some(Reader {
+                path: join(&self.path, key),
+                part: self.part.clone(),
+                inside: format!("{}{key}.", self.inside),
+                table,
+                mistakes: self.mistakes,
+            }),
+            other => {
+                self.wrong_type(key, other, "a table", example);
+                None
+            }
+        }
+    }
+
+    /// The tables of `sources`, `stages` or `sinks` with their names, in the order of the file.
+    pub fn parts(&self, section: &str, what: &str) -> Vec<(String, Reader<'a>)> {
+        let Some(parts) = self.inner(section, &format!("[{section}.name] and its keys below it")) else {
+            return Vec::new();
+        };
+        let mut readers = Vec::new();
+        for (name, value) in parts.table {
+            let path = join(&parts.path, name);
+            match value {
+                Value::Table(table) => {
+                    let part = format!("{what} `{name}`: ");
+                    let reader = Reader { path, part, inside: String::new(), table, mistakes: self.mistakes };
+                    readers.push((name.clone(), reader));
+                }
+                other => {
+                    let message = format!(
+                        "`{section}.{name}` is {}, needs a table; write [{section}.{name}] and the keys of the {what} \
+                         below it",
+                        type_of(other)
+                    );
+                    self.mistakes.add(path, "", message);
+                }
+            }
+        }
+        readers
+    }
+}
+
+/// What a value is, in words.
+pub(super) fn type_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "text",
+        Value::Integer(_) => "a whole number",
+        Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date or time",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}

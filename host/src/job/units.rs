@@ -1,0 +1,61 @@
+//! Times and sizes as a job file writes them: `"500ms"`, `"64MiB"`.
+
+use std::time::Duration;
+
+/// The units of times, and what one is in microseconds.
+const TIMES: &[(&str, u64)] = &[("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
+
+/// The units of sizes, and what one is in bytes.
+const SIZES: &[(&str, u64)] = &[
+    ("B", 1),
+    ("KB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+/// The longest time that a job may name: ten years. Batch times stay far from the ends of 64 bits.
+const TIME_US_MAX: u64 = 10 * 366 * 86_400 * 1_000_000;
+
+/// JSON Schema patterns of what [`time`] and [`size`] take.
+pub(super) const TIME_PATTERN: &str = "^[0-9]+(us|ms|s|m|h)$";
+/// See [`TIME_PATTERN`].
+pub(super) const SIZE_PATTERN: &str = "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)$";
+/// What to write for a time.
+pub(super) const TIME_HELP: &str = "write a whole number and one of us, ms, s, m, h, as \"1s\"";
+/// What to write for a size.
+pub(super) const SIZE_HELP: &str = "write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as \"64MiB\"";
+
+/// A time such as `1s`; an error says what to write.
+pub(super) fn time(text: &str) -> Result<Duration, String> {
+    let us = measure(text, TIMES).ok_or(TIME_HELP)?;
+    if us > TIME_US_MAX {
+        return Err("that is more than ten years; write a shorter time".into());
+    }
+    Ok(Duration::from_micros(us))
+}
+
+/// A size such as `64MiB`, in bytes; an error says what to write.
+pub(super) fn size(text: &str) -> Result<u64, String> {
+    measure(text, SIZES).ok_or_else(|| SIZE_HELP.into())
+}
+
+/// A time in the shortest of our units that keeps it whole, for messages.
+pub(super) fn show_time(time: Duration) -> String {
+    let us = time.as_micros();
+    let unit = TIMES.iter().rev().find(|(_, each)| us != 0 && us % u128::from(*each) == 0);
+    match unit {
+        Some((unit, each)) => format!("{}{unit}", us / u128::from(*each)),
+        None => format!("{us}us"),
+    }
+}
+
+/// Number and unit of a text as one number; `None`: it is not written so, or too large for 64 bits.
+fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let (_, each) = units.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*each)
+}
