@@ -18,7 +18,7 @@ use std::io;
 use std::path::Path;
 
 /// An open sink. One worker of the job owns it.
-pub trait Sink {
+pub trait Sink: Send {
     /// Makes the rows of a batch visible, whole or not at all. Called once for every batch, in order, also where it
     /// has no rows; `rows` are its parts in order.
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()>;
