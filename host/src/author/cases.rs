@@ -66,7 +66,7 @@ impl Display for Report {
             }
         }
         let plural = if self.cases.len() == 1 { "" } else { "s" };
-        write!(f, "{} case{plural}, {} failed", self.cases.len(), self.failed())
+        writeln!(f, "{} case{plural}, {} failed", self.cases.len(), self.failed())
     }
 }
 
@@ -311,6 +311,7 @@ mod tests {
         let jobs = jobs.into_inner();
         assert_eq!([jobs[0].0, jobs[1].0], [1, 2]);
         let (_, case_folder, job) = &jobs[0];
+        crate::job::parse(&toml::to_string(job).unwrap(), Path::new("job"), case_folder, &[]).unwrap();
         assert_eq!(case_folder, &folder.path().join("cases/one"));
         assert_eq!(job["batch"].as_str(), Some("2s"));
         assert_eq!(job["sources"]["input"]["schema"]["word"].as_str(), Some("text"));
@@ -332,7 +333,7 @@ mod tests {
         assert_eq!(
             wrong.to_string(),
             "FAIL  one\n      with 1 worker: batch 1:\n        missing      {\"value\":\"a\"}\n        \
-             unexpected   {\"value\":\"b\"}\n1 case, 1 failed"
+             unexpected   {\"value\":\"b\"}\n1 case, 1 failed\n"
         );
         let failed = report(folder.path(), Err(Error::plugin("it trapped"))).unwrap();
         assert!(failed.to_string().contains("with 1 worker: the job failed: it trapped"), "{failed}");
