@@ -80,6 +80,8 @@ pub struct StageUse {
     pub stage: String,
     /// The stage's config as JSON text.
     pub config: String,
+    /// The stage's key columns; none where it has no key.
+    pub key: SchemaRef,
     /// How long an instance lives.
     pub instance: InstanceSpec,
     /// Limits of a call.
@@ -179,13 +181,20 @@ impl Plugin {
     /// Asks the plugin what it does with this config (JSON text) and this input. An error of kind `Job` where it
     /// refuses them.
     pub fn describe(&self, config: &str, input: &Schema) -> Result<Description> {
+        self.describe_keyed(config, input, &Schema::empty())
+    }
+
+    /// As [`Plugin::describe`], for a stage with these key columns: a plugin for any key asks for them.
+    pub fn describe_keyed(&self, config: &str, input: &Schema, key: &Schema) -> Result<Description> {
         let identity = failure::Identity { stage: None, plugin: self.loaded.file.display().to_string() };
         let limits = PluginLimits {
             memory_bytes_max: PLUGIN_MEMORY_BYTES_MAX,
             time_max: Duration::from_millis(PLUGIN_TIME_MS_MAX),
             output_bytes_max: PLUGIN_OUTPUT_BYTES_MAX,
         };
-        let mut instances = caller::Instances::new(self.loaded.clone(), identity, limits, false);
+        let (files, all, key) = (BTreeMap::new(), Arc::new(input.clone()), Arc::new(key.clone()));
+        let stage = imports::Stage { files, input: all, key };
+        let mut instances = caller::Instances::new(self.loaded.clone(), identity, stage, limits, false);
         let input = lower::schema(input);
         let raw = instances.call(None, &self.loaded.describe, (config, &input))?;
         instances.settle(None, &Counters::default(), check::description(self.world(), raw))

@@ -2,7 +2,7 @@
 
 use super::bindings::{BatchOut, Context, Returned};
 use super::failure::{self, Identity};
-use super::imports::Guest;
+use super::imports::{Guest, Stage};
 use super::load::{AggregateCalls, Calls, Loaded};
 use super::lower::{self, Lowered};
 use super::{CallContext, Counters, Description, Groups, Processed, Updated, bindings, engine, lift};
@@ -11,7 +11,6 @@ use crate::job::spec::{InstanceSpec, PluginLimits};
 use crate::limits::PLUGIN_CALLS_PER_INSTANCE_MAX;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
-use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::Store;
@@ -23,7 +22,7 @@ pub struct Instances {
     pub identity: Arc<Identity>,
     pub limits: PluginLimits,
     pub keep: bool,
-    pub files: Arc<BTreeMap<String, Bytes>>,
+    pub stage: Arc<Stage>,
     live: Option<Live>,
     counted: BTreeMap<String, u64>,
 }
@@ -36,9 +35,9 @@ struct Live {
 
 impl Instances {
     /// No instance yet.
-    pub fn new(loaded: Arc<Loaded>, identity: Identity, limits: PluginLimits, keep: bool) -> Instances {
-        let (identity, files) = (Arc::new(identity), Arc::default());
-        Instances { loaded, identity, limits, keep, files, live: None, counted: BTreeMap::new() }
+    pub fn new(loaded: Arc<Loaded>, identity: Identity, stage: Stage, limits: PluginLimits, keep: bool) -> Instances {
+        let (identity, stage) = (Arc::new(identity), Arc::new(stage));
+        Instances { loaded, identity, limits, keep, stage, live: None, counted: BTreeMap::new() }
     }
 
     /// Calls the function at `index`, in `batch` or, without one, for `describe`.
@@ -88,7 +87,7 @@ impl Instances {
     }
 
     fn start(&self, batch: Option<u64>) -> Result<Live> {
-        let guest = Guest::new(self.identity.clone(), self.files.clone(), self.limits.memory_bytes_max);
+        let guest = Guest::new(self.identity.clone(), self.stage.clone(), self.limits.memory_bytes_max);
         let mut store = Store::new(self.loaded.pre.engine(), guest);
         store.limiter(|guest| guest);
         store.data_mut().begin(batch);
@@ -124,8 +123,8 @@ impl Caller {
         let plugin = format!("{} {}", description.name, description.version);
         let identity = Identity { stage: Some(stage.stage), plugin };
         let keep = stage.instance == InstanceSpec::Worker;
-        let mut instances = Instances::new(loaded.clone(), identity, stage.limits, keep);
-        instances.files = Arc::new(stage.files);
+        let about = Stage { files: stage.files, input: description.input.clone(), key: stage.key };
+        let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);
         let (output, state) = (description.output.clone(), description.state.clone());
         Caller { instances, loaded, config: stage.config, output, state, counters: Counters::default() }
     }

@@ -1,11 +1,12 @@
-//! What a plugin may ask of the host: `log`, `metrics`, `files`; and the limits of its instance.
+//! What a plugin may ask of the host: `log`, `metrics`, `files`, `stage`; and the limits of its instance.
 
-use super::bindings::Level;
+use super::bindings::{Level, Schema};
 use super::failure::{Identity, printable};
-use super::{Counters, VERSION};
+use super::{Counters, VERSION, lower};
 use crate::limits::{
     PLUGIN_COUNTERS_MAX, PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_LOG_LINES_MAX, PLUGIN_PARTS_MAX, PLUGIN_TABLE_ELEMENTS_MAX,
 };
+use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,15 +14,26 @@ use wasmtime::component::{Linker, WasmStr};
 use wasmtime::{ResourceLimiter, StoreContextMut};
 
 /// The interfaces that every plugin may import. `types` holds no function.
-pub const OFFERED: [&str; 4] = ["log", "metrics", "files", "types"];
+pub const OFFERED: [&str; 5] = ["log", "metrics", "files", "stage", "types"];
 
 /// How many of the last lines at level error an error message repeats.
 const ERROR_LINES_KEPT: usize = 5;
 
+/// What a plugin may know of the stage that uses it.
+#[derive(Debug)]
+pub struct Stage {
+    /// Contents of the files granted, by name.
+    pub files: BTreeMap<String, Bytes>,
+    /// The columns of the rows that a call passes.
+    pub input: SchemaRef,
+    /// The stage's key columns.
+    pub key: SchemaRef,
+}
+
 /// The host's side of one instance: what its imports work on.
 pub struct Guest {
     identity: Arc<Identity>,
-    files: Arc<BTreeMap<String, Bytes>>,
+    stage: Arc<Stage>,
     /// The batch of the call; `None` in `describe`.
     pub batch: Option<u64>,
     /// Its memory and the limit.
@@ -44,11 +56,11 @@ pub struct Memory {
 
 impl Guest {
     /// The host's side of a new instance.
-    pub fn new(identity: Arc<Identity>, files: Arc<BTreeMap<String, Bytes>>, memory_bytes_max: u64) -> Guest {
+    pub fn new(identity: Arc<Identity>, stage: Arc<Stage>, memory_bytes_max: u64) -> Guest {
         let memory = Memory { bytes_max: memory_bytes_max, bytes: 0, refused: false, last_growth: 0 };
         Guest {
             identity,
-            files,
+            stage,
             batch: None,
             memory,
             error_lines: Vec::new(),
@@ -116,8 +128,8 @@ impl Guest {
     }
 
     fn file(&self, name: &str) -> Result<&Bytes, String> {
-        self.files.get(name).ok_or_else(|| {
-            let names: Vec<&str> = self.files.keys().map(String::as_str).collect();
+        self.stage.files.get(name).ok_or_else(|| {
+            let names: Vec<&str> = self.stage.files.keys().map(String::as_str).collect();
             let granted = if names.is_empty() { "none".into() } else { names.join(", ") };
             format!("the job grants no file `{}` (granted: {granted})", printable(name, 100))
         })
@@ -206,5 +218,12 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             });
             Ok((read,))
         },
-    )
+    )?;
+    let mut stage = linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?;
+    stage.func_wrap("input", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Schema,)> {
+        Ok((lower::schema(&cx.data().stage.input),))
+    })?;
+    stage.func_wrap("key", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Schema,)> {
+        Ok((lower::schema(&cx.data().stage.key),))
+    })
 }

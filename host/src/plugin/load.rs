@@ -212,7 +212,7 @@ fn check_imports(file: &Path, engine: &Engine, ty: &types::Component) -> Result<
     if refused.is_empty() {
         return Ok(());
     }
-    let (list, offered) = (refused.join(", "), OFFERED[..3].join(", "));
+    let (list, offered) = (refused.join(", "), OFFERED[..4].join(", "));
     let wasi = if refused.iter().any(|name| name.starts_with("wasi:")) {
         "\n  `wasi:` imports come from the toolchain; `millstream build` makes a component without them."
     } else {
