@@ -183,7 +183,7 @@ impl Graph {
         rejected: &SchemaRef,
         host: &PluginHost,
     ) -> Result<(SchemaRef, Operator)> {
-        let node = self.load(stage, spec, input, host)?;
+        let node = self.load(stage, spec, input, key, host)?;
         let description = &node.description;
         let keys = input.project(key).map_err(|e| Error::bug(e.to_string()))?;
         let told = format!("plugin {} {}", description.name, description.version);
@@ -236,10 +236,11 @@ impl Graph {
     }
 
     /// Loads a stage's plugin and asks it about this input.
-    fn load(&self, stage: &StageSpec, spec: &PluginSpec, input: &Schema, host: &PluginHost) -> Result<PluginNode> {
+    fn load(&self, stage: &StageSpec, spec: &PluginSpec, input: &Schema, key: &[usize], host: &PluginHost) -> Result<PluginNode> {
         let plugin = host.load(&self.spec.origin.folder.join(&spec.path))?;
         let config = spec.config.to_string();
-        let description = plugin.describe(&config, input)?;
+        let key: SchemaRef = Arc::new(input.project(key).map_err(|e| Error::bug(e.to_string()))?);
+        let description = plugin.describe(&config, input, &key)?;
         let told = format!("plugin {} {}", description.name, description.version);
         let reads = read_places(&description.input, input, &told, &stage.from)?;
         let mut files = BTreeMap::new();
@@ -250,7 +251,7 @@ impl Graph {
             files.insert(name.clone(), bytes.into());
         }
         let stage =
-            StageUse { stage: stage.name.clone(), config, instance: spec.instance, limits: spec.limits, files };
+            StageUse { stage: stage.name.clone(), config, instance: spec.instance, limits: spec.limits, files, key };
         Ok(PluginNode { plugin, description, stage, reads })
     }
 

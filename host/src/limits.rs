@@ -12,8 +12,9 @@ pub const BYTES_PER_BATCH_MAX: u64 = 64 << 20;
 pub const RECORD_BYTES_MAX: u64 = 16 << 20;
 /// How much of a rejected record is kept, in bytes.
 pub const REJECTED_BYTES_KEPT: usize = 1024;
-/// Bytes that a source holds for the batches to come before its receiver waits.
-pub const INBOX_BYTES_MAX: u64 = 16 << 20;
+/// Bytes that a source holds for the batches to come before its receiver waits, with `batch = "0s"`; with an interval it
+/// holds a whole batch, `bytes_per_batch_max`.
+pub const INBOX_BYTES_MAX: u64 = 4 << 20;
 /// Default of `in_flight_max`: batches that have begun and are not yet committed.
 pub const IN_FLIGHT_MAX: u64 = 4;
 /// Default linear memory of a plugin instance, in bytes.

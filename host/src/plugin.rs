@@ -178,14 +178,9 @@ impl Plugin {
         self.loaded.calls.world()
     }
 
-    /// Asks the plugin what it does with this config (JSON text) and this input. An error of kind `Job` where it
+    /// Asks the plugin what it does with this config (JSON text), this input and these key columns. An error of kind `Job` where it
     /// refuses them.
-    pub fn describe(&self, config: &str, input: &Schema) -> Result<Description> {
-        self.describe_keyed(config, input, &Schema::empty())
-    }
-
-    /// As [`Plugin::describe`], for a stage with these key columns: a plugin for any key asks for them.
-    pub fn describe_keyed(&self, config: &str, input: &Schema, key: &Schema) -> Result<Description> {
+    pub fn describe(&self, config: &str, input: &Schema, key: &Schema) -> Result<Description> {
         let identity = failure::Identity { stage: None, plugin: self.loaded.file.display().to_string() };
         let limits = PluginLimits {
             memory_bytes_max: PLUGIN_MEMORY_BYTES_MAX,

@@ -8,6 +8,7 @@ mod queue;
 mod rate;
 mod socket;
 
+use crate::batch::chunk::Chunk;
 use crate::batch::decode::binary::row_bytes;
 use crate::error::{Error, Result};
 use crate::job::spec::{Format, Origin, SourceKind, SourceSpec};
@@ -63,6 +64,11 @@ pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &
             on_thread(inbox, runtime, move |inbox, runtime| queue::receive(&source, &path, inbox, runtime));
         }
     }
+}
+
+/// Reads a whole file by the format of this source, for tables that a job is given at its start.
+pub fn read_file(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>> {
+    file::read_whole(source, path)
 }
 
 /// Runs an async receiver and drops it wherever it waits when the inbox is closed.

@@ -14,7 +14,7 @@ pub fn plugin(path: &Path) -> Result<String> {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{:<15}{}", format!("{name}:"), value.trim_end().replace('\n', "\n               "));
     };
-    match plugin.describe("{}", &Schema::empty()) {
+    match plugin.describe("{}", &Schema::empty(), &Schema::empty()) {
         Ok(description) => {
             line("plugin", &format!("{} {}", description.name, description.version));
             line("doc", &description.doc);

@@ -1,6 +1,7 @@
 //! Reading files: source `file`, and each file of a `directory`.
 
 use super::inbox::Inbox;
+use crate::batch::chunk::Chunk;
 use super::{framer, plain};
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
@@ -41,6 +42,15 @@ pub fn read(source: &SourceSpec, path: &Path, mut file: File, inbox: &Inbox, run
             return Ok(true);
         }
     }
+}
+
+/// Reads a whole file at once, for tables that a job is given at its start.
+pub fn read_whole(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>, Error> {
+    let mut framer = framer(source);
+    let bytes = std::fs::read(path).map_err(|error| failed(source, path, &error))?;
+    framer.buffer(bytes.len()).extend_from_slice(&bytes);
+    framer.end();
+    Ok(std::iter::from_fn(|| framer.next(true)).collect())
 }
 
 /// The error of a file that cannot be read while the job runs.

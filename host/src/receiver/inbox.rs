@@ -2,7 +2,8 @@
 
 use crate::batch::chunk::{Chunk, Refusal};
 use crate::error::Error;
-use crate::limits::{INBOX_BYTES_MAX, PART_BYTES_MAX, PART_ROWS_MAX};
+use crate::ids::BatchId;
+use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use bytes::{Bytes, BytesMut};
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -18,6 +19,7 @@ pub struct Inbox {
     held: Mutex<Held>,
     /// Told when there may be room again, and when the inbox is closed.
     room: Notify,
+    bytes_max: u64,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -35,6 +37,8 @@ pub struct InboxState {
     pub idle_ms: u64,
     /// The source failed for good.
     pub failed: Option<Error>,
+    /// The last batch that took from it; all else is said as of after that.
+    pub cut: BatchId,
 }
 
 /// What the mutex guards.
@@ -50,6 +54,7 @@ struct Held {
     finished: bool,
     closed: bool,
     failed: Option<Error>,
+    cut: BatchId,
 }
 
 enum Waiting {
@@ -68,13 +73,13 @@ struct Open {
 }
 
 impl Inbox {
-    /// An empty inbox. `wake` is called, from the receiver's thread, when something arrives in an empty inbox, when
+    /// An empty inbox for at most `bytes_max` bytes. `wake` is called, from the receiver's thread, when something arrives in an empty inbox, when
     /// the source finishes and when it fails.
-    pub fn new(wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
-        Inbox { held: Mutex::default(), room: Notify::new(), wake }
+    pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
+        Inbox { held: Mutex::default(), room: Notify::new(), bytes_max, wake }
     }
 
-    /// Receiver: adds records, waiting while more than [`INBOX_BYTES_MAX`] bytes wait. Small chunks with the same
+    /// Receiver: adds records, waiting while more bytes wait than it may hold. Small chunks with the same
     /// header are joined. `false`: the inbox is closed, the receiver ends.
     pub async fn put(&self, chunk: Chunk) -> bool {
         if chunk.rows() == 0 {
@@ -148,13 +153,15 @@ impl Inbox {
             finished: held.finished,
             idle_ms: held.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
             failed: held.failed.clone(),
+            cut: held.cut,
         }
     }
 
-    /// Worker: takes what one batch holds, at most so many rows and bytes (but at least one chunk if one waits, cut
+    /// Worker: takes what this batch holds, at most so many rows and bytes (but at least one chunk if one waits, cut
     /// where that is needed for `rows_max`).
-    pub fn take(&self, rows_max: u64, bytes_max: u64) -> Vec<Chunk> {
+    pub fn take(&self, batch: BatchId, rows_max: u64, bytes_max: u64) -> Vec<Chunk> {
         let mut held = self.lock();
+        held.cut = batch;
         held.seal();
         let mut taken = Vec::new();
         let (mut rows, mut bytes) = (0, 0);
@@ -216,7 +223,7 @@ impl Inbox {
     /// The inside, if it is closed or has room.
     fn lock_for(&self, bytes: u64) -> Option<MutexGuard<'_, Held>> {
         let held = self.lock();
-        let room = held.closed || held.is_empty() || held.bytes.saturating_add(bytes) <= INBOX_BYTES_MAX;
+        let room = held.closed || held.is_empty() || held.bytes.saturating_add(bytes) <= self.bytes_max;
         room.then_some(held)
     }
 

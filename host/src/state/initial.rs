@@ -33,7 +33,7 @@ pub fn load(path: &Path, schema: &SchemaRef) -> Result<RecordBatch> {
     };
     let mut decoder = Decoder::new(&source);
     let mut batches = Vec::new();
-    for chunk in crate::receiver::read_all(&source)? {
+    for chunk in crate::receiver::read_file(&source, path)? {
         batches.push(decode(&mut decoder, &chunk).map_err(|e| e.within(&shown))?);
     }
     let rows = concat_batches(&decoder.schema(), &batches).map_err(|e| Error::job(format!("{shown}: {e}")))?;
