@@ -85,6 +85,9 @@ impl Builtin {
     pub fn finish(&self, partials: &[RecordBatch], grouper: &mut Grouper) -> Result<RecordBatch> {
         let all = concat_batches(&self.partial, partials).map_err(arrow)?;
         let key_count = self.keys.len();
+        if all.num_rows() == 0 && key_count == 0 {
+            return self.of_nothing();
+        }
         let (groups, order) = group(&all.columns()[..key_count], all.num_rows(), grouper)?;
         let rows = UInt32Array::from_iter_values(order.iter().map(|group| groups.first_rows[*group as usize]));
         let mut columns = take_arrays(&all.columns()[..key_count], &rows, None).map_err(arrow)?;
@@ -100,6 +103,14 @@ impl Builtin {
         }
         let options = RecordBatchOptions::new().with_row_count(Some(order.len()));
         RecordBatch::try_new_with_options(self.output.clone(), columns, &options).map_err(arrow)
+    }
+
+    /// The row of a batch without rows, as SQL has it: counts are 0, all else is null. Group accumulators take it for
+    /// granted that each group has a row.
+    fn of_nothing(&self) -> Result<RecordBatch> {
+        let value = |function: &Function| function.expression.create_accumulator()?.evaluate()?.to_array_of_size(1);
+        let columns = self.functions.iter().map(value).collect::<Result<_, _>>().map_err(datafusion)?;
+        RecordBatch::try_new(self.output.clone(), columns).map_err(arrow)
     }
 }
 
