@@ -124,9 +124,7 @@ impl JsonDecoder {
                 guess.written.extend_from_slice(written);
                 guess.child = child;
             }
-            None if place == guesses.len() && place < GUESSES_MAX => {
-                guesses.push(Guess { written: written.to_vec(), child });
-            }
+            None if place < GUESSES_MAX => guesses.push(Guess { written: written.to_vec(), child }),
             None => {}
         }
         Ok(child)
