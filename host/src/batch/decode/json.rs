@@ -118,12 +118,14 @@ impl JsonDecoder {
         let child = self.nodes[node].children.iter().find(|child| self.nodes[**child].name == key).copied();
         let written = scanner.since(start).as_bytes();
         let guesses = &mut self.nodes[node].guesses;
-        if let Some(guess) = guesses.get_mut(place) {
-            guess.written.clear();
-            guess.written.extend_from_slice(written);
-            guess.child = child;
-        } else if place == guesses.len() && place < GUESSES_MAX {
-            guesses.push(Guess { written: written.to_vec(), child });
+        match guesses.get_mut(place) {
+            Some(guess) => {
+                guess.written.clear();
+                guess.written.extend_from_slice(written);
+                guess.child = child;
+            }
+            None if place < GUESSES_MAX => guesses.push(Guess { written: written.to_vec(), child }),
+            None => {}
         }
         Ok(child)
     }
