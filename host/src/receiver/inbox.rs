@@ -306,7 +306,7 @@ mod tests {
         let wake = move || {
             counter.fetch_add(1, Ordering::SeqCst);
         };
-        (Arc::new(Inbox::new(Box::new(wake))), wakes)
+        (Arc::new(Inbox::new(INBOX_BYTES_MAX, Box::new(wake))), wakes)
     }
 
     #[tokio::test]
@@ -322,7 +322,7 @@ mod tests {
         assert_eq!((inbox.state().rows, inbox.state().ready, wakes.load(Ordering::SeqCst)), (10_000, true, 1));
         let mut expected = lines(10_000, "abc");
         expected.refused.push(Refusal { row: 7_777, reason: "no".into() });
-        assert_eq!(inbox.take(u64::MAX, u64::MAX), [expected]);
+        assert_eq!(inbox.take(BatchId(1), u64::MAX, u64::MAX), [expected]);
         assert!(!inbox.state().ready);
         inbox.put(lines(1, "x")).await;
         inbox.finish();
@@ -337,7 +337,7 @@ mod tests {
             inbox.put(lines(PART_ROWS_MAX / 3, "abc")).await;
         }
         inbox.put(Chunk { header: "a,b".into(), ..lines(2, "1,2") }).await;
-        let rows: Vec<usize> = inbox.take(u64::MAX, u64::MAX).iter().map(Chunk::rows).collect();
+        let rows: Vec<usize> = inbox.take(BatchId(1), u64::MAX, u64::MAX).iter().map(Chunk::rows).collect();
         assert_eq!(rows, [PART_ROWS_MAX / 3 * 3, PART_ROWS_MAX / 3 * 2, 2]);
     }
 
@@ -349,9 +349,9 @@ mod tests {
             inbox.put(large.clone()).await;
         }
         let sum = |chunks: &[Chunk]| chunks.iter().map(|c| c.rows()).sum::<usize>();
-        assert_eq!(sum(&inbox.take(PART_ROWS_MAX as u64 + 5, u64::MAX)), PART_ROWS_MAX + 5);
-        assert_eq!(sum(&inbox.take(u64::MAX, 10)), PART_ROWS_MAX - 5, "at least one chunk");
-        let last = inbox.take(u64::MAX, large.bytes.len() as u64);
+        assert_eq!(sum(&inbox.take(BatchId(1), PART_ROWS_MAX as u64 + 5, u64::MAX)), PART_ROWS_MAX + 5);
+        assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, 10)), PART_ROWS_MAX - 5, "at least one chunk");
+        let last = inbox.take(BatchId(1), u64::MAX, large.bytes.len() as u64);
         assert_eq!(last, [large]);
         assert_eq!((inbox.state().rows, inbox.lock().bytes), (0, 0));
     }
@@ -362,10 +362,10 @@ mod tests {
         inbox.put_batch(vec![lines(2, "a")]).await;
         inbox.put_batch(vec![]).await;
         inbox.put_batch(vec![lines(3, "b"), lines(1, "c")]).await;
-        assert_eq!(inbox.take(2, u64::MAX).len(), 1, "the end of the batch goes with its last row");
+        assert_eq!(inbox.take(BatchId(1), 2, u64::MAX).len(), 1, "the end of the batch goes with its last row");
         assert!(inbox.state().ready);
-        assert!(inbox.take(100, u64::MAX).is_empty());
-        assert_eq!(inbox.take(100, u64::MAX), [lines(3, "b"), lines(1, "c")]);
+        assert!(inbox.take(BatchId(1), 100, u64::MAX).is_empty());
+        assert_eq!(inbox.take(BatchId(1), 100, u64::MAX), [lines(3, "b"), lines(1, "c")]);
         assert!(!inbox.state().ready);
         assert_eq!(inbox.lock().bytes, 0);
     }
@@ -377,9 +377,9 @@ mod tests {
         assert!(inbox.put(huge.clone()).await, "an empty inbox takes anything");
         let mut waiting = Box::pin(inbox.put(lines(1, "late")));
         assert!(futures_poll(&mut waiting), "it must wait");
-        assert_eq!(inbox.take(u64::MAX, u64::MAX), [huge.clone()]);
+        assert_eq!(inbox.take(BatchId(1), u64::MAX, u64::MAX), [huge.clone()]);
         assert!(waiting.await);
-        assert_eq!(inbox.take(9, 9), [lines(1, "late")]);
+        assert_eq!(inbox.take(BatchId(1), 9, 9), [lines(1, "late")]);
         assert!(inbox.put(huge).await);
         let mut waiting = Box::pin(inbox.put(lines(1, "never")));
         assert!(futures_poll(&mut waiting));

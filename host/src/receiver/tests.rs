@@ -34,7 +34,7 @@ struct Started {
 fn begin(source: &SourceSpec, folder: &Path) -> Started {
     let woken = Arc::new(Notify::new());
     let waker = woken.clone();
-    let inbox = Arc::new(Inbox::new(Box::new(move || waker.notify_one())));
+    let inbox = Arc::new(Inbox::new(crate::limits::INBOX_BYTES_MAX, Box::new(move || waker.notify_one())));
     let origin = Origin { folder: folder.into(), ..Origin::default() };
     start(source, &origin, inbox.clone(), &Handle::current());
     Started { inbox, woken }
@@ -57,7 +57,7 @@ impl Started {
 
     async fn take(&self) -> Vec<Chunk> {
         self.until("rows", |state| state.ready).await;
-        self.inbox.take(u64::MAX, u64::MAX)
+        self.inbox.take(crate::ids::BatchId(1), u64::MAX, u64::MAX)
     }
 
     /// Takes records until there are so many; each as text.
@@ -206,7 +206,7 @@ async fn a_queue_line_is_a_batch() {
     assert!(failed.message.starts_with(&expected), "{failed}");
     let batches: Vec<Vec<String>> = (0..3)
         .map(|_| {
-            let chunks = started.inbox.take(100, u64::MAX);
+            let chunks = started.inbox.take(crate::ids::BatchId(1), 100, u64::MAX);
             let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row)));
             rows.map(|row| String::from_utf8_lossy(row).into_owned()).collect()
         })
