@@ -89,6 +89,7 @@ fn work() {
 }
 
 #[inline(never)]
+#[allow(unconditional_recursion)]
 fn recurse(depth: u64) -> u64 {
     let here = black_box([depth; 64]);
     1 + black_box(recurse(here[0] + 1)) + here[1]
