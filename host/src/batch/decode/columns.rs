@@ -77,10 +77,7 @@ impl Columns {
         column.truncate(self.rows);
         match (&mut column.values, value) {
             (_, Value::Null) => {}
-            (Values::Int64(values), Value::Number(literal)) => match short_int64(literal) {
-                Some(value) => values.push(value),
-                None => values.push(int64(literal).map_err(|wrong| wrong.tell(column_of(&column.name, &column.kind), literal))?),
-            },
+            (Values::Int64(values), Value::Number(literal)) if let Some(value) = short_int64(literal) => values.push(value),
             (Values::Bytes { bytes, ends }, Value::Text(text) | Value::Number(text) | Value::Nested(text)) => {
                 push_bytes(bytes, ends, text.as_bytes())
                     .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
@@ -178,7 +175,7 @@ impl Column {
             Values::Float64(values) => values.push(float64(text).map_err(|wrong| wrong.tell(about, text))?),
             Values::Int64(values) => match int64(text) {
                 Ok(value) => values.push(value),
-                Err(_) if self.kind == ColumnType::Timestamp => {
+                Err(Wrong::Syntax) if self.kind == ColumnType::Timestamp => {
                     values.push(timestamp(text, utc).ok_or_else(|| wrong(text))?);
                 }
                 Err(wrong) => return Err(wrong.tell(about, text)),
