@@ -2,6 +2,8 @@
 
 pub mod chunk;
 pub mod decode;
+pub mod group;
 pub mod keys;
 pub mod part;
+pub mod rejected;
 pub mod types;

@@ -1,1 +1,122 @@
-//! cli
+//! The command line.
+
+mod run;
+
+use crate::author;
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::job;
+use crate::plugin::PluginHost;
+use clap::{Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "millstream", version, about = "A stream processor whose user code is WebAssembly")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a job until it ends or is stopped (Ctrl-C stops it gracefully, a second one at once)
+    Run(run::RunArguments),
+    /// Check a job file and its plugins without running anything, and show the columns of every stream
+    Validate {
+        /// The job file
+        job: PathBuf,
+        /// Replace a value of the job file, as `sources.lines.address=127.0.0.1:9999`
+        #[arg(long = "set", value_name = "KEY=VALUE", value_parser = run::parse_set)]
+        sets: Vec<(String, String)>,
+    },
+    /// Print the JSON Schema of job files, for editors
+    Schema,
+    /// Make a plugin project
+    New {
+        /// The plugin's name: small letters, digits and hyphens; also the new folder's name
+        name: String,
+        /// The language
+        #[arg(long, default_value = "rust")]
+        lang: String,
+        /// The kind of plugin
+        #[arg(long, value_parser = ["transform", "update", "aggregate"], default_value = "transform")]
+        world: String,
+    },
+    /// Build a plugin project into a component
+    Build {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Run a plugin's cases in virtual time
+    Test {
+        /// The plugin's folder
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Show what a plugin is: world, version, schemas, imports, size, digest
+    Inspect {
+        /// A component file or a plugin folder
+        plugin: PathBuf,
+    },
+}
+
+/// Runs the command that the process was started with.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .init();
+    match execute(arguments.command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn execute(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Run(arguments) => return run::run(arguments),
+        Command::Validate { job, sets } => {
+            let graph = Graph::resolve(job::load(&job, &sets)?, &PluginHost::new()?)?;
+            show(&format!("{}{}: valid\n", graph.summary(), job.display()))?;
+        }
+        Command::Schema => {
+            let schema = serde_json::to_string_pretty(&job::schema()).map_err(Error::bug)?;
+            show(&format!("{schema}\n"))?;
+        }
+        Command::New { name, lang, world } => {
+            let folder = author::new::create(std::path::Path::new("."), &name, &world, &lang)?;
+            let shown = folder.display();
+            show(&format!(
+                "made {shown}\n\nnext:\n  millstream build {shown}\n  millstream test {shown}\n\n\
+                 then use it in a job file:\n  plugin = \"{shown}\"\n"
+            ))?;
+        }
+        Command::Build { folder } => {
+            let component = author::build::build(&folder)?;
+            show(&format!("built {}\n", component.display()))?;
+        }
+        Command::Test { folder } => {
+            let report = author::cases::run(&folder)?;
+            show(&report.to_string())?;
+            return Ok(ExitCode::from(u8::from(!report.passed())));
+        }
+        Command::Inspect { plugin } => show(&author::inspect::plugin(&plugin)?)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes to standard output. A reader that went away, as `head` does, is an error and no panic.
+fn show(text: &str) -> Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::environment(format!("output: {e}")))
+}

@@ -1,1 +1,39 @@
-//! exchange
+//! Rows on their way to the worker that owns their key.
+
+use crate::batch::keys::KeyHash;
+use crate::batch::part::Part;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::error::ArrowError;
+
+/// Splits rows into one sub-batch for each worker that owns some of them. Within a sub-batch rows keep their order.
+/// `hashes` holds the key hash of each row.
+pub fn split_by_key(
+    rows: &RecordBatch,
+    hashes: &[KeyHash],
+    peers: usize,
+) -> Result<Vec<(u64, RecordBatch)>, ArrowError> {
+    if peers == 1 {
+        return Ok(vec![(0, rows.clone())]);
+    }
+    let mut rows_of: Vec<Vec<u32>> = vec![Vec::with_capacity(rows.num_rows() / peers + 16); peers];
+    for (row, hash) in hashes.iter().enumerate() {
+        rows_of[hash.worker(peers)].push(row as u32);
+    }
+    let mut split = Vec::with_capacity(peers);
+    for (worker, indices) in rows_of.into_iter().enumerate() {
+        if indices.len() == rows.num_rows() {
+            return Ok(vec![(worker as u64, rows.clone())]);
+        }
+        if !indices.is_empty() {
+            split.push((worker as u64, take_record_batch(rows, &UInt32Array::from(indices))?));
+        }
+    }
+    Ok(split)
+}
+
+/// The parts that carry such sub-batches; all have the order of the part that they come from.
+pub fn parts_of(split: Vec<(u64, RecordBatch)>, part: &Part) -> impl Iterator<Item = Part> {
+    let (order, time) = (part.order, part.time);
+    split.into_iter().map(move |(to, rows)| Part { to, order, time, rows })
+}

@@ -18,7 +18,7 @@ mod suggest;
 mod table;
 #[cfg(test)]
 mod tests;
-mod units;
+pub mod units;
 
 pub use names::stream;
 

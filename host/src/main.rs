@@ -1,3 +1,5 @@
 //! The command `millstream`.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    millstream::cli::main()
+}

@@ -1,16 +1,168 @@
-//! The host code that reads sources: async tasks that put chunks into an inbox.
+//! The host code that reads sources: async tasks and reading threads that put chunks into an inbox.
 
+mod directory;
+mod file;
+mod framing;
 pub mod inbox;
+mod queue;
+mod rate;
+mod socket;
 
-use crate::error::Result;
-use crate::job::spec::{Origin, SourceSpec};
+use crate::batch::chunk::Chunk;
+use crate::batch::decode::binary::row_bytes;
+use crate::error::{Error, Result};
+use crate::job::spec::{Format, Origin, SourceKind, SourceSpec};
+use framing::{Framer, Framing};
 use inbox::Inbox;
+use std::path::Path;
 use std::sync::Arc;
+use tokio::runtime::Handle;
 
-/// Checks what can be checked before anything runs: that files and folders exist.
-pub fn check(_source: &SourceSpec, _origin: &Origin) -> Result<()> {
-    Ok(())
+/// Checks what can be checked before anything runs: that files and folders exist and can be read, and that numbers
+/// make sense. Errors are of kind `Job`.
+pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
+    match &source.kind {
+        SourceKind::Socket { address } | SourceKind::RawSocket { address } => check_address(source, address, origin)?,
+        SourceKind::Directory { path, .. } => check_path(source, &origin.folder.join(path), true, origin)?,
+        SourceKind::File { path } | SourceKind::Queue { path } => {
+            check_path(source, &origin.folder.join(path), false, origin)?;
+        }
+        SourceKind::Rate { rows_per_second: 0, .. } => {
+            return Err(wrong(source, origin, "rows_per_second", "must be at least 1"));
+        }
+        SourceKind::Rate { .. } => {}
+    }
+    let cut_by_length = !matches!(source.kind, SourceKind::RawSocket { .. } | SourceKind::Rate { .. });
+    match &source.format {
+        Format::Binary { record_bytes } if cut_by_length => check_record_bytes(source, *record_bytes, origin),
+        _ => Ok(()),
+    }
 }
 
 /// Starts the receiver of a source on this runtime. It ends when the source is exhausted or `inbox` is closed.
-pub fn start(_source: &SourceSpec, _origin: &Origin, _inbox: Arc<Inbox>, _runtime: &tokio::runtime::Handle) {}
+pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &Handle) {
+    let source = source.clone();
+    match source.kind.clone() {
+        SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
+            let reading = inbox.clone();
+            until_closed(inbox, runtime, async move { socket::receive(&source, &address, &reading).await });
+        }
+        SourceKind::Directory { path, poll } => {
+            let (folder, reading) = (origin.folder.join(path), inbox.clone());
+            until_closed(inbox, runtime, async move { directory::receive(source, folder, poll, reading).await });
+        }
+        SourceKind::Rate { rows_per_second, rows_max } => {
+            let reading = inbox.clone();
+            until_closed(inbox, runtime, async move { rate::receive(rows_per_second, rows_max, &reading).await });
+        }
+        SourceKind::File { path } => {
+            let path = origin.folder.join(path);
+            on_thread(inbox, runtime, move |inbox, runtime| file::receive(&source, &path, inbox, runtime));
+        }
+        SourceKind::Queue { path } => {
+            let path = origin.folder.join(path);
+            on_thread(inbox, runtime, move |inbox, runtime| queue::receive(&source, &path, inbox, runtime));
+        }
+    }
+}
+
+/// Reads a whole file by the format of this source, for tables that a job is given at its start.
+pub fn read_file(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>> {
+    file::read_whole(source, path)
+}
+
+/// Runs an async receiver and drops it wherever it waits when the inbox is closed.
+fn until_closed(inbox: Arc<Inbox>, runtime: &Handle, receive: impl Future<Output = ()> + Send + 'static) {
+    runtime.spawn(async move {
+        tokio::select! {
+            () = receive => {}
+            () = inbox.closed() => {}
+        }
+    });
+}
+
+/// Runs a receiver that reads files to their end on a thread of its own: reading a file blocks, whatever the runtime,
+/// and a runtime that shuts down must not wait for it.
+fn on_thread(inbox: Arc<Inbox>, runtime: &Handle, receive: impl FnOnce(&Inbox, &Handle) + Send + 'static) {
+    let (reading, handle) = (inbox.clone(), runtime.clone());
+    let spawned = std::thread::Builder::new().name("receiver".into()).spawn(move || receive(&reading, &handle));
+    if let Err(error) = spawned {
+        inbox.fail(Error::environment(format!("cannot start a thread to read a source: {error}")));
+    }
+}
+
+/// A framer for a new file or connection of this source.
+fn framer(source: &SourceSpec) -> Framer {
+    let frames = matches!(source.kind, SourceKind::RawSocket { .. });
+    let (framing, header) = match source.format {
+        Format::Csv { header, separator } => (Framing::Csv { separator }, header),
+        Format::Binary { record_bytes } => {
+            let bytes = record_bytes.map(|bytes| bytes as usize).or_else(|| row_bytes(source)).unwrap_or(1);
+            (Framing::Fixed(bytes), false)
+        }
+        Format::Text | Format::Json => (Framing::Lines, false),
+    };
+    Framer::new(if frames { Framing::Frames } else { framing }, header, source.record_bytes_max)
+}
+
+/// A mistake in the job file about one key of a source.
+fn wrong(source: &SourceSpec, origin: &Origin, key: &str, what: impl std::fmt::Display) -> Error {
+    let at = origin.at(&format!("sources.{}.{key}", source.name));
+    Error::job(format!("{at}source `{}`: {key} {what}", source.name))
+}
+
+fn check_address(source: &SourceSpec, address: &str, origin: &Origin) -> Result<()> {
+    let port = address.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+    match port {
+        Some(Ok(port)) if port > 0 => Ok(()),
+        _ => {
+            let what = format!("`{address}` is not host:port; write, for example, address = \"127.0.0.1:9999\"");
+            Err(wrong(source, origin, "address", what))
+        }
+    }
+}
+
+fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Origin) -> Result<()> {
+    let shown = path.display();
+    let (wanted, not_wanted) = if folder_wanted { ("folder", "file") } else { ("file", "folder") };
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        let hint = format!("relative paths start from `{}`", origin.folder.display());
+        wrong(source, origin, "path", format!("`{shown}`: {}; {hint}", plain(&error)))
+    })?;
+    if metadata.is_dir() != folder_wanted {
+        let hint = if folder_wanted { "use kind = \"file\" for a file" } else { "use kind = \"directory\" for a folder" };
+        return Err(wrong(source, origin, "path", format!("`{shown}` is a {not_wanted}, not a {wanted}; {hint}")));
+    }
+    let opened = if folder_wanted {
+        std::fs::read_dir(path).map(drop)
+    } else if metadata.is_file() {
+        std::fs::File::open(path).map(drop)
+    } else {
+        Ok(()) // Opening a pipe would wait for its writer.
+    };
+    opened.map_err(|error| wrong(source, origin, "path", format!("`{shown}` cannot be read: {}", plain(&error))))
+}
+
+fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &Origin) -> Result<()> {
+    match (record_bytes, row_bytes(source)) {
+        (None, None) => Err(wrong(source, origin, "record_bytes", "is missing: nothing else says where a record ends")),
+        (Some(0), _) => Err(wrong(source, origin, "record_bytes", "must be at least 1")),
+        (Some(given), Some(needed)) if given as usize != needed => {
+            Err(wrong(source, origin, "record_bytes", format!("is {given}, but the columns of schema take {needed} bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What an I/O error means, without its number.
+fn plain(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "there is no such file or folder".into(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".into(),
+        std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,267 @@
-//! run
+//! A job as a program handles it: load or build, start, wait, stop.
+//!
+//! ```no_run
+//! use millstream::run::{Job, Options, Stop};
+//! # fn main() -> millstream::error::Result<()> {
+//! let mut job = Job::load("word-count.toml".as_ref(), Options::default())?;
+//! job.start()?;
+//! if !job.await_termination(Some(std::time::Duration::from_secs(60)))? {
+//!     job.stop(Stop::Graceful)?;
+//!     job.await_termination(None)?;
+//! }
+//! # Ok(()) }
+//! ```
+
+mod start;
+
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::job::{
+    self,
+    spec::{JobSpec, SinkSpec, SourceSpec, StageSpec},
+};
+use crate::metrics::{Metrics, Snapshot};
+use crate::receiver::inbox::Inbox;
+use crate::sink::Sink;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+/// How a job is run, beside what its file says.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Worker threads of this process; `None`: as the job says, or all cores.
+    pub workers: Option<usize>,
+    /// Stop once every source is finished or has been idle for [`crate::limits::IDLE_MS`].
+    pub until_idle: bool,
+    /// Values that replace those of the job file, by dotted path.
+    pub sets: Vec<(String, String)>,
+    /// Several processes that run one job; `None`: this one alone.
+    pub cluster: Option<Cluster>,
+}
+
+/// This process among those that run a job together.
+#[derive(Clone, Debug)]
+pub struct Cluster {
+    /// This process's place in `hosts`, from 0. Process 0 owns the sinks.
+    pub process: usize,
+    /// `host:port` of each process.
+    pub hosts: Vec<String>,
+}
+
+/// How a job is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Receivers end; what they have received is processed and committed.
+    Graceful,
+    /// Batches in flight are dropped.
+    Now,
+}
+
+/// A job: first put together, then started once.
+pub struct Job {
+    spec: JobSpec,
+    options: Options,
+    started: Option<Stopper>,
+}
+
+/// Stops a job from another thread, as a signal handler does, and tells how it stands. Cheap to clone.
+#[derive(Clone)]
+pub struct Stopper {
+    running: Arc<Running>,
+    done: Arc<Done>,
+}
+
+#[derive(Default)]
+struct Done {
+    result: Mutex<Option<Result<()>>>,
+    changed: Condvar,
+}
+
+/// What all workers of a process share.
+pub struct Running {
+    pub(crate) graph: Graph,
+    pub(crate) options: Options,
+    /// Worker threads of this process.
+    pub(crate) workers: usize,
+    /// The inbox of each source; `None` where another process receives.
+    pub(crate) inboxes: Vec<Option<Arc<Inbox>>>,
+    /// The index, in the whole job, of the first worker of this process: the one that takes from the inboxes.
+    pub(crate) first_worker: usize,
+    pub(crate) failure: Failure,
+    pub(crate) metrics: Metrics,
+    pub(crate) batches: AtomicU64,
+    stop: AtomicBool,
+    sinks: Mutex<Vec<Option<Box<dyn Sink>>>>,
+}
+
+/// The first failure of a job, and the threads that must hear of it. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Failure(Arc<FailureInner>);
+
+#[derive(Default)]
+struct FailureInner {
+    happened: AtomicBool,
+    error: Mutex<Option<Error>>,
+    workers: Mutex<Vec<Thread>>,
+}
+
+impl Job {
+    /// A job from a job file. Errors are those of the file; plugins are looked at by [`Job::start`].
+    pub fn load(path: &Path, options: Options) -> Result<Job> {
+        Ok(Job { spec: job::load(path, &options.sets)?, options, started: None })
+    }
+
+    /// A job that a program puts together.
+    pub fn new(spec: JobSpec, options: Options) -> Job {
+        Job { spec, options, started: None }
+    }
+
+    /// Adds a source. An error once the job is started.
+    pub fn add_source(&mut self, source: SourceSpec) -> Result<()> {
+        self.not_started("add a source")?.sources.push(source);
+        Ok(())
+    }
+
+    /// Adds a stage. An error once the job is started.
+    pub fn add_stage(&mut self, stage: StageSpec) -> Result<()> {
+        self.not_started("add a stage")?.stages.push(stage);
+        Ok(())
+    }
+
+    /// Adds a sink. An error once the job is started.
+    pub fn add_sink(&mut self, sink: SinkSpec) -> Result<()> {
+        self.not_started("add a sink")?.sinks.push(sink);
+        Ok(())
+    }
+
+    fn not_started(&mut self, what: &str) -> Result<&mut JobSpec> {
+        match self.started {
+            None => Ok(&mut self.spec),
+            Some(_) => Err(Error::job(format!(
+                "cannot {what}: the job `{}` is already started; put it together before `start`",
+                self.spec.name
+            ))),
+        }
+    }
+
+    /// Checks the job, loads its plugins and starts receivers and workers. Errors come before anything runs.
+    pub fn start(&mut self) -> Result<()> {
+        if self.started.is_some() {
+            return Err(Error::job(format!("the job `{}` is already started; a job starts once", self.spec.name)));
+        }
+        self.started = Some(start::start(self.spec.clone(), self.options.clone())?);
+        Ok(())
+    }
+
+    /// Waits until the job has ended: `true`, or the error that ended it. `false` when `timeout` passed first.
+    pub fn await_termination(&mut self, timeout: Option<Duration>) -> Result<bool> {
+        self.stopper()?.await_termination(timeout)
+    }
+
+    /// Asks the job to stop; [`Job::await_termination`] tells when it has.
+    pub fn stop(&mut self, how: Stop) -> Result<()> {
+        self.stopper()?.stop(how);
+        Ok(())
+    }
+
+    /// A handle that can stop the job from elsewhere. An error before the job is started.
+    pub fn stopper(&self) -> Result<Stopper> {
+        let not_started = || Error::job(format!("the job `{}` is not started; call `start` first", self.spec.name));
+        self.started.clone().ok_or_else(not_started)
+    }
+}
+
+impl Stopper {
+    /// Asks the job to stop.
+    pub fn stop(&self, how: Stop) {
+        match how {
+            Stop::Graceful => self.running.request_stop(),
+            Stop::Now => self.running.failure.end(None),
+        }
+    }
+
+    /// As [`Job::await_termination`].
+    pub fn await_termination(&self, timeout: Option<Duration>) -> Result<bool> {
+        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut result = self.done.result.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(result) = &*result {
+                return result.clone().map(|()| true);
+            }
+            result = match deadline {
+                None => self.done.changed.wait(result).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Ok(false);
+                    }
+                    self.done.changed.wait_timeout(result, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// Batches begun so far, and what was counted, by name of source, stage and sink.
+    pub fn counts(&self) -> (u64, BTreeMap<String, Snapshot>) {
+        (self.running.batches.load(Ordering::Relaxed), self.running.metrics.snapshot())
+    }
+}
+
+impl Running {
+    /// The open sink of this number; once.
+    pub(crate) fn take_sink(&self, number: usize) -> Option<Box<dyn Sink>> {
+        self.sinks.lock().unwrap_or_else(PoisonError::into_inner).get_mut(number)?.take()
+    }
+
+    /// Receivers end; worker 0 hears of it and ends the job when all is committed.
+    pub(crate) fn request_stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.inboxes.iter().flatten().for_each(|inbox| inbox.close());
+        self.failure.wake();
+    }
+
+    /// Whether the job is to stop gracefully.
+    pub(crate) fn stopping(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+}
+
+impl Failure {
+    /// Whether the job failed or is to stop at once.
+    pub fn happened(&self) -> bool {
+        self.0.happened.load(Ordering::Acquire)
+    }
+
+    /// Ends the job with this error, unless another came first.
+    pub fn set(&self, error: Error) {
+        self.end(Some(error));
+    }
+
+    fn end(&self, error: Option<Error>) {
+        let mut first = self.0.error.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.0.happened.swap(true, Ordering::AcqRel) {
+            *first = error;
+        }
+        drop(first);
+        self.wake();
+    }
+
+    /// The error that ended the job.
+    pub fn error(&self) -> Option<Error> {
+        self.0.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Wakes all workers of this process.
+    pub(crate) fn wake(&self) {
+        self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(Thread::unpark);
+    }
+
+    /// The current thread is a worker that must hear of failures.
+    pub(crate) fn register_worker(&self) {
+        self.0.workers.lock().unwrap_or_else(PoisonError::into_inner).push(std::thread::current());
+    }
+}

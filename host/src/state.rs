@@ -1,1 +1,8 @@
-//! state
+//! Keyed state: the table that the host holds for a stage, and the stage that updates it through a plugin.
+
+mod column;
+mod initial;
+mod table;
+pub mod update;
+
+pub use initial::load as load_initial;

@@ -34,9 +34,34 @@ impl Chunk {
         self.ends.len()
     }
 
-    /// The bytes of record `row`, delimiter included.
+    /// The bytes of record `row`, delimiter included; empty where there is no such record.
     pub fn record(&self, row: usize) -> &[u8] {
-        let start = if row == 0 { 0 } else { self.ends[row - 1] as usize };
-        &self.bytes[start..self.ends[row] as usize]
+        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
+        let end = self.ends.get(row).map_or(start, |end| *end as usize);
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    /// Takes the first `rows` records out. The bytes are shared, not copied.
+    #[must_use]
+    pub fn cut_front(&mut self, rows: usize) -> Chunk {
+        if rows >= self.rows() {
+            return std::mem::replace(self, Chunk { header: self.header.clone(), ..Chunk::default() });
+        }
+        let rest = self.ends.split_off(rows);
+        let ends = std::mem::replace(&mut self.ends, rest);
+        let cut = ends.last().copied().unwrap_or(0);
+        self.ends.iter_mut().for_each(|end| *end = end.saturating_sub(cut));
+        let bytes = self.bytes.split_to((cut as usize).min(self.bytes.len()));
+        let later = self.refused.partition_point(|refusal| (refusal.row as usize) < rows);
+        let rest = self.refused.split_off(later);
+        let refused = std::mem::replace(&mut self.refused, rest);
+        self.refused.iter_mut().for_each(|refusal| refusal.row = refusal.row.saturating_sub(rows as u32));
+        Chunk { bytes, ends, header: self.header.clone(), refused }
+    }
+
+    /// About how many bytes of memory it takes, for bounds: records of no bytes count too.
+    pub fn memory_bytes(&self) -> u64 {
+        let reasons: usize = self.refused.iter().map(|refusal| refusal.reason.len() + 32).sum();
+        (self.bytes.len() + 4 * self.ends.len() + reasons) as u64
     }
 }

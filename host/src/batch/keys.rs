@@ -1,1 +1,233 @@
-//! Key columns: hashing, grouping, and the worker that owns a key.
+//! Key columns: their bytes, their hash, and the worker that owns a key.
+
+use crate::batch::types::ColumnType;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How many key groups there are: the unit in which keys are assigned to workers.
+pub const KEY_GROUPS: u64 = 4096;
+
+/// The XXH3 hash of a key's bytes. It decides the key group and the order of keyed output, and so is the same on every
+/// machine and for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyHash(pub u64);
+
+impl KeyHash {
+    /// The hash of one key.
+    pub fn of(key: &[u8]) -> KeyHash {
+        KeyHash(xxh3_64(key))
+    }
+
+    /// The key group: the hash's upper 12 bits.
+    pub fn group(self) -> u64 {
+        self.0 >> 52
+    }
+
+    /// The worker that owns the key. Workers own ranges of key groups, so that their outputs one behind the other
+    /// are in the order of hashes, however many workers there are.
+    pub fn worker(self, peers: usize) -> usize {
+        (self.group() * peers as u64 / KEY_GROUPS) as usize
+    }
+}
+
+/// The keys of rows as byte strings: equal keys have equal bytes. A single text column is its own encoding and is
+/// not copied.
+pub struct Keys {
+    offsets: ScalarBuffer<i32>,
+    data: Buffer,
+}
+
+/// A null in a single text column: a byte that is in no UTF-8.
+const NULL_TEXT: &[u8] = &[0xff];
+
+impl Keys {
+    /// Encodes the keys of all rows. Columns may have any of the six types of job files; `rows` is their length.
+    pub fn encode(columns: &[ArrayRef], rows: usize) -> Result<Keys, ArrowError> {
+        match columns {
+            [only] if only.data_type() == &DataType::Utf8 && only.null_count() == 0 => {
+                let text = only.as_string::<i32>();
+                Ok(Keys { offsets: text.offsets().inner().clone(), data: text.values().clone() })
+            }
+            [only] if only.data_type() == &DataType::Utf8 => {
+                let text = only.as_string::<i32>();
+                Keys::build(rows, |row, out| {
+                    out.extend_from_slice(if text.is_null(row) { NULL_TEXT } else { text.value(row).as_bytes() });
+                })
+            }
+            _ => {
+                let writers = columns.iter().map(writer).collect::<Result<Vec<_>, _>>()?;
+                Keys::build(rows, |row, out| writers.iter().for_each(|write| write(row, out)))
+            }
+        }
+    }
+
+    fn build(rows: usize, mut write: impl FnMut(usize, &mut Vec<u8>)) -> Result<Keys, ArrowError> {
+        let mut data = Vec::with_capacity(rows * 10);
+        let mut offsets = Vec::with_capacity(rows + 1);
+        offsets.push(0);
+        for row in 0..rows {
+            write(row, &mut data);
+            offsets.push(i32::try_from(data.len()).map_err(|_| {
+                ArrowError::OffsetOverflowError(data.len())
+            })?);
+        }
+        Ok(Keys { offsets: offsets.into(), data: Buffer::from_vec(data) })
+    }
+
+    /// How many rows.
+    pub fn len(&self) -> usize {
+        self.offsets.len() - 1
+    }
+
+    /// The bytes of a row's key.
+    #[inline]
+    pub fn get(&self, row: usize) -> &[u8] {
+        &self.data[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+
+    /// The hash of each row's key.
+    pub fn hashes(&self) -> Vec<KeyHash> {
+        (0..self.len()).map(|row| KeyHash::of(self.get(row))).collect()
+    }
+}
+
+type Writer<'a> = Box<dyn Fn(usize, &mut Vec<u8>) + 'a>;
+
+/// Writes one column's share of a row's key: a byte that says whether there is a value, then the value; text and
+/// binary with their length in front.
+fn writer(column: &ArrayRef) -> Result<Writer<'_>, ArrowError> {
+    fn nullable<'a>(column: &'a ArrayRef, write: impl Fn(usize, &mut Vec<u8>) + 'a) -> Writer<'a> {
+        Box::new(move |row, out| {
+            let valid = column.is_valid(row);
+            out.push(u8::from(valid));
+            if valid {
+                write(row, out);
+            }
+        })
+    }
+    fn sized(bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        out.extend_from_slice(bytes);
+    }
+    Ok(match ColumnType::of(column.data_type()) {
+        ColumnType::Bool => {
+            let values = column.as_boolean();
+            nullable(column, move |row, out| out.push(u8::from(values.value(row))))
+        }
+        ColumnType::Int64 => {
+            let values = column.as_primitive::<Int64Type>();
+            nullable(column, move |row, out| out.extend_from_slice(&values.value(row).to_le_bytes()))
+        }
+        ColumnType::Timestamp => {
+            let values = column.as_primitive::<TimestampMicrosecondType>();
+            nullable(column, move |row, out| out.extend_from_slice(&values.value(row).to_le_bytes()))
+        }
+        ColumnType::Float64 => {
+            let values = column.as_primitive::<Float64Type>();
+            nullable(column, move |row, out| out.extend_from_slice(&canonical(values.value(row)).to_le_bytes()))
+        }
+        ColumnType::Text => {
+            let values = column.as_string::<i32>();
+            nullable(column, move |row, out| sized(values.value(row).as_bytes(), out))
+        }
+        ColumnType::Binary => {
+            let values = column.as_binary::<i32>();
+            nullable(column, move |row, out| sized(values.value(row), out))
+        }
+        ColumnType::Arrow(other) => {
+            return Err(ArrowError::NotYetImplemented(format!("a key column of type {other}")));
+        }
+    })
+}
+
+/// Zero and minus zero are one key, and so are all NaNs.
+fn canonical(value: f64) -> f64 {
+    if value == 0.0 {
+        0.0
+    } else if value.is_nan() {
+        f64::NAN
+    } else {
+        value
+    }
+}
+
+/// Makes key columns of keys' bytes again. `fields` are the columns that were encoded.
+pub fn decode<'a>(
+    fields: &[Arc<Field>],
+    keys: impl Iterator<Item = &'a [u8]> + Clone,
+) -> Result<Vec<ArrayRef>, ArrowError> {
+    if let [only] = fields
+        && only.data_type() == &DataType::Utf8
+    {
+        let values: StringArray =
+            keys.map(|key| if key == NULL_TEXT { None } else { std::str::from_utf8(key).ok() }).collect();
+        return Ok(vec![Arc::new(values)]);
+    }
+    let mut rest: Vec<&[u8]> = keys.collect();
+    fields.iter().map(|field| decode_column(field, &mut rest)).collect()
+}
+
+/// Takes one column off the front of each key.
+fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowError> {
+    let damaged = || ArrowError::InvalidArgumentError(format!("the stored key of column `{}` is damaged", field.name()));
+    let mut values: Vec<Option<&[u8]>> = Vec::with_capacity(rest.len());
+    for key in rest.iter_mut() {
+        let (valid, after) = key.split_first().ok_or_else(damaged)?;
+        *key = after;
+        let width = match (valid, ColumnType::of(field.data_type())) {
+            (0, _) => {
+                values.push(None);
+                continue;
+            }
+            (_, ColumnType::Bool) => 1,
+            (_, ColumnType::Text | ColumnType::Binary) => {
+                let (length, after) = key.split_first_chunk::<4>().ok_or_else(damaged)?;
+                *key = after;
+                u32::from_le_bytes(*length) as usize
+            }
+            _ => 8,
+        };
+        let (value, after) = key.split_at_checked(width).ok_or_else(damaged)?;
+        *key = after;
+        values.push(Some(value));
+    }
+    let word = |value: &[u8]| -> [u8; 8] { value.try_into().unwrap_or_default() };
+    Ok(match ColumnType::of(field.data_type()) {
+        ColumnType::Bool => Arc::new(values.iter().map(|v| v.map(|v| v == [1])).collect::<BooleanArray>()),
+        ColumnType::Int64 => {
+            Arc::new(values.iter().map(|v| v.map(|v| i64::from_le_bytes(word(v)))).collect::<Int64Array>())
+        }
+        ColumnType::Float64 => {
+            Arc::new(values.iter().map(|v| v.map(|v| f64::from_le_bytes(word(v)))).collect::<Float64Array>())
+        }
+        ColumnType::Timestamp => Arc::new(
+            values
+                .iter()
+                .map(|v| v.map(|v| i64::from_le_bytes(word(v))))
+                .collect::<TimestampMicrosecondArray>()
+                .with_timezone("UTC"),
+        ),
+        ColumnType::Binary => Arc::new(values.into_iter().collect::<BinaryArray>()),
+        ColumnType::Text => {
+            Arc::new(values.into_iter().map(|v| v.and_then(|v| std::str::from_utf8(v).ok())).collect::<StringArray>())
+        }
+        ColumnType::Arrow(_) => return Err(damaged()),
+    })
+}
+
+/// An offset buffer of these lengths; used where variable-length columns are gathered by hand.
+pub fn offsets_of(lengths: impl Iterator<Item = usize>) -> OffsetBuffer<i32> {
+    OffsetBuffer::from_lengths(lengths)
+}
+
+/// A null buffer, or none where nothing is null.
+pub fn nulls_of(valid: Vec<bool>) -> Option<NullBuffer> {
+    let nulls = NullBuffer::from(valid);
+    (nulls.null_count() > 0).then_some(nulls)
+}

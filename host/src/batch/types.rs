@@ -1,6 +1,7 @@
 //! The column types of the design and the Arrow types that carry them.
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use crate::error::{Error, Result};
 use std::sync::Arc;
 
 /// The type of a column as job files, errors and plugins name it.
@@ -100,4 +101,9 @@ pub fn describe(schema: &Schema) -> String {
     let columns: Vec<String> =
         schema.fields().iter().map(|f| format!("{} {}", f.name(), ColumnType::of(f.data_type()))).collect();
     if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
+}
+
+/// The place of a column, or an error that names what there is.
+pub fn column(schema: &Schema, name: &str) -> Result<usize> {
+    schema.index_of(name).map_err(|_| Error::job(format!("there is no column `{name}`; there are: {}", describe(schema))))
 }

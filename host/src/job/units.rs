@@ -29,7 +29,8 @@ pub(super) const TIME_HELP: &str = "write a whole number and one of us, ms, s, m
 pub(super) const SIZE_HELP: &str = "write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as \"64MiB\"";
 
 /// A time such as `1s`; an error says what to write.
-pub(super) fn time(text: &str) -> Result<Duration, String> {
+/// A length of time as job files write it: a whole number and a unit, as `1s` or `250ms`. The error says how to write it.
+pub fn time(text: &str) -> Result<Duration, String> {
     let us = measure(text, TIMES).ok_or(TIME_HELP)?;
     if us > TIME_US_MAX {
         return Err("that is more than ten years; write a shorter time".into());

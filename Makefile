@@ -1,0 +1,41 @@
+# `make demo` and `make test` need nothing before them: they install what is missing, build, and run.
+
+# Absolute, because plugins are built from other folders. One folder holds the builds of host, tests and plugins.
+export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# Where rustup puts cargo, for shells that were not told.
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
+PLUGINS := $(patsubst %/README.md,%,$(wildcard plugins/*/README.md))
+
+.PHONY: help setup build demo test bench lint
+
+help:
+	@echo 'make demo    counts the words of a book as it streams in, live'
+	@echo 'make test    all tests'
+	@echo 'make bench   speed and memory, against native loops'
+	@echo 'make lint    formatting and clippy'
+	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
+	@echo 'make setup   installs what is missing; the others do it by themselves'
+
+setup:
+	@scripts/setup.sh
+
+# The whole workspace at once, so that every target sees the same features of its dependencies and none is built twice.
+build: setup
+	cargo build --release --workspace
+	@for plugin in $(PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
+
+demo: build
+	@MILLSTREAM="$(MILLSTREAM)" demo/run.sh
+
+test: build
+	cargo test --release --workspace
+	@for plugin in $(PLUGINS); do echo "cases of $$plugin" && "$(MILLSTREAM)" test $$plugin || exit 1; done
+
+bench: build
+	cargo bench --workspace --benches
+
+lint: setup
+	cargo fmt --all --check
+	cargo clippy --release --workspace --all-targets -- -D warnings

@@ -1,0 +1,104 @@
+#!/usr/bin/env bash
+# Streams demo/text.txt line by line into a local socket, runs the word count job on it, and shows what it found.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+millstream=${MILLSTREAM:-${CARGO_TARGET_DIR:-target}/release/millstream}
+lines_per_second=${DEMO_LINES_PER_SECOND:-400}
+results=demo/out/totals
+nc=$(command -v nc.openbsd || command -v nc) || {
+    echo "demo: no nc here; run: make setup" >&2
+    exit 1
+}
+[[ -x $millstream ]] || {
+    echo "demo: $millstream is not built; run: make demo" >&2
+    exit 1
+}
+
+work=$(mktemp -d)
+children=()
+clean_up() {
+    trap '' INT TERM
+    for child in "${children[@]}"; do
+        kill "$child" 2>/dev/null || true
+    done
+    wait
+    rm -rf "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# Waits until a file has a line like this, at most ten seconds.
+await() {
+    local pattern=$1 file=$2
+    for ((tries = 0; tries < 200; tries++)); do
+        grep -q "$pattern" "$file" 2>/dev/null && return
+        sleep 0.05
+    done
+    return 1
+}
+
+# The book, at a reader's pace, from when somebody listens. In groups of a twentieth of a second, since a shell
+# cannot wait for less.
+feed() {
+    local line count=0 group=$(((lines_per_second + 19) / 20))
+    await 'Connection received' "$work/nc.log" || return
+    while IFS= read -r line; do
+        printf '%s\n' "$line"
+        ((++count % group)) || sleep 0.05
+    done <demo/text.txt
+}
+
+# Port 0: the system picks a free one, and nc says which.
+mkfifo "$work/lines"
+"$nc" -lkv 127.0.0.1 0 <"$work/lines" 2>"$work/nc.log" &
+children+=($!)
+feed >"$work/lines" 2>/dev/null &
+children+=($!)
+await '^Listening on' "$work/nc.log" || {
+    echo "demo: nc does not listen: $(cat "$work/nc.log")" >&2
+    exit 1
+}
+port=$(sed -n 's/^Listening on .* \([0-9][0-9]*\)$/\1/p' "$work/nc.log" | head -n 1)
+
+echo "A book comes in at $lines_per_second lines a second from 127.0.0.1:$port; its words are counted by plugins, in batches of 1 s."
+echo "The job: demo/word-count.toml"
+echo
+# The job would refuse a folder that holds an earlier run's results.
+rm -rf "$results"
+"$millstream" run demo/word-count.toml --until-idle --timeout 45s \
+    --set "sources.lines.address=127.0.0.1:$port" --set "sinks.results.path=$PWD/$results" &
+job=$!
+children+=("$job")
+wait "$job" || {
+    code=$?
+    echo "demo: the job failed (exit code $code)" >&2
+    exit "$code"
+}
+
+# The newest part holds the totals of the whole text. The count is what stands after a line's last comma.
+last=$(find "$results" -name 'part-*.csv' 2>/dev/null | sort | tail -n 1) || true
+[[ -n $last ]] || {
+    echo "demo: the job wrote no results to $results" >&2
+    exit 1
+}
+echo
+echo "Running totals after the last batch (state of the plugin running-count): the ten most frequent words"
+tail -n +2 "$last" | sed 's/^\(.*\),\([0-9]*\)$/\2\t\1/' | sort -k1,1nr -k2 >"$work/totals"
+awk -F '\t' 'NR <= 10 { printf "%8d  %s\n", $1, $2 } { words += $1 } END { printf "%8d  words in all, %d different ones\n", words, NR }' \
+    "$work/totals"
+
+cat <<END
+
+Try next, with  export PATH="$(cd "$(dirname "$millstream")" && pwd):\$PATH"
+
+  your own text   nc -lk 9999                               in one terminal: what you type is counted
+                  millstream run demo/word-count.toml --set sinks.results.path=out/mine      in another
+  more workers    millstream run … --workers 2              the same results
+  a look inside   millstream inspect plugins/split-words    world, columns, imports, size
+  your own code   millstream new my-plugin --lang rust --world transform
+                  millstream build my-plugin && millstream test my-plugin
+
+The results are in $results, a file a batch; README.md says what else there is.
+END

@@ -1,0 +1,202 @@
+//! The built-in aggregate functions, on DataFusion's vectorized accumulators.
+
+use crate::batch::group::{Grouped, Grouper};
+use crate::batch::keys::Keys;
+use crate::batch::types::{self, ColumnType};
+use crate::error::{Error, Result};
+use crate::job::spec::{AggregateFunction, AggregateSpec};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{cast, concat_batches, take, take_arrays};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_common::DataFusionError;
+use datafusion_expr::{AggregateUDF, EmitTo, GroupsAccumulator};
+use datafusion_functions_aggregate::{average, count, first_last, min_max, sum};
+use datafusion_physical_expr::GroupsAccumulatorAdapter;
+use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
+use datafusion_physical_expr::expressions::Column;
+use std::sync::Arc;
+
+/// The aggregates of one stage, checked against its input.
+#[derive(Clone)]
+pub struct Builtin {
+    keys: Vec<usize>,
+    functions: Vec<Function>,
+    partial: SchemaRef,
+    output: SchemaRef,
+}
+
+/// One aggregate function and its argument.
+#[derive(Clone)]
+struct Function {
+    expression: Arc<AggregateFunctionExpr>,
+    /// The argument's column in the stage's input; `None` for `count(*)`.
+    column: Option<usize>,
+    /// The type that the function takes the argument in.
+    argument: DataType,
+    /// How many columns its partial result has.
+    state_columns: usize,
+}
+
+impl Builtin {
+    /// Checks columns and types. `keys` are the key columns' places in `input`. Errors name the output column.
+    pub fn new(specs: &[AggregateSpec], keys: Vec<usize>, input: &SchemaRef) -> Result<Builtin> {
+        let mut partial: Vec<Field> = keys.iter().map(|key| input.field(*key).clone()).collect();
+        let mut output = partial.clone();
+        let mut functions = Vec::new();
+        for spec in specs {
+            let function = Function::new(spec, input)?;
+            let states = function.expression.state_fields().map_err(datafusion)?;
+            for (index, state) in states.iter().enumerate() {
+                partial.push(Field::new(format!("{}#{index}", spec.output), state.data_type().clone(), true));
+            }
+            output.push(Field::new(&spec.output, function.expression.field().data_type().clone(), true));
+            functions.push(function);
+        }
+        Ok(Builtin { keys, functions, partial: Arc::new(Schema::new(partial)), output: Arc::new(Schema::new(output)) })
+    }
+
+    /// The stage's output: key columns, then one column for each aggregate.
+    pub fn output(&self) -> SchemaRef {
+        self.output.clone()
+    }
+
+    /// How many key columns a partial result begins with.
+    pub fn key_columns(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The partial result of some rows: a row for each key.
+    pub fn partial(&self, rows: &RecordBatch, grouper: &mut Grouper) -> Result<(RecordBatch, Grouped)> {
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|key| rows.column(*key).clone()).collect();
+        let groups = group(&keys, rows.num_rows(), grouper)?.0;
+        let mut columns = take_arrays(&keys, &UInt32Array::from(groups.first_rows.clone()), None).map_err(arrow)?;
+        for function in &self.functions {
+            let mut accumulator = function.accumulator()?;
+            let values = function.values(rows)?;
+            accumulator.update_batch(&[values], &groups.of_row, None, groups.len()).map_err(datafusion)?;
+            columns.extend(accumulator.state(EmitTo::All).map_err(datafusion)?);
+        }
+        let partial = RecordBatch::try_new(self.partial.clone(), columns).map_err(arrow)?;
+        Ok((partial, groups))
+    }
+
+    /// Puts partial results together, in the order given: a row for each key, or one row where there is no key.
+    pub fn finish(&self, partials: &[RecordBatch], grouper: &mut Grouper) -> Result<RecordBatch> {
+        let all = concat_batches(&self.partial, partials).map_err(arrow)?;
+        let key_count = self.keys.len();
+        if all.num_rows() == 0 && key_count == 0 {
+            return self.of_nothing();
+        }
+        let (groups, order) = group(&all.columns()[..key_count], all.num_rows(), grouper)?;
+        let rows = UInt32Array::from_iter_values(order.iter().map(|group| groups.first_rows[*group as usize]));
+        let mut columns = take_arrays(&all.columns()[..key_count], &rows, None).map_err(arrow)?;
+        let order = UInt32Array::from(order);
+        let mut at = key_count;
+        for function in &self.functions {
+            let mut accumulator = function.accumulator()?;
+            let states = &all.columns()[at..at + function.state_columns];
+            at += function.state_columns;
+            accumulator.merge_batch(states, &groups.of_row, groups.len()).map_err(datafusion)?;
+            let values = accumulator.evaluate(EmitTo::All).map_err(datafusion)?;
+            columns.push(take(&values, &order, None).map_err(arrow)?);
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(order.len()));
+        RecordBatch::try_new_with_options(self.output.clone(), columns, &options).map_err(arrow)
+    }
+
+    /// The row of a batch without rows, as SQL has it: counts are 0, all else is null. Group accumulators take it for
+    /// granted that each group has a row.
+    fn of_nothing(&self) -> Result<RecordBatch> {
+        let value = |function: &Function| function.expression.create_accumulator()?.evaluate()?.to_array_of_size(1);
+        let columns = self.functions.iter().map(value).collect::<Result<_, _>>().map_err(datafusion)?;
+        RecordBatch::try_new(self.output.clone(), columns).map_err(arrow)
+    }
+}
+
+/// Groups rows by these key columns and orders the groups; without key columns there is one group.
+fn group(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<(Grouped, Vec<u32>)> {
+    if keys.is_empty() {
+        return Ok((Grouped::whole(rows), vec![0]));
+    }
+    let keys = Keys::encode(keys, rows).map_err(arrow)?;
+    let groups = grouper.group(&keys);
+    let order = groups.sorted(&keys);
+    Ok((groups, order))
+}
+
+impl Function {
+    fn new(spec: &AggregateSpec, input: &SchemaRef) -> Result<Function> {
+        let column = match &spec.column {
+            None => None,
+            Some(name) => Some(types::column(input, name).map_err(|e| e.within(format!("`{}`", spec.output)))?),
+        };
+        let given = column.map_or(DataType::Boolean, |column| input.field(column).data_type().clone());
+        let argument = argument_type(spec, &given)?;
+        let schema = Arc::new(Schema::new(vec![Field::new("argument", argument.clone(), column.is_some())]));
+        let builder = AggregateExprBuilder::new(udaf(spec.function), vec![Arc::new(Column::new("argument", 0))])
+            .schema(schema)
+            .alias(&spec.output)
+            .with_distinct(spec.distinct);
+        let expression = Arc::new(builder.build().map_err(datafusion)?);
+        let state_columns = expression.state_fields().map_err(datafusion)?.len();
+        Ok(Function { expression, column, argument, state_columns })
+    }
+
+    fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
+        if self.expression.groups_accumulator_supported() {
+            return self.expression.create_groups_accumulator().map_err(datafusion);
+        }
+        let expression = self.expression.clone();
+        Ok(Box::new(GroupsAccumulatorAdapter::new(move || expression.create_accumulator())))
+    }
+
+    /// The argument's values. `count(*)` counts rows whatever they hold, so any column without nulls does.
+    fn values(&self, rows: &RecordBatch) -> Result<ArrayRef> {
+        match self.column {
+            None => Ok(Arc::new(BooleanArray::new(BooleanBuffer::new_unset(rows.num_rows()), None))),
+            Some(column) if rows.column(column).data_type() == &self.argument => Ok(rows.column(column).clone()),
+            Some(column) => cast(rows.column(column), &self.argument).map_err(arrow),
+        }
+    }
+}
+
+/// The type in which a function takes its argument, or why it does not take it.
+fn argument_type(spec: &AggregateSpec, given: &DataType) -> Result<DataType> {
+    let kind = ColumnType::of(given);
+    match (spec.function, &kind) {
+        (AggregateFunction::Sum, ColumnType::Int64 | ColumnType::Float64) => Ok(given.clone()),
+        (AggregateFunction::Avg, ColumnType::Int64 | ColumnType::Float64) => Ok(DataType::Float64),
+        (AggregateFunction::Sum | AggregateFunction::Avg, _) => Err(Error::job(format!(
+            "`{}`: column `{}` is {kind}, and sum and avg need int64 or float64",
+            spec.output,
+            spec.column.as_deref().unwrap_or("*"),
+        ))),
+        (_, ColumnType::Arrow(_)) => Err(Error::job(format!(
+            "`{}`: column `{}` is {kind}, which the built-in aggregates do not take; use a plugin",
+            spec.output,
+            spec.column.as_deref().unwrap_or("*"),
+        ))),
+        _ => Ok(given.clone()),
+    }
+}
+
+fn udaf(function: AggregateFunction) -> Arc<AggregateUDF> {
+    match function {
+        AggregateFunction::Count => count::count_udaf(),
+        AggregateFunction::Sum => sum::sum_udaf(),
+        AggregateFunction::Min => min_max::min_udaf(),
+        AggregateFunction::Max => min_max::max_udaf(),
+        AggregateFunction::Avg => average::avg_udaf(),
+        AggregateFunction::First => first_last::first_value_udaf(),
+        AggregateFunction::Last => first_last::last_value_udaf(),
+    }
+}
+
+fn datafusion(error: DataFusionError) -> Error {
+    Error::bug(format!("aggregate: {error}"))
+}
+
+fn arrow(error: arrow::error::ArrowError) -> Error {
+    Error::bug(format!("aggregate: {error}"))
+}

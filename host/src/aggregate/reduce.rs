@@ -1,0 +1,142 @@
+//! Aggregates by a plugin of world `aggregate`: lift, combine, lower.
+//!
+//! Accumulators of one key are combined in rounds: neighbours first, then the results of neighbours, so that n
+//! accumulators of a key take log2(n) calls on whole columns and the order of arrival is kept.
+
+use crate::batch::group::Grouper;
+use crate::batch::keys::Keys;
+use crate::error::{Error, Result};
+use crate::plugin::{CallContext, Caller};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, interleave_record_batch, take_arrays, take_record_batch};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::error::ArrowError;
+use std::sync::Arc;
+
+/// Accumulators by key: `keys` and `accumulators` have a row for each key, in the order of key hashes.
+pub struct Reduced {
+    /// The key columns.
+    pub keys: Vec<ArrayRef>,
+    /// The accumulators.
+    pub accumulators: RecordBatch,
+    /// The encoded keys, by row; `None` where there is no key.
+    pub encoded: Option<Keys>,
+}
+
+/// Combines accumulators with equal keys. Without key columns all are combined into one.
+pub fn combine_by_key(
+    caller: &mut Caller,
+    context: CallContext,
+    keys: &[ArrayRef],
+    accumulators: RecordBatch,
+    grouper: &mut Grouper,
+) -> Result<Reduced> {
+    let rows = accumulators.num_rows();
+    if rows == 0 {
+        return Ok(Reduced { keys: keys.to_vec(), accumulators, encoded: None });
+    }
+    let (runs, sorted, first_rows) = runs_by_key(keys, rows, grouper)?;
+    let sorted = take_record_batch(&accumulators, &UInt32Array::from(sorted)).map_err(arrow)?;
+    let accumulators = combine_runs(caller, context, sorted, runs)?;
+    let keys = take_arrays(keys, &UInt32Array::from(first_rows), None).map_err(arrow)?;
+    let encoded =
+        if keys.is_empty() { None } else { Some(Keys::encode(&keys, accumulators.num_rows()).map_err(arrow)?) };
+    Ok(Reduced { keys, accumulators, encoded })
+}
+
+/// Orders rows by the hash of their key, keeping the order of arrival within a key. Returns the length of each run of
+/// equal keys, the rows in this order, and the first row of each run.
+fn runs_by_key(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<(Vec<u32>, Vec<u32>, Vec<u32>)> {
+    if keys.is_empty() {
+        return Ok((vec![rows as u32], (0..rows as u32).collect(), vec![0]));
+    }
+    let encoded = Keys::encode(keys, rows).map_err(arrow)?;
+    let groups = grouper.group(&encoded);
+    let order = groups.sorted(&encoded);
+    let mut rank = vec![0u32; groups.len()];
+    for (place, group) in order.iter().enumerate() {
+        rank[*group as usize] = place as u32;
+    }
+    let (ends, sorted) = sort_by_rank(groups.of_row.iter().map(|group| rank[*group]), groups.len());
+    let runs = ends.iter().scan(0, |start, end| Some(end - std::mem::replace(start, *end))).collect();
+    Ok((runs, sorted, order.iter().map(|group| groups.first_rows[*group as usize]).collect()))
+}
+
+/// A counting sort: rows in the order of their ranks, stable; and where the rows of each rank end.
+pub fn sort_by_rank(ranks: impl Iterator<Item = u32> + Clone, count: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut ends = vec![0u32; count];
+    let mut rows = 0;
+    for rank in ranks.clone() {
+        ends[rank as usize] += 1;
+        rows += 1;
+    }
+    let mut sum = 0;
+    let mut next: Vec<u32> = Vec::with_capacity(count);
+    for end in &mut ends {
+        next.push(sum);
+        sum += *end;
+        *end = sum;
+    }
+    let mut sorted = vec![0u32; rows];
+    for (row, rank) in ranks.enumerate() {
+        let place = &mut next[rank as usize];
+        sorted[*place as usize] = row as u32;
+        *place += 1;
+    }
+    (ends, sorted)
+}
+
+/// Combines each run of rows into one row.
+fn combine_runs(
+    caller: &mut Caller,
+    context: CallContext,
+    mut rows: RecordBatch,
+    mut runs: Vec<u32>,
+) -> Result<RecordBatch> {
+    while runs.iter().any(|run| *run > 1) {
+        let (mut left, mut right, mut order) = (Vec::new(), Vec::new(), Vec::new());
+        let mut start = 0u32;
+        for run in &mut runs {
+            for pair in 0..*run / 2 {
+                order.push((1, left.len()));
+                left.push(start + 2 * pair);
+                right.push(start + 2 * pair + 1);
+            }
+            if *run % 2 == 1 {
+                order.push((0, (start + *run - 1) as usize));
+            }
+            start += *run;
+            *run = run.div_ceil(2);
+        }
+        let left = take_record_batch(&rows, &UInt32Array::from(left)).map_err(arrow)?;
+        let right = take_record_batch(&rows, &UInt32Array::from(right)).map_err(arrow)?;
+        let combined = caller.combine(context, &left, &right)?;
+        rows = interleave_record_batch(&[&rows, &combined], &order).map_err(arrow)?;
+    }
+    Ok(rows)
+}
+
+/// Key columns and accumulators side by side, as they travel to the worker that owns the keys.
+pub fn with_keys(schema: &SchemaRef, keys: &[ArrayRef], accumulators: &RecordBatch) -> Result<RecordBatch> {
+    let columns = keys.iter().chain(accumulators.columns()).cloned().collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(accumulators.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(arrow)
+}
+
+/// Takes apart what [`with_keys`] put together; several parts are joined in their order.
+pub fn split_keys(parts: &[RecordBatch], schema: &SchemaRef, keys: usize) -> Result<(Vec<ArrayRef>, RecordBatch)> {
+    let all = concat_batches(schema, parts).map_err(arrow)?;
+    let accumulators = all.project(&(keys..all.num_columns()).collect::<Vec<_>>()).map_err(arrow)?;
+    Ok((all.columns()[..keys].to_vec(), accumulators))
+}
+
+/// The key columns as a batch of their own, as `lower` takes them.
+pub fn key_batch(input: &Schema, places: &[usize], keys: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    let schema = Arc::new(input.project(places).map_err(arrow)?);
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(schema, keys, &options).map_err(arrow)
+}
+
+fn arrow(error: ArrowError) -> Error {
+    Error::bug(format!("aggregate: {error}"))
+}

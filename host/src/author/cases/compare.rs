@@ -1,0 +1,173 @@
+//! Expected rows against rows that came out.
+
+use super::read_text;
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// Rows of one list that a difference shows.
+const ROWS_SHOWN_MAX: usize = 10;
+
+/// The rows of a batch, as a `queue` sink writes them and as `expected.jsonl` has them.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Line {
+    batch: Option<u64>,
+    time: Option<String>,
+    rows: Vec<Value>,
+}
+
+/// The lines of a file; one that does not say its batch is of the batch of its number.
+pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
+    let text = read_text(path)?;
+    let mut lines = Vec::new();
+    let mut batches = BTreeSet::new();
+    for (number, line) in (1..).zip(text.lines()) {
+        if line.trim().is_empty() {
+            continue;
+        }
+        let mut line: Line = serde_json::from_str(line).map_err(|cause| {
+            let path = path.display();
+            Error::job(format!("{path}:{number}: {cause}; write a batch as {{\"batch\":{number},\"rows\":[{{…}}]}}"))
+        })?;
+        let batch = *line.batch.get_or_insert(number);
+        if !batches.insert(batch) {
+            return Err(Error::job(format!("{}:{number}: batch {batch} is there twice", path.display())));
+        }
+        line.rows = line.rows.into_iter().map(plain).collect();
+        lines.push(line);
+    }
+    Ok(lines)
+}
+
+/// What is not as expected in the first batch that differs. A batch that is not there counts as one without rows.
+pub(super) fn difference(expected: &[Line], got: &[Line], ordered: bool) -> Option<String> {
+    let by_batch = |lines: &[Line]| -> BTreeMap<u64, Line> {
+        lines.iter().map(|line| (line.batch.unwrap_or_default(), line.clone())).collect()
+    };
+    let (mut expected, mut got) = (by_batch(expected), by_batch(got));
+    let batches: BTreeSet<u64> = expected.keys().chain(got.keys()).copied().collect();
+    for batch in batches {
+        let (expected, got) = (expected.remove(&batch).unwrap_or_default(), got.remove(&batch).unwrap_or_default());
+        let found = differing_time(&expected, &got).or_else(|| differing_rows(&expected.rows, &got.rows, ordered));
+        if let Some(found) = found {
+            return Some(format!("batch {batch}:\n{}", found.trim_end()));
+        }
+    }
+    None
+}
+
+fn differing_time(expected: &Line, got: &Line) -> Option<String> {
+    let time = expected.time.as_ref()?;
+    let got = got.time.as_deref().unwrap_or("none");
+    (time != got).then(|| format!("  expected time {time}\n  got time      {got}"))
+}
+
+fn differing_rows(expected: &[Value], got: &[Value], ordered: bool) -> Option<String> {
+    let mut text = String::new();
+    let (missing, unexpected) = (without(expected, got), without(got, expected));
+    if !missing.is_empty() || !unexpected.is_empty() {
+        show(&mut text, "missing    ", &missing);
+        show(&mut text, "unexpected ", &unexpected);
+    } else if ordered && expected != got {
+        text.push_str("  the rows are right, their order is not\n");
+        show(&mut text, "expected   ", expected);
+        show(&mut text, "got        ", got);
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+/// The rows that are left of `rows` when each of `others` takes one away that equals it.
+fn without(rows: &[Value], others: &[Value]) -> Vec<Value> {
+    let mut taken: BTreeMap<String, usize> = BTreeMap::new();
+    for other in others {
+        *taken.entry(other.to_string()).or_default() += 1;
+    }
+    let left = rows.iter().filter(|row| match taken.get_mut(&row.to_string()) {
+        Some(count) if *count > 0 => {
+            *count -= 1;
+            false
+        }
+        _ => true,
+    });
+    left.cloned().collect()
+}
+
+fn show(text: &mut String, what: &str, rows: &[Value]) {
+    for row in rows.iter().take(ROWS_SHOWN_MAX) {
+        let _ = writeln!(text, "  {what}  {row}");
+    }
+    if rows.len() > ROWS_SHOWN_MAX {
+        let _ = writeln!(text, "  {what}  … and {} more rows", rows.len() - ROWS_SHOWN_MAX);
+    }
+}
+
+/// The value in a form in which equal values have equal texts: `1.0` is `1`, and members are sorted.
+fn plain(value: Value) -> Value {
+    /// Up to here every whole float is exactly one integer.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) => match number.as_f64() {
+            Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => (float as i64).into(),
+            _ => Value::Number(number),
+        },
+        Value::Array(values) => values.into_iter().map(plain).collect(),
+        Value::Object(members) => {
+            let sorted: BTreeMap<String, Value> = members.into_iter().map(|(name, v)| (name, plain(v))).collect();
+            sorted.into_iter().collect()
+        }
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &str) -> Vec<Line> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        read_lines(file.path()).unwrap()
+    }
+
+    fn differ(expected: &str, got: &str, ordered: bool) -> String {
+        difference(&lines(expected), &lines(got), ordered).unwrap_or_default()
+    }
+
+    #[test]
+    fn order_matters_only_where_it_is_fixed() {
+        let (ab, ba) = (r#"{"rows":[{"a":1},{"a":2.0}]}"#, r#"{"batch":1,"rows":[{"a":2},{"a":1}]}"#);
+        assert_eq!(differ(ab, ba, false), "");
+        assert!(differ(ab, ba, true).starts_with("batch 1:\n  the rows are right, their order is not\n"));
+        assert_eq!(differ(ab, r#"{"rows":[{"a":1.0},{"a":2}]}"#, true), "");
+    }
+
+    #[test]
+    fn rows_count_as_often_as_they_come() {
+        let got = differ(r#"{"rows":[1,1,2]}"#, r#"{"rows":[1,2,2]}"#, false);
+        assert_eq!(got, "batch 1:\n  missing      1\n  unexpected   2");
+        assert_eq!(differ(r#"{"rows":[{"a":1,"b":[2.5]}]}"#, r#"{"rows":[{"b":[2.5],"a":1}]}"#, true), "");
+    }
+
+    #[test]
+    fn batches_may_be_left_out_where_they_have_no_rows_and_times_count_where_they_are_given() {
+        assert_eq!(differ("", r#"{"batch":1,"time":"x","rows":[]}"#, true), "");
+        assert!(differ("", r#"{"batch":7,"rows":[1]}"#, true).starts_with("batch 7:\n  unexpected"));
+        assert!(differ(r#"{"batch":7,"rows":[1]}"#, "", true).starts_with("batch 7:\n  missing"));
+        let time = differ(r#"{"time":"a","rows":[]}"#, r#"{"time":"b","rows":[]}"#, true);
+        assert_eq!(time, "batch 1:\n  expected time a\n  got time      b");
+        let many = format!("{{\"rows\":[{}]}}", (0..12).map(|i| i.to_string()).collect::<Vec<_>>().join(","));
+        assert!(differ("", &many, true).ends_with("… and 2 more rows"));
+    }
+
+    #[test]
+    fn big_integers_stay_exact_and_a_batch_twice_is_a_mistake() {
+        assert_ne!(differ(r#"{"rows":[9223372036854775807]}"#, r#"{"rows":[9223372036854775806]}"#, true), "");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{\"batch\":2,\"rows\":[]}\n{\"rows\":[]}\n").unwrap();
+        assert!(read_lines(file.path()).unwrap_err().message.contains(":2: batch 2 is there twice"));
+    }
+}

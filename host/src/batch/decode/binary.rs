@@ -1,0 +1,56 @@
+//! Binary records: columns one behind the other, little-endian, without nulls; or one text or binary column that
+//! takes the whole record.
+
+use super::columns::Columns;
+use crate::batch::types::ColumnType;
+use crate::job::spec::{SourceKind, SourceSpec};
+
+/// Decodes binary records into columns.
+pub struct BinaryDecoder {
+    /// Bytes of each column; empty where one column takes the whole record.
+    widths: Vec<usize>,
+    bytes: usize,
+}
+
+impl BinaryDecoder {
+    /// A decoder for columns of these types.
+    pub fn new(kinds: &[ColumnType]) -> BinaryDecoder {
+        let widths: Vec<usize> = match kinds {
+            [ColumnType::Text | ColumnType::Binary] => Vec::new(),
+            kinds => kinds.iter().map(|kind| width(kind).unwrap_or(0)).collect(),
+        };
+        BinaryDecoder { bytes: widths.iter().sum(), widths }
+    }
+
+    /// Decodes one record into the row at hand.
+    pub fn decode(&mut self, record: &[u8], columns: &mut Columns) -> Result<(), String> {
+        if self.widths.is_empty() {
+            return columns.set_bytes(0, record);
+        }
+        if record.len() != self.bytes {
+            return Err(format!("{} bytes, the columns take {}", record.len(), self.bytes));
+        }
+        let mut at = 0;
+        for (column, width) in self.widths.iter().enumerate() {
+            columns.set_bytes(column, record.get(at..at + width).unwrap_or_default())?;
+            at += width;
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of a binary record of this source, if its columns say: they do unless one is text or binary.
+pub fn row_bytes(source: &SourceSpec) -> Option<usize> {
+    if matches!(source.kind, SourceKind::Rate { .. }) {
+        return Some(16);
+    }
+    source.schema.iter().map(|column| width(&column.kind)).sum::<Option<usize>>().filter(|bytes| *bytes > 0)
+}
+
+fn width(kind: &ColumnType) -> Option<usize> {
+    match kind {
+        ColumnType::Bool => Some(1),
+        ColumnType::Int64 | ColumnType::Float64 | ColumnType::Timestamp => Some(8),
+        ColumnType::Text | ColumnType::Binary | ColumnType::Arrow(_) => None,
+    }
+}

@@ -1,0 +1,407 @@
+//! Typed column builders that rows are decoded into, value by value, and that can take a half-decoded row back.
+
+use crate::batch::types::ColumnType;
+use arrow::array::timezone::Tz;
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray, new_null_array,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::compute::kernels::cast_utils::string_to_datetime;
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+
+/// The columns of the rows that were decoded so far.
+pub struct Columns {
+    schema: SchemaRef,
+    columns: Vec<Column>,
+    rows: usize,
+    utc: Option<Tz>,
+}
+
+struct Column {
+    name: String,
+    kind: ColumnType,
+    values: Values,
+    /// Rows without a value, in order.
+    nulls: Vec<u32>,
+}
+
+enum Values {
+    Bool(Vec<bool>),
+    /// Timestamps too.
+    Int64(Vec<i64>),
+    Float64(Vec<f64>),
+    /// Text and binary: the bytes of all values, and where each ends.
+    Bytes {
+        bytes: Vec<u8>,
+        ends: Vec<i32>,
+    },
+}
+
+/// A value as a format writes it down.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Value<'a> {
+    /// No value.
+    Null,
+    /// `true` or `false`.
+    Bool(bool),
+    /// A number in its literal form, as JSON allows it.
+    Number(&'a str),
+    /// Text that may stand for a value of any type.
+    Text(&'a str),
+    /// A JSON object or array; only a text or binary column takes it, as it stands.
+    Nested(&'a str),
+}
+
+impl Columns {
+    /// No rows yet.
+    pub fn new(schema: SchemaRef) -> Columns {
+        let columns = schema.fields().iter().map(|field| {
+            let kind = ColumnType::of(field.data_type());
+            Column { name: field.name().clone(), values: Values::new(&kind), kind, nulls: Vec::new() }
+        });
+        Columns { columns: columns.collect(), schema, rows: 0, utc: "+00:00".parse().ok() }
+    }
+
+    /// Makes room for so many more rows.
+    pub fn reserve(&mut self, rows: usize) {
+        self.columns.iter_mut().for_each(|column| column.values.reserve(rows));
+    }
+
+    /// Gives the row at hand its value in a column; a value given before is replaced. The error says which column
+    /// and why, for a rejected row.
+    #[inline]
+    pub fn set(&mut self, column: usize, value: Value<'_>) -> Result<(), String> {
+        let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
+        column.truncate(self.rows);
+        match (&mut column.values, value) {
+            (_, Value::Null) => {}
+            (Values::Int64(values), Value::Number(literal)) => match short_int64(literal) {
+                Some(value) => values.push(value),
+                None => values.push(int64(literal).map_err(|wrong| wrong.tell(column_of(&column.name, &column.kind), literal))?),
+            },
+            (Values::Bytes { bytes, ends }, Value::Text(text) | Value::Number(text) | Value::Nested(text)) => {
+                push_bytes(bytes, ends, text.as_bytes())
+                    .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
+            }
+            (_, value) => column.convert(value, self.utc.as_ref())?,
+        }
+        Ok(())
+    }
+
+    /// Takes back the value that the row at hand has in a column.
+    pub fn unset(&mut self, column: usize) {
+        if let Some(column) = self.columns.get_mut(column) {
+            column.truncate(self.rows);
+        }
+    }
+
+    /// Gives the row at hand a value of these bytes: little-endian, or the bytes themselves for text and binary.
+    pub fn set_bytes(&mut self, column: usize, given: &[u8]) -> Result<(), String> {
+        let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
+        let short = || "the record is cut short".to_string();
+        let word = || given.first_chunk::<8>().copied().ok_or_else(short);
+        match (&mut column.values, &column.kind) {
+            (Values::Int64(values), _) => values.push(i64::from_le_bytes(word()?)),
+            (Values::Float64(values), _) => values.push(f64::from_le_bytes(word()?)),
+            (Values::Bool(values), _) => match given.first() {
+                Some(byte @ (0 | 1)) => values.push(*byte == 1),
+                Some(byte) => return Err(format!("column `{}`: byte {byte} is not a bool (0 or 1)", column.name)),
+                None => return Err(short()),
+            },
+            (Values::Bytes { bytes, ends }, kind) => {
+                if *kind == ColumnType::Text {
+                    std::str::from_utf8(given).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
+                }
+                push_bytes(bytes, ends, given).map_err(|reason| format!("column `{}`: {reason}", column.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The row at hand is complete: columns without a value are null.
+    pub fn end_row(&mut self) {
+        for column in &mut self.columns {
+            if column.values.len() == self.rows {
+                column.nulls.push(self.rows as u32);
+                column.values.push_default();
+            }
+        }
+        self.rows += 1;
+    }
+
+    /// The row at hand is refused: its values are taken back.
+    pub fn roll_back(&mut self) {
+        self.columns.iter_mut().for_each(|column| column.truncate(self.rows));
+    }
+
+    /// The complete rows; there are none afterwards.
+    pub fn finish(&mut self) -> RecordBatch {
+        let rows = std::mem::take(&mut self.rows);
+        let arrays = self.columns.iter_mut().map(|column| column.finish(rows)).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        // Every column has the schema's type and as many rows as the others.
+        RecordBatch::try_new_with_options(self.schema.clone(), arrays, &options)
+            .unwrap_or_else(|_| RecordBatch::new_empty(self.schema.clone()))
+    }
+}
+
+impl Column {
+    #[inline]
+    fn truncate(&mut self, rows: usize) {
+        if self.values.len() > rows {
+            self.values.truncate(rows);
+        }
+    }
+
+    /// The rarer conversions: from text, and those that are refused.
+    fn convert(&mut self, value: Value<'_>, utc: Option<&Tz>) -> Result<(), String> {
+        let about = column_of(&self.name, &self.kind);
+        let wrong = |shown: &str| Wrong::Syntax.tell(about, shown);
+        let text = match value {
+            Value::Text(text) | Value::Number(text) => text.trim_ascii(),
+            Value::Bool(value) if matches!(self.values, Values::Bytes { .. }) => return self.set_bool_text(value),
+            Value::Bool(true) => "true",
+            Value::Bool(false) => "false",
+            Value::Null => return Ok(()),
+            Value::Nested(text) => return Err(wrong(text)),
+        };
+        match &mut self.values {
+            Values::Bool(values) if !matches!(value, Value::Number(_)) && text.eq_ignore_ascii_case("true") => {
+                values.push(true);
+            }
+            Values::Bool(values) if !matches!(value, Value::Number(_)) && text.eq_ignore_ascii_case("false") => {
+                values.push(false);
+            }
+            _ if matches!(value, Value::Bool(_)) => return Err(wrong(text)),
+            Values::Float64(values) => values.push(float64(text).map_err(|wrong| wrong.tell(about, text))?),
+            Values::Int64(values) => match int64(text) {
+                Ok(value) => values.push(value),
+                Err(_) if self.kind == ColumnType::Timestamp => {
+                    values.push(timestamp(text, utc).ok_or_else(|| wrong(text))?);
+                }
+                Err(wrong) => return Err(wrong.tell(about, text)),
+            },
+            Values::Bool(_) | Values::Bytes { .. } => return Err(wrong(text)),
+        }
+        Ok(())
+    }
+
+    fn set_bool_text(&mut self, value: bool) -> Result<(), String> {
+        match &mut self.values {
+            Values::Bytes { bytes, ends } => push_bytes(bytes, ends, if value { b"true" } else { b"false" }),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(&mut self, rows: usize) -> ArrayRef {
+        let nulls = nulls(&std::mem::take(&mut self.nulls), rows);
+        let values = std::mem::replace(&mut self.values, Values::new(&self.kind));
+        match (values, &self.kind) {
+            (Values::Bool(values), _) => Arc::new(BooleanArray::new(BooleanBuffer::from(values), nulls)),
+            (Values::Int64(values), ColumnType::Timestamp) => {
+                Arc::new(TimestampMicrosecondArray::new(values.into(), nulls).with_timezone("UTC"))
+            }
+            (Values::Int64(values), _) => Arc::new(Int64Array::new(values.into(), nulls)),
+            (Values::Float64(values), _) => Arc::new(Float64Array::new(values.into(), nulls)),
+            (Values::Bytes { bytes, ends }, ColumnType::Binary) => {
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+                Arc::new(BinaryArray::new(offsets, Buffer::from_vec(bytes), nulls))
+            }
+            (Values::Bytes { bytes, ends }, ColumnType::Text) => text_array(bytes, ends, nulls),
+            (Values::Bytes { .. }, kind) => new_null_array(&kind.arrow(), rows),
+        }
+    }
+}
+
+impl Values {
+    fn new(kind: &ColumnType) -> Values {
+        match kind {
+            ColumnType::Bool => Values::Bool(Vec::new()),
+            ColumnType::Int64 | ColumnType::Timestamp => Values::Int64(Vec::new()),
+            ColumnType::Float64 => Values::Float64(Vec::new()),
+            // No job file can name an Arrow type for a source's column; its values are null.
+            ColumnType::Text | ColumnType::Binary | ColumnType::Arrow(_) => {
+                Values::Bytes { bytes: Vec::new(), ends: vec![0] }
+            }
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Values::Bool(values) => values.len(),
+            Values::Int64(values) => values.len(),
+            Values::Float64(values) => values.len(),
+            Values::Bytes { ends, .. } => ends.len() - 1,
+        }
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        match self {
+            Values::Bool(values) => values.truncate(rows),
+            Values::Int64(values) => values.truncate(rows),
+            Values::Float64(values) => values.truncate(rows),
+            Values::Bytes { bytes, ends } => {
+                ends.truncate(rows + 1);
+                bytes.truncate(ends.last().map_or(0, |end| *end as usize));
+            }
+        }
+    }
+
+    fn push_default(&mut self) {
+        match self {
+            Values::Bool(values) => values.push(false),
+            Values::Int64(values) => values.push(0),
+            Values::Float64(values) => values.push(0.0),
+            Values::Bytes { bytes, ends } => ends.push(bytes.len() as i32),
+        }
+    }
+
+    fn reserve(&mut self, rows: usize) {
+        match self {
+            Values::Bool(values) => values.reserve(rows),
+            Values::Int64(values) => values.reserve(rows),
+            Values::Float64(values) => values.reserve(rows),
+            Values::Bytes { bytes, ends } => {
+                ends.reserve(rows);
+                bytes.reserve(rows * TEXT_BYTES_GUESS);
+            }
+        }
+    }
+}
+
+/// Room for a text value before anything is known about it.
+const TEXT_BYTES_GUESS: usize = 8;
+
+/// Arrow's offsets are 32 bits wide.
+#[inline]
+fn push_bytes(bytes: &mut Vec<u8>, ends: &mut Vec<i32>, value: &[u8]) -> Result<(), String> {
+    let end = i32::try_from(bytes.len() + value.len()).map_err(|_| "more than 2 GiB of text in a part".to_string())?;
+    bytes.extend_from_slice(value);
+    ends.push(end);
+    Ok(())
+}
+
+/// An array of these texts, which are UTF-8: Arrow checks it once more, at the speed of memory.
+pub fn text_array(bytes: Vec<u8>, ends: Vec<i32>, nulls: Option<NullBuffer>) -> ArrayRef {
+    let offsets = OffsetBuffer::new(ScalarBuffer::from(ends));
+    let bytes = Buffer::from_vec(bytes);
+    match StringArray::try_new(offsets.clone(), bytes.clone(), nulls) {
+        Ok(array) => Arc::new(array),
+        Err(_) => Arc::new(StringArray::from_iter_values(offsets.windows(2).map(|ends| match ends {
+            [start, end] => String::from_utf8_lossy(bytes.get(*start as usize..*end as usize).unwrap_or_default()),
+            _ => "".into(),
+        }))),
+    }
+}
+
+fn nulls(rows_without: &[u32], rows: usize) -> Option<NullBuffer> {
+    if rows_without.is_empty() {
+        return None;
+    }
+    let mut valid = vec![true; rows];
+    for row in rows_without {
+        if let Some(valid) = valid.get_mut(*row as usize) {
+            *valid = false;
+        }
+    }
+    Some(NullBuffer::from(valid))
+}
+
+/// Why a text is not a value of a type.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Wrong {
+    Syntax,
+    Range,
+    Inexact,
+}
+
+/// What an error is about: a column's name and type.
+#[derive(Clone, Copy)]
+struct About<'a> {
+    name: &'a str,
+    kind: &'a ColumnType,
+}
+
+fn column_of<'a>(name: &'a str, kind: &'a ColumnType) -> About<'a> {
+    About { name, kind }
+}
+
+/// How much of a wrong value an error shows.
+const SHOWN_CHARS_MAX: usize = 60;
+
+impl Wrong {
+    #[cold]
+    fn tell(self, about: About<'_>, text: &str) -> String {
+        let About { name, kind } = about;
+        let cut = text.char_indices().nth(SHOWN_CHARS_MAX).map_or(text.len(), |(at, _)| at);
+        let shown = text.get(..cut).unwrap_or_default();
+        let more = if cut < text.len() { "…" } else { "" };
+        let article = if *kind == ColumnType::Int64 { "an" } else { "a" };
+        let hint = match kind {
+            ColumnType::Timestamp => " (RFC 3339, as 2024-05-01T12:00:00Z, or whole microseconds since 1970)",
+            ColumnType::Bool => " (true or false)",
+            _ => "",
+        };
+        match self {
+            Wrong::Syntax => format!("column `{name}`: `{shown}{more}` is not {article} {kind}{hint}"),
+            Wrong::Range => format!("column `{name}`: {shown}{more} is out of range of {kind}"),
+            Wrong::Inexact => format!("column `{name}`: {shown}{more} is not a whole number that is exact as a float"),
+        }
+    }
+}
+
+/// Whole numbers of at most 18 digits: nearly all.
+#[inline]
+fn short_int64(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text).as_bytes();
+    if digits.is_empty() || digits.len() > 18 {
+        return None;
+    }
+    let mut value = 0_i64;
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        value = value * 10 + i64::from(digit);
+    }
+    Some(if digits.len() < text.len() { -value } else { value })
+}
+
+/// Floats up to here stand for one whole number only.
+const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+
+fn int64(text: &str) -> Result<i64, Wrong> {
+    use std::num::IntErrorKind::{NegOverflow, PosOverflow};
+    match text.parse::<i64>() {
+        Ok(value) => Ok(value),
+        Err(error) if matches!(error.kind(), PosOverflow | NegOverflow) => Err(Wrong::Range),
+        Err(_) => match float64(text) {
+            Ok(value) if value.fract() == 0.0 && value.abs() <= EXACT_MAX => Ok(value as i64),
+            Ok(value) if value.abs() >= i64::MAX as f64 => Err(Wrong::Range),
+            Ok(value) if value.fract() == 0.0 => Err(Wrong::Inexact),
+            Err(Wrong::Range) => Err(Wrong::Range),
+            _ => Err(Wrong::Syntax),
+        },
+    }
+}
+
+fn float64(text: &str) -> Result<f64, Wrong> {
+    match text.parse::<f64>() {
+        Ok(value) if value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit()) => Err(Wrong::Range),
+        Ok(value) => Ok(value),
+        Err(_) => Err(Wrong::Syntax),
+    }
+}
+
+/// Microseconds since 1970 of a time in RFC 3339; without an offset it is UTC.
+fn timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
+    // Arrow's parser cuts text at byte positions.
+    if !text.is_ascii() {
+        return None;
+    }
+    string_to_datetime(utc?, text).ok().map(|time| time.timestamp_micros())
+}

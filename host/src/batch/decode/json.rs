@@ -1,0 +1,211 @@
+//! JSON records: an object a record, its keys found by path.
+
+mod scan;
+
+use super::columns::{Columns, Value};
+use crate::job::spec::SourceSpec;
+use scan::Scanner;
+
+/// Keys of one object whose places are remembered.
+const GUESSES_MAX: usize = 64;
+
+/// Decodes JSON records into columns.
+pub struct JsonDecoder {
+    /// The paths of all columns as a tree; node 0 is the record.
+    nodes: Vec<Node>,
+    columns: usize,
+    /// Whether a record may also be an array in schema order or, with one column, a bare value (queue sources).
+    rows: bool,
+    scratch: String,
+}
+
+/// A key that some column's path goes through.
+#[derive(Default)]
+struct Node {
+    name: String,
+    /// The columns that take the value here.
+    columns: Vec<usize>,
+    children: Vec<usize>,
+    /// All columns below.
+    below: Vec<usize>,
+    /// What the keys of the last object here were, by their order: records tend to look alike, and comparing bytes
+    /// is quicker than reading a key and looking it up.
+    guesses: Vec<Guess>,
+}
+
+/// A key as written, from its quote to its colon, and the node it leads to.
+struct Guess {
+    written: Vec<u8>,
+    child: Option<usize>,
+}
+
+impl JsonDecoder {
+    /// A decoder for the columns of this source. `rows`: also arrays and bare values.
+    pub fn new(source: &SourceSpec, rows: bool) -> JsonDecoder {
+        let mut nodes = vec![Node::default()];
+        for (column, spec) in source.schema.iter().enumerate() {
+            let own = [spec.name.clone()];
+            let path: &[String] = if spec.path.is_empty() { &own } else { &spec.path };
+            let mut at = 0;
+            for name in path {
+                nodes[at].below.push(column);
+                let known = nodes[at].children.iter().find(|child| nodes[**child].name == *name).copied();
+                at = known.unwrap_or_else(|| {
+                    nodes.push(Node { name: name.clone(), ..Node::default() });
+                    let child = nodes.len() - 1;
+                    nodes[at].children.push(child);
+                    child
+                });
+            }
+            nodes[at].columns.push(column);
+        }
+        JsonDecoder { nodes, columns: source.schema.len(), rows, scratch: String::new() }
+    }
+
+    /// Decodes one record into the row at hand. `false`: a blank record, which is no row.
+    pub fn decode(&mut self, record: &str, columns: &mut Columns) -> Result<bool, String> {
+        let record = record.strip_prefix('\u{FEFF}').unwrap_or(record);
+        let mut scanner = Scanner::new(record);
+        match scanner.peek() {
+            None => return Ok(false),
+            Some(b'{') => self.object(&mut scanner, 0, columns)?,
+            Some(b'[') if self.rows => self.array(&mut scanner, columns)?,
+            _ if self.rows && self.columns == 1 => columns.set(0, scanner.value(&mut self.scratch)?)?,
+            _ => {
+                scanner.skip(0)?;
+                scanner.end()?;
+                return Err(if self.rows {
+                    format!("a bare value needs a schema of one column, this one has {}", self.columns)
+                } else {
+                    "not a JSON object".into()
+                });
+            }
+        }
+        scanner.end()?;
+        Ok(true)
+    }
+
+    /// Reads an object whose keys are the children of `node`.
+    fn object(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
+        scanner.advance(1);
+        if scanner.eat(b'}') {
+            return Ok(());
+        }
+        for place in 0.. {
+            scanner.peek();
+            match self.child(scanner, node, place)? {
+                Some(child) => self.value(scanner, child, columns)?,
+                None => scanner.skip(1)?,
+            }
+            if !scanner.eat(b',') {
+                break;
+            }
+        }
+        scanner.close(b'}')
+    }
+
+    /// Reads a key with its colon; the node it leads to, if any.
+    #[inline]
+    fn child(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<Option<usize>, String> {
+        if let Some(guess) = self.nodes[node].guesses.get(place)
+            && scanner.rest().starts_with(&guess.written)
+        {
+            scanner.advance(guess.written.len());
+            return Ok(guess.child);
+        }
+        let start = scanner.at();
+        let key = scanner.key()?.unescaped(&mut self.scratch)?;
+        let child = self.nodes[node].children.iter().find(|child| self.nodes[**child].name == key).copied();
+        let written = scanner.since(start).as_bytes();
+        let guesses = &mut self.nodes[node].guesses;
+        match guesses.get_mut(place) {
+            Some(guess) => {
+                guess.written.clear();
+                guess.written.extend_from_slice(written);
+                guess.child = child;
+            }
+            None if place < GUESSES_MAX => guesses.push(Guess { written: written.to_vec(), child }),
+            None => {}
+        }
+        Ok(child)
+    }
+
+    /// Reads the value at a node.
+    #[inline]
+    fn value(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
+        if !self.nodes[node].children.is_empty() {
+            return self.parent(scanner, node, columns);
+        }
+        let value = scanner.value(&mut self.scratch)?;
+        for column in &self.nodes[node].columns {
+            columns.set(*column, value)?;
+        }
+        Ok(())
+    }
+
+    /// Reads the value at a node that has columns below.
+    fn parent(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
+        // Of a key that stands twice, the last counts as a whole.
+        self.nodes[node].below.iter().for_each(|column| columns.unset(*column));
+        let nested = scanner.peek() == Some(b'{');
+        let start = scanner.at();
+        let value = if nested {
+            self.object(scanner, node, columns)?;
+            Value::Nested(scanner.since(start))
+        } else {
+            scanner.value(&mut self.scratch)?
+        };
+        let Node { name, columns: own, .. } = &self.nodes[node];
+        if own.is_empty() && !nested && value != Value::Null {
+            return Err(format!("`{name}` is not a JSON object"));
+        }
+        own.iter().try_for_each(|column| columns.set(*column, value))
+    }
+
+    /// Reads an array of values in the order of the schema.
+    fn array(&mut self, scanner: &mut Scanner<'_>, columns: &mut Columns) -> Result<(), String> {
+        scanner.advance(1);
+        let mut values = 0;
+        if !scanner.eat(b']') {
+            loop {
+                let value = scanner.value(&mut self.scratch)?;
+                columns.set(values, value)?;
+                values += 1;
+                if !scanner.eat(b',') {
+                    break;
+                }
+            }
+            scanner.close(b']')?;
+        }
+        if values != self.columns {
+            return Err(format!("{values} values in the array, the schema has {}", self.columns));
+        }
+        Ok(())
+    }
+}
+
+/// The elements of a JSON array as text; the error says what is wrong with it.
+pub fn array_elements(text: &str) -> Result<Vec<&str>, String> {
+    let mut scanner = Scanner::new(text);
+    let mut elements = Vec::new();
+    if !scanner.eat(b'[') {
+        return Err("not a JSON array".into());
+    }
+    if !scanner.eat(b']') {
+        loop {
+            scanner.peek();
+            let start = scanner.at();
+            scanner.skip(1)?;
+            elements.push(scanner.since(start));
+            if !scanner.eat(b',') {
+                break;
+            }
+        }
+        scanner.close(b']')?;
+    }
+    scanner.end()?;
+    Ok(elements)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,320 @@
+//! Reading JSON without building anything: where keys and values are, strictly as RFC 8259 says.
+//!
+//! Why not a crate: a column of text keeps the literal of a number (`12.50`) and the text of an object, a column of
+//! int64 must tell 2^63 from a float, and rows go straight into columns; a scanner that hands out slices of its input
+//! does all of these at once, and its agreement with `serde_json` is tested.
+
+use super::super::columns::Value;
+
+/// Objects and arrays within each other.
+const DEPTH_MAX: u32 = 128;
+
+/// A position in a JSON text.
+pub struct Scanner<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl<'a> Scanner<'a> {
+    /// At the beginning of `text`.
+    pub fn new(text: &'a str) -> Scanner<'a> {
+        Scanner { text, at: 0 }
+    }
+
+    /// Bytes from here on.
+    #[inline]
+    pub fn rest(&self) -> &'a [u8] {
+        self.text.as_bytes().get(self.at..).unwrap_or_default()
+    }
+
+    /// How many bytes were read.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The text from `start` to here.
+    #[inline]
+    pub fn since(&self, start: usize) -> &'a str {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    /// Goes on by so many bytes.
+    #[inline]
+    pub fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
+    }
+
+    /// The next byte that is not white space.
+    #[inline]
+    pub fn peek(&mut self) -> Option<u8> {
+        let bytes = self.text.as_bytes();
+        loop {
+            match bytes.get(self.at) {
+                Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
+                other => return other.copied(),
+            }
+        }
+    }
+
+    /// Reads this byte if it comes next.
+    #[inline]
+    pub fn eat(&mut self, byte: u8) -> bool {
+        let eaten = self.peek() == Some(byte);
+        self.at += usize::from(eaten);
+        eaten
+    }
+
+    /// An error about what stands here.
+    #[cold]
+    pub fn expected(&self, what: &str) -> String {
+        match self.text.get(self.at..).and_then(|rest| rest.chars().next()) {
+            Some(found) => format!("not JSON: expected {what} at byte {}, found `{}`", self.at, found.escape_debug()),
+            None => format!("not JSON: expected {what}, but the text ends at byte {}", self.at),
+        }
+    }
+
+    /// Nothing may follow.
+    pub fn end(&mut self) -> Result<(), String> {
+        if self.peek().is_none() { Ok(()) } else { Err(self.expected("nothing more")) }
+    }
+
+    /// A value of any kind. Strings are unescaped into `scratch` where they need it.
+    #[inline]
+    pub fn value<'b>(&mut self, scratch: &'b mut String) -> Result<Value<'b>, String>
+    where
+        'a: 'b,
+    {
+        match self.peek() {
+            Some(b'"') => Ok(Value::Text(self.string()?.unescaped(scratch)?)),
+            Some(b'-' | b'0'..=b'9') => Ok(Value::Number(self.number()?)),
+            Some(b't') => self.word("true").map(|()| Value::Bool(true)),
+            Some(b'f') => self.word("false").map(|()| Value::Bool(false)),
+            Some(b'n') => self.word("null").map(|()| Value::Null),
+            Some(b'{' | b'[') => {
+                let start = self.at;
+                self.skip(0)?;
+                Ok(Value::Nested(self.since(start)))
+            }
+            _ => Err(self.expected("a value")),
+        }
+    }
+
+    /// Reads over a value; `depth` objects and arrays are around it.
+    pub fn skip(&mut self, depth: u32) -> Result<(), String> {
+        match self.peek() {
+            Some(b'"') => self.string().map(drop),
+            Some(b'-' | b'0'..=b'9') => self.number().map(drop),
+            Some(b't') => self.word("true"),
+            Some(b'f') => self.word("false"),
+            Some(b'n') => self.word("null"),
+            Some(b'{' | b'[') if depth >= DEPTH_MAX => {
+                Err(format!("JSON nested deeper than {DEPTH_MAX} levels at byte {}", self.at))
+            }
+            Some(open @ (b'{' | b'[')) => {
+                self.at += 1;
+                let close = if open == b'{' { b'}' } else { b']' };
+                if self.eat(close) {
+                    return Ok(());
+                }
+                loop {
+                    if open == b'{' {
+                        self.key()?;
+                    }
+                    self.skip(depth + 1)?;
+                    if !self.eat(b',') {
+                        return self.close(close);
+                    }
+                }
+            }
+            _ => Err(self.expected("a value")),
+        }
+    }
+
+    /// The end of an object or array.
+    #[inline]
+    pub fn close(&mut self, close: u8) -> Result<(), String> {
+        if self.eat(close) { Ok(()) } else { Err(self.expected(if close == b'}' { "`,` or `}`" } else { "`,` or `]`" })) }
+    }
+
+    /// A key with its colon.
+    pub fn key(&mut self) -> Result<Text<'a>, String> {
+        if self.peek() != Some(b'"') {
+            return Err(self.expected("a key in double quotes"));
+        }
+        let key = self.string()?;
+        if self.eat(b':') { Ok(key) } else { Err(self.expected("`:`")) }
+    }
+
+    fn word(&mut self, word: &str) -> Result<(), String> {
+        if !self.rest().starts_with(word.as_bytes()) {
+            return Err(self.expected("a value"));
+        }
+        self.at += word.len();
+        Ok(())
+    }
+
+    /// The literal of a number.
+    #[inline]
+    fn number(&mut self) -> Result<&'a str, String> {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        self.at += usize::from(bytes.get(self.at) == Some(&b'-'));
+        if bytes.get(self.at) == Some(&b'0') {
+            self.at += 1;
+        } else {
+            self.digits()?;
+        }
+        if bytes.get(self.at) == Some(&b'.') {
+            self.at += 1;
+            self.digits()?;
+        }
+        if let Some(b'e' | b'E') = bytes.get(self.at) {
+            self.at += 1;
+            self.at += usize::from(matches!(bytes.get(self.at), Some(b'+' | b'-')));
+            self.digits()?;
+        }
+        Ok(self.since(start))
+    }
+
+    #[inline]
+    fn digits(&mut self) -> Result<(), String> {
+        let start = self.at;
+        let bytes = self.text.as_bytes();
+        while bytes.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        if self.at > start { Ok(()) } else { Err(self.expected("a digit")) }
+    }
+
+    /// A string; the opening quote comes next.
+    #[inline]
+    fn string(&mut self) -> Result<Text<'a>, String> {
+        let start = self.at + 1;
+        let bytes = self.text.as_bytes();
+        self.at = start;
+        let mut escaped = false;
+        loop {
+            self.at = string_part_end(bytes, self.at);
+            match bytes.get(self.at) {
+                Some(b'"') => {
+                    let raw = self.since(start);
+                    self.at += 1;
+                    return Ok(Text { raw, escaped });
+                }
+                Some(b'\\') => {
+                    escaped = true;
+                    self.escape()?;
+                }
+                Some(_) => return Err(self.expected("no control character in a string")),
+                None => return Err(self.expected("the closing quote of a string")),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), String> {
+        let rest = self.rest();
+        match rest.get(1) {
+            Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
+            Some(b'u') if rest.get(2..6).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => self.at += 6,
+            _ => return Err(self.expected("a valid escape")),
+        }
+        Ok(())
+    }
+}
+
+/// The first quote, backslash or control character from `at` on, eight bytes at a time (Mycroft's test for a byte
+/// below a bound; it is exact for the first hit, which is all that counts).
+#[inline]
+fn string_part_end(bytes: &[u8], mut at: usize) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*word);
+        let quote = word ^ (ONES * b'"' as u64);
+        let backslash = word ^ (ONES * b'\\' as u64);
+        let found = (quote.wrapping_sub(ONES) & !quote)
+            | (backslash.wrapping_sub(ONES) & !backslash)
+            | (word.wrapping_sub(ONES * 0x20) & !word);
+        let found = found & HIGHS;
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    while let Some(byte) = bytes.get(at) {
+        if matches!(byte, b'"' | b'\\' | 0..0x20) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// A string between its quotes, as written.
+#[derive(Clone, Copy)]
+pub struct Text<'a> {
+    raw: &'a str,
+    escaped: bool,
+}
+
+impl<'a> Text<'a> {
+    /// What it means; in `scratch` where there are escapes.
+    #[inline]
+    pub fn unescaped<'b>(self, scratch: &'b mut String) -> Result<&'b str, String>
+    where
+        'a: 'b,
+    {
+        if self.escaped { unescape(self.raw, scratch) } else { Ok(self.raw) }
+    }
+}
+
+fn unescape<'b>(raw: &str, scratch: &'b mut String) -> Result<&'b str, String> {
+    scratch.clear();
+    let mut parts = raw.split('\\');
+    scratch.push_str(parts.next().unwrap_or_default());
+    let mut pending: Option<u32> = None; // the first half of a pair of surrogates
+    while let Some(part) = parts.next() {
+        let lone = || "not JSON: half of a surrogate pair in a string".to_string();
+        let mut chars = part.chars();
+        let short = chars.next();
+        if pending.is_some() && short != Some('u') {
+            return Err(lone());
+        }
+        let literal = match short {
+            // Between two backslashes: an escaped backslash, and what follows it is plain.
+            None => {
+                scratch.push('\\');
+                scratch.push_str(parts.next().unwrap_or_default());
+                continue;
+            }
+            Some('u') => {
+                let unit = part.get(1..5).and_then(|hex| u32::from_str_radix(hex, 16).ok()).ok_or_else(lone)?;
+                let rest = part.get(5..).unwrap_or_default();
+                let code = match (pending.take(), unit) {
+                    (None, 0xD800..=0xDBFF) if rest.is_empty() => {
+                        pending = Some(unit);
+                        continue;
+                    }
+                    (Some(high), 0xDC00..=0xDFFF) => 0x10000 + ((high - 0xD800) << 10) + (unit - 0xDC00),
+                    (None, unit) => unit,
+                    (Some(_), _) => return Err(lone()),
+                };
+                scratch.push(char::from_u32(code).ok_or_else(lone)?);
+                rest
+            }
+            Some(letter) => {
+                scratch.push(match letter {
+                    'b' => '\u{8}',
+                    'f' => '\u{c}',
+                    'n' => '\n',
+                    'r' => '\r',
+                    't' => '\t',
+                    other => other,
+                });
+                chars.as_str()
+            }
+        };
+        scratch.push_str(literal);
+    }
+    if pending.is_some() { Err("not JSON: half of a surrogate pair in a string".into()) } else { Ok(scratch) }
+}

@@ -1,0 +1,87 @@
+use super::scan::Scanner;
+use super::*;
+
+/// A small seeded generator (xorshift64), so that failures repeat.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+const PIECES: [&str; 34] = [
+    "{", "}", "[", "]", ",", ":", " ", "\n", "\"", "\"a\"", "\"k\":1", "\"\\u00e9\\n\"", "\"\\ud83d\\ude00\"", "\"\\ud83d\"",
+    "\"\\x\"", "\"long enough for words é\"", "0", "-", "12", "-0.5", "1e9", "01", "1.", ".5", "1e", "true", "false",
+    "null", "nul", "\t", "\u{1}", "\\", "é", "\"tab\there\"",
+];
+
+fn text(random: &mut Random, depth: usize) -> String {
+    match random.below(if depth > 3 { 4 } else { 6 }) {
+        0 => "null".into(),
+        1 => format!("{}{}", ["", "-"][random.below(2)], [0.5, 1e300, 12.25, 7.0][random.below(4)]),
+        2 => format!("{}", random.below(1 << 40)),
+        3 => ["\"\"", "\"plain text of some length\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\u0041\\uD834\\udd1e\""][random.below(4)].into(),
+        4 => {
+            let items: Vec<String> = (0..random.below(4)).map(|_| text(random, depth + 1)).collect();
+            format!("[{}]", items.join([",", " , "][random.below(2)]))
+        }
+        _ => {
+            let items: Vec<String> =
+                (0..random.below(4)).map(|i| format!("\"k{i}\":{}", text(random, depth + 1))).collect();
+            format!("{{{}}}", items.join(","))
+        }
+    }
+}
+
+#[test]
+fn what_is_json_and_what_a_string_means_is_as_in_serde_json() {
+    let mut random = Random(0xBEEF);
+    let (mut accepted, mut refused) = (0, 0);
+    for _ in 0..40_000 {
+        let mut json = text(&mut random, 0);
+        if random.below(2) == 0 {
+            let mut at = random.below(json.len() + 1);
+            while !json.is_char_boundary(at) {
+                at -= 1;
+            }
+            json.insert_str(at, PIECES[random.below(PIECES.len())]);
+        }
+        let mut scanner = Scanner::new(&json);
+        let ours = scanner.skip(0).and_then(|()| scanner.end());
+        let theirs = serde_json::from_str::<serde::de::IgnoredAny>(&json);
+        assert_eq!(ours.is_ok(), theirs.is_ok(), "{json}: {ours:?}, {theirs:?}");
+        if json.starts_with('"') {
+            let mut scratch = String::new();
+            let ours = Scanner::new(&json).value(&mut scratch).map(|value| match value {
+                Value::Text(text) => text.to_string(),
+                other => panic!("{other:?}"),
+            });
+            let mut de = serde_json::Deserializer::from_str(&json);
+            let theirs = <String as serde::Deserialize>::deserialize(&mut de);
+            assert_eq!(ours.ok(), theirs.ok(), "{json}");
+        }
+        if ours.is_ok() { accepted += 1 } else { refused += 1 }
+    }
+    assert!(accepted > 10_000 && refused > 10_000, "both are tried: {accepted}, {refused}");
+}
+
+#[test]
+fn deep_nesting_is_refused() {
+    for json in ["[".repeat(1_000_000), "{\"a\":".repeat(1_000_000)] {
+        let refused = Scanner::new(&json).skip(0).unwrap_err();
+        assert!(refused.starts_with("JSON nested deeper than 128 levels"), "{refused}");
+    }
+}
+
+#[test]
+fn the_elements_of_an_array_are_as_they_stand() {
+    assert_eq!(array_elements(" [ {\"a\": 1} ,[2], 3.50 ] ").unwrap(), ["{\"a\": 1}", "[2]", "3.50"]);
+    assert_eq!(array_elements("[]").unwrap(), [""; 0]);
+    assert_eq!(array_elements("{}").unwrap_err(), "not a JSON array");
+    assert_eq!(array_elements("[1,]").unwrap_err(), "not JSON: expected a value at byte 3, found `]`");
+    assert_eq!(array_elements("[1").unwrap_err(), "not JSON: expected `,` or `]`, but the text ends at byte 2");
+}

@@ -1,0 +1,289 @@
+use super::*;
+use crate::limits::RECORD_BYTES_MAX;
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use bytes::Bytes;
+use std::time::Instant;
+
+fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
+    let schema = columns.iter().map(|(name, kind)| ColumnSpec {
+        name: name.rsplit('.').next().unwrap().into(),
+        kind: ColumnType::from_name(kind).unwrap(),
+        path: name.split('.').map(String::from).collect(),
+    });
+    SourceSpec {
+        name: "lines".into(),
+        kind: SourceKind::File { path: "x".into() },
+        format,
+        schema: schema.collect(),
+        rows_per_batch_max: 1,
+        bytes_per_batch_max: 1,
+        record_bytes_max: RECORD_BYTES_MAX,
+    }
+}
+
+fn chunk<T: AsRef<[u8]>>(records: &[T], behind: &[u8]) -> Chunk {
+    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
+    for record in records {
+        bytes.extend_from_slice(record.as_ref());
+        bytes.extend_from_slice(behind);
+        ends.push(bytes.len() as u32);
+    }
+    Chunk { bytes: bytes.into(), ends, ..Chunk::default() }
+}
+
+/// The single value of a record in a column of this type, shown, or why it is rejected.
+fn one(format: Format, kind: &str, record: &str) -> String {
+    let mut decoder = Decoder::new(&source(format, &[("n", kind)]));
+    shown_rows(&decoder.decode(&chunk(&[record], b"\n")))
+}
+
+/// Rows as `a|b`, rejected ones as `!reason`, rows before rejected rows.
+fn shown_rows(decoded: &Decoded) -> String {
+    let cell = |column: &dyn Array, row| {
+        if column.is_null(row) {
+            return "null".to_string();
+        }
+        match ColumnType::of(column.data_type()) {
+            ColumnType::Bool => column.as_boolean().value(row).to_string(),
+            ColumnType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+            ColumnType::Float64 => column.as_primitive::<Float64Type>().value(row).to_string(),
+            ColumnType::Text => column.as_string::<i32>().value(row).to_string(),
+            ColumnType::Binary => format!("{:?}", column.as_binary::<i32>().value(row)),
+            ColumnType::Timestamp => column.as_primitive::<TimestampMicrosecondType>().value(row).to_string(),
+            ColumnType::Arrow(other) => panic!("{other}"),
+        }
+    };
+    let rows = &decoded.rows;
+    let mut lines: Vec<String> = (0..rows.num_rows())
+        .map(|row| rows.columns().iter().map(|column| cell(column, row)).collect::<Vec<_>>().join("|"))
+        .collect();
+    if let Some(rejected) = &decoded.rejected {
+        assert_eq!(rejected.schema(), rejected_schema());
+        lines.extend((0..rejected.num_rows()).map(|row| format!("!{}", cell(rejected.column(1), row))));
+    }
+    lines.join("\n")
+}
+
+#[test]
+fn json_values_of_every_type() {
+    let time = "(RFC 3339, as 2024-05-01T12:00:00Z, or whole microseconds since 1970)";
+    let cases = [
+        ("int64", "12", "12"),
+        ("int64", "-9223372036854775808", "-9223372036854775808"),
+        ("int64", "\"12\"", "12"),
+        ("int64", "3.0", "3"),
+        ("int64", "1e3", "1000"),
+        ("int64", "3.5", "!column `n`: `3.5` is not an int64"),
+        ("int64", "\"abc\"", "!column `n`: `abc` is not an int64"),
+        ("int64", "\"\"", "!column `n`: `` is not an int64"),
+        ("int64", "true", "!column `n`: `true` is not an int64"),
+        ("int64", "[1]", "!column `n`: `[1]` is not an int64"),
+        ("int64", "9223372036854775808", "!column `n`: 9223372036854775808 is out of range of int64"),
+        ("int64", "1e400", "!column `n`: 1e400 is out of range of int64"),
+        ("int64", "1e17", "!column `n`: 1e17 is not a whole number that is exact as a float"),
+        ("int64", "null", "null"),
+        ("float64", "12", "12"),
+        ("float64", "-1.5e2", "-150"),
+        ("float64", "\"12.50\"", "12.5"),
+        ("float64", "1e400", "!column `n`: 1e400 is out of range of float64"),
+        ("float64", "\"x\"", "!column `n`: `x` is not a float64"),
+        ("bool", "true", "true"),
+        ("bool", "\"false\"", "false"),
+        ("bool", "1", "!column `n`: `1` is not a bool (true or false)"),
+        ("text", "\"a\\u00e9\\n\"", "aé\n"),
+        ("text", "\"\"", ""),
+        ("text", "12.50", "12.50"),
+        ("text", "false", "false"),
+        ("text", "{\"a\": [1]}", "{\"a\": [1]}"),
+        ("binary", "\"é\"", "[195, 169]"),
+        ("timestamp", "1700000000000001", "1700000000000001"),
+        ("timestamp", "\"1700000000000001\"", "1700000000000001"),
+        ("timestamp", "\"2023-11-14T22:13:20.5Z\"", "1700000000500000"),
+        ("timestamp", "\"2023-11-15T00:13:20+02:00\"", "1700000000000000"),
+        ("timestamp", "\"2023-11-14é22:13:20\"", "!column `n`: `2023-11-14é22:13:20` is not a timestamp TIME"),
+        ("timestamp", "\"soon\"", "!column `n`: `soon` is not a timestamp TIME"),
+        ("timestamp", "99999999999999999999", "!column `n`: `99999999999999999999` is not a timestamp TIME"),
+    ];
+    for (kind, value, expected) in cases {
+        let shown = one(Format::Json, kind, &format!("{{\"n\":{value}}}"));
+        assert_eq!(shown, expected.replace("TIME", time), "{kind} {value}");
+    }
+    assert_eq!(one(Format::Json, "int64", "{}"), "null");
+    assert_eq!(one(Format::Json, "int64", "[1]"), "!not a JSON object");
+    assert_eq!(one(Format::Json, "int64", " "), "", "a blank line is no row");
+    assert_eq!(one(Format::Json, "int64", "\u{FEFF}{\"n\":1}"), "1");
+    let cut = "!not JSON: expected `,` or `}`, but the text ends at byte 6";
+    assert_eq!(one(Format::Json, "int64", "{\"n\":1"), cut);
+}
+
+#[test]
+fn csv_values_of_every_type() {
+    let csv = || Format::Csv { header: false, separator: b',' };
+    let cases = [
+        ("int64", "12", "12"),
+        ("int64", " -3 ", "-3"),
+        ("int64", "\"\"", "null"),
+        ("int64", "x", "!column `n`: `x` is not an int64"),
+        ("float64", "2.5", "2.5"),
+        ("bool", "True", "true"),
+        ("bool", "0", "!column `n`: `0` is not a bool (true or false)"),
+        ("timestamp", "2023-11-14 22:13:20", "1700000000000000"),
+        ("text", "\"a,\"\"b\"\"\nc\"", "a,\"b\"\nc"),
+        ("text", " 5\" pipe", " 5\" pipe"),
+        ("text", "\"\"", ""),
+        ("text", "\"open", "!missing closing quote"),
+        ("text", "a,b", "!2 cells, the schema has 1"),
+        ("binary", "é", "[195, 169]"),
+        ("text", "", ""),
+    ];
+    for (kind, value, expected) in cases {
+        assert_eq!(one(csv(), kind, value), expected, "{kind} {value}");
+    }
+    let mut decoder = Decoder::new(&source(csv(), &[("a", "text"), ("b", "int64")]));
+    let rows = decoder.decode(&chunk(&["x,", ",1", "", "y", "z,q"], b"\r\n"));
+    assert_eq!(shown_rows(&rows), "x|null\n|1\n!1 cells, the schema has 2\n!column `b`: `q` is not an int64");
+    assert_eq!(rows.rows.num_rows(), 2, "a blank line is no row");
+}
+
+#[test]
+fn csv_columns_are_found_by_the_header_of_their_file() {
+    let format = Format::Csv { header: true, separator: b';' };
+    let mut decoder = Decoder::new(&source(format, &[("a", "text"), ("b", "int64")]));
+    let mut rows = |header: &'static str, line| {
+        let header = Bytes::from_static(header.as_bytes());
+        shown_rows(&decoder.decode(&Chunk { header, ..chunk(&[line], b"\n") }))
+    };
+    assert_eq!(rows("b;\"c;c\"; a", "1;2;x"), "x|1");
+    assert_eq!(rows("a;b", "x;1"), "x|1");
+    assert_eq!(rows("a;b", "x;1;2"), "!3 cells, the header has 2");
+    assert_eq!(rows("a;c", "x;1"), "!the header has no column `b`: a;c");
+}
+
+#[test]
+fn nested_fields_repeated_keys_and_any_order() {
+    let columns = [("user.name", "text"), ("user.home.zip", "int64"), ("user", "text"), ("n", "int64")];
+    let mut decoder = Decoder::new(&source(Format::Json, &columns));
+    let lines = [
+        r#"{"user":{"name":"a","home":{"zip":1}},"n":1}"#,
+        r#"{"n":2,"x":{"n":9},"user":{"home":{"zip":2},"name":"b"}}"#,
+        r#"{"n":1,"n":3,"user":{"name":"c"},"user":{"home":{"zip":"3"}}}"#,
+        r#"{"\u006e":4,"user":null}"#,
+        r#"{"n":5,"user":{"home":7}}"#,
+    ];
+    let expected = [
+        r#"a|1|{"name":"a","home":{"zip":1}}|1"#,
+        r#"b|2|{"home":{"zip":2},"name":"b"}|2"#,
+        r#"null|3|{"home":{"zip":"3"}}|3"#,
+        "null|null|null|4",
+        "!`home` is not a JSON object",
+    ];
+    assert_eq!(shown_rows(&decoder.decode(&chunk(&lines, b"\n"))), expected.join("\n"));
+}
+
+#[test]
+fn a_rejected_row_leaves_nothing_behind_and_keeps_its_place() {
+    let mut decoder = Decoder::new(&source(Format::Json, &[("a", "text"), ("n", "int64")]));
+    let long = format!("{{\"a\":\"{}", "é".repeat(2_000));
+    let lines: [&[u8]; 6] =
+        [b"{\"a\":\"x\",\"n\":1}", b"{\"a\":\"half\",\"n\":\"?\"}", b"{\"n\":2,\"a\":\"\xFF\"}", b"refused", long.as_bytes(), b"{\"n\":3}"];
+    let mut chunk = chunk(&lines, b"\r\n");
+    chunk.refused.push(crate::batch::chunk::Refusal { row: 3, reason: "too long".into() });
+    for _ in 0..2 {
+        let decoded = decoder.decode(&chunk);
+        let expected = "x|1\nnull|3\n!column `n`: `?` is not an int64\n!not UTF-8 at byte 12\n!too long\n\
+                        !not JSON: expected the closing quote of a string, but the text ends at byte 4006";
+        assert_eq!(shown_rows(&decoded), expected);
+        let rejected = decoded.rejected.unwrap();
+        let values: Vec<&str> = rejected.column(0).as_string::<i32>().iter().flatten().collect();
+        assert_eq!(values[1..3], ["{\"n\":2,\"a\":\"\u{FFFD}\"}", "refused"]);
+        assert_eq!(values[3], &long[..REJECTED_BYTES_KEPT]);
+    }
+}
+
+#[test]
+fn text_is_taken_as_it_is() {
+    let mut decoder = Decoder::new(&source(Format::Text, &[]));
+    assert_eq!(crate::batch::types::describe(&decoder.schema()), "value text");
+    let decoded = decoder.decode(&chunk(&["a b", "", "é\r"], b"\n"));
+    assert_eq!(shown_rows(&decoded), "a b\n\né");
+    // Each half of a character is wrong, though both together are not.
+    let halves = Chunk { ends: vec![2, 4], ..chunk(&[b"a\xC3\xA9b"], b"") };
+    assert_eq!(shown_rows(&decoder.decode(&halves)), "!not UTF-8 at byte 1\n!not UTF-8 at byte 0");
+    assert_eq!(one(Format::Text, "int64", "12"), "12");
+    assert_eq!(one(Format::Text, "binary", "12"), "[49, 50]");
+}
+
+#[test]
+fn binary_records_and_frames() {
+    let mut raw = source(Format::Binary { record_bytes: None }, &[("b", "bool"), ("n", "int64"), ("f", "float64")]);
+    raw.kind = SourceKind::RawSocket { address: String::new() };
+    let mut good = vec![0, 0, 0, 17, 1];
+    good.extend_from_slice(&(-7_i64).to_le_bytes());
+    good.extend_from_slice(&1.5_f64.to_le_bytes());
+    let mut bad = good.clone();
+    bad[4] = 2;
+    let decoded = Decoder::new(&raw).decode(&chunk(&[&good, &bad, &good[..9]], b""));
+    let expected = "true|-7|1.5\n!column `b`: byte 2 is not a bool (0 or 1)\n!5 bytes, the columns take 17";
+    assert_eq!(shown_rows(&decoded), expected);
+    raw.schema.truncate(1);
+    raw.schema[0].kind = ColumnType::Text;
+    let decoded = Decoder::new(&raw).decode(&chunk(&["\0\0\0\x02\u{e9}", "\0\0\0\x01\n"], b""));
+    assert_eq!(shown_rows(&decoded), "é\n\n");
+    raw.format = Format::Json;
+    raw.schema[0].kind = ColumnType::Int64;
+    assert_eq!(shown_rows(&Decoder::new(&raw).decode(&chunk(&[b"\0\0\0\x88{\"b\":1}"], b""))), "1");
+}
+
+#[test]
+fn rows_of_a_queue_are_objects_arrays_or_bare_values() {
+    let mut queue = source(Format::Text, &[("k", "text"), ("v", "int64")]);
+    queue.kind = SourceKind::Queue { path: "x".into() };
+    let decoded = Decoder::new(&queue).decode(&chunk(&["{\"v\":1}", "[\"a\", 2]", "[1]", "7"], b""));
+    let expected = "null|1\na|2\n!1 values in the array, the schema has 2\n\
+                    !a bare value needs a schema of one column, this one has 2";
+    assert_eq!(shown_rows(&decoded), expected);
+    queue.schema.truncate(1);
+    assert_eq!(shown_rows(&Decoder::new(&queue).decode(&chunk(&["\"a\"", "null", "2.50"], b""))), "a\nnull\n2.50");
+}
+
+/// Prints what decoding costs; run with `--nocapture`. It fails only if rows are lost.
+#[test]
+fn throughput() {
+    #[derive(serde::Deserialize)]
+    struct Row<'a> {
+        user: &'a str,
+        amount: i64,
+        ts: i64,
+    }
+    let rows = 10_000;
+    let numbers = 0..rows;
+    let json: Vec<String> = numbers.clone().map(|i| format!("{{\"user\":\"user-{}\",\"amount\":{},\"ts\":{}}}", i % 20_000, i % 9_999, 1_700_000_000_000_000_i64 + i)).collect();
+    let csv: Vec<String> = numbers.map(|i| format!("user-{},{},{}", i % 20_000, i % 9_999, 1_700_000_000_000_000_i64 + i)).collect();
+    let text = vec!["a line of ten words, of which each is quite short"; rows as usize];
+    let columns = [("user", "text"), ("amount", "int64"), ("ts", "timestamp")];
+    let measure = |name: &str, work: &mut dyn FnMut() -> usize, bytes: usize| {
+        let mut times: Vec<f64> = (0..15)
+            .map(|_| {
+                let start = Instant::now();
+                assert_eq!(work(), rows as usize);
+                start.elapsed().as_nanos() as f64 / rows as f64
+            })
+            .collect();
+        times.sort_by(f64::total_cmp);
+        println!("{name}: {:.1} ns a row (best {:.1}), {:.2} GB/s", times[7], times[0], bytes as f64 / rows as f64 / times[7]);
+    };
+    let mut decode = |name, format, columns: &[(&str, &str)], chunk: Chunk| {
+        let mut decoder = Decoder::new(&source(format, columns));
+        measure(name, &mut || decoder.decode(&chunk).rows.num_rows(), chunk.bytes.len());
+    };
+    decode("text", Format::Text, &[], chunk(&text, b"\n"));
+    decode("json", Format::Json, &columns, chunk(&json, b"\n"));
+    decode("csv", Format::Csv { header: false, separator: b',' }, &columns, chunk(&csv, b"\n"));
+    let bytes = json.iter().map(String::len).sum();
+    let mut into_structs = || {
+        let parsed = json.iter().map(|line| serde_json::from_str::<Row<'_>>(line).unwrap());
+        parsed.filter(|row| row.user.len() as i64 + row.amount + row.ts > 0).count()
+    };
+    measure("json by serde_json into a struct", &mut into_structs, bytes);
+}

@@ -1,0 +1,329 @@
+//! Cutting a stream of bytes into records: finds where each record ends and copies nothing per record.
+//!
+//! How a stream is cut depends on its bytes alone: chunks are filled to their bounds, and only `flush` cuts earlier.
+
+use crate::batch::chunk::{Chunk, Refusal};
+use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_KEPT};
+use bytes::Bytes;
+
+/// No record may be longer, whatever the job says: positions in a chunk are 32 bits wide.
+pub const RECORD_BYTES_CEILING: u64 = 1 << 30;
+
+/// What ends a record.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Framing {
+    /// `\n` or `\r\n`; a last line without it counts.
+    Lines,
+    /// As lines, but cells in quotes may hold line ends (RFC 4180).
+    Csv {
+        /// The byte between cells.
+        separator: u8,
+    },
+    /// Records of so many bytes.
+    Fixed(usize),
+    /// Four bytes, big-endian, and as many bytes of record. The four bytes stay with the record in its chunk.
+    Frames,
+}
+
+/// Cuts one stream (a file or a connection) into chunks.
+pub struct Framer {
+    framing: Framing,
+    record_bytes_max: usize,
+    buffer: Vec<u8>,
+    /// What comes before in `buffer` is in chunks already. All positions below count from here.
+    begin: usize,
+    /// Ends of the whole records found.
+    ends: Vec<u32>,
+    refused: Vec<Refusal>,
+    header: Bytes,
+    header_wanted: bool,
+    /// A record that was found but belongs to the next chunk.
+    next_end: Option<(usize, Option<String>)>,
+    /// Where the search for an end goes on.
+    scanned: usize,
+    /// Bytes of the record at hand that were dropped because it is too long.
+    dropped: u64,
+    quotes: Quotes,
+    ended: bool,
+}
+
+/// Where a csv record stands with its quotes. As in RFC 4180, a quote opens only at the beginning of a cell.
+#[derive(Clone, Copy, Default)]
+struct Quotes {
+    inside: bool,
+    /// One behind the last closing quote: a quote there is an escaped one.
+    closed: Option<usize>,
+}
+
+impl Framer {
+    /// A framer at the beginning of a stream. `header`: its first record names the columns. Records longer than
+    /// `record_bytes_max` are refused.
+    pub fn new(framing: Framing, header: bool, record_bytes_max: u64) -> Framer {
+        let record_bytes_max = record_bytes_max.min(RECORD_BYTES_CEILING) as usize;
+        Framer {
+            header_wanted: header,
+            record_bytes_max,
+            framing,
+            buffer: Vec::new(),
+            begin: 0,
+            ends: Vec::new(),
+            refused: Vec::new(),
+            header: Bytes::new(),
+            next_end: None,
+            scanned: 0,
+            dropped: 0,
+            quotes: Quotes::default(),
+            ended: false,
+        }
+    }
+
+    /// Where to append what is read next, with room for at least `bytes` more.
+    pub fn buffer(&mut self, bytes: usize) -> &mut Vec<u8> {
+        self.buffer.drain(..self.begin);
+        self.begin = 0;
+        self.buffer.reserve(bytes);
+        &mut self.buffer
+    }
+
+    /// How many bytes to read so that a chunk can be filled.
+    pub fn wanted(&self) -> usize {
+        PART_BYTES_MAX.saturating_sub(self.buffer.len() - self.begin).max(PART_BYTES_MAX / 16)
+    }
+
+    /// The stream has ended: what is left counts as its last record where the framing allows that.
+    pub fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether the stream has ended.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The next chunk. `flush`: also one that is not full.
+    pub fn next(&mut self, flush: bool) -> Option<Chunk> {
+        let full = self.scan();
+        ((full || flush || self.ended) && !self.ends.is_empty()).then(|| self.cut())
+    }
+
+    /// Finds record ends until a chunk is full; whether it is.
+    fn scan(&mut self) -> bool {
+        if let Some((end, reason)) = self.next_end.take() {
+            self.push(end, reason);
+        }
+        while self.ends.len() < PART_ROWS_MAX {
+            let start = self.last_end();
+            let Some(end) = self.find_end(start) else {
+                self.drop_overlong(start);
+                return self.buffer.len() - self.begin >= PART_BYTES_MAX && !self.ends.is_empty();
+            };
+            let (end, reason) = self.accept(start, end);
+            self.scanned = end;
+            self.quotes = Quotes::default();
+            if self.header_wanted {
+                self.take_header(end);
+            } else if end > PART_BYTES_MAX && !self.ends.is_empty() {
+                self.next_end = Some((end, reason));
+                return true;
+            } else {
+                self.push(end, reason);
+            }
+        }
+        true
+    }
+
+    fn push(&mut self, end: usize, reason: Option<String>) {
+        if let Some(reason) = reason {
+            self.refused.push(Refusal { row: self.ends.len() as u32, reason });
+        }
+        self.ends.push(end as u32);
+    }
+
+    fn last_end(&self) -> usize {
+        self.ends.last().map_or(0, |end| *end as usize)
+    }
+
+    /// What is not in a chunk yet.
+    fn rest(&self) -> &[u8] {
+        self.buffer.get(self.begin..).unwrap_or_default()
+    }
+
+    /// Where the record that begins at `start` ends, its delimiter included; `None`: not here yet.
+    fn find_end(&mut self, start: usize) -> Option<usize> {
+        let data = self.buffer.get(self.begin..).unwrap_or_default();
+        let found = match self.framing {
+            Framing::Lines => {
+                memchr::memchr(b'\n', data.get(self.scanned..).unwrap_or_default()).map(|at| self.scanned + at + 1)
+            }
+            Framing::Csv { separator } => self.quotes.find_end(data, start, self.scanned, separator),
+            Framing::Fixed(bytes) => Some(start + bytes.max(1)).filter(|end| *end <= data.len()),
+            Framing::Frames => frame_bytes(data.get(start..).unwrap_or_default()).and_then(|total| {
+                // What was dropped of a long frame counts, though it is no longer here.
+                let end = (start as u64 + total).checked_sub(self.dropped)?;
+                (end <= data.len() as u64).then_some(end as usize)
+            }),
+        };
+        self.scanned = data.len();
+        let cut_short = self.ended && start < data.len();
+        found.or(cut_short.then_some(data.len()))
+    }
+
+    /// A whole record: refused if it is too long or cut short, and then only its first bytes stay. Returns where it
+    /// ends now, and why it is refused.
+    fn accept(&mut self, start: usize, end: usize) -> (usize, Option<String>) {
+        let dropped = std::mem::take(&mut self.dropped);
+        let data = self.buffer.get(self.begin..).unwrap_or_default();
+        let record = data.get(start..end).unwrap_or_default();
+        if dropped == 0 && !self.ended && record.len() <= self.record_bytes_max {
+            return (end, None);
+        }
+        let prefix = self.prefix_bytes();
+        let delimiter = match self.framing {
+            Framing::Lines | Framing::Csv { .. } => usize::from(record.last() == Some(&b'\n')),
+            Framing::Fixed(_) => 0,
+            Framing::Frames => prefix,
+        };
+        let bytes = (record.len() as u64 + dropped).saturating_sub(delimiter as u64);
+        let reason = self.cut_short(record, dropped).or_else(|| {
+            (bytes > self.refused_above()).then(|| {
+                let hint = if self.quotes.inside { "; is a closing quote missing?" } else { "" };
+                format!("{bytes} bytes, record_bytes_max is {}{hint}", self.record_bytes_max)
+            })
+        });
+        if reason.is_none() {
+            return (end, None);
+        }
+        let kept = end.min(start + prefix + REJECTED_BYTES_KEPT);
+        self.buffer.drain(self.begin + kept..self.begin + end);
+        (kept, reason)
+    }
+
+    /// Records of more bytes than this are refused; those of a fixed length never are.
+    fn refused_above(&self) -> u64 {
+        if matches!(self.framing, Framing::Fixed(_)) { u64::MAX } else { self.record_bytes_max as u64 }
+    }
+
+    fn prefix_bytes(&self) -> usize {
+        if self.framing == Framing::Frames { FRAME_PREFIX_BYTES } else { 0 }
+    }
+
+    /// Whether the last record of a stream is incomplete, and why.
+    fn cut_short(&self, record: &[u8], dropped: u64) -> Option<String> {
+        let bytes = record.len() as u64 + dropped;
+        match self.framing {
+            Framing::Fixed(whole) if bytes < whole as u64 => {
+                Some(format!("cut short: {bytes} of the {whole} bytes of a record"))
+            }
+            Framing::Frames => match frame_bytes(record) {
+                None => Some(format!("cut short: {bytes} of the {FRAME_PREFIX_BYTES} bytes of a frame's length")),
+                Some(whole) if bytes < whole => {
+                    let prefix = FRAME_PREFIX_BYTES as u64;
+                    Some(format!("cut short: {} of the {} bytes of a frame", bytes - prefix, whole - prefix))
+                }
+                Some(_) => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Of an unfinished record that is too long already, only the first bytes stay, and the last one, by which a
+    /// quote behind it is judged.
+    fn drop_overlong(&mut self, start: usize) {
+        let have = self.buffer.len() - self.begin;
+        let kept = start + self.prefix_bytes() + REJECTED_BYTES_KEPT;
+        let bytes = have.saturating_sub(start) as u64 + self.dropped;
+        let refused = bytes > self.refused_above().saturating_add(self.prefix_bytes() as u64);
+        if have > kept + 1 && refused {
+            self.dropped += (have - kept - 1) as u64;
+            self.buffer.drain(self.begin + kept..self.begin + have - 1);
+            self.scanned = kept + 1;
+            self.quotes.closed = self.quotes.closed.filter(|at| *at == have).map(|_| kept + 1);
+        }
+    }
+
+    /// The first record that is not blank names the columns and is no row.
+    fn take_header(&mut self, end: usize) {
+        let record = self.rest().get(..end).unwrap_or_default();
+        let names = trim_line_end(record.get(self.prefix_bytes()..).unwrap_or_default());
+        let names = names.strip_prefix(BYTE_ORDER_MARK).unwrap_or(names);
+        if !names.is_empty() {
+            self.header = Bytes::copy_from_slice(names);
+            self.header_wanted = false;
+        }
+        self.begin += end;
+        self.scanned = 0;
+    }
+
+    /// Takes the records found out as a chunk.
+    fn cut(&mut self) -> Chunk {
+        let end = self.last_end();
+        let behind = self.begin + end;
+        let bytes = if self.begin == 0 && end >= self.buffer.capacity() / 2 {
+            let rest = self.buffer.get(end..).unwrap_or_default();
+            let mut next = Vec::with_capacity(if rest.is_empty() { 0 } else { self.buffer.capacity() });
+            next.extend_from_slice(rest);
+            self.buffer.truncate(end);
+            Bytes::from(std::mem::replace(&mut self.buffer, next))
+        } else {
+            let bytes = Bytes::copy_from_slice(self.buffer.get(self.begin..behind).unwrap_or_default());
+            self.begin = behind;
+            bytes
+        };
+        self.scanned = self.scanned.saturating_sub(end);
+        self.quotes.closed = self.quotes.closed.map(|at| at.saturating_sub(end));
+        if let Some((next_end, _)) = &mut self.next_end {
+            *next_end -= end;
+        }
+        let capacity = self.ends.len();
+        Chunk {
+            bytes,
+            ends: std::mem::replace(&mut self.ends, Vec::with_capacity(capacity)),
+            header: self.header.clone(),
+            refused: std::mem::take(&mut self.refused),
+        }
+    }
+}
+
+impl Quotes {
+    /// Looks for the line end that ends the record which begins at `start`, from `from` on.
+    fn find_end(&mut self, data: &[u8], start: usize, from: usize, separator: u8) -> Option<usize> {
+        let mut at = from;
+        loop {
+            let rest = data.get(at..)?;
+            if self.inside {
+                at += memchr::memchr(b'"', rest)? + 1;
+                self.inside = false;
+                self.closed = Some(at);
+                continue;
+            }
+            at += memchr::memchr2(b'"', b'\n', rest)?;
+            if data.get(at) == Some(&b'\n') {
+                return Some(at + 1);
+            }
+            let opens = at == start || self.closed == Some(at) || data.get(at.wrapping_sub(1)) == Some(&separator);
+            self.inside = opens;
+            at += 1;
+        }
+    }
+}
+
+/// The bytes before a frame that tell its length.
+pub const FRAME_PREFIX_BYTES: usize = 4;
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// How many bytes a frame takes, its prefix included; `None`: the prefix is not here yet.
+fn frame_bytes(data: &[u8]) -> Option<u64> {
+    let prefix = data.first_chunk::<FRAME_PREFIX_BYTES>()?;
+    Some(u64::from(u32::from_be_bytes(*prefix)) + FRAME_PREFIX_BYTES as u64)
+}
+
+/// A line without its `\n` or `\r\n`.
+pub fn trim_line_end(line: &[u8]) -> &[u8] {
+    match line {
+        [text @ .., b'\r', b'\n'] | [text @ .., b'\n'] => text,
+        text => text,
+    }
+}
+
+#[cfg(test)]
+mod tests;

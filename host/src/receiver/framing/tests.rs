@@ -1,0 +1,189 @@
+use super::*;
+
+/// A small seeded generator (xorshift64), so that failures repeat.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % bound as u64) as usize
+    }
+}
+
+/// What a record must be: its bytes in the chunk, and whether it is refused.
+type Expected = Vec<(Vec<u8>, bool)>;
+
+fn kept(record: &[u8], prefix: usize) -> Vec<u8> {
+    record[..record.len().min(prefix + REJECTED_BYTES_KEPT)].to_vec()
+}
+
+/// The records by the plainest means: one byte after the other, over the whole input.
+fn oracle(framing: &Framing, input: &[u8], max: usize) -> Expected {
+    let mut records = Expected::new();
+    let mut start = 0;
+    let mut line = |record: &[u8]| {
+        let content = record.strip_suffix(b"\n").unwrap_or(record).len();
+        let refused = content > max;
+        records.push((if refused { kept(record, 0) } else { record.to_vec() }, refused));
+    };
+    match framing {
+        Framing::Lines => input.split_inclusive(|byte| *byte == b'\n').for_each(line),
+        Framing::Csv { separator } => {
+            let (mut inside, mut i) = (false, 0);
+            while i < input.len() {
+                let at_cell = i == start || input[i - 1] == *separator;
+                if inside && input[i] == b'"' {
+                    if input.get(i + 1) == Some(&b'"') {
+                        i += 1;
+                    } else {
+                        inside = false;
+                    }
+                } else if !inside && input[i] == b'"' && at_cell {
+                    inside = true;
+                } else if !inside && input[i] == b'\n' {
+                    line(&input[start..=i]);
+                    start = i + 1;
+                }
+                i += 1;
+            }
+            if start < input.len() {
+                line(&input[start..]);
+            }
+        }
+        Framing::Fixed(bytes) => {
+            records.extend(input.chunks(*bytes).map(|record| (kept(record, 0), record.len() < *bytes)));
+        }
+        Framing::Frames => {
+            while start < input.len() {
+                let rest = &input[start..];
+                let whole = rest.get(..4).map(|p| 4 + u32::from_be_bytes(p.try_into().unwrap()) as usize);
+                let end = whole.unwrap_or(usize::MAX).min(rest.len());
+                let refused = whole.is_none_or(|whole| whole > rest.len() || whole - 4 > max);
+                records.push((if refused { kept(&rest[..end], 4) } else { rest[..end].to_vec() }, refused));
+                start += end;
+            }
+        }
+    }
+    records
+}
+
+fn run(framing: &Framing, input: &[u8], max: usize, mut block: impl FnMut() -> (usize, bool)) -> Vec<Chunk> {
+    let mut framer = Framer::new(framing.clone(), false, max as u64);
+    let (mut at, mut chunks) = (0, Vec::new());
+    while at < input.len() {
+        let (bytes, flush) = block();
+        let end = input.len().min(at + bytes.max(1));
+        framer.buffer(end - at).extend_from_slice(&input[at..end]);
+        at = end;
+        while let Some(chunk) = framer.next(flush) {
+            chunks.push(chunk);
+        }
+    }
+    framer.end();
+    while let Some(chunk) = framer.next(true) {
+        chunks.push(chunk);
+    }
+    chunks
+}
+
+fn records(chunks: &[Chunk]) -> Expected {
+    let mut records = Expected::new();
+    for chunk in chunks {
+        assert_eq!(chunk.bytes.len(), *chunk.ends.last().unwrap() as usize, "nothing behind the last record");
+        let refused = |row: usize| chunk.refused.iter().any(|refusal| refusal.row as usize == row);
+        records.extend((0..chunk.rows()).map(|row| (chunk.record(row).to_vec(), refused(row))));
+    }
+    records
+}
+
+#[test]
+fn records_are_those_of_a_plain_reading_however_the_input_is_split() {
+    let mut random = Random(0x5EED);
+    let alphabet = b"ab\r\n\n\"\",,\0\0\x02\x07";
+    for round in 0..3_000 {
+        let framing = match round % 4 {
+            0 => Framing::Lines,
+            1 => Framing::Csv { separator: b',' },
+            2 => Framing::Fixed(1 + random.below(9)),
+            _ => Framing::Frames,
+        };
+        let mut input = Vec::new();
+        for _ in 0..random.below(60) {
+            match random.below(20) {
+                0 => input.extend(std::iter::repeat_n(b'x', random.below(4 * REJECTED_BYTES_KEPT))),
+                1 => input.extend_from_slice(&(random.below(3_000) as u32).to_be_bytes()),
+                _ => input.push(alphabet[random.below(alphabet.len())]),
+            }
+        }
+        let max = [3, 50, 1_500, 1 << 20][random.below(4)];
+        let expected = oracle(&framing, &input, max);
+        let block_bytes = [1, 2, 7, 300, 5_000][random.below(5)];
+        let chunks = run(&framing, &input, max, || (random.below(block_bytes) + 1, random.below(3) == 0));
+        assert_eq!(records(&chunks), expected, "round {round}: {framing:?}, record_bytes_max {max}");
+    }
+}
+
+#[test]
+fn chunks_are_filled_alike_however_the_input_is_split() {
+    let mut input = Vec::new();
+    for i in 0..60_000_usize {
+        let bytes = if i % 5_000 == 4_999 { PART_BYTES_MAX + i } else { i % 90 };
+        input.extend(std::iter::repeat_n(b'x', bytes));
+        input.push(b'\n');
+    }
+    let expected = run(&Framing::Lines, &input, 1 << 30, || (1 << 30, false));
+    for chunk in &expected {
+        assert!(chunk.rows() <= PART_ROWS_MAX && (chunk.rows() == 1 || chunk.bytes.len() <= PART_BYTES_MAX));
+    }
+    for bytes in [100_000, 777_777, PART_BYTES_MAX] {
+        assert!(run(&Framing::Lines, &input, 1 << 30, || (bytes, false)) == expected, "blocks of {bytes} bytes");
+    }
+}
+
+#[test]
+fn a_line_of_100_mb_is_refused_in_little_memory() {
+    let mut framer = Framer::new(Framing::Lines, false, 1 << 20);
+    framer.buffer(9).extend_from_slice(b"before\n");
+    let block = vec![b'x'; 100_000];
+    for _ in 0..1_000 {
+        framer.buffer(block.len()).extend_from_slice(&block);
+        assert!(framer.next(false).is_none());
+        assert!(framer.buffer.capacity() < 4 << 20);
+    }
+    framer.buffer(9).extend_from_slice(b"\nafter");
+    framer.end();
+    let chunk = framer.next(true).unwrap();
+    let reason = "100000000 bytes, record_bytes_max is 1048576";
+    assert_eq!(chunk.refused, [Refusal { row: 1, reason: reason.into() }]);
+    assert_eq!((chunk.record(0), chunk.record(1).len(), chunk.record(2)), (&b"before\n"[..], 1024, &b"after"[..]));
+}
+
+#[test]
+fn what_is_cut_short_says_so() {
+    let reasons = |framing, input: &[u8]| -> Vec<String> {
+        let chunks = run(&framing, input, 100, || (100, true));
+        chunks.into_iter().flat_map(|chunk| chunk.refused).map(|refusal| refusal.reason).collect()
+    };
+    assert_eq!(reasons(Framing::Fixed(4), b"abcdef"), ["cut short: 2 of the 4 bytes of a record"]);
+    assert_eq!(reasons(Framing::Frames, b"\0\0\0\x01a\0\0\0\x05bc"), ["cut short: 2 of the 5 bytes of a frame"]);
+    assert_eq!(reasons(Framing::Frames, b"\0\0"), ["cut short: 2 of the 4 bytes of a frame's length"]);
+    let open = format!("a\n\"{}", "x".repeat(200));
+    let reason = "201 bytes, record_bytes_max is 100; is a closing quote missing?";
+    assert_eq!(reasons(Framing::Csv { separator: b',' }, open.as_bytes()), [reason]);
+}
+
+#[test]
+fn the_header_of_a_stream_goes_with_its_chunks() {
+    let mut framer = Framer::new(Framing::Csv { separator: b',' }, true, 100);
+    framer.buffer(9).extend_from_slice(b"\r\n\xEF\xBB\xBFa,\"b\n");
+    assert!(framer.next(true).is_none());
+    framer.buffer(9).extend_from_slice(b"c\"\r\n1,2\n");
+    let chunk = framer.next(true).unwrap();
+    assert_eq!((chunk.header.as_ref(), chunk.bytes.as_ref()), (&b"a,\"b\nc\""[..], &b"1,2\n"[..]));
+    framer.buffer(9).extend_from_slice(b"3,4");
+    framer.end();
+    let chunk = framer.next(true).unwrap();
+    assert_eq!((chunk.header.as_ref(), chunk.bytes.as_ref()), (&b"a,\"b\nc\""[..], &b"3,4"[..]));
+}

@@ -1,0 +1,65 @@
+//! Source `rate`: rows made here, so many a second, for trials and benchmarks.
+
+use super::inbox::Inbox;
+use crate::batch::chunk::Chunk;
+use crate::limits::PART_ROWS_MAX;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::Instant;
+
+/// Bytes of a record: timestamp and value, as [`crate::batch::decode::binary`] reads them.
+const RECORD_BYTES: usize = 16;
+/// How often rows are made: as fine as the runtime's timer.
+const TICK: Duration = Duration::from_millis(1);
+const MICROS: u128 = 1_000_000;
+
+/// Makes rows until there are `rows_max`: row i has value i and time start + i / rate. A receiver that was held up
+/// catches up at most one second.
+pub async fn receive(rows_per_second: u64, rows_max: Option<u64>, inbox: &Inbox) {
+    let rate = rows_per_second.max(1);
+    let start_micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    // `origin` is when row `origin_row` was due.
+    let (mut origin, mut origin_row) = (Instant::now(), 0_u64);
+    let mut made = 0_u64;
+    let rows_max = rows_max.unwrap_or(u64::MAX);
+    while made < rows_max {
+        let mut due = origin_row.saturating_add(rows_in(origin.elapsed(), rate)).saturating_add(1);
+        if due.saturating_sub(made) > rate.saturating_add(1) {
+            origin = Instant::now();
+            origin_row = made.saturating_add(rate);
+            due = origin_row;
+        }
+        let due = due.min(rows_max);
+        while made < due {
+            let until = due.min(made + PART_ROWS_MAX as u64);
+            if !inbox.put(rows(made..until, start_micros, rate)).await {
+                return;
+            }
+            made = until;
+        }
+        let next = origin + time_of(made.saturating_sub(origin_row), rate);
+        tokio::time::sleep_until(next.max(Instant::now() + TICK)).await;
+    }
+    inbox.finish();
+}
+
+/// How many rows fall into a time.
+fn rows_in(time: Duration, rate: u64) -> u64 {
+    u64::try_from(time.as_micros() * u128::from(rate) / MICROS).unwrap_or(u64::MAX)
+}
+
+/// How long so many rows take.
+fn time_of(rows: u64, rate: u64) -> Duration {
+    Duration::from_micros(u64::try_from(u128::from(rows) * MICROS / u128::from(rate)).unwrap_or(u64::MAX))
+}
+
+fn rows(range: std::ops::Range<u64>, start_micros: u128, rate: u64) -> Chunk {
+    let count = (range.end - range.start) as usize;
+    let mut bytes = Vec::with_capacity(count * RECORD_BYTES);
+    for value in range {
+        let micros = start_micros + u128::from(value) * MICROS / u128::from(rate);
+        bytes.extend_from_slice(&(micros as i64).to_le_bytes());
+        bytes.extend_from_slice(&(value as i64).to_le_bytes());
+    }
+    let ends = (1..=count as u32).map(|row| row * RECORD_BYTES as u32).collect();
+    Chunk { bytes: bytes.into(), ends, ..Chunk::default() }
+}

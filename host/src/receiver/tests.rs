@@ -1,0 +1,255 @@
+use super::*;
+use crate::batch::chunk::Chunk;
+use crate::error::Kind;
+use crate::job::spec::ColumnSpec;
+use crate::batch::types::ColumnType;
+use crate::receiver::inbox::InboxState;
+use std::io::Write;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(20);
+
+fn source(kind: SourceKind, format: Format) -> SourceSpec {
+    SourceSpec {
+        name: "lines".into(),
+        kind,
+        format,
+        schema: Vec::new(),
+        rows_per_batch_max: 1 << 20,
+        bytes_per_batch_max: 1 << 30,
+        record_bytes_max: 1 << 20,
+    }
+}
+
+/// A started source whose inbox can be waited for.
+struct Started {
+    inbox: Arc<Inbox>,
+    woken: Arc<Notify>,
+}
+
+fn begin(source: &SourceSpec, folder: &Path) -> Started {
+    let woken = Arc::new(Notify::new());
+    let waker = woken.clone();
+    let inbox = Arc::new(Inbox::new(crate::limits::INBOX_BYTES_MAX, Box::new(move || waker.notify_one())));
+    let origin = Origin { folder: folder.into(), ..Origin::default() };
+    start(source, &origin, inbox.clone(), &Handle::current());
+    Started { inbox, woken }
+}
+
+impl Started {
+    /// Waits until the state is as wanted.
+    async fn until(&self, what: &str, wanted: impl Fn(&InboxState) -> bool) -> InboxState {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let state = self.inbox.state();
+            if wanted(&state) {
+                return state;
+            }
+            assert!(Instant::now() < deadline, "waiting for {what}: {state:?}");
+            // Idleness wakes nobody, so it is looked at from time to time.
+            let _ = timeout(Duration::from_millis(5), self.woken.notified()).await;
+        }
+    }
+
+    async fn take(&self) -> Vec<Chunk> {
+        self.until("rows", |state| state.ready).await;
+        self.inbox.take(crate::ids::BatchId(1), u64::MAX, u64::MAX)
+    }
+
+    /// Takes records until there are so many; each as text.
+    async fn records(&self, count: usize) -> Vec<String> {
+        let mut records = Vec::new();
+        while records.len() < count {
+            for chunk in self.take().await {
+                records.extend((0..chunk.rows()).map(|row| String::from_utf8_lossy(chunk.record(row)).into_owned()));
+            }
+        }
+        records
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    timeout(DEADLINE, listener.accept()).await.expect("no connection in time").unwrap().0
+}
+
+#[tokio::test]
+async fn a_socket_is_read_and_connected_again() {
+    // Nobody listens at first.
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let started = begin(&source(SourceKind::Socket { address: address.to_string() }, Format::Text), Path::new("."));
+    let listener = TcpListener::bind(address).await.unwrap();
+    let mut peer = accept(&listener).await;
+    started.until("idleness", |state| state.idle_ms > 0).await;
+    peer.write_all(b"one\ntw").await.unwrap();
+    assert_eq!(started.records(1).await, ["one\n"]);
+    peer.write_all(b"o\nlast").await.unwrap();
+    drop(peer);
+    assert_eq!(started.records(2).await, ["two\n", "last"]);
+    let mut peer = accept(&listener).await;
+    peer.write_all(b"again\n").await.unwrap();
+    assert_eq!(started.records(1).await, ["again\n"]);
+    let state = started.inbox.state();
+    assert!(!state.finished && state.failed.is_none());
+    started.inbox.close();
+    // The receiver ends, and with it the connection.
+    assert!(timeout(DEADLINE, peer.readable()).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_raw_socket_reads_frames() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let started = begin(&source(SourceKind::RawSocket { address }, Format::Text), Path::new("."));
+    let mut peer = accept(&listener).await;
+    peer.write_all(b"\0\0\0\x02a\n\0\0\0\0\0\0\0\x09cut").await.unwrap();
+    drop(peer);
+    let chunks = {
+        let mut chunks = Vec::new();
+        while chunks.iter().map(Chunk::rows).sum::<usize>() < 3 {
+            chunks.extend(started.take().await);
+        }
+        chunks
+    };
+    let last = chunks.last().unwrap();
+    assert_eq!(last.record(last.rows() - 1), b"\0\0\0\x09cut");
+    assert_eq!(last.refused.last().unwrap().reason, "cut short: 3 of the 9 bytes of a frame");
+}
+
+fn put(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(".writing"), text).unwrap();
+    std::fs::rename(folder.join(".writing"), folder.join(name)).unwrap();
+}
+
+#[tokio::test]
+async fn a_folder_is_read_file_by_file_and_each_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path();
+    for (name, text) in [("b", "2\n"), ("a", "1"), (".hidden", "x\n"), ("_SUCCESS", "x\n"), ("c.tmp", "x\n"), ("d~", "x\n")] {
+        put(path, name, text);
+    }
+    let old = std::time::SystemTime::now() - Duration::from_secs(60);
+    for (name, age) in [("b", 1), ("a", 1)] {
+        let file = std::fs::File::options().append(true).open(path.join(name)).unwrap();
+        file.set_modified(old + Duration::from_secs(age)).unwrap();
+    }
+    std::fs::create_dir(path.join("sub")).unwrap();
+    let kind = SourceKind::Directory { path: path.into(), poll: Duration::from_millis(2) };
+    let started = begin(&source(kind, Format::Text), Path::new("/"));
+    assert_eq!(started.records(2).await, ["1", "2\n"]);
+    started.until("idleness", |state| state.idle_ms > 0).await;
+    put(path, "a", "changed, but a name is read once\n");
+    std::fs::rename(path.join("c.tmp"), path.join("c")).unwrap();
+    assert_eq!(started.records(1).await, ["x\n"]);
+    std::fs::remove_dir_all(path).unwrap();
+    let failed = started.until("failure", |state| state.failed.is_some()).await.failed.unwrap();
+    assert_eq!(failed.kind, Kind::Environment);
+    let expected = format!("source `lines`: cannot read `{}`: there is no such file or folder", path.display());
+    assert_eq!(failed.message, expected);
+}
+
+#[tokio::test]
+async fn a_file_is_read_to_its_end_in_bounded_memory() {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    let line = format!("{}\n", "x".repeat(49));
+    let rows = 40 << 20 >> 5;
+    file.write_all(line.repeat(rows).as_bytes()).unwrap();
+    let started = begin(&source(SourceKind::File { path: file.path().into() }, Format::Text), Path::new("/"));
+    let begun = Instant::now();
+    let mut seen = 0;
+    while seen < rows {
+        for chunk in started.take().await {
+            assert!(chunk.record(0).len() == line.len() && chunk.refused.is_empty());
+            seen += chunk.rows();
+        }
+    }
+    println!("file: {:.2} GB/s", (rows * line.len()) as f64 / begun.elapsed().as_nanos() as f64);
+    assert_eq!(seen, rows);
+    started.until("the end", |state| state.finished && !state.ready && state.failed.is_none()).await;
+}
+
+#[tokio::test]
+async fn a_rate_source_makes_its_rows_in_time() {
+    let kind = SourceKind::Rate { rows_per_second: 20_000, rows_max: Some(3_000) };
+    let begun = Instant::now();
+    let started = begin(&source(kind, Format::Binary { record_bytes: None }), Path::new("."));
+    started.until("the end", |state| state.finished).await;
+    assert!(begun.elapsed() >= Duration::from_millis(149), "{:?}", begun.elapsed());
+    let chunks = started.take().await;
+    assert_eq!(chunks.len(), 1, "single ticks are joined");
+    let records: Vec<[i64; 2]> = (0..chunks[0].rows())
+        .map(|row| {
+            let (time, value) = chunks[0].record(row).split_at(8);
+            [time, value].map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()))
+        })
+        .collect();
+    let expected: Vec<[i64; 2]> = (0..3_000).map(|i| [records[0][0] + i * 50, i]).collect();
+    assert_eq!(records, expected);
+}
+
+#[tokio::test]
+async fn a_queue_line_is_a_batch() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("q"), "[1, {\"a\":2}]\n\n[]\n[3]\nnonsense\n").unwrap();
+    let started = begin(&source(SourceKind::Queue { path: "q".into() }, Format::Json), folder.path());
+    let failed = started.until("failure", |state| state.failed.is_some()).await.failed.unwrap();
+    let expected = format!("source `lines`: {}/q:5: not a JSON array; expected one JSON array", folder.path().display());
+    assert!(failed.message.starts_with(&expected), "{failed}");
+    let batches: Vec<Vec<String>> = (0..3)
+        .map(|_| {
+            let chunks = started.inbox.take(crate::ids::BatchId(1), 100, u64::MAX);
+            let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row)));
+            rows.map(|row| String::from_utf8_lossy(row).into_owned()).collect()
+        })
+        .collect();
+    assert_eq!(batches, [vec!["1", "{\"a\":2}"], vec![], vec!["3"]]);
+    assert!(!started.inbox.state().ready);
+}
+
+#[test]
+fn what_is_missing_is_told_before_anything_runs() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    let lines = [("sources.lines.path".to_string(), 7), ("sources.lines".to_string(), 5)].into();
+    let origin = Origin { file: Some("job.toml".into()), folder: folder.path().into(), lines };
+    let check = |kind, format| {
+        let mut source = source(kind, format);
+        source.schema.push(ColumnSpec { name: "n".into(), kind: ColumnType::Int64, path: vec![] });
+        check(&source, &origin).map_err(|error| (error.kind, error.message))
+    };
+    let job = |message: String| Err((Kind::Job, message));
+    let file = |path: &str| SourceKind::File { path: path.into() };
+    let directory = |path: &str| SourceKind::Directory { path: path.into(), poll: Duration::ZERO };
+    assert_eq!(check(file("file"), Format::Text), Ok(()));
+    assert_eq!(check(directory(""), Format::Text), Ok(()));
+    let missing = format!(
+        "job.toml:7: source `lines`: path `{at}/none`: there is no such file or folder; relative paths start from `{at}`"
+    );
+    assert_eq!(check(file("none"), Format::Text), job(missing));
+    let folder_given = format!("job.toml:7: source `lines`: path `{at}/.` is a folder, not a file; use kind = \"directory\" for a folder");
+    assert_eq!(check(file("."), Format::Text), job(folder_given));
+    let file_given = format!("job.toml:7: source `lines`: path `{at}/file` is a file, not a folder; use kind = \"file\" for a file");
+    assert_eq!(check(directory("file"), Format::Text), job(file_given));
+    let socket = |address: &str| SourceKind::Socket { address: address.into() };
+    assert_eq!(check(socket("localhost:9999"), Format::Text), Ok(()));
+    for address in ["localhost", ":99", "localhost:99999", "localhost:0"] {
+        let message = format!(
+            "job.toml:5: source `lines`: address `{address}` is not host:port; write, for example, address = \"127.0.0.1:9999\""
+        );
+        assert_eq!(check(socket(address), Format::Text), job(message));
+    }
+    let short = "job.toml:5: source `lines`: record_bytes is 4, but the columns of schema take 8 bytes";
+    assert_eq!(check(file("file"), Format::Binary { record_bytes: Some(4) }), job(short.into()));
+    let rate = SourceKind::Rate { rows_per_second: 0, rows_max: None };
+    assert_eq!(check(rate, Format::Text), job("job.toml:5: source `lines`: rows_per_second must be at least 1".into()));
+}

@@ -1,0 +1,133 @@
+//! Starting a job: checks, sinks, receivers, workers.
+
+use super::{Done, Failure, Options, Running, Stopper};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, inbox_bytes_max};
+use crate::job::spec::JobSpec;
+use crate::metrics::Metrics;
+use crate::plugin::PluginHost;
+use crate::receiver::{self, inbox::Inbox};
+use crate::{sink, worker};
+use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
+use timely::CommunicationConfig;
+use timely::communication::WorkerGuards;
+
+/// Starts a job. What can be wrong is found before anything runs or is written.
+pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
+    let graph = Graph::resolve(spec, &PluginHost::new()?)?;
+    let workers = workers(&graph.spec, &options)?;
+    let (process, processes) = options.cluster.as_ref().map_or((0, 1), |c| (c.process, c.hosts.len()));
+    check_address(&options)?;
+
+    let first_thread = Arc::new(OnceLock::<Thread>::new());
+    let mut inboxes = Vec::new();
+    for (number, source) in graph.spec.sources.iter().enumerate() {
+        let thread = first_thread.clone();
+        let wake = Box::new(move || thread.get().into_iter().for_each(Thread::unpark));
+        let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
+        inboxes.push((number % processes == process).then(|| Arc::new(Inbox::new(bytes_max, wake))));
+    }
+    let sinks = if process == 0 { open_sinks(&graph)? } else { Vec::new() };
+    let receivers = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("millstream-receivers")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
+    let running = Arc::new(Running {
+        graph,
+        options,
+        workers,
+        inboxes,
+        first_worker: process * workers,
+        failure: Failure::default(),
+        metrics: Metrics::default(),
+        batches: AtomicU64::new(0),
+        stop: AtomicBool::new(false),
+        sinks: Mutex::new(sinks),
+    });
+    for (source, inbox) in running.graph.spec.sources.iter().zip(&running.inboxes) {
+        if let Some(inbox) = inbox {
+            receiver::start(source, &running.graph.spec.origin, inbox.clone(), receivers.handle());
+        }
+    }
+    let guards = start_workers(&running, first_thread)?;
+    let done = Arc::new(Done::default());
+    let stopper = Stopper { running: running.clone(), done: done.clone() };
+    std::thread::Builder::new()
+        .name("millstream-end".into())
+        .spawn(move || {
+            let ended = guards.join().into_iter().find_map(std::result::Result::err);
+            running.inboxes.iter().flatten().for_each(|inbox| inbox.close());
+            receivers.shutdown_background();
+            let error = running.failure.error().or_else(|| ended.map(Error::bug));
+            *done.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.map_or(Ok(()), Err));
+            done.changed.notify_all();
+        })
+        .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
+    Ok(stopper)
+}
+
+fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    match options.workers.or(spec.workers).unwrap_or_else(cores) {
+        0 => Err(Error::job("`workers` is 0; a job needs at least one worker")),
+        workers if workers as u64 > crate::limits::WORKERS_MAX => {
+            Err(Error::job(format!("`workers` is {workers}; at most {} are allowed", crate::limits::WORKERS_MAX)))
+        }
+        workers => Ok(workers),
+    }
+}
+
+/// Finds out early whether this process can listen on its address, as timely only says so in passing.
+fn check_address(options: &Options) -> Result<()> {
+    let Some(cluster) = &options.cluster else { return Ok(()) };
+    let Some(host) = cluster.hosts.get(cluster.process) else {
+        return Err(Error::job(format!(
+            "this is process {}, and there are hosts for {} processes only (0 is the first)",
+            cluster.process,
+            cluster.hosts.len()
+        )));
+    };
+    TcpListener::bind(host).map(drop).map_err(|error| {
+        Error::environment(format!(
+            "process {} cannot listen on {host}: {error}; stop what uses the address, or name another with --hosts",
+            cluster.process
+        ))
+    })
+}
+
+fn open_sinks(graph: &Graph) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
+    let mut sinks = Vec::new();
+    for spec in &graph.spec.sinks {
+        sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin)?));
+    }
+    Ok(sinks)
+}
+
+fn start_workers(running: &Arc<Running>, first_thread: Arc<OnceLock<Thread>>) -> Result<WorkerGuards<()>> {
+    let threads = running.workers;
+    let communication = match &running.options.cluster {
+        None => CommunicationConfig::Process(threads),
+        Some(cluster) => CommunicationConfig::Cluster {
+            threads,
+            process: cluster.process,
+            addresses: cluster.hosts.clone(),
+            report: false,
+            zerocopy: false,
+        },
+    };
+    let config = timely::Config { communication, worker: timely::WorkerConfig::default() };
+    let running = running.clone();
+    timely::execute(config, move |worker| {
+        if worker.index() == running.first_worker {
+            // The inboxes wake this thread when something arrives.
+            let _ = first_thread.set(std::thread::current());
+        }
+        worker::drive(worker, &running);
+    })
+    .map_err(|error| Error::environment(format!("cannot start the workers: {error}")))
+}

@@ -1,0 +1,173 @@
+//! Single values as people and text formats read them. All sinks agree on these forms.
+
+use crate::batch::types::ColumnType;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
+use std::fmt::Write as _;
+
+/// A column by its type.
+pub(super) enum Cells<'a> {
+    Bool(&'a BooleanArray),
+    Int64(&'a Int64Array),
+    Float64(&'a Float64Array),
+    Text(&'a StringArray),
+    Binary(&'a BinaryArray),
+    Timestamp(&'a TimestampMicrosecondArray),
+    Other(&'a ArrayRef),
+}
+
+impl<'a> Cells<'a> {
+    /// The column, typed.
+    pub(super) fn of(array: &'a ArrayRef) -> Cells<'a> {
+        let typed = match ColumnType::of(array.data_type()) {
+            ColumnType::Bool => array.as_boolean_opt().map(Cells::Bool),
+            ColumnType::Int64 => array.as_primitive_opt::<Int64Type>().map(Cells::Int64),
+            ColumnType::Float64 => array.as_primitive_opt::<Float64Type>().map(Cells::Float64),
+            ColumnType::Text => array.as_string_opt::<i32>().map(Cells::Text),
+            ColumnType::Binary => array.as_binary_opt::<i32>().map(Cells::Binary),
+            ColumnType::Timestamp => array.as_primitive_opt::<TimestampMicrosecondType>().map(Cells::Timestamp),
+            ColumnType::Arrow(_) => None,
+        };
+        typed.unwrap_or(Cells::Other(array))
+    }
+}
+
+/// The shortest decimal number that reads back as this one. Infinities and NaN have the names that JSON parsers of
+/// most languages know, and that our own sources read.
+pub(super) fn write_float(out: &mut String, value: f64) {
+    if value.is_nan() {
+        out.push_str("NaN");
+    } else if value.is_infinite() {
+        out.push_str(if value > 0.0 { "Infinity" } else { "-Infinity" });
+    } else {
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{value:?}");
+    }
+}
+
+/// Lower-case hexadecimal, two digits a byte.
+pub(super) fn write_hex(out: &mut String, bytes: &[u8]) {
+    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    out.reserve(bytes.len() * 2);
+    for byte in bytes {
+        out.push(DIGITS[usize::from(byte >> 4)]);
+        out.push(DIGITS[usize::from(byte & 15)]);
+    }
+}
+
+/// RFC 3339 in UTC with microseconds: `2026-11-20T08:30:01.123456Z`. Years that RFC 3339 cannot write get a sign.
+pub(super) fn write_rfc3339(out: &mut String, micros: i64) {
+    let point = Civil::of(micros);
+    point.write_date(out);
+    out.push('T');
+    point.write_time(out);
+    let _ = write!(out, ".{:06}Z", point.micros);
+}
+
+/// As [`write_rfc3339`], for people: `2026-11-20 08:30:01.123456`.
+pub(super) fn write_timestamp(out: &mut String, micros: i64) {
+    let point = Civil::of(micros);
+    point.write_date(out);
+    out.push(' ');
+    point.write_time(out);
+    let _ = write!(out, ".{:06}", point.micros);
+}
+
+/// A batch time in a header: `2026-11-20 08:30:01`, with milliseconds where it is not a whole second.
+pub(super) fn write_batch_time(out: &mut String, micros: i64) {
+    let point = Civil::of(micros);
+    point.write_date(out);
+    out.push(' ');
+    point.write_time(out);
+    if point.micros != 0 {
+        let _ = write!(out, ".{:03}", point.micros / 1000);
+    }
+}
+
+/// A point in time in the proleptic Gregorian calendar, UTC.
+struct Civil {
+    year: i64,
+    month: u8,
+    day: u8,
+    second_of_day: u32,
+    micros: u32,
+}
+
+impl Civil {
+    /// Any 64-bit number of microseconds since 1970. The date follows Howard Hinnant's `civil_from_days`: years
+    /// begin in March, so that the leap day is the last of its year, and 400 years are a whole number of days.
+    fn of(micros: i64) -> Civil {
+        const MICROS_A_DAY: i64 = 86_400_000_000;
+        const DAYS_AN_ERA: i64 = 146_097;
+        let days = micros.div_euclid(MICROS_A_DAY) + 719_468;
+        let of_day = micros.rem_euclid(MICROS_A_DAY);
+        let era = days.div_euclid(DAYS_AN_ERA);
+        let day_of_era = days.rem_euclid(DAYS_AN_ERA);
+        let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+        let year = year_of_era + era * 400 + i64::from(month <= 2);
+        Civil {
+            year,
+            month: month as u8,
+            day: day as u8,
+            second_of_day: (of_day / 1_000_000) as u32,
+            micros: (of_day % 1_000_000) as u32,
+        }
+    }
+
+    fn write_date(&self, out: &mut String) {
+        let _ = match self.year {
+            0..=9999 => write!(out, "{:04}-{:02}-{:02}", self.year, self.month, self.day),
+            year => write!(out, "{year:+05}-{:02}-{:02}", self.month, self.day),
+        };
+    }
+
+    fn write_time(&self, out: &mut String) {
+        let s = self.second_of_day;
+        let _ = write!(out, "{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rfc3339(micros: i64) -> String {
+        let mut out = String::new();
+        write_rfc3339(&mut out, micros);
+        out
+    }
+
+    #[test]
+    fn dates_agree_with_chrono_and_the_edges_do_not_panic() {
+        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(rfc3339(-1), "1969-12-31T23:59:59.999999Z");
+        assert_eq!(rfc3339(951_782_400_000_000), "2000-02-29T00:00:00.000000Z");
+        assert_eq!(rfc3339(i64::MAX), "+294247-01-10T04:00:54.775807Z");
+        assert_eq!(rfc3339(i64::MIN), "-290308-12-21T19:59:05.224192Z");
+        // Every 97 days and some hours over 5,000 years against the calendar of another author.
+        let mut micros = -62_135_596_800_000_000_i64;
+        while micros < 95_617_584_000_000_000 {
+            let other = arrow::temporal_conversions::timestamp_us_to_datetime(micros).unwrap();
+            assert_eq!(rfc3339(micros), other.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string());
+            micros += 97 * 86_400_000_000 + 12_345_678_901;
+        }
+    }
+
+    #[test]
+    fn floats_are_short_and_hex_is_whole() {
+        let mut out = String::new();
+        for value in [0.1, 1.0, -0.0, 1e21, 5e-324, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            write_float(&mut out, value);
+            out.push(' ');
+        }
+        write_hex(&mut out, &[0, 0xab, 0xff]);
+        assert_eq!(out, "0.1 1.0 -0.0 1e21 5e-324 NaN Infinity -Infinity 00abff");
+    }
+}

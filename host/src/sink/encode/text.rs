@@ -1,0 +1,31 @@
+//! Format `text`: the single text column as it is, a line a row. A null is an empty line.
+
+use crate::batch::types::{ColumnType, describe};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+use std::io::{self, Write};
+
+pub(super) fn check(schema: &SchemaRef) -> Result<(), String> {
+    match schema.fields().as_ref() {
+        [field] if ColumnType::of(field.data_type()) == ColumnType::Text => Ok(()),
+        _ => Err(format!(
+            "format `text` writes a single text column, and the rows have {}; choose `json`, `csv` or `parquet`, or \
+             put a stage before the sink that returns one text column",
+            describe(schema)
+        )),
+    }
+}
+
+pub(super) fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<()> {
+    for part in rows {
+        let column = part.columns().first().and_then(|column| column.as_string_opt::<i32>());
+        let column = column.ok_or_else(|| io::Error::other("rows without a text column"))?;
+        for row in 0..column.len() {
+            if !column.is_null(row) {
+                out.write_all(column.value(row).as_bytes())?;
+            }
+            out.write_all(b"\n")?;
+        }
+    }
+    Ok(())
+}

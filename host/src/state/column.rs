@@ -1,0 +1,128 @@
+//! One column of a state table: a value a slot, in the memory that its type needs.
+
+use crate::batch::keys::{nulls_of, offsets_of};
+use crate::batch::types::ColumnType;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::error::ArrowError;
+use std::sync::Arc;
+
+/// A growable column with random access by slot.
+pub struct StateColumn {
+    kind: DataType,
+    nullable: bool,
+    valid: Vec<bool>,
+    values: Values,
+}
+
+/// The values; those of nulls and of free slots have no meaning.
+enum Values {
+    Words(Vec<u64>),
+    Bytes(Vec<Box<[u8]>>),
+}
+
+impl StateColumn {
+    /// An empty column for a field of one of the six types of job files.
+    pub fn new(field: &Field) -> Result<StateColumn, ArrowError> {
+        let values = match ColumnType::of(field.data_type()) {
+            ColumnType::Text | ColumnType::Binary => Values::Bytes(Vec::new()),
+            ColumnType::Arrow(other) => {
+                return Err(ArrowError::NotYetImplemented(format!("a state column of type {other}")));
+            }
+            _ => Values::Words(Vec::new()),
+        };
+        let kind = field.data_type().clone();
+        Ok(StateColumn { kind, nullable: field.is_nullable(), valid: Vec::new(), values })
+    }
+
+    /// Makes room for this many slots.
+    pub fn grow(&mut self, slots: usize) {
+        if self.nullable {
+            self.valid.resize(slots, false);
+        }
+        match &mut self.values {
+            Values::Words(words) => words.resize(slots, 0),
+            Values::Bytes(bytes) => bytes.resize_with(slots, Default::default),
+        }
+    }
+
+    /// Forgets the value of a slot.
+    pub fn clear(&mut self, slot: usize) {
+        if let Values::Bytes(bytes) = &mut self.values {
+            bytes[slot] = Box::default();
+        }
+    }
+
+    /// Stores row i of `array` in slot `slots[i]`, for the rows that `kept` keeps.
+    pub fn scatter(&mut self, slots: &[u32], array: &ArrayRef, kept: &BooleanArray) {
+        let rows = || slots.iter().enumerate().filter(|(row, _)| kept.value(*row)).map(|(row, slot)| (row, *slot as usize));
+        if self.nullable {
+            rows().for_each(|(row, slot)| self.valid[slot] = array.is_valid(row));
+        }
+        match (&mut self.values, ColumnType::of(&self.kind)) {
+            (Values::Words(words), ColumnType::Int64) => {
+                let values = array.as_primitive::<Int64Type>().values();
+                rows().for_each(|(row, slot)| words[slot] = values[row] as u64);
+            }
+            (Values::Words(words), ColumnType::Timestamp) => {
+                let values = array.as_primitive::<TimestampMicrosecondType>().values();
+                rows().for_each(|(row, slot)| words[slot] = values[row] as u64);
+            }
+            (Values::Words(words), ColumnType::Float64) => {
+                let values = array.as_primitive::<Float64Type>().values();
+                rows().for_each(|(row, slot)| words[slot] = values[row].to_bits());
+            }
+            (Values::Words(words), _) => {
+                let values = array.as_boolean();
+                rows().for_each(|(row, slot)| words[slot] = u64::from(values.value(row)));
+            }
+            (Values::Bytes(bytes), ColumnType::Text) => {
+                let values = array.as_string::<i32>();
+                rows().for_each(|(row, slot)| bytes[slot] = values.value(row).as_bytes().into());
+            }
+            (Values::Bytes(bytes), _) => {
+                let values = array.as_binary::<i32>();
+                rows().for_each(|(row, slot)| bytes[slot] = values.value(row).into());
+            }
+        }
+    }
+
+    /// The values of these slots; where `known` is false, null, or zero if the column is not nullable.
+    pub fn gather(&self, slots: &[u32], known: &BooleanArray) -> Result<ArrayRef, ArrowError> {
+        let nulls = if self.nullable {
+            nulls_of(slots.iter().enumerate().map(|(row, slot)| known.value(row) && self.valid[*slot as usize]).collect())
+        } else {
+            None
+        };
+        Ok(match &self.values {
+            Values::Words(words) => {
+                let value = |(row, slot): (usize, &u32)| if known.value(row) { words[*slot as usize] } else { 0 };
+                let words = slots.iter().enumerate().map(value);
+                match ColumnType::of(&self.kind) {
+                    ColumnType::Int64 => Arc::new(Int64Array::new(words.map(|w| w as i64).collect(), nulls)),
+                    ColumnType::Float64 => Arc::new(Float64Array::new(words.map(f64::from_bits).collect(), nulls)),
+                    ColumnType::Bool => Arc::new(BooleanArray::new(words.map(|w| w != 0).collect(), nulls)),
+                    _ => Arc::new(
+                        TimestampMicrosecondArray::new(words.map(|w| w as i64).collect(), nulls).with_timezone("UTC"),
+                    ),
+                }
+            }
+            Values::Bytes(bytes) => {
+                let none: &[u8] = &[];
+                let value =
+                    |(row, slot): (usize, &u32)| if known.value(row) { &*bytes[*slot as usize] } else { none };
+                let values: Vec<&[u8]> = slots.iter().enumerate().map(value).collect();
+                let offsets = offsets_of(values.iter().map(|value| value.len()));
+                let data = Buffer::from_vec(values.concat());
+                if self.kind == DataType::Utf8 {
+                    Arc::new(StringArray::try_new(offsets, data, nulls)?)
+                } else {
+                    Arc::new(BinaryArray::try_new(offsets, data, nulls)?)
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,51 @@
+//! Initial states of a stage: a csv file with a header, or JSON lines, with the key and state columns.
+
+use crate::batch::chunk::Chunk;
+use crate::batch::decode::Decoder;
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use crate::limits::{BYTES_PER_BATCH_MAX, RECORD_BYTES_MAX, ROWS_PER_BATCH_MAX};
+use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use std::path::Path;
+
+/// Reads all rows; the columns come in the order of `schema`. A row that does not decode is an error, as are two rows
+/// of one key (told by the caller): initial states are given by hand and must be right.
+pub fn load(path: &Path, schema: &SchemaRef) -> Result<RecordBatch> {
+    let shown = path.display();
+    let json = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl");
+    let format = if json { Format::Json } else { Format::Csv { header: true, separator: b',' } };
+    let columns = schema.fields().iter().map(|field| ColumnSpec {
+        name: field.name().clone(),
+        kind: ColumnType::of(field.data_type()),
+        path: vec![field.name().clone()],
+    });
+    let source = SourceSpec {
+        name: shown.to_string(),
+        kind: SourceKind::File { path: path.to_owned() },
+        format,
+        schema: columns.collect(),
+        rows_per_batch_max: ROWS_PER_BATCH_MAX,
+        bytes_per_batch_max: BYTES_PER_BATCH_MAX,
+        record_bytes_max: RECORD_BYTES_MAX,
+    };
+    let mut decoder = Decoder::new(&source);
+    let mut batches = Vec::new();
+    for chunk in crate::receiver::read_file(&source, path)? {
+        batches.push(decode(&mut decoder, &chunk).map_err(|e| e.within(&shown))?);
+    }
+    let rows = concat_batches(&decoder.schema(), &batches).map_err(|e| Error::job(format!("{shown}: {e}")))?;
+    RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(|e| Error::job(format!("{shown}: {e}")))
+}
+
+fn decode(decoder: &mut Decoder, chunk: &Chunk) -> Result<RecordBatch> {
+    let decoded = decoder.decode(chunk);
+    if let Some(rejected) = decoded.rejected {
+        let text = |column: usize| rejected.column(column).as_string_opt::<i32>().filter(|c| !c.is_empty());
+        let (value, reason) = (text(0).map_or("", |c| c.value(0)), text(1).map_or("", |c| c.value(0)));
+        return Err(Error::job(format!("initial state: {reason}, in `{}`", value.trim_end())));
+    }
+    Ok(decoded.rows)
+}

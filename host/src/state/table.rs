@@ -1,0 +1,210 @@
+//! The state table of a stage on one worker: keys to slots, slots to values.
+
+use super::column::StateColumn;
+use crate::batch::keys::{self, KeyHash};
+use crate::ids::BatchTime;
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, SchemaRef};
+use arrow::error::ArrowError;
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A place in the table; reused after its key was removed.
+pub type Slot = u32;
+
+/// One row per key, for the keys that a worker owns.
+pub struct StateTable {
+    key_fields: Vec<Arc<Field>>,
+    state_schema: SchemaRef,
+    index: HashTable<Slot>,
+    hashes: Vec<u64>,
+    key_starts: Vec<u64>,
+    key_lengths: Vec<u32>,
+    key_bytes: Vec<u8>,
+    key_bytes_dead: usize,
+    /// Whether the slot's key has a state. A slot without one is free, or its key waits for its first call to end.
+    known: Vec<bool>,
+    columns: Vec<StateColumn>,
+    free: Vec<Slot>,
+    idle: Option<Idle>,
+}
+
+/// When keys were last touched. Each key with a state is in `queue` once, at or before its time in `touched`.
+struct Idle {
+    timeout_us: i64,
+    touched: Vec<i64>,
+    queue: BTreeMap<i64, Vec<Slot>>,
+}
+
+impl StateTable {
+    /// An empty table. `timeout_us`: after how long without a touch a key is idle.
+    pub fn new(key_fields: Vec<Arc<Field>>, state: SchemaRef, timeout_us: Option<i64>) -> Result<Self, ArrowError> {
+        Ok(StateTable {
+            key_fields,
+            columns: state.fields().iter().map(|field| StateColumn::new(field)).collect::<Result<_, _>>()?,
+            state_schema: state,
+            index: HashTable::new(),
+            hashes: Vec::new(),
+            key_starts: Vec::new(),
+            key_lengths: Vec::new(),
+            key_bytes: Vec::new(),
+            key_bytes_dead: 0,
+            known: Vec::new(),
+            free: Vec::new(),
+            idle: timeout_us.map(|timeout_us| Idle { timeout_us, touched: Vec::new(), queue: BTreeMap::new() }),
+        })
+    }
+
+    /// The slot of a key; a new key gets one, without a state.
+    pub fn slot(&mut self, key: &[u8], hash: KeyHash) -> Slot {
+        let StateTable { index, hashes, key_starts, key_lengths, key_bytes, .. } = self;
+        let bytes = |slot: Slot| {
+            let start = key_starts[slot as usize] as usize;
+            &key_bytes[start..start + key_lengths[slot as usize] as usize]
+        };
+        let same = |slot: &Slot| hashes[*slot as usize] == hash.0 && bytes(*slot) == key;
+        let vacant = match index.entry(hash.0, same, |slot| hashes[*slot as usize]) {
+            Entry::Occupied(found) => return *found.get(),
+            Entry::Vacant(vacant) => vacant,
+        };
+        let slot = self.free.pop().unwrap_or(self.hashes.len() as Slot);
+        vacant.insert(slot);
+        if slot as usize == self.hashes.len() {
+            self.hashes.push(0);
+            self.key_starts.push(0);
+            self.key_lengths.push(0);
+            self.known.push(false);
+            self.columns.iter_mut().for_each(|column| column.grow(slot as usize + 1));
+            if let Some(idle) = &mut self.idle {
+                idle.touched.push(i64::MIN);
+            }
+        }
+        self.hashes[slot as usize] = hash.0;
+        self.key_starts[slot as usize] = self.key_bytes.len() as u64;
+        self.key_lengths[slot as usize] = key.len() as u32;
+        self.key_bytes.extend_from_slice(key);
+        slot
+    }
+
+    /// How many slots there are, free ones included.
+    pub fn slots(&self) -> usize {
+        self.hashes.len()
+    }
+
+    /// Whether the slot's key has a state.
+    pub fn known(&self, slot: Slot) -> bool {
+        self.known[slot as usize]
+    }
+
+    /// All slots whose keys have a state.
+    pub fn all(&self) -> impl Iterator<Item = Slot> + '_ {
+        (0..self.slots() as Slot).filter(|slot| self.known(*slot))
+    }
+
+    fn key(&self, slot: Slot) -> &[u8] {
+        let start = self.key_starts[slot as usize] as usize;
+        &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize]
+    }
+
+    /// Orders slots by the hash of their keys, then by the keys: an order that does not depend on the table.
+    pub fn sort(&self, slots: &mut [Slot]) {
+        slots.sort_unstable_by(|a, b| {
+            let (first, second) = (self.hashes[*a as usize], self.hashes[*b as usize]);
+            first.cmp(&second).then_with(|| self.key(*a).cmp(self.key(*b)))
+        });
+    }
+
+    /// The key columns of these slots.
+    pub fn keys(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>, ArrowError> {
+        keys::decode(&self.key_fields, slots.iter().map(|slot| self.key(*slot)))
+    }
+
+    /// The states of these slots, and which of them have one.
+    pub fn states(&self, slots: &[Slot]) -> Result<(RecordBatch, BooleanArray), ArrowError> {
+        let known: BooleanArray = slots.iter().map(|slot| Some(self.known(*slot))).collect();
+        let columns = self.columns.iter().map(|column| column.gather(slots, &known)).collect::<Result<_, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        Ok((RecordBatch::try_new_with_options(self.state_schema.clone(), columns, &options)?, known))
+    }
+
+    /// Stores the states of these slots where `kept` says so, and removes the other keys.
+    pub fn store(&mut self, slots: &[Slot], states: &RecordBatch, kept: &BooleanArray) {
+        for (column, values) in self.columns.iter_mut().zip(states.columns()) {
+            column.scatter(slots, values, kept);
+        }
+        for (row, slot) in slots.iter().enumerate() {
+            if kept.value(row) {
+                self.known[*slot as usize] = true;
+            } else {
+                self.remove(*slot);
+            }
+        }
+        self.compact();
+    }
+
+    fn remove(&mut self, slot: Slot) {
+        let hash = self.hashes[slot as usize];
+        if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
+            entry.remove();
+        }
+        self.key_bytes_dead += self.key_lengths[slot as usize] as usize;
+        self.key_lengths[slot as usize] = 0;
+        self.known[slot as usize] = false;
+        self.columns.iter_mut().for_each(|column| column.clear(slot as usize));
+        if let Some(idle) = &mut self.idle {
+            idle.touched[slot as usize] = i64::MIN;
+        }
+        self.free.push(slot);
+    }
+
+    /// Gives back the bytes of removed keys once they are more than half.
+    fn compact(&mut self) {
+        if self.key_bytes_dead < 1 << 16 || self.key_bytes_dead * 2 < self.key_bytes.len() {
+            return;
+        }
+        let mut bytes = Vec::with_capacity(self.key_bytes.len() - self.key_bytes_dead);
+        for slot in 0..self.slots() as Slot {
+            let start = bytes.len() as u64;
+            bytes.extend_from_slice(self.key(slot));
+            self.key_starts[slot as usize] = start;
+        }
+        self.key_bytes = bytes;
+        self.key_bytes_dead = 0;
+    }
+
+    /// Notes that the keys of these slots had rows in the batch of this time, and still have a state.
+    pub fn touch(&mut self, slots: &[Slot], now: BatchTime) {
+        let Some(idle) = &mut self.idle else { return };
+        for slot in slots.iter().filter(|slot| self.known[**slot as usize]) {
+            if std::mem::replace(&mut idle.touched[*slot as usize], now.0) == i64::MIN {
+                idle.queue.entry(now.0).or_default().push(*slot);
+            }
+        }
+    }
+
+    /// The keys that have been idle for the timeout at this time. Each is returned once.
+    pub fn take_idle(&mut self, now: BatchTime) -> Vec<Slot> {
+        let Some(idle) = &mut self.idle else { return Vec::new() };
+        let limit = now.0.saturating_sub(idle.timeout_us);
+        let mut expired = Vec::new();
+        while let Some(first) = idle.queue.first_entry() {
+            if *first.key() > limit {
+                break;
+            }
+            for slot in first.remove() {
+                // A key that was touched since waits on; one that was removed (and perhaps came back, with an
+                // entry of its own) is no longer waited for here.
+                match idle.touched[slot as usize] {
+                    i64::MIN => {}
+                    touched if touched > limit => idle.queue.entry(touched).or_default().push(slot),
+                    _ => expired.push(slot),
+                }
+            }
+        }
+        expired.sort_unstable();
+        expired.dedup();
+        expired
+    }
+}

@@ -1,0 +1,218 @@
+//! A keyed stage with a plugin of world `update` (updateStateByKey and mapWithState): groups the rows of a batch by
+//! key, passes them with the old states, and stores what comes back.
+
+use super::table::{Slot, StateTable};
+use crate::aggregate::reduce::sort_by_rank;
+use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::part::Part;
+use crate::batch::rejected::rejected_rows;
+use crate::error::{Error, Result};
+use crate::graph::UpdateNode;
+use crate::ids::{BatchTime, PartOrder};
+use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
+use crate::job::spec::{UpdateEmit, UpdateOn};
+use crate::plugin::{CallContext, Caller, Groups, Updated};
+use crate::timely_ext::{BatchContext, Output};
+use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use std::sync::Arc;
+
+/// The stage on one worker.
+pub struct UpdateStage {
+    node: UpdateNode,
+    caller: Caller,
+    table: StateTable,
+    worker: usize,
+    peers: usize,
+    /// The place of a slot among the groups of the batch; `NOT_CALLED` outside of one.
+    place: Vec<u32>,
+    key_schema: SchemaRef,
+    began: bool,
+}
+
+const NOT_CALLED: u32 = u32::MAX;
+
+/// The groups of one batch: slots in order of output, and the rows sorted by group.
+struct Called {
+    slots: Vec<Slot>,
+    timed_out: Vec<bool>,
+    /// Where each group's rows end.
+    ends: Vec<u32>,
+    /// All columns of the input, sorted by group.
+    rows: RecordBatch,
+}
+
+impl UpdateStage {
+    /// An empty table, or one that holds the initial states which this worker owns (stored with the first batch).
+    pub fn new(node: UpdateNode, caller: Caller, worker: usize, peers: usize) -> Result<UpdateStage> {
+        let key_schema = Arc::new(node.input.project(&node.key).map_err(arrow)?);
+        let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
+        let state = node.description.state.clone();
+        let table = StateTable::new(key_schema.fields().iter().cloned().collect(), state, timeout_us)
+            .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))?;
+        Ok(UpdateStage { node, caller, table, worker, peers, place: Vec::new(), key_schema, began: false })
+    }
+
+    /// Works on the rows of a batch that this worker owns.
+    pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        if !std::mem::replace(&mut self.began, true) {
+            self.store_initial(context.time)?;
+        }
+        let touched_and_called = self.gather(context.time, &parts).map_err(arrow)?;
+        let (touched, called) = touched_and_called;
+        let mut start = Start::default();
+        let mut order = (self.worker as u64) << 32;
+        while start.group < called.slots.len() {
+            let end = start.next_call(&called.ends);
+            self.call(context, &called, start, end, PartOrder(order), output)?;
+            start = end;
+            order += 1;
+        }
+        self.table.touch(&touched, context.time);
+        if self.node.emit == UpdateEmit::State {
+            let mut all: Vec<Slot> = self.table.all().collect();
+            self.table.sort(&mut all);
+            self.emit_states(context, PartOrder(order), &all, output)?;
+        }
+        Ok(())
+    }
+
+    /// Finds the groups of a batch: keys with rows, all others where the stage asks for them, and idle ones.
+    fn gather(&mut self, time: BatchTime, parts: &[Part]) -> Result<(Vec<Slot>, Called), ArrowError> {
+        let rows = concat_batches(&self.node.input, parts.iter().map(|part| &part.rows))?;
+        let keys: Vec<_> = self.node.key.iter().map(|column| rows.column(*column).clone()).collect();
+        let keys = Keys::encode(&keys, rows.num_rows())?;
+        let slot_of_row: Vec<Slot> =
+            (0..keys.len()).map(|row| self.table.slot(keys.get(row), KeyHash::of(keys.get(row)))).collect();
+        self.place.resize(self.table.slots(), NOT_CALLED);
+
+        let mut slots: Vec<Slot> = Vec::new();
+        let add = |place: &mut [u32], slot: Slot, slots: &mut Vec<Slot>| {
+            if place[slot as usize] == NOT_CALLED {
+                place[slot as usize] = 0;
+                slots.push(slot);
+            }
+        };
+        slot_of_row.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
+        let touched = slots.clone();
+        self.table.touch(&touched, time);
+        let idle = self.table.take_idle(time);
+        idle.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
+        if self.node.on == UpdateOn::All {
+            self.table.all().for_each(|slot| add(&mut self.place, slot, &mut slots));
+        }
+        self.table.sort(&mut slots);
+        for (place, slot) in slots.iter().enumerate() {
+            self.place[*slot as usize] = place as u32;
+        }
+        let mut timed_out = vec![false; slots.len()];
+        idle.iter().for_each(|slot| timed_out[self.place[*slot as usize] as usize] = true);
+        let ranks = slot_of_row.iter().map(|slot| self.place[*slot as usize]);
+        let (ends, sorted) = sort_by_rank(ranks, slots.len());
+        slots.iter().for_each(|slot| self.place[*slot as usize] = NOT_CALLED);
+        let rows = take_record_batch(&rows, &UInt32Array::from(sorted))?;
+        Ok((touched, Called { slots, timed_out, ends, rows }))
+    }
+
+    /// Calls the plugin with some of the groups, stores the states and emits.
+    fn call(
+        &mut self,
+        context: BatchContext,
+        called: &Called,
+        start: Start,
+        end: Start,
+        order: PartOrder,
+        output: &mut Output,
+    ) -> Result<()> {
+        let slots = &called.slots[start.group..end.group];
+        let all_rows = called.rows.slice(start.row as usize, (end.row - start.row) as usize);
+        let groups = self.groups(called, start, end, &all_rows).map_err(arrow)?;
+        let Updated { states, kept, output: emitted, rejections } =
+            self.caller.update(CallContext { batch: context.id, time: context.time }, &groups)?;
+        let kept: BooleanArray =
+            (0..slots.len()).map(|row| Some(kept.value(row) && !groups.timed_out.value(row))).collect();
+        self.table.store(slots, &states, &kept);
+        match self.node.emit {
+            UpdateEmit::Rows => output.push(context, order, emitted),
+            UpdateEmit::Changes => {
+                let kept: Vec<Slot> =
+                    slots.iter().enumerate().filter(|(row, _)| kept.value(*row)).map(|(_, slot)| *slot).collect();
+                self.emit_states(context, order, &kept, output)?;
+            }
+            UpdateEmit::State => {}
+        }
+        output.reject(context, order, rejected_rows(&self.node.rejected, &all_rows, rejections).map_err(arrow)?);
+        Ok(())
+    }
+
+    fn groups(&self, called: &Called, start: Start, end: Start, rows: &RecordBatch) -> Result<Groups, ArrowError> {
+        let slots = &called.slots[start.group..end.group];
+        let (states, known) = self.table.states(slots)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        Ok(Groups {
+            keys: RecordBatch::try_new_with_options(self.key_schema.clone(), self.table.keys(slots)?, &options)?,
+            rows: rows.project(&self.node.reads)?,
+            ends: called.ends[start.group..end.group].iter().map(|end| end - start.row).collect::<Vec<u32>>().into(),
+            states,
+            known,
+            timed_out: BooleanArray::from(called.timed_out[start.group..end.group].to_vec()),
+        })
+    }
+
+    fn emit_states(&self, context: BatchContext, order: PartOrder, slots: &[Slot], output: &mut Output) -> Result<()> {
+        let mut columns = self.table.keys(slots).map_err(arrow)?;
+        columns.extend(self.table.states(slots).map_err(arrow)?.0.columns().iter().cloned());
+        output.push(context, order, RecordBatch::try_new(self.node.output.clone(), columns).map_err(arrow)?);
+        Ok(())
+    }
+
+    /// Stores the initial states of the keys that this worker owns. They count as touched at the first batch.
+    fn store_initial(&mut self, time: BatchTime) -> Result<()> {
+        let Some(initial) = self.node.initial.take() else { return Ok(()) };
+        let key_count = self.key_schema.fields().len();
+        let keys = Keys::encode(&initial.columns()[..key_count], initial.num_rows()).map_err(arrow)?;
+        let (mut rows, mut slots) = (Vec::new(), Vec::new());
+        for (row, hash) in keys.hashes().into_iter().enumerate() {
+            if hash.worker(self.peers) == self.worker {
+                rows.push(row as u32);
+                slots.push(self.table.slot(keys.get(row), hash));
+            }
+        }
+        let states = initial.project(&(key_count..initial.num_columns()).collect::<Vec<_>>()).map_err(arrow)?;
+        let states = take_record_batch(&states, &UInt32Array::from(rows)).map_err(arrow)?;
+        self.table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
+        self.table.touch(&slots, time);
+        Ok(())
+    }
+}
+
+/// A place between two groups.
+#[derive(Clone, Copy, Default)]
+struct Start {
+    group: usize,
+    row: u32,
+}
+
+impl Start {
+    /// Where a call that begins here ends: after at least one group, and then before more rows or groups than a call
+    /// should have.
+    fn next_call(self, ends: &[u32]) -> Start {
+        let groups_max = self.group.saturating_add(UPDATE_ROWS_PER_CALL_MAX).min(ends.len());
+        let mut group = self.group + 1;
+        while group < groups_max && ends[group] - self.row <= UPDATE_ROWS_PER_CALL_MAX as u32 {
+            group += 1;
+        }
+        Start { group, row: ends[group - 1] }
+    }
+}
+
+fn arrow(error: ArrowError) -> Error {
+    match error {
+        ArrowError::OffsetOverflowError(_) => Error::plugin(format!(
+            "a batch holds more than 2 GiB of text in one column ({error}); lower `bytes_per_batch_max` of its source"
+        )),
+        other => Error::bug(format!("state: {other}")),
+    }
+}

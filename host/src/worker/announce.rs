@@ -1,0 +1,156 @@
+//! What worker 0 must know of the sources, wherever they are received. Within one process the inboxes say it; between
+//! processes the first worker of each announces it to all.
+
+use crate::error::{Error, Kind};
+use crate::receiver::inbox::Inbox;
+use crate::run::Running;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::{InputHandle, Stream};
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::operators::Exchange;
+use timely::worker::Worker;
+
+/// How things stand with one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceState {
+    /// It has something for a batch.
+    pub ready: bool,
+    /// It will receive nothing more.
+    pub finished: bool,
+    /// For how long it has had nothing to read.
+    pub idle_ms: u64,
+    /// The last batch that took from it: what is said here was so after that.
+    pub cut: u64,
+}
+
+/// What a process tells the others.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Announcement {
+    to: u64,
+    process: usize,
+    /// The sources that the process receives, by number.
+    sources: Vec<(usize, SourceState)>,
+    stop: bool,
+    failed: Option<String>,
+}
+
+type AnnouncementInput = InputHandle<u64, CapacityContainerBuilder<Vec<Announcement>>>;
+
+/// A worker's end of the announcements.
+pub struct Announcer {
+    /// There on the first worker of each process, where there are several.
+    input: Option<AnnouncementInput>,
+    last: Option<Announcement>,
+    heard: Rc<RefCell<Vec<Announcement>>>,
+    remote: Vec<Option<SourceState>>,
+    round: u64,
+}
+
+impl Announcer {
+    /// Builds the stream of announcements, where there are several processes.
+    pub fn build(worker: &mut Worker, running: &Running) -> Announcer {
+        let heard = Rc::new(RefCell::new(Vec::new()));
+        let remote = vec![None; running.inboxes.len()];
+        let mut announcer = Announcer { input: None, last: None, heard: heard.clone(), remote, round: 0 };
+        if running.options.cluster.is_none() {
+            return announcer;
+        }
+        let peers = worker.peers() as u64;
+        let mut input = AnnouncementInput::new();
+        worker.dataflow::<u64, _, _>(|scope| {
+            let told: Stream<'_, u64, Vec<Announcement>> = input
+                .to_stream(scope)
+                .flat_map(move |announcement: Announcement| {
+                    (0..peers).map(move |to| Announcement { to, ..announcement.clone() })
+                })
+                .exchange(|announcement: &Announcement| announcement.to);
+            told.map(move |announcement| heard.borrow_mut().push(announcement));
+        });
+        if worker.index() == running.first_worker {
+            announcer.input = Some(input);
+        }
+        announcer
+    }
+
+    /// Says what changed in this process, and takes in what others said.
+    pub fn exchange(&mut self, running: &Running) {
+        if let Some(error) = running.inboxes.iter().flatten().find_map(|inbox| inbox.state().failed) {
+            running.failure.set(error);
+        }
+        if running.options.cluster.is_none() {
+            return;
+        }
+        self.announce(running, None);
+        for announcement in self.heard.borrow_mut().drain(..) {
+            for (number, state) in announcement.sources {
+                if let Some(remote) = self.remote.get_mut(number) {
+                    *remote = Some(state);
+                }
+            }
+            let own = running.first_worker / running.workers;
+            if let Some(failed) = announcement.failed.filter(|_| announcement.process != own) {
+                running.failure.set(Error {
+                    kind: Kind::Environment,
+                    message: format!("process {} of the job ended: {failed}", announcement.process),
+                });
+            }
+            if announcement.stop && !running.stopping() {
+                running.request_stop();
+            }
+        }
+    }
+
+    fn announce(&mut self, running: &Running, failed: Option<String>) {
+        let Some(input) = &mut self.input else { return };
+        let own = running.inboxes.iter().enumerate().filter_map(|(number, inbox)| {
+            let mut state = local(inbox.as_ref()?);
+            // Only the fact counts that it is idle long enough; an exact figure would be news all the time.
+            state.idle_ms = if state.idle_ms >= crate::limits::IDLE_MS { crate::limits::IDLE_MS } else { 0 };
+            Some((number, state))
+        });
+        let announcement = Announcement {
+            to: 0,
+            process: running.first_worker / running.workers,
+            sources: own.collect(),
+            stop: running.stopping(),
+            failed,
+        };
+        if self.last.as_ref() != Some(&announcement) {
+            input.send(announcement.clone());
+            self.round += 1;
+            input.advance_to(self.round);
+            self.last = Some(announcement);
+        }
+    }
+
+    /// How things stand with every source after batch `begun` was cut. A source that has not said so much yet has
+    /// nothing and is neither finished nor idle.
+    pub fn sources(&self, running: &Running, begun: u64) -> Vec<SourceState> {
+        let states = running.inboxes.iter().zip(&self.remote).map(|(inbox, remote)| match inbox {
+            Some(inbox) => local(inbox),
+            None => remote.unwrap_or_default(),
+        });
+        states.map(|state| if state.cut == begun { state } else { SourceState::default() }).collect()
+    }
+
+    /// Ends the announcements. A failure is told to the other processes first.
+    pub fn finish(mut self, worker: &mut Worker, running: &Running) {
+        if self.input.is_some() && running.failure.happened() {
+            let words = running.failure.error().map_or("it was stopped".to_owned(), |error| error.message);
+            self.announce(running, Some(words));
+            let deadline = Instant::now() + Duration::from_millis(200);
+            while Instant::now() < deadline {
+                worker.step_or_park(Some(Duration::from_millis(10)));
+            }
+        }
+    }
+}
+
+fn local(inbox: &Inbox) -> SourceState {
+    let state = inbox.state();
+    SourceState { ready: state.ready, finished: state.finished, idle_ms: state.idle_ms, cut: state.cut.0 }
+}

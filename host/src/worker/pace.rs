@@ -1,0 +1,167 @@
+//! When the next batch begins: a pure decision over facts, so that time can be simulated.
+
+use crate::ids::BatchTime;
+use crate::job::spec::{ClockSpec, JobSpec};
+use std::time::Duration;
+
+/// The rules of a job.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    interval_us: i64,
+    clock: ClockSpec,
+    in_flight_max: u64,
+    /// The boundary after which the next batch begins (wall clock with an interval).
+    boundary: BatchTime,
+}
+
+/// How things stand.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The machine's clock.
+    pub now: BatchTime,
+    /// The id that the next batch will have.
+    pub next_batch: u64,
+    /// Batches begun and not committed.
+    pub in_flight: u64,
+    /// Some source has something for a batch.
+    pub any_ready: bool,
+    /// Every source has something for a batch or will never again.
+    pub all_ready_or_finished: bool,
+    /// No source will receive anything more.
+    pub all_finished: bool,
+    /// The job is to end once what waits is processed.
+    pub stop: bool,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Begin a batch with this time.
+    Begin(BatchTime),
+    /// Nothing, for this long, or until something happens.
+    Wait(Option<Duration>),
+    /// No more batches come.
+    Close,
+}
+
+impl Pace {
+    /// The rules of this job, started at `now`.
+    pub fn new(spec: &JobSpec, now: BatchTime) -> Pace {
+        let interval_us = i64::try_from(spec.batch.as_micros()).unwrap_or(i64::MAX);
+        let boundary = next_boundary(now, interval_us);
+        Pace { interval_us, clock: spec.clock, in_flight_max: spec.in_flight_max.max(1), boundary }
+    }
+
+    /// Decides. After `Begin` the next call is about the next batch.
+    pub fn step(&mut self, facts: &Facts) -> Step {
+        if facts.in_flight >= self.in_flight_max {
+            return Step::Wait(None);
+        }
+        if self.clock == ClockSpec::Manual {
+            return self.manual(facts);
+        }
+        if !facts.any_ready && (facts.all_finished || facts.stop) {
+            return Step::Close;
+        }
+        if self.interval_us == 0 || facts.stop {
+            return if facts.any_ready { Step::Begin(facts.now) } else { Step::Wait(None) };
+        }
+        if facts.now < self.boundary {
+            let left = self.boundary.0.saturating_sub(facts.now.0);
+            return Step::Wait(Some(Duration::from_micros(left.unsigned_abs())));
+        }
+        // A job that fell behind goes on at the last boundary that has passed: it makes up with larger batches, not
+        // with a burst of empty ones.
+        let next = next_boundary(facts.now, self.interval_us);
+        self.boundary = next;
+        Step::Begin(BatchTime(next.0.saturating_sub(self.interval_us)))
+    }
+
+    /// Virtual time: batch i has time i × interval.
+    fn manual(&self, facts: &Facts) -> Step {
+        if facts.stop || (facts.all_finished && !facts.any_ready) {
+            Step::Close
+        } else if facts.all_ready_or_finished {
+            let batch = i64::try_from(facts.next_batch).unwrap_or(i64::MAX);
+            Step::Begin(BatchTime(batch.saturating_mul(self.interval_us)))
+        } else {
+            Step::Wait(None)
+        }
+    }
+}
+
+/// The first multiple of the interval after `now`.
+fn next_boundary(now: BatchTime, interval_us: i64) -> BatchTime {
+    if interval_us == 0 {
+        return now;
+    }
+    BatchTime(now.0.div_euclid(interval_us).saturating_add(1).saturating_mul(interval_us))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn pace(batch_ms: u64, clock: ClockSpec) -> Pace {
+        let spec = JobSpec { batch: Duration::from_millis(batch_ms), clock, in_flight_max: 2, ..JobSpec::default() };
+        Pace::new(&spec, BatchTime(10 * SECOND + 300_000))
+    }
+
+    fn facts(now: i64) -> Facts {
+        Facts {
+            now: BatchTime(now),
+            next_batch: 1,
+            in_flight: 0,
+            any_ready: false,
+            all_ready_or_finished: false,
+            all_finished: false,
+            stop: false,
+        }
+    }
+
+    #[test]
+    fn an_interval_begins_at_its_boundaries_also_without_data() {
+        let mut pace = pace(1000, ClockSpec::Wall);
+        let early = pace.step(&facts(10 * SECOND + 400_000));
+        assert_eq!(early, Step::Wait(Some(Duration::from_millis(600))));
+        assert_eq!(pace.step(&facts(11 * SECOND)), Step::Begin(BatchTime(11 * SECOND)));
+        assert_eq!(pace.step(&facts(11 * SECOND)), Step::Wait(Some(Duration::from_secs(1))));
+        assert_eq!(pace.step(&facts(14 * SECOND + 5)), Step::Begin(BatchTime(14 * SECOND)));
+        assert_eq!(pace.step(&facts(14 * SECOND + 9)), Step::Wait(Some(Duration::from_micros(999_991))));
+    }
+
+    #[test]
+    fn without_an_interval_data_begins_a_batch() {
+        let mut pace = pace(0, ClockSpec::Wall);
+        assert_eq!(pace.step(&facts(5)), Step::Wait(None));
+        assert_eq!(pace.step(&Facts { any_ready: true, ..facts(6) }), Step::Begin(BatchTime(6)));
+    }
+
+    #[test]
+    fn batches_in_flight_are_bounded() {
+        let mut pace = pace(0, ClockSpec::Wall);
+        assert_eq!(pace.step(&Facts { any_ready: true, in_flight: 2, ..facts(6) }), Step::Wait(None));
+        assert_eq!(pace.step(&Facts { any_ready: true, in_flight: 1, ..facts(6) }), Step::Begin(BatchTime(6)));
+    }
+
+    #[test]
+    fn a_stop_processes_what_waits_at_once() {
+        let mut pace = pace(1000, ClockSpec::Wall);
+        let now = 10 * SECOND + 400_000;
+        assert_eq!(pace.step(&Facts { any_ready: true, stop: true, ..facts(now) }), Step::Begin(BatchTime(now)));
+        assert_eq!(pace.step(&Facts { stop: true, ..facts(now) }), Step::Close);
+        assert_eq!(pace.step(&Facts { all_finished: true, ..facts(now) }), Step::Close);
+    }
+
+    #[test]
+    fn virtual_time_waits_for_every_queue() {
+        let mut pace = pace(500, ClockSpec::Manual);
+        let some = Facts { next_batch: 3, any_ready: true, ..facts(0) };
+        assert_eq!(pace.step(&some), Step::Wait(None));
+        let all = Facts { all_ready_or_finished: true, ..some };
+        assert_eq!(pace.step(&all), Step::Begin(BatchTime(1_500_000)));
+        assert_eq!(pace.step(&Facts { all_finished: true, any_ready: false, ..all }), Step::Close);
+    }
+}

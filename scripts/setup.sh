@@ -1,0 +1,93 @@
+#!/usr/bin/env bash
+# Installs what building and testing need and this machine lacks; does nothing where nothing is missing. Looks at the
+# tools themselves every time, not at a note that they were installed once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH="$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin"
+
+rust_min=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+wasm_target=wasm32-unknown-unknown
+rustup_seconds_max=120
+
+say() { printf 'setup: %s\n' "$*"; }
+
+fail() {
+    printf 'setup: %s\n' "$@" >&2
+    exit 1
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# Whether this rustc or cargo is there and new enough.
+new_enough() {
+    local version
+    version=$("$1" --version 2>/dev/null | awk '{ print $2 }') || return 1
+    [[ -n $version && $(printf '%s\n' "$rust_min" "$version" | sort -V | head -n 1) == "$rust_min" ]]
+}
+
+have_rust() { new_enough cargo && new_enough rustc; }
+
+# The ordinary way: the compiler's own standard library for wasm.
+have_wasm_target() {
+    local folder
+    folder=$(rustc --print target-libdir --target "$wasm_target" 2>/dev/null) || return 1
+    compgen -G "$folder/libstd-*.rlib" >/dev/null
+}
+
+# Debian's way: a compiler, the sources of its standard library, and a linker for wasm.
+have_wasm_from_debian() {
+    new_enough /usr/bin/rustc && new_enough /usr/bin/cargo || return 1
+    [[ -e $(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml ]] || return 1
+    have wasm-ld-22 || have rust-lld
+}
+
+have_wasm() { have_wasm_target || have_wasm_from_debian; }
+
+# `nc -k` keeps listening after a client has gone; the traditional nc cannot.
+have_nc() { have nc.openbsd || { have nc && { nc -h 2>&1 || true; } | grep -q -- '-[A-Za-z]*k'; }; }
+
+install_packages() {
+    have apt-get || fail "missing: $*" "These are Debian's package names, and there is no apt-get here." \
+        "Install what they hold: a C linker, Rust $rust_min or newer (https://rustup.rs)," \
+        "its wasm target (rustup target add $wasm_target) and OpenBSD's nc."
+    local root=()
+    if [[ $(id -u) != 0 ]]; then
+        have sudo || fail "missing: $*" "Install these packages as root (sudo is not there)."
+        root=(sudo)
+    fi
+    say "installing with apt-get: $*"
+    local apt=("${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300)
+    # What is known of packages may be out of date or missing, so a second try asks for it.
+    "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null 2>&1 ||
+        { "${apt[@]}" update && "${apt[@]}" install -y --no-install-recommends "$@" >/dev/null; } ||
+        fail "apt-get could not install: $*" "Install them by hand, then try again."
+}
+
+packages=()
+have cc || packages+=(gcc libc6-dev)
+have_nc || packages+=(netcat-openbsd)
+if ! have_rust; then
+    if have cargo && have rustup; then
+        fail "$(cargo --version 2>&1 | head -n 1) is too old: Rust $rust_min or newer is needed. Try: rustup update stable"
+    elif [[ $(command -v cargo) == "$HOME"/* ]]; then
+        fail "$(command -v cargo) is too old: Rust $rust_min or newer is needed."
+    fi
+    packages+=(rustc-web cargo-web)
+fi
+if have_rust && ! have_wasm && have rustup; then
+    say "asking rustup for the target $wasm_target"
+    timeout "$rustup_seconds_max" rustup target add "$wasm_target" >/dev/null 2>&1 ||
+        say "rustup cannot get it here; Debian's packages it is"
+fi
+have_wasm || packages+=(rustc-web cargo-web rust-web-src lld-22)
+
+if ((${#packages[@]} > 0)); then
+    mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+    install_packages "${packages[@]}"
+    hash -r
+    have_rust || fail "no Rust of version $rust_min or newer after the installation: $(cargo --version 2>&1 | head -n 1)"
+    have_wasm || fail "no wasm target after the installation." \
+        "Try: rustup target add $wasm_target" "or, on Debian 12: apt-get install rustc-web cargo-web rust-web-src lld-22"
+    have_nc || fail "no nc with -k after the installation; install netcat-openbsd."
+    say "done"
+fi

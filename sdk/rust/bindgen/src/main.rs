@@ -1,0 +1,44 @@
+//! Writes the SDK's bindings of each world from the WIT files: `cargo run` in this folder, after a change of `wit/`.
+//!
+//! They are kept in the repository because the generator and what it depends on take minutes to build, which would
+//! be spent again in every plugin project.
+
+use anyhow::{Context, Result};
+use std::path::Path;
+use wit_bindgen_core::{Files, WorldGenerator};
+use wit_bindgen_core::wit_parser::Resolve;
+use wit_bindgen_rust::{Opts, WithOption};
+
+/// The first world's module holds what all worlds share; the others refer to it.
+const WORLDS: [&str; 3] = ["transform", "update", "aggregate"];
+const SHARED: [&str; 5] = ["types", "log", "metrics", "files", "stage"];
+
+fn main() -> Result<()> {
+    let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_dir(sdk.join("wit")).context("reading wit/")?;
+    for world in WORLDS {
+        let options = Opts {
+            format: true,
+            generate_all: true,
+            pub_export_macro: true,
+            export_macro_name: Some(format!("export_{world}")),
+            default_bindings_module: Some(format!("::millstream_sdk::bindings::{world}")),
+            additional_derive_attributes: vec!["PartialEq".into()],
+            with: if world == WORLDS[0] { Vec::new() } else { SHARED.iter().map(|name| shared(name)).collect() },
+            ..Opts::default()
+        };
+        let id = resolve.select_world(&[package], Some(world))?;
+        let mut files = Files::default();
+        options.build().generate(&mut resolve, id, &mut files)?;
+        let (_, source) = files.iter().next().context("nothing was generated")?;
+        let path = sdk.join("src/bindings").join(format!("{world}.rs"));
+        std::fs::write(&path, source).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn shared(interface: &str) -> (String, WithOption) {
+    let path = format!("crate::bindings::{}::millstream::plugin::{interface}", WORLDS[0]);
+    (format!("millstream:plugin/{interface}@0.1.0"), WithOption::Path(path))
+}

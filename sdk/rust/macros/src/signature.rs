@@ -1,0 +1,241 @@
+//! What a plugin function takes and returns.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{format_ident, quote};
+use syn::parse::{Parse, ParseStream};
+use syn::visit_mut::VisitMut;
+use syn::{
+    Attribute, Error, Expr, ExprLit, FnArg, GenericArgument, Lifetime, Lit, Meta, PathArguments, PathSegment, Result,
+    ReturnType, Token, Type, TypeParamBound, parse_quote,
+};
+
+/// The arguments of the attribute.
+pub struct Arguments {
+    /// `config_schema = …`
+    pub config_schema: Option<Expr>,
+}
+
+impl Parse for Arguments {
+    fn parse(input: ParseStream) -> Result<Arguments> {
+        if input.is_empty() {
+            return Ok(Arguments { config_schema: None });
+        }
+        let name: Ident = input.parse()?;
+        if name != "config_schema" {
+            return Err(Error::new_spanned(name, "expected `config_schema = …`"));
+        }
+        input.parse::<Token![=]>()?;
+        Ok(Arguments { config_schema: Some(input.parse()?) })
+    }
+}
+
+/// One argument of a plugin function.
+pub enum Argument {
+    /// `&mut Out<…>` or `&mut KeyedOut<…>`: the whole type behind the reference.
+    Out(Type),
+    /// `&Context`
+    Context,
+    /// Any other `&T`.
+    Config(Type),
+    /// `Rows` or `Rows<T>`: the row type.
+    Rows(Type),
+    /// `Option<T>`: what is inside.
+    Optional(Type),
+    /// Any other type by value.
+    Value(Type),
+}
+
+/// What a plugin function returns.
+pub enum Return {
+    Unit,
+    Row(Type),
+    Optional(Box<Return>),
+    Fallible(Box<Return>),
+    Many(Type),
+}
+
+impl Argument {
+    pub fn of(argument: &FnArg) -> Result<Argument> {
+        let FnArg::Typed(typed) = argument else {
+            return Err(Error::new_spanned(argument, "a plugin function takes no `self`"));
+        };
+        Ok(match &*typed.ty {
+            Type::Reference(reference) => {
+                let inner = free(&reference.elem);
+                match last_segment(&inner).map(|segment| segment.ident.to_string()).as_deref() {
+                    Some("Out" | "KeyedOut") if reference.mutability.is_some() => Argument::Out(inner),
+                    _ if reference.mutability.is_some() => {
+                        return Err(Error::new_spanned(&typed.ty, "expected `&mut Out<…>`"));
+                    }
+                    Some("Context") => Argument::Context,
+                    _ => Argument::Config(inner),
+                }
+            }
+            other => {
+                let ty = free(other);
+                match last_segment(&ty) {
+                    Some(segment) if segment.ident == "Rows" => {
+                        Argument::Rows(type_argument(segment).unwrap_or_else(|| parse_quote!(())))
+                    }
+                    Some(segment) if segment.ident == "Option" => Argument::Optional(
+                        type_argument(segment).ok_or_else(|| Error::new_spanned(other, "an option of what?"))?,
+                    ),
+                    _ => Argument::Value(ty),
+                }
+            }
+        })
+    }
+}
+
+impl Return {
+    pub fn of(output: &ReturnType) -> Return {
+        match output {
+            ReturnType::Default => Return::Unit,
+            ReturnType::Type(_, ty) => Return::of_type(&free(ty)),
+        }
+    }
+
+    fn of_type(ty: &Type) -> Return {
+        match ty {
+            Type::Tuple(tuple) if tuple.elems.is_empty() => return Return::Unit,
+            Type::ImplTrait(bounds) => {
+                if let Some(item) = bounds.bounds.iter().find_map(iterator_item) {
+                    return Return::Many(item);
+                }
+            }
+            _ => {}
+        }
+        if let Some((segment, inner)) = last_segment(ty).and_then(|segment| Some((segment, type_argument(segment)?))) {
+            match segment.ident.to_string().as_str() {
+                "Option" => return Return::Optional(Box::new(Return::of_type(&inner))),
+                "Result" => return Return::Fallible(Box::new(Return::of_type(&inner))),
+                "Vec" => return Return::Many(inner),
+                _ => {}
+            }
+        }
+        Return::Row(ty.clone())
+    }
+
+    /// The row type somewhere inside.
+    pub fn row(&self) -> Option<&Type> {
+        match self {
+            Return::Unit => None,
+            Return::Row(ty) | Return::Many(ty) => Some(ty),
+            Return::Optional(inner) | Return::Fallible(inner) => inner.row(),
+        }
+    }
+
+    /// Statements that push the rows of the value `value` to `out`, and return early with a rejection.
+    pub fn push(&self, value: &TokenStream) -> TokenStream {
+        match self {
+            Return::Unit => quote!(#value;),
+            Return::Row(_) => quote!(out.push(#value);),
+            Return::Many(_) => quote!(for row in #value { out.push(row); }),
+            Return::Optional(inner) => {
+                let push = inner.push(&quote!(value));
+                quote!(if let ::std::option::Option::Some(value) = #value { #push })
+            }
+            Return::Fallible(inner) => {
+                let push = inner.push(&quote!(value));
+                quote!(let value = (#value).map_err(::millstream_sdk::Rejection::from)?; #push)
+            }
+        }
+    }
+}
+
+/// The function's doc comment as text.
+pub fn doc(attributes: &[Attribute]) -> String {
+    let line = |attribute: &Attribute| match &attribute.meta {
+        Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value().trim().to_owned()),
+            _ => None,
+        },
+        _ => None,
+    };
+    attributes.iter().filter_map(line).collect::<Vec<_>>().join("\n").trim().to_owned()
+}
+
+/// The beginning of `describe`: name and version of the user's package, the doc comment, the config's schema.
+pub fn description(attributes: &[Attribute], arguments: &Arguments) -> TokenStream {
+    let doc = doc(attributes);
+    let config_schema = arguments.config_schema.as_ref().map(|schema| {
+        quote!(description.config_schema = ::std::string::String::from(#schema);)
+    });
+    quote! {
+        let mut description =
+            ::millstream_sdk::Description::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), #doc);
+        #config_schema
+    }
+}
+
+/// The type that stands for a plugin function: it has the function's name, which is free among types, and holds the
+/// config. With `new`, which reads it.
+pub fn plugin_type(visibility: &syn::Visibility, name: &Ident, config: Option<&Type>) -> (TokenStream, TokenStream) {
+    let (field_type, value) = match config {
+        Some(config) => (quote!(#config), quote!(stage.config()?)),
+        None => (quote!(()), quote!(stage.no_config()?)),
+    };
+    let definition = quote! {
+        #[doc(hidden)]
+        #[allow(non_camel_case_types)]
+        #visibility struct #name { config: #field_type }
+    };
+    let new = quote! {
+        fn new(stage: &::millstream_sdk::Stage) -> ::std::result::Result<Self, ::millstream_sdk::Error> {
+            ::std::result::Result::Ok(Self { config: #value })
+        }
+    };
+    (definition, new)
+}
+
+/// The exports of a component of this world.
+pub fn export(world: &str, plugin: &TokenStream) -> TokenStream {
+    let (module, export) = (format_ident!("{world}"), format_ident!("export_{world}"));
+    quote! {
+        #[cfg(target_arch = "wasm32")]
+        const _: () = {
+            type MillstreamPlugin = ::millstream_sdk::export::Exported<#plugin>;
+            ::millstream_sdk::bindings::#module::#export!(
+                MillstreamPlugin with_types_in ::millstream_sdk::bindings::#module
+            );
+        };
+    }
+}
+
+/// The first type among the arguments of a path segment.
+pub fn type_argument(segment: &PathSegment) -> Option<Type> {
+    let PathArguments::AngleBracketed(arguments) = &segment.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Type(ty) => Some(ty.clone()),
+        _ => None,
+    })
+}
+
+pub fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    }
+}
+
+fn iterator_item(bound: &TypeParamBound) -> Option<Type> {
+    let TypeParamBound::Trait(bound) = bound else { return None };
+    let PathArguments::AngleBracketed(arguments) = &bound.path.segments.last()?.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::AssocType(item) if item.ident == "Item" => Some(item.ty.clone()),
+        _ => None,
+    })
+}
+
+/// The type with all lifetimes inferred, so that it can be named inside a function body.
+fn free(ty: &Type) -> Type {
+    struct Infer;
+    impl VisitMut for Infer {
+        fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {
+            *lifetime = Lifetime::new("'_", lifetime.span());
+        }
+    }
+    let mut ty = ty.clone();
+    Infer.visit_type_mut(&mut ty);
+    ty
+}

@@ -1,0 +1,118 @@
+//! `#[update]`.
+
+use crate::signature::{Argument, Arguments, Return, description, export, plugin_type};
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Error, Item, ItemFn, Result, Type, parse_quote};
+
+pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
+    match syn::parse2(item)? {
+        Item::Fn(function) => expand_function(arguments, &function),
+        Item::Impl(block) => {
+            let plugin = &block.self_ty;
+            let export = export("update", &quote!(#plugin));
+            Ok(quote!(#block #export))
+        }
+        other => Err(Error::new_spanned(other, "expected a function or `impl Update for …`")),
+    }
+}
+
+/// The types of a plugin function's arguments, and the call of it.
+#[derive(Default)]
+struct Parts {
+    key: Option<Type>,
+    rows: Option<Type>,
+    state: Option<Type>,
+    out: Option<Type>,
+    config: Option<Type>,
+    call: Vec<TokenStream>,
+}
+
+impl Parts {
+    fn of(function: &ItemFn) -> Result<Parts> {
+        let mut parts = Parts::default();
+        for argument in &function.sig.inputs {
+            let (place, ty, value) = match Argument::of(argument)? {
+                Argument::Context => {
+                    parts.call.push(quote!(context));
+                    continue;
+                }
+                Argument::Value(ty) => (&mut parts.key, ty, quote!(key)),
+                Argument::Rows(ty) => (&mut parts.rows, ty, quote!(rows)),
+                Argument::Optional(ty) => (&mut parts.state, ty, quote!(state)),
+                Argument::Out(ty) => (&mut parts.out, ty, quote!(out)),
+                Argument::Config(ty) => (&mut parts.config, ty, quote!(&self.config)),
+            };
+            if place.replace(ty).is_some() {
+                return Err(Error::new_spanned(argument, "a second argument of this kind"));
+            }
+            parts.call.push(value);
+        }
+        Ok(parts)
+    }
+}
+
+fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStream> {
+    let Parts { key, rows, state, out, config, call } = Parts::of(function)?;
+    let returned = Return::of(&function.sig.output);
+    let name = &function.sig.ident;
+    let new_state = new_state(&returned, &quote!(#name(#(#call),*)))
+        .ok_or_else(|| Error::new_spanned(&function.sig.output, "expected a state, an `Option` or `Result` of one"))?;
+    let nothing: Type = parse_quote!(());
+    let state = state.or_else(|| returned.row().cloned()).unwrap_or_else(|| nothing.clone());
+    let rows = rows.unwrap_or_else(|| nothing.clone());
+    let out = out.unwrap_or_else(|| parse_quote!(::millstream_sdk::Out<()>));
+    let describe_key = key.as_ref().map(|key| {
+        quote!(description.key = ::std::option::Option::Some(::millstream_sdk::row::schema::<#key>());)
+    });
+    let key = key.unwrap_or(nothing);
+    let description = description(&function.attrs, arguments);
+    let (plugin, new) = plugin_type(&function.vis, name, config.as_ref());
+    let export = export("update", &quote!(#name));
+    Ok(quote! {
+        #function
+        #plugin
+        impl ::millstream_sdk::Update for #name {
+            #new
+            fn describe(
+                &self,
+                stage: &::millstream_sdk::Stage,
+            ) -> ::std::result::Result<::millstream_sdk::Description, ::millstream_sdk::Error> {
+                #description
+                description.input = ::millstream_sdk::row::schema::<#rows>();
+                description.output = <#out as ::millstream_sdk::Append>::schema(stage);
+                description.state = ::millstream_sdk::row::schema::<#state>();
+                #describe_key
+                ::std::result::Result::Ok(description)
+            }
+            fn update(
+                &mut self,
+                stage: &::millstream_sdk::Stage,
+                context: &::millstream_sdk::Context,
+                groups: ::millstream_sdk::update::Groups,
+            ) -> ::std::result::Result<::millstream_sdk::update::Updated, ::millstream_sdk::Error> {
+                ::millstream_sdk::update::each::<#key, #rows, #state, #out>(
+                    stage,
+                    context,
+                    groups,
+                    |key, rows, state, context, out| { #new_state },
+                )
+            }
+        }
+        #export
+    })
+}
+
+/// An expression of type `Result<Option<State>, Rejection>`; `None` where the function returns something else.
+fn new_state(returned: &Return, value: &TokenStream) -> Option<TokenStream> {
+    Some(match returned {
+        Return::Unit => quote!({ #value; ::std::result::Result::Ok(::std::option::Option::None) }),
+        Return::Row(_) => quote!(::std::result::Result::Ok(::std::option::Option::Some(#value))),
+        Return::Optional(inner) if matches!(**inner, Return::Row(_)) => quote!(::std::result::Result::Ok(#value)),
+        Return::Fallible(inner) => {
+            let rest = new_state(inner, &quote!(value))?;
+            quote!({ let value = (#value).map_err(::millstream_sdk::Rejection::from)?; #rest })
+        }
+        _ => return None,
+    })
+}

@@ -1,0 +1,64 @@
+//! World `aggregate`: rows reduced by lift, combine and lower.
+
+use crate::{Append, Batch, Context, Description, Error, Out, Rejection, Row, Stage};
+
+/// A plugin of world `aggregate` on whole batches. `#[aggregate]` on an `impl` block with functions on rows
+/// implements it for you; implement it yourself for plugins that work on any columns, and put `#[aggregate]` on
+/// `impl Aggregate for …`.
+pub trait Aggregate: Sized + 'static {
+    /// Reads the config. Called once an instance, before everything else.
+    fn new(stage: &Stage) -> Result<Self, Error>;
+    /// Called when a job is loaded: describes output and accumulator, or says that config or input do not fit.
+    fn describe(&self, stage: &Stage) -> Result<Description, Error>;
+    /// Makes an accumulator of each row.
+    fn lift(&mut self, context: &Context, rows: Batch) -> Result<Batch, Error>;
+    /// Combines accumulators pair by pair; must be associative.
+    fn combine(&mut self, context: &Context, left: Batch, right: Batch) -> Result<Batch, Error>;
+    /// Makes the output row of each accumulator. `keys` has one row an accumulator, and no columns where the stage has
+    /// no key.
+    fn lower(&mut self, context: &Context, keys: Batch, accumulators: Batch) -> Result<Batch, Error>;
+    /// Takes accumulators out again, pair by pair: `inverse(combine(a, b), a) = b`. Only called where the description
+    /// says `inverse`.
+    fn inverse(&mut self, _context: &Context, _whole: Batch, _part: Batch) -> Result<Batch, Error> {
+        Err(Error::internal("this aggregate has no inverse"))
+    }
+}
+
+/// Calls a function for each row; called by the code that `#[aggregate]` writes. It pushes one row each time.
+#[inline]
+pub fn each<I: Row, O: Row>(
+    rows: &Batch,
+    mut function: impl for<'x> FnMut(I::Of<'x>, &mut Out<O>) -> Result<(), Rejection>,
+) -> Result<Batch, Error> {
+    let reader = rows.reader::<I>()?;
+    if let Some(missing) = rows.missing::<I>().first() {
+        return Err(Error::input(format!("row {}: {}", missing.row, missing.rejection.reason())));
+    }
+    let mut out = Out::with_capacity(rows.rows(), rows.bytes());
+    for row in 0..rows.rows() {
+        function(I::read(&reader, row), &mut out).map_err(|rejection| failed(row, &rejection))?;
+    }
+    out.into_batch()
+}
+
+/// Calls a function for each pair of rows; called by the code that `#[aggregate]` writes. It pushes one row each time.
+#[inline]
+pub fn pairs<L: Row, R: Row, O: Row>(
+    left: &Batch,
+    right: &Batch,
+    mut function: impl for<'x> FnMut(L::Of<'x>, R::Of<'x>, &mut Out<O>) -> Result<(), Rejection>,
+) -> Result<Batch, Error> {
+    if left.rows() != right.rows() {
+        return Err(Error::internal(format!("{} and {} rows are no pairs", left.rows(), right.rows())));
+    }
+    let (lefts, rights) = (left.reader::<L>()?, right.reader::<R>()?);
+    let mut out = Out::with_capacity(left.rows(), left.bytes());
+    for row in 0..left.rows() {
+        function(L::read(&lefts, row), R::read(&rights, row), &mut out).map_err(|rejection| failed(row, &rejection))?;
+    }
+    out.into_batch()
+}
+
+fn failed(row: usize, rejection: &Rejection) -> Error {
+    Error::internal(format!("row {row}: {}", rejection.reason()))
+}

@@ -1,0 +1,128 @@
+//! What a component exports: the bindings' traits, implemented for every plugin. Called only by the macros.
+
+use crate::bindings::aggregate::exports::millstream::plugin::aggregator;
+use crate::bindings::transform::exports::millstream::plugin::transformer;
+use crate::bindings::transform::millstream::plugin::types;
+use crate::bindings::update::exports::millstream::plugin::updater;
+use crate::{Aggregate, Batch, Context, Description, Error, Rejected, Schema, Stage, Transform, Update, log, update};
+use std::any::Any;
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::sync::Once;
+
+/// A plugin as a component exports it.
+pub struct Exported<P>(PhantomData<P>);
+
+thread_local! {
+    /// The plugin of this component, made on its first call, and the config that it was made of.
+    static PLUGIN: RefCell<Option<(String, Box<dyn Any>)>> = const { RefCell::new(None) };
+}
+
+/// Runs `call` on the component's plugin, which is made anew when the config changes.
+fn with_plugin<P: 'static, T>(
+    config: String,
+    new: impl FnOnce(&Stage) -> Result<P, Error>,
+    call: impl FnOnce(&mut P, &Stage) -> Result<T, Error>,
+) -> Result<T, Error> {
+    report_panics();
+    let stage = Stage::of_call(config.clone());
+    PLUGIN.with_borrow_mut(|cached| {
+        if cached.as_ref().is_none_or(|(old, _)| *old != config) {
+            *cached = Some((config, Box::new(new(&stage)?)));
+        }
+        match cached.as_mut().and_then(|(_, plugin)| plugin.downcast_mut::<P>()) {
+            Some(plugin) => call(plugin, &stage),
+            None => Err(Error::internal("a component holds two plugins")),
+        }
+    })
+}
+
+/// Sends the message and place of a panic to the host's log; all that the host sees of it otherwise is a trap.
+fn report_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| std::panic::set_hook(Box::new(|panic| log::error(panic))));
+}
+
+fn rejections(rejected: Vec<Rejected>) -> Vec<types::Rejection> {
+    let wire = |rejected: Rejected| types::Rejection { row: rejected.row, reason: rejected.rejection.reason().into() };
+    rejected.into_iter().map(wire).collect()
+}
+
+impl<P: Transform> transformer::Guest for Exported<P> {
+    fn describe(config: String, input: Schema) -> Result<Description, Error> {
+        report_panics();
+        let stage = Stage::described(config, input);
+        P::new(&stage)?.describe(&stage)
+    }
+
+    fn process(context: types::Context, input: types::Batch) -> Result<transformer::Output, Error> {
+        let of = Context::of(&context);
+        with_plugin(context.config, P::new, |plugin, _| {
+            let output = plugin.process(&of, Batch::from_wire(input))?;
+            Ok(transformer::Output { rows: output.rows.into_wire()?, rejections: rejections(output.rejected) })
+        })
+    }
+}
+
+impl<P: Update> updater::Guest for Exported<P> {
+    fn describe(config: String, input: Schema) -> Result<Description, Error> {
+        report_panics();
+        let stage = Stage::described(config, input);
+        P::new(&stage)?.describe(&stage)
+    }
+
+    fn update(context: types::Context, groups: updater::Groups) -> Result<updater::Updated, Error> {
+        let of = Context::of(&context);
+        with_plugin(context.config, P::new, |plugin, stage| {
+            let groups = update::Groups {
+                keys: Batch::from_wire(groups.keys),
+                rows: Batch::from_wire(groups.rows),
+                states: Batch::from_wire(groups.states),
+                ends: groups.ends,
+                known: groups.known,
+                timed_out: groups.timed_out,
+            };
+            let updated = plugin.update(stage, &of, groups)?;
+            Ok(updater::Updated {
+                states: updated.states.into_wire()?,
+                kept: updated.kept,
+                output: updated.output.into_wire()?,
+                rejections: rejections(updated.rejected),
+            })
+        })
+    }
+}
+
+impl<P: Aggregate> aggregator::Guest for Exported<P> {
+    fn describe(config: String, input: Schema) -> Result<Description, Error> {
+        report_panics();
+        let stage = Stage::described(config, input);
+        P::new(&stage)?.describe(&stage)
+    }
+
+    fn lift(context: types::Context, rows: types::Batch) -> Result<types::Batch, Error> {
+        let of = Context::of(&context);
+        with_plugin(context.config, P::new, |plugin, _| plugin.lift(&of, Batch::from_wire(rows))?.into_wire())
+    }
+
+    fn combine(context: types::Context, left: types::Batch, right: types::Batch) -> Result<types::Batch, Error> {
+        let of = Context::of(&context);
+        with_plugin(context.config, P::new, |plugin, _| {
+            plugin.combine(&of, Batch::from_wire(left), Batch::from_wire(right))?.into_wire()
+        })
+    }
+
+    fn lower(context: types::Context, keys: types::Batch, accumulators: types::Batch) -> Result<types::Batch, Error> {
+        let of = Context::of(&context);
+        with_plugin(context.config, P::new, |plugin, _| {
+            plugin.lower(&of, Batch::from_wire(keys), Batch::from_wire(accumulators))?.into_wire()
+        })
+    }
+
+    fn inverse(context: types::Context, whole: types::Batch, part: types::Batch) -> Result<types::Batch, Error> {
+        let of = Context::of(&context);
+        with_plugin(context.config, P::new, |plugin, _| {
+            plugin.inverse(&of, Batch::from_wire(whole), Batch::from_wire(part))?.into_wire()
+        })
+    }
+}

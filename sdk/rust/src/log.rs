@@ -1,0 +1,36 @@
+//! Words for the operator. The host shows them with stage, plugin and batch, and drops what is above its limits. In
+//! tests they go to standard error.
+
+use std::fmt::Display;
+
+/// For whoever develops the plugin.
+pub fn debug(message: impl Display) {
+    write(Level::Debug, &message.to_string());
+}
+
+/// For whoever runs the job.
+pub fn info(message: impl Display) {
+    write(Level::Info, &message.to_string());
+}
+
+/// Something that the operator should look at.
+pub fn warn(message: impl Display) {
+    write(Level::Warn, &message.to_string());
+}
+
+/// Something that went wrong.
+pub fn error(message: impl Display) {
+    write(Level::Error, &message.to_string());
+}
+
+use crate::bindings::transform::millstream::plugin::log::Level;
+
+#[cfg(target_arch = "wasm32")]
+fn write(level: Level, message: &str) {
+    crate::bindings::transform::millstream::plugin::log::write(level, message);
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn write(level: Level, message: &str) {
+    eprintln!("{level:?}: {message}");
+}

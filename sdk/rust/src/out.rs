@@ -1,0 +1,125 @@
+//! Where plugin functions put the rows that they return.
+
+use crate::writer::Writer;
+use crate::{Batch, Error, Row, Schema, Stage, row};
+
+/// Rows to return. Pushing one appends its fields to the output columns; text and binary are copied, nothing is
+/// allocated for a single row.
+pub struct Out<R: Row> {
+    writer: R::Writer,
+    rows: usize,
+}
+
+impl<R: Row> Out<R> {
+    /// Appends a row.
+    #[inline]
+    pub fn push(&mut self, row: R::Of<'_>) {
+        R::write(&mut self.writer, row);
+        self.rows += 1;
+    }
+
+    pub(crate) fn into_batch(self) -> Result<Batch, Error> {
+        let mut columns = Vec::new();
+        self.writer.finish(&mut columns)?;
+        Ok(Batch::new(self.rows, columns))
+    }
+}
+
+/// Rows to return, each with the key of its group before its own columns. For plugins of world `update`.
+pub struct KeyedOut<R: Row> {
+    out: Out<R>,
+    /// The group of each row.
+    groups: Vec<u32>,
+    group: u32,
+}
+
+impl<R: Row> KeyedOut<R> {
+    /// Appends a row for the key of this call.
+    #[inline]
+    pub fn push(&mut self, row: R::Of<'_>) {
+        self.out.push(row);
+        self.groups.push(self.group);
+    }
+}
+
+/// What [`Out`] and [`KeyedOut`] have in common, for the code that the macros write.
+pub trait Append: Sized {
+    /// An empty output with room for this many rows, and bytes in each column of text or binary.
+    fn with_capacity(rows: usize, bytes: usize) -> Self;
+    /// Rows so far.
+    fn rows(&self) -> usize;
+    /// Forgets all rows from this one on.
+    fn truncate(&mut self, rows: usize);
+    /// Says which group the rows that follow belong to.
+    fn begin(&mut self, group: u32);
+    /// The columns. `keys` are those of the groups.
+    fn finish(self, stage: &Stage, keys: Batch) -> Result<Batch, Error>;
+    /// The columns' names and types.
+    fn schema(stage: &Stage) -> Schema;
+}
+
+impl<R: Row> Append for Out<R> {
+    fn with_capacity(rows: usize, bytes: usize) -> Self {
+        Out { writer: R::Writer::with_capacity(rows, bytes), rows: 0 }
+    }
+
+    #[inline]
+    fn rows(&self) -> usize {
+        self.rows
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.writer.truncate(rows);
+        self.rows = rows;
+    }
+
+    #[inline]
+    fn begin(&mut self, _group: u32) {}
+
+    fn finish(self, _stage: &Stage, _keys: Batch) -> Result<Batch, Error> {
+        self.into_batch()
+    }
+
+    fn schema(_stage: &Stage) -> Schema {
+        row::schema::<R>()
+    }
+}
+
+impl<R: Row> Append for KeyedOut<R> {
+    fn with_capacity(rows: usize, bytes: usize) -> Self {
+        KeyedOut { out: Out::with_capacity(rows, bytes), groups: Vec::with_capacity(rows), group: 0 }
+    }
+
+    #[inline]
+    fn rows(&self) -> usize {
+        self.out.rows
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.out.truncate(rows);
+        self.groups.truncate(rows);
+    }
+
+    #[inline]
+    fn begin(&mut self, group: u32) {
+        self.group = group;
+    }
+
+    fn finish(self, stage: &Stage, keys: Batch) -> Result<Batch, Error> {
+        // Mostly there is one row a group: then the key columns go back as they came.
+        let each_once = self.groups.len() == keys.rows() && self.groups.iter().zip(0..).all(|(&group, i)| group == i);
+        let keys = if each_once {
+            keys
+        } else {
+            let types: Vec<_> = stage.key().fields.into_iter().map(|field| field.type_).collect();
+            keys.take(&self.groups, &types)?
+        };
+        keys.beside(self.out.into_batch()?)
+    }
+
+    fn schema(stage: &Stage) -> Schema {
+        let mut schema = stage.key();
+        schema.fields.extend(R::fields());
+        schema
+    }
+}

@@ -1,0 +1,68 @@
+//! Rows as structs.
+
+pub use crate::bindings::transform::millstream::plugin::types::Column;
+use crate::writer::Writer;
+use crate::{Cell, Error, Field, Schema};
+
+/// A struct whose fields are the columns of a row: of a stream, a key, a state or an accumulator. Derive it; fields
+/// may have the types listed at [`Cell`]. `()` is a row without columns.
+pub trait Row: Sized {
+    /// The same struct, borrowing for `'x`.
+    type Of<'x>;
+    /// The columns, checked once and then read row by row.
+    type Reader<'x>: Copy;
+    /// Builds the columns.
+    type Writer: Writer;
+    /// The columns.
+    fn fields() -> Vec<Field>;
+    /// Checks that these are the columns of as many rows.
+    fn reader(columns: &[Column], rows: usize) -> Result<Self::Reader<'_>, Error>;
+    /// The row of this index.
+    fn read<'x>(reader: &Self::Reader<'x>, row: usize) -> Self::Of<'x>;
+    /// Appends a row.
+    fn write(writer: &mut Self::Writer, row: Self::Of<'_>);
+    /// Appends a row of nulls, zeros and empty values.
+    fn write_empty(writer: &mut Self::Writer);
+}
+
+impl Row for () {
+    type Of<'x> = ();
+    type Reader<'x> = ();
+    type Writer = ();
+
+    fn fields() -> Vec<Field> {
+        Vec::new()
+    }
+
+    fn reader(_columns: &[Column], _rows: usize) -> Result<(), Error> {
+        Ok(())
+    }
+
+    fn read<'x>(_reader: &Self::Reader<'x>, _row: usize) -> Self::Of<'x> {}
+
+    fn write(_writer: &mut (), _row: ()) {}
+
+    fn write_empty(_writer: &mut ()) {}
+}
+
+/// The columns of a row type.
+pub fn schema<R: Row>() -> Schema {
+    Schema::new(R::fields())
+}
+
+/// The column of a field; called by the derived code.
+pub fn field<C: Cell>(name: &str) -> Field {
+    Field { name: name.into(), type_: C::column_type(), nullable: C::NULLABLE }
+}
+
+/// The reader of a field; called by the derived code.
+pub fn cell_reader<'x, C: Cell>(
+    columns: &'x [Column],
+    index: usize,
+    rows: usize,
+    name: &str,
+) -> Result<C::Reader<'x>, Error> {
+    let wrong = |what: &str| Error::input(format!("column `{name}` (number {index}): {what}"));
+    let column = columns.get(index).ok_or_else(|| wrong("it is not there"))?;
+    C::reader(column, rows).map_err(wrong)
+}

@@ -1,0 +1,186 @@
+//! Builders of columns: values are appended straight to Arrow's buffers, so a row costs no allocation of its own.
+
+use crate::bindings::transform::millstream::plugin::types::Column;
+use crate::{Error, batch};
+
+/// Builds the columns of a row type, or one column. `()` builds none and `(A, B)` those of A and then those of B, so
+/// that nested pairs build any row.
+pub trait Writer: Sized {
+    /// A builder with room for this many rows, and this many bytes in each column of text or binary.
+    fn with_capacity(rows: usize, bytes: usize) -> Self;
+    /// Forgets all rows from this one on.
+    fn truncate(&mut self, rows: usize);
+    /// Appends the finished columns.
+    fn finish(self, columns: &mut Vec<Column>) -> Result<(), Error>;
+}
+
+impl Writer for () {
+    fn with_capacity(_rows: usize, _bytes: usize) -> Self {}
+
+    fn truncate(&mut self, _rows: usize) {}
+
+    fn finish(self, _columns: &mut Vec<Column>) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+impl<A: Writer, B: Writer> Writer for (A, B) {
+    fn with_capacity(rows: usize, bytes: usize) -> Self {
+        (A::with_capacity(rows, bytes), B::with_capacity(rows, bytes))
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.0.truncate(rows);
+        self.1.truncate(rows);
+    }
+
+    fn finish(self, columns: &mut Vec<Column>) -> Result<(), Error> {
+        self.0.finish(columns)?;
+        self.1.finish(columns)
+    }
+}
+
+/// Values of eight bytes.
+pub struct FixedWriter {
+    data: Vec<u8>,
+}
+
+impl FixedWriter {
+    #[inline]
+    pub(crate) fn push(&mut self, value: [u8; 8]) {
+        self.data.extend_from_slice(&value);
+    }
+}
+
+impl Writer for FixedWriter {
+    fn with_capacity(rows: usize, _bytes: usize) -> Self {
+        FixedWriter { data: Vec::with_capacity(rows * 8) }
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.data.truncate(rows * 8);
+    }
+
+    fn finish(self, columns: &mut Vec<Column>) -> Result<(), Error> {
+        columns.push(Column { validity: None, offsets: None, data: self.data });
+        Ok(())
+    }
+}
+
+/// A bitmap: one bit a row, least significant bit first.
+pub struct BitWriter {
+    bits: Vec<u8>,
+    rows: usize,
+}
+
+impl BitWriter {
+    #[inline]
+    pub(crate) fn push(&mut self, value: bool) {
+        let bit = self.rows % 8;
+        if bit == 0 {
+            self.bits.push(0);
+        }
+        if let Some(last) = self.bits.last_mut() {
+            *last |= u8::from(value) << bit;
+        }
+        self.rows += 1;
+    }
+
+    pub(crate) fn into_bits(self) -> Vec<u8> {
+        self.bits
+    }
+}
+
+impl Writer for BitWriter {
+    fn with_capacity(rows: usize, _bytes: usize) -> Self {
+        BitWriter { bits: Vec::with_capacity(rows.div_ceil(8)), rows: 0 }
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.bits.truncate(rows.div_ceil(8));
+        self.rows = rows;
+        // Bits are set by `|=`: those behind the last row must be clear.
+        if let (Some(last), used @ 1..) = (self.bits.last_mut(), rows % 8) {
+            *last &= (1 << used) - 1;
+        }
+    }
+
+    fn finish(self, columns: &mut Vec<Column>) -> Result<(), Error> {
+        columns.push(Column { validity: None, offsets: None, data: self.bits });
+        Ok(())
+    }
+}
+
+/// Values of any length: text and binary.
+pub struct BytesWriter {
+    offsets: Vec<u8>,
+    data: Vec<u8>,
+}
+
+impl BytesWriter {
+    #[inline]
+    pub(crate) fn push(&mut self, value: &[u8]) {
+        self.data.extend_from_slice(value);
+        // May wrap for columns above 2 GiB, which `finish` refuses.
+        self.offsets.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
+    }
+}
+
+impl Writer for BytesWriter {
+    fn with_capacity(rows: usize, bytes: usize) -> Self {
+        let mut offsets = Vec::with_capacity((rows + 1) * 4);
+        offsets.extend_from_slice(&[0; 4]);
+        BytesWriter { offsets, data: Vec::with_capacity(bytes) }
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.offsets.truncate((rows + 1) * 4);
+        self.data.truncate(batch::offset(&self.offsets, rows));
+    }
+
+    fn finish(self, columns: &mut Vec<Column>) -> Result<(), Error> {
+        if i32::try_from(self.data.len()).is_err() {
+            return Err(Error::internal("a column of text or binary grew above 2 GiB in one call"));
+        }
+        columns.push(Column { validity: None, offsets: Some(self.offsets), data: self.data });
+        Ok(())
+    }
+}
+
+/// Values that may be null.
+pub struct NullableWriter<W> {
+    pub(crate) values: W,
+    validity: BitWriter,
+    nulls: bool,
+}
+
+impl<W> NullableWriter<W> {
+    #[inline]
+    pub(crate) fn mark(&mut self, valid: bool) {
+        self.validity.push(valid);
+        self.nulls |= !valid;
+    }
+}
+
+impl<W: Writer> Writer for NullableWriter<W> {
+    fn with_capacity(rows: usize, bytes: usize) -> Self {
+        NullableWriter {
+            values: W::with_capacity(rows, bytes),
+            validity: BitWriter::with_capacity(rows, 0),
+            nulls: false,
+        }
+    }
+
+    fn truncate(&mut self, rows: usize) {
+        self.values.truncate(rows);
+        self.validity.truncate(rows);
+    }
+
+    fn finish(self, columns: &mut Vec<Column>) -> Result<(), Error> {
+        self.values.finish(columns)?;
+        if let (true, Some(column)) = (self.nulls, columns.last_mut()) {
+            column.validity = Some(self.validity.into_bits());
+        }
+        Ok(())
+    }
+}
