@@ -59,6 +59,8 @@ pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
 pub const JOB_MISTAKES_SHOWN: usize = 20;
 /// Sources, stages and sinks of a job, together.
 pub const JOB_PARTS_MAX: usize = 1_000;
+/// Bytes of the dotted path of a key whose line is kept for messages.
+pub const JOB_PATH_BYTES_MAX: usize = 512;
 /// Bytes of the name of a job, source, stage or sink.
 pub const NAME_BYTES_MAX: usize = 64;
 /// Worker threads that a job may ask for.
