@@ -54,3 +54,33 @@ pub fn split_words(line: Line, config: &Config, out: &mut Out<Word>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use millstream_sdk::{json, testing};
+
+    fn split(config: serde_json::Value, line: &str) -> serde_json::Value {
+        let run = testing::transform::<super::split_words>().config(config).run(json!([{"value": line}]));
+        run.expect("a run").rows.as_array().expect("rows").iter().map(|row| row["word"].clone()).collect()
+    }
+
+    #[test]
+    fn splits_at_white_space_by_default() {
+        assert_eq!(split(json!({}), "  To be,\tor\u{2003}nöt \r\n"), json!(["To", "be,", "or", "nöt"]));
+        assert_eq!(split(json!({"lowercase": true}), "To ÄÖ"), json!(["to", "äö"]));
+    }
+
+    #[test]
+    fn splits_at_a_separator_and_leaves_out_empty_words() {
+        assert_eq!(split(json!({"separator": ", "}), "a, b c, , D"), json!(["a", "b c", "D"]));
+        assert_eq!(split(json!({"separator": ",", "lowercase": true}), "A,B"), json!(["a", "b"]));
+    }
+
+    #[test]
+    fn a_null_is_refused_and_a_wrong_config_is_an_error() {
+        let run = testing::transform::<super::split_words>().run(json!([{"value": null}, {"value": "x"}])).expect("a run");
+        assert_eq!((run.rows, run.rejected), (json!([{"word": "x"}]), vec![(0, "column `value` is null".into())]));
+        let wrong = testing::transform::<super::split_words>().config(json!({"seperator": " "})).describe();
+        assert!(wrong.expect_err("a typo").message().contains("unknown field `seperator`"));
+    }
+}
