@@ -1,1 +1,3 @@
-//! author
+//! What plugin authors use: `new`, `build`, `test`, `inspect`.
+
+pub mod inspect;

@@ -28,6 +28,28 @@ pub const PLUGIN_LOG_LINES_MAX: u32 = 100;
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4096;
 /// Names of counters that one stage may make.
 pub const PLUGIN_COUNTERS_MAX: usize = 100;
+/// Bytes of the reason of one refused row; the rest is cut.
+pub const PLUGIN_REASON_BYTES_MAX: usize = 1024;
+/// Bytes of a plugin's own words in an error; the rest is cut.
+pub const PLUGIN_WORDS_BYTES_MAX: usize = 8192;
+/// Frames of a plugin's backtrace in an error.
+pub const PLUGIN_FRAMES_MAX: usize = 20;
+/// Call stack of a plugin, in bytes. It lies on the worker's own stack, which must be larger.
+pub const PLUGIN_STACK_BYTES_MAX: usize = 1 << 20;
+/// Elements of one table of a plugin.
+pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 100_000;
+/// Core modules, memories and tables, each, in one plugin.
+pub const PLUGIN_PARTS_MAX: u32 = 16;
+/// Columns of one schema that a plugin describes.
+pub const PLUGIN_COLUMNS_MAX: usize = 1000;
+/// Plugin instances alive in the process: stages × workers where they are kept, else about one a worker.
+pub const PLUGIN_INSTANCES_MAX: u32 = 256;
+/// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system.
+pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 4 << 20;
+/// Calls after which an instance that is kept (`instance = "worker"`) is replaced.
+pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
+/// Compiled components in the cache; the oldest go first.
+pub const COMPILED_FILES_MAX: usize = 64;
 /// Bytes of a component file.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a job file.

@@ -1,0 +1,179 @@
+//! The records of `wit/*.wit` as wasmtime passes them. What goes in borrows Arrow's buffers, so that a column is one
+//! copy into the guest's memory; what comes out is one copy out of it. Names and order of fields are checked against
+//! the component's types when it is loaded.
+
+use wasmtime::component::{ComponentType, Lift, Lower};
+
+/// `types.data-type`
+#[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
+#[component(variant)]
+pub enum DataType {
+    #[component(name = "bool")]
+    Bool,
+    #[component(name = "int64")]
+    Int64,
+    #[component(name = "float64")]
+    Float64,
+    #[component(name = "text")]
+    Text,
+    #[component(name = "binary")]
+    Binary,
+    #[component(name = "timestamp")]
+    Timestamp,
+    #[component(name = "arrow")]
+    Arrow(String),
+}
+
+/// `types.field`
+#[derive(Clone, Debug, PartialEq, ComponentType, Lift, Lower)]
+#[component(record)]
+pub struct Field {
+    pub name: String,
+    #[component(name = "type")]
+    pub kind: DataType,
+    pub nullable: bool,
+}
+
+/// `types.schema`
+#[derive(Clone, Debug, Default, PartialEq, ComponentType, Lift, Lower)]
+#[component(record)]
+pub struct Schema {
+    pub fields: Vec<Field>,
+}
+
+/// `types.column`, on its way in.
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub struct ColumnIn<'a> {
+    pub validity: Option<&'a [u8]>,
+    pub offsets: Option<&'a [u8]>,
+    pub data: &'a [u8],
+}
+
+/// `types.batch`, on its way in.
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub struct BatchIn<'a> {
+    pub rows: u32,
+    pub columns: &'a [ColumnIn<'a>],
+}
+
+/// `types.column`, as it came out: nothing is checked but that it lay in the guest's memory.
+#[derive(Clone, Debug, Default, ComponentType, Lift)]
+#[component(record)]
+pub struct ColumnOut {
+    pub validity: Option<Vec<u8>>,
+    pub offsets: Option<Vec<u8>>,
+    pub data: Vec<u8>,
+}
+
+/// `types.batch`, as it came out.
+#[derive(Clone, Debug, Default, ComponentType, Lift)]
+#[component(record)]
+pub struct BatchOut {
+    pub rows: u32,
+    pub columns: Vec<ColumnOut>,
+}
+
+/// `types.context`
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub struct Context<'a> {
+    pub batch: u64,
+    pub time: i64,
+    pub watermark: Option<i64>,
+    pub config: &'a str,
+}
+
+/// `types.rejection`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct Rejection {
+    pub row: u32,
+    pub reason: String,
+}
+
+/// `types.error`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(variant)]
+pub enum GuestError {
+    #[component(name = "config")]
+    Config(String),
+    #[component(name = "input")]
+    Input(String),
+    #[component(name = "internal")]
+    Internal(String),
+}
+
+/// `types.description`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct Description {
+    pub name: String,
+    pub version: String,
+    pub doc: String,
+    pub input: Schema,
+    pub output: Schema,
+    pub state: Schema,
+    pub key: Option<Schema>,
+    pub inverse: bool,
+    #[component(name = "config-schema")]
+    pub config_schema: String,
+}
+
+/// `transformer.output`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct Output {
+    pub rows: BatchOut,
+    pub rejections: Vec<Rejection>,
+}
+
+/// `updater.groups`
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub struct Groups<'a> {
+    pub keys: BatchIn<'a>,
+    pub rows: BatchIn<'a>,
+    pub ends: &'a [u8],
+    pub states: BatchIn<'a>,
+    pub known: &'a [u8],
+    #[component(name = "timed-out")]
+    pub timed_out: &'a [u8],
+}
+
+/// `updater.updated`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct Updated {
+    pub states: BatchOut,
+    pub kept: Vec<u8>,
+    pub output: BatchOut,
+    pub rejections: Vec<Rejection>,
+}
+
+/// `log.level`
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
+#[component(enum)]
+#[repr(u8)]
+pub enum Level {
+    #[component(name = "debug")]
+    Debug,
+    #[component(name = "info")]
+    Info,
+    #[component(name = "warn")]
+    Warn,
+    #[component(name = "error")]
+    Error,
+}
+
+/// Arguments of `describe`.
+pub type DescribeArgs<'a> = (&'a str, &'a Schema);
+/// Arguments of `process` and of `lift`.
+pub type BatchArgs<'a> = (Context<'a>, BatchIn<'a>);
+/// Arguments of `combine`, `lower` and `inverse`.
+pub type PairArgs<'a> = (Context<'a>, BatchIn<'a>, BatchIn<'a>);
+/// Arguments of `update`.
+pub type UpdateArgs<'a> = (Context<'a>, Groups<'a>);
+/// What every function returns.
+pub type Returned<T> = (Result<T, GuestError>,);

@@ -1,0 +1,91 @@
+//! Checks of what a plugin says of itself.
+
+use super::bindings::{self, DataType};
+use super::failure::printable;
+use super::{Description, World};
+use crate::batch::types::ColumnType;
+use crate::limits::PLUGIN_COLUMNS_MAX;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Bytes of a plugin's name and version, and of a column's name and type.
+const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a plugin's `doc`; the rest is cut.
+const DOC_BYTES_MAX: usize = 4096;
+
+/// Makes a description of what `describe` returned. Errors are words for the plugin's author.
+pub fn description(world: World, raw: bindings::Description) -> Result<Description, String> {
+    name("its name", &raw.name)?;
+    name("its version", &raw.version)?;
+    if world == World::Transform && !raw.state.fields.is_empty() {
+        return Err("world `transform` has no state, but `state` names columns".into());
+    }
+    if world != World::Aggregate && raw.inverse {
+        return Err("`inverse` is for world `aggregate` only".into());
+    }
+    if !raw.config_schema.is_empty() {
+        serde_json::from_str::<serde_json::Value>(&raw.config_schema)
+            .map_err(|e| format!("`config-schema` is no JSON: {e}"))?;
+    }
+    Ok(Description {
+        name: raw.name,
+        version: raw.version,
+        doc: printable(&raw.doc, DOC_BYTES_MAX),
+        input: schema("input", raw.input)?,
+        output: schema("output", raw.output)?,
+        state: schema("state", raw.state)?,
+        key: raw.key.map(|key| schema("key", key)).transpose()?,
+        inverse: raw.inverse,
+        config_schema: raw.config_schema,
+    })
+}
+
+fn name(what: &str, text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Err(format!("{what} is empty"));
+    }
+    if text.len() > NAME_BYTES_MAX {
+        return Err(format!("{what} has {} bytes; at most {NAME_BYTES_MAX} are allowed", text.len()));
+    }
+    match text.chars().any(char::is_control) {
+        true => Err(format!("{what} holds control characters: {text:?}")),
+        false => Ok(()),
+    }
+}
+
+fn schema(what: &str, raw: bindings::Schema) -> Result<SchemaRef, String> {
+    if raw.fields.len() > PLUGIN_COLUMNS_MAX {
+        return Err(format!("`{what}` names {} columns; at most {PLUGIN_COLUMNS_MAX} are allowed", raw.fields.len()));
+    }
+    let mut fields = Vec::with_capacity(raw.fields.len());
+    let mut names = HashSet::new();
+    for field in raw.fields {
+        name(&format!("a column of `{what}`"), &field.name)?;
+        if !names.insert(field.name.clone()) {
+            return Err(format!("`{what}` names column `{}` twice", field.name));
+        }
+        let kind = column_type(field.kind).map_err(|words| format!("`{what}`, column `{}`: {words}", field.name))?;
+        fields.push(Field::new(field.name, kind.arrow(), field.nullable));
+    }
+    Ok(Arc::new(Schema::new(fields)))
+}
+
+fn column_type(raw: DataType) -> Result<ColumnType, String> {
+    Ok(match raw {
+        DataType::Bool => ColumnType::Bool,
+        DataType::Int64 => ColumnType::Int64,
+        DataType::Float64 => ColumnType::Float64,
+        DataType::Text => ColumnType::Text,
+        DataType::Binary => ColumnType::Binary,
+        DataType::Timestamp => ColumnType::Timestamp,
+        DataType::Arrow(text) => {
+            name("its Arrow type", &text)?;
+            let parsed = text.parse().map_err(|e| format!("`{text}` names no Arrow type: {e}"))?;
+            match ColumnType::of(&parsed) {
+                ColumnType::Arrow(other) => ColumnType::Arrow(other),
+                own => return Err(format!("the Arrow type {text} is called `{own}` here")),
+            }
+        }
+    })
+}

@@ -1,0 +1,137 @@
+//! The story of a failed call: which stage, plugin, version and batch; what happened, in the guest's own words where
+//! it left any; its backtrace; and what to do.
+
+use super::imports::Guest;
+use crate::error::{Error, Kind};
+use crate::job::spec::PluginLimits;
+use crate::limits::{PLUGIN_FRAMES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use std::fmt::Write as _;
+use wasmtime::{Trap, WasmBacktrace};
+
+/// Who is called, and for whom, for messages.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The stage; `None` where there is none yet.
+    pub stage: Option<String>,
+    /// Name and version, or the file as long as they are unknown.
+    pub plugin: String,
+}
+
+impl Identity {
+    /// `stage `words`: plugin split-words 0.1.0`
+    pub fn who(&self) -> String {
+        match &self.stage {
+            Some(stage) => format!("stage `{stage}`: plugin {}", self.plugin),
+            None => format!("plugin {}", self.plugin),
+        }
+    }
+}
+
+/// When a call happens, for messages: `in batch 12`.
+pub fn when(batch: Option<u64>) -> String {
+    batch.map_or("in `describe`".into(), |batch| format!("in batch {batch}"))
+}
+
+/// The error of a call that wasmtime ended.
+pub fn trapped(identity: &Identity, limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> Error {
+    let (what, advice) = cause(limits, guest, error);
+    let mut message = format!("{} failed {}: {what}", identity.who(), when(guest.batch));
+    let mut lines = guest.error_lines.iter().filter(|line| !what.contains(line.as_str())).peekable();
+    if lines.peek().is_some() {
+        message.push_str("\n  its last words:");
+        lines.for_each(|line| indent(&mut message, line));
+    }
+    if let Some(frames) = error.downcast_ref::<WasmBacktrace>().map(frames).filter(|frames| !frames.is_empty()) {
+        message.push_str("\n  backtrace, innermost call first:");
+        frames.iter().for_each(|frame| indent(&mut message, frame));
+    }
+    let _ = write!(message, "\n  {advice}");
+    Error { kind: Kind::Plugin, message }
+}
+
+/// The error that a plugin returned by itself.
+pub fn returned(identity: &Identity, batch: Option<u64>, error: super::bindings::GuestError) -> Error {
+    use super::bindings::GuestError::{Config, Input, Internal};
+    let (kind, verb, words) = match error {
+        Config(words) => (Kind::Job, "refuses its config", words),
+        Input(words) => (Kind::Job, "refuses its input", words),
+        Internal(words) => (Kind::Plugin, "failed", words),
+    };
+    let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
+    Error { kind, message: format!("{} {verb} {}: {words}", identity.who(), when(batch)) }
+}
+
+/// The error of output that is not valid.
+pub fn invalid(identity: &Identity, batch: Option<u64>, words: &str) -> Error {
+    let (who, when) = (identity.who(), when(batch));
+    Error::plugin(format!(
+        "{who} returned invalid output {when}: {words}\n  The plugin, or the SDK that it was built with, must be mended."
+    ))
+}
+
+/// What ended a call, and what to do.
+fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (String, &'static str) {
+    const AUTHOR: &str = "The plugin must be mended; `millstream test` runs its cases.";
+    if guest.memory.refused {
+        let limit = bytes(limits.memory_bytes_max);
+        let advice = "Raise `limits.memory` of the stage, or give the plugin smaller batches.";
+        return (format!("it needs more memory than its limit of {limit}"), advice);
+    }
+    match error.downcast_ref::<Trap>() {
+        Some(Trap::Interrupt) => {
+            let advice = "Raise `limits.time` of the stage, or mend the plugin if it loops for ever.";
+            (format!("it ran longer than its time limit of {:?}", limits.time_max), advice)
+        }
+        Some(Trap::StackOverflow) => ("its call stack overflowed: it recurses too deeply".into(), AUTHOR),
+        // A panic is an `unreachable` for the engine; the SDK's panic hook logged what it was.
+        Some(Trap::UnreachableCodeReached) => match guest.error_lines.last() {
+            Some(words) => (words.clone(), AUTHOR),
+            None => ("it trapped: `unreachable` was reached, as after a panic or abort".into(), AUTHOR),
+        },
+        Some(trap) => (format!("it trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")), AUTHOR),
+        // wasmtime's allowance of bytes from guest to host has a private error type.
+        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
+            let limit = bytes(limits.output_bytes_max);
+            let advice = "Raise `limits.output` of the stage, or give the plugin smaller batches.";
+            (format!("it returned more than its output limit of {limit}"), advice)
+        }
+        None => (format!("its call broke the component model's rules: {}", error.root_cause()), AUTHOR),
+    }
+}
+
+/// Names of the guest's functions, demangled. The crate that demangles is wasmtime's own, reached by its `Display`.
+fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
+    let printed = backtrace.to_string();
+    let frames = printed.lines().filter_map(|line| {
+        let (number, name) = line.trim_start().split_once(": ")?;
+        number.parse::<u32>().ok()?;
+        let name = name.split_once(" - ").filter(|(at, _)| at.trim().starts_with("0x")).map_or(name, |(_, name)| name);
+        Some(printable(name.trim(), 300))
+    });
+    frames.take(PLUGIN_FRAMES_MAX).collect()
+}
+
+fn indent(message: &mut String, text: &str) {
+    for line in text.lines() {
+        let _ = write!(message, "\n    {line}");
+    }
+}
+
+/// `256 MiB`, or bytes where that is not whole.
+fn bytes(count: u64) -> String {
+    match count {
+        n if n > 0 && n % (1 << 20) == 0 => format!("{} MiB", n >> 20),
+        n if n > 0 && n % (1 << 10) == 0 => format!("{} KiB", n >> 10),
+        n => format!("{n} bytes"),
+    }
+}
+
+/// A guest's words, safe to print: cut to `bytes_max`, without characters that steer a terminal.
+pub fn printable(words: &str, bytes_max: usize) -> String {
+    let cut = words.floor_char_boundary(bytes_max);
+    let mut clean: String = words[..cut].chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+    if cut < words.len() {
+        clean.push('…');
+    }
+    clean
+}

@@ -1,0 +1,209 @@
+//! The guest to Arrow. Nothing that a guest returns is trusted: every buffer is checked before an Arrow array is made
+//! of it. Errors are words for the plugin's author; who and when is added by the caller.
+
+use super::bindings::{BatchOut, ColumnOut, Rejection};
+use crate::batch::types::ColumnType;
+use crate::limits::PLUGIN_REASON_BYTES_MAX;
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
+    TimestampMicrosecondArray, new_empty_array,
+};
+use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::datatypes::{ArrowNativeType, DataType, Field, SchemaRef};
+use arrow::ipc::reader::StreamDecoder;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+/// Makes a batch of the described schema. `rows`: how many there must be, where that is known. `what` names the batch
+/// in errors, as "the new states".
+pub fn batch(what: &str, schema: &SchemaRef, rows: Option<usize>, raw: BatchOut) -> Result<RecordBatch, String> {
+    let found = raw.rows as usize;
+    if let Some(rows) = rows.filter(|rows| *rows != found) {
+        return Err(format!("{what}: {found} rows where there must be {rows}"));
+    }
+    let (wanted, given) = (schema.fields().len(), raw.columns.len());
+    if wanted != given {
+        return Err(format!("{what}: {given} columns where `describe` promised {wanted}"));
+    }
+    let mut columns = Vec::with_capacity(wanted);
+    for (field, column) in schema.fields().iter().zip(raw.columns) {
+        let array = lift_column(field, found, column)
+            .map_err(|words| format!("{what}: column `{}`, {found} rows: {words}", field.name()))?;
+        columns.push(array);
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(found));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(|e| format!("{what}: {e}"))
+}
+
+/// Makes an array of `rows` rows of one raw column.
+pub fn lift_column(field: &Field, rows: usize, column: ColumnOut) -> Result<ArrayRef, String> {
+    let kind = ColumnType::of(field.data_type());
+    if let ColumnType::Arrow(wanted) = &kind {
+        if column.validity.is_some() || column.offsets.is_some() {
+            return Err("an `arrow` column has `data` only; its stream carries nulls and offsets".into());
+        }
+        let array = ipc(wanted, rows, column.data)?;
+        if array.null_count() > 0 && !field.is_nullable() {
+            return Err("holds nulls where `describe` promised none".into());
+        }
+        return Ok(array);
+    }
+    let nulls = column.validity.map(|bits| nulls(field, rows, bits)).transpose()?.flatten();
+    let has_offsets = matches!(kind, ColumnType::Text | ColumnType::Binary);
+    let offsets = match (has_offsets, column.offsets) {
+        (true, Some(raw)) => Some(offsets(rows, raw, column.data.len())?),
+        (true, None) => return Err(format!("a {kind} column needs `offsets`")),
+        (false, Some(_)) => return Err(format!("a {kind} column has no `offsets`")),
+        (false, None) => None,
+    };
+    Ok(match (kind, offsets) {
+        (ColumnType::Bool, _) => Arc::new(BooleanArray::new(bits("data", rows, column.data)?, nulls)),
+        (ColumnType::Int64, _) => Arc::new(Int64Array::new(numbers(rows, column.data)?, nulls)),
+        (ColumnType::Float64, _) => Arc::new(Float64Array::new(numbers(rows, column.data)?, nulls)),
+        (ColumnType::Timestamp, _) => {
+            let array = TimestampMicrosecondArray::new(numbers(rows, column.data)?, nulls);
+            Arc::new(array.with_data_type(field.data_type().clone()))
+        }
+        (ColumnType::Text, Some(offsets)) => {
+            check_utf8(&offsets, &column.data)?;
+            // SAFETY: `offsets` checked that the offsets rise and stay within the data, and `check_utf8` that the data
+            // is UTF-8 and that every offset is a character's boundary. `nulls` has as many rows.
+            Arc::new(unsafe { StringArray::new_unchecked(offsets, aligned::<u64>(column.data), nulls) })
+        }
+        // SAFETY: as above, for bytes without an encoding.
+        (ColumnType::Binary, Some(offsets)) => {
+            Arc::new(unsafe { BinaryArray::new_unchecked(offsets, aligned::<u64>(column.data), nulls) })
+        }
+        (kind, _) => return Err(format!("{kind} columns cannot be returned")),
+    })
+}
+
+/// Checks the refused rows of a call that was given `rows` rows: each exists and comes once. Long reasons are cut.
+pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<(u32, String)>, String> {
+    if raw.len() > rows {
+        return Err(format!("{} rows are refused of {rows} given", raw.len()));
+    }
+    if let Some(wrong) = raw.iter().find(|rejection| rejection.row as usize >= rows) {
+        return Err(format!("row {} is refused, but only {rows} rows were given (rows count from 0)", wrong.row));
+    }
+    let mut indexes: Vec<u32> = raw.iter().map(|rejection| rejection.row).collect();
+    indexes.sort_unstable();
+    if let Some(twice) = indexes.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0])) {
+        return Err(format!("row {twice} is refused twice"));
+    }
+    Ok(raw.into_iter().map(|r| (r.row, super::failure::printable(&r.reason, PLUGIN_REASON_BYTES_MAX))).collect())
+}
+
+/// A bitmap of `rows` bits.
+pub fn bits(what: &str, rows: usize, raw: Vec<u8>) -> Result<BooleanBuffer, String> {
+    let wanted = rows.div_ceil(8);
+    if raw.len() != wanted {
+        return Err(format!("`{what}` is a bitmap of {} bytes where {rows} rows need {wanted}", raw.len()));
+    }
+    Ok(BooleanBuffer::new(Buffer::from_vec(raw), 0, rows))
+}
+
+fn nulls(field: &Field, rows: usize, raw: Vec<u8>) -> Result<Option<NullBuffer>, String> {
+    let nulls = NullBuffer::new(bits("validity", rows, raw)?);
+    if nulls.null_count() == 0 {
+        return Ok(None);
+    }
+    if !field.is_nullable() {
+        let row = nulls.iter().position(|valid| !valid).unwrap_or(0);
+        return Err(format!("row {row} is null where `describe` promised that none is"));
+    }
+    Ok(Some(nulls))
+}
+
+/// A buffer that typed access may be made of: the allocator's alignment nearly always suffices; else it is copied.
+fn aligned<T: ArrowNativeType>(raw: Vec<u8>) -> Buffer {
+    if raw.as_ptr().align_offset(align_of::<T>()) == 0 {
+        return Buffer::from_vec(raw);
+    }
+    let mut copy = MutableBuffer::with_capacity(raw.len());
+    copy.extend_from_slice(&raw);
+    copy.into()
+}
+
+fn numbers<T: ArrowNativeType>(rows: usize, raw: Vec<u8>) -> Result<ScalarBuffer<T>, String> {
+    let wanted = rows.checked_mul(size_of::<T>());
+    if wanted != Some(raw.len()) {
+        return Err(format!("`data` has {} bytes where {rows} rows need {} each", raw.len(), size_of::<T>()));
+    }
+    Ok(ScalarBuffer::new(aligned::<T>(raw), 0, rows))
+}
+
+/// Offsets that begin at 0, never fall, and end where the data ends.
+fn offsets(rows: usize, raw: Vec<u8>, data_bytes: usize) -> Result<OffsetBuffer<i32>, String> {
+    let count = rows.checked_add(1).ok_or("too many rows")?;
+    if count.checked_mul(size_of::<i32>()) != Some(raw.len()) {
+        return Err(format!("`offsets` has {} bytes where {rows} rows need {count} numbers of 4 bytes", raw.len()));
+    }
+    let offsets: ScalarBuffer<i32> = ScalarBuffer::new(aligned::<i32>(raw), 0, count);
+    let (first, last) = (offsets.first().copied().unwrap_or(0), offsets.last().copied().unwrap_or(0));
+    if first != 0 {
+        return Err(format!("`offsets` begins with {first}, not with 0"));
+    }
+    // Without an early exit the loop runs in vectors.
+    let falls = offsets.windows(2).fold(false, |falls, pair| falls | (pair[0] > pair[1]));
+    if falls {
+        let row = offsets.windows(2).position(|pair| pair[0] > pair[1]).unwrap_or(0);
+        return Err(format!("`offsets` falls at row {row}: {} … {}", offsets[row], offsets[row + 1]));
+    }
+    if usize::try_from(last) != Ok(data_bytes) {
+        return Err(format!("`offsets` ends with {last} where `data` has {data_bytes} bytes"));
+    }
+    // SAFETY: there is at least one offset, the first is 0 and none is less than the one before it.
+    Ok(unsafe { OffsetBuffer::new_unchecked(offsets) })
+}
+
+/// Every row is UTF-8. In ASCII text any offset is a boundary, which leaves one fast pass.
+fn check_utf8(offsets: &OffsetBuffer<i32>, data: &[u8]) -> Result<(), String> {
+    if data.is_ascii() {
+        return Ok(());
+    }
+    let row_of = |at: usize| offsets.partition_point(|offset| *offset as usize <= at).saturating_sub(1);
+    let text = match std::str::from_utf8(data) {
+        Ok(text) => text,
+        Err(e) => return Err(format!("row {} is not UTF-8", row_of(e.valid_up_to()))),
+    };
+    match offsets.iter().position(|offset| !text.is_char_boundary(*offset as usize)) {
+        Some(row) => Err(format!("row {row} begins within a UTF-8 character")),
+        None => Ok(()),
+    }
+}
+
+/// The column of an Arrow IPC stream. The push decoder allocates no more than it is given, whatever lengths the
+/// stream claims. Arrow checks the buffers, but may panic on streams that are malformed otherwise.
+fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, String> {
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        let (mut buffer, mut decoder, mut arrays) = (Buffer::from_vec(stream), StreamDecoder::new(), Vec::new());
+        while !buffer.is_empty() {
+            if let Some(batch) = decoder.decode(&mut buffer).map_err(|e| e.to_string())? {
+                arrays.extend(batch.columns().first().cloned());
+            }
+        }
+        decoder.finish().map_err(|e| e.to_string())?;
+        let schema = decoder.schema().ok_or("it has no schema")?;
+        Ok::<_, String>((schema, arrays))
+    }));
+    let (schema, arrays) = match decoded {
+        Ok(Ok(decoded)) => decoded,
+        Ok(Err(words)) => return Err(format!("`data` is no Arrow IPC stream: {words}")),
+        Err(_) => return Err("`data` is a malformed Arrow IPC stream".into()),
+    };
+    match schema.fields().iter().map(|field| field.data_type()).collect::<Vec<_>>()[..] {
+        [found] if found == wanted => {}
+        [found] => return Err(format!("its Arrow IPC stream holds {found} where `describe` promised {wanted}")),
+        ref many => return Err(format!("its Arrow IPC stream holds {} columns, not one", many.len())),
+    }
+    let found: usize = arrays.iter().map(|array| array.len()).sum();
+    if found != rows {
+        return Err(format!("its Arrow IPC stream holds {found} rows"));
+    }
+    let arrays: Vec<&dyn Array> = arrays.iter().map(|array| array.as_ref()).collect();
+    match arrays[..] {
+        [] => Ok(new_empty_array(wanted)),
+        _ => arrow::compute::concat(&arrays).map_err(|e| e.to_string()),
+    }
+}

@@ -1,0 +1,120 @@
+//! Arrow to the guest: schemas, and batches as slices of Arrow's own buffers.
+
+use super::bindings::{BatchIn, ColumnIn, DataType, Field, Schema};
+use crate::batch::types::ColumnType;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, GenericByteArray, RecordBatch};
+use arrow::buffer::{BooleanBuffer, Buffer, ScalarBuffer};
+use arrow::datatypes::{ByteArrayType, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow::ipc::writer::StreamWriter;
+use std::sync::Arc;
+
+/// A schema in the words of the interface.
+pub fn schema(schema: &arrow::datatypes::Schema) -> Schema {
+    let fields = schema.fields().iter().map(|field| Field {
+        name: field.name().clone(),
+        kind: match ColumnType::of(field.data_type()) {
+            ColumnType::Bool => DataType::Bool,
+            ColumnType::Int64 => DataType::Int64,
+            ColumnType::Float64 => DataType::Float64,
+            ColumnType::Text => DataType::Text,
+            ColumnType::Binary => DataType::Binary,
+            ColumnType::Timestamp => DataType::Timestamp,
+            ColumnType::Arrow(other) => DataType::Arrow(other.to_string()),
+        },
+        nullable: field.is_nullable(),
+    });
+    Schema { fields: fields.collect() }
+}
+
+/// A batch ready to be passed: its buffers, held. Slices of arrays are brought to begin at bit and offset 0; all else
+/// is shared, not copied.
+pub struct Lowered {
+    rows: u32,
+    columns: Vec<Column>,
+}
+
+struct Column {
+    validity: Option<Buffer>,
+    offsets: Option<Buffer>,
+    data: Buffer,
+}
+
+impl Lowered {
+    /// Prepares a batch. An error says which column cannot be passed.
+    pub fn new(batch: &RecordBatch) -> Result<Lowered, String> {
+        let rows = u32::try_from(batch.num_rows()).map_err(|_| format!("{} rows are too many", batch.num_rows()))?;
+        let schema = batch.schema_ref();
+        let columns = batch.columns().iter().zip(schema.fields());
+        let columns = columns
+            .map(|(array, field)| column(array, field).map_err(|words| format!("column `{}`: {words}", field.name())));
+        Ok(Lowered { rows, columns: columns.collect::<Result<_, _>>()? })
+    }
+
+    /// The columns as the interface names them; [`batch`] makes an argument of them.
+    pub fn columns(&self) -> Vec<ColumnIn<'_>> {
+        let columns = self.columns.iter().map(|column| ColumnIn {
+            validity: column.validity.as_ref().map(Buffer::as_slice),
+            offsets: column.offsets.as_ref().map(Buffer::as_slice),
+            data: column.data.as_slice(),
+        });
+        columns.collect()
+    }
+
+    /// The argument, with the columns of [`Lowered::columns`].
+    pub fn batch<'a>(&self, columns: &'a [ColumnIn<'a>]) -> BatchIn<'a> {
+        BatchIn { rows: self.rows, columns }
+    }
+}
+
+/// A bitmap that begins at bit 0 and ends with the byte of its last bit.
+pub fn bitmap(bits: &BooleanBuffer) -> Buffer {
+    let buffer = bits.sliced();
+    let bytes = bits.len().div_ceil(8).min(buffer.len());
+    buffer.slice_with_length(0, bytes)
+}
+
+/// The values of a boolean array, as a bitmap.
+pub fn flags(array: &BooleanArray) -> Buffer {
+    bitmap(array.values())
+}
+
+fn column(array: &ArrayRef, field: &Arc<arrow::datatypes::Field>) -> Result<Column, String> {
+    let (offsets, data) = match ColumnType::of(array.data_type()) {
+        ColumnType::Bool => (None, flags(array.as_boolean())),
+        ColumnType::Int64 => (None, array.as_primitive::<Int64Type>().values().inner().clone()),
+        ColumnType::Float64 => (None, array.as_primitive::<Float64Type>().values().inner().clone()),
+        ColumnType::Timestamp => (None, array.as_primitive::<TimestampMicrosecondType>().values().inner().clone()),
+        ColumnType::Text => bytes(array.as_string::<i32>()),
+        ColumnType::Binary => bytes(array.as_binary::<i32>()),
+        // The stream carries its own nulls.
+        ColumnType::Arrow(_) => return Ok(Column { validity: None, offsets: None, data: ipc(array, field)? }),
+    };
+    let validity = array.nulls().filter(|nulls| nulls.null_count() > 0).map(|nulls| bitmap(nulls.inner()));
+    Ok(Column { validity, offsets, data })
+}
+
+fn bytes<T: ByteArrayType<Offset = i32>>(array: &GenericByteArray<T>) -> (Option<Buffer>, Buffer) {
+    let offsets = array.offsets();
+    let (first, last) = (offsets.first().copied().unwrap_or(0), offsets.last().copied().unwrap_or(0));
+    let rebased = if first == 0 {
+        offsets.inner().inner().clone()
+    } else {
+        offsets.iter().map(|offset| offset - first).collect::<ScalarBuffer<i32>>().into_inner()
+    };
+    // An Arrow array's own offsets are within its values: arrow checked that when it was made.
+    let length = usize::try_from(last - first).unwrap_or(0);
+    (Some(rebased), array.values().slice_with_length(usize::try_from(first).unwrap_or(0), length))
+}
+
+/// One column as an Arrow IPC stream.
+fn ipc(array: &ArrayRef, field: &Arc<arrow::datatypes::Field>) -> Result<Buffer, String> {
+    let schema = Arc::new(arrow::datatypes::Schema::new(vec![field.clone()]));
+    let mut stream = Vec::with_capacity(array.get_array_memory_size() + 1024);
+    let written = RecordBatch::try_new(schema.clone(), vec![array.clone()]).and_then(|batch| {
+        let mut writer = StreamWriter::try_new(&mut stream, &schema)?;
+        writer.write(&batch)?;
+        writer.finish()
+    });
+    written.map_err(|e| format!("does not travel as an Arrow IPC stream: {e}"))?;
+    Ok(Buffer::from_vec(stream))
+}
