@@ -1,6 +1,6 @@
 //! Text into words.
 
-use millstream_sdk::{Out, Row, transform};
+use millstream_sdk::{Out, Row, text, transform};
 use serde::Deserialize;
 
 /// A line of text.
@@ -38,20 +38,22 @@ const CONFIG_SCHEMA: &str = r#"{
 /// Splits the text column `value` into words, one a row, in the column `word`. Empty words are left out.
 #[transform(config_schema = CONFIG_SCHEMA)]
 pub fn split_words(line: Line, config: &Config, out: &mut Out<Word>) {
-    match (config.separator.as_deref(), config.lowercase) {
-        (None | Some(""), false) => line.value.split_ascii_whitespace().for_each(|word| out.push(Word { word })),
-        (None | Some(""), true) => {
-            line.value.split_whitespace().for_each(|word| out.push(Word { word: &word.to_lowercase() }));
+    match config.separator.as_deref().map(str::as_bytes) {
+        None | Some([]) => push(config, text::words(line.value), out),
+        Some([byte]) if byte.is_ascii() => push(config, text::parts(line.value, *byte), out),
+        Some(_) => {
+            let separator = config.separator.as_deref().unwrap_or_default();
+            push(config, line.value.split(separator).filter(|word| !word.is_empty()), out);
         }
-        (Some(separator), lowercase) => {
-            for word in line.value.split(separator).filter(|word| !word.is_empty()) {
-                if lowercase {
-                    out.push(Word { word: &word.to_lowercase() });
-                } else {
-                    out.push(Word { word });
-                }
-            }
-        }
+    }
+}
+
+#[inline]
+fn push<'x>(config: &Config, words: impl Iterator<Item = &'x str>, out: &mut Out<Word>) {
+    if config.lowercase {
+        words.for_each(|word| out.push(Word { word: &word.to_lowercase() }));
+    } else {
+        words.for_each(|word| out.push(Word { word }));
     }
 }
 

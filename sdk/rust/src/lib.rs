@@ -49,6 +49,7 @@ pub mod row;
 mod schema;
 mod stage;
 pub mod testing;
+pub mod text;
 pub mod transform;
 pub mod update;
 #[doc(hidden)]

@@ -229,7 +229,7 @@ fn by_key(key: &Schema, rows: &Value) -> Result<Vec<(Value, Vec<Value>)>, Error>
 }
 
 fn bitmap(bits: impl Iterator<Item = bool>) -> Vec<u8> {
-    let mut writer = BitWriter::with_capacity(0, 0);
+    let mut writer = BitWriter::with_capacity(0, 0, &[]);
     bits.for_each(|bit| writer.push(bit));
     writer.into_bits()
 }

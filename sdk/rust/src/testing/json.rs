@@ -56,7 +56,7 @@ fn build<'v, C>(
 where
     C: for<'x> Cell<Of<'x> = C>,
 {
-    let mut writer = <Option<C> as Cell>::Writer::with_capacity(0, 0);
+    let mut writer = <Option<C> as Cell>::Writer::with_capacity(0, 0, &[]);
     for value in values {
         let parsed = parse(value);
         if parsed.is_none() && !value.is_null() {
