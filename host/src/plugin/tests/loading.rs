@@ -105,7 +105,8 @@ fn descriptions_are_checked() {
     };
     let good = describe(|image| image.description(&[("a", 0), ("b", 5)], &[])).unwrap();
     assert_eq!((good.name.as_str(), good.version.as_str(), good.output.fields().len()), ("hand-made", "1.2.3", 2));
-    let cases: [(fn(&mut Image) -> Body, &str); 5] = [
+    type Make = fn(&mut Image) -> Body;
+    let cases: [(Make, &str); 5] = [
         (|image| image.description(&[("a", 0), ("a", 1)], &[]), "`input` names column `a` twice"),
         (|image| image.description(&[("", 0)], &[]), "a column of `input` is empty"),
         (|image| image.description(&[], &[("n", 1)]), "world `transform` has no state"),
