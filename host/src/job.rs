@@ -47,6 +47,9 @@ pub fn parse(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) 
     for (path, value) in sets {
         document.set(path, value)?;
     }
+    let parts = ["sources", "stages", "sinks"].map(|section| document.table.get(section)?.as_table().map(|t| t.len()));
+    let count = graph::count(parts.into_iter().flatten().sum());
+    count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;
     let mistakes = Mistakes::default();
     let job = read::job(&document, file, folder, &mistakes);
     parts::check(&job, &mistakes);

@@ -2,6 +2,7 @@
 
 use super::suggest;
 use crate::error::{Error, Result};
+use crate::limits::JOB_PATH_BYTES_MAX;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use toml::de::{DeTable, DeValue};
@@ -30,7 +31,7 @@ pub(super) fn read(text: &str, file: &Path) -> Result<Document> {
         let found = found.map(|t| format!(" at `{}`", t.trim())).unwrap_or_default();
         (line_at(&starts, at), format!("not TOML: {}{found}", e.message()))
     }));
-    let table = if builder.wrong.is_empty() { builder.table(table.get_ref(), "") } else { Table::new() };
+    let table = if builder.wrong.is_empty() { builder.table(table.get_ref(), Some("")) } else { Table::new() };
     if builder.wrong.is_empty() {
         return Ok(Document { table, lines: builder.lines, sets: BTreeSet::new() });
     }
@@ -46,18 +47,21 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn table(&mut self, table: &DeTable<'_>, path: &str) -> Table {
+    /// `path` is `None` below a path that is too long to be kept: a file of few bytes could name many of those.
+    fn table(&mut self, table: &DeTable<'_>, path: Option<&str>) -> Table {
         let mut copy = Table::new();
         for (key, value) in table {
-            let path = join(path, key.get_ref());
-            self.lines.insert(path.clone(), line_at(self.starts, key.span().start));
-            let value = self.value(value, &path);
+            let path = path.map(|path| join(path, key.get_ref())).filter(|path| path.len() <= JOB_PATH_BYTES_MAX);
+            if let Some(path) = &path {
+                self.lines.insert(path.clone(), line_at(self.starts, key.span().start));
+            }
+            let value = self.value(value, path.as_deref());
             copy.insert(key.get_ref().to_string(), value);
         }
         copy
     }
 
-    fn value(&mut self, value: &Spanned<DeValue<'_>>, path: &str) -> Value {
+    fn value(&mut self, value: &Spanned<DeValue<'_>>, path: Option<&str>) -> Value {
         let line = line_at(self.starts, value.span().start);
         match value.get_ref() {
             DeValue::String(text) => Value::String(text.to_string()),
@@ -66,14 +70,14 @@ impl Builder<'_> {
             DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
                 Ok(number) => Value::Integer(number),
                 Err(_) => {
-                    self.wrong.push((line, format!("`{path}`: {number} does not fit into 64 bits")));
+                    self.wrong.push((line, format!("{number} does not fit into 64 bits; write a smaller number")));
                     Value::Integer(0)
                 }
             },
             DeValue::Float(number) => match number.as_str().parse::<f64>() {
                 Ok(number) => Value::Float(number),
                 Err(_) => {
-                    self.wrong.push((line, format!("`{path}`: {number} is not a number")));
+                    self.wrong.push((line, format!("{number} is not a number; write one")));
                     Value::Float(0.0)
                 }
             },

@@ -10,11 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Notes what is wrong with the graph.
 pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
-    let parts = job.sources.len() + job.stages.len() + job.sinks.len();
-    if parts > JOB_PARTS_MAX {
-        let message =
-            format!("the job has {parts} sources, stages and sinks, more than {JOB_PARTS_MAX}; make two jobs of it");
-        return mistakes.add("stages", "", message);
+    if let Err(message) = count(job.sources.len() + job.stages.len() + job.sinks.len()) {
+        return mistakes.add("", "", message);
     }
     if job.sources.is_empty() && !mistakes.within("sources") {
         let message = "the job has no source; add one, as [sources.lines] with kind = \"socket\" and address = \"127.0.0.1:9999\"";
@@ -29,12 +26,27 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     inputs(job, mistakes);
     for cycle in cycles(job) {
         let first = cycle.first().map_or("", String::as_str);
+        if cycle.len() == 1 {
+            let message = "it reads its own rows, which would go round for ever; take its name out of its `from`";
+            mistakes.add(format!("stages.{first}.from"), &format!("stage `{first}`: "), message);
+            continue;
+        }
         let way = cycle.iter().chain(cycle.first()).map(|n| format!("`{n}`")).collect::<Vec<_>>().join(" → ");
         let message =
             format!("a cycle, in which rows would go round for ever: {way}; take one of these out of a `from`");
         mistakes.add(format!("stages.{first}.from"), &format!("stage `{first}`: "), message);
     }
     clock(job, mistakes);
+}
+
+/// Whether a job may have so many parts.
+pub(super) fn count(parts: usize) -> Result<(), String> {
+    if parts > JOB_PARTS_MAX {
+        return Err(format!(
+            "the job has {parts} sources, stages and sinks, more than {JOB_PARTS_MAX}; make two jobs of it"
+        ));
+    }
+    Ok(())
 }
 
 /// Every part has a name of its own.

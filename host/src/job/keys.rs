@@ -58,6 +58,11 @@ impl Key {
     }
 }
 
+/// Whether a source, stage or sink may have this key.
+pub(super) fn known(name: &str) -> bool {
+    [SOURCE, STAGE, SINK].iter().any(|keys| keys.iter().any(|key| key.name == name))
+}
+
 const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, kinds: &[], needed: &[], shape, doc }
 }

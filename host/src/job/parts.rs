@@ -186,7 +186,8 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &Part<'_>) {
         }
         (Some(bytes), Some(widths)) if bytes != widths => {
             let message =
-                format!("the columns take {widths} bytes and `record_bytes` is {bytes}; write record_bytes = {widths}");
+                format!("the columns take {widths} bytes and `record_bytes` is {bytes}; write record_bytes = {widths}, or \
+                     columns for all bytes");
             part.wrong("record_bytes", message);
         }
         (Some(bytes), _) if u64::from(bytes) > spec.record_bytes_max => {

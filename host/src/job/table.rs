@@ -2,9 +2,10 @@
 //! that reading goes on to the next one.
 
 use super::document::join;
-use super::keys::Key;
+use super::keys::{self, Key};
 use super::mistakes::Mistakes;
 use super::{suggest, units};
+use crate::limits::NAME_BYTES_MAX;
 use std::path::PathBuf;
 use std::time::Duration;
 use toml::Value;
@@ -37,7 +38,9 @@ impl<'a> Reader<'a> {
 
     /// Notes that a key is missing which is needed here.
     pub fn need(&self, key: &str, example: &str) {
-        if !self.has(key) {
+        // A key that is there under a misspelt name is reported as that.
+        let misspelt = |other: &String| !keys::known(other) && suggest::nearest(other, [key]).is_some();
+        if !self.has(key) && !self.table.keys().any(misspelt) {
             self.wrong(key, format!("`{}{key}` is missing; write {example}", self.inside));
         }
     }
@@ -108,7 +111,7 @@ impl<'a> Reader<'a> {
             Value::Integer(number) => match u64::try_from(*number).ok().filter(|n| (least..=most).contains(n)) {
                 None => {
                     let range =
-                        if most > i64::MAX as u64 { format!("at least {least}") } else { format!("{least} to {most}") };
+                        if most >= i64::MAX as u64 { format!("at least {least}") } else { format!("{least} to {most}") };
                     self.wrong(key, format!("`{}{key}` is {number}; write a number of {range}", self.inside));
                     None
                 }
@@ -158,7 +161,8 @@ impl<'a> Reader<'a> {
         match bytes {
             Ok(bytes) if (least..=most).contains(&bytes) => Some(bytes),
             Ok(_) => {
-                let message = format!("`{}{key} = {shown}`; write a size of {least} to {most} bytes", self.inside);
+                let (least, most) = (units::show_size(least), units::show_size(most));
+                let message = format!("`{}{key} = {shown}` is out of range; write {least} to {most}", self.inside);
                 self.wrong(key, message);
                 None
             }
@@ -206,7 +210,7 @@ impl<'a> Reader<'a> {
         }
         let name = format!("`{}{key} = \"{text}\"`", self.inside);
         if later.contains(&text) {
-            let now = suggest::list(known());
+            let now = format!("{}{}", if words.len() > 1 { "one of: " } else { "" }, suggest::list(known()));
             self.wrong(key, format!("{name} is not available in this version; write {now}"));
         } else {
             let names: Vec<&str> = known().collect();
@@ -242,6 +246,10 @@ impl<'a> Reader<'a> {
         for (name, value) in parts.table {
             let path = join(&parts.path, name);
             match value {
+                Value::Table(_) if name.len() > NAME_BYTES_MAX => {
+                    let message = format!("the name of a {what} is {} bytes long; write one of at most {NAME_BYTES_MAX}", name.len());
+                    self.mistakes.add(section, "", message);
+                }
                 Value::Table(table) => {
                     let part = format!("{what} `{name}`: ");
                     let reader = Reader { path, part, inside: String::new(), table, mistakes: self.mistakes };

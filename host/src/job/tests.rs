@@ -1,1 +1,21 @@
-//! x
+//! The job file as authors write it, well and badly.
+
+mod good;
+mod mistakes;
+mod robust;
+
+use super::parse;
+use super::spec::JobSpec;
+use crate::error::Result;
+use std::path::Path;
+
+/// Parses a text as the file `job.toml` of the folder `jobs`.
+fn read(text: &str) -> Result<JobSpec> {
+    parse(text, Path::new("job.toml"), Path::new("jobs"), &[])
+}
+
+/// The same with `--set`.
+fn read_with(text: &str, sets: &[(&str, &str)]) -> Result<JobSpec> {
+    let sets: Vec<_> = sets.iter().map(|(path, value)| (path.to_string(), value.to_string())).collect();
+    parse(text, Path::new("job.toml"), Path::new("jobs"), &sets)
+}

@@ -53,6 +53,15 @@ pub(super) fn show_time(time: Duration) -> String {
     }
 }
 
+/// A size in the largest binary unit that keeps it whole, for messages.
+pub(super) fn show_size(bytes: u64) -> String {
+    let unit = SIZES.iter().rev().find(|(name, each)| name.ends_with("iB") && bytes != 0 && bytes % each == 0);
+    match unit {
+        Some((unit, each)) => format!("{}{unit}", bytes / each),
+        None => format!("{bytes}B"),
+    }
+}
+
 /// Number and unit of a text as one number; `None`: it is not written so, or too large for 64 bits.
 fn measure(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();

@@ -16,3 +16,20 @@ pub fn running_count(rows: Rows, state: Option<Count>, out: &mut KeyedOut<Count>
     out.push(Count { count });
     Count { count }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use millstream_sdk::{json, testing};
+
+    #[test]
+    fn counts_go_on_from_batch_to_batch() {
+        let mut test = testing::update::<running_count>().key("word text, day int64");
+        let first = json!([{"word": "to", "day": 1}, {"word": "be", "day": 1}, {"word": "to", "day": 1}]);
+        let expected = json!([{"word": "to", "day": 1, "count": 2}, {"word": "be", "day": 1, "count": 1}]);
+        assert_eq!(test.run(first).expect("first batch").rows, expected);
+        let run = test.run(json!([{"word": "to", "day": 1}, {"word": "to", "day": null}])).expect("second batch");
+        let expected = json!([{"word": "to", "day": 1, "count": 3}, {"word": "to", "day": null, "count": 1}]);
+        assert_eq!(run.rows, expected);
+    }
+}

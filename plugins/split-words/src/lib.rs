@@ -1,6 +1,6 @@
 //! Text into words.
 
-use millstream_sdk::{Out, Row, transform};
+use millstream_sdk::{Out, Row, text, transform};
 use serde::Deserialize;
 
 /// A line of text.
@@ -38,19 +38,51 @@ const CONFIG_SCHEMA: &str = r#"{
 /// Splits the text column `value` into words, one a row, in the column `word`. Empty words are left out.
 #[transform(config_schema = CONFIG_SCHEMA)]
 pub fn split_words(line: Line, config: &Config, out: &mut Out<Word>) {
-    match (config.separator.as_deref(), config.lowercase) {
-        (None | Some(""), false) => line.value.split_ascii_whitespace().for_each(|word| out.push(Word { word })),
-        (None | Some(""), true) => {
-            line.value.split_whitespace().for_each(|word| out.push(Word { word: &word.to_lowercase() }));
+    match config.separator.as_deref().map(str::as_bytes) {
+        None | Some([]) => push(config, text::words(line.value), out),
+        Some([byte]) if byte.is_ascii() => push(config, text::parts(line.value, *byte), out),
+        Some(_) => {
+            let separator = config.separator.as_deref().unwrap_or_default();
+            push(config, line.value.split(separator).filter(|word| !word.is_empty()), out);
         }
-        (Some(separator), lowercase) => {
-            for word in line.value.split(separator).filter(|word| !word.is_empty()) {
-                if lowercase {
-                    out.push(Word { word: &word.to_lowercase() });
-                } else {
-                    out.push(Word { word });
-                }
-            }
-        }
+    }
+}
+
+#[inline]
+fn push<'x>(config: &Config, words: impl Iterator<Item = &'x str>, out: &mut Out<Word>) {
+    if config.lowercase {
+        words.for_each(|word| out.push(Word { word: &word.to_lowercase() }));
+    } else {
+        words.for_each(|word| out.push(Word { word }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use millstream_sdk::{json, testing};
+
+    fn split(config: serde_json::Value, line: &str) -> serde_json::Value {
+        let run = testing::transform::<super::split_words>().config(config).run(json!([{"value": line}]));
+        run.expect("a run").rows.as_array().expect("rows").iter().map(|row| row["word"].clone()).collect()
+    }
+
+    #[test]
+    fn splits_at_white_space_by_default() {
+        assert_eq!(split(json!({}), "  To be,\tor\u{2003}nöt \r\n"), json!(["To", "be,", "or", "nöt"]));
+        assert_eq!(split(json!({"lowercase": true}), "To ÄÖ"), json!(["to", "äö"]));
+    }
+
+    #[test]
+    fn splits_at_a_separator_and_leaves_out_empty_words() {
+        assert_eq!(split(json!({"separator": ", "}), "a, b c, , D"), json!(["a", "b c", "D"]));
+        assert_eq!(split(json!({"separator": ",", "lowercase": true}), "A,B"), json!(["a", "b"]));
+    }
+
+    #[test]
+    fn a_null_is_refused_and_a_wrong_config_is_an_error() {
+        let run = testing::transform::<super::split_words>().run(json!([{"value": null}, {"value": "x"}])).expect("a run");
+        assert_eq!((run.rows, run.rejected), (json!([{"word": "x"}]), vec![(0, "column `value` is null".into())]));
+        let wrong = testing::transform::<super::split_words>().config(json!({"seperator": " "})).describe();
+        assert!(wrong.expect_err("a typo").message().contains("unknown field `seperator`"));
     }
 }

@@ -1,6 +1,6 @@
 //! World `aggregate`: rows reduced by lift, combine and lower.
 
-use crate::{Append, Batch, Context, Description, Error, Out, Rejection, Row, Stage};
+use crate::{Batch, Context, Description, Error, Out, Rejection, Row, Stage};
 
 /// A plugin of world `aggregate` on whole batches. `#[aggregate]` on an `impl` block with functions on rows
 /// implements it for you; implement it yourself for plugins that work on any columns, and put `#[aggregate]` on
@@ -28,13 +28,13 @@ pub trait Aggregate: Sized + 'static {
 #[inline]
 pub fn each<I: Row, O: Row>(
     rows: &Batch,
-    mut function: impl for<'x> FnMut(I::Of<'x>, &mut Out<O>) -> Result<(), Rejection>,
+    mut function: impl for<'x> FnMut(I::Of<'x>, &mut Out<'_, O>) -> Result<(), Rejection>,
 ) -> Result<Batch, Error> {
     let reader = rows.reader::<I>()?;
     if let Some(missing) = rows.missing::<I>().first() {
         return Err(Error::input(format!("row {}: {}", missing.row, missing.rejection.reason())));
     }
-    let mut out = Out::with_capacity(rows.rows(), rows.bytes());
+    let mut out = Out::new(rows.rows(), rows.bytes(), rows.longest());
     for row in 0..rows.rows() {
         function(I::read(&reader, row), &mut out).map_err(|rejection| failed(row, &rejection))?;
     }
@@ -46,13 +46,13 @@ pub fn each<I: Row, O: Row>(
 pub fn pairs<L: Row, R: Row, O: Row>(
     left: &Batch,
     right: &Batch,
-    mut function: impl for<'x> FnMut(L::Of<'x>, R::Of<'x>, &mut Out<O>) -> Result<(), Rejection>,
+    mut function: impl for<'x> FnMut(L::Of<'x>, R::Of<'x>, &mut Out<'_, O>) -> Result<(), Rejection>,
 ) -> Result<Batch, Error> {
     if left.rows() != right.rows() {
         return Err(Error::internal(format!("{} and {} rows are no pairs", left.rows(), right.rows())));
     }
     let (lefts, rights) = (left.reader::<L>()?, right.reader::<R>()?);
-    let mut out = Out::with_capacity(left.rows(), left.bytes());
+    let mut out = Out::new(left.rows(), left.bytes(), left.longest());
     for row in 0..left.rows() {
         function(L::read(&lefts, row), R::read(&rights, row), &mut out).map_err(|rejection| failed(row, &rejection))?;
     }

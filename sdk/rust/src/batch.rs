@@ -40,6 +40,12 @@ impl Batch {
         self.columns.iter().map(|column| column.data.len()).sum()
     }
 
+    /// Whether a row of a column is null; of any type. False for columns that are not there.
+    pub fn is_null(&self, column: usize, row: usize) -> bool {
+        let validity = self.columns.get(column).and_then(|column| column.validity.as_deref());
+        validity.is_some_and(|validity| !bit(validity, row))
+    }
+
     /// Reads a column as values of a type, which must be that of the column: for `text` and `binary` this is checked,
     /// columns of eight-byte types give what their bytes are as `C`.
     pub fn column<C: Cell>(&self, index: usize) -> Result<Values<'_, C>, Error> {
@@ -79,6 +85,12 @@ impl Batch {
         }
         self.columns.extend(other.columns);
         Ok(self)
+    }
+
+    /// The values of the column that has most of them: most of what a plugin function pushes is a part of these.
+    pub(crate) fn longest(&self) -> &[u8] {
+        let texts = self.columns.iter().filter(|column| column.offsets.is_some());
+        texts.map(|column| column.data.as_slice()).max_by_key(|data| data.len()).unwrap_or_default()
     }
 
     pub(crate) fn reader<R: Row>(&self) -> Result<R::Reader<'_>, Error> {

@@ -19,7 +19,7 @@ pub trait Cell: sealed::Sealed {
     /// A column, checked once and then read row by row.
     type Reader<'x>: Copy;
     /// Builds a column.
-    type Writer: Writer;
+    type Writer<'a>: Writer<'a>;
     /// The column's type.
     fn column_type() -> Type;
     /// Checks that the column's buffers are long enough for this many rows; an error says what is wrong.
@@ -27,9 +27,9 @@ pub trait Cell: sealed::Sealed {
     /// The value in a row.
     fn read<'x>(reader: &Self::Reader<'x>, row: usize) -> Self::Of<'x>;
     /// Appends a value.
-    fn write(writer: &mut Self::Writer, value: Self::Of<'_>);
+    fn write(writer: &mut Self::Writer<'_>, value: Self::Of<'_>);
     /// Appends what stands under a null.
-    fn write_empty(writer: &mut Self::Writer);
+    fn write_empty(writer: &mut Self::Writer<'_>);
 }
 
 mod sealed {
@@ -50,7 +50,7 @@ macro_rules! eight_bytes {
         impl Cell for $type {
             type Of<'x> = $type;
             type Reader<'x> = &'x [[u8; 8]];
-            type Writer = FixedWriter;
+            type Writer<'a> = FixedWriter;
 
             fn column_type() -> Type {
                 $column_type
@@ -84,7 +84,7 @@ eight_bytes!(Timestamp, Type::Timestamp, |bytes| Timestamp(i64::from_le_bytes(by
 impl Cell for bool {
     type Of<'x> = bool;
     type Reader<'x> = &'x [u8];
-    type Writer = BitWriter;
+    type Writer<'a> = BitWriter;
 
     fn column_type() -> Type {
         Type::Bool
@@ -147,7 +147,7 @@ macro_rules! any_length {
         impl Cell for $type {
             type Of<'x> = $of;
             type Reader<'x> = BytesReader<'x>;
-            type Writer = BytesWriter;
+            type Writer<'a> = BytesWriter<'a>;
 
             fn column_type() -> Type {
                 $column_type
@@ -163,11 +163,11 @@ macro_rules! any_length {
             }
 
             #[inline]
-            fn write(writer: &mut BytesWriter, value: Self::Of<'_>) {
+            fn write(writer: &mut BytesWriter<'_>, value: Self::Of<'_>) {
                 writer.push(value.as_ref());
             }
 
-            fn write_empty(writer: &mut BytesWriter) {
+            fn write_empty(writer: &mut BytesWriter<'_>) {
                 writer.push(&[]);
             }
         }
@@ -183,7 +183,7 @@ impl<T: Cell> Cell for Option<T> {
     const NULLABLE: bool = true;
     type Of<'x> = Option<T::Of<'x>>;
     type Reader<'x> = (Option<&'x [u8]>, T::Reader<'x>);
-    type Writer = NullableWriter<T::Writer>;
+    type Writer<'a> = NullableWriter<T::Writer<'a>>;
 
     fn column_type() -> Type {
         T::column_type()
@@ -206,7 +206,7 @@ impl<T: Cell> Cell for Option<T> {
     }
 
     #[inline]
-    fn write(writer: &mut Self::Writer, value: Option<T::Of<'_>>) {
+    fn write(writer: &mut Self::Writer<'_>, value: Option<T::Of<'_>>) {
         writer.mark(value.is_some());
         match value {
             Some(value) => T::write(&mut writer.values, value),
@@ -214,7 +214,7 @@ impl<T: Cell> Cell for Option<T> {
         }
     }
 
-    fn write_empty(writer: &mut Self::Writer) {
+    fn write_empty(writer: &mut Self::Writer<'_>) {
         writer.mark(false);
         T::write_empty(&mut writer.values);
     }

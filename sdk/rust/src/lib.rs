@@ -1,7 +1,7 @@
 //! Write Millstream plugins in Rust: a function on rows becomes a WebAssembly component.
 //!
 //! ```
-//! use millstream_sdk::{Out, Row, transform};
+//! use millstream_sdk::{Out, Row, json, transform};
 //!
 //! #[derive(Row)]
 //! struct Line<'a> {
@@ -21,8 +21,8 @@
 //!     }
 //! }
 //!
-//! let run = millstream_sdk::testing::transform::<split>().rows(r#"[{"value": "to be"}]"#).run();
-//! assert_eq!(run.unwrap().rows, serde_json::json!([{"word": "to"}, {"word": "be"}]));
+//! let run = millstream_sdk::testing::transform::<split>().run(json!([{"value": "to be"}])).unwrap();
+//! assert_eq!(run.rows, json!([{"word": "to"}, {"word": "be"}]));
 //! ```
 //!
 //! [`macro@Row`] makes a struct a row, [`macro@transform`], [`macro@update`] and [`macro@aggregate`] make a function
@@ -49,6 +49,7 @@ pub mod row;
 mod schema;
 mod stage;
 pub mod testing;
+pub mod text;
 pub mod transform;
 pub mod update;
 #[doc(hidden)]
@@ -61,6 +62,7 @@ pub use error::{Error, Rejected, Rejection};
 pub use millstream_sdk_macros::{Row, aggregate, transform, update};
 pub use out::{Append, KeyedOut, Out};
 pub use row::Row;
+pub use serde_json::json;
 pub use schema::{Description, Field, Schema, Type};
 pub use stage::{Context, Stage};
 pub use transform::Transform;

@@ -5,12 +5,17 @@ use crate::{Batch, Error, Row, Schema, Stage, row};
 
 /// Rows to return. Pushing one appends its fields to the output columns; text and binary are copied, nothing is
 /// allocated for a single row.
-pub struct Out<R: Row> {
-    writer: R::Writer,
+pub struct Out<'a, R: Row> {
+    writer: R::Writer<'a>,
     rows: usize,
 }
 
-impl<R: Row> Out<R> {
+impl<'a, R: Row> Out<'a, R> {
+    /// An output for rows whose text and binary are mostly parts of `source`.
+    pub(crate) fn new(rows: usize, bytes: usize, source: &'a [u8]) -> Self {
+        Out { writer: R::Writer::with_capacity(rows, bytes, source), rows: 0 }
+    }
+
     /// Appends a row.
     #[inline]
     pub fn push(&mut self, row: R::Of<'_>) {
@@ -26,14 +31,14 @@ impl<R: Row> Out<R> {
 }
 
 /// Rows to return, each with the key of its group before its own columns. For plugins of world `update`.
-pub struct KeyedOut<R: Row> {
-    out: Out<R>,
+pub struct KeyedOut<'a, R: Row> {
+    out: Out<'a, R>,
     /// The group of each row.
     groups: Vec<u32>,
     group: u32,
 }
 
-impl<R: Row> KeyedOut<R> {
+impl<R: Row> KeyedOut<'_, R> {
     /// Appends a row for the key of this call.
     #[inline]
     pub fn push(&mut self, row: R::Of<'_>) {
@@ -58,9 +63,9 @@ pub trait Append: Sized {
     fn schema(stage: &Stage) -> Schema;
 }
 
-impl<R: Row> Append for Out<R> {
+impl<R: Row> Append for Out<'_, R> {
     fn with_capacity(rows: usize, bytes: usize) -> Self {
-        Out { writer: R::Writer::with_capacity(rows, bytes), rows: 0 }
+        Out::new(rows, bytes, &[])
     }
 
     #[inline]
@@ -85,7 +90,7 @@ impl<R: Row> Append for Out<R> {
     }
 }
 
-impl<R: Row> Append for KeyedOut<R> {
+impl<R: Row> Append for KeyedOut<'_, R> {
     fn with_capacity(rows: usize, bytes: usize) -> Self {
         KeyedOut { out: Out::with_capacity(rows, bytes), groups: Vec::with_capacity(rows), group: 0 }
     }

@@ -12,7 +12,7 @@ pub trait Row: Sized {
     /// The columns, checked once and then read row by row.
     type Reader<'x>: Copy;
     /// Builds the columns.
-    type Writer: Writer;
+    type Writer<'a>: Writer<'a>;
     /// The columns.
     fn fields() -> Vec<Field>;
     /// Checks that these are the columns of as many rows.
@@ -20,15 +20,15 @@ pub trait Row: Sized {
     /// The row of this index.
     fn read<'x>(reader: &Self::Reader<'x>, row: usize) -> Self::Of<'x>;
     /// Appends a row.
-    fn write(writer: &mut Self::Writer, row: Self::Of<'_>);
+    fn write(writer: &mut Self::Writer<'_>, row: Self::Of<'_>);
     /// Appends a row of nulls, zeros and empty values.
-    fn write_empty(writer: &mut Self::Writer);
+    fn write_empty(writer: &mut Self::Writer<'_>);
 }
 
 impl Row for () {
     type Of<'x> = ();
     type Reader<'x> = ();
-    type Writer = ();
+    type Writer<'a> = ();
 
     fn fields() -> Vec<Field> {
         Vec::new()

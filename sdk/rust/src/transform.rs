@@ -21,16 +21,21 @@ pub struct Output {
     pub rejected: Vec<Rejected>,
 }
 
+/// Rows for which room is made because the input has as much text.
+const ROWS_RESERVED_MAX: usize = 1 << 18;
+
 /// Calls a function for each row; called by the code that `#[transform]` writes. Rows that the function has pushed
 /// before it refuses its row are taken back.
 #[inline]
 pub fn each<I: Row, O: Row>(
     rows: &Batch,
-    mut function: impl for<'x> FnMut(I::Of<'x>, &mut Out<O>) -> Result<(), Rejection>,
+    mut function: impl for<'x> FnMut(I::Of<'x>, &mut Out<'_, O>) -> Result<(), Rejection>,
 ) -> Result<Output, Error> {
     let reader = rows.reader::<I>()?;
     let mut rejected = rows.missing::<I>();
-    let mut out = Out::<O>::with_capacity(rows.rows(), rows.bytes());
+    // A word of text is seldom shorter than four bytes with what separates it. Room that is not used costs nothing.
+    let room = rows.rows().max((rows.bytes() / 4).min(ROWS_RESERVED_MAX));
+    let mut out = Out::<O>::new(room, rows.bytes(), rows.longest());
     let mut skip = rejected.clone().into_iter().map(|rejected| rejected.row as usize).peekable();
     for row in 0..rows.rows() {
         if skip.next_if_eq(&row).is_some() {

@@ -117,8 +117,8 @@ where
     let mut skip = missing.as_slice();
     let mut context = context.clone();
     let mut out = O::with_capacity(count, groups.rows.bytes().min(groups.keys.bytes()));
-    let mut new_states = S::Writer::with_capacity(count, groups.states.bytes());
-    let mut kept = BitWriter::with_capacity(count, 0);
+    let mut new_states = S::Writer::with_capacity(count, groups.states.bytes(), &[]);
+    let mut kept = BitWriter::with_capacity(count, 0, &[]);
     let mut start = 0;
     for group in 0..count {
         let end = groups.end(group);

@@ -27,7 +27,7 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
     SourceSpec {
         name,
         rows_per_batch_max: count("rows_per_batch_max", limits::ROWS_PER_BATCH_MAX),
-        bytes_per_batch_max: size("bytes_per_batch_max", u64::MAX, limits::BYTES_PER_BATCH_MAX),
+        bytes_per_batch_max: size("bytes_per_batch_max", 1 << 40, limits::BYTES_PER_BATCH_MAX),
         record_bytes_max: size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
         kind,
         format,

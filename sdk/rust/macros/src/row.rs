@@ -26,7 +26,7 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let cells: Vec<_> = types.iter().map(|ty| quote!(<#ty as ::millstream_sdk::Cell>)).collect();
 
     let readers = pairs(cells.iter().map(|cell| quote!(#cell::Reader<'__x>)));
-    let writers = pairs(cells.iter().map(|cell| quote!(#cell::Writer)));
+    let writers = pairs(cells.iter().map(|cell| quote!(#cell::Writer<'__a>)));
     let new_readers = pairs(types.iter().zip(indexes).zip(&names).map(
         |((ty, index), name)| quote!(::millstream_sdk::row::cell_reader::<#ty>(columns, #index, rows, #name)?),
     ));
@@ -43,7 +43,7 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
         impl #impl_generics ::millstream_sdk::Row for #name #ty_generics {
             type Of<'__x> = #of;
             type Reader<'__x> = #readers;
-            type Writer = #writers;
+            type Writer<'__a> = #writers;
 
             fn fields() -> ::std::vec::Vec<::millstream_sdk::Field> {
                 ::std::vec![#(::millstream_sdk::row::field::<#types>(#names)),*]
@@ -62,11 +62,11 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
             }
 
             #[inline]
-            fn write(writer: &mut Self::Writer, row: Self::Of<'_>) {
+            fn write(writer: &mut Self::Writer<'_>, row: Self::Of<'_>) {
                 #(#cells::write(&mut writer #parts, row.#idents);)*
             }
 
-            fn write_empty(writer: &mut Self::Writer) {
+            fn write_empty(writer: &mut Self::Writer<'_>) {
                 #(#cells::write_empty(&mut writer #parts);)*
             }
         }

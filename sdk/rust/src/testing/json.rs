@@ -1,0 +1,102 @@
+//! Batches from JSON and back.
+
+use crate::bindings::transform::millstream::plugin::types::Column;
+use crate::writer::Writer;
+use crate::{Batch, Cell, Error, Field, Schema, Timestamp, Type};
+use serde_json::{Map, Value};
+
+/// A schema from `"user text, amount int64"`.
+pub fn schema(columns: &str) -> Schema {
+    let field = |column: &str| match column.split_whitespace().collect::<Vec<_>>().as_slice() {
+        [name, type_] => match Type::from_name(type_) {
+            Some(type_) => Field::nullable(*name, type_),
+            None => panic!("`{type_}` is no type; types are bool, int64, float64, text, binary, timestamp"),
+        },
+        _ => panic!("`{column}` is no name and type, as in `amount int64`"),
+    };
+    Schema::new(columns.split(',').filter(|column| !column.trim().is_empty()).map(field).collect())
+}
+
+/// The columns of the schema, out of a larger object.
+pub fn object(schema: &Schema, row: &Value) -> Value {
+    schema.fields.iter().map(|field| (field.name.clone(), row[&field.name].clone())).collect::<Map<_, _>>().into()
+}
+
+/// The columns of two objects.
+pub fn merge(mut left: Value, right: Value) -> Value {
+    if let (Value::Object(left), Value::Object(right)) = (&mut left, right) {
+        left.extend(right);
+    }
+    left
+}
+
+/// The columns of the schema out of an array of objects.
+pub fn from_json(schema: &Schema, rows: &Value) -> Result<Batch, Error> {
+    let rows = rows.as_array().ok_or_else(|| Error::internal("rows are an array of objects"))?;
+    let column = |field: &Field| {
+        let values = rows.iter().map(|row| &row[&field.name]);
+        match &field.type_ {
+            Type::Bool => build::<bool>(field, values, Value::as_bool),
+            Type::Int64 => build::<i64>(field, values, Value::as_i64),
+            Type::Float64 => build::<f64>(field, values, Value::as_f64),
+            Type::Text => build::<String>(field, values, |value| value.as_str().map(str::to_owned)),
+            Type::Binary => build::<Vec<u8>>(field, values, |value| value.as_str().and_then(from_hex)),
+            Type::Timestamp => build::<Timestamp>(field, values, |value| value.as_i64().map(Timestamp)),
+            Type::Arrow(name) => Err(Error::internal(format!("tests have no columns of type {name}"))),
+        }
+    };
+    Ok(Batch::new(rows.len(), schema.fields.iter().map(column).collect::<Result<_, _>>()?))
+}
+
+fn build<'v, C>(
+    field: &Field,
+    values: impl Iterator<Item = &'v Value>,
+    parse: impl Fn(&Value) -> Option<C>,
+) -> Result<Column, Error>
+where
+    C: for<'x> Cell<Of<'x> = C>,
+{
+    let mut writer = <Option<C> as Cell>::Writer::with_capacity(0, 0, &[]);
+    for value in values {
+        let parsed = parse(value);
+        if parsed.is_none() && !value.is_null() {
+            return Err(Error::internal(format!("column `{}` is {}, not {value}", field.name, field.type_)));
+        }
+        <Option<C> as Cell>::write(&mut writer, parsed);
+    }
+    let mut columns = Vec::new();
+    writer.finish(&mut columns)?;
+    columns.pop().ok_or_else(|| Error::internal("no column was built"))
+}
+
+/// An array of objects. Checks the batch as a host would: text is UTF-8, buffers are long enough.
+pub fn to_json(schema: &Schema, batch: &Batch) -> Result<Value, Error> {
+    if schema.fields.len() != batch.width() {
+        return Err(Error::internal(format!("{} columns were described, {} returned", schema.fields.len(), batch.width())));
+    }
+    let mut rows = vec![Map::new(); batch.rows()];
+    for (i, field) in schema.fields.iter().enumerate() {
+        let values: Vec<Value> = match &field.type_ {
+            Type::Bool => batch.column::<Option<bool>>(i)?.iter().map(Value::from).collect(),
+            Type::Int64 => batch.column::<Option<i64>>(i)?.iter().map(Value::from).collect(),
+            Type::Float64 => batch.column::<Option<f64>>(i)?.iter().map(Value::from).collect(),
+            Type::Text => batch.column::<Option<&str>>(i)?.iter().map(Value::from).collect(),
+            Type::Binary => batch.column::<Option<&[u8]>>(i)?.iter().map(|bytes| bytes.map(to_hex).into()).collect(),
+            Type::Timestamp => batch.column::<Option<Timestamp>>(i)?.iter().map(|t| t.map(|t| t.0).into()).collect(),
+            Type::Arrow(name) => return Err(Error::internal(format!("tests have no columns of type {name}"))),
+        };
+        for (row, value) in rows.iter_mut().zip(values) {
+            row.insert(field.name.clone(), value);
+        }
+    }
+    Ok(rows.into_iter().map(Value::Object).collect())
+}
+
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let pairs = text.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
