@@ -1,6 +1,6 @@
 //! A job in a folder of its own.
 
-use crate::{Ended, Process, millstream};
+use crate::{Ended, Process, millstream, root};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,8 +72,9 @@ impl Trial {
     pub fn refused(&self, arguments: &[&str]) -> String {
         let ended = Process::start(self.command(arguments).env("MILLSTREAM_LOG", "off")).wait();
         assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
-        // The temporary folder has another name each time.
-        ended.stderr.replace(&self.folder().display().to_string(), "TRIAL")
+        // Both are elsewhere on every machine.
+        let told = ended.stderr.replace(&self.folder().display().to_string(), "TRIAL");
+        told.replace(&root().display().to_string(), "PROJECT")
     }
 
     /// Text of a file in the folder; empty where it is not there yet.

@@ -83,7 +83,7 @@ fn forever() -> ! {
 /// Takes a while, and ends.
 fn work() {
     let mut turns = 0u64;
-    while turns < 200_000_000 {
+    while turns < 20_000_000 {
         turns = black_box(turns + 1);
     }
 }
