@@ -295,7 +295,7 @@ fn throughput() {
             bytes as f64 / rows as f64 / times[7]
         );
     };
-    let mut decode = |name, format, columns: &[(&str, &str)], chunk: Chunk| {
+    let decode = |name, format, columns: &[(&str, &str)], chunk: Chunk| {
         let mut decoder = Decoder::new(&source(format, columns));
         measure(name, &mut || decoder.decode(&chunk).rows.num_rows(), chunk.bytes.len());
     };
