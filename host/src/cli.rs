@@ -101,7 +101,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             ))?;
         }
         Command::Build { folder } => {
-            let component = author::build::build(&folder)?;
+            let component = author::build::build(&folder, &author::toolchain::find()?)?;
             show(&format!("built {}\n", component.display()))?;
         }
         Command::Test { folder } => {
