@@ -175,8 +175,8 @@ pub(super) const SOURCE: &[Key] = &[
     key(
         "schema",
         Shape::Columns,
-        "The columns, in order: name = \"type\", or name = { type = \"int64\", path = \"user.id\" } for a value inside a \
-         JSON record. Types: bool, int64, float64, text, binary, timestamp.",
+        "The columns, in order: name = \"type\", or name = { type = \"int64\", path = \"user.id\" } for a value \
+         inside a JSON record. Types: bool, int64, float64, text, binary, timestamp.",
     )
     .of(RECORDS)
     .needed(&["queue"]),
@@ -224,7 +224,8 @@ pub(super) const STAGE: &[Key] = &[
     key(
         "on",
         Shape::Word(&["touched", "all"]),
-        "World update: which keys are called in a batch: those with rows (`touched`, the default), or every key (`all`).",
+        "World update: which keys are called in a batch: those with rows (`touched`, the default), or every key \
+         (`all`).",
     ),
     key(
         "emit",

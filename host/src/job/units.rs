@@ -28,7 +28,6 @@ pub(super) const TIME_HELP: &str = "write a whole number and one of us, ms, s, m
 /// What to write for a size.
 pub(super) const SIZE_HELP: &str = "write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as \"64MiB\"";
 
-/// A time such as `1s`; an error says what to write.
 /// A length of time as job files write it: a whole number and a unit, as `1s` or `250ms`. The error says how to write it.
 pub fn time(text: &str) -> Result<Duration, String> {
     let us = measure(text, TIMES).ok_or(TIME_HELP)?;

@@ -101,8 +101,8 @@ fn files(r: &Reader<'_>) -> BTreeMap<String, PathBuf> {
 fn aggregates(r: &Reader<'_>) -> Vec<AggregateSpec> {
     let example = "aggregate = { n = \"count(*)\" }";
     if matches!(r.table.get("aggregate"), Some(Value::String(_))) {
-        let message = "`aggregate` is text, needs a table of output columns; write aggregate = { n = \"count(*)\" }, or \
-                       plugin = \"…\" for a plugin of world aggregate";
+        let message = "`aggregate` is text, needs a table of output columns; write aggregate = { n = \
+                       \"count(*)\" }, or plugin = \"…\" for a plugin of world aggregate";
         r.wrong("aggregate", message);
         return Vec::new();
     }

@@ -71,7 +71,10 @@ fn the_example_is_read_whole() {
     let job = read(EXAMPLE).unwrap();
     assert_eq!((job.name.as_str(), job.batch, job.workers), ("word-count", Duration::from_millis(250), Some(2)));
     assert_eq!((job.clock, job.in_flight_max), (ClockSpec::Wall, limits::IN_FLIGHT_MAX));
-    assert_eq!((job.origin.file.as_deref(), job.origin.folder.as_path()), (Some(Path::new("job.toml")), Path::new("jobs")));
+    assert_eq!(
+        (job.origin.file.as_deref(), job.origin.folder.as_path()),
+        (Some(Path::new("job.toml")), Path::new("jobs"))
+    );
 
     let lines = &job.sources[0];
     assert_eq!(lines.kind, SourceKind::Socket { address: "127.0.0.1:9999".into() });

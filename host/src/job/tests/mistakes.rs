@@ -636,6 +636,22 @@ path = "out.jsonl""#,
 /// Whole files.
 const WHOLE: &[(&str, &str)] = &[
     (
+        r#"sources = 3
+stages = { words = 5 }
+sinks = []
+"#,
+        "",
+    ),
+    (
+        r#"[sources.xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx]
+kind = "rate"
+[sinks.screen]
+from = "lines"
+kind = "print"
+"#,
+        "",
+    ),
+    (
         "",
         "",
     ),
