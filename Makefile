@@ -6,7 +6,7 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
-PLUGINS := $(patsubst %/README.md,%,$(wildcard plugins/*/README.md))
+PLUGINS := $(patsubst %/.,%,$(wildcard plugins/*/.))
 
 .PHONY: help setup build demo test bench lint
 

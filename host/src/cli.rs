@@ -85,7 +85,7 @@ fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run::run(arguments),
         Command::Validate { job, sets } => {
-            let graph = Graph::resolve(job::load(&job, &sets)?, &PluginHost::new()?)?;
+            let graph = Graph::resolve(job::load(&job, &sets)?, &PluginHost::new()?, true)?;
             show(&format!("{}{}: valid\n", graph.summary(), job.display()))?;
         }
         Command::Schema => {

@@ -30,16 +30,18 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::Rate { rows_per_second: 0, .. } => {
             return Err(wrong(source, origin, "rows_per_second", "must be at least 1"));
         }
-        SourceKind::Rate { .. } => {}
+        SourceKind::Rate { .. } => return Ok(()),
     }
-    let cut_by_length = !matches!(source.kind, SourceKind::RawSocket { .. } | SourceKind::Rate { .. });
+    check_columns(source, origin)?;
+    let cut_by_length = !matches!(source.kind, SourceKind::RawSocket { .. } | SourceKind::Queue { .. });
     match &source.format {
         Format::Binary { record_bytes } if cut_by_length => check_record_bytes(source, *record_bytes, origin),
         _ => Ok(()),
     }
 }
 
-/// Starts the receiver of a source on this runtime. It ends when the source is exhausted or `inbox` is closed.
+/// Starts the receiver of a source on this runtime. It ends when the source is exhausted or `inbox` is closed, which
+/// should come before the runtime is shut down: a folder is read by a blocking task of it.
 pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &Handle) {
     let source = source.clone();
     match source.kind.clone() {
@@ -130,7 +132,8 @@ fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Or
         wrong(source, origin, "path", format!("`{shown}`: {}; {hint}", plain(&error)))
     })?;
     if metadata.is_dir() != folder_wanted {
-        let hint = if folder_wanted { "use kind = \"file\" for a file" } else { "use kind = \"directory\" for a folder" };
+        let hint =
+            if folder_wanted { "use kind = \"file\" for a file" } else { "use kind = \"directory\" for a folder" };
         return Err(wrong(source, origin, "path", format!("`{shown}` is a {not_wanted}, not a {wanted}; {hint}")));
     }
     let opened = if folder_wanted {
@@ -143,23 +146,45 @@ fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Or
     opened.map_err(|error| wrong(source, origin, "path", format!("`{shown}` cannot be read: {}", plain(&error))))
 }
 
-fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &Origin) -> Result<()> {
-    match (record_bytes, row_bytes(source)) {
-        (None, None) => Err(wrong(source, origin, "record_bytes", "is missing: nothing else says where a record ends")),
-        (Some(0), _) => Err(wrong(source, origin, "record_bytes", "must be at least 1")),
-        (Some(given), Some(needed)) if given as usize != needed => {
-            Err(wrong(source, origin, "record_bytes", format!("is {given}, but the columns of schema take {needed} bytes")))
+/// Whether the format can fill columns like these.
+fn check_columns(source: &SourceSpec, origin: &Origin) -> Result<()> {
+    let columns = source.schema.len();
+    match source.format {
+        _ if matches!(source.kind, SourceKind::Queue { .. }) => Ok(()),
+        Format::Text if columns > 1 => {
+            Err(wrong(source, origin, "schema", format!("has {columns} columns; a row of format text has one")))
+        }
+        Format::Binary { .. } if columns != 1 && row_bytes(source).is_none() => {
+            let what = "must be bool, int64, float64 and timestamp columns only, or one text or binary column, \
+                        where the format is binary";
+            Err(wrong(source, origin, "schema", what))
         }
         _ => Ok(()),
     }
 }
+
+fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &Origin) -> Result<()> {
+    match (record_bytes, row_bytes(source)) {
+        (None, None) => Err(wrong(source, origin, "record_bytes", "is missing: nothing else says where a record ends")),
+        (Some(0), _) => Err(wrong(source, origin, "record_bytes", "must be at least 1")),
+        (Some(given), Some(needed)) if given as usize != needed => Err(wrong(
+            source,
+            origin,
+            "record_bytes",
+            format!("is {given}, but the columns of schema take {needed} bytes"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+const REFUSED: &str = "connection refused";
 
 /// What an I/O error means, without its number.
 fn plain(error: &std::io::Error) -> String {
     match error.kind() {
         std::io::ErrorKind::NotFound => "there is no such file or folder".into(),
         std::io::ErrorKind::PermissionDenied => "permission denied".into(),
-        std::io::ErrorKind::ConnectionRefused => "connection refused".into(),
+        std::io::ErrorKind::ConnectionRefused => REFUSED.into(),
         _ => error.to_string(),
     }
 }

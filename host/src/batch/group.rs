@@ -1,6 +1,6 @@
 //! Which rows of a batch have the same key.
 
-use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::keys::{KeyHash, Keys, equal};
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 
@@ -28,6 +28,7 @@ impl Grouped {
     /// The groups in the order of their hashes, then of their keys. The order does not depend on how rows were
     /// spread over workers.
     pub fn sorted(&self, keys: &Keys) -> Vec<u32> {
+        let keys = keys.view();
         let mut order: Vec<u32> = (0..self.len() as u32).collect();
         order.sort_unstable_by(|a, b| {
             let (a, b) = (*a as usize, *b as usize);
@@ -56,13 +57,14 @@ impl Grouper {
     /// Finds the group of each row.
     pub fn group(&mut self, keys: &Keys) -> Grouped {
         self.table.clear();
+        let keys = keys.view();
         let mut of_row = Vec::with_capacity(keys.len());
         let mut first_rows = Vec::new();
         let mut hashes = Vec::new();
         for row in 0..keys.len() {
             let key = keys.get(row);
             let hash = KeyHash::of(key);
-            let same = |seen: &Seen| seen.hash == hash.0 && keys.get(seen.row as usize) == key;
+            let same = |seen: &Seen| seen.hash == hash.0 && equal(keys.get(seen.row as usize), key);
             of_row.push(match self.table.entry(hash.0, same, |seen| seen.hash) {
                 Entry::Occupied(seen) => seen.get().group as usize,
                 Entry::Vacant(vacant) => {

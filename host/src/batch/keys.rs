@@ -80,20 +80,50 @@ impl Keys {
         Ok(Keys { offsets: offsets.into(), data: Buffer::from_vec(data) })
     }
 
+    /// The keys for loops over rows.
+    pub fn view(&self) -> KeysView<'_> {
+        KeysView { offsets: &self.offsets, data: &self.data }
+    }
+
+    /// The hash of each row's key.
+    pub fn hashes(&self) -> Vec<KeyHash> {
+        let keys = self.view();
+        (0..keys.len()).map(|row| KeyHash::of(keys.get(row))).collect()
+    }
+}
+
+/// Keys as plain slices: what [`Keys`] owns, without a call into another crate for every row.
+#[derive(Clone, Copy)]
+pub struct KeysView<'a> {
+    offsets: &'a [i32],
+    data: &'a [u8],
+}
+
+impl<'a> KeysView<'a> {
     /// How many rows.
-    pub fn len(&self) -> usize {
+    pub fn len(self) -> usize {
         self.offsets.len() - 1
     }
 
     /// The bytes of a row's key.
     #[inline]
-    pub fn get(&self, row: usize) -> &[u8] {
+    pub fn get(self, row: usize) -> &'a [u8] {
         &self.data[self.offsets[row] as usize..self.offsets[row + 1] as usize]
     }
+}
 
-    /// The hash of each row's key.
-    pub fn hashes(&self) -> Vec<KeyHash> {
-        (0..self.len()).map(|row| KeyHash::of(self.get(row))).collect()
+/// Whether two keys are equal. Most keys are short, and for these two overlapping loads beat a call of `memcmp`.
+#[inline]
+pub fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    match a.len() {
+        0 => true,
+        1..4 => a[0] == b[0] && a[a.len() / 2] == b[a.len() / 2] && a[a.len() - 1] == b[a.len() - 1],
+        4..8 => a.first_chunk::<4>() == b.first_chunk::<4>() && a.last_chunk::<4>() == b.last_chunk::<4>(),
+        8..=16 => a.first_chunk::<8>() == b.first_chunk::<8>() && a.last_chunk::<8>() == b.last_chunk::<8>(),
+        _ => a == b,
     }
 }
 

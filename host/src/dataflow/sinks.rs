@@ -1,7 +1,6 @@
 //! Sinks in the graph: all rows of a batch come to worker 0, which commits them.
 
 use super::Streams;
-use crate::error::Error;
 use crate::job::spec::SinkSpec;
 use crate::run::Running;
 use crate::sink::Sink;
@@ -16,15 +15,13 @@ pub fn build<'s>(
     mut sink: Option<Box<dyn Sink>>,
     running: &Running,
 ) -> Parts<'s> {
-    let name = spec.name.clone();
-    let metrics = running.metrics.of(&name);
-    let (stream, _) = each_batch(input, ticks, &name.clone(), running.failure.clone(), |_| 0, {
+    let metrics = running.metrics.of(&spec.name);
+    let (stream, _) = each_batch(input, ticks, &spec.name, running.failure.clone(), |_| 0, {
         move |context, parts, _| {
             let Some(sink) = &mut sink else { return Ok(()) };
             let rows: Vec<_> = parts.into_iter().map(|part| part.rows).collect();
             metrics.add_rows(rows.iter().map(|rows| rows.num_rows()).sum());
             sink.commit(context.id, context.time, rows)
-                .map_err(|error: Error| error.within(format!("sink `{name}`, batch {}", context.id)))
         }
     });
     stream

@@ -81,6 +81,10 @@ impl Framer {
     pub fn buffer(&mut self, bytes: usize) -> &mut Vec<u8> {
         self.buffer.drain(..self.begin);
         self.begin = 0;
+        // One very long record must not make the stream take its memory for good.
+        if self.buffer.capacity() > 4 * PART_BYTES_MAX && self.buffer.len() < PART_BYTES_MAX {
+            self.buffer.shrink_to(PART_BYTES_MAX);
+        }
         self.buffer.reserve(bytes);
         &mut self.buffer
     }
@@ -260,7 +264,8 @@ impl Framer {
         let behind = self.begin + end;
         let bytes = if self.begin == 0 && end >= self.buffer.capacity() / 2 {
             let rest = self.buffer.get(end..).unwrap_or_default();
-            let mut next = Vec::with_capacity(if rest.is_empty() { 0 } else { self.buffer.capacity() });
+            let mut next =
+                Vec::with_capacity(if rest.is_empty() { 0 } else { end.min(PART_BYTES_MAX).max(rest.len()) });
             next.extend_from_slice(rest);
             self.buffer.truncate(end);
             Bytes::from(std::mem::replace(&mut self.buffer, next))

@@ -1,7 +1,7 @@
 //! Sources `socket` and `raw-socket`: a client of a TCP server that is there sometimes.
 
 use super::inbox::Inbox;
-use super::{framer, plain};
+use super::{REFUSED, framer, plain};
 use crate::job::spec::{SourceKind, SourceSpec};
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -44,8 +44,8 @@ pub async fn receive(source: &SourceSpec, address: &str, inbox: &Inbox) {
             }
             Err(reason) if trouble.as_ref() == Some(&reason) => {}
             Err(reason) => {
-                let hint = hint(&source.kind, address);
-                warn!("source `{name}`: cannot connect to {address} ({reason}); trying again; {hint}");
+                let hint = hint(&source.kind, address, &reason);
+                warn!("source `{name}`: cannot connect to {address} ({reason}); trying again{hint}");
                 trouble = Some(reason);
             }
         }
@@ -61,10 +61,12 @@ async fn connect(address: &str) -> Result<TcpStream, String> {
     }
 }
 
-fn hint(kind: &SourceKind, address: &str) -> String {
+/// What to do where nobody listens.
+fn hint(kind: &SourceKind, address: &str, reason: &str) -> String {
     match (kind, address.rsplit_once(':')) {
-        (SourceKind::Socket { .. }, Some((_, port))) => format!("start a server with `nc -lk {port}`"),
-        _ => "start the server that sends the frames".into(),
+        _ if reason != REFUSED => String::new(),
+        (SourceKind::Socket { .. }, Some((_, port))) => format!("; start a server with `nc -lk {port}`"),
+        _ => "; start the server that sends the frames".into(),
     }
 }
 

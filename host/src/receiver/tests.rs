@@ -1,8 +1,8 @@
 use super::*;
 use crate::batch::chunk::Chunk;
+use crate::batch::types::ColumnType;
 use crate::error::Kind;
 use crate::job::spec::ColumnSpec;
-use crate::batch::types::ColumnType;
 use crate::receiver::inbox::InboxState;
 use std::io::Write;
 use std::time::{Duration, Instant};
@@ -78,6 +78,35 @@ impl Drop for Started {
     }
 }
 
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl tracing_subscriber::fmt::MakeWriter<'_> for Log {
+    type Writer = Log;
+
+    fn make_writer(&self) -> Log {
+        self.clone()
+    }
+}
+
 async fn accept(listener: &TcpListener) -> TcpStream {
     timeout(DEADLINE, listener.accept()).await.expect("no connection in time").unwrap().0
 }
@@ -86,7 +115,11 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 async fn a_socket_is_read_and_connected_again() {
     // Nobody listens at first.
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).without_time().with_target(false);
+    let _logging = tracing::subscriber::set_default(subscriber.with_writer(log.clone()).finish());
     let started = begin(&source(SourceKind::Socket { address: address.to_string() }, Format::Text), Path::new("."));
+    started.until("the first attempt", |_| !log.text().is_empty()).await;
     let listener = TcpListener::bind(address).await.unwrap();
     let mut peer = accept(&listener).await;
     started.until("idleness", |state| state.idle_ms > 0).await;
@@ -100,6 +133,14 @@ async fn a_socket_is_read_and_connected_again() {
     assert_eq!(started.records(1).await, ["again\n"]);
     let state = started.inbox.state();
     assert!(!state.finished && state.failed.is_none());
+    let hint = format!("start a server with `nc -lk {}`", address.port());
+    let expected = [
+        format!(" WARN source `lines`: cannot connect to {address} (connection refused); trying again; {hint}"),
+        format!(" INFO source `lines`: connected to {address}"),
+        format!(" INFO source `lines`: connection to {address} closed by the peer; reconnecting"),
+        format!(" INFO source `lines`: connected to {address}"),
+    ];
+    assert_eq!(log.text().lines().collect::<Vec<_>>(), expected, "each change is told once");
     started.inbox.close();
     // The receiver ends, and with it the connection.
     assert!(timeout(DEADLINE, peer.readable()).await.is_ok());
@@ -134,7 +175,9 @@ fn put(folder: &Path, name: &str, text: &str) {
 async fn a_folder_is_read_file_by_file_and_each_once() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path();
-    for (name, text) in [("b", "2\n"), ("a", "1"), (".hidden", "x\n"), ("_SUCCESS", "x\n"), ("c.tmp", "x\n"), ("d~", "x\n")] {
+    for (name, text) in
+        [("b", "2\n"), ("a", "1"), (".hidden", "x\n"), ("_SUCCESS", "x\n"), ("c.tmp", "x\n"), ("d~", "x\n")]
+    {
         put(path, name, text);
     }
     let old = std::time::SystemTime::now() - Duration::from_secs(60);
@@ -202,7 +245,8 @@ async fn a_queue_line_is_a_batch() {
     std::fs::write(folder.path().join("q"), "[1, {\"a\":2}]\n\n[]\n[3]\nnonsense\n").unwrap();
     let started = begin(&source(SourceKind::Queue { path: "q".into() }, Format::Json), folder.path());
     let failed = started.until("failure", |state| state.failed.is_some()).await.failed.unwrap();
-    let expected = format!("source `lines`: {}/q:5: not a JSON array; expected one JSON array", folder.path().display());
+    let expected =
+        format!("source `lines`: {}/q:5: not a JSON array; expected one JSON array", folder.path().display());
     assert!(failed.message.starts_with(&expected), "{failed}");
     let batches: Vec<Vec<String>> = (0..3)
         .map(|_| {
@@ -236,9 +280,12 @@ fn what_is_missing_is_told_before_anything_runs() {
         "job.toml:7: source `lines`: path `{at}/none`: there is no such file or folder; relative paths start from `{at}`"
     );
     assert_eq!(check(file("none"), Format::Text), job(missing));
-    let folder_given = format!("job.toml:7: source `lines`: path `{at}/.` is a folder, not a file; use kind = \"directory\" for a folder");
+    let folder_given = format!(
+        "job.toml:7: source `lines`: path `{at}/.` is a folder, not a file; use kind = \"directory\" for a folder"
+    );
     assert_eq!(check(file("."), Format::Text), job(folder_given));
-    let file_given = format!("job.toml:7: source `lines`: path `{at}/file` is a file, not a folder; use kind = \"file\" for a file");
+    let file_given =
+        format!("job.toml:7: source `lines`: path `{at}/file` is a file, not a folder; use kind = \"file\" for a file");
     assert_eq!(check(directory("file"), Format::Text), job(file_given));
     let socket = |address: &str| SourceKind::Socket { address: address.into() };
     assert_eq!(check(socket("localhost:9999"), Format::Text), Ok(()));

@@ -17,9 +17,9 @@ use timely::communication::WorkerGuards;
 
 /// Starts a job. What can be wrong is found before anything runs or is written.
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
-    let graph = Graph::resolve(spec, &PluginHost::new()?)?;
-    let workers = workers(&graph.spec, &options)?;
     let (process, processes) = options.cluster.as_ref().map_or((0, 1), |c| (c.process, c.hosts.len()));
+    let graph = Graph::resolve(spec, &PluginHost::new()?, process == 0)?;
+    let workers = workers(&graph.spec, &options)?;
     check_address(&options)?;
 
     let first_thread = Arc::new(OnceLock::<Thread>::new());

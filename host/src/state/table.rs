@@ -64,7 +64,7 @@ impl StateTable {
             let start = key_starts[slot as usize] as usize;
             &key_bytes[start..start + key_lengths[slot as usize] as usize]
         };
-        let same = |slot: &Slot| hashes[*slot as usize] == hash.0 && bytes(*slot) == key;
+        let same = |slot: &Slot| hashes[*slot as usize] == hash.0 && keys::equal(bytes(*slot), key);
         let vacant = match index.entry(hash.0, same, |slot| hashes[*slot as usize]) {
             Entry::Occupied(found) => return *found.get(),
             Entry::Vacant(vacant) => vacant,

@@ -84,6 +84,7 @@ impl UpdateStage {
         let rows = concat_batches(&self.node.input, parts.iter().map(|part| &part.rows))?;
         let keys: Vec<_> = self.node.key.iter().map(|column| rows.column(*column).clone()).collect();
         let keys = Keys::encode(&keys, rows.num_rows())?;
+        let keys = keys.view();
         let slot_of_row: Vec<Slot> =
             (0..keys.len()).map(|row| self.table.slot(keys.get(row), KeyHash::of(keys.get(row)))).collect();
         self.place.resize(self.table.slots(), NOT_CALLED);
@@ -174,10 +175,11 @@ impl UpdateStage {
         let key_count = self.key_schema.fields().len();
         let keys = Keys::encode(&initial.columns()[..key_count], initial.num_rows()).map_err(arrow)?;
         let (mut rows, mut slots) = (Vec::new(), Vec::new());
+        let view = keys.view();
         for (row, hash) in keys.hashes().into_iter().enumerate() {
             if hash.worker(self.peers) == self.worker {
                 rows.push(row as u32);
-                slots.push(self.table.slot(keys.get(row), hash));
+                slots.push(self.table.slot(view.get(row), hash));
             }
         }
         let states = initial.project(&(key_count..initial.num_columns()).collect::<Vec<_>>()).map_err(arrow)?;

@@ -16,6 +16,8 @@ pub struct Columns {
     schema: SchemaRef,
     columns: Vec<Column>,
     rows: usize,
+    /// Columns that have a value in the row at hand.
+    filled: usize,
     utc: Option<Tz>,
 }
 
@@ -61,7 +63,7 @@ impl Columns {
             let kind = ColumnType::of(field.data_type());
             Column { name: field.name().clone(), values: Values::new(&kind), kind, nulls: Vec::new() }
         });
-        Columns { columns: columns.collect(), schema, rows: 0, utc: "+00:00".parse().ok() }
+        Columns { columns: columns.collect(), schema, rows: 0, filled: 0, utc: "+00:00".parse().ok() }
     }
 
     /// Makes room for so many more rows.
@@ -73,27 +75,47 @@ impl Columns {
     /// and why, for a rejected row.
     #[inline]
     pub fn set(&mut self, column: usize, value: Value<'_>) -> Result<(), String> {
+        self.unset(column);
         let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
-        column.truncate(self.rows);
         match (&mut column.values, value) {
-            (_, Value::Null) => {}
-            (Values::Int64(values), Value::Number(literal)) => match short_int64(literal) {
-                Some(value) => values.push(value),
-                None => values.push(int64(literal).map_err(|wrong| wrong.tell(column_of(&column.name, &column.kind), literal))?),
-            },
+            (_, Value::Null) => return Ok(()),
+            (Values::Int64(values), Value::Number(literal)) if let Some(value) = short_int64(literal) => {
+                values.push(value)
+            }
             (Values::Bytes { bytes, ends }, Value::Text(text) | Value::Number(text) | Value::Nested(text)) => {
                 push_bytes(bytes, ends, text.as_bytes())
                     .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
             }
             (_, value) => column.convert(value, self.utc.as_ref())?,
         }
+        self.filled += 1;
         Ok(())
     }
 
+    /// Whether a column holds 64-bit integers, so that `set_int64` may be used.
+    #[inline]
+    pub fn is_int64(&self, column: usize) -> bool {
+        matches!(self.columns.get(column), Some(Column { values: Values::Int64(_), .. }))
+    }
+
+    /// As `set`, for a number that was read already.
+    #[inline]
+    pub fn set_int64(&mut self, column: usize, value: i64) {
+        self.unset(column);
+        if let Some(Column { values: Values::Int64(values), .. }) = self.columns.get_mut(column) {
+            values.push(value);
+            self.filled += 1;
+        }
+    }
+
     /// Takes back the value that the row at hand has in a column.
+    #[inline]
     pub fn unset(&mut self, column: usize) {
-        if let Some(column) = self.columns.get_mut(column) {
-            column.truncate(self.rows);
+        if let Some(column) = self.columns.get_mut(column)
+            && column.values.len() > self.rows
+        {
+            column.values.truncate(self.rows);
+            self.filled = self.filled.saturating_sub(1);
         }
     }
 
@@ -117,23 +139,33 @@ impl Columns {
                 push_bytes(bytes, ends, given).map_err(|reason| format!("column `{}`: {reason}", column.name))?;
             }
         }
+        self.filled += 1;
         Ok(())
     }
 
     /// The row at hand is complete: columns without a value are null.
+    #[inline]
     pub fn end_row(&mut self) {
+        if self.filled < self.columns.len() {
+            self.fill_row();
+        }
+        self.filled = 0;
+        self.rows += 1;
+    }
+
+    fn fill_row(&mut self) {
         for column in &mut self.columns {
             if column.values.len() == self.rows {
                 column.nulls.push(self.rows as u32);
                 column.values.push_default();
             }
         }
-        self.rows += 1;
     }
 
     /// The row at hand is refused: its values are taken back.
     pub fn roll_back(&mut self) {
-        self.columns.iter_mut().for_each(|column| column.truncate(self.rows));
+        self.filled = 0;
+        self.columns.iter_mut().for_each(|column| column.values.truncate(self.rows));
     }
 
     /// The complete rows; there are none afterwards.
@@ -148,13 +180,6 @@ impl Columns {
 }
 
 impl Column {
-    #[inline]
-    fn truncate(&mut self, rows: usize) {
-        if self.values.len() > rows {
-            self.values.truncate(rows);
-        }
-    }
-
     /// The rarer conversions: from text, and those that are refused.
     fn convert(&mut self, value: Value<'_>, utc: Option<&Tz>) -> Result<(), String> {
         let about = column_of(&self.name, &self.kind);
@@ -178,7 +203,7 @@ impl Column {
             Values::Float64(values) => values.push(float64(text).map_err(|wrong| wrong.tell(about, text))?),
             Values::Int64(values) => match int64(text) {
                 Ok(value) => values.push(value),
-                Err(_) if self.kind == ColumnType::Timestamp => {
+                Err(Wrong::Syntax) if self.kind == ColumnType::Timestamp => {
                     values.push(timestamp(text, utc).ok_or_else(|| wrong(text))?);
                 }
                 Err(wrong) => return Err(wrong.tell(about, text)),

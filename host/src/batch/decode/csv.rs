@@ -7,7 +7,6 @@ use super::columns::{Columns, Value};
 use crate::batch::types::ColumnType;
 use crate::job::spec::SourceSpec;
 use bytes::Bytes;
-use std::borrow::Cow;
 
 /// Decodes csv records into columns.
 pub struct CsvDecoder {
@@ -18,6 +17,7 @@ pub struct CsvDecoder {
     header: Bytes,
     /// The column of each cell.
     cells: Result<Vec<Option<usize>>, String>,
+    scratch: String,
 }
 
 impl CsvDecoder {
@@ -25,7 +25,7 @@ impl CsvDecoder {
     pub fn new(source: &SourceSpec, has_header: bool, separator: u8) -> CsvDecoder {
         let columns: Vec<_> = source.schema.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
         let cells = if has_header { Err(NO_HEADER.into()) } else { Ok((0..columns.len()).map(Some).collect()) };
-        CsvDecoder { separator, has_header, columns, header: Bytes::new(), cells }
+        CsvDecoder { separator, has_header, columns, header: Bytes::new(), cells, scratch: String::new() }
     }
 
     /// The chunk at hand has this header.
@@ -38,10 +38,10 @@ impl CsvDecoder {
 
     fn read_header(&self) -> Result<Vec<Option<usize>>, String> {
         let header = std::str::from_utf8(&self.header).map_err(|_| "the header is not UTF-8".to_string())?;
-        let mut cells = Vec::new();
-        let mut names = Cells { line: header, at: Some(0), separator: self.separator };
+        let (mut cells, mut scratch) = (Vec::new(), String::new());
+        let mut names = Cells { line: header, at: Some(0), separator: self.separator, scratch: &mut scratch };
         while let Some(name) = names.next().map_err(|reason| format!("the header: {reason}"))? {
-            cells.push(self.columns.iter().position(|(column, _)| column == name.text.trim()));
+            cells.push(self.columns.iter().position(|(column, _)| column == name.trim()));
         }
         match (0..self.columns.len()).find(|column| !cells.contains(&Some(*column))) {
             Some(missing) => {
@@ -57,13 +57,15 @@ impl CsvDecoder {
         if record.is_empty() {
             return Ok(false);
         }
-        let places = self.cells.as_ref().map_err(String::clone)?;
-        let mut cells = Cells { line: record, at: Some(0), separator: self.separator };
+        let CsvDecoder { cells, columns: kinds, separator, scratch, .. } = self;
+        let places = cells.as_ref().map_err(String::clone)?;
+        let mut cells = Cells { line: record, at: Some(0), separator: *separator, scratch };
         let mut count = 0;
         let mut wrong = None;
         while let Some(cell) = cells.next()? {
             if let Some(Some(column)) = places.get(count)
-                && let Err(reason) = self.set(*column, &cell, columns)
+                && let Some((_, kind)) = kinds.get(*column)
+                && let Err(reason) = set(*column, kind, cell, columns)
             {
                 wrong.get_or_insert(reason);
             }
@@ -76,17 +78,16 @@ impl CsvDecoder {
         }
         wrong.map_or(Ok(true), Err)
     }
+}
 
-    #[inline]
-    fn set(&self, column: usize, cell: &Cell<'_>, columns: &mut Columns) -> Result<(), String> {
-        let text = cell.text.as_ref();
-        match self.columns.get(column) {
-            Some((_, ColumnType::Text | ColumnType::Binary)) => columns.set(column, Value::Text(text)),
-            _ if text.trim_ascii().is_empty() => Ok(()),
-            Some((_, ColumnType::Bool)) => columns.set(column, Value::Text(text)),
-            // What a number looks like is the same in both, and numbers have the shorter way.
-            _ => columns.set(column, Value::Number(text.trim_ascii())),
-        }
+#[inline]
+fn set(column: usize, kind: &ColumnType, cell: &str, columns: &mut Columns) -> Result<(), String> {
+    match kind {
+        ColumnType::Text | ColumnType::Binary => columns.set(column, Value::Text(cell)),
+        _ if cell.trim_ascii().is_empty() => Ok(()),
+        ColumnType::Bool => columns.set(column, Value::Text(cell)),
+        // What a number looks like is the same in both, and numbers have the shorter way.
+        _ => columns.set(column, Value::Number(cell.trim_ascii())),
     }
 }
 
@@ -98,51 +99,64 @@ struct Cells<'a> {
     /// Where the next cell begins; `None`: there is none.
     at: Option<usize>,
     separator: u8,
+    /// A cell that is not a piece of the line: two quotes stand for one.
+    scratch: &'a mut String,
 }
 
-struct Cell<'a> {
-    text: Cow<'a, str>,
-}
-
-impl<'a> Cells<'a> {
+impl Cells<'_> {
     #[inline]
-    fn next(&mut self) -> Result<Option<Cell<'a>>, String> {
+    fn next(&mut self) -> Result<Option<&str>, String> {
         let Some(start) = self.at else { return Ok(None) };
-        let rest = self.line.as_bytes().get(start..).unwrap_or_default();
-        if rest.first() == Some(&b'"') {
+        let bytes = self.line.as_bytes();
+        if bytes.get(start) == Some(&b'"') {
             return self.quoted(start + 1).map(Some);
         }
-        let length = rest.iter().position(|byte| *byte == self.separator);
-        let end = start + length.unwrap_or(rest.len());
-        self.at = length.map(|_| end + 1);
-        Ok(Some(Cell { text: self.slice(start, end)?.into() }))
+        let end = separator_from(bytes, start, self.separator);
+        self.at = (end < bytes.len()).then_some(end + 1);
+        slice(self.line, start, end).map(Some)
     }
 
     /// The rest of a cell that began with a quote.
-    fn quoted(&mut self, start: usize) -> Result<Cell<'a>, String> {
+    fn quoted(&mut self, start: usize) -> Result<&str, String> {
         let bytes = self.line.as_bytes();
-        let mut text: Cow<'a, str> = "".into();
+        self.scratch.clear();
         let mut from = start;
         loop {
             let found = memchr::memchr(b'"', bytes.get(from..).unwrap_or_default());
             let quote = from + found.ok_or("missing closing quote")?;
-            text += self.slice(from, quote)?;
+            self.scratch.push_str(slice(self.line, from, quote)?);
             if bytes.get(quote + 1) == Some(&b'"') {
-                text += "\"";
+                self.scratch.push('"');
                 from = quote + 2;
                 continue;
             }
             // Whatever stands between the closing quote and the separator belongs to the cell.
-            let rest = bytes.get(quote + 1..).unwrap_or_default();
-            let length = memchr::memchr(self.separator, rest);
-            let end = quote + 1 + length.unwrap_or(rest.len());
-            text += self.slice(quote + 1, end)?;
-            self.at = length.map(|_| end + 1);
-            return Ok(Cell { text });
+            let end = separator_from(bytes, quote + 1, self.separator);
+            self.scratch.push_str(slice(self.line, quote + 1, end)?);
+            self.at = (end < bytes.len()).then_some(end + 1);
+            return Ok(self.scratch);
         }
     }
+}
 
-    fn slice(&self, start: usize, end: usize) -> Result<&'a str, String> {
-        self.line.get(start..end).ok_or_else(|| format!("the separator splits a character at byte {start}"))
+/// The first separator from `at` on, or the end; eight bytes at a time, since cells are short.
+#[inline]
+fn separator_from(bytes: &[u8], mut at: usize, separator: u8) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*word) ^ (ONES * u64::from(separator));
+        let found = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
     }
+    while bytes.get(at).is_some_and(|byte| *byte != separator) {
+        at += 1;
+    }
+    at.min(bytes.len())
+}
+
+fn slice(line: &str, start: usize, end: usize) -> Result<&str, String> {
+    line.get(start..end).ok_or_else(|| format!("the separator splits a character at byte {start}"))
 }

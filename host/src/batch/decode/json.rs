@@ -36,7 +36,18 @@ struct Node {
 /// A key as written, from its quote to its colon, and the node it leads to.
 struct Guess {
     written: Vec<u8>,
-    child: Option<usize>,
+    child: Child,
+}
+
+/// Where a key leads.
+#[derive(Clone, Copy)]
+enum Child {
+    /// To no column.
+    None,
+    /// To one column and no further.
+    Column(usize),
+    /// To a node.
+    Node(usize),
 }
 
 impl JsonDecoder {
@@ -94,8 +105,9 @@ impl JsonDecoder {
         for place in 0.. {
             scanner.peek();
             match self.child(scanner, node, place)? {
-                Some(child) => self.value(scanner, child, columns)?,
-                None => scanner.skip(1)?,
+                Child::Column(column) => self.value(scanner, column, columns)?,
+                Child::Node(child) => self.parent(scanner, child, columns)?,
+                Child::None => scanner.skip(1)?,
             }
             if !scanner.eat(b',') {
                 break;
@@ -106,16 +118,27 @@ impl JsonDecoder {
 
     /// Reads a key with its colon; the node it leads to, if any.
     #[inline]
-    fn child(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<Option<usize>, String> {
+    fn child(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<Child, String> {
         if let Some(guess) = self.nodes[node].guesses.get(place)
             && scanner.rest().starts_with(&guess.written)
         {
             scanner.advance(guess.written.len());
             return Ok(guess.child);
         }
+        self.look_up(scanner, node, place)
+    }
+
+    fn look_up(&mut self, scanner: &mut Scanner<'_>, node: usize, place: usize) -> Result<Child, String> {
         let start = scanner.at();
         let key = scanner.key()?.unescaped(&mut self.scratch)?;
-        let child = self.nodes[node].children.iter().find(|child| self.nodes[**child].name == key).copied();
+        let found = self.nodes[node].children.iter().find(|child| self.nodes[**child].name == key);
+        let child = match found.map(|child| (*child, &self.nodes[*child])) {
+            Some((_, Node { columns, children, .. })) if children.is_empty() && columns.len() == 1 => {
+                Child::Column(columns[0])
+            }
+            Some((child, _)) => Child::Node(child),
+            None => Child::None,
+        };
         let written = scanner.since(start).as_bytes();
         let guesses = &mut self.nodes[node].guesses;
         match guesses.get_mut(place) {
@@ -130,24 +153,24 @@ impl JsonDecoder {
         Ok(child)
     }
 
-    /// Reads the value at a node.
+    /// Reads the value of one column.
     #[inline]
-    fn value(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
-        if !self.nodes[node].children.is_empty() {
-            return self.parent(scanner, node, columns);
+    fn value(&mut self, scanner: &mut Scanner<'_>, column: usize, columns: &mut Columns) -> Result<(), String> {
+        scanner.peek();
+        if columns.is_int64(column)
+            && let Some(value) = scanner.short_int64()
+        {
+            columns.set_int64(column, value);
+            return Ok(());
         }
-        let value = scanner.value(&mut self.scratch)?;
-        for column in &self.nodes[node].columns {
-            columns.set(*column, value)?;
-        }
-        Ok(())
+        columns.set(column, scanner.value(&mut self.scratch)?)
     }
 
-    /// Reads the value at a node that has columns below.
+    /// Reads the value at a node that has several columns, or columns below.
     fn parent(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
         // Of a key that stands twice, the last counts as a whole.
         self.nodes[node].below.iter().for_each(|column| columns.unset(*column));
-        let nested = scanner.peek() == Some(b'{');
+        let nested = scanner.peek() == Some(b'{') && !self.nodes[node].children.is_empty();
         let start = scanner.at();
         let value = if nested {
             self.object(scanner, node, columns)?;

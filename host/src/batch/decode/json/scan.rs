@@ -133,7 +133,11 @@ impl<'a> Scanner<'a> {
     /// The end of an object or array.
     #[inline]
     pub fn close(&mut self, close: u8) -> Result<(), String> {
-        if self.eat(close) { Ok(()) } else { Err(self.expected(if close == b'}' { "`,` or `}`" } else { "`,` or `]`" })) }
+        if self.eat(close) {
+            Ok(())
+        } else {
+            Err(self.expected(if close == b'}' { "`,` or `}`" } else { "`,` or `]`" }))
+        }
     }
 
     /// A key with its colon.
@@ -151,6 +155,28 @@ impl<'a> Scanner<'a> {
         }
         self.at += word.len();
         Ok(())
+    }
+
+    /// A whole number of at most 18 digits, which nearly all are; `None`, and nothing read, where something else
+    /// stands here.
+    #[inline]
+    pub fn short_int64(&mut self) -> Option<i64> {
+        let rest = self.rest();
+        let negative = rest.first() == Some(&b'-');
+        let digits = rest.get(usize::from(negative)..)?;
+        let mut value = 0_i64;
+        let mut count = 0;
+        while let Some(digit) = digits.get(count).map(|byte| byte.wrapping_sub(b'0')).filter(|digit| *digit <= 9) {
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit));
+            count += 1;
+        }
+        let ended = matches!(digits.get(count), None | Some(b',' | b'}' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+        let leading_zero = count > 1 && digits.first() == Some(&b'0');
+        if !ended || leading_zero || !(1..=18).contains(&count) {
+            return None;
+        }
+        self.at += usize::from(negative) + count;
+        Some(if negative { -value } else { value })
     }
 
     /// The literal of a number.

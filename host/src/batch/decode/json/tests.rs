@@ -14,9 +14,40 @@ impl Random {
 }
 
 const PIECES: [&str; 34] = [
-    "{", "}", "[", "]", ",", ":", " ", "\n", "\"", "\"a\"", "\"k\":1", "\"\\u00e9\\n\"", "\"\\ud83d\\ude00\"", "\"\\ud83d\"",
-    "\"\\x\"", "\"long enough for words é\"", "0", "-", "12", "-0.5", "1e9", "01", "1.", ".5", "1e", "true", "false",
-    "null", "nul", "\t", "\u{1}", "\\", "é", "\"tab\there\"",
+    "{",
+    "}",
+    "[",
+    "]",
+    ",",
+    ":",
+    " ",
+    "\n",
+    "\"",
+    "\"a\"",
+    "\"k\":1",
+    "\"\\u00e9\\n\"",
+    "\"\\ud83d\\ude00\"",
+    "\"\\ud83d\"",
+    "\"\\x\"",
+    "\"long enough for words é\"",
+    "0",
+    "-",
+    "12",
+    "-0.5",
+    "1e9",
+    "01",
+    "1.",
+    ".5",
+    "1e",
+    "true",
+    "false",
+    "null",
+    "nul",
+    "\t",
+    "\u{1}",
+    "\\",
+    "é",
+    "\"tab\there\"",
 ];
 
 fn text(random: &mut Random, depth: usize) -> String {
@@ -24,7 +55,9 @@ fn text(random: &mut Random, depth: usize) -> String {
         0 => "null".into(),
         1 => format!("{}{}", ["", "-"][random.below(2)], [0.5, 1e300, 12.25, 7.0][random.below(4)]),
         2 => format!("{}", random.below(1 << 40)),
-        3 => ["\"\"", "\"plain text of some length\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\u0041\\uD834\\udd1e\""][random.below(4)].into(),
+        3 => ["\"\"", "\"plain text of some length\"", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\"", "\"\\u0041\\uD834\\udd1e\""]
+            [random.below(4)]
+        .into(),
         4 => {
             let items: Vec<String> = (0..random.below(4)).map(|_| text(random, depth + 1)).collect();
             format!("[{}]", items.join([",", " , "][random.below(2)]))

@@ -1,0 +1,28 @@
+//! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
+//! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
+//! (`boundary`, `words`, `update`, `latency`, `start`); all by default.
+
+mod boundary;
+mod latency;
+mod measure;
+mod native;
+mod start;
+mod update;
+mod words;
+
+fn main() {
+    let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let parts: [(&str, fn()); 5] = [
+        ("boundary", boundary::run),
+        ("words", words::run),
+        ("update", update::run),
+        ("latency", latency::run),
+        ("start", start::run),
+    ];
+    for (name, run) in parts {
+        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+            println!("\n== {name}");
+            run();
+        }
+    }
+}

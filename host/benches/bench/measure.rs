@@ -1,0 +1,114 @@
+//! Running things several times, and the job's binary as a child process.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How often each thing is measured.
+pub const RUNS: usize = 9;
+
+/// The middle one of some measurements.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A share of measurements from below, as 0.99.
+pub fn quantile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[((values.len() - 1) as f64 * share) as usize]
+}
+
+/// Seconds that something takes.
+pub fn seconds(work: impl FnOnce()) -> f64 {
+    let start = Instant::now();
+    work();
+    start.elapsed().as_secs_f64()
+}
+
+/// Measures several things in turn, [`RUNS`] times, after one round to warm up; the median of each. Taking turns spreads
+/// what else the machine does over all of them.
+pub fn in_turn(things: &mut [&mut dyn FnMut() -> f64]) -> Vec<f64> {
+    let mut all = vec![Vec::new(); things.len()];
+    for run in 0..=RUNS {
+        for (thing, values) in things.iter_mut().zip(&mut all) {
+            let value = thing();
+            if run > 0 {
+                values.push(value);
+            }
+        }
+    }
+    all.into_iter().map(median).collect()
+}
+
+/// A figure with its target.
+pub fn figure(what: &str, value: String, target: &str) {
+    println!("{what:<66} {value:>14}   {target}");
+}
+
+/// The project's folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lives in the project").to_owned()
+}
+
+/// The component of a plugin of the project.
+pub fn component(plugin: &str) -> PathBuf {
+    let name = Path::new(plugin).file_name().expect("a name").to_string_lossy().into_owned();
+    let path = root().join(plugin).join(format!("{name}.wasm"));
+    assert!(path.exists(), "{} is not built: run `make build`", path.display());
+    path
+}
+
+/// A folder for the files of a benchmark.
+pub fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary folder")
+}
+
+/// Writes a job file and returns its path.
+pub fn job(folder: &Path, text: &str) -> PathBuf {
+    let path = folder.join("job.toml");
+    std::fs::write(&path, text).expect("the job file is written");
+    path
+}
+
+/// The binary under test.
+pub fn millstream(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    command.args(arguments).env("MILLSTREAM_LOG", "error").stdin(Stdio::null()).stdout(Stdio::null());
+    command
+}
+
+/// Seconds that a job takes from start to exit.
+pub fn job_seconds(job: &Path, workers: usize) -> f64 {
+    let workers = workers.to_string();
+    seconds(|| {
+        let status = millstream(&["run", &job.to_string_lossy(), "--workers", &workers]).status();
+        assert!(status.is_ok_and(|status| status.success()), "the job failed");
+    })
+}
+
+/// Prints how a job was run.
+pub fn show(job: &str) {
+    let mut text = String::new();
+    for line in job.lines() {
+        let _ = writeln!(text, "    | {line}");
+    }
+    print!("  millstream run job.toml --workers N, with\n{text}");
+}
+
+/// The most memory that a process held, in bytes, read while it runs; waits for its end.
+pub fn peak_memory(mut child: Child) -> f64 {
+    let path = format!("/proc/{}/status", child.id());
+    let mut peak = 0.0_f64;
+    while child.try_wait().expect("a child").is_none() {
+        if let Ok(status) = std::fs::read_to_string(&path)
+            && let Some(line) = status.lines().find(|line| line.starts_with("VmHWM:"))
+        {
+            let kib = line.split_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok());
+            peak = peak.max(kib.unwrap_or(0.0) * 1024.0);
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    peak
+}
