@@ -87,7 +87,7 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
             continue;
         }
         let wrong = |message: String| mistakes.add(path.clone(), &format!("{what} `{name}`: "), message);
-        if from.is_empty() {
+        if from.is_empty() && !mistakes.within(&format!("{section}.{name}")) {
             wrong("it has no `from`; write the name of a source or stage".into());
         }
         let mut seen = BTreeSet::new();

@@ -117,6 +117,9 @@ pub(super) const STAGE_KEYS_LATER: &[&str] = &[
     "migrate",
     "require",
 ];
+/// Keys of a stage that mean something to plugins only.
+pub(super) const PLUGIN_KEYS: [&str; 9] =
+    ["config", "on", "emit", "timeout", "initial", "instance", "limits", "grant", "on_error"];
 /// Keys of a source of versions to come.
 pub(super) const SOURCE_KEYS_LATER: &[&str] = &["time", "lateness", "idle", "compression", "tls", "topic", "brokers"];
 /// Keys of a sink of versions to come.

@@ -127,11 +127,11 @@ fn every_key_has_its_line() {
     for (path, line) in [
         ("name", 2),
         ("sources.lines", 6),
-        ("sources.clicks.schema.odd.name", 18),
-        ("sources.clicks.schema.odd.name.path", 18),
-        ("stages.totals.limits.time", 30),
-        ("stages.totals.key.no.such", 23),
-        ("sinks.disk.format", 52),
+        ("sources.clicks.schema.odd.name", 21),
+        ("sources.clicks.schema.odd.name.path", 21),
+        ("stages.totals.limits.time", 33),
+        ("stages.totals.key.no.such", 26),
+        ("sinks.disk.format", 55),
     ] {
         assert_eq!(job.origin.at(path), format!("job.toml:{line}: "), "{path}");
     }
