@@ -45,7 +45,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 /// A time in the shortest of our units that keeps it whole, for messages.
 pub(super) fn show_time(time: Duration) -> String {
     let us = time.as_micros();
-    let unit = TIMES.iter().rev().find(|(_, each)| us != 0 && us % u128::from(*each) == 0);
+    let unit = TIMES.iter().rev().find(|(_, each)| us != 0 && us.is_multiple_of(u128::from(*each)));
     match unit {
         Some((unit, each)) => format!("{}{unit}", us / u128::from(*each)),
         None => format!("{us}us"),
@@ -54,7 +54,8 @@ pub(super) fn show_time(time: Duration) -> String {
 
 /// A size in the largest binary unit that keeps it whole, for messages.
 pub(super) fn show_size(bytes: u64) -> String {
-    let unit = SIZES.iter().rev().find(|(name, each)| name.ends_with("iB") && bytes != 0 && bytes % each == 0);
+    let unit =
+        SIZES.iter().rev().find(|(name, each)| name.ends_with("iB") && bytes != 0 && bytes.is_multiple_of(*each));
     match unit {
         Some((unit, each)) => format!("{}{unit}", bytes / each),
         None => format!("{bytes}B"),

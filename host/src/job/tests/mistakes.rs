@@ -2,6 +2,9 @@
 
 use super::{read, read_with};
 
+/// Keys, and what is said about them.
+type Cases = &'static [(&'static str, &'static str)];
+
 const LINES: &str = r#"
 [sources.lines]
 kind = "socket"
@@ -15,7 +18,7 @@ kind = "print"
 
 #[test]
 fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
-    let groups: [(&str, &[(&str, &str)], String, String); 5] = [
+    let groups: [(&str, Cases, String, String); 5] = [
         ("TOP", TOP, String::new(), format!("{LINES}{SCREEN}")),
         ("SOURCE", SOURCE, "[sources.lines]\n".into(), SCREEN.into()),
         ("STAGE", STAGE, "[stages.words]\n".into(), format!("{LINES}{SCREEN}")),
@@ -71,7 +74,7 @@ fn mistakes_in_set_name_the_option() {
 }
 
 /// Keys of the file itself; a source and a sink follow.
-const TOP: &[(&str, &str)] = &[
+const TOP: Cases = &[
     (r#"batc = "2s""#, "job.toml:1: unknown key `batc`; did you mean `batch`?"),
     (
         "batch = 1",
@@ -123,7 +126,7 @@ const TOP: &[(&str, &str)] = &[
 ];
 
 /// The keys of `[sources.lines]`, whose header is line 1.
-const SOURCE: &[(&str, &str)] = &[
+const SOURCE: Cases = &[
     (
         r#"address = "127.0.0.1:9999""#,
         r#"job.toml:1: source `lines`: `kind` is missing; write kind = "socket", or one of raw-socket, directory, file, rate, queue"#,
@@ -317,7 +320,7 @@ job.toml:6: source `lines`: `rows_per_batch_max` is 0; write a number of at leas
 ];
 
 /// The keys of `[stages.words]`, whose header is line 1.
-const STAGE: &[(&str, &str)] = &[
+const STAGE: Cases = &[
     (
         r#"plugin = "plugins/split""#,
         r#"job.toml:1: stage `words`: `from` is missing; write from = "…" with the name of a source or stage"#,
@@ -547,7 +550,7 @@ config = {}"#,
 ];
 
 /// The keys of `[sinks.screen]`, whose header is line 1.
-const SINK: &[(&str, &str)] = &[
+const SINK: Cases = &[
     (
         r#"kind = "print""#,
         r#"job.toml:1: sink `screen`: `from` is missing; write from = "…" with the name of a source or stage"#,
@@ -605,7 +608,7 @@ path = "out.jsonl""#,
 ];
 
 /// Whole files.
-const WHOLE: &[(&str, &str)] = &[
+const WHOLE: Cases = &[
     (
         r#"sources = 3
 stages = { words = 5 }
