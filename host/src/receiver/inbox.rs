@@ -290,6 +290,7 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
+    use crate::limits::INBOX_BYTES_MAX;
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
