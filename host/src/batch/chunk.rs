@@ -3,12 +3,16 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+/// The bytes before a frame of a raw socket that tell its length; they stay with the record.
+pub const FRAME_PREFIX_BYTES: usize = 4;
+
 /// Whole records, undecoded: what a receiver hands over, what is exchanged to a worker and decoded there.
 /// At most [`crate::limits::PART_ROWS_MAX`] records and, unless a single record is larger,
 /// [`crate::limits::PART_BYTES_MAX`] bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Chunk {
-    /// The records, one behind the other, with whatever delimits them (a line's `\n` or `\r\n`).
+    /// The records, one behind the other, with whatever delimits them (a line's `\n` or `\r\n`, the length
+    /// before a frame).
     pub bytes: Bytes,
     /// Where each record ends in `bytes`, its delimiter included. Record 0 begins at 0.
     pub ends: Vec<u32>,

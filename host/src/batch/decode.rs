@@ -5,9 +5,10 @@ pub mod binary;
 mod columns;
 mod csv;
 pub mod json;
+mod parse;
 mod text;
 
-use crate::batch::chunk::Chunk;
+use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES};
 use crate::batch::types::{ColumnType, schema_of};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
 use crate::limits::REJECTED_BYTES_KEPT;
@@ -49,7 +50,7 @@ enum By {
 enum Delimiter {
     /// `\n` or `\r\n` behind it.
     Line,
-    /// Four bytes before it.
+    /// Four bytes of length before it.
     Prefix,
     None,
 }
@@ -59,7 +60,7 @@ impl Delimiter {
     fn strip(self, record: &[u8]) -> &[u8] {
         match (self, record) {
             (Delimiter::Line, [text @ .., b'\r', b'\n'] | [text @ .., b'\n']) => text,
-            (Delimiter::Prefix, record) => record.get(4..).unwrap_or_default(),
+            (Delimiter::Prefix, record) => record.get(FRAME_PREFIX_BYTES..).unwrap_or_default(),
             (_, record) => record,
         }
     }

@@ -20,6 +20,7 @@ pub struct KeyHash(pub u64);
 
 impl KeyHash {
     /// The hash of one key.
+    #[inline]
     pub fn of(key: &[u8]) -> KeyHash {
         KeyHash(xxh3_64(key))
     }

@@ -14,7 +14,8 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
         return mistakes.add("", "", message);
     }
     if job.sources.is_empty() && !mistakes.within("sources") {
-        let message = "the job has no source; add one, as [sources.lines] with kind = \"socket\" and address = \"127.0.0.1:9999\"";
+        let message = "the job has no source; add one, as [sources.lines] with kind = \"socket\" and address = \
+                       \"127.0.0.1:9999\"";
         mistakes.add("sources", "", message);
     }
     if job.sinks.is_empty() && !mistakes.within("sinks") {
@@ -88,7 +89,7 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
             continue;
         }
         let wrong = |message: String| mistakes.add(path.clone(), &format!("{what} `{name}`: "), message);
-        if from.is_empty() {
+        if from.is_empty() && !mistakes.within(&format!("{section}.{name}")) {
             wrong("it has no `from`; write the name of a source or stage".into());
         }
         let mut seen = BTreeSet::new();
@@ -138,7 +139,8 @@ fn clock(job: &JobSpec, mistakes: &Mistakes) {
     for source in job.sources.iter().filter(|s| !matches!(s.kind, SourceKind::Queue { .. })) {
         let path = format!("sources.{}.kind", source.name);
         let message = format!(
-            "clock = \"manual\" works with `queue` sources only, and this is kind `{}`; remove `clock`, or make it a queue",
+            "clock = \"manual\" works with `queue` sources only, and this is kind `{}`; remove `clock`, or make \
+             it a queue",
             source.kind.word()
         );
         mistakes.add_new(path, &format!("source `{}`: ", source.name), message);

@@ -117,6 +117,9 @@ pub(super) const STAGE_KEYS_LATER: &[&str] = &[
     "migrate",
     "require",
 ];
+/// Keys of a stage that mean something to plugins only.
+pub(super) const PLUGIN_KEYS: [&str; 9] =
+    ["config", "on", "emit", "timeout", "initial", "instance", "limits", "grant", "on_error"];
 /// Keys of a source of versions to come.
 pub(super) const SOURCE_KEYS_LATER: &[&str] = &["time", "lateness", "idle", "compression", "tls", "topic", "brokers"];
 /// Keys of a sink of versions to come.
@@ -175,8 +178,8 @@ pub(super) const SOURCE: &[Key] = &[
     key(
         "schema",
         Shape::Columns,
-        "The columns, in order: name = \"type\", or name = { type = \"int64\", path = \"user.id\" } for a value inside a \
-         JSON record. Types: bool, int64, float64, text, binary, timestamp.",
+        "The columns, in order: name = \"type\", or name = { type = \"int64\", path = \"user.id\" } for a value \
+         inside a JSON record. Types: bool, int64, float64, text, binary, timestamp.",
     )
     .of(RECORDS)
     .needed(&["queue"]),
@@ -224,7 +227,8 @@ pub(super) const STAGE: &[Key] = &[
     key(
         "on",
         Shape::Word(&["touched", "all"]),
-        "World update: which keys are called in a batch: those with rows (`touched`, the default), or every key (`all`).",
+        "World update: which keys are called in a batch: those with rows (`touched`, the default), or every key \
+         (`all`).",
     ),
     key(
         "emit",

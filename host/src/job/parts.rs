@@ -133,17 +133,19 @@ fn format(spec: &SourceSpec, part: &Part<'_>) {
         ),
         (SourceKind::Socket { .. }, Format::Binary { .. }) => part.wrong(
             "format",
-            "a `socket` source reads lines, which binary records are not; write kind = \"raw-socket\", which reads frames",
+            "a `socket` source reads lines, which binary records are not; write kind = \"raw-socket\", which \
+             reads frames",
         ),
         (_, Format::Text) => {
             if !matches!(spec.schema.as_slice(), [column] if column.kind == ColumnType::Text) {
-                let message = "format `text` has one column of type text; write schema = { line = \"text\" } to name it, or \
-                               format = \"json\" or \"csv\" for several columns";
+                let message = "format `text` has one column of type text; write schema = { line = \"text\" } to \
+                               name it, or format = \"json\" or \"csv\" for several columns";
                 part.wrong("schema", message);
             }
         }
         (_, Format::Json | Format::Csv { .. }) if spec.schema.is_empty() => {
-            let of = if kind == "queue" { "a `queue` source".into() } else { format!("format `{}`", spec.format.word()) };
+            let word = spec.format.word();
+            let of = if kind == "queue" { "a `queue` source".into() } else { format!("format `{word}`") };
             let message = format!("{of} needs its columns; write schema = {{ user = \"text\", amount = \"float64\" }}");
             part.wrong("schema", message);
         }
@@ -155,7 +157,10 @@ fn format(spec: &SourceSpec, part: &Part<'_>) {
         }
         (_, Format::Csv { separator, .. }) => {
             if matches!(separator, b'"' | b'\n' | b'\r') || !separator.is_ascii() {
-                part.wrong("separator", "`separator` can be no quote and no end of line; write \",\", \";\" or \"\\t\"");
+                part.wrong(
+                    "separator",
+                    "`separator` can be no quote and no end of line; write \",\", \";\" or \"\\t\"",
+                );
             }
         }
         (_, Format::Binary { record_bytes }) => binary(spec, *record_bytes, part),
@@ -174,8 +179,8 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &Part<'_>) {
     }
     if let Some(column) = loose.filter(|_| !whole_record) {
         let message = format!(
-            "column `{}` is {}, which has no fixed width: several columns of a binary record are of bool (1 byte), int64, \
-             float64 and timestamp (8 bytes); write one of these, or a single binary column",
+            "column `{}` is {}, which has no fixed width: several columns of a binary record are of bool (1 \
+             byte), int64, float64 and timestamp (8 bytes); write one of these, or a single binary column",
             column.name, column.kind
         );
         return part.wrong("schema", message);
@@ -185,9 +190,10 @@ fn binary(spec: &SourceSpec, record_bytes: Option<u32>, part: &Part<'_>) {
             part.wrong("record_bytes", "format `binary` needs the length of a record; write record_bytes = 64");
         }
         (Some(bytes), Some(widths)) if bytes != widths => {
-            let message =
-                format!("the columns take {widths} bytes and `record_bytes` is {bytes}; write record_bytes = {widths}, or \
-                     columns for all bytes");
+            let message = format!(
+                "the columns take {widths} bytes and `record_bytes` is {bytes}; write record_bytes = \
+                         {widths}, or columns for all bytes"
+            );
             part.wrong("record_bytes", message);
         }
         (Some(bytes), _) if u64::from(bytes) > spec.record_bytes_max => {

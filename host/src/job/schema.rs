@@ -35,6 +35,18 @@ fn table(keys: &[Key]) -> Map<String, Value> {
     schema
 }
 
+/// A source, stage or sink. A stage has one operator, and keys that are for plugins need one.
+fn part(keys: &[Key]) -> Map<String, Value> {
+    let mut schema = table(keys);
+    if keys.iter().any(|key| key.name == "plugin") {
+        let needs: Map<String, Value> =
+            keys::PLUGIN_KEYS.iter().map(|key| (key.to_string(), json!(["plugin"]))).collect();
+        schema.insert("dependentRequired".into(), Value::Object(needs));
+        schema.insert("not".into(), json!({ "required": ["plugin", "aggregate"] }));
+    }
+    schema
+}
+
 /// For each kind: the keys that it needs, and the keys that are not for it.
 fn kind_rules(keys: &[Key]) -> Vec<Value> {
     let kinds = match keys.iter().find(|key| key.name == "kind").map(|key| &key.shape) {
@@ -103,7 +115,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Parts(keys) => json!({
             "type": "object",
             "propertyNames": { "pattern": names::PATTERN },
-            "additionalProperties": table(keys),
+            "additionalProperties": part(keys),
         }),
     }
 }

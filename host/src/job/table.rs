@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
             if let Some(known) = keys.iter().find(|k| k.name == key) {
                 if let Some(kind) = kind.filter(|kind| !known.fits(kind)) {
                     let kinds = suggest::list(known.kinds.iter().copied());
-                    let message = format!("`{key}` does not fit kind `{kind}`; it is for {kinds}: remove it");
+                    let message = format!("`{key}` is not for kind `{kind}` but for {kinds}; remove it");
                     self.wrong(key, message);
                 }
             } else if later.contains(&key.as_str()) {
@@ -110,8 +110,10 @@ impl<'a> Reader<'a> {
         match self.table.get(key)? {
             Value::Integer(number) => match u64::try_from(*number).ok().filter(|n| (least..=most).contains(n)) {
                 None => {
-                    let range =
-                        if most >= i64::MAX as u64 { format!("at least {least}") } else { format!("{least} to {most}") };
+                    let range = match most >= i64::MAX as u64 {
+                        true => format!("at least {least}"),
+                        false => format!("{least} to {most}"),
+                    };
                     self.wrong(key, format!("`{}{key}` is {number}; write a number of {range}", self.inside));
                     None
                 }
@@ -247,7 +249,8 @@ impl<'a> Reader<'a> {
             let path = join(&parts.path, name);
             match value {
                 Value::Table(_) if name.len() > NAME_BYTES_MAX => {
-                    let message = format!("the name of a {what} is {} bytes long; write one of at most {NAME_BYTES_MAX}", name.len());
+                    let bytes = name.len();
+                    let message = format!("the name of a {what} is {bytes} bytes long; write at most {NAME_BYTES_MAX}");
                     self.mistakes.add(section, "", message);
                 }
                 Value::Table(table) => {

@@ -28,7 +28,6 @@ pub(super) const TIME_HELP: &str = "write a whole number and one of us, ms, s, m
 /// What to write for a size.
 pub(super) const SIZE_HELP: &str = "write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as \"64MiB\"";
 
-/// A time such as `1s`; an error says what to write.
 /// A length of time as job files write it: a whole number and a unit, as `1s` or `250ms`. The error says how to write it.
 pub fn time(text: &str) -> Result<Duration, String> {
     let us = measure(text, TIMES).ok_or(TIME_HELP)?;
@@ -46,7 +45,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 /// A time in the shortest of our units that keeps it whole, for messages.
 pub(super) fn show_time(time: Duration) -> String {
     let us = time.as_micros();
-    let unit = TIMES.iter().rev().find(|(_, each)| us != 0 && us % u128::from(*each) == 0);
+    let unit = TIMES.iter().rev().find(|(_, each)| us != 0 && us.is_multiple_of(u128::from(*each)));
     match unit {
         Some((unit, each)) => format!("{}{unit}", us / u128::from(*each)),
         None => format!("{us}us"),
@@ -55,7 +54,8 @@ pub(super) fn show_time(time: Duration) -> String {
 
 /// A size in the largest binary unit that keeps it whole, for messages.
 pub(super) fn show_size(bytes: u64) -> String {
-    let unit = SIZES.iter().rev().find(|(name, each)| name.ends_with("iB") && bytes != 0 && bytes % each == 0);
+    let unit =
+        SIZES.iter().rev().find(|(name, each)| name.ends_with("iB") && bytes != 0 && bytes.is_multiple_of(*each));
     match unit {
         Some((unit, each)) => format!("{}{unit}", bytes / each),
         None => format!("{bytes}B"),

@@ -2,7 +2,7 @@
 //!
 //! How a stream is cut depends on its bytes alone: chunks are filled to their bounds, and only `flush` cuts earlier.
 
-use crate::batch::chunk::{Chunk, Refusal};
+use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, Refusal};
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_KEPT};
 use bytes::Bytes;
 
@@ -312,8 +312,6 @@ impl Quotes {
     }
 }
 
-/// The bytes before a frame that tell its length.
-pub const FRAME_PREFIX_BYTES: usize = 4;
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// How many bytes a frame takes, its prefix included; `None`: the prefix is not here yet.

@@ -290,6 +290,7 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
+    use crate::limits::INBOX_BYTES_MAX;
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -377,7 +378,7 @@ mod tests {
         assert!(inbox.put(huge.clone()).await, "an empty inbox takes anything");
         let mut waiting = Box::pin(inbox.put(lines(1, "late")));
         assert!(futures_poll(&mut waiting), "it must wait");
-        assert_eq!(inbox.take(BatchId(1), u64::MAX, u64::MAX), [huge.clone()]);
+        assert_eq!(inbox.take(BatchId(1), u64::MAX, u64::MAX), [lines(1, &"x".repeat(INBOX_BYTES_MAX as usize + 1))]);
         assert!(waiting.await);
         assert_eq!(inbox.take(BatchId(1), 9, 9), [lines(1, "late")]);
         assert!(inbox.put(huge).await);

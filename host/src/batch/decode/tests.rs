@@ -3,7 +3,6 @@ use crate::limits::RECORD_BYTES_MAX;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
-use std::time::Instant;
 
 fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
     let schema = columns.iter().map(|(name, kind)| ColumnSpec {
@@ -251,61 +250,4 @@ fn rows_of_a_queue_are_objects_arrays_or_bare_values() {
     assert_eq!(shown_rows(&decoded), expected);
     queue.schema.truncate(1);
     assert_eq!(shown_rows(&Decoder::new(&queue).decode(&chunk(&["\"a\"", "null", "2.50"], b""))), "a\nnull\n2.50");
-}
-
-/// Prints what decoding costs; run with `--nocapture`. It fails only if rows are lost.
-#[test]
-fn throughput() {
-    #[derive(serde::Deserialize)]
-    struct Row<'a> {
-        user: &'a str,
-        amount: i64,
-        ts: i64,
-    }
-    let rows = 10_000;
-    let numbers = 0..rows;
-    let json: Vec<String> = numbers
-        .clone()
-        .map(|i| {
-            format!(
-                "{{\"user\":\"user-{}\",\"amount\":{},\"ts\":{}}}",
-                i % 20_000,
-                i % 9_999,
-                1_700_000_000_000_000_i64 + i
-            )
-        })
-        .collect();
-    let csv: Vec<String> =
-        numbers.map(|i| format!("user-{},{},{}", i % 20_000, i % 9_999, 1_700_000_000_000_000_i64 + i)).collect();
-    let text = vec!["a line of ten words, of which each is quite short"; rows as usize];
-    let columns = [("user", "text"), ("amount", "int64"), ("ts", "timestamp")];
-    let measure = |name: &str, work: &mut dyn FnMut() -> usize, bytes: usize| {
-        let mut times: Vec<f64> = (0..15)
-            .map(|_| {
-                let start = Instant::now();
-                assert_eq!(work(), rows as usize);
-                start.elapsed().as_nanos() as f64 / rows as f64
-            })
-            .collect();
-        times.sort_by(f64::total_cmp);
-        println!(
-            "{name}: {:.1} ns a row (best {:.1}), {:.2} GB/s",
-            times[7],
-            times[0],
-            bytes as f64 / rows as f64 / times[7]
-        );
-    };
-    let mut decode = |name, format, columns: &[(&str, &str)], chunk: Chunk| {
-        let mut decoder = Decoder::new(&source(format, columns));
-        measure(name, &mut || decoder.decode(&chunk).rows.num_rows(), chunk.bytes.len());
-    };
-    decode("text", Format::Text, &[], chunk(&text, b"\n"));
-    decode("json", Format::Json, &columns, chunk(&json, b"\n"));
-    decode("csv", Format::Csv { header: false, separator: b',' }, &columns, chunk(&csv, b"\n"));
-    let bytes = json.iter().map(String::len).sum();
-    let mut into_structs = || {
-        let parsed = json.iter().map(|line| serde_json::from_str::<Row<'_>>(line).unwrap());
-        parsed.filter(|row| row.user.len() as i64 + row.amount + row.ts > 0).count()
-    };
-    measure("json by serde_json into a struct", &mut into_structs, bytes);
 }

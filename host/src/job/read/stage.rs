@@ -12,9 +12,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use toml::Value;
 
-/// Keys that mean something to plugins only.
-const PLUGIN_KEYS: [&str; 9] =
-    ["config", "on", "emit", "timeout", "initial", "instance", "limits", "grant", "on_error"];
 /// What each operator of a later version is called, so that such a stage is not taken for a union.
 const OPERATORS_LATER: [&str; 12] =
     ["window", "join", "cogroup", "enrich", "sql", "filter", "select", "top", "distinct", "sort", "branch", "cast"];
@@ -40,7 +37,7 @@ fn operator(r: &Reader<'_>) -> OperatorSpec {
     }
     let later = OPERATORS_LATER.iter().any(|key| r.has(key));
     let instead = if r.has("aggregate") { "remove it" } else { "add plugin = \"…\", or remove it" };
-    for key in PLUGIN_KEYS.iter().filter(|key| r.has(key) && !later) {
+    for key in keys::PLUGIN_KEYS.iter().filter(|key| r.has(key) && !later) {
         r.wrong(key, format!("`{key}` is for stages with a plugin; {instead}"));
     }
     if r.has("aggregate") { OperatorSpec::Aggregate(aggregates(r)) } else { OperatorSpec::Union }
@@ -101,8 +98,8 @@ fn files(r: &Reader<'_>) -> BTreeMap<String, PathBuf> {
 fn aggregates(r: &Reader<'_>) -> Vec<AggregateSpec> {
     let example = "aggregate = { n = \"count(*)\" }";
     if matches!(r.table.get("aggregate"), Some(Value::String(_))) {
-        let message = "`aggregate` is text, needs a table of output columns; write aggregate = { n = \"count(*)\" }, or \
-                       plugin = \"…\" for a plugin of world aggregate";
+        let message = "`aggregate` is text, needs a table of output columns; write aggregate = { n = \
+                       \"count(*)\" }, or plugin = \"…\" for a plugin of world aggregate";
         r.wrong("aggregate", message);
         return Vec::new();
     }

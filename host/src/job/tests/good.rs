@@ -71,7 +71,10 @@ fn the_example_is_read_whole() {
     let job = read(EXAMPLE).unwrap();
     assert_eq!((job.name.as_str(), job.batch, job.workers), ("word-count", Duration::from_millis(250), Some(2)));
     assert_eq!((job.clock, job.in_flight_max), (ClockSpec::Wall, limits::IN_FLIGHT_MAX));
-    assert_eq!((job.origin.file.as_deref(), job.origin.folder.as_path()), (Some(Path::new("job.toml")), Path::new("jobs")));
+    assert_eq!(
+        (job.origin.file.as_deref(), job.origin.folder.as_path()),
+        (Some(Path::new("job.toml")), Path::new("jobs"))
+    );
 
     let lines = &job.sources[0];
     assert_eq!(lines.kind, SourceKind::Socket { address: "127.0.0.1:9999".into() });
@@ -124,11 +127,11 @@ fn every_key_has_its_line() {
     for (path, line) in [
         ("name", 2),
         ("sources.lines", 6),
-        ("sources.clicks.schema.odd.name", 18),
-        ("sources.clicks.schema.odd.name.path", 18),
-        ("stages.totals.limits.time", 30),
-        ("stages.totals.key.no.such", 23),
-        ("sinks.disk.format", 52),
+        ("sources.clicks.schema.odd.name", 21),
+        ("sources.clicks.schema.odd.name.path", 21),
+        ("stages.totals.limits.time", 33),
+        ("stages.totals.key.no.such", 26),
+        ("sinks.disk.format", 55),
     ] {
         assert_eq!(job.origin.at(path), format!("job.toml:{line}: "), "{path}");
     }

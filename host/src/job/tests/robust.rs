@@ -24,9 +24,41 @@ impl Numbers {
 fn no_text_makes_it_panic() {
     let mut numbers = Numbers(7);
     let pieces = [
-        "\"", "'", "[", "]", "{", "}", "=", ".", ",", "\n", "#", "-1", "0x7fffffffffffffff", "1e999", "nan", "é", "\0",
-        "\u{feff}", "\"\"\"", "[[", "]]", "stages", "sources.lines", "from", "kind", "\"0s\"", "true", "1979-05-27",
-        "[sinks.screen]", "rejected", "()", "\\u0000", "a.b.c.d", "18446744073709551616", "distinct",
+        "\"",
+        "'",
+        "[",
+        "]",
+        "{",
+        "}",
+        "=",
+        ".",
+        ",",
+        "\n",
+        "#",
+        "-1",
+        "0x7fffffffffffffff",
+        "1e999",
+        "nan",
+        "é",
+        "\0",
+        "\u{feff}",
+        "\"\"\"",
+        "[[",
+        "]]",
+        "stages",
+        "sources.lines",
+        "from",
+        "kind",
+        "\"0s\"",
+        "true",
+        "1979-05-27",
+        "[sinks.screen]",
+        "rejected",
+        "()",
+        "\\u0000",
+        "a.b.c.d",
+        "18446744073709551616",
+        "distinct",
     ];
     let (mut good, mut bad) = (0, 0);
     for _ in 0..4_000 {
@@ -87,7 +119,13 @@ fn files_that_are_no_job_are_named() {
     std::fs::write(&file, b"name = \"x\"\n# caf\xe9\n").unwrap();
     assert_eq!(failed(&file), format!("{name}:2: this line is not UTF-8 text; save the file as UTF-8"));
     std::fs::write(&file, vec![b'#'; limits::JOB_FILE_BYTES_MAX as usize + 1]).unwrap();
-    assert_eq!(failed(&file), format!("{name}: the file is longer than 1048576 bytes, so hardly a job file; check the path"));
+    assert_eq!(
+        failed(&file),
+        format!(
+            "{name}: the file is longer than 1048576 bytes, so hardly a job file; \
+                                       check the path"
+        )
+    );
     std::fs::write(&file, format!("\u{feff}{}", EXAMPLE.replace('\n', "\r\n"))).unwrap();
     let job = load(&file, &[]).unwrap();
     assert_eq!((job.origin.folder.as_path(), job.origin.at("name")), (folder.path(), format!("{name}:2: ")));

@@ -26,7 +26,7 @@ fn text_schema() -> Schema {
 
 fn caller(component: &[u8], instance: InstanceSpec) -> Caller {
     let plugin = load(component);
-    let description = plugin.describe("{}", &text_schema()).unwrap();
+    let description = plugin.describe("{}", &text_schema(), &Schema::empty()).unwrap();
     let limits =
         PluginLimits { memory_bytes_max: 1 << 20, time_max: Duration::from_millis(50), output_bytes_max: 1 << 12 };
     let key = Arc::new(Schema::empty());

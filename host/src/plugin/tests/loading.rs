@@ -101,7 +101,7 @@ fn descriptions_are_checked() {
         fs::write(&file, guest).unwrap();
         let plugin = hand::host().load(&file).unwrap();
         assert_eq!(plugin.world(), World::Transform);
-        plugin.describe("{}", &Schema::empty()).map_err(|error| error.message)
+        plugin.describe("{}", &Schema::empty(), &Schema::empty()).map_err(|error| error.message)
     };
     let good = describe(|image| image.description(&[("a", 0), ("b", 5)], &[])).unwrap();
     assert_eq!((good.name.as_str(), good.version.as_str(), good.output.fields().len()), ("hand-made", "1.2.3", 2));
