@@ -69,8 +69,7 @@ fn typos() {
     );
     refused(
         &changed("from = \"lines\"", "form = \"lines\""),
-        "job.toml:9: stage `counts`: `from` is missing; write from = \"…\" with the name of a source or \
-         stage\njob.toml:10: stage `counts`: unknown key `form`; did you mean `from`?",
+        "job.toml:9: stage `counts`: it has no `from`; write the name of a source or stage\njob.toml:10: stage `counts`: unknown key `form`; did you mean `from`?",
     );
     refused(
         &changed("from = \"counts\"", "from = \"count\""),
@@ -134,8 +133,7 @@ fn cycles() {
     );
     refused(
         &changed("[stages.counts]", "[stages.self]\nfrom = \"self\"\n[stages.counts]"),
-        "job.toml:10: stage `self`: a cycle, in which rows would go round for ever: `self` → `self`; take one of \
-         these out of a `from`",
+        "job.toml:10: stage `self`: it reads its own rows, which would go round for ever; take its name out of its `from`",
     );
 }
 
@@ -145,7 +143,7 @@ fn names() {
         &changed("[stages.counts]", "[stages.lines]"),
         "job.toml:9: stage `lines`: there is a source `lines` already; every source, stage and sink needs a name of \
          its own\njob.toml:15: sink `screen`: `from` names `counts`, which is neither a source nor a stage; there are \
-         `lines`, `lines`",
+         `lines`",
     );
     refused(
         &changed("[stages.counts]\n", "[stages.counts]\nfrom = \"lines\"\n[stages.counts]\n"),
@@ -439,8 +437,8 @@ fn versions_to_come() {
     );
     refused(
         &changed("kind = \"print\"", "kind = \"kafka\""),
-        "job.toml:16: sink `screen`: `kind = \"kafka\"` is not available in this version; write `print`, `files`, \
-         `queue`",
+        "job.toml:16: sink `screen`: `kind = \"kafka\"` is not available in this version; write one of: `print`, \
+         `files`, `queue`",
     );
     refused(
         &changed("key = \"value\"", "key = \"value\"\nwindow = { size = \"30s\" }"),
