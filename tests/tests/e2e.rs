@@ -171,7 +171,8 @@ fn large_batches_give_the_same_on_any_number_of_workers() {
         let whole = trial.rows("whole.jsonl");
         let sum = |from: i64| (from..from + rows).sum::<i64>();
         for (row, from) in whole.iter().zip([0, rows]) {
-            let expected = [("n", rows), ("keys", 1000), ("first", from), ("last", from + rows - 1), ("sum", sum(from))];
+            let expected =
+                [("n", rows), ("keys", 1000), ("first", from), ("last", from + rows - 1), ("sum", sum(from))];
             expected.iter().for_each(|(name, value)| assert_eq!(row[name], *value, "{name} with {workers} workers"));
         }
         assert_eq!(whole.len(), 2);

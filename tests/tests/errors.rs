@@ -42,7 +42,8 @@ fn refused(job: &str, expected: &str) {
 /// `told` is an error of just these words.
 #[track_caller]
 fn is_error(told: &str, expected: &str) {
-    let words = told.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n')).unwrap_or_else(|| panic!("{told}"));
+    let words =
+        told.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n')).unwrap_or_else(|| panic!("{told}"));
     assert_eq!(words, expected);
 }
 
@@ -69,7 +70,7 @@ fn typos() {
     );
     refused(
         &changed("from = \"lines\"", "form = \"lines\""),
-        "job.toml:9: stage `counts`: it has no `from`; write the name of a source or stage\njob.toml:10: stage `counts`: unknown key `form`; did you mean `from`?",
+        "job.toml:10: stage `counts`: unknown key `form`; did you mean `from`?",
     );
     refused(
         &changed("from = \"counts\"", "from = \"count\""),
@@ -186,7 +187,8 @@ fn columns() {
         &changed("sum(n)", "sum(value)"),
         "job.toml:9: stage `counts`: `n_sum`: column `value` is text, and sum and avg need int64 or float64",
     );
-    let other = "[sources.other]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.counts]";
+    let other =
+        "[sources.other]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.counts]";
     let job = changed("[stages.counts]", other).replace("from = \"lines\"", "from = [\"lines\", \"other\"]");
     refused(
         &job,
@@ -247,25 +249,30 @@ fn plugins_that_are_none() {
         "job.toml:9: stage `counts`: there is no plugin at ./plugins/none: no such file or folder",
     );
     refused_plugin(
-        "text.wasm", b"hello",
+        "text.wasm",
+        b"hello",
         "job.toml:9: stage `counts`: plugin ./text.wasm: the file is a text file, not a component. `millstream build` \
          makes components of plugin folders.",
     );
     refused_plugin(
-        "empty.wasm", b"",
+        "empty.wasm",
+        b"",
         "job.toml:9: stage `counts`: plugin ./empty.wasm: the file is empty, not a component",
     );
     refused_plugin(
-        "noise.wasm", &[0xff, 0xfe, 0, 1, 2],
+        "noise.wasm",
+        &[0xff, 0xfe, 0, 1, 2],
         "job.toml:9: stage `counts`: plugin ./noise.wasm: the file is not WebAssembly, so no component",
     );
     refused_plugin(
-        "module.wasm", b"\0asm\x01\0\0\0",
+        "module.wasm",
+        b"\0asm\x01\0\0\0",
         "job.toml:9: stage `counts`: plugin ./module.wasm: the file is a core WebAssembly module, not a component. \
          `millstream build` makes components of plugin folders.",
     );
     refused_plugin(
-        "nothing.wasm", b"\0asm\x0d\0\x01\0",
+        "nothing.wasm",
+        b"\0asm\x0d\0\x01\0",
         "job.toml:9: stage `counts`: ./nothing.wasm is a component, but no Millstream plugin: it exports nothing, and \
          none of transformer, updater and aggregator of millstream:plugin@0.1.0",
     );
@@ -314,7 +321,8 @@ fn patched(name: &str, from: &str, to: &str) -> Vec<u8> {
 #[test]
 fn plugins_of_another_interface_or_world() {
     refused_plugin(
-        "newer.wasm", &patched("misbehave", "@0.1.0", "@0.2.0"),
+        "newer.wasm",
+        &patched("misbehave", "@0.1.0", "@0.2.0"),
         "job.toml:9: stage `counts`: plugin ./newer.wasm needs millstream:plugin@0.2.0, and this host speaks 0.1.0: \
          install a Millstream that speaks it, or build the plugin with an SDK for 0.1.0",
     );
@@ -365,8 +373,10 @@ fn files_and_folders() {
         "job.toml:18: sink `screen`: format `text` writes a single text column, and the rows have value text, n_sum \
          int64; choose `json`, `csv` or `parquet`, or put a stage before the sink that returns one text column",
     );
-    let stage = "plugin = \"PLUGIN\"\ninitial = \"none.csv\"".replace("PLUGIN", &plugin("running-count").display().to_string());
-    refused(&changed("aggregate = { n_sum = \"sum(n)\" }", &stage),
+    let stage =
+        "plugin = \"PLUGIN\"\ninitial = \"none.csv\"".replace("PLUGIN", &plugin("running-count").display().to_string());
+    refused(
+        &changed("aggregate = { n_sum = \"sum(n)\" }", &stage),
         "job.toml:9: stage `counts`: `initial`: cannot read ./none.csv: No such file or directory (os error 2)",
     );
 }
@@ -374,14 +384,8 @@ fn files_and_folders() {
 #[test]
 fn job_files_that_cannot_be_read() {
     let trial = trial(RIGHT);
-    is_error(
-        &trial.refused(&["run", "none.toml"]),
-        "none.toml: there is no such file; give the path of a job file",
-    );
-    is_error(
-        &trial.refused(&["run", "."]),
-        ".: this is a folder; give the path of a job file, such as job.toml in it",
-    );
+    is_error(&trial.refused(&["run", "none.toml"]), "none.toml: there is no such file; give the path of a job file");
+    is_error(&trial.refused(&["run", "."]), ".: this is a folder; give the path of a job file, such as job.toml in it");
     trial.write("latin1.toml", b"name = \"right\"\n# caf\xe9\n");
     is_error(
         &trial.refused(&["run", "latin1.toml"]),

@@ -130,7 +130,8 @@ fn what_comes_too_late_or_too_early_is_refused() {
     assert_eq!(refused(job.stop(Stop::Now)), early);
     job.start().unwrap();
     assert_eq!(refused(job.start()), "the job `endless` is already started; a job starts once");
-    let late = |what: &str| format!("cannot {what}: the job `endless` is already started; put it together before `start`");
+    let late =
+        |what: &str| format!("cannot {what}: the job `endless` is already started; put it together before `start`");
     assert_eq!(refused(job.add_source(SourceSpec::rate("more", 1, None))), late("add a source"));
     assert_eq!(refused(job.add_stage(StageSpec::union("both", ["numbers"]))), late("add a stage"));
     assert_eq!(refused(job.add_sink(SinkSpec::print("screen", ["numbers"]))), late("add a sink"));

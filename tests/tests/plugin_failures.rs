@@ -57,22 +57,34 @@ fn a_panic_tells_its_words_place_and_backtrace() {
 #[test]
 fn a_loop_meets_the_time_limit() {
     let told = fails(&job("loop", "limits = { time = \"100ms\" }"));
-    assert!(told.starts_with(&format!("{WHO} failed in batch 1: it ran longer than its time limit of 100ms\n")), "{told}");
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: it ran longer than its time limit of 100ms\n")),
+        "{told}"
+    );
     assert!(told.contains("misbehave::Misbehave"), "{told}");
-    assert!(told.ends_with("\n  Raise `limits.time` of the stage, or mend the plugin if it loops for ever.\n"), "{told}");
+    assert!(
+        told.ends_with("\n  Raise `limits.time` of the stage, or mend the plugin if it loops for ever.\n"),
+        "{told}"
+    );
 }
 
 #[test]
 fn memory_meets_its_limit() {
     let told = fails(&job("memory", "limits = { memory = \"32MiB\" }"));
-    assert!(told.starts_with(&format!("{WHO} failed in batch 1: it needs more memory than its limit of 32 MiB\n")), "{told}");
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: it needs more memory than its limit of 32 MiB\n")),
+        "{told}"
+    );
     assert!(told.ends_with("\n  Raise `limits.memory` of the stage, or give the plugin smaller batches.\n"), "{told}");
 }
 
 #[test]
 fn output_meets_its_limit() {
     let told = fails(&job("output", "limits = { output = \"1MiB\" }"));
-    assert!(told.starts_with(&format!("{WHO} failed in batch 1: it returned more than its output limit of 1 MiB\n")), "{told}");
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: it returned more than its output limit of 1 MiB\n")),
+        "{told}"
+    );
     assert!(told.ends_with("\n  Raise `limits.output` of the stage, or give the plugin smaller batches.\n"), "{told}");
     let enough = job("output", "limits = { output = \"16MiB\" }");
     enough.run_well(&[]);
@@ -119,7 +131,10 @@ fn output_that_is_no_batch_is_refused() {
         let told = fails(&job(how, ""));
         assert!(told.starts_with(&format!("{WHO} returned invalid output in batch 1: ")), "{how}: {told}");
         assert!(told.contains(words), "{how}: {told}");
-        assert!(told.ends_with("\n  The plugin, or the SDK that it was built with, must be mended.\n"), "{how}: {told}");
+        assert!(
+            told.ends_with("\n  The plugin, or the SDK that it was built with, must be mended.\n"),
+            "{how}: {told}"
+        );
     }
 }
 
@@ -143,7 +158,11 @@ fn failures_of_describe_come_before_anything_runs() {
 fn rows_that_a_plugin_refuses_are_rejected_rows() {
     let trial = job("reject", "");
     let ended = trial.run_well(&[]);
-    assert!(ended.stderr.contains("`bad` rejected a row in batch 1: row 0 is bad; the row: \"first\""), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("`bad` rejected a row in batch 1: row 0 is bad; the row: \"first\""),
+        "{}",
+        ended.stderr
+    );
     assert!(ended.stderr.contains("`bad` rejected 2 rows that nothing read"), "{}", ended.stderr);
 }
 

@@ -2,6 +2,8 @@
 
 use millstream_tests::{Process, Trial, free_port, plugin, until};
 use serde_json::json;
+use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// A job that reads lines of a server for ever.
@@ -90,7 +92,7 @@ fn a_second_signal_stops_at_once() {
     ));
     trial.write("input.jsonl", "[\"a\"]\n");
     let mut job = trial.start(&[]);
-    until("the job runs", || trial.path("out.jsonl").exists());
+    job.until_stderr("round and round");
     job.signal("INT");
     job.until_stderr("stopping; batches in flight are finished (again: at once)");
     job.signal("INT");
@@ -223,6 +225,35 @@ fn the_death_of_a_process_is_an_error_of_the_other() {
         assert!(ended.stderr.contains("error: "), "{}", ended.stderr);
         assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
     }
+}
+
+/// Whoever else connects to a process is left out, and standard output is for sinks alone.
+#[test]
+fn processes_find_each_other_among_strangers() {
+    let ports = [free_port(), free_port()];
+    let mut servers = ports.map(Process::nc);
+    let trial = shared_job(ports);
+    let hosts = hosts();
+    let process = |number| {
+        let arguments = ["--workers", "1", "--processes", "2", "--process", number, "--hosts", &hosts];
+        trial.start(&arguments)
+    };
+    let mut early = process("1");
+    early.until_stderr("cannot connect to process 0 at ");
+    assert_eq!(early.stdout(), "");
+    early.kill();
+    let mut first = process("0");
+    first.until_stderr("waiting for 1 of 2 processes");
+    let stranger = TcpStream::connect(hosts.split(',').next().unwrap()).unwrap();
+    (&stranger).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    first.until_stderr("is no process of a job");
+    let second = process("1");
+    servers.iter_mut().for_each(|server| server.say("a\n"));
+    until("both work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
+    first.signal("INT");
+    let (first, second) = (first.wait(), second.wait());
+    assert_eq!((first.code, second.code), (Some(0), Some(0)), "{}\n--- other\n{}", first.stderr, second.stderr);
+    assert_eq!((first.stdout, second.stdout), (String::new(), String::new()));
 }
 
 #[test]

@@ -75,8 +75,7 @@ fn raw_socket_reads_frames() {
     let long = vec![b'x'; 3000];
     let frames = [frame(b"one\ntwo"), frame(b""), frame(&[0xff, 0]), frame(&long), frame(b"end")].concat();
     let (port, server) = server(frames);
-    let trial =
-        job(&format!("kind = \"raw-socket\"\naddress = \"127.0.0.1:{port}\"\nrecord_bytes_max = 2000"));
+    let trial = job(&format!("kind = \"raw-socket\"\naddress = \"127.0.0.1:{port}\"\nrecord_bytes_max = 2000"));
     let _job = trial.start(&[]);
     until("all frames are there", || {
         column(&trial, "out.jsonl", "value").len() + column(&trial, "refused.jsonl", "reason").len() == 5
@@ -157,10 +156,8 @@ fn directory_of_binary_records() {
     let record = |at: i64, n: i64| [at.to_le_bytes(), n.to_le_bytes()].concat();
     trial.write("in/a.bin", [record(0, 1), record(1_000_000, -2), vec![1, 2, 3]].concat());
     trial.run_well(&["--until-idle"]);
-    let expected = [
-        json!({"at": "1970-01-01T00:00:00.000000Z", "n": 1}),
-        json!({"at": "1970-01-01T00:00:01.000000Z", "n": -2}),
-    ];
+    let expected =
+        [json!({"at": "1970-01-01T00:00:00.000000Z", "n": 1}), json!({"at": "1970-01-01T00:00:01.000000Z", "n": -2})];
     assert_eq!(trial.rows("out.jsonl"), expected);
     assert_eq!(column(&trial, "refused.jsonl", "reason"), ["cut short: 3 of the 16 bytes of a record"]);
 }
@@ -319,7 +316,9 @@ fn a_queue_that_is_no_json_fails_the_job() {
     let ended = trial.run(&[]);
     assert_eq!(ended.code, Some(1));
     assert!(
-        ended.stderr.contains("error: source `in`: ./in.jsonl:2: not a JSON array; expected one JSON array of rows on each line"),
+        ended.stderr.contains(
+            "error: source `in`: ./in.jsonl:2: not a JSON array; expected one JSON array of rows on each line"
+        ),
         "{}",
         ended.stderr
     );
@@ -334,5 +333,9 @@ fn a_folder_that_vanishes_fails_the_job() {
     std::fs::remove_dir_all(trial.path("in")).unwrap();
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("error: source `in`: cannot read `./in`: there is no such file or folder"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("error: source `in`: cannot read `./in`: there is no such file or folder"),
+        "{}",
+        ended.stderr
+    );
 }

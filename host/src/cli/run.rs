@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::job::units;
 use crate::run::{Cluster, Job, Options, Stop, Stopper};
+use crate::timely_ext::is_lost_connection;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,9 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Runs a job until it has ended.
 pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     let cluster = cluster(&arguments)?;
+    if cluster.is_some() {
+        quiet_broken_connections();
+    }
     let options =
         Options { workers: arguments.workers, until_idle: arguments.until_idle, sets: arguments.sets, cluster };
     let began = Instant::now();
@@ -64,6 +68,17 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     summarize(&stopper, began.elapsed());
     // Batches were dropped, so whoever started the job must not take it for done.
     Ok(if at_once.load(Ordering::Acquire) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Where the connection to another process breaks, several threads end in panics one after the other; the job's error
+/// says once what they mean.
+fn quiet_broken_connections() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic.payload_as_str().is_some_and(is_lost_connection) {
+            usual(panic);
+        }
+    }));
 }
 
 fn cluster(arguments: &RunArguments) -> Result<Option<Cluster>> {

@@ -1,10 +1,10 @@
 //! A plugin that misbehaves as its config tells it: `{ "how": "panic" }`. It implements the interface itself, because
 //! the SDK would not let it return most of this. Without `how` it returns its rows as they are.
 
-use millstream_sdk::bindings::transform as bindings;
-use millstream_sdk::{Description, Error, Field, Schema, Type, counter, log};
 use bindings::exports::millstream::plugin::transformer::{Guest, Output};
 use bindings::millstream::plugin::types::{Batch, Column, Context, Rejection};
+use millstream_sdk::bindings::transform as bindings;
+use millstream_sdk::{Description, Error, Field, Schema, Type, counter, log};
 use std::hint::black_box;
 
 struct Misbehave;
@@ -31,7 +31,10 @@ impl Guest for Misbehave {
         let column = &mut columns[0];
         match how(&context.config).as_str() {
             "panic" => give_up(context.batch),
-            "loop" => forever(),
+            "loop" => {
+                log::info("round and round");
+                forever()
+            }
             "slow" => work(),
             "recurse" => {
                 recurse(u64::from(rows));
