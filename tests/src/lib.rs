@@ -2,7 +2,6 @@
 //!
 //! Tests wait for what they are about to see, never for a time: [`until`] and its kin look every few milliseconds and
 //! give up with everything that the processes have said.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod process;
 mod trial;

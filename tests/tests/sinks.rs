@@ -1,7 +1,8 @@
 //! Each sink as its reader sees it.
 
-use millstream_tests::{Process, Trial, until};
+use millstream_tests::{DEADLINE, Process, Trial, until};
 use std::fs;
+use std::time::Instant;
 
 const INPUT: &str = "[[\"a\",1,0.5],[\"b, \\\"c\\\"\",null,2],[null,-3,1e21]]\n[]\n[[\"d\",4,null]]\n";
 
@@ -143,22 +144,25 @@ fn what_an_interrupted_run_left_is_removed() {
 /// Whoever looks at the folder while it is written sees whole parts only.
 #[test]
 fn parts_appear_whole() {
+    let (parts, rows) = (10, 100_000);
     let trial = job("kind = \"files\"\npath = \"out\"");
-    let row = "[\"some text that makes the row longer\",1,1.5]";
-    let batch = format!("[{}]\n", vec![row; 20_000].join(","));
-    trial.write("input.jsonl", batch.repeat(20));
+    let batch = format!("[{}]\n", vec!["[\"some text that makes the row longer\",1,1.5]"; rows].join(","));
+    trial.write("input.jsonl", batch.repeat(parts));
+    let whole = "{\"k\":\"some text that makes the row longer\",\"n\":1,\"x\":1.5}\n".len() * rows;
     let job = trial.start(&[]);
+    until("the folder is there", || trial.path("out").is_dir());
+    let deadline = Instant::now() + DEADLINE;
     let mut seen = 0;
-    until("all parts are there", || {
-        let names = if trial.path("out").is_dir() { files(&trial, "out") } else { Vec::new() };
-        for name in names.iter().filter(|name| name.starts_with("part-")) {
-            let text = trial.text(&format!("out/{name}"));
-            assert_eq!((text.lines().count(), text.ends_with('\n')), (20_000, true), "{name}");
-            seen += 1;
+    // Looks without a pause, so as not to miss a part that is being written.
+    while seen < parts {
+        let names: Vec<String> = files(&trial, "out").into_iter().filter(|name| name.starts_with("part-")).collect();
+        for name in &names[seen.min(names.len().saturating_sub(1))..] {
+            let bytes = fs::metadata(trial.path("out").join(name)).unwrap().len();
+            assert_eq!(bytes, whole as u64, "{name}");
         }
-        names.iter().filter(|name| name.starts_with("part-")).count() == 20
-    });
-    assert!(seen >= 20);
+        seen = names.len();
+        assert!(Instant::now() < deadline, "{seen} parts: {}", job.stderr());
+    }
     assert_eq!(job.wait().code, Some(0));
 }
 
