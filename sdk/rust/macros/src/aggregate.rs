@@ -1,8 +1,8 @@
 //! `#[aggregate]`.
 
 use crate::signature::{Argument, Arguments, Return, description, export};
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::format_ident;
 use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Result, Type};
 
 pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
@@ -56,7 +56,7 @@ impl Function {
             call.push(match Argument::of(argument)? {
                 Argument::Value(ty) => {
                     takes.push(ty);
-                    let name = format_ident!("row{}", takes.len());
+                    let name = format_ident!("row{}", takes.len(), span = Span::mixed_site());
                     quote!(#name)
                 }
                 Argument::Context => quote!(context),

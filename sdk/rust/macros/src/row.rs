@@ -1,7 +1,6 @@
 //! `#[derive(Row)]`.
 
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::{Data, DeriveInput, Error, Field, Fields, GenericParam, LitStr, Result};
 
 pub fn derive(input: &DeriveInput) -> Result<TokenStream> {

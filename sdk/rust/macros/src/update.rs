@@ -2,7 +2,6 @@
 
 use crate::signature::{Argument, Arguments, Return, description, export, plugin_type};
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::{Error, Item, ItemFn, Result, Type, parse_quote};
 
 pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
