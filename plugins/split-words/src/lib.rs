@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn a_null_is_refused_and_a_wrong_config_is_an_error() {
-        let run = testing::transform::<super::split_words>().run(json!([{"value": null}, {"value": "x"}])).expect("a run");
+        let run =
+            testing::transform::<super::split_words>().run(json!([{"value": null}, {"value": "x"}])).expect("a run");
         assert_eq!((run.rows, run.rejected), (json!([{"word": "x"}]), vec![(0, "column `value` is null".into())]));
         let wrong = testing::transform::<super::split_words>().config(json!({"seperator": " "})).describe();
         assert!(wrong.expect_err("a typo").message().contains("unknown field `seperator`"));

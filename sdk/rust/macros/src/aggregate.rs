@@ -124,9 +124,8 @@ fn implement(arguments: &Arguments, block: &ItemImpl) -> Result<TokenStream> {
         [key, _] => (Some(key), lower.pairs(&keys, &accumulators)),
         _ => (None, lower.each(&accumulators)),
     };
-    let describe_key = key.map(|key| {
-        quote!(description.key = ::std::option::Option::Some(::millstream_sdk::row::schema::<#key>());)
-    });
+    let describe_key =
+        key.map(|key| quote!(description.key = ::std::option::Option::Some(::millstream_sdk::row::schema::<#key>());));
     let batch = quote!(::millstream_sdk::Batch);
     let context = quote!(context: &::millstream_sdk::Context);
     let result = quote!(::std::result::Result<#batch, ::millstream_sdk::Error>);
