@@ -45,7 +45,7 @@ pub const PLUGIN_COLUMNS_MAX: usize = 1000;
 /// Plugin instances alive in the process: stages × workers where they are kept, else about one a worker.
 pub const PLUGIN_INSTANCES_MAX: u32 = 256;
 /// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system.
-pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 4 << 20;
+pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 8 << 20;
 /// Calls after which an instance that is kept (`instance = "worker"`) is replaced.
 pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
 /// Compiled components in the cache; the oldest go first.

@@ -9,7 +9,11 @@ use std::path::Path;
 
 /// The text of `millstream inspect` for a component file or plugin folder. Errors as [`PluginHost::load`].
 pub fn plugin(path: &Path) -> Result<String> {
-    let plugin = PluginHost::new()?.load(path)?;
+    about(&PluginHost::new()?.load(path)?)
+}
+
+/// The text for a loaded plugin.
+pub fn about(plugin: &Plugin) -> Result<String> {
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{:<15}{}", format!("{name}:"), value.trim_end().replace('\n', "\n               "));
@@ -18,11 +22,11 @@ pub fn plugin(path: &Path) -> Result<String> {
         Ok(description) => {
             line("plugin", &format!("{} {}", description.name, description.version));
             line("doc", &description.doc);
-            facts(&plugin, &mut line);
+            facts(plugin, &mut line);
             schemas(&description, &mut line);
         }
         Err(refusal) if refusal.kind == Kind::Job => {
-            facts(&plugin, &mut line);
+            facts(plugin, &mut line);
             let words = refusal.message.rsplit_once("`describe`: ").map_or("", |(_, words)| words);
             line("schemas", &format!("they depend on the stage's config or input (without any it says: {words})"));
         }

@@ -207,7 +207,12 @@ impl Caller {
     }
 
     /// World `aggregate`: the output row of each accumulator.
-    pub fn lower(&mut self, context: CallContext, keys: &RecordBatch, accumulators: &RecordBatch) -> Result<RecordBatch> {
+    pub fn lower(
+        &mut self,
+        context: CallContext,
+        keys: &RecordBatch,
+        accumulators: &RecordBatch,
+    ) -> Result<RecordBatch> {
         let loaded = self.loaded.clone();
         let lower = &self.aggregate(&loaded, "lower")?.lower;
         self.pair(context, lower, keys, accumulators, "the rows", &self.output.clone())
@@ -257,4 +262,3 @@ impl Caller {
 fn record(context: CallContext, config: &str) -> Context<'_> {
     Context { batch: context.batch.0, time: context.time.0, watermark: None, config }
 }
-

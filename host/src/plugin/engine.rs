@@ -25,7 +25,8 @@ pub fn new(time_limits: bool) -> Result<Engine> {
         Err(pool_error) => {
             tracing::warn!("plugin instances are not pooled, so each costs more: {pool_error:#}");
             config.allocation_strategy(InstanceAllocationStrategy::OnDemand);
-            Engine::new(&config).map_err(|e| Error::environment(format!("plugins cannot run on this machine: {e:#}")))?
+            Engine::new(&config)
+                .map_err(|e| Error::environment(format!("plugins cannot run on this machine: {e:#}")))?
         }
     };
     if time_limits {

@@ -99,16 +99,41 @@ fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Stri
     }
 }
 
-/// Names of the guest's functions, demangled. The crate that demangles is wasmtime's own, reached by its `Display`.
+/// Names of the guest's functions, demangled, each repeated call once. The crate that demangles is wasmtime's own,
+/// reached by its `Display`.
 fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     let printed = backtrace.to_string();
-    let frames = printed.lines().filter_map(|line| {
+    let names = printed.lines().filter_map(|line| {
         let (number, name) = line.trim_start().split_once(": ")?;
         number.parse::<u32>().ok()?;
         let name = name.split_once(" - ").filter(|(at, _)| at.trim().starts_with("0x")).map_or(name, |(_, name)| name);
-        Some(printable(name.trim(), 300))
+        Some(without_hashes(&printable(name.trim(), 300)))
     });
-    frames.take(PLUGIN_FRAMES_MAX).collect()
+    let mut frames: Vec<(String, u32)> = Vec::new();
+    for name in names.take(PLUGIN_FRAMES_MAX) {
+        match frames.last_mut() {
+            Some((last, times)) if *last == name => *times += 1,
+            _ => frames.push((name, 1)),
+        }
+    }
+    let shown = |(name, times)| if times == 1 { name } else { format!("{name} ({times} times)") };
+    frames.into_iter().map(shown).collect()
+}
+
+/// A demangled name without the hashes of its crates: `std[761429072ce02672]::panicking` is `std::panicking`.
+fn without_hashes(name: &str) -> String {
+    let mut parts = name.split('[');
+    let mut clean = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        match part.split_once(']') {
+            Some((hash, rest)) if hash.len() > 8 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => clean.push_str(rest),
+            _ => {
+                clean.push('[');
+                clean.push_str(part);
+            }
+        }
+    }
+    clean
 }
 
 fn indent(message: &mut String, text: &str) {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use wasmtime::component::{Linker, WasmStr};
 use wasmtime::{ResourceLimiter, StoreContextMut};
 
-/// The interfaces that every plugin may import. `types` holds no function.
-pub const OFFERED: [&str; 5] = ["log", "metrics", "files", "stage", "types"];
+/// The interfaces that every plugin may import.
+pub const OFFERED: [&str; 4] = ["log", "metrics", "files", "stage"];
 
 /// How many of the last lines at level error an error message repeats.
 const ERROR_LINES_KEPT: usize = 5;
@@ -58,15 +58,7 @@ impl Guest {
     /// The host's side of a new instance.
     pub fn new(identity: Arc<Identity>, stage: Arc<Stage>, memory_bytes_max: u64) -> Guest {
         let memory = Memory { bytes_max: memory_bytes_max, bytes: 0, refused: false, last_growth: 0 };
-        Guest {
-            identity,
-            stage,
-            batch: None,
-            memory,
-            error_lines: Vec::new(),
-            log_lines: 0,
-            counted: BTreeMap::new(),
-        }
+        Guest { identity, stage, batch: None, memory, error_lines: Vec::new(), log_lines: 0, counted: BTreeMap::new() }
     }
 
     /// A call begins.
@@ -84,7 +76,12 @@ impl Guest {
         if dropped > 0 {
             let (stage, plugin) = (self.identity.stage.as_deref(), self.identity.plugin.as_str());
             let batch = self.batch;
-            tracing::warn!(stage, plugin, batch, "{dropped} log lines were dropped: a call may log {PLUGIN_LOG_LINES_MAX}");
+            tracing::warn!(
+                stage,
+                plugin,
+                batch,
+                "{dropped} log lines were dropped: a call may log {PLUGIN_LOG_LINES_MAX}"
+            );
         }
         std::mem::take(&mut self.counted)
     }
@@ -208,17 +205,14 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     files.func_wrap("size", |cx: StoreContextMut<'_, Guest>, (name,): (String,)| {
         Ok((cx.data().file(&name).map(|bytes| bytes.len() as u64),))
     })?;
-    files.func_wrap(
-        "read",
-        |cx: StoreContextMut<'_, Guest>, (name, offset, length): (String, u64, u32)| {
-            let read = cx.data().file(&name).map(|bytes| {
-                let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-                let end = start.saturating_add(length as usize).min(bytes.len());
-                bytes.slice(start..end).to_vec()
-            });
-            Ok((read,))
-        },
-    )?;
+    files.func_wrap("read", |cx: StoreContextMut<'_, Guest>, (name, offset, length): (String, u64, u32)| {
+        let read = cx.data().file(&name).map(|bytes| {
+            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+            let end = start.saturating_add(length as usize).min(bytes.len());
+            bytes.slice(start..end).to_vec()
+        });
+        Ok((read,))
+    })?;
     let mut stage = linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?;
     stage.func_wrap("input", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Schema,)> {
         Ok((lower::schema(&cx.data().stage.input),))

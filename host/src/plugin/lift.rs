@@ -70,8 +70,8 @@ pub fn lift_column(field: &Field, rows: usize, column: ColumnOut) -> Result<Arra
             // is UTF-8 and that every offset is a character's boundary. `nulls` has as many rows.
             Arc::new(unsafe { StringArray::new_unchecked(offsets, aligned::<u64>(column.data), nulls) })
         }
-        // SAFETY: as above, for bytes without an encoding.
         (ColumnType::Binary, Some(offsets)) => {
+            // SAFETY: as above, for bytes without an encoding.
             Arc::new(unsafe { BinaryArray::new_unchecked(offsets, aligned::<u64>(column.data), nulls) })
         }
         (kind, _) => return Err(format!("{kind} columns cannot be returned")),

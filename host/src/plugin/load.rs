@@ -1,7 +1,9 @@
 //! From a path to a plugin that can be called: finding the component, compiling it or taking it from the cache, and
 //! reading its world and its imports from its type, without running any of it.
 
-use super::bindings::{BatchArgs, BatchOut, DescribeArgs, Description, Output, PairArgs, Returned, UpdateArgs, Updated};
+use super::bindings::{
+    BatchArgs, BatchOut, DescribeArgs, Description, Output, PairArgs, Returned, UpdateArgs, Updated,
+};
 use super::cache::{Cache, Digest, hex};
 use super::imports::{Guest, OFFERED};
 use super::{VERSION, World};
@@ -105,8 +107,8 @@ impl Loader {
             None => (self.compile(file, bytes, &key)?, false),
         };
         let ty = component.component_type();
-        let imports: Vec<String> = ty.imports(&self.engine).map(|(name, _)| name.to_owned()).collect();
-        check_imports(file, &self.engine, &ty)?;
+        let imports = imports(&self.engine, &ty);
+        check_imports(file, &imports)?;
         let interface = interface(file, ty.exports(&self.engine).map(|(name, _)| name))?;
         let pre = self.linker.instantiate_pre(&component).map_err(|e| {
             Error::plugin(format!("plugin {}: what it imports does not fit this host: {e:#}", file.display()))
@@ -129,7 +131,10 @@ impl Loader {
         tracing::info!("compiling plugin {} (kept for the next start)", file.display());
         let component = Component::from_binary(&self.engine, bytes).map_err(|e| {
             let words = format!("{e:#}");
-            Error::plugin(format!("plugin {} does not compile: {words}\n  Build it again: `millstream build`.", file.display()))
+            Error::plugin(format!(
+                "plugin {} does not compile: {words}\n  Build it again: `millstream build`.",
+                file.display()
+            ))
         })?;
         if let Some(cache) = &self.cache {
             cache.store(key, &component);
@@ -149,7 +154,8 @@ fn find(path: &Path) -> Result<PathBuf> {
     }
     let manifest = path.join("Cargo.toml");
     let Ok(text) = fs::read_to_string(&manifest) else {
-        let words = format!("{shown} is no plugin folder: it has no Cargo.toml. Name a component file or a plugin folder.");
+        let words =
+            format!("{shown} is no plugin folder: it has no Cargo.toml. Name a component file or a plugin folder.");
         return Err(Error::job(words));
     };
     let toml: toml::Table = text.parse().map_err(|e| Error::job(format!("{}: {e}", manifest.display())))?;
@@ -159,7 +165,8 @@ fn find(path: &Path) -> Result<PathBuf> {
     };
     let file = path.join(format!("{name}.wasm"));
     if !file.is_file() {
-        let words = format!("plugin {shown} is not built: there is no {}. Run `millstream build {shown}`.", file.display());
+        let words =
+            format!("plugin {shown} is not built: there is no {}. Run `millstream build {shown}`.", file.display());
         return Err(Error::job(words));
     }
     Ok(file)
@@ -192,27 +199,27 @@ fn check_is_component(file: &Path, bytes: &[u8]) -> Result<()> {
     Err(Error::job(format!("plugin {}: the file {what}", file.display())))
 }
 
-/// Every import that has functions must be one that the host offers.
-fn check_imports(file: &Path, engine: &Engine, ty: &types::Component) -> Result<()> {
-    let refused: Vec<&str> = ty
-        .imports(engine)
-        .filter(|(name, item)| {
-            let offered = ours(name).is_some_and(|(interface, _)| OFFERED.contains(&interface));
-            let only_types = match &item.ty {
-                ComponentItem::ComponentInstance(instance) => {
-                    instance.exports(engine).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
-                }
-                ComponentItem::Type(_) => true,
-                _ => false,
-            };
-            !offered && !only_types
-        })
-        .map(|(name, _)| name)
-        .collect();
+/// Names of the imports that do something: those that only define types are left out.
+fn imports(engine: &Engine, ty: &types::Component) -> Vec<String> {
+    let only_types = |item: &ComponentItem| match item {
+        ComponentItem::ComponentInstance(instance) => {
+            instance.exports(engine).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
+        }
+        ComponentItem::Type(_) => true,
+        _ => false,
+    };
+    let imports = ty.imports(engine).filter(|(_, item)| !only_types(&item.ty));
+    imports.map(|(name, _)| name.to_owned()).collect()
+}
+
+/// Every import must be one that the host offers.
+fn check_imports(file: &Path, imports: &[String]) -> Result<()> {
+    let offered = |name: &str| ours(name).is_some_and(|(interface, _)| OFFERED.contains(&interface));
+    let refused: Vec<&str> = imports.iter().map(String::as_str).filter(|name| !offered(name)).collect();
     if refused.is_empty() {
         return Ok(());
     }
-    let (list, offered) = (refused.join(", "), OFFERED[..4].join(", "));
+    let (list, offered) = (refused.join(", "), OFFERED.join(", "));
     let wasi = if refused.iter().any(|name| name.starts_with("wasi:")) {
         "\n  `wasi:` imports come from the toolchain; `millstream build` makes a component without them."
     } else {
@@ -252,7 +259,9 @@ fn interface<'a>(file: &Path, exports: impl Iterator<Item = &'a str>) -> Result<
                  and aggregator of millstream:plugin@{VERSION}"
             )))
         }
-        _ => Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must be one", worlds.join(", ")))),
+        _ => {
+            Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must be one", worlds.join(", "))))
+        }
     }
 }
 
@@ -280,7 +289,9 @@ struct Exports<'a> {
 impl Exports<'_> {
     fn calls(&self) -> Result<Calls> {
         Ok(match ours(self.interface).map(|(interface, _)| interface) {
-            Some("transformer") => Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<Output>>("process")? },
+            Some("transformer") => {
+                Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<Output>>("process")? }
+            }
             Some("updater") => Calls::Update { update: self.function::<UpdateArgs<'_>, Returned<Updated>>("update")? },
             _ => Calls::Aggregate(AggregateCalls {
                 lift: self.function::<BatchArgs<'_>, Returned<BatchOut>>("lift")?,
@@ -307,7 +318,9 @@ impl Exports<'_> {
             .and_then(|interface| self.component.get_export(Some(&interface), name));
         match found {
             Some((ComponentItem::ComponentFunc(function), index)) => {
-                function.typecheck::<P, R>(&self.ty.instance_type()).map_err(|e| wrong(format!("has another type: {e:#}")))?;
+                function
+                    .typecheck::<P, R>(&self.ty.instance_type())
+                    .map_err(|e| wrong(format!("has another type: {e:#}")))?;
                 Ok(index)
             }
             _ => Err(wrong("is missing".into())),
