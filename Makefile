@@ -7,6 +7,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
 PLUGINS := $(patsubst %/.,%,$(wildcard plugins/*/.))
+TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.))
 
 .PHONY: help setup build demo test bench lint
 
@@ -30,6 +31,7 @@ demo: build
 	@MILLSTREAM="$(MILLSTREAM)" demo/run.sh
 
 test: build
+	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
 	cargo test --release --workspace
 	@for plugin in $(PLUGINS); do echo "cases of $$plugin" && "$(MILLSTREAM)" test $$plugin || exit 1; done
 

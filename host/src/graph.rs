@@ -218,7 +218,7 @@ impl Graph {
                 let output = if emit == UpdateEmit::Rows { description.output.clone() } else { table.clone() };
                 let initial = match &options.initial {
                     None => None,
-                    Some(path) => Some(self.initial(path, &stage.name, &table)?),
+                    Some(path) => Some(self.initial(path, &table)?),
                 };
                 let update = UpdateNode {
                     name: stage.name.clone(),
@@ -258,9 +258,10 @@ impl Graph {
         Ok(PluginNode { plugin, description, stage, reads })
     }
 
-    fn initial(&self, path: &std::path::Path, stage: &str, table: &SchemaRef) -> Result<RecordBatch> {
-        let place = self.spec.origin.at(&format!("stages.{stage}.initial"));
-        state::load_initial(&self.spec.origin.folder.join(path), table).map_err(|error| error.within(place.trim_end()))
+    /// Reads initial states. What is wrong with them is for the author of the job to mend.
+    fn initial(&self, path: &std::path::Path, table: &SchemaRef) -> Result<RecordBatch> {
+        let loaded = state::load_initial(&self.spec.origin.folder.join(path), table);
+        loaded.map_err(|error| Error::job(format!("`initial`: {}", error.message)))
     }
 
     /// The graph for `millstream validate`: a line for each source, stage and sink, with its columns.

@@ -12,6 +12,7 @@
 //! # Ok(()) }
 //! ```
 
+mod connect;
 mod start;
 
 use crate::error::{Error, Result};

@@ -2,7 +2,7 @@
 //! until all parts of a batch are there.
 
 use crate::batch::part::Part;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime, PartOrder};
 use crate::run::Failure;
 use arrow::array::RecordBatch;
@@ -36,6 +36,20 @@ pub struct BatchContext {
     pub id: BatchId,
     /// Its time.
     pub time: BatchTime,
+}
+
+/// Whether these are a panic's words by which timely's threads end when the connection to another process breaks.
+pub fn is_lost_connection(words: &str) -> bool {
+    let signs = ["timely communication error:", "MergeQueue poisoned", "Send thread panic", "Recv thread panic"];
+    signs.iter().any(|sign| words.contains(sign))
+}
+
+/// The error that such a panic stands for.
+pub fn lost_connection() -> Error {
+    Error::environment(
+        "the connection to another process of the job broke, so the job cannot go on; see what that process said, and \
+         start all of them again",
+    )
 }
 
 /// What an operator puts out for one batch.

@@ -9,7 +9,7 @@ use crate::ids::BatchTime;
 use crate::limits::IDLE_MS;
 use crate::run::Running;
 use crate::time;
-use crate::timely_ext::Tick;
+use crate::timely_ext::{Tick, is_lost_connection, lost_connection};
 use announce::{Announcer, SourceState};
 use pace::{Facts, Pace, Step};
 use std::any::Any;
@@ -26,7 +26,10 @@ pub fn drive(worker: &mut Worker, running: &Running) {
     running.failure.register_worker();
     let drove = catch_unwind(AssertUnwindSafe(|| step_until_done(worker, running)));
     if let Err(panic) = drove {
-        running.failure.set(Error::bug(format!("worker {} panicked: {}", worker.index(), panic_words(&*panic))));
+        running.failure.set(match panic_words(&*panic) {
+            words if is_lost_connection(words) => lost_connection(),
+            words => Error::bug(format!("worker {} panicked: {words}", worker.index())),
+        });
     }
     if running.failure.happened() {
         for dataflow in worker.installed_dataflows() {

@@ -1,7 +1,7 @@
 //! The built-in aggregate functions, on DataFusion's vectorized accumulators.
 
 use crate::batch::group::{Grouped, Grouper};
-use crate::batch::keys::Keys;
+use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::types::{self, ColumnType};
 use crate::error::{Error, Result};
 use crate::job::spec::{AggregateFunction, AggregateSpec};
@@ -68,7 +68,7 @@ impl Builtin {
 
     /// The partial result of some rows: a row for each key.
     pub fn partial(&self, rows: &RecordBatch, grouper: &mut Grouper) -> Result<(RecordBatch, Grouped)> {
-        let keys: Vec<ArrayRef> = self.keys.iter().map(|key| rows.column(*key).clone()).collect();
+        let keys: Vec<ArrayRef> = self.keys.iter().map(|key| canonical_column(rows.column(*key))).collect();
         let groups = group(&keys, rows.num_rows(), grouper)?.0;
         let mut columns = take_arrays(&keys, &UInt32Array::from(groups.first_rows.clone()), None).map_err(arrow)?;
         for function in &self.functions {

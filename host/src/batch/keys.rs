@@ -188,6 +188,14 @@ fn canonical(value: f64) -> f64 {
     }
 }
 
+/// A key column as it is shown: of the values that are one key, one.
+pub fn canonical_column(column: &ArrayRef) -> ArrayRef {
+    match column.as_primitive_opt::<Float64Type>() {
+        Some(values) => Arc::new(values.unary::<_, Float64Type>(canonical)),
+        None => column.clone(),
+    }
+}
+
 /// Makes key columns of keys' bytes again. `fields` are the columns that were encoded.
 pub fn decode<'a>(
     fields: &[Arc<Field>],

@@ -3,9 +3,12 @@
 use crate::error::{Error, Result};
 use crate::job::units;
 use crate::run::{Cluster, Job, Options, Stop, Stopper};
+use crate::timely_ext::is_lost_connection;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The arguments of `millstream run`.
@@ -47,20 +50,35 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
 /// Runs a job until it has ended.
 pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     let cluster = cluster(&arguments)?;
+    if cluster.is_some() {
+        quiet_broken_connections();
+    }
     let options =
         Options { workers: arguments.workers, until_idle: arguments.until_idle, sets: arguments.sets, cluster };
     let began = Instant::now();
     let mut job = Job::load(&arguments.job, options)?;
     job.start()?;
     let stopper = job.stopper()?;
-    stop_on_signals(stopper.clone())?;
+    let at_once = stop_on_signals(stopper.clone())?;
     if !stopper.await_termination(arguments.timeout)? {
         tracing::info!("the time of --timeout has passed; stopping");
         stopper.stop(Stop::Graceful);
         stopper.await_termination(None)?;
     }
     summarize(&stopper, began.elapsed());
-    Ok(ExitCode::SUCCESS)
+    // Batches were dropped, so whoever started the job must not take it for done.
+    Ok(if at_once.load(Ordering::Acquire) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Where the connection to another process breaks, several threads end in panics one after the other; the job's error
+/// says once what they mean.
+fn quiet_broken_connections() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !panic.payload_as_str().is_some_and(is_lost_connection) {
+            usual(panic);
+        }
+    }));
 }
 
 fn cluster(arguments: &RunArguments) -> Result<Option<Cluster>> {
@@ -86,31 +104,40 @@ fn cluster(arguments: &RunArguments) -> Result<Option<Cluster>> {
     Ok((processes > 1).then_some(Cluster { process, hosts }))
 }
 
-/// The first SIGINT or SIGTERM stops the job gracefully, the second at once.
-fn stop_on_signals(stopper: Stopper) -> Result<()> {
+/// What a job that was told to stop at once has to do it.
+const AT_ONCE: Duration = Duration::from_secs(1);
+
+/// The first SIGINT or SIGTERM stops the job gracefully, the second at once; the flag returned says that it came.
+fn stop_on_signals(stopper: Stopper) -> Result<Arc<AtomicBool>> {
     let failed = |error: std::io::Error| Error::environment(format!("cannot listen for signals: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let (mut interrupt, mut terminate) = {
         use tokio::signal::unix::{SignalKind, signal};
         let _inside = runtime.enter();
         (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
     };
+    let at_once = Arc::new(AtomicBool::new(false));
+    let came = at_once.clone();
     let watch = move || {
         runtime.block_on(async {
             for how in [Stop::Graceful, Stop::Now] {
                 tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
                 match how {
                     Stop::Graceful => tracing::info!("stopping; batches in flight are finished (again: at once)"),
-                    Stop::Now => tracing::warn!("stopping at once"),
+                    Stop::Now => {
+                        came.store(true, Ordering::Release);
+                        tracing::warn!("stopping at once");
+                    }
                 }
                 stopper.stop(how);
             }
-            // A job that does not even stop at once (a sink that hangs) must not hold the terminal.
-            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+            // A job that does not even stop at once (a plugin or sink that hangs) must not hold the terminal.
+            tokio::time::sleep(AT_ONCE).await;
             std::process::exit(1);
         });
     };
-    std::thread::Builder::new().name("millstream-signals".into()).spawn(watch).map(drop).map_err(failed)
+    std::thread::Builder::new().name("millstream-signals".into()).spawn(watch).map_err(failed)?;
+    Ok(at_once)
 }
 
 /// What the job did, in a few lines.

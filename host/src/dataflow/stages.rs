@@ -3,7 +3,7 @@
 use crate::aggregate::builtin::Builtin;
 use crate::aggregate::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
-use crate::batch::keys::Keys;
+use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::rejected::{rejected_rows, without_nulls};
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
@@ -150,7 +150,7 @@ fn reduce<'s>(
                 return Ok(());
             }
             let lifted = caller.lift(call(context), &rows.project(&reads).map_err(arrow)?)?;
-            let keys: Vec<ArrayRef> = key.iter().map(|key| rows.column(*key).clone()).collect();
+            let keys: Vec<ArrayRef> = key.iter().map(|key| canonical_column(rows.column(*key))).collect();
             let reduced = combine_by_key(&mut caller, call(context), &keys, lifted, &mut grouper)?;
             let rows = reduce::with_keys(&schema, &reduced.keys, &reduced.accumulators)?;
             match reduced.encoded {

@@ -74,8 +74,10 @@ fn all(job: &JobSpec) -> impl Iterator<Item = (&'static str, &'static str, &str)
 
 /// Every `from` names streams that there are, each once.
 fn inputs(job: &JobSpec, mistakes: &Mistakes) {
-    let streams: Vec<&str> = all(job).filter(|(_, what, _)| *what != "sink").map(|(_, _, name)| name).collect();
+    let mut streams: Vec<&str> = all(job).filter(|(_, what, _)| *what != "sink").map(|(_, _, name)| name).collect();
     let known: BTreeSet<&str> = streams.iter().copied().collect();
+    let mut once = known.clone();
+    streams.retain(|name| once.remove(name));
     let stages = job.stages.iter().map(|s| ("stages", "stage", &s.name, &s.from));
     let sinks = job.sinks.iter().map(|s| ("sinks", "sink", &s.name, &s.from));
     for (section, what, name, from) in stages.chain(sinks) {

@@ -1,26 +1,32 @@
 //! Starting a job: checks, sinks, receivers, workers.
 
-use super::{Done, Failure, Options, Running, Stopper};
+use super::{Done, Failure, Options, Running, Stopper, connect};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, inbox_bytes_max};
 use crate::job::spec::JobSpec;
 use crate::metrics::Metrics;
 use crate::plugin::PluginHost;
 use crate::receiver::{self, inbox::Inbox};
+use crate::timely_ext::{is_lost_connection, lost_connection};
 use crate::{sink, worker};
+use std::any::Any;
+use std::fmt::Display;
 use std::net::TcpListener;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
-use timely::CommunicationConfig;
-use timely::communication::WorkerGuards;
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
+use timely::{CommunicationConfig, WorkerConfig};
 
 /// Starts a job. What can be wrong is found before anything runs or is written.
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     let (process, processes) = options.cluster.as_ref().map_or((0, 1), |c| (c.process, c.hosts.len()));
     let graph = Graph::resolve(spec, &PluginHost::new()?, process == 0)?;
     let workers = workers(&graph.spec, &options)?;
-    check_address(&options)?;
+    let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
 
     let first_thread = Arc::new(OnceLock::<Thread>::new());
     let mut inboxes = Vec::new();
@@ -54,16 +60,23 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
             receiver::start(source, &running.graph.spec.origin, inbox.clone(), receivers.handle());
         }
     }
-    let guards = start_workers(&running, first_thread)?;
+    let guards = start_workers(&running, listener, first_thread)?;
     let done = Arc::new(Done::default());
     let stopper = Stopper { running: running.clone(), done: done.clone() };
     std::thread::Builder::new()
         .name("millstream-end".into())
         .spawn(move || {
-            let ended = guards.join().into_iter().find_map(std::result::Result::err);
+            // timely passes the panics of its connections on to whoever waits for the workers.
+            let joined =
+                catch_unwind(AssertUnwindSafe(|| guards.join().into_iter().find_map(std::result::Result::err)));
+            let ended = match joined {
+                Ok(Some(words)) if !is_lost_connection(&words) => Some(Error::bug(words)),
+                Ok(None) => None,
+                Ok(Some(_)) | Err(_) => Some(lost_connection()),
+            };
             running.inboxes.iter().flatten().for_each(|inbox| inbox.close());
             receivers.shutdown_background();
-            let error = running.failure.error().or_else(|| ended.map(Error::bug));
+            let error = running.failure.error().or(ended);
             *done.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.map_or(Ok(()), Err));
             done.changed.notify_all();
         })
@@ -82,24 +95,6 @@ fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     }
 }
 
-/// Finds out early whether this process can listen on its address, as timely only says so in passing.
-fn check_address(options: &Options) -> Result<()> {
-    let Some(cluster) = &options.cluster else { return Ok(()) };
-    let Some(host) = cluster.hosts.get(cluster.process) else {
-        return Err(Error::job(format!(
-            "this is process {}, and there are hosts for {} processes only (0 is the first)",
-            cluster.process,
-            cluster.hosts.len()
-        )));
-    };
-    TcpListener::bind(host).map(drop).map_err(|error| {
-        Error::environment(format!(
-            "process {} cannot listen on {host}: {error}; stop what uses the address, or name another with --hosts",
-            cluster.process
-        ))
-    })
-}
-
 fn open_sinks(graph: &Graph) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
     let mut sinks = Vec::new();
     for spec in &graph.spec.sinks {
@@ -108,26 +103,34 @@ fn open_sinks(graph: &Graph) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
     Ok(sinks)
 }
 
-fn start_workers(running: &Arc<Running>, first_thread: Arc<OnceLock<Thread>>) -> Result<WorkerGuards<()>> {
+/// Starts the worker threads; where there are several processes, as soon as all are there.
+fn start_workers(
+    running: &Arc<Running>,
+    listener: Option<TcpListener>,
+    first_thread: Arc<OnceLock<Thread>>,
+) -> Result<WorkerGuards<()>> {
+    let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
     let threads = running.workers;
-    let communication = match &running.options.cluster {
-        None => CommunicationConfig::Process(threads),
-        Some(cluster) => CommunicationConfig::Cluster {
-            threads,
-            process: cluster.process,
-            addresses: cluster.hosts.clone(),
-            report: false,
-            zerocopy: false,
-        },
-    };
-    let config = timely::Config { communication, worker: timely::WorkerConfig::default() };
+    let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
+        match (&running.options.cluster, listener) {
+            (Some(cluster), Some(listener)) => {
+                let hooks = Hooks::default();
+                let local = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
+                let sockets = connect::connect(cluster, &listener)?;
+                let (allocators, connections) =
+                    initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
+                        .map_err(|error| failed(&error))?;
+                (allocators.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(connections))
+            }
+            _ => CommunicationConfig::Process(threads).try_build().map_err(|error| failed(&error))?,
+        };
     let running = running.clone();
-    timely::execute(config, move |worker| {
+    timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
         if worker.index() == running.first_worker {
             // The inboxes wake this thread when something arrives.
             let _ = first_thread.set(std::thread::current());
         }
         worker::drive(worker, &running);
     })
-    .map_err(|error| Error::environment(format!("cannot start the workers: {error}")))
+    .map_err(|error| failed(&error))
 }

@@ -31,6 +31,7 @@ pub fn load(path: &Path, schema: &SchemaRef) -> Result<RecordBatch> {
         bytes_per_batch_max: BYTES_PER_BATCH_MAX,
         record_bytes_max: RECORD_BYTES_MAX,
     };
+    std::fs::File::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
     let mut decoder = Decoder::new(&source);
     let mut batches = Vec::new();
     for chunk in crate::receiver::read_file(&source, path)? {

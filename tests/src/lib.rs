@@ -1,0 +1,70 @@
+//! What the tests share: the program under test, processes that never outlive their test, and waiting with a deadline.
+//!
+//! Tests wait for what they are about to see, never for a time: [`until`] and its kin look every few milliseconds and
+//! give up with everything that the processes have said.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod process;
+mod trial;
+
+pub use process::{Ended, Process};
+pub use trial::Trial;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// No single wait of a test may take longer, also on a busy machine.
+pub const DEADLINE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// The program under test: `$MILLSTREAM_BIN`, or the one beside this test's build.
+pub fn millstream() -> PathBuf {
+    if let Some(path) = std::env::var_os("MILLSTREAM_BIN") {
+        return path.into();
+    }
+    // Tests lie in `<target>/release/deps`, the program in `<target>/release`.
+    let test = std::env::current_exe().expect("a test knows its path");
+    let built = test.parent().and_then(Path::parent).expect("a test lies in a build folder").join("millstream");
+    assert!(built.is_file(), "there is no {}; `make build` makes it", built.display());
+    built
+}
+
+/// The project's folder.
+pub fn root() -> PathBuf {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the tests lie in the project").to_owned()
+}
+
+/// A plugin folder of the project, whose component must be built.
+pub fn plugin(name: &str) -> PathBuf {
+    let own = root().join("tests/plugins").join(name);
+    let folder = if own.is_dir() { own } else { root().join("plugins").join(name) };
+    let component = folder.join(format!("{name}.wasm"));
+    assert!(component.is_file(), "there is no {}; `make build` makes it", component.display());
+    folder
+}
+
+/// A port of 127.0.0.1 that nobody listens on.
+pub fn free_port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).expect("a free port").local_addr().expect("its address").port()
+}
+
+/// Waits until `condition` holds.
+pub fn until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(holds_within(DEADLINE, condition), "waited {DEADLINE:?} in vain until {what}");
+}
+
+/// Whether `condition` begins to hold within this time.
+pub fn holds_within(time: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + time;
+    loop {
+        if condition() {
+            return true;
+        }
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}

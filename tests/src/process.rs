@@ -1,0 +1,165 @@
+//! A process that a test started: what it says is gathered, and it dies with its handle.
+
+use crate::{DEADLINE, holds_within};
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// A running process. Dropping it kills it.
+pub struct Process {
+    child: Child,
+    shown: String,
+    stdout: Said,
+    stderr: Said,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// What a process left behind.
+#[derive(Debug)]
+pub struct Ended {
+    /// Its exit code; `None` where a signal ended it.
+    pub code: Option<i32>,
+    /// All of its standard output.
+    pub stdout: String,
+    /// All of its standard error.
+    pub stderr: String,
+}
+
+/// What a process has said so far on one of its outputs.
+#[derive(Clone, Default)]
+struct Said(Arc<Mutex<Vec<u8>>>);
+
+impl Said {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().expect("no reader panics")).into_owned()
+    }
+
+    fn gather(&self, mut from: impl Read + Send + 'static) -> JoinHandle<()> {
+        let said = self.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            while let Ok(count @ 1..) = from.read(&mut buffer) {
+                said.0.lock().expect("no reader panics").extend_from_slice(&buffer[..count]);
+            }
+        })
+    }
+}
+
+impl Process {
+    /// Starts a command. Its standard input is a pipe, see [`Process::say`].
+    pub fn start(command: &mut Command) -> Process {
+        let shown = format!("{command:?}");
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().unwrap_or_else(|e| panic!("cannot start {shown}: {e}"));
+        let (stdout, stderr) = (Said::default(), Said::default());
+        let readers = vec![
+            stdout.gather(child.stdout.take().expect("it is piped")),
+            stderr.gather(child.stderr.take().expect("it is piped")),
+        ];
+        Process { child, shown, stdout, stderr, readers }
+    }
+
+    /// A real `nc -lk` that listens on this port of 127.0.0.1 and sends whoever connects what it is told to [say](Self::say).
+    pub fn nc(port: u16) -> Process {
+        Process::start(Command::new("nc").args(["-lk", "127.0.0.1"]).arg(port.to_string()))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its standard output up to now.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// Its standard error up to now.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
+    /// Writes to its standard input.
+    pub fn say(&mut self, text: &str) {
+        let input = self.child.stdin.as_mut().expect("it is piped");
+        input.write_all(text.as_bytes()).and_then(|()| input.flush()).expect("the process reads");
+    }
+
+    /// Waits until `condition` holds; fails where the process ends before.
+    pub fn until(&mut self, what: &str, mut condition: impl FnMut(&Process) -> bool) {
+        let mut ended = None;
+        let held = holds_within(DEADLINE, || {
+            // Looked at before the condition: what a process did before it ended counts.
+            ended = self.child.try_wait().expect("a child can be waited for");
+            condition(self) || ended.is_some()
+        });
+        if !held || !condition(self) {
+            panic!("{} did not get so far that {what} ({}){}", self.shown, told(ended), self.story());
+        }
+    }
+
+    /// Waits until its standard error holds this text.
+    pub fn until_stderr(&mut self, text: &str) {
+        self.until(&format!("it says {text:?}"), |process| process.stderr().contains(text));
+    }
+
+    /// Sends it a signal, as `TERM` or `INT`.
+    pub fn signal(&self, name: &str) {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.id())]).status();
+        assert!(sent.expect("there is a shell").success(), "no signal {name} for {}", self.shown);
+    }
+
+    /// Waits until it has ended.
+    pub fn wait(self) -> Ended {
+        self.wait_within(DEADLINE)
+    }
+
+    /// Waits until it has ended, no longer than this.
+    pub fn wait_within(mut self, time: Duration) -> Ended {
+        let mut status = None;
+        let ended = holds_within(time, || {
+            status = self.child.try_wait().expect("a child can be waited for");
+            status.is_some()
+        });
+        assert!(ended, "{} did not end within {time:?}{}", self.shown, self.story());
+        self.readers.drain(..).for_each(|reader| reader.join().expect("no reader panics"));
+        Ended { code: status.and_then(|s| s.code()), stdout: self.stdout(), stderr: self.stderr() }
+    }
+
+    /// Ends it at once.
+    pub fn kill(mut self) {
+        self.end();
+    }
+
+    /// Resident memory, in bytes: `VmRSS` now and `VmHWM` at most.
+    pub fn memory_bytes(&self) -> (u64, u64) {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the process lives");
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux has this line");
+            line.trim().trim_end_matches(" kB").trim().parse::<u64>().expect("a number of KiB")
+        };
+        (kib("VmRSS:") * 1024, kib("VmHWM:") * 1024)
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn story(&self) -> String {
+        format!("\n--- stdout\n{}\n--- stderr\n{}", self.stdout(), self.stderr())
+    }
+}
+
+fn told(ended: Option<ExitStatus>) -> String {
+    ended.map_or("it still runs".into(), |status| format!("it ended: {status}"))
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.end();
+    }
+}

@@ -1,0 +1,97 @@
+//! A job in a folder of its own.
+
+use crate::{Ended, Process, millstream, root};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A temporary folder with a job file and what belongs to it.
+pub struct Trial {
+    folder: TempDir,
+}
+
+impl Trial {
+    /// A folder with this text as `job.toml`.
+    pub fn new(job: &str) -> Trial {
+        let trial = Trial { folder: TempDir::new().expect("a temporary folder") };
+        trial.write("job.toml", job);
+        trial
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes a file in the folder; folders on the way are made.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("it lies in the folder")).expect("a folder can be made");
+        std::fs::write(&path, content).expect("a file can be written");
+        path
+    }
+
+    /// Moves a file into the folder `name` in one step, as producers should.
+    pub fn move_in(&self, name: &str, content: impl AsRef<[u8]>) {
+        let written = self.write(&format!("outside/{}", name.replace('/', "-")), content);
+        std::fs::rename(written, self.path(name)).expect("a file can be moved");
+    }
+
+    /// A command of the program in this folder; log lines without colours.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(millstream());
+        command.args(arguments).current_dir(self.folder());
+        command
+    }
+
+    /// Starts `millstream run job.toml` with these arguments behind.
+    pub fn start(&self, arguments: &[&str]) -> Process {
+        Process::start(&mut self.command(&[&["run", "job.toml"], arguments].concat()))
+    }
+
+    /// Runs the job to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        self.start(arguments).wait()
+    }
+
+    /// Runs a job that does without an error, to its end.
+    pub fn run_well(&self, arguments: &[&str]) -> Ended {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+        ended
+    }
+
+    /// Runs a command that is refused before anything starts, and returns its words: exit code 2, nothing on standard
+    /// output, and nothing else on standard error.
+    pub fn refused(&self, arguments: &[&str]) -> String {
+        let ended = Process::start(self.command(arguments).env("MILLSTREAM_LOG", "off")).wait();
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{}", ended.stderr);
+        // Both are elsewhere on every machine.
+        let told = ended.stderr.replace(&self.folder().display().to_string(), "TRIAL");
+        told.replace(&root().display().to_string(), "PROJECT")
+    }
+
+    /// Text of a file in the folder; empty where it is not there yet.
+    pub fn text(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// The batches that a `queue` sink has written so far.
+    pub fn batches(&self, name: &str) -> Vec<Value> {
+        let text = self.text(name);
+        let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).expect("a queue sink writes JSON")).collect()
+    }
+
+    /// All rows that a `queue` sink has written so far.
+    pub fn rows(&self, name: &str) -> Vec<Value> {
+        let rows = |batch: Value| batch["rows"].as_array().cloned().expect("a batch has rows");
+        self.batches(name).into_iter().flat_map(rows).collect()
+    }
+}

@@ -1,0 +1,451 @@
+//! What the program says about jobs that cannot run: every mistake by its exact words, with exit code 2 and nothing
+//! else said or done.
+
+use millstream_tests::{Process, Trial, free_port, plugin};
+use std::fs;
+use std::net::TcpListener;
+
+/// A job that is right, but for what a test changes.
+const RIGHT: &str = r#"name = "right"
+clock = "manual"
+
+[sources.lines]
+kind = "queue"
+path = "input.jsonl"
+schema = { value = "text", n = "int64" }
+
+[stages.counts]
+from = "lines"
+key = "value"
+aggregate = { n_sum = "sum(n)" }
+
+[sinks.screen]
+from = "counts"
+kind = "print"
+"#;
+
+fn trial(job: &str) -> Trial {
+    let trial = Trial::new(job);
+    trial.write("input.jsonl", "[]\n");
+    trial
+}
+
+/// `validate` and `run` refuse the job in the same words.
+#[track_caller]
+fn refused(job: &str, expected: &str) {
+    let trial = trial(job);
+    let told = trial.refused(&["validate", "job.toml"]);
+    is_error(&told, expected);
+    assert_eq!(trial.refused(&["run", "job.toml"]), told);
+}
+
+/// `told` is an error of just these words.
+#[track_caller]
+fn is_error(told: &str, expected: &str) {
+    let words =
+        told.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n')).unwrap_or_else(|| panic!("{told}"));
+    assert_eq!(words, expected);
+}
+
+/// The right job with a change.
+fn changed(from: &str, to: &str) -> String {
+    assert!(RIGHT.contains(from), "{from}");
+    RIGHT.replacen(from, to, 1)
+}
+
+#[test]
+fn the_right_job_is_right() {
+    trial(RIGHT).run_well(&[]);
+    let ended = Process::start(&mut trial(RIGHT).command(&["validate", "job.toml"])).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.ends_with("job.toml: valid\n"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("value text, n_sum int64"), "{}", ended.stdout);
+}
+
+#[test]
+fn typos() {
+    refused(
+        &changed("kind = \"queue\"", "kind = \"quueue\""),
+        "job.toml:5: source `lines`: `kind = \"quueue\"` is unknown; did you mean `queue`?",
+    );
+    refused(
+        &changed("from = \"lines\"", "form = \"lines\""),
+        "job.toml:10: stage `counts`: unknown key `form`; did you mean `from`?",
+    );
+    refused(
+        &changed("from = \"counts\"", "from = \"count\""),
+        "job.toml:15: sink `screen`: `from` names `count`, which is neither a source nor a stage; did you mean `counts`?",
+    );
+    refused(
+        &changed("sum(n)", "summ(n)"),
+        "job.toml:12: stage `counts`: `aggregate.n_sum`: unknown function `summ`; did you mean `sum`? the functions are \
+         `count`, `sum`, `min`, `max`, `avg`, `first`, `last`",
+    );
+    refused(
+        &changed("n = \"int64\"", "n = \"int46\""),
+        "job.toml:7: source `lines`: column `n`: unknown type `int46`; did you mean `int64`?",
+    );
+}
+
+#[test]
+fn not_toml() {
+    refused(
+        &changed("kind = \"print\"", "kind = print"),
+        "job.toml:16: not TOML: string values must be quoted, expected literal string at `print`",
+    );
+    refused("[sources.a]\nkind = \"queue\"\n[sources.a]\n", "job.toml:3: not TOML: duplicate key at `a`");
+}
+
+#[test]
+fn wrong_units_and_types() {
+    refused(
+        &changed("clock = \"manual\"", "batch = \"1 fortnight\""),
+        "job.toml:2: `batch = \"1 fortnight\"` is not a time; write a whole number and one of us, ms, s, m, h, as \
+         \"1s\"",
+    );
+    refused(
+        &changed("clock = \"manual\"", "clock = \"manual\"\nworkers = 0"),
+        "job.toml:3: `workers` is 0; write a number of 1 to 1024",
+    );
+    refused(
+        &changed("from = \"lines\"", "from = 7"),
+        "job.toml:10: stage `counts`: `from` is a whole number, needs text or a list of texts; write from = \"lines\" \
+         or from = [\"a\", \"b\"]",
+    );
+}
+
+#[test]
+fn several_mistakes_are_told_together() {
+    let job = changed("kind = \"queue\"", "kind = \"qeue\"").replace("sum(n)", "sum()");
+    refused(
+        &job,
+        "job.toml:5: source `lines`: `kind = \"qeue\"` is unknown; did you mean `queue`?\njob.toml:12: stage \
+         `counts`: `aggregate.n_sum`: `sum` needs a column; write its name, as \"sum(price)\"",
+    );
+}
+
+#[test]
+fn cycles() {
+    let stages = "[stages.a]\nfrom = [\"lines\", \"b\"]\n[stages.b]\nfrom = \"a\"\n[stages.counts]";
+    refused(
+        &changed("[stages.counts]", stages),
+        "job.toml:10: stage `a`: a cycle, in which rows would go round for ever: `a` → `b` → `a`; take one of these \
+         out of a `from`",
+    );
+    refused(
+        &changed("[stages.counts]", "[stages.self]\nfrom = \"self\"\n[stages.counts]"),
+        "job.toml:10: stage `self`: it reads its own rows, which would go round for ever; take its name out of its `from`",
+    );
+}
+
+#[test]
+fn names() {
+    refused(
+        &changed("[stages.counts]", "[stages.lines]"),
+        "job.toml:9: stage `lines`: there is a source `lines` already; every source, stage and sink needs a name of \
+         its own\njob.toml:15: sink `screen`: `from` names `counts`, which is neither a source nor a stage; there are \
+         `lines`",
+    );
+    refused(
+        &changed("[stages.counts]\n", "[stages.counts]\nfrom = \"lines\"\n[stages.counts]\n"),
+        "job.toml:11: not TOML: duplicate key at `counts`",
+    );
+    refused(
+        &changed("[stages.counts]", "[stages.\"two words\"]"),
+        "job.toml:9: stage: `two words` is not a name: names are of letters, digits, `-` and `_` and begin with a \
+         letter; write `two-words`\njob.toml:15: sink `screen`: `from` names `counts`, which is neither a source nor \
+         a stage; there are `lines`, `two words`",
+    );
+}
+
+#[test]
+fn nothing_to_read_or_to_write() {
+    refused(
+        "name = \"empty\"\n",
+        "job.toml: the job has no source; add one, as [sources.lines] with kind = \"socket\" and address = \
+         \"127.0.0.1:9999\"\njob.toml: the job has no sink, so its rows go nowhere; add one, as [sinks.screen] with \
+         from = \"…\" and kind = \"print\"",
+    );
+    refused(
+        RIGHT.split("[sinks").next().unwrap(),
+        "job.toml: the job has no sink, so its rows go nowhere; add one, as [sinks.screen] with from = \"…\" and kind \
+         = \"print\"",
+    );
+}
+
+#[test]
+fn columns() {
+    refused(
+        &changed("key = \"value\"", "key = \"word\""),
+        "job.toml:9: stage `counts`: key `word`: there is no column `word`; there are: value text, n int64",
+    );
+    refused(
+        &changed("sum(n)", "sum(m)"),
+        "job.toml:9: stage `counts`: `n_sum`: there is no column `m`; there are: value text, n int64",
+    );
+    refused(
+        &changed("sum(n)", "sum(value)"),
+        "job.toml:9: stage `counts`: `n_sum`: column `value` is text, and sum and avg need int64 or float64",
+    );
+    let other =
+        "[sources.other]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.counts]";
+    let job = changed("[stages.counts]", other).replace("from = \"lines\"", "from = [\"lines\", \"other\"]");
+    refused(
+        &job,
+        "job.toml:13: stage `counts`: `lines` and `other` cannot be joined into one stream, as their columns differ: \
+         `lines` has value text, n int64; `other` has value text",
+    );
+}
+
+#[test]
+fn columns_of_plugins() {
+    let folder = plugin("split-words");
+    let stage = |from: &str| format!("plugin = \"{}\"\n{from}", folder.display());
+    let aggregate = "key = \"value\"\naggregate = { n_sum = \"sum(n)\" }";
+    let job = |stage: String| changed(aggregate, &stage);
+    refused(
+        &job(stage("")).replace("value = \"text\"", "text = \"text\""),
+        "job.toml:9: stage `counts`: plugin split-words 0.1.0 reads a column `value` (text), which `lines` does not \
+         have; it has: text text, n int64",
+    );
+    refused(
+        &job(stage("")).replace("value = \"text\"", "value = \"int64\""),
+        "job.toml:9: stage `counts`: plugin split-words 0.1.0 reads column `value` as text, but in `lines` it is int64",
+    );
+    refused(
+        &job(stage("on = \"all\"")),
+        "job.toml:9: stage `counts`: `on`, `emit`, `timeout` and `initial` are for plugins of world update, and \
+         plugin split-words 0.1.0 is of world transform; remove them",
+    );
+    refused(
+        &job(stage("config = { seperator = \" \" }")),
+        "job.toml:9: stage `counts`: plugin PROJECT/plugins/split-words/split-words.wasm refuses its config in \
+         `describe`: unknown field `seperator`, expected `separator` or `lowercase` at line 1 column 12",
+    );
+    let count = plugin("running-count");
+    refused(
+        &job(format!("plugin = \"{}\"", count.display())),
+        "job.toml:9: stage `counts`: plugin running-count 0.1.0 keeps a state by key: write which columns, as `key = \
+         \"user\"`",
+    );
+}
+
+/// A job whose stage uses the plugin at this path.
+fn with_plugin(path: &str) -> String {
+    changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", &format!("plugin = \"{path}\""))
+}
+
+#[track_caller]
+fn refused_plugin(name: &str, bytes: &[u8], expected: &str) {
+    let trial = trial(&with_plugin(name));
+    trial.write(name, bytes);
+    is_error(&trial.refused(&["run", "job.toml"]), expected);
+}
+
+#[test]
+fn plugins_that_are_none() {
+    refused(
+        &with_plugin("plugins/none"),
+        "job.toml:9: stage `counts`: there is no plugin at ./plugins/none: no such file or folder",
+    );
+    refused_plugin(
+        "text.wasm",
+        b"hello",
+        "job.toml:9: stage `counts`: plugin ./text.wasm: the file is a text file, not a component. `millstream build` \
+         makes components of plugin folders.",
+    );
+    refused_plugin(
+        "empty.wasm",
+        b"",
+        "job.toml:9: stage `counts`: plugin ./empty.wasm: the file is empty, not a component",
+    );
+    refused_plugin(
+        "noise.wasm",
+        &[0xff, 0xfe, 0, 1, 2],
+        "job.toml:9: stage `counts`: plugin ./noise.wasm: the file is not WebAssembly, so no component",
+    );
+    refused_plugin(
+        "module.wasm",
+        b"\0asm\x01\0\0\0",
+        "job.toml:9: stage `counts`: plugin ./module.wasm: the file is a core WebAssembly module, not a component. \
+         `millstream build` makes components of plugin folders.",
+    );
+    refused_plugin(
+        "nothing.wasm",
+        b"\0asm\x0d\0\x01\0",
+        "job.toml:9: stage `counts`: ./nothing.wasm is a component, but no Millstream plugin: it exports nothing, and \
+         none of transformer, updater and aggregator of millstream:plugin@0.1.0",
+    );
+    let trial = trial(&with_plugin("folder"));
+    fs::create_dir(trial.path("folder")).unwrap();
+    is_error(
+        &trial.refused(&["run", "job.toml"]),
+        "job.toml:9: stage `counts`: ./folder is no plugin folder: it has no Cargo.toml. Name a component file or a \
+         plugin folder.",
+    );
+    trial.write("folder/Cargo.toml", "[package]\nname = \"fresh\"\n");
+    is_error(
+        &trial.refused(&["run", "job.toml"]),
+        "job.toml:9: stage `counts`: plugin ./folder is not built: there is no ./folder/fresh.wasm. Run `millstream \
+         build ./folder`.",
+    );
+}
+
+#[test]
+fn a_component_that_is_cut_or_damaged() {
+    let component = fs::read(plugin("misbehave").join("misbehave.wasm")).unwrap();
+    let trial = trial(&with_plugin("cut.wasm"));
+    trial.write("cut.wasm", &component[..component.len() / 2]);
+    let ended = Process::start(trial.command(&["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = ended.stderr.replace(&trial.folder().display().to_string(), "TRIAL");
+    assert!(told.starts_with("error: job.toml:9: stage `counts`: plugin ./cut.wasm does not compile: "), "{told}");
+    assert!(told.ends_with("\n  Build it again: `millstream build`.\n"), "{told}");
+}
+
+/// The component of a plugin, made to name another version or interface of the same length.
+fn patched(name: &str, from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
+    let mut component = fs::read(plugin(name).join(format!("{name}.wasm"))).unwrap();
+    let places: Vec<usize> = component
+        .windows(from.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == from.as_bytes())
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty(), "the component names {from}");
+    places.iter().for_each(|at| component[*at..at + to.len()].copy_from_slice(to.as_bytes()));
+    component
+}
+
+#[test]
+fn plugins_of_another_interface_or_world() {
+    refused_plugin(
+        "newer.wasm",
+        &patched("misbehave", "@0.1.0", "@0.2.0"),
+        "job.toml:9: stage `counts`: plugin ./newer.wasm needs millstream:plugin@0.2.0, and this host speaks 0.1.0: \
+         install a Millstream that speaks it, or build the plugin with an SDK for 0.1.0",
+    );
+    refused_plugin(
+        "other.wasm",
+        &patched("misbehave", "millstream:plugin/transformer@", "millstream:plugin/transfarmer@"),
+        "job.toml:9: stage `counts`: ./other.wasm is a component, but no Millstream plugin: it exports \
+         millstream:plugin/transfarmer@0.1.0, and none of transformer, updater and aggregator of \
+         millstream:plugin@0.1.0",
+    );
+}
+
+#[test]
+fn files_and_folders() {
+    refused(
+        &changed("input.jsonl", "inputs.jsonl"),
+        "job.toml:6: source `lines`: path `./inputs.jsonl`: there is no such file or folder; relative paths start \
+         from `.`",
+    );
+    let file = |kind: &str, path: &str| {
+        let source = format!("kind = \"{kind}\"\npath = \"{path}\"\nformat = \"json\"");
+        changed("kind = \"queue\"\npath = \"input.jsonl\"", &source).replace("clock = \"manual\"\n", "")
+    };
+    refused(
+        &file("directory", "none"),
+        "job.toml:5: source `lines`: path `./none`: there is no such file or folder; relative paths start from `.`",
+    );
+    refused(
+        &file("directory", "input.jsonl"),
+        "job.toml:5: source `lines`: path `./input.jsonl` is a file, not a folder; use kind = \"file\" for a file",
+    );
+    refused(
+        &file("file", "."),
+        "job.toml:5: source `lines`: path `./.` is a folder, not a file; use kind = \"directory\" for a folder",
+    );
+    let sink = |text: &str| changed("kind = \"print\"", text);
+    refused(
+        &sink("kind = \"queue\"\npath = \"no/such/out.jsonl\""),
+        "job.toml:17: sink `screen`: the folder ./no/such does not exist; make it or choose another path",
+    );
+    refused(
+        &sink("kind = \"files\"\npath = \"input.jsonl\""),
+        "job.toml:17: sink `screen`: ./input.jsonl is a file, not a folder; a files sink writes into a folder: choose \
+         another path",
+    );
+    refused(
+        &sink("kind = \"files\"\npath = \"out\"\nformat = \"text\""),
+        "job.toml:18: sink `screen`: format `text` writes a single text column, and the rows have value text, n_sum \
+         int64; choose `json`, `csv` or `parquet`, or put a stage before the sink that returns one text column",
+    );
+    let stage =
+        "plugin = \"PLUGIN\"\ninitial = \"none.csv\"".replace("PLUGIN", &plugin("running-count").display().to_string());
+    refused(
+        &changed("aggregate = { n_sum = \"sum(n)\" }", &stage),
+        "job.toml:9: stage `counts`: `initial`: cannot read ./none.csv: No such file or directory (os error 2)",
+    );
+}
+
+#[test]
+fn job_files_that_cannot_be_read() {
+    let trial = trial(RIGHT);
+    is_error(&trial.refused(&["run", "none.toml"]), "none.toml: there is no such file; give the path of a job file");
+    is_error(&trial.refused(&["run", "."]), ".: this is a folder; give the path of a job file, such as job.toml in it");
+    trial.write("latin1.toml", b"name = \"right\"\n# caf\xe9\n");
+    is_error(
+        &trial.refused(&["run", "latin1.toml"]),
+        "latin1.toml:2: this line is not UTF-8 text; save the file as UTF-8",
+    );
+}
+
+#[test]
+fn set_that_sets_nothing() {
+    let trial = trial(RIGHT);
+    is_error(
+        &trial.refused(&["run", "job.toml", "--set", "sources.line.path=x"]),
+        "--set sources.line.path: the job has no source `line`; did you mean `lines`?",
+    );
+    is_error(
+        &trial.refused(&["run", "job.toml", "--set", "sinks.screen.rows=many"]),
+        "--set sinks.screen.rows: sink `screen`: `rows` is text, needs a whole number; write rows = 10",
+    );
+}
+
+#[test]
+fn addresses_of_processes() {
+    let trial = trial(RIGHT);
+    is_error(
+        &trial.refused(&["run", "job.toml", "--processes", "2", "--process", "2"]),
+        "--process is 2, and there are 2 processes; the last is 1",
+    );
+    is_error(
+        &trial.refused(&["run", "job.toml", "--processes", "2", "--hosts", "127.0.0.1:1"]),
+        "--processes is 2, and --hosts names 1 addresses; name one for each process",
+    );
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let hosts = format!("{},127.0.0.1:{}", taken.local_addr().unwrap(), free_port());
+    let arguments = ["run", "job.toml", "--processes", "2", "--process", "0", "--hosts", &hosts];
+    let ended = Process::start(trial.command(&arguments).env("MILLSTREAM_LOG", "off")).wait();
+    assert_eq!(ended.code, Some(1), "an address in use is no mistake of the job: {}", ended.stderr);
+    assert_eq!(
+        ended.stderr,
+        format!(
+            "error: process 0 cannot listen on {}: Address already in use (os error 98); stop what uses the address, or \
+             name another with --hosts\n",
+            taken.local_addr().unwrap()
+        )
+    );
+}
+
+#[test]
+fn versions_to_come() {
+    refused(
+        &changed("[sinks.screen]", "[checkpoint]\ndir = \"c\"\n\n[sinks.screen]"),
+        "job.toml:14: checkpoints are not available in this version: a job that is started again begins afresh; \
+         remove [checkpoint] to run it so",
+    );
+    refused(
+        &changed("kind = \"print\"", "kind = \"kafka\""),
+        "job.toml:16: sink `screen`: `kind = \"kafka\"` is not available in this version; write one of: `print`, \
+         `files`, `queue`",
+    );
+    refused(
+        &changed("key = \"value\"", "key = \"value\"\nwindow = { size = \"30s\" }"),
+        "job.toml:12: stage `counts`: `window` is not available in this version; remove it",
+    );
+}

@@ -1,0 +1,196 @@
+//! Plugins that fail or break the rules: each stops the job with exit code 1 and a story that names stage, plugin,
+//! version and batch, and tells what happened in the guest's own words.
+
+use millstream_tests::{Ended, Trial, plugin};
+
+/// A job whose stage `bad` uses the plugin `misbehave`; `stage` holds more keys of it.
+fn job(how: &str, stage: &str) -> Trial {
+    let plugin = plugin("misbehave");
+    let trial = Trial::new(&format!(
+        r#"
+        clock = "manual"
+        workers = 2
+        [sources.lines]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = {{ value = "text" }}
+        [stages.bad]
+        from = "lines"
+        plugin = "{}"
+        config = {{ how = "{how}" }}
+        {stage}
+        [sinks.out]
+        from = "bad"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+        plugin.display()
+    ));
+    trial.write("input.jsonl", "[\"first\",\"second\"]\n");
+    trial
+}
+
+/// Runs a job that fails, with nothing else on standard error.
+fn fails(trial: &Trial) -> String {
+    let ended = run_quietly(trial);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(trial.rows("out.jsonl").is_empty(), "a failed batch is not committed");
+    ended.stderr
+}
+
+fn run_quietly(trial: &Trial) -> Ended {
+    millstream_tests::Process::start(trial.command(&["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait()
+}
+
+const WHO: &str = "error: stage `bad`: plugin misbehave 0.1.0";
+
+#[test]
+fn a_panic_tells_its_words_place_and_backtrace() {
+    let told = fails(&job("panic", ""));
+    assert!(told.starts_with(&format!("{WHO} failed in batch 1: panicked at ")), "{told}");
+    assert!(told.contains("src/lib.rs:") && told.contains("I give up on batch 1"), "{told}");
+    assert!(told.contains("\n  backtrace, innermost call first:\n    "), "{told}");
+    assert!(told.contains("misbehave::give_up"), "the function that panicked is in the backtrace: {told}");
+    assert!(told.ends_with("\n  The plugin must be mended; `millstream test` runs its cases.\n"), "{told}");
+}
+
+#[test]
+fn a_loop_meets_the_time_limit() {
+    let told = fails(&job("loop", "limits = { time = \"100ms\" }"));
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: it ran longer than its time limit of 100ms\n")),
+        "{told}"
+    );
+    assert!(told.contains("misbehave::Misbehave"), "{told}");
+    assert!(
+        told.ends_with("\n  Raise `limits.time` of the stage, or mend the plugin if it loops for ever.\n"),
+        "{told}"
+    );
+}
+
+#[test]
+fn memory_meets_its_limit() {
+    let told = fails(&job("memory", "limits = { memory = \"32MiB\" }"));
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: it needs more memory than its limit of 32 MiB\n")),
+        "{told}"
+    );
+    assert!(told.ends_with("\n  Raise `limits.memory` of the stage, or give the plugin smaller batches.\n"), "{told}");
+}
+
+#[test]
+fn output_meets_its_limit() {
+    let told = fails(&job("output", "limits = { output = \"1MiB\" }"));
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: it returned more than its output limit of 1 MiB\n")),
+        "{told}"
+    );
+    assert!(told.ends_with("\n  Raise `limits.output` of the stage, or give the plugin smaller batches.\n"), "{told}");
+    let enough = job("output", "limits = { output = \"16MiB\" }");
+    enough.run_well(&[]);
+    assert_eq!(enough.rows("out.jsonl")[1]["value"].as_str().unwrap().len(), 4 << 20);
+}
+
+#[test]
+fn a_recursion_without_end_overflows_the_stack_of_the_guest_alone() {
+    let told = fails(&job("recurse", ""));
+    assert!(
+        told.starts_with(&format!("{WHO} failed in batch 1: its call stack overflowed: it recurses too deeply\n"))
+            || told.starts_with(&format!("{WHO} failed in batch 1: it trapped: out of bounds memory access\n")),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_returned_error_stops_the_job() {
+    let told = fails(&job("error", ""));
+    assert_eq!(told, format!("{WHO} failed in batch 1: these rows are not to my liking\n"));
+}
+
+#[test]
+fn a_failure_in_a_later_batch_names_it_and_keeps_what_was_committed() {
+    let trial = job("error", "");
+    trial.write("input.jsonl", "[]\n[]\n[\"x\"]\n");
+    let ended = run_quietly(&trial);
+    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.stderr, format!("{WHO} failed in batch 3: these rows are not to my liking\n"));
+    let committed: Vec<u64> = trial.batches("out.jsonl").iter().map(|batch| batch["batch"].as_u64().unwrap()).collect();
+    assert!([1, 2].starts_with(&committed), "{committed:?}");
+}
+
+#[test]
+fn output_that_is_no_batch_is_refused() {
+    for (how, words) in [
+        ("not-utf8", "column `value`"),
+        ("offsets", "column `value`"),
+        ("no-offsets", "column `value`"),
+        ("rows", "column `value`"),
+        ("columns", "column"),
+        ("rejection", "row 2"),
+    ] {
+        let told = fails(&job(how, ""));
+        assert!(told.starts_with(&format!("{WHO} returned invalid output in batch 1: ")), "{how}: {told}");
+        assert!(told.contains(words), "{how}: {told}");
+        assert!(
+            told.ends_with("\n  The plugin, or the SDK that it was built with, must be mended.\n"),
+            "{how}: {told}"
+        );
+    }
+}
+
+#[test]
+fn failures_of_describe_come_before_anything_runs() {
+    for (how, code, words) in [
+        ("describe-panic", 1, "failed in `describe`: panicked at "),
+        ("describe-twice", 1, "returned invalid output in `describe`: `output` names column `value` twice"),
+        ("refuse-config", 2, "refuses its config in `describe`: `how` must not be refuse-config"),
+        ("refuse-input", 2, "refuses its input in `describe`: not this input"),
+    ] {
+        let trial = job(how, "");
+        let ended = run_quietly(&trial);
+        assert_eq!(ended.code, Some(code), "{how}: {}", ended.stderr);
+        assert!(ended.stderr.contains(words) && ended.stderr.contains("stage `bad`: "), "{how}: {}", ended.stderr);
+        assert!(!trial.path("out.jsonl").exists(), "{how}: nothing was started");
+    }
+}
+
+#[test]
+fn rows_that_a_plugin_refuses_are_rejected_rows() {
+    let trial = job("reject", "");
+    let ended = trial.run_well(&[]);
+    assert!(
+        ended.stderr.contains("`bad` rejected a row in batch 1: row 0 is bad; the row: \"first\""),
+        "{}",
+        ended.stderr
+    );
+    assert!(ended.stderr.contains("`bad` rejected 2 rows that nothing read"), "{}", ended.stderr);
+}
+
+#[test]
+fn log_lines_are_limited_cut_and_harmless() {
+    let trial = job("log", "");
+    let ended = trial.run_well(&[]);
+    let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(" line ")).collect();
+    assert_eq!(lines.len(), 100, "of 1000 lines");
+    assert!(lines.iter().all(|line| line.len() < 5000 && !line.contains('\u{1b}')));
+    assert!(lines[0].contains("bad") && lines[0].contains("misbehave 0.1.0"), "{}", lines[0]);
+    assert!(ended.stderr.contains("900 log lines were dropped"), "{}", &ended.stderr[ended.stderr.len() - 1000..]);
+}
+
+#[test]
+fn counters_are_summed_and_shown() {
+    let trial = job("count", "");
+    trial.write("input.jsonl", "[\"a\",\"b\"]\n[\"c\"]\n");
+    let ended = trial.run_well(&[]);
+    assert!(ended.stderr.contains("`bad` counted rows_seen = 3"), "{}", ended.stderr);
+}
+
+/// Also where an instance is kept from batch to batch.
+#[test]
+fn a_kept_instance_works_as_a_new_one() {
+    let trial = job("well", "instance = \"worker\"");
+    trial.write("input.jsonl", "[\"a\"]\n[\"b\",\"c\"]\n");
+    trial.run_well(&[]);
+    let rows: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(rows, ["a", "b", "c"]);
+}

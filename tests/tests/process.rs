@@ -1,0 +1,291 @@
+//! The program as a process: several of them, signals, ways to end, exit codes.
+
+use millstream_tests::{Process, Trial, free_port, plugin, until};
+use serde_json::json;
+use std::io::Write;
+use std::net::TcpStream;
+use std::time::{Duration, Instant};
+
+/// A job that reads lines of a server for ever.
+fn socket_job(port: u16, more: &str) -> Trial {
+    Trial::new(&format!(
+        r#"
+        batch = "100ms"
+        workers = 2
+        {more}
+        [sources.lines]
+        kind = "socket"
+        address = "127.0.0.1:{port}"
+        [sinks.out]
+        from = "lines"
+        kind = "queue"
+        path = "out.jsonl"
+        "#
+    ))
+}
+
+fn values(trial: &Trial) -> Vec<String> {
+    trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect()
+}
+
+fn stops_gracefully(signal: &str) {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    // An hour: what was received is committed because of the signal alone.
+    let trial = socket_job(port, "");
+    let mut job = trial.start(&["--set", "batch=1h"]);
+    job.until_stderr("connected to 127.0.0.1");
+    nc.say("one\ntwo\n");
+    let sent = Instant::now();
+    // Nothing tells from outside that lines were received but not committed.
+    until("the lines are read by the job", || received(port) && sent.elapsed() > Duration::from_millis(200));
+    job.signal(signal);
+    let ended = job.wait_within(Duration::from_secs(10));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(values(&trial), ["one", "two"]);
+    assert!(ended.stderr.contains("stopping; batches in flight are finished (again: at once)"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("done: 1 batches"), "{}", ended.stderr);
+}
+
+/// Whether no connection of this port has bytes that nobody has read: `rx_queue` of `/proc/net/tcp`.
+fn received(port: u16) -> bool {
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let end = format!(":{port:04X}");
+    let mut ours = table.lines().filter_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (fields.get(1)?.ends_with(&end) || fields.get(2)?.ends_with(&end)).then(|| fields[4].to_owned())
+    });
+    ours.all(|queues| queues == "00000000:00000000")
+}
+
+#[test]
+fn sigint_stops_gracefully() {
+    stops_gracefully("INT");
+}
+
+#[test]
+fn sigterm_stops_gracefully() {
+    stops_gracefully("TERM");
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let plugin = plugin("misbehave");
+    let trial = Trial::new(&format!(
+        r#"
+        clock = "manual"
+        [sources.lines]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = {{ value = "text" }}
+        [stages.stuck]
+        from = "lines"
+        plugin = "{}"
+        config = {{ how = "loop" }}
+        limits = {{ time = "0s" }}
+        [sinks.out]
+        from = "stuck"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+        plugin.display()
+    ));
+    trial.write("input.jsonl", "[\"a\"]\n");
+    let mut job = trial.start(&[]);
+    job.until_stderr("round and round");
+    job.signal("INT");
+    job.until_stderr("stopping; batches in flight are finished (again: at once)");
+    job.signal("INT");
+    let ended = job.wait_within(Duration::from_secs(10));
+    assert!(ended.stderr.contains("stopping at once"), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(1), "batches were dropped, so the job did not end well: {}", ended.stderr);
+    assert!(trial.rows("out.jsonl").is_empty());
+}
+
+#[test]
+fn timeout_stops_gracefully() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    nc.say("one\n");
+    let trial = socket_job(port, "");
+    let began = Instant::now();
+    let ended = trial.run(&["--timeout", "2s"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    assert_eq!(values(&trial), ["one"]);
+    assert!(ended.stderr.contains("the time of --timeout has passed; stopping"), "{}", ended.stderr);
+}
+
+#[test]
+fn until_idle_waits_for_silence() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let trial = socket_job(port, "");
+    let mut job = trial.start(&["--until-idle"]);
+    job.until_stderr("connected to 127.0.0.1");
+    nc.say("one\n");
+    until("the first line is there", || values(&trial) == ["one"]);
+    nc.say("two\n");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(values(&trial), ["one", "two"]);
+}
+
+#[test]
+fn exit_codes() {
+    let trial = Trial::new("");
+    let code = |arguments: &[&str]| Process::start(&mut trial.command(arguments)).wait().code;
+    assert_eq!(code(&["--version"]), Some(0));
+    assert_eq!(code(&["schema"]), Some(0));
+    assert_eq!(code(&["run", "--help"]), Some(0));
+    assert_eq!(code(&[]), Some(2));
+    assert_eq!(code(&["walk"]), Some(2));
+    assert_eq!(code(&["run", "job.toml", "--workers", "many"]), Some(2));
+    assert_eq!(code(&["run", "job.toml", "--timeout", "1 fortnight"]), Some(2));
+    assert_eq!(code(&["run", "job.toml", "--process", "1"]), Some(2));
+    assert_eq!(code(&["run", "job.toml"]), Some(2));
+}
+
+/// Starts both processes of a job.
+fn two(trial: &Trial, hosts: &str, more: &[&str]) -> [Process; 2] {
+    ["0", "1"].map(|number| {
+        let arguments = ["--workers", "1", "--processes", "2", "--process", number, "--hosts", hosts];
+        trial.start(&[&arguments, more].concat())
+    })
+}
+
+fn hosts() -> String {
+    format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port())
+}
+
+/// Two sources, of which each process receives one, and a count over both.
+fn shared_job(ports: [u16; 2]) -> Trial {
+    Trial::new(&format!(
+        r#"
+        batch = "100ms"
+        [sources.left]
+        kind = "socket"
+        address = "127.0.0.1:{}"
+        [sources.right]
+        kind = "socket"
+        address = "127.0.0.1:{}"
+        [stages.totals]
+        from = ["left", "right"]
+        key = "value"
+        plugin = "{}"
+        [sinks.out]
+        from = "totals"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+        ports[0],
+        ports[1],
+        plugin("running-count").display(),
+    ))
+}
+
+#[test]
+fn two_processes_share_sources_and_keys_and_stop_together() {
+    let ports = [free_port(), free_port()];
+    let mut servers = ports.map(Process::nc);
+    let trial = shared_job(ports);
+    let [mut first, mut second] = two(&trial, &hosts(), &[]);
+    first.until_stderr("source `left`: connected");
+    second.until_stderr("source `right`: connected");
+    let words = ["a", "b", "c", "d", "e", "f"];
+    let text = words.map(|word| format!("{word}\n")).concat();
+    servers.iter_mut().for_each(|server| server.say(&text));
+    until("every word was counted twice", || {
+        let rows = trial.rows("out.jsonl");
+        words.iter().all(|word| rows.contains(&json!({"value": word, "count": 2})))
+    });
+    second.signal("TERM");
+    let (first, second) = (first.wait(), second.wait());
+    assert_eq!((first.code, second.code), (Some(0), Some(0)), "{}\n--- other\n{}", first.stderr, second.stderr);
+}
+
+#[test]
+fn the_death_of_a_process_is_an_error_of_the_other() {
+    for dying in [0, 1] {
+        let ports = [free_port(), free_port()];
+        let mut servers = ports.map(Process::nc);
+        let trial = shared_job(ports);
+        let [first, second] = two(&trial, &hosts(), &[]);
+        servers.iter_mut().for_each(|server| server.say("a\n"));
+        until("both work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
+        let survivor = if dying == 0 {
+            first.kill();
+            second
+        } else {
+            second.kill();
+            first
+        };
+        let ended = survivor.wait_within(Duration::from_secs(20));
+        assert_eq!(ended.code, Some(1), "process {dying} died, the other said: {}", ended.stderr);
+        assert!(ended.stderr.contains("error: "), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked at"), "{}", ended.stderr);
+    }
+}
+
+/// Whoever else connects to a process is left out, and standard output is for sinks alone.
+#[test]
+fn processes_find_each_other_among_strangers() {
+    let ports = [free_port(), free_port()];
+    let mut servers = ports.map(Process::nc);
+    let trial = shared_job(ports);
+    let hosts = hosts();
+    let process = |number| {
+        let arguments = ["--workers", "1", "--processes", "2", "--process", number, "--hosts", &hosts];
+        trial.start(&arguments)
+    };
+    let mut early = process("1");
+    early.until_stderr("cannot connect to process 0 at ");
+    assert_eq!(early.stdout(), "");
+    early.kill();
+    let mut first = process("0");
+    first.until_stderr("waiting for 1 of 2 processes");
+    let stranger = TcpStream::connect(hosts.split(',').next().unwrap()).unwrap();
+    (&stranger).write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    first.until_stderr("is no process of a job");
+    let second = process("1");
+    servers.iter_mut().for_each(|server| server.say("a\n"));
+    until("both work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
+    first.signal("INT");
+    let (first, second) = (first.wait(), second.wait());
+    assert_eq!((first.code, second.code), (Some(0), Some(0)), "{}\n--- other\n{}", first.stderr, second.stderr);
+    assert_eq!((first.stdout, second.stdout), (String::new(), String::new()));
+}
+
+#[test]
+fn a_failure_in_one_process_ends_both_with_an_error() {
+    let trial = Trial::new(&format!(
+        r#"
+        clock = "manual"
+        [sources.idle]
+        kind = "queue"
+        path = "idle.jsonl"
+        schema = {{ value = "text" }}
+        [sources.lines]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = {{ value = "text" }}
+        [stages.bad]
+        from = "lines"
+        plugin = "{}"
+        config = {{ how = "error" }}
+        [sinks.out]
+        from = ["bad", "idle"]
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+        plugin("misbehave").display()
+    ));
+    trial.write("idle.jsonl", "");
+    trial.write("input.jsonl", "[\"a\"]\n");
+    let [first, second] = two(&trial, &hosts(), &[]);
+    let (first, second) = (first.wait(), second.wait());
+    assert_eq!((first.code, second.code), (Some(1), Some(1)), "{}\n--- other\n{}", first.stderr, second.stderr);
+    for told in [first.stderr, second.stderr] {
+        assert!(told.contains("plugin misbehave 0.1.0 failed in batch 1: these rows are not to my liking"), "{told}");
+    }
+}

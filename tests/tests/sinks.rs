@@ -1,0 +1,179 @@
+//! Each sink as its reader sees it.
+
+use millstream_tests::{Process, Trial, until};
+use std::fs;
+
+const INPUT: &str = "[[\"a\",1,0.5],[\"b, \\\"c\\\"\",null,2],[null,-3,1e21]]\n[]\n[[\"d\",4,null]]\n";
+
+/// A job with virtual time whose sink is given.
+fn job(sink: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"
+        clock = "manual"
+        workers = 2
+        [sources.in]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = {{ k = "text", n = "int64", x = "float64" }}
+        [sinks.out]
+        from = "in"
+        {sink}
+        "#
+    ));
+    trial.write("input.jsonl", INPUT);
+    trial
+}
+
+/// The files of a folder, hidden ones too, in order.
+fn files(trial: &Trial, folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(trial.path(folder)).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn print_shows_a_header_a_table_and_how_many_more() {
+    let ended = job("kind = \"print\"\nrows = 2").run_well(&[]);
+    let expected = "\
+-------------------------------------------
+Time: 1970-01-01 00:00:01  (batch 1, sink out)
+-------------------------------------------
++--------+------+-----+
+| k      | n    | x   |
++--------+------+-----+
+| a      | 1    | 0.5 |
+| b, \"c\" | null | 2.0 |
++--------+------+-----+
+… and 1 more row
+-------------------------------------------
+Time: 1970-01-01 00:00:02  (batch 2, sink out)
+-------------------------------------------
+(no rows)
+-------------------------------------------
+Time: 1970-01-01 00:00:03  (batch 3, sink out)
+-------------------------------------------
++---+---+------+
+| k | n | x    |
++---+---+------+
+| d | 4 | null |
++---+---+------+
+";
+    assert_eq!(ended.stdout, expected);
+}
+
+#[test]
+fn print_into_a_closed_pipe_is_an_error() {
+    let trial = job("kind = \"print\"");
+    trial.write("input.jsonl", "[[\"a\",1,1]]\n".repeat(20_000));
+    let script = format!("\"{}\" run job.toml | head -n 1", millstream_tests::millstream().display());
+    let mut shell = std::process::Command::new("bash");
+    shell.args(["-o", "pipefail", "-c", &script]).current_dir(trial.folder());
+    let ended = Process::start(&mut shell).wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("cannot write to standard output"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+}
+
+#[test]
+fn files_have_a_part_for_each_batch_with_rows() {
+    for (format, extension, first, third) in [
+        (
+            "json",
+            "jsonl",
+            "{\"k\":\"a\",\"n\":1,\"x\":0.5}\n{\"k\":\"b, \\\"c\\\"\",\"n\":null,\"x\":2.0}\n{\"k\":null,\"n\":-3,\"x\":1e+21}\n",
+            "{\"k\":\"d\",\"n\":4,\"x\":null}\n",
+        ),
+        ("csv", "csv", "k,n,x\na,1,0.5\n\"b, \"\"c\"\"\",,2.0\n,-3,1e21\n", "k,n,x\nd,4,\n"),
+    ] {
+        let trial = job(&format!("kind = \"files\"\npath = \"made/out\"\nformat = \"{format}\""));
+        trial.run_well(&[]);
+        let names = [1, 3].map(|batch| format!("part-{batch:010}.{extension}"));
+        assert_eq!(files(&trial, "made/out"), names, "and no temporary file is left");
+        assert_eq!(trial.text(&format!("made/out/{}", names[0])), first);
+        assert_eq!(trial.text(&format!("made/out/{}", names[1])), third);
+    }
+}
+
+#[test]
+fn files_of_text() {
+    let trial = job("kind = \"files\"\npath = \"out\"\nformat = \"text\"");
+    let job = trial.text("job.toml").replace(", n = \"int64\", x = \"float64\"", "");
+    trial.write("job.toml", job);
+    trial.write("input.jsonl", "[\"to be\",null,\"größe\"]\n");
+    trial.run_well(&[]);
+    assert_eq!(trial.text("out/part-0000000001.txt"), "to be\n\ngröße\n");
+}
+
+#[test]
+fn files_of_parquet() {
+    let trial = job("kind = \"files\"\npath = \"out\"\nformat = \"parquet\"");
+    trial.run_well(&[]);
+    let names = files(&trial, "out");
+    assert_eq!(names, ["part-0000000001.parquet", "part-0000000003.parquet"]);
+    for name in names {
+        let bytes = fs::read(trial.path("out").join(name)).unwrap();
+        assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    }
+}
+
+#[test]
+fn parts_of_an_earlier_run_are_not_overwritten() {
+    let trial = job("kind = \"files\"\npath = \"out\"");
+    trial.run_well(&[]);
+    let before = trial.text("out/part-0000000001.jsonl");
+    let told = trial.refused(&["run", "job.toml"]);
+    assert_eq!(
+        told,
+        "error: job.toml:11: sink `out`: the folder ./out holds parts of an earlier run (part-0000000001.jsonl), and nothing \
+         is overwritten; empty it or choose another path\n"
+    );
+    assert_eq!(trial.text("out/part-0000000001.jsonl"), before);
+}
+
+#[test]
+fn what_an_interrupted_run_left_is_removed() {
+    let trial = job("kind = \"files\"\npath = \"out\"");
+    trial.write("out/.part-0000000007.jsonl.tmp", "half");
+    trial.write("out/notes.txt", "not ours");
+    trial.run_well(&[]);
+    assert_eq!(files(&trial, "out"), ["notes.txt", "part-0000000001.jsonl", "part-0000000003.jsonl"]);
+}
+
+/// Whoever looks at the folder while it is written sees whole parts only.
+#[test]
+fn parts_appear_whole() {
+    let trial = job("kind = \"files\"\npath = \"out\"");
+    let row = "[\"some text that makes the row longer\",1,1.5]";
+    let batch = format!("[{}]\n", vec![row; 20_000].join(","));
+    trial.write("input.jsonl", batch.repeat(20));
+    let job = trial.start(&[]);
+    let mut seen = 0;
+    until("all parts are there", || {
+        let names = if trial.path("out").is_dir() { files(&trial, "out") } else { Vec::new() };
+        for name in names.iter().filter(|name| name.starts_with("part-")) {
+            let text = trial.text(&format!("out/{name}"));
+            assert_eq!((text.lines().count(), text.ends_with('\n')), (20_000, true), "{name}");
+            seen += 1;
+        }
+        names.iter().filter(|name| name.starts_with("part-")).count() == 20
+    });
+    assert!(seen >= 20);
+    assert_eq!(job.wait().code, Some(0));
+}
+
+#[test]
+fn queue_begins_anew_with_every_run() {
+    let trial = job("kind = \"queue\"\npath = \"out.jsonl\"");
+    trial.run_well(&[]);
+    let first = trial.text("out.jsonl");
+    assert_eq!(
+        first,
+        "{\"batch\":1,\"time\":\"1970-01-01T00:00:01.000000Z\",\"rows\":[{\"k\":\"a\",\"n\":1,\"x\":0.5},\
+         {\"k\":\"b, \\\"c\\\"\",\"n\":null,\"x\":2.0},{\"k\":null,\"n\":-3,\"x\":1e+21}]}\n\
+         {\"batch\":2,\"time\":\"1970-01-01T00:00:02.000000Z\",\"rows\":[]}\n\
+         {\"batch\":3,\"time\":\"1970-01-01T00:00:03.000000Z\",\"rows\":[{\"k\":\"d\",\"n\":4,\"x\":null}]}\n"
+    );
+    trial.run_well(&[]);
+    assert_eq!(trial.text("out.jsonl"), first);
+}
