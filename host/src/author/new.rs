@@ -72,8 +72,10 @@ fn check_name(name: &str) -> Result<()> {
 
 /// A template is itself a project, named `my-plugin`, that uses the SDK two folders above.
 fn fill_in(text: &str, name: &str) -> String {
-    let function = name.replace('-', "_");
-    text.replace("my-plugin", name).replace("my_plugin", &function).replace("\"../..\"", "\"sdk\"")
+    let capitalized = |word: &str| word.get(..1).unwrap_or_default().to_uppercase() + word.get(1..).unwrap_or_default();
+    let type_name: String = name.split('-').map(capitalized).collect();
+    let text = text.replace("my-plugin", name).replace("my_plugin", &name.replace('-', "_"));
+    text.replace("MyPlugin", &type_name).replace("\"../..\"", "\"sdk\"")
 }
 
 /// A manifest of ours without what it takes from our workspace.
@@ -95,4 +97,50 @@ fn write(path: &Path, text: &str) -> Result<()> {
         std::fs::create_dir_all(folder).map_err(|error| failed("create", folder, &error))?;
     }
     std::fs::write(path, text).map_err(|error| failed("write", path, &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_stands_alone_and_bears_its_name() {
+        let parent = tempfile::tempdir().expect("a folder");
+        for world in ["transform", "update", "aggregate"] {
+            let name = format!("tally-{world}");
+            let folder = create(parent.path(), &name, world, "rust").expect("a project");
+            let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect(file);
+            assert!(read("Cargo.toml").contains(&format!("name = \"{name}\"")));
+            assert!(read("Cargo.toml").contains("path = \"sdk\""));
+            assert!(read("src/lib.rs").contains(&format!("#[{world}]")));
+            assert!(read("cases/example/expected.jsonl").starts_with("{\"batch\":1"));
+            assert!(read(".gitignore").contains("*.wasm"));
+            for manifest in ["sdk/Cargo.toml", "sdk/macros/Cargo.toml"] {
+                assert!(!read(manifest).contains("workspace"), "{manifest} leans on our workspace");
+            }
+            read("sdk/src/bindings/update.rs");
+            for file in ["Cargo.toml", "README.md", "src/lib.rs"] {
+                let text = read(file).to_lowercase();
+                assert!(!text.contains("my-plugin") && !text.contains("my_plugin") && !text.contains("myplugin"), "{file}");
+            }
+            let again = create(parent.path(), &name, world, "rust").expect_err("it is there already");
+            assert!(again.message.contains("is there already"), "{again}");
+        }
+        assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 3, "nothing else is left behind");
+    }
+
+    #[test]
+    fn wrong_names_worlds_and_languages_are_refused() {
+        let parent = tempfile::tempdir().expect("a folder");
+        let refused = |name: &str, world: &str, lang: &str| {
+            create(parent.path(), name, world, lang).expect_err("must be refused").message
+        };
+        for name in ["", "Split", "split_words", "-a", "a-", "a--b", "1st", "../up", "ü", "fn", "core", &"a".repeat(65)] {
+            let message = refused(name, "transform", "rust");
+            assert!(message.contains("is no name") || message.contains("is a word of"), "{name}: {message}");
+        }
+        assert!(refused("a", "transfrom", "rust").contains("worlds are aggregate, transform, update"));
+        assert!(refused("a", "transform", "cobol").contains("`cobol`"));
+        assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 0);
+    }
 }

@@ -14,6 +14,9 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
+/// Counts the changes of how a standard library is built: one that was kept by an older Millstream is not used.
+const SYSROOT_RECIPE: u32 = 1;
+
 const WHAT_TO_INSTALL: &str = "no Rust toolchain that compiles for wasm32 was found. Install one:\n  \
     with rustup:  rustup target add wasm32-unknown-unknown\n  \
     on Debian:    apt-get install rustc-web cargo-web rust-web-src && apt-get install --no-install-recommends lld-22";
@@ -92,7 +95,7 @@ fn kept_sysroot(cargo: &Path, rustc: &Path) -> Result<PathBuf> {
     let version = output(Command::new(rustc).arg("-vV")).ok_or_else(|| Error::environment(WHAT_TO_INSTALL))?;
     let part = |name: &str| version.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").trim();
     let commit: String = part("commit-hash:").chars().take(9).collect();
-    let kept = cache.join(format!("sysroot-{}-{commit}", part("release:")));
+    let kept = cache.join(format!("sysroot-{}-{commit}-{SYSROOT_RECIPE}", part("release:")));
     if !kept.is_dir() {
         eprintln!("Building Rust's standard library for wasm32 with {}; once, about a minute.", rustc.display());
         build_sysroot(cargo, rustc, &cache, &kept)?;
@@ -127,7 +130,8 @@ fn build_sysroot(cargo: &Path, rustc: &Path, cache: &Path, kept: &Path) -> Resul
         .env("RUSTC_BOOTSTRAP", "1")
         .env("RUSTC", rustc)
         .env_remove("RUSTFLAGS")
-        .env_remove("CARGO_ENCODED_RUSTFLAGS")
+        // As rustup's: without bitcode a plugin cannot be optimized together with the standard library.
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes")
         .status()
         .map_err(|error| failed("run", cargo, &error))?;
     if !status.success() {

@@ -12,7 +12,10 @@ pub enum Condition {
     Not(Box<Condition>),
     And(Box<Condition>, Box<Condition>),
     Or(Box<Condition>, Box<Condition>),
-    IsNull { column: usize, negated: bool },
+    IsNull {
+        column: usize,
+        negated: bool,
+    },
     Compare(Comparison, Operand, Operand),
 }
 
@@ -28,7 +31,8 @@ pub enum Operand {
 
 /// Checks an expression that must be a condition.
 pub fn check(expression: &Expression, input: &Schema) -> Result<Condition, Mistake> {
-    let both = |left: &Expression, right: &Expression| Ok((Box::new(check(left, input)?), Box::new(check(right, input)?)));
+    let both =
+        |left: &Expression, right: &Expression| Ok((Box::new(check(left, input)?), Box::new(check(right, input)?)));
     Ok(match &expression.kind {
         Kind::Bool(value) => Condition::Literal(*value),
         Kind::Not(inner) => Condition::Not(Box::new(check(inner, input)?)),

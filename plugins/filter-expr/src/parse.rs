@@ -208,7 +208,10 @@ impl Parser {
     fn descend(&mut self) -> Result<(), Mistake> {
         self.depth += 1;
         if self.depth > DEPTH_MAX {
-            return Err(Mistake::new(self.at(), format!("the expression is nested too deeply; {DEPTH_MAX} levels at most")));
+            return Err(Mistake::new(
+                self.at(),
+                format!("the expression is nested too deeply; {DEPTH_MAX} levels at most"),
+            ));
         }
         Ok(())
     }

@@ -58,7 +58,9 @@ impl Update for RunningTotal {
         let column_type = stage.input().field(&column)?.type_.clone();
         match column_type {
             Type::Int64 | Type::Float64 => Ok(RunningTotal { column, column_type }),
-            other => Err(Error::input(format!("column `{column}` is {other}; only int64 and float64 can be summed up"))),
+            other => {
+                Err(Error::input(format!("column `{column}` is {other}; only int64 and float64 can be summed up")))
+            }
         }
     }
 

@@ -94,7 +94,9 @@ impl Aggregate for Sum {
         match &stage.input().field(&column)?.type_ {
             Type::Int64 => Ok(Sum { column, is_int: true }),
             Type::Float64 => Ok(Sum { column, is_int: false }),
-            other => Err(Error::input(format!("column `{column}` is {other}; only int64 and float64 can be summed up"))),
+            other => {
+                Err(Error::input(format!("column `{column}` is {other}; only int64 and float64 can be summed up")))
+            }
         }
     }
 

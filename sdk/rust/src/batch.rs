@@ -103,10 +103,12 @@ impl Batch {
         for (column, field) in self.columns.iter().zip(R::fields()) {
             let Some(validity) = column.validity.as_deref().filter(|_| !field.nullable) else { continue };
             let nulls = (0..self.rows).filter(|&row| !bit(validity, row));
-            missing.extend(nulls.map(|row| Rejected {
-                row: row as u32,
-                rejection: format!("column `{}` is null", field.name).into(),
-            }));
+            missing.extend(
+                nulls.map(|row| Rejected {
+                    row: row as u32,
+                    rejection: format!("column `{}` is null", field.name).into(),
+                }),
+            );
         }
         missing.sort_by_key(|rejected| rejected.row);
         missing.dedup_by_key(|rejected| rejected.row);
@@ -179,7 +181,8 @@ fn take_column(column: &Column, rows: usize, type_: &Type, taken: &[u32]) -> Res
 
 fn take_bits(bits: &[u8], rows: usize, taken: &[u32]) -> Option<Vec<u8>> {
     let bits = bits.get(..rows.div_ceil(8))?;
-    let byte = |rows: &[u32]| rows.iter().enumerate().fold(0, |byte, (i, &row)| byte | u8::from(bit(bits, row as usize)) << i);
+    let byte =
+        |rows: &[u32]| rows.iter().enumerate().fold(0, |byte, (i, &row)| byte | u8::from(bit(bits, row as usize)) << i);
     Some(taken.chunks(8).map(byte).collect())
 }
 

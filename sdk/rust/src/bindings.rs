@@ -1,6 +1,7 @@
 //! The bindings of each world, made of `wit/` by `bindgen/`. One module a world, because a component exports exactly
 //! one; types and imports are those of the first module, so that all worlds share them.
-#![allow(missing_docs, unsafe_op_in_unsafe_fn, clippy::all, clippy::undocumented_unsafe_blocks)]
+#![allow(missing_docs, unsafe_op_in_unsafe_fn)]
+#![allow(clippy::all, clippy::expect_used, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
 
 #[rustfmt::skip]
 pub mod aggregate;

@@ -1,9 +1,9 @@
 //! The types that a row's fields may have, and how they are read from and written to columns.
 
+use crate::Type;
 use crate::batch::{bit, words};
 use crate::bindings::transform::millstream::plugin::types::Column;
 use crate::writer::{BitWriter, BytesWriter, FixedWriter, NullableWriter, Writer};
-use crate::Type;
 
 /// A point in time: microseconds since 1970-01-01 00:00 UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,7 +79,9 @@ macro_rules! eight_bytes {
 
 eight_bytes!(i64, Type::Int64, i64::from_le_bytes, i64::to_le_bytes);
 eight_bytes!(f64, Type::Float64, f64::from_le_bytes, f64::to_le_bytes);
-eight_bytes!(Timestamp, Type::Timestamp, |bytes| Timestamp(i64::from_le_bytes(bytes)), |t: Timestamp| t.0.to_le_bytes());
+eight_bytes!(Timestamp, Type::Timestamp, |bytes| Timestamp(i64::from_le_bytes(bytes)), |t: Timestamp| t
+    .0
+    .to_le_bytes());
 
 impl Cell for bool {
     type Of<'x> = bool;

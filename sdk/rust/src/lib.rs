@@ -62,8 +62,13 @@ pub use error::{Error, Rejected, Rejection};
 pub use millstream_sdk_macros::{Row, aggregate, transform, update};
 pub use out::{Append, KeyedOut, Out};
 pub use row::Row;
-pub use serde_json::json;
 pub use schema::{Description, Field, Schema, Type};
+pub use serde_json::json;
 pub use stage::{Context, Stage};
 pub use transform::Transform;
 pub use update::{Rows, Update};
+
+/// The README's examples, compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

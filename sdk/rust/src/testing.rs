@@ -120,7 +120,8 @@ impl<P: Transform> Test<P, TransformWorld> {
     /// Runs one batch: an array of objects.
     pub fn run(mut self, rows: Value) -> Result<Run, Error> {
         let description = self.describe()?;
-        let output = P::new(&self.called(&description))?.process(&self.context(), from_json(&description.input, &rows)?)?;
+        let output =
+            P::new(&self.called(&description))?.process(&self.context(), from_json(&description.input, &rows)?)?;
         Ok(Run { rows: to_json(&description.output, &output.rows)?, rejected: reasons(output.rejected) })
     }
 }

@@ -189,7 +189,9 @@ mod tests {
             longest = longest.iter().flat_map(|text| alphabet.map(|next| format!("{text}{next}"))).collect();
             texts.extend(longest.iter().cloned());
         }
-        let long = |text: &String| ["", "1234567", "12345678 ", " 12345678 123 \u{0b} ü"].map(|before| format!("{before}{text}{text}"));
+        let long = |text: &String| {
+            ["", "1234567", "12345678 ", " 12345678 123 \u{0b} ü"].map(|before| format!("{before}{text}{text}"))
+        };
         texts.iter().flat_map(long).collect()
     }
 

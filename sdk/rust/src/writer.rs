@@ -120,29 +120,41 @@ pub struct BytesWriter<'a> {
     source: &'a [u8],
 }
 
-impl BytesWriter<'_> {
-    #[inline]
-    pub(crate) fn push(&mut self, value: &[u8]) {
-        self.append(value);
-        // May wrap for columns above 2 GiB, which `finish` refuses.
-        self.offsets.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
-    }
+/// A value up to this length that is a part of the source is copied as one piece of this length.
+const PIECE: usize = 16;
 
+impl BytesWriter<'_> {
     /// Copying a few bytes of a length that is not known beforehand is a call out of the sandbox, which costs more
     /// than all else that is done for a word. A short value that is a part of `source` is copied together with the
-    /// bytes that follow it there, in one piece of a fixed length, and what is too much is cut off again.
+    /// bytes that follow it there, in one piece of a fixed length; the next value overwrites what is too much.
     #[inline]
-    fn append(&mut self, value: &[u8]) {
-        let before = self.data.len();
+    pub(crate) fn push(&mut self, value: &[u8]) {
+        let (before, rows) = (self.data.len(), self.offsets.len());
+        let has_room = self.data.capacity() - before >= PIECE && self.offsets.capacity() - rows >= 4;
         // Far out of the source's range where the value is not a part of it.
         let at = (value.as_ptr() as usize).wrapping_sub(self.source.as_ptr() as usize);
-        let from = self.source.get(at..).unwrap_or_default();
-        match (value.len(), from.first_chunk::<16>(), from.first_chunk::<64>()) {
-            (..=16, Some(piece), _) => self.data.extend_from_slice(piece),
-            (..=64, _, Some(piece)) => self.data.extend_from_slice(piece),
-            _ => self.data.extend_from_slice(value),
+        match self.source.get(at..).and_then(|rest| rest.first_chunk::<PIECE>()) {
+            Some(piece) if value.len() <= PIECE && has_room => {
+                let after = before + value.len();
+                // SAFETY: there is room for `PIECE` bytes behind `before`, of which `value.len()` are kept, and for
+                // four behind `rows`. The buffers do not overlap: those written to are borrowed mutably.
+                unsafe {
+                    piece.as_ptr().copy_to_nonoverlapping(self.data.as_mut_ptr().add(before), PIECE);
+                    self.data.set_len(after);
+                    self.offsets.as_mut_ptr().add(rows).cast::<[u8; 4]>().write((after as u32).to_le_bytes());
+                    self.offsets.set_len(rows + 4);
+                }
+            }
+            _ => self.append(value),
         }
-        self.data.truncate(before + value.len());
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn append(&mut self, value: &[u8]) {
+        self.data.extend_from_slice(value);
+        // May wrap for columns above 2 GiB, which `finish` refuses.
+        self.offsets.extend_from_slice(&(self.data.len() as u32).to_le_bytes());
     }
 }
 

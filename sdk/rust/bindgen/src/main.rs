@@ -35,7 +35,17 @@ fn main() -> Result<()> {
         let path = sdk.join("src/bindings").join(format!("{world}.rs"));
         std::fs::write(&path, source).with_context(|| format!("writing {}", path.display()))?;
     }
+    // What the bindings were made of: a test of the SDK compares it with `wit/`.
+    std::fs::write(sdk.join("src/bindings/made-of.wit"), wit_text(&sdk.join("wit"))?)?;
     Ok(())
+}
+
+/// All WIT files, by name, one behind the other.
+fn wit_text(folder: &Path) -> Result<String> {
+    let mut paths = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "wit"));
+    paths.sort();
+    paths.iter().map(|path| Ok(std::fs::read_to_string(path)?)).collect()
 }
 
 fn shared(interface: &str) -> (String, WithOption) {

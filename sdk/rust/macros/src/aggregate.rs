@@ -1,8 +1,8 @@
 //! `#[aggregate]`.
 
 use crate::signature::{Argument, Arguments, Return, description, export};
-use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::format_ident;
 use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Result, Type};
 
 pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
@@ -56,7 +56,7 @@ impl Function {
             call.push(match Argument::of(argument)? {
                 Argument::Value(ty) => {
                     takes.push(ty);
-                    let name = format_ident!("row{}", takes.len());
+                    let name = format_ident!("row{}", takes.len(), span = Span::mixed_site());
                     quote!(#name)
                 }
                 Argument::Context => quote!(context),
@@ -124,9 +124,8 @@ fn implement(arguments: &Arguments, block: &ItemImpl) -> Result<TokenStream> {
         [key, _] => (Some(key), lower.pairs(&keys, &accumulators)),
         _ => (None, lower.each(&accumulators)),
     };
-    let describe_key = key.map(|key| {
-        quote!(description.key = ::std::option::Option::Some(::millstream_sdk::row::schema::<#key>());)
-    });
+    let describe_key =
+        key.map(|key| quote!(description.key = ::std::option::Option::Some(::millstream_sdk::row::schema::<#key>());));
     let batch = quote!(::millstream_sdk::Batch);
     let context = quote!(context: &::millstream_sdk::Context);
     let result = quote!(::std::result::Result<#batch, ::millstream_sdk::Error>);

@@ -1,5 +1,10 @@
 //! The macros of `millstream-sdk`, which documents and re-exports them.
 
+/// As `quote::quote!`, but local variables of the generated code cannot be mistaken for what the user calls so.
+macro_rules! quote {
+    ($($tokens:tt)*) => { ::quote::quote_spanned!(::proc_macro2::Span::mixed_site() => $($tokens)*) };
+}
+
 mod aggregate;
 mod row;
 mod signature;

@@ -1,7 +1,6 @@
 //! `#[derive(Row)]`.
 
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::{Data, DeriveInput, Error, Field, Fields, GenericParam, LitStr, Result};
 
 pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
@@ -27,9 +26,10 @@ pub fn derive(input: &DeriveInput) -> Result<TokenStream> {
 
     let readers = pairs(cells.iter().map(|cell| quote!(#cell::Reader<'__x>)));
     let writers = pairs(cells.iter().map(|cell| quote!(#cell::Writer<'__a>)));
-    let new_readers = pairs(types.iter().zip(indexes).zip(&names).map(
-        |((ty, index), name)| quote!(::millstream_sdk::row::cell_reader::<#ty>(columns, #index, rows, #name)?),
-    ));
+    let new_readers =
+        pairs(types.iter().zip(indexes).zip(&names).map(
+            |((ty, index), name)| quote!(::millstream_sdk::row::cell_reader::<#ty>(columns, #index, rows, #name)?),
+        ));
     // The n-th of nested pairs is `.1` n times and then `.0`.
     let part = |index: usize| {
         let seconds = std::iter::repeat_n(quote!(.1), index);

@@ -1,7 +1,7 @@
 //! What a plugin function takes and returns.
 
 use proc_macro2::{Ident, TokenStream};
-use quote::{format_ident, quote};
+use quote::format_ident;
 use syn::parse::{Parse, ParseStream};
 use syn::visit_mut::VisitMut;
 use syn::{
@@ -158,9 +158,10 @@ pub fn doc(attributes: &[Attribute]) -> String {
 /// The beginning of `describe`: name and version of the user's package, the doc comment, the config's schema.
 pub fn description(attributes: &[Attribute], arguments: &Arguments) -> TokenStream {
     let doc = doc(attributes);
-    let config_schema = arguments.config_schema.as_ref().map(|schema| {
-        quote!(description.config_schema = ::std::string::String::from(#schema);)
-    });
+    let config_schema = arguments
+        .config_schema
+        .as_ref()
+        .map(|schema| quote!(description.config_schema = ::std::string::String::from(#schema);));
     quote! {
         let mut description =
             ::millstream_sdk::Description::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), #doc);

@@ -2,7 +2,6 @@
 
 use crate::signature::{Argument, Arguments, Return, description, export, last_segment, plugin_type, type_argument};
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::{Error, Item, ItemFn, Result};
 
 pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {

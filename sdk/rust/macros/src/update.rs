@@ -2,7 +2,6 @@
 
 use crate::signature::{Argument, Arguments, Return, description, export, plugin_type};
 use proc_macro2::TokenStream;
-use quote::quote;
 use syn::{Error, Item, ItemFn, Result, Type, parse_quote};
 
 pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
@@ -62,9 +61,9 @@ fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStre
     let state = state.or_else(|| returned.row().cloned()).unwrap_or_else(|| nothing.clone());
     let rows = rows.unwrap_or_else(|| nothing.clone());
     let out = out.unwrap_or_else(|| parse_quote!(::millstream_sdk::Out<()>));
-    let describe_key = key.as_ref().map(|key| {
-        quote!(description.key = ::std::option::Option::Some(::millstream_sdk::row::schema::<#key>());)
-    });
+    let describe_key = key
+        .as_ref()
+        .map(|key| quote!(description.key = ::std::option::Option::Some(::millstream_sdk::row::schema::<#key>());));
     let key = key.unwrap_or(nothing);
     let description = description(&function.attrs, arguments);
     let (plugin, new) = plugin_type(&function.vis, name, config.as_ref());

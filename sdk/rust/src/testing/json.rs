@@ -72,7 +72,11 @@ where
 /// An array of objects. Checks the batch as a host would: text is UTF-8, buffers are long enough.
 pub fn to_json(schema: &Schema, batch: &Batch) -> Result<Value, Error> {
     if schema.fields.len() != batch.width() {
-        return Err(Error::internal(format!("{} columns were described, {} returned", schema.fields.len(), batch.width())));
+        return Err(Error::internal(format!(
+            "{} columns were described, {} returned",
+            schema.fields.len(),
+            batch.width()
+        )));
     }
     let mut rows = vec![Map::new(); batch.rows()];
     for (i, field) in schema.fields.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use crate::measure::{component, figure, folder, in_turn, job, job_seconds, median, root, seconds};
 use crate::native;
-use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use millstream::batch::types::{ColumnType, schema_of};
 use millstream::ids::{BatchId, BatchTime};
@@ -25,7 +25,7 @@ pub fn run() {
     let mut limited = caller(&host, "plugins/split-words", Duration::from_secs(10), &lines);
     let mut unlimited = caller(&host, "plugins/split-words", Duration::ZERO, &lines);
     let mut identity = caller(&host, "host/benches/identity", Duration::from_secs(10), &lines);
-    let mut process = |caller: &mut Caller| {
+    let process = |caller: &mut Caller| {
         let calls = seconds(|| {
             for _ in 0..CALLS {
                 black_box(caller.process(context(), &lines).expect("the plugin works").rows.num_rows());

@@ -49,7 +49,7 @@ pub fn figure(what: &str, value: String, target: &str) {
 
 /// The project's folder.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the host lives in the project").to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the project")
 }
 
 /// The component of a plugin of the project.
@@ -74,7 +74,8 @@ pub fn job(folder: &Path, text: &str) -> PathBuf {
 
 /// The binary under test.
 pub fn millstream(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+    let binary = std::env::current_exe().expect("this program").with_file_name("millstream");
+    let mut command = Command::new(binary);
     command.args(arguments).env("MILLSTREAM_LOG", "error").stdin(Stdio::null()).stdout(Stdio::null());
     command
 }

@@ -1,0 +1,206 @@
+//! What plugin functions may take and return, through the macros and the test runner.
+
+use millstream_sdk::{
+    Context, Error, KeyedOut, Out, Rejection, Row, Rows, Timestamp, json, testing, transform, update,
+};
+
+/// Every type of field.
+#[derive(Row)]
+struct All<'a> {
+    flag: bool,
+    int: i64,
+    float: f64,
+    text: &'a str,
+    owned: String,
+    bytes: &'a [u8],
+    owned_bytes: Vec<u8>,
+    at: Timestamp,
+    maybe_flag: Option<bool>,
+    maybe_int: Option<i64>,
+    maybe_text: Option<&'a str>,
+    #[row(name = "maybe bytes")]
+    maybe_bytes: Option<Vec<u8>>,
+    r#type: Option<Timestamp>,
+}
+
+#[transform]
+fn same(row: All) -> All {
+    row
+}
+
+fn all() -> serde_json::Value {
+    json!([
+        {"flag": true, "int": -1, "float": 0.5, "text": "ü", "owned": "", "bytes": "00ff", "owned_bytes": "", "at": 7,
+         "maybe_flag": false, "maybe_int": i64::MIN, "maybe_text": "", "maybe bytes": "01", "type": 0},
+        {"flag": false, "int": 2, "float": -1e300, "text": "a longer text than sixteen bytes", "owned": "x", "bytes": "",
+         "owned_bytes": "ab", "at": -7, "maybe_flag": null, "maybe_int": null, "maybe_text": null, "maybe bytes": null,
+         "type": null}
+    ])
+}
+
+#[test]
+fn every_type_goes_through_unchanged() {
+    for batches in [1, 5, 16] {
+        let rows: serde_json::Value = (0..batches).flat_map(|_| all().as_array().unwrap().clone()).collect();
+        let run = testing::transform::<same>().run(rows.clone()).unwrap();
+        assert_eq!((run.rows, run.rejected), (rows, Vec::new()));
+    }
+    let description = testing::transform::<same>().describe().unwrap();
+    assert_eq!((description.name.as_str(), description.input.fields.len()), ("millstream-sdk", 13));
+    assert_eq!(description.input, description.output);
+    assert!(!description.input.fields[3].nullable && description.input.fields[10].nullable);
+    assert_eq!(
+        (description.input.fields[11].name.as_str(), description.input.fields[12].name.as_str()),
+        ("maybe bytes", "type")
+    );
+}
+
+#[derive(Row)]
+struct Number {
+    n: i64,
+}
+
+#[derive(Row)]
+struct Text<'a> {
+    text: &'a str,
+}
+
+#[transform]
+fn evens(row: Number) -> Option<Number> {
+    (row.n % 2 == 0).then_some(row)
+}
+
+#[transform]
+fn countdown(number: Number) -> impl Iterator<Item = Number> {
+    (0..number.n).rev().map(|n| Number { n })
+}
+
+#[transform]
+fn parsed(text: Text) -> Result<Option<Number>, std::num::ParseIntError> {
+    text.text.parse().map(|n| Some(Number { n }).filter(|number| number.n != 0))
+}
+
+/// Pushes and then refuses: what was pushed must go.
+#[transform]
+fn halves(row: Text, out: &mut Out<Text>) -> Result<(), Rejection> {
+    for text in row.text.split(';') {
+        if text == "bad" {
+            return Err("a bad part".into());
+        }
+        out.push(Text { text });
+    }
+    Ok(())
+}
+
+#[test]
+fn functions_return_rows_in_several_ways() {
+    let numbers = json!([{"n": 2}, {"n": 3}, {"n": 0}]);
+    let rows = |run: Result<testing::Run, Error>| run.unwrap().rows;
+    assert_eq!(rows(testing::transform::<evens>().run(numbers.clone())), json!([{"n": 2}, {"n": 0}]));
+    let down = json!([{"n": 1}, {"n": 0}, {"n": 2}, {"n": 1}, {"n": 0}]);
+    assert_eq!(rows(testing::transform::<countdown>().run(numbers)), down);
+    let run = testing::transform::<parsed>().run(json!([{"text": "7"}, {"text": "x"}, {"text": "0"}])).unwrap();
+    assert_eq!((run.rows, run.rejected), (json!([{"n": 7}]), vec![(1, "invalid digit found in string".into())]));
+}
+
+#[test]
+fn a_refused_row_leaves_nothing_behind() {
+    let rows = json!([{"text": "a;b"}, {"text": "c;bad"}, {"text": null}, {"text": "d"}, {"text": "bad"}]);
+    let run = testing::transform::<halves>().run(rows).unwrap();
+    assert_eq!(run.rows, json!([{"text": "a"}, {"text": "b"}, {"text": "d"}]));
+    let reasons = [(1, "a bad part".to_owned()), (2, "column `text` is null".to_owned()), (4, "a bad part".to_owned())];
+    assert_eq!(run.rejected, reasons);
+}
+
+/// Names of the generated code's own variables must not get in the way.
+#[transform]
+fn out(rows: Number, context: &Context) -> Number {
+    Number { n: rows.n + context.batch as i64 }
+}
+
+#[test]
+fn a_function_may_have_any_name_and_takes_no_config_unless_it_says_so() {
+    assert_eq!(testing::transform::<out>().run(json!([{"n": 1}])).unwrap().rows, json!([{"n": 2}]));
+    let error = testing::transform::<out>().config(json!({"x": 1})).run(json!([])).unwrap_err();
+    assert_eq!(error, Error::Config("this plugin takes no config".into()));
+}
+
+#[derive(Row)]
+struct User<'a> {
+    user: &'a str,
+}
+
+#[derive(Row)]
+struct Seen<'a> {
+    last: Option<&'a str>,
+    count: i64,
+}
+
+#[derive(Row)]
+struct Said<'a> {
+    user: &'a str,
+    text: &'a str,
+}
+
+/// Emits each text with the one before it, forgets users who say `bye` and refuses those who say `bad`.
+#[update]
+fn remember<'a>(
+    key: User,
+    texts: Rows<'a, Text>,
+    state: Option<Seen<'a>>,
+    context: &Context,
+    out: &mut Out<Said>,
+) -> Result<Option<Seen<'a>>, String> {
+    let mut state = state.unwrap_or(Seen { last: None, count: 0 });
+    for text in texts {
+        out.push(Said { user: key.user, text: state.last.unwrap_or("-") });
+        match text.text {
+            "bye" => return Ok(None),
+            "bad" => return Err(format!("{} is bad", key.user)),
+            text => state = Seen { last: Some(text), count: state.count + 1 },
+        }
+    }
+    if context.timed_out {
+        out.push(Said { user: key.user, text: "timed out" });
+    }
+    Ok(Some(state))
+}
+
+#[test]
+fn a_state_is_kept_until_it_is_dropped_or_times_out() {
+    let mut test = testing::update::<remember>().key("user text");
+    let first = json!([
+        {"user": "ann", "text": "a"}, {"user": "bob", "text": "x"}, {"user": "ann", "text": null}, {"user": "ann", "text": "b"}
+    ]);
+    let run = test.run(first).unwrap();
+    assert_eq!(
+        run.rows,
+        json!([{"user": "ann", "text": "-"}, {"user": "ann", "text": "a"}, {"user": "bob", "text": "-"}])
+    );
+    assert_eq!(run.rejected, [(1, "column `text` is null".to_owned())]);
+
+    let second = json!([{"user": "bob", "text": "y"}, {"user": "bob", "text": "bad"}, {"user": "ann", "text": "bye"}]);
+    let run = test.run(second).unwrap();
+    assert_eq!(run.rows, json!([{"user": "ann", "text": "b"}]));
+    assert_eq!(run.rejected, [(0, "bob is bad".to_owned()), (1, "bob is bad".to_owned())]);
+    assert_eq!(test.states(), json!([{"user": "bob", "last": "x", "count": 1}]));
+
+    assert_eq!(test.time_out(json!({"user": "bob"})).unwrap().rows, json!([{"user": "bob", "text": "timed out"}]));
+    assert_eq!(test.states(), json!([]));
+}
+
+/// Emits as many rows of a group as it has.
+#[update]
+fn repeat(rows: Rows, out: &mut KeyedOut<Number>) {
+    (0..rows.len() as i64).for_each(|n| out.push(Number { n }));
+}
+
+#[test]
+fn keys_of_any_type_come_back_with_each_row() {
+    let mut test = testing::update::<repeat>().key("a text, b bool, c float64");
+    let (one, two) = (json!({"a": "x", "b": true, "c": 1.5}), json!({"a": null, "b": null, "c": null}));
+    let rows = test.run(json!([one, two, one])).unwrap().rows;
+    let with = |key: &serde_json::Value, n: i64| json!({"a": key["a"], "b": key["b"], "c": key["c"], "n": n});
+    assert_eq!(rows, json!([with(&one, 0), with(&one, 1), with(&two, 0)]));
+    assert_eq!(test.states(), json!([]));
+}
