@@ -118,11 +118,14 @@ impl Project {
         let metadata: Metadata = serde_json::from_slice(&output.stdout)
             .map_err(|error| Error::environment(format!("cargo's metadata of {here} cannot be read: {error}")))?;
         let package = metadata.packages.into_iter().find(|package| package.manifest_path == manifest);
-        let package = package
-            .ok_or_else(|| Error::job(format!("{here}/Cargo.toml is a workspace, not a package: name a plugin's folder")))?;
+        let package = package.ok_or_else(|| {
+            Error::job(format!("{here}/Cargo.toml is a workspace, not a package: name a plugin's folder"))
+        })?;
         let is_component = |target: &Target| target.crate_types.iter().any(|kind| kind == "cdylib");
         let library = package.targets.into_iter().find(is_component).ok_or_else(|| {
-            Error::job(format!("{here}/Cargo.toml: a plugin is a library with\n  [lib]\n  crate-type = [\"cdylib\", \"rlib\"]"))
+            Error::job(format!(
+                "{here}/Cargo.toml: a plugin is a library with\n  [lib]\n  crate-type = [\"cdylib\", \"rlib\"]"
+            ))
         })?;
         let library = library.name.replace('-', "_");
         Ok(Project { name: package.name, library, target: metadata.target_directory })
