@@ -42,15 +42,23 @@ pub fn build(folder: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
     write_whole(folder, &format!("{}.wasm", project.name), &component)
 }
 
-/// Makes a component of a core module that wit-bindgen's macros were compiled into.
+/// Makes a component of a core module that the SDK's macros were compiled into.
 fn component(module: &[u8]) -> Result<Vec<u8>> {
+    const WHAT_TO_DO: &str = "Does its src/lib.rs have a function with #[millstream_sdk::transform], or with the macro of \
+                              another world?";
     let encoded = wit_component::ComponentEncoder::default().validate(true).module(module).and_then(|mut e| e.encode());
-    encoded.map_err(|error| {
-        Error::plugin(format!(
-            "no component can be made of it: {error:#}\nDoes its src/lib.rs have a function with \
-             #[millstream_sdk::transform], or the macro of another world?"
-        ))
-    })
+    let wrong =
+        |what: &dyn std::fmt::Display| Error::plugin(format!("no component can be made of it: {what}\n{WHAT_TO_DO}"));
+    let component = encoded.map_err(|error| wrong(&format_args!("{error:#}")))?;
+    match wit_component::decode(&component) {
+        Ok(wit_component::DecodedWasm::Component(resolve, world))
+            if resolve.worlds.get(world).is_some_and(|world| !world.exports.is_empty()) =>
+        {
+            Ok(component)
+        }
+        Ok(_) => Err(wrong(&"it exports nothing")),
+        Err(error) => Err(wrong(&format_args!("{error:#}"))),
+    }
 }
 
 /// Writes a file so that it is there whole or not at all.
@@ -118,11 +126,14 @@ impl Project {
         let metadata: Metadata = serde_json::from_slice(&output.stdout)
             .map_err(|error| Error::environment(format!("cargo's metadata of {here} cannot be read: {error}")))?;
         let package = metadata.packages.into_iter().find(|package| package.manifest_path == manifest);
-        let package = package
-            .ok_or_else(|| Error::job(format!("{here}/Cargo.toml is a workspace, not a package: name a plugin's folder")))?;
+        let package = package.ok_or_else(|| {
+            Error::job(format!("{here}/Cargo.toml is a workspace, not a package: name a plugin's folder"))
+        })?;
         let is_component = |target: &Target| target.crate_types.iter().any(|kind| kind == "cdylib");
         let library = package.targets.into_iter().find(is_component).ok_or_else(|| {
-            Error::job(format!("{here}/Cargo.toml: a plugin is a library with\n  [lib]\n  crate-type = [\"cdylib\", \"rlib\"]"))
+            Error::job(format!(
+                "{here}/Cargo.toml: a plugin is a library with\n  [lib]\n  crate-type = [\"cdylib\", \"rlib\"]"
+            ))
         })?;
         let library = library.name.replace('-', "_");
         Ok(Project { name: package.name, library, target: metadata.target_directory })

@@ -16,10 +16,56 @@ const SDK_README: &str = include_str!("../../../sdk/rust/README.md");
 
 /// Names that cargo or Rust keep for themselves.
 const RESERVED: [&str; 50] = [
-    "abstract", "alloc", "as", "async", "await", "become", "box", "break", "build", "const", "continue", "core", "crate",
-    "deps", "do", "dyn", "else", "enum", "examples", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in",
-    "let", "loop", "match", "millstream-sdk", "mod", "move", "mut", "override", "priv", "pub", "ref", "return", "self",
-    "static", "std", "struct", "super", "test", "trait", "type", "use", "while",
+    "abstract",
+    "alloc",
+    "as",
+    "async",
+    "await",
+    "become",
+    "box",
+    "break",
+    "build",
+    "const",
+    "continue",
+    "core",
+    "crate",
+    "deps",
+    "do",
+    "dyn",
+    "else",
+    "enum",
+    "examples",
+    "extern",
+    "false",
+    "final",
+    "fn",
+    "for",
+    "gen",
+    "if",
+    "impl",
+    "in",
+    "let",
+    "loop",
+    "match",
+    "millstream-sdk",
+    "mod",
+    "move",
+    "mut",
+    "override",
+    "priv",
+    "pub",
+    "ref",
+    "return",
+    "self",
+    "static",
+    "std",
+    "struct",
+    "super",
+    "test",
+    "trait",
+    "type",
+    "use",
+    "while",
 ];
 /// Bytes of a project's name.
 const NAME_BYTES_MAX: usize = 64;
@@ -121,7 +167,10 @@ mod tests {
             read("sdk/src/bindings/update.rs");
             for file in ["Cargo.toml", "README.md", "src/lib.rs"] {
                 let text = read(file).to_lowercase();
-                assert!(!text.contains("my-plugin") && !text.contains("my_plugin") && !text.contains("myplugin"), "{file}");
+                assert!(
+                    !text.contains("my-plugin") && !text.contains("my_plugin") && !text.contains("myplugin"),
+                    "{file}"
+                );
             }
             let again = create(parent.path(), &name, world, "rust").expect_err("it is there already");
             assert!(again.message.contains("is there already"), "{again}");
@@ -135,7 +184,8 @@ mod tests {
         let refused = |name: &str, world: &str, lang: &str| {
             create(parent.path(), name, world, lang).expect_err("must be refused").message
         };
-        for name in ["", "Split", "split_words", "-a", "a-", "a--b", "1st", "../up", "ü", "fn", "core", &"a".repeat(65)] {
+        for name in ["", "Split", "split_words", "-a", "a-", "a--b", "1st", "../up", "ü", "fn", "core", &"a".repeat(65)]
+        {
             let message = refused(name, "transform", "rust");
             assert!(message.contains("is no name") || message.contains("is a word of"), "{name}: {message}");
         }

@@ -14,6 +14,9 @@ pub const TARGET: &str = "wasm32-unknown-unknown";
 const DEBIAN_CARGO: &str = "/usr/bin/cargo";
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 
+/// Vectors of 128 bits: the SDK splits text with them, and every runtime of components has them.
+const FEATURES: &str = "-Ctarget-feature=+simd128";
+
 /// Counts the changes of how a standard library is built: one that was kept by an older Millstream is not used.
 const SYSROOT_RECIPE: u32 = 1;
 
@@ -40,20 +43,26 @@ pub fn find() -> Result<Toolchain> {
     }
     let (cargo, rustc) = (PathBuf::from(DEBIAN_CARGO), PathBuf::from(DEBIAN_RUSTC));
     let sources = sysroot_of(&rustc).map(|sysroot| sysroot.join("lib/rustlib/src/rust/library/std"));
-    let (Some(sources), Some(linker)) = (sources, wasm_linker()) else { return Err(Error::environment(WHAT_TO_INSTALL)) };
+    let (Some(sources), Some(linker)) = (sources, wasm_linker()) else {
+        return Err(Error::environment(WHAT_TO_INSTALL));
+    };
     if !cargo.exists() || !sources.exists() {
         return Err(Error::environment(WHAT_TO_INSTALL));
     }
     let sysroot = kept_sysroot(&cargo, &rustc)?;
-    let flags = ["--sysroot".into(), text(&sysroot)?, format!("-Clinker={}", text(&linker)?), "-Clinker-flavor=wasm-ld".into()];
-    Ok(Toolchain { cargo, rustc, flags: flags.into() })
+    let linker = format!("-Clinker={}", text(&linker)?);
+    let flags = ["--sysroot", &text(&sysroot)?, &linker, "-Clinker-flavor=wasm-ld", FEATURES];
+    Ok(Toolchain { cargo, rustc, flags: flags.map(str::to_owned).into() })
 }
 
 impl Toolchain {
     /// A cargo command of this toolchain. Flags that the caller's environment holds for native programs are left out.
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(&self.cargo);
-        command.env("RUSTC", &self.rustc).env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\x1f")).env_remove("RUSTFLAGS");
+        command
+            .env("RUSTC", &self.rustc)
+            .env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\x1f"))
+            .env_remove("RUSTFLAGS");
         command
     }
 }
@@ -65,7 +74,7 @@ fn ordinary() -> Option<Toolchain> {
     let library = sysroot_of(&rustc)?.join("lib/rustlib").join(TARGET).join("lib");
     let mut entries = std::fs::read_dir(library).ok()?.flatten();
     let has_std = entries.any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"));
-    has_std.then(|| Toolchain { cargo, rustc, flags: Vec::new() })
+    has_std.then(|| Toolchain { cargo, rustc, flags: vec![FEATURES.to_owned()] })
 }
 
 fn sysroot_of(rustc: &Path) -> Option<PathBuf> {
@@ -84,7 +93,9 @@ fn wasm_linker() -> Option<PathBuf> {
         return Some(Path::new("/usr/bin").join(name));
     }
     let rustc = PathBuf::from("rustc");
-    let host = output(Command::new(&rustc).arg("-vV"))?.lines().find_map(|line| Some(line.strip_prefix("host: ")?.to_owned()))?;
+    let host = output(Command::new(&rustc).arg("-vV"))?
+        .lines()
+        .find_map(|line| Some(line.strip_prefix("host: ")?.to_owned()))?;
     let linker = sysroot_of(&rustc)?.join("lib/rustlib").join(host).join("bin/gcc-ld/wasm-ld");
     linker.exists().then_some(linker)
 }
@@ -174,7 +185,8 @@ fn copy_libraries(from: &Path, to: &Path) -> Result<()> {
 
 /// What a program prints; `None` where it cannot be run or fails.
 fn output(command: &mut Command) -> Option<String> {
-    let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
+    let output =
+        command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
     String::from_utf8(output.stdout).ok()
 }
 

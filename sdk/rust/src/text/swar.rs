@@ -1,0 +1,45 @@
+//! Eight bytes of text in one number, compared all at once (SWAR).
+
+/// Bytes of a piece.
+pub const WIDTH: usize = 8;
+/// Bits for each byte in what the functions return: the highest of a byte is set where it is marked.
+pub const BITS: usize = 8;
+
+const LOW: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// A piece of a text.
+#[derive(Clone, Copy)]
+pub struct Piece(u64);
+
+impl Piece {
+    #[inline]
+    pub fn new(bytes: &[u8; WIDTH]) -> Piece {
+        Piece(u64::from_le_bytes(*bytes))
+    }
+
+    #[inline]
+    pub fn is_ascii(self) -> bool {
+        self.0 & HIGH == 0
+    }
+
+    /// Marks the bytes that are this one, which is ASCII.
+    #[inline]
+    pub fn equal(self, byte: u8) -> u64 {
+        let different = Piece((self.0 & !HIGH) ^ (LOW * u64::from(byte))).at_least(1);
+        // A byte that is not ASCII could look like it without its highest bit.
+        !different & HIGH & !self.0
+    }
+
+    /// Marks the bytes from `first` to `last`, in a piece of ASCII only.
+    #[inline]
+    pub fn between(self, first: u8, last: u8) -> u64 {
+        self.at_least(first) & !self.at_least(last + 1)
+    }
+
+    /// Marks the bytes that are at least `least`. In a piece of ASCII only: then no sum carries to the next byte.
+    #[inline]
+    fn at_least(self, least: u8) -> u64 {
+        self.0.wrapping_add(LOW * u64::from(0x80 - least)) & HIGH
+    }
+}
