@@ -1,6 +1,9 @@
 //! A plugin that misbehaves as its config tells it: `{ "how": "panic" }`. It implements the interface itself, because
 //! the SDK would not let it return most of this. Without `how` it returns its rows as they are.
 
+// Its exports have names that only a component can have.
+#![cfg(target_arch = "wasm32")]
+
 use bindings::exports::millstream::plugin::transformer::{Guest, Output};
 use bindings::millstream::plugin::types::{Batch, Column, Context, Rejection};
 use millstream_sdk::bindings::transform as bindings;
