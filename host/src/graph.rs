@@ -239,7 +239,14 @@ impl Graph {
     }
 
     /// Loads a stage's plugin and asks it about this input.
-    fn load(&self, stage: &StageSpec, spec: &PluginSpec, input: &Schema, key: &[usize], host: &PluginHost) -> Result<PluginNode> {
+    fn load(
+        &self,
+        stage: &StageSpec,
+        spec: &PluginSpec,
+        input: &Schema,
+        key: &[usize],
+        host: &PluginHost,
+    ) -> Result<PluginNode> {
         let plugin = host.load(&self.spec.origin.folder.join(&spec.path))?;
         let config = spec.config.to_string();
         let key: SchemaRef = Arc::new(input.project(key).map_err(|e| Error::bug(e.to_string()))?);

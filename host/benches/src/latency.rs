@@ -33,7 +33,8 @@ path = "/dev/stdout"
     );
     crate::measure::show(&text);
     let path = job(folder.path(), &text);
-    let mut child = millstream(&["run", &path.to_string_lossy()]).stdout(Stdio::piped()).spawn().expect("the job starts");
+    let mut child =
+        millstream(&["run", &path.to_string_lossy()]).stdout(Stdio::piped()).spawn().expect("the job starts");
     let output = BufReader::new(child.stdout.take().expect("its output"));
     let began = Instant::now();
     // The row is the time at which it was sent.
@@ -65,6 +66,10 @@ path = "/dev/stdout"
     child.wait().expect("it ends");
     drop(sender.join());
     let measured = &mut latencies[WARM_UP_ROWS..];
-    figure("latency at 10,000 rows a second, median, ms", format!("{:.2}", quantile(measured, 0.5)), "target: at most 0.5");
+    figure(
+        "latency at 10,000 rows a second, median, ms",
+        format!("{:.2}", quantile(measured, 0.5)),
+        "target: at most 0.5",
+    );
     figure("  99th percentile, ms", format!("{:.2}", quantile(measured, 0.99)), "target: at most 3");
 }

@@ -33,7 +33,8 @@ kind = "print"
     let path = job(folder.path(), &text);
     let first_line = || {
         let start = Instant::now();
-        let mut child = millstream(&["run", &path.to_string_lossy()]).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child =
+            millstream(&["run", &path.to_string_lossy()]).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut line = String::new();
         BufReader::new(child.stdout.take().expect("output")).read_line(&mut line).expect("a line");
         let took = start.elapsed().as_secs_f64() * 1e3;

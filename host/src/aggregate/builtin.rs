@@ -74,7 +74,7 @@ impl Builtin {
         for function in &self.functions {
             let mut accumulator = function.accumulator()?;
             let values = function.values(rows)?;
-            accumulator.update_batch(&[values], &groups.of_row, None, groups.len()).map_err(datafusion)?;
+            accumulator.update_batch(&[values], &groups.of_row, None, groups.count()).map_err(datafusion)?;
             columns.extend(accumulator.state(EmitTo::All).map_err(datafusion)?);
         }
         let partial = RecordBatch::try_new(self.partial.clone(), columns).map_err(arrow)?;
@@ -97,7 +97,7 @@ impl Builtin {
             let mut accumulator = function.accumulator()?;
             let states = &all.columns()[at..at + function.state_columns];
             at += function.state_columns;
-            accumulator.merge_batch(states, &groups.of_row, groups.len()).map_err(datafusion)?;
+            accumulator.merge_batch(states, &groups.of_row, groups.count()).map_err(datafusion)?;
             let values = accumulator.evaluate(EmitTo::All).map_err(datafusion)?;
             columns.push(take(&values, &order, None).map_err(arrow)?);
         }

@@ -53,11 +53,11 @@ fn runs_by_key(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<
     let encoded = Keys::encode(keys, rows).map_err(arrow)?;
     let groups = grouper.group(&encoded);
     let order = groups.sorted(&encoded);
-    let mut rank = vec![0u32; groups.len()];
+    let mut rank = vec![0u32; groups.count()];
     for (place, group) in order.iter().enumerate() {
         rank[*group as usize] = place as u32;
     }
-    let (ends, sorted) = sort_by_rank(groups.of_row.iter().map(|group| rank[*group]), groups.len());
+    let (ends, sorted) = sort_by_rank(groups.of_row.iter().map(|group| rank[*group]), groups.count());
     let runs = ends.iter().scan(0, |start, end| Some(end - std::mem::replace(start, *end))).collect();
     Ok((runs, sorted, order.iter().map(|group| groups.first_rows[*group as usize]).collect()))
 }

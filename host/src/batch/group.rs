@@ -15,7 +15,7 @@ pub struct Grouped {
 
 impl Grouped {
     /// How many groups.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.first_rows.len()
     }
 
@@ -28,7 +28,7 @@ impl Grouped {
     /// spread over workers.
     pub fn sorted(&self, keys: &Keys) -> Vec<u32> {
         let keys = keys.view();
-        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        let mut order: Vec<u32> = (0..self.count() as u32).collect();
         order.sort_unstable_by(|a, b| {
             let (a, b) = (*a as usize, *b as usize);
             self.hashes[a]
@@ -59,7 +59,7 @@ impl Grouper {
     pub fn group(&mut self, keys: &Keys) -> Grouped {
         let keys = keys.view();
         self.table.clear();
-        let mut of_row = vec![0; keys.len()];
+        let mut of_row = vec![0; keys.rows()];
         let mut first_rows: Vec<u32> = Vec::new();
         let mut hashes = Vec::new();
         for (row, group) in of_row.iter_mut().enumerate() {
@@ -133,6 +133,6 @@ mod tests {
             let next = expected.len();
             assert_eq!(grouped.of_row[row], *expected.entry(key).or_insert(next), "{key}");
         }
-        assert_eq!(grouped.len(), keys.len());
+        assert_eq!(grouped.count(), keys.len());
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::batch::types::ColumnType;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
@@ -74,9 +75,7 @@ impl Keys {
         offsets.push(0);
         for row in 0..rows {
             write(row, &mut data);
-            offsets.push(i32::try_from(data.len()).map_err(|_| {
-                ArrowError::OffsetOverflowError(data.len())
-            })?);
+            offsets.push(i32::try_from(data.len()).map_err(|_| ArrowError::OffsetOverflowError(data.len()))?);
         }
         Ok(Keys { offsets: offsets.into(), data: Buffer::from_vec(data) })
     }
@@ -89,7 +88,7 @@ impl Keys {
     /// The hash of each row's key.
     pub fn hashes(&self) -> Vec<KeyHash> {
         let keys = self.view();
-        (0..keys.len()).map(|row| KeyHash::of(keys.get(row))).collect()
+        (0..keys.rows()).map(|row| KeyHash::of(keys.get(row))).collect()
     }
 }
 
@@ -102,7 +101,7 @@ pub struct KeysView<'a> {
 
 impl<'a> KeysView<'a> {
     /// How many rows.
-    pub fn len(self) -> usize {
+    pub fn rows(self) -> usize {
         self.offsets.len() - 1
     }
 
@@ -214,7 +213,8 @@ pub fn decode<'a>(
 
 /// Takes one column off the front of each key.
 fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowError> {
-    let damaged = || ArrowError::InvalidArgumentError(format!("the stored key of column `{}` is damaged", field.name()));
+    let damaged =
+        || ArrowError::InvalidArgumentError(format!("the stored key of column `{}` is damaged", field.name()));
     let mut values: Vec<Option<&[u8]>> = Vec::with_capacity(rest.len());
     for key in rest.iter_mut() {
         let (valid, after) = key.split_first().ok_or_else(damaged)?;

@@ -39,7 +39,8 @@ pub fn without_nulls(
     places: &[usize],
     reads: &Schema,
 ) -> Result<(RecordBatch, Vec<(u32, String)>), ArrowError> {
-    let needed = || places.iter().zip(reads.fields()).filter(|(_, field)| !field.is_nullable()).map(|(place, _)| *place);
+    let needed =
+        || places.iter().zip(reads.fields()).filter(|(_, field)| !field.is_nullable()).map(|(place, _)| *place);
     if needed().all(|place| rows.column(place).null_count() == 0) {
         return Ok((rows, Vec::new()));
     }
@@ -52,7 +53,10 @@ pub fn without_nulls(
     for row in (0..rows.num_rows()).filter(|row| whole.is_null(*row)) {
         let null = needed().find(|place| rows.column(*place).is_null(row)).unwrap_or_default();
         let schema = rows.schema_ref();
-        rejections.push((row as u32, format!("column `{}` is null, and the plugin needs a value", schema.field(null).name())));
+        rejections.push((
+            row as u32,
+            format!("column `{}` is null, and the plugin needs a value", schema.field(null).name()),
+        ));
     }
     let keep = BooleanArray::new(whole.into_inner(), None);
     Ok((filter_record_batch(&rows, &keep)?, rejections))

@@ -1,7 +1,7 @@
 //! The column types of the design and the Arrow types that carry them.
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use crate::error::{Error, Result};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
 /// The type of a column as job files, errors and plugins name it.
@@ -105,5 +105,7 @@ pub fn describe(schema: &Schema) -> String {
 
 /// The place of a column, or an error that names what there is.
 pub fn column(schema: &Schema, name: &str) -> Result<usize> {
-    schema.index_of(name).map_err(|_| Error::job(format!("there is no column `{name}`; there are: {}", describe(schema))))
+    schema
+        .index_of(name)
+        .map_err(|_| Error::job(format!("there is no column `{name}`; there are: {}", describe(schema))))
 }

@@ -49,7 +49,7 @@ fn cut<'s>(
 ) -> Stream<'s, u64, Vec<Cut>> {
     let (rows_max, bytes_max) = (spec.rows_per_batch_max, spec.bytes_per_batch_max);
     let scope = ticks.scope();
-    let mut builder = OperatorBuilder::new(format!("source {}", spec.name), scope.clone());
+    let mut builder = OperatorBuilder::new(format!("source {}", spec.name), scope);
     let activator = scope.activator_for(builder.operator_info().address);
     let mut ticks = builder.new_input(ticks, Pipeline);
     let (output, stream) = builder.new_output::<Vec<Cut>>();

@@ -101,25 +101,31 @@ fn aggregate<'s>(stage: &StageNode, builtin: &Builtin, input: Parts<'s>, at: At<
     let failure = at.running.failure.clone();
     let metrics = at.running.metrics.of(&stage.name);
     let (local, peers, mut grouper) = (builtin.clone(), at.peers, Grouper::default());
-    let (partial, _) =
-        each_part(input, &format!("{} partial", stage.name), failure.clone(), move |_, part, output| {
-            let (partial, groups) = local.partial(&part.rows, &mut grouper)?;
-            let split = split_by_key(&partial, &groups.hashes, peers).map_err(arrow)?;
-            output.rows.extend(parts_of(split, &part));
-            Ok(())
-        });
-    let (builtin, index, mut grouper) = (builtin.clone(), at.index, Grouper::default());
-    each_batch(partial, at.ticks, &stage.name, failure, |part| part.to, move |context, parts, output| {
-        // Without a key there is one row a batch, also of nothing; it belongs to worker 0.
-        if parts.is_empty() && (builtin.key_columns() > 0 || index > 0) {
-            return Ok(());
-        }
-        let partials: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
-        let rows = builtin.finish(&partials, &mut grouper)?;
-        metrics.add_rows(rows.num_rows());
-        output.push(context, PartOrder(index as u64), rows);
+    let (partial, _) = each_part(input, &format!("{} partial", stage.name), failure.clone(), move |_, part, output| {
+        let (partial, groups) = local.partial(&part.rows, &mut grouper)?;
+        let split = split_by_key(&partial, &groups.hashes, peers).map_err(arrow)?;
+        output.rows.extend(parts_of(split, &part));
         Ok(())
-    })
+    });
+    let (builtin, index, mut grouper) = (builtin.clone(), at.index, Grouper::default());
+    each_batch(
+        partial,
+        at.ticks,
+        &stage.name,
+        failure,
+        |part| part.to,
+        move |context, parts, output| {
+            // Without a key there is one row a batch, also of nothing; it belongs to worker 0.
+            if parts.is_empty() && (builtin.key_columns() > 0 || index > 0) {
+                return Ok(());
+            }
+            let partials: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
+            let rows = builtin.finish(&partials, &mut grouper)?;
+            metrics.add_rows(rows.num_rows());
+            output.push(context, PartOrder(index as u64), rows);
+            Ok(())
+        },
+    )
 }
 
 fn reduce<'s>(
@@ -167,8 +173,13 @@ fn reduce<'s>(
     metrics.share_counters(caller.counters().clone());
     let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
     let (index, mut grouper) = (at.index, Grouper::default());
-    let (rows, _) =
-        each_batch(partial, at.ticks, &stage.name, failure, |part| part.to, move |context, parts, output| {
+    let (rows, _) = each_batch(
+        partial,
+        at.ticks,
+        &stage.name,
+        failure,
+        |part| part.to,
+        move |context, parts, output| {
             if parts.is_empty() {
                 return Ok(());
             }
@@ -181,7 +192,8 @@ fn reduce<'s>(
             metrics.add_rows(count);
             output.push(context, PartOrder(index as u64), reduce::with_keys(&output_schema, &reduced.keys, &lowered)?);
             Ok(())
-        });
+        },
+    );
     Ok((rows, refused))
 }
 
@@ -210,13 +222,19 @@ fn update_state<'s>(
         });
     let (split, _) = split_parts(stage, whole, &at);
     let mut state = UpdateStage::new(update.clone(), caller, at.index, at.peers)?;
-    let (rows, refused) =
-        each_batch(split, at.ticks, &stage.name, failure, |part| part.to, move |context, parts, output| {
+    let (rows, refused) = each_batch(
+        split,
+        at.ticks,
+        &stage.name,
+        failure,
+        |part| part.to,
+        move |context, parts, output| {
             state.batch(context, parts, output)?;
             metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
             metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
             Ok(())
-        });
+        },
+    );
     Ok((rows, refused.concat(nulls)))
 }
 

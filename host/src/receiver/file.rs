@@ -1,8 +1,8 @@
 //! Reading files: source `file`, and each file of a `directory`.
 
 use super::inbox::Inbox;
-use crate::batch::chunk::Chunk;
 use super::{framer, plain};
+use crate::batch::chunk::Chunk;
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
 use std::fs::File;

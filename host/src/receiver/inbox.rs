@@ -290,8 +290,8 @@ impl Open {
 
 #[cfg(test)]
 mod tests {
-    use crate::limits::INBOX_BYTES_MAX;
     use super::*;
+    use crate::limits::INBOX_BYTES_MAX;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -3,7 +3,8 @@
 use crate::batch::keys::{nulls_of, offsets_of};
 use crate::batch::types::ColumnType;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
 };
 use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
@@ -58,7 +59,8 @@ impl StateColumn {
 
     /// Stores row i of `array` in slot `slots[i]`, for the rows that `kept` keeps.
     pub fn scatter(&mut self, slots: &[u32], array: &ArrayRef, kept: &BooleanArray) {
-        let rows = || slots.iter().enumerate().filter(|(row, _)| kept.value(*row)).map(|(row, slot)| (row, *slot as usize));
+        let rows =
+            || slots.iter().enumerate().filter(|(row, _)| kept.value(*row)).map(|(row, slot)| (row, *slot as usize));
         if self.nullable {
             rows().for_each(|(row, slot)| self.valid[slot] = array.is_valid(row));
         }
@@ -93,7 +95,9 @@ impl StateColumn {
     /// The values of these slots; where `known` is false, null, or zero if the column is not nullable.
     pub fn gather(&self, slots: &[u32], known: &BooleanArray) -> Result<ArrayRef, ArrowError> {
         let nulls = if self.nullable {
-            nulls_of(slots.iter().enumerate().map(|(row, slot)| known.value(row) && self.valid[*slot as usize]).collect())
+            nulls_of(
+                slots.iter().enumerate().map(|(row, slot)| known.value(row) && self.valid[*slot as usize]).collect(),
+            )
         } else {
             None
         };
@@ -112,8 +116,7 @@ impl StateColumn {
             }
             Values::Bytes(bytes) => {
                 let none: &[u8] = &[];
-                let value =
-                    |(row, slot): (usize, &u32)| if known.value(row) { &*bytes[*slot as usize] } else { none };
+                let value = |(row, slot): (usize, &u32)| if known.value(row) { &*bytes[*slot as usize] } else { none };
                 let values: Vec<&[u8]> = slots.iter().enumerate().map(value).collect();
                 let offsets = offsets_of(values.iter().map(|value| value.len()));
                 let data = Buffer::from_vec(values.concat());

@@ -9,8 +9,8 @@ use crate::batch::rejected::rejected_rows;
 use crate::error::{Error, Result};
 use crate::graph::UpdateNode;
 use crate::ids::{BatchTime, PartOrder};
-use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
 use crate::job::spec::{UpdateEmit, UpdateOn};
+use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
 use crate::plugin::{CallContext, Caller, Groups, Updated};
 use crate::timely_ext::{BatchContext, Output};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -86,7 +86,7 @@ impl UpdateStage {
         let keys = Keys::encode(&keys, rows.num_rows())?;
         let keys = keys.view();
         let slot_of_row: Vec<Slot> =
-            (0..keys.len()).map(|row| self.table.slot(keys.get(row), KeyHash::of(keys.get(row)))).collect();
+            (0..keys.rows()).map(|row| self.table.slot(keys.get(row), KeyHash::of(keys.get(row)))).collect();
         self.place.resize(self.table.slots(), NOT_CALLED);
 
         let mut slots: Vec<Slot> = Vec::new();

@@ -9,9 +9,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 use timely::container::CapacityContainerBuilder;
-use timely::dataflow::{InputHandle, Stream};
-use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::Exchange;
+use timely::dataflow::operators::vec::Map;
+use timely::dataflow::{InputHandle, Stream};
 use timely::worker::Worker;
 
 /// How things stand with one source.
