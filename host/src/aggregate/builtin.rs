@@ -1,7 +1,7 @@
 //! The built-in aggregate functions, on DataFusion's vectorized accumulators.
 
 use crate::batch::group::{Grouped, Grouper};
-use crate::batch::keys::{Keys, canonical_column};
+use crate::batch::keys::{KeyHash, Keys, canonical_column};
 use crate::batch::types::{self, ColumnType};
 use crate::error::{Error, Result};
 use crate::job::spec::{AggregateFunction, AggregateSpec};
@@ -66,19 +66,31 @@ impl Builtin {
         self.keys.len()
     }
 
-    /// The partial result of some rows: a row for each key.
-    pub fn partial(&self, rows: &RecordBatch, grouper: &mut Grouper) -> Result<(RecordBatch, Grouped)> {
+    /// The partial result of some rows: a row for each key, and the hashes of the keys.
+    pub fn partial(&self, rows: &RecordBatch, grouper: &mut Grouper) -> Result<(RecordBatch, Vec<KeyHash>)> {
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| canonical_column(rows.column(*key))).collect();
-        let groups = group(&keys, rows.num_rows(), grouper)?.0;
-        let mut columns = take_arrays(&keys, &UInt32Array::from(groups.first_rows.clone()), None).map_err(arrow)?;
-        for function in &self.functions {
-            let mut accumulator = function.accumulator()?;
-            let values = function.values(rows)?;
-            accumulator.update_batch(&[values], &groups.of_row, None, groups.count()).map_err(datafusion)?;
+        let encoded = Keys::encode(&keys, rows.num_rows()).map_err(arrow)?;
+        let mut accumulators = self.functions.iter().map(Function::accumulator).collect::<Result<Vec<_>>>()?;
+        let values = self.functions.iter().map(|function| function.values(rows)).collect::<Result<Vec<_>>>()?;
+        let mut groups = if keys.is_empty() { Grouped::whole(0) } else { Grouped::default() };
+        grouper.begin();
+        for start in (0..rows.num_rows()).step_by(ROWS_AT_ONCE) {
+            let end = rows.num_rows().min(start + ROWS_AT_ONCE);
+            if keys.is_empty() {
+                groups.of_row.resize(end - start, 0);
+            } else {
+                grouper.extend(&encoded, start..end, &mut groups);
+            }
+            for (accumulator, values) in accumulators.iter_mut().zip(&values) {
+                let values = values.slice(start, end - start);
+                accumulator.update_batch(&[values], &groups.of_row, None, groups.count()).map_err(datafusion)?;
+            }
+        }
+        let mut columns = take_arrays(&keys, &UInt32Array::from(groups.first_rows), None).map_err(arrow)?;
+        for mut accumulator in accumulators {
             columns.extend(accumulator.state(EmitTo::All).map_err(datafusion)?);
         }
-        let partial = RecordBatch::try_new(self.partial.clone(), columns).map_err(arrow)?;
-        Ok((partial, groups))
+        Ok((RecordBatch::try_new(self.partial.clone(), columns).map_err(arrow)?, groups.hashes))
     }
 
     /// Puts partial results together, in the order given: a row for each key, or one row where there is no key.
@@ -113,6 +125,9 @@ impl Builtin {
         RecordBatch::try_new(self.output.clone(), columns).map_err(arrow)
     }
 }
+
+/// Rows that are grouped and aggregated together: few enough that their groups stay in the processor's nearest cache.
+const ROWS_AT_ONCE: usize = 4096;
 
 /// Groups rows by these key columns and orders the groups; without key columns there is one group.
 fn group(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<(Grouped, Vec<u32>)> {

@@ -1,9 +1,11 @@
 //! Which rows of a batch have the same key.
 
-use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::keys::{KeyHash, Keys, ShortKey};
 use hashbrown::HashTable;
+use std::ops::Range;
 
 /// The groups of rows with equal keys, numbered in the order in which they first appear.
+#[derive(Default)]
 pub struct Grouped {
     /// The group of each row.
     pub of_row: Vec<usize>,
@@ -48,8 +50,8 @@ pub struct Grouper {
 /// A key in the table. A short key is compared here, without a look at the row that first had it, which has often
 /// left the processor's cache.
 struct Seen {
+    short: ShortKey,
     hash: u64,
-    ends: (u64, u64),
     length: u32,
     group: u32,
 }
@@ -57,49 +59,46 @@ struct Seen {
 impl Grouper {
     /// Finds the group of each row.
     pub fn group(&mut self, keys: &Keys) -> Grouped {
-        let keys = keys.view();
+        let mut grouped = Grouped::default();
+        let rows = keys.view().rows();
+        self.begin();
+        self.extend(keys, 0..rows, &mut grouped);
+        grouped
+    }
+
+    /// Forgets all keys.
+    pub fn begin(&mut self) {
         self.table.clear();
-        let mut of_row = vec![0; keys.rows()];
-        let mut first_rows: Vec<u32> = Vec::new();
-        let mut hashes = Vec::new();
-        for (row, group) in of_row.iter_mut().enumerate() {
+    }
+
+    /// Finds the groups of the next rows: `grouped.of_row` is theirs afterwards, groups are added to those before. So
+    /// a long batch can be grouped and aggregated piece by piece, while the piece is in the processor's cache.
+    pub fn extend(&mut self, keys: &Keys, rows: Range<usize>, grouped: &mut Grouped) {
+        let keys = keys.view();
+        let Grouped { of_row, first_rows, hashes } = grouped;
+        of_row.clear();
+        of_row.resize(rows.len(), 0);
+        for (row, group) in rows.zip(of_row) {
+            let (short, hash) = keys.short(row);
             let key = keys.get(row);
-            let hash = KeyHash::of(key);
-            let (ends, length) = (ends_of(key), key.len() as u32);
+            let length = key.len() as u32;
+            let is_short = key.len() <= ShortKey::BYTES_MAX;
             let same = |seen: &Seen| {
                 seen.hash == hash.0
-                    && seen.ends == ends
+                    && seen.short == short
                     && seen.length == length
-                    && (length <= 16 || keys.get(first_rows[seen.group as usize] as usize) == key)
+                    && (is_short || keys.get(first_rows[seen.group as usize] as usize) == key)
             };
             *group = match self.table.find(hash.0, same) {
                 Some(seen) => seen.group as usize,
                 None => {
-                    let new = Seen { hash: hash.0, ends, length, group: first_rows.len() as u32 };
+                    let new = Seen { short, hash: hash.0, length, group: first_rows.len() as u32 };
                     self.table.insert_unique(hash.0, new, |seen| seen.hash);
                     first_rows.push(row as u32);
                     hashes.push(hash);
                     first_rows.len() - 1
                 }
             };
-        }
-        Grouped { of_row, first_rows, hashes }
-    }
-}
-
-/// The first and the last bytes of a key: with its length they say all of a key of at most 16 bytes.
-#[inline]
-fn ends_of(key: &[u8]) -> (u64, u64) {
-    if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
-        (u64::from_le_bytes(*first), u64::from_le_bytes(*last))
-    } else if let (Some(first), Some(last)) = (key.first_chunk(), key.last_chunk()) {
-        (u64::from(u32::from_le_bytes(*first)), u64::from(u32::from_le_bytes(*last)))
-    } else {
-        match key {
-            [] => (0, 0),
-            [a] => (u64::from(*a), 0),
-            [a, b] => (u64::from(*a), u64::from(*b)),
-            [a, .., b] => (u64::from(*a) | u64::from(key[1]) << 8, u64::from(*b)),
         }
     }
 }

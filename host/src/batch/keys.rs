@@ -14,16 +14,19 @@ use xxhash_rust::xxh3::xxh3_64;
 /// How many key groups there are: the unit in which keys are assigned to workers.
 pub const KEY_GROUPS: u64 = 4096;
 
-/// The XXH3 hash of a key's bytes. It decides the key group and the order of keyed output, and so is the same on every
-/// machine and for ever.
+/// The hash of a key's bytes. It decides the key group and the order of keyed output, and so is the same on every
+/// machine and for ever: two rounds of folded multiplication (as wyhash and rapidhash mix) for the [`ShortKey`] of at
+/// most 16 bytes, XXH3 for longer ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct KeyHash(pub u64);
 
 impl KeyHash {
     /// The hash of one key.
-    #[inline]
     pub fn of(key: &[u8]) -> KeyHash {
-        KeyHash(xxh3_64(key))
+        match ShortKey::of(key) {
+            Some(short) => short.hash(key.len()),
+            None => KeyHash(xxh3_64(key)),
+        }
     }
 
     /// The key group: the hash's upper 12 bits.
@@ -88,7 +91,48 @@ impl Keys {
     /// The hash of each row's key.
     pub fn hashes(&self) -> Vec<KeyHash> {
         let keys = self.view();
-        (0..keys.rows()).map(|row| KeyHash::of(keys.get(row))).collect()
+        (0..keys.rows()).map(|row| keys.short(row).1).collect()
+    }
+}
+
+/// A key of at most 16 bytes as a number, with zeros behind. With the key's length it is all of the key, so that short
+/// keys are hashed and compared without a branch on their length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortKey(u128);
+
+/// What remains of 16 bytes, by how many of them belong to the key.
+const SHORT_MASKS: [u128; 17] = {
+    let mut masks = [0; 17];
+    let mut bytes = 1;
+    while bytes <= 16 {
+        masks[bytes] = u128::MAX >> (128 - 8 * bytes);
+        bytes += 1;
+    }
+    masks
+};
+
+impl ShortKey {
+    /// A longer key is none.
+    pub const BYTES_MAX: usize = 16;
+
+    /// A key of at most 16 bytes.
+    pub fn of(key: &[u8]) -> Option<ShortKey> {
+        let mut bytes = [0; 16];
+        bytes.get_mut(..key.len())?.copy_from_slice(key);
+        Some(ShortKey(u128::from_le_bytes(bytes)))
+    }
+
+    /// The hash of a key of this length.
+    #[inline]
+    fn hash(self, length: usize) -> KeyHash {
+        // Digits of pi, as good as any without a pattern.
+        const SEEDS: [u64; 3] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0];
+        let fold = |a: u64, b: u64| {
+            let product = u128::from(a) * u128::from(b);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let mixed = fold(self.0 as u64 ^ SEEDS[0], (self.0 >> 64) as u64 ^ SEEDS[1] ^ length as u64);
+        KeyHash(fold(mixed ^ SEEDS[2], SEEDS[0] ^ length as u64))
     }
 }
 
@@ -109,6 +153,24 @@ impl<'a> KeysView<'a> {
     #[inline]
     pub fn get(self, row: usize) -> &'a [u8] {
         &self.data[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
+}
+
+impl KeysView<'_> {
+    /// A row's key as a short key (without meaning if the key is longer than that), and its hash.
+    #[inline]
+    pub fn short(self, row: usize) -> (ShortKey, KeyHash) {
+        let key = self.get(row);
+        if key.len() > ShortKey::BYTES_MAX {
+            return (ShortKey(0), KeyHash(xxh3_64(key)));
+        }
+        // The bytes behind the key are there to be read, but for the last keys; they are masked off again.
+        let start = self.offsets[row] as usize;
+        let short = match self.data.get(start..).and_then(|rest| rest.first_chunk()) {
+            Some(bytes) => ShortKey(u128::from_le_bytes(*bytes) & SHORT_MASKS[key.len()]),
+            None => ShortKey::of(key).unwrap_or(ShortKey(0)),
+        };
+        (short, short.hash(key.len()))
     }
 }
 

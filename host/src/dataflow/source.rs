@@ -56,11 +56,14 @@ fn cut<'s>(
     let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Cut>>>::from(output);
     builder.build(move |_| {
         let mut waiting: VecDeque<(Capability<u64>, Cut)> = VecDeque::new();
+        let mut spread = Spread { bytes: vec![0; peers] };
         move |_| {
             ticks.for_each(|capability, ticks| {
                 let (Some(inbox), Some(tick)) = (&inbox, ticks.first()) else { return };
-                for (place, chunk) in (0u64..).zip(inbox.take(BatchId(*capability.time()), rows_max, bytes_max)) {
-                    let to = (index as u64 + place) % peers as u64;
+                let chunks = inbox.take(BatchId(*capability.time()), rows_max, bytes_max);
+                let small = chunks.len() == 1;
+                for (place, chunk) in (0u64..).zip(chunks) {
+                    let to = if small { index as u64 } else { spread.next(chunk.bytes.len() as u64) };
                     let cut = Cut { to, order: PartOrder(place), time: tick.time, chunk };
                     waiting.push_back((capability.retain(0), cut));
                 }
@@ -74,6 +77,20 @@ fn cut<'s>(
         }
     });
     stream
+}
+
+/// Spreads chunks over the workers: each goes to the one that has had the least. A batch of one chunk does not count
+/// and stays where it is, as waking another worker takes longer than a small batch.
+struct Spread {
+    bytes: Vec<u64>,
+}
+
+impl Spread {
+    fn next(&mut self, bytes: u64) -> u64 {
+        let least = (0..self.bytes.len()).min_by_key(|worker| self.bytes[*worker]).unwrap_or(0);
+        self.bytes[least] = self.bytes[least].saturating_add(bytes);
+        least as u64
+    }
 }
 
 fn decode<'s>(cuts: Stream<'s, u64, Vec<Cut>>, spec: &SourceSpec, running: &Running) -> (Parts<'s>, Parts<'s>) {

@@ -102,8 +102,8 @@ fn aggregate<'s>(stage: &StageNode, builtin: &Builtin, input: Parts<'s>, at: At<
     let metrics = at.running.metrics.of(&stage.name);
     let (local, peers, mut grouper) = (builtin.clone(), at.peers, Grouper::default());
     let (partial, _) = each_part(input, &format!("{} partial", stage.name), failure.clone(), move |_, part, output| {
-        let (partial, groups) = local.partial(&part.rows, &mut grouper)?;
-        let split = split_by_key(&partial, &groups.hashes, peers).map_err(arrow)?;
+        let (partial, hashes) = local.partial(&part.rows, &mut grouper)?;
+        let split = split_by_key(&partial, &hashes, peers).map_err(arrow)?;
         output.rows.extend(parts_of(split, &part));
         Ok(())
     });

@@ -3,7 +3,7 @@
 
 use super::table::{Slot, StateTable};
 use crate::aggregate::reduce::sort_by_rank;
-use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::batch::rejected::rejected_rows;
 use crate::error::{Error, Result};
@@ -86,7 +86,7 @@ impl UpdateStage {
         let keys = Keys::encode(&keys, rows.num_rows())?;
         let keys = keys.view();
         let slot_of_row: Vec<Slot> =
-            (0..keys.rows()).map(|row| self.table.slot(keys.get(row), KeyHash::of(keys.get(row)))).collect();
+            (0..keys.rows()).map(|row| self.table.slot(keys.get(row), keys.short(row).1)).collect();
         self.place.resize(self.table.slots(), NOT_CALLED);
 
         let mut slots: Vec<Slot> = Vec::new();
