@@ -11,6 +11,7 @@ pub use trial::Trial;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// No single wait of a test may take longer, also on a busy machine.
@@ -44,9 +45,14 @@ pub fn plugin(name: &str) -> PathBuf {
     folder
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// A port of 127.0.0.1 that nobody listens on. It is below those that the system gives to whoever asks for any, so
+/// that no other test gets it before it is used, and no port is returned twice.
 pub fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).expect("a free port").local_addr().expect("its address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id() * 97;
+    let mut ports =
+        std::iter::repeat_with(|| 10_000 + ((first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
 }
 
 /// Waits until `condition` holds.

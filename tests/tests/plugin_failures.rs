@@ -61,7 +61,7 @@ fn a_loop_meets_the_time_limit() {
         told.starts_with(&format!("{WHO} failed in batch 1: it ran longer than its time limit of 100ms\n")),
         "{told}"
     );
-    assert!(told.contains("misbehave::Misbehave"), "{told}");
+    assert!(told.contains("misbehave::forever"), "the function that loops is in the backtrace: {told}");
     assert!(
         told.ends_with("\n  Raise `limits.time` of the stage, or mend the plugin if it loops for ever.\n"),
         "{told}"

@@ -79,6 +79,7 @@ fn give_up(batch: u64) -> ! {
     panic!("I give up on batch {batch}")
 }
 
+#[inline(never)]
 fn forever() -> ! {
     let mut turns = 0u64;
     loop {
