@@ -58,6 +58,7 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     let began = Instant::now();
     let mut job = Job::load(&arguments.job, options)?;
     job.start()?;
+    tracing::info!("the job keeps no checkpoints: what it has not committed is lost if it is killed");
     let stopper = job.stopper()?;
     let at_once = stop_on_signals(stopper.clone())?;
     if !stopper.await_termination(arguments.timeout)? {

@@ -38,8 +38,7 @@ pub fn build<'s>(
     decode(cut(ticks, spec, inbox, index, peers), spec, running)
 }
 
-/// Takes from the inbox what a batch holds. It passes on a chunk a worker and then lets the others run, so that what
-/// decoding and the first stages make of a chunk is still in the processor's cache when it is used.
+/// Takes from the inbox what a batch holds.
 fn cut<'s>(
     ticks: Ticks<'s>,
     spec: &SourceSpec,
@@ -48,32 +47,23 @@ fn cut<'s>(
     peers: usize,
 ) -> Stream<'s, u64, Vec<Cut>> {
     let (rows_max, bytes_max) = (spec.rows_per_batch_max, spec.bytes_per_batch_max);
-    let scope = ticks.scope();
-    let mut builder = OperatorBuilder::new(format!("source {}", spec.name), scope);
-    let activator = scope.activator_for(builder.operator_info().address);
+    let mut builder = OperatorBuilder::new(format!("source {}", spec.name), ticks.scope());
     let mut ticks = builder.new_input(ticks, Pipeline);
     let (output, stream) = builder.new_output::<Vec<Cut>>();
     let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Cut>>>::from(output);
+    let mut spread = Spread { bytes: vec![0; peers] };
     builder.build(move |_| {
-        let mut waiting: VecDeque<(Capability<u64>, Cut)> = VecDeque::new();
-        let mut spread = Spread { bytes: vec![0; peers] };
         move |_| {
             ticks.for_each(|capability, ticks| {
                 let (Some(inbox), Some(tick)) = (&inbox, ticks.first()) else { return };
                 let chunks = inbox.take(BatchId(*capability.time()), rows_max, bytes_max);
                 let small = chunks.len() == 1;
-                for (place, chunk) in (0u64..).zip(chunks) {
+                let cuts = (0u64..).zip(chunks).map(|(place, chunk)| {
                     let to = if small { index as u64 } else { spread.next(chunk.bytes.len() as u64) };
-                    let cut = Cut { to, order: PartOrder(place), time: tick.time, chunk };
-                    waiting.push_back((capability.retain(0), cut));
-                }
+                    Cut { to, order: PartOrder(place), time: tick.time, chunk }
+                });
+                output.activate().session(&capability).give_iterator(cuts);
             });
-            for (capability, cut) in waiting.drain(..peers.min(waiting.len())) {
-                output.activate().session(&capability).give(cut);
-            }
-            if !waiting.is_empty() {
-                activator.activate();
-            }
         }
     });
     stream
@@ -93,32 +83,40 @@ impl Spread {
     }
 }
 
+/// Decodes the chunks that come to this worker: one, and then the others run, so that what decoding and the first
+/// stages make of a chunk is still in the processor's cache when it is used.
 fn decode<'s>(cuts: Stream<'s, u64, Vec<Cut>>, spec: &SourceSpec, running: &Running) -> (Parts<'s>, Parts<'s>) {
     let mut decoder = Decoder::new(spec);
     let metrics = running.metrics.of(&spec.name);
-    let mut builder = OperatorBuilder::new(format!("decode {}", spec.name), cuts.scope());
+    let scope = cuts.scope();
+    let mut builder = OperatorBuilder::new(format!("decode {}", spec.name), scope);
+    let activator = scope.activator_for(builder.operator_info().address);
     let mut cuts = builder.new_input(cuts, Exchange::new(|cut: &Cut| cut.to));
     let (rows, rows_stream) = builder.new_output();
     let (rejected, rejected_stream) = builder.new_output();
     let mut rows = OutputBuilder::<u64, CapacityContainerBuilder<_>>::from(rows);
     let mut rejected = OutputBuilder::<u64, CapacityContainerBuilder<_>>::from(rejected);
     builder.build(move |_| {
+        let mut waiting: VecDeque<(Capability<u64>, Capability<u64>, Cut)> = VecDeque::new();
         move |_| {
             cuts.for_each(|capability, cuts| {
-                let mut output = Output::default();
-                for cut in cuts.drain(..) {
-                    let decoded = decoder.decode(&cut.chunk);
-                    let context = BatchContext { id: BatchId(*capability.time()), time: cut.time };
-                    metrics.add_rows(decoded.rows.num_rows());
-                    output.push(context, cut.order, decoded.rows);
-                    if let Some(refused) = decoded.rejected {
-                        metrics.add_rejected(refused.num_rows());
-                        output.reject(context, cut.order, refused);
-                    }
-                }
-                rows.activate().session(&capability).give_iterator(output.rows.into_iter());
-                rejected.activate().session(&capability).give_iterator(output.rejected.into_iter());
+                waiting.extend(cuts.drain(..).map(|cut| (capability.retain(0), capability.retain(1), cut)));
             });
+            let Some((for_rows, for_rejected, cut)) = waiting.pop_front() else { return };
+            let decoded = decoder.decode(&cut.chunk);
+            let context = BatchContext { id: BatchId(*for_rows.time()), time: cut.time };
+            let mut output = Output::default();
+            metrics.add_rows(decoded.rows.num_rows());
+            output.push(context, cut.order, decoded.rows);
+            if let Some(refused) = decoded.rejected {
+                metrics.add_rejected(refused.num_rows());
+                output.reject(context, cut.order, refused);
+            }
+            rows.activate().session(&for_rows).give_iterator(output.rows.into_iter());
+            rejected.activate().session(&for_rejected).give_iterator(output.rejected.into_iter());
+            if !waiting.is_empty() {
+                activator.activate();
+            }
         }
     });
     (rows_stream, rejected_stream)
