@@ -27,7 +27,11 @@ fn a_released_version_is_kept_as_it_was() {
         if now.values().any(|text| text.starts_with(&package)) {
             for (name, text) in &now {
                 let then = released.get(name).map(String::as_str);
-                assert_eq!(Some(text.as_str()), then, "{version} is released: {name} can change under a new version only");
+                assert_eq!(
+                    Some(text.as_str()),
+                    then,
+                    "{version} is released: {name} can change under a new version only"
+                );
             }
             assert_eq!(now.len(), released.len(), "{version} is released: no file of it may go");
         }

@@ -256,10 +256,10 @@ fn filter_expr_tells_mistakes_as_its_readme_shows() {
         plugin("filter-expr").display()
     );
     let columns = "schema = { user = \"text\", amount = \"float64\" }";
-    let job: String = job_with(&stage).lines().map(|line| if line.starts_with("schema") { columns } else { line }).fold(
-        String::new(),
-        |job, line| job + line + "\n",
-    );
+    let job: String = job_with(&stage)
+        .lines()
+        .map(|line| if line.starts_with("schema") { columns } else { line })
+        .fold(String::new(), |job, line| job + line + "\n");
     let trial = Trial::new(&job);
     trial.write("input.jsonl", ROW);
     let told = trial.refused(&["validate", "job.toml"]);
@@ -313,7 +313,11 @@ fn no_block_goes_unchecked() {
 fn is_in_the_interface(block: &Block) {
     let entries = fs::read_dir(root().join("wit")).unwrap().map(|entry| entry.unwrap().path());
     let interface = entries.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
-    assert!(interface.filter(|text| text.starts_with("package")).any(|text| text.contains(&block.text)), "{}", block.place);
+    assert!(
+        interface.filter(|text| text.starts_with("package")).any(|text| text.contains(&block.text)),
+        "{}",
+        block.place
+    );
 }
 
 /// Paths of the project that a README names in backquotes are there.
