@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 
 millstream=${MILLSTREAM:-${CARGO_TARGET_DIR:-target}/release/millstream}
 lines_per_second=${DEMO_LINES_PER_SECOND:-400}
-results=demo/out/totals
+# Beside the folder that the job file names, which is left to whoever runs the job next.
+results=demo/out/book
 nc=$(command -v nc.openbsd || command -v nc) || {
     echo "demo: no nc here; run: make setup" >&2
     exit 1
@@ -62,8 +63,9 @@ await '^Listening on' "$work/nc.log" || {
 }
 port=$(sed -n 's/^Listening on .* \([0-9][0-9]*\)$/\1/p' "$work/nc.log" | head -n 1)
 
-echo "A book comes in at $lines_per_second lines a second from 127.0.0.1:$port; its words are counted by plugins, in batches of 1 s."
-echo "The job: demo/word-count.toml"
+echo "A book comes in from 127.0.0.1:$port, $lines_per_second lines a second. The job demo/word-count.toml takes it in batches"
+echo "of 1 s, splits it into words and counts them, in plugins. Each table shows some words of a second and how often"
+echo "each came in it."
 echo
 # The job would refuse a folder that holds an earlier run's results.
 rm -rf "$results"
@@ -84,7 +86,8 @@ last=$(find "$results" -name 'part-*.csv' 2>/dev/null | sort | tail -n 1) || tru
     exit 1
 }
 echo
-echo "Running totals after the last batch (state of the plugin running-count): the ten most frequent words"
+echo "The running totals, which the plugin running-count has kept from batch to batch: the ten most frequent words"
+echo
 tail -n +2 "$last" | sed 's/^\(.*\),\([0-9]*\)$/\2\t\1/' | sort -k1,1nr -k2 >"$work/totals"
 awk -F '\t' 'NR <= 10 { printf "%8d  %s\n", $1, $2 } { words += $1 } END { printf "%8d  words in all, %d different ones\n", words, NR }' \
     "$work/totals"
@@ -93,12 +96,12 @@ cat <<END
 
 Try next, with  export PATH="$(cd "$(dirname "$millstream")" && pwd):\$PATH"
 
-  your own text   nc -lk 9999                               in one terminal: what you type is counted
-                  millstream run demo/word-count.toml --set sinks.results.path=out/mine      in another
-  more workers    millstream run … --workers 2              the same results
-  a look inside   millstream inspect plugins/split-words    world, columns, imports, size
+  the job         millstream validate demo/word-count.toml   the columns of every stream
+  a plugin        millstream inspect plugins/split-words     world, columns, imports, size
+  your own text   nc -lk 9999                                in one terminal: what you type is counted
+                  millstream run demo/word-count.toml        in another; Ctrl-C stops it
   your own code   millstream new my-plugin --lang rust --world transform
                   millstream build my-plugin && millstream test my-plugin
 
-The results are in $results, a file a batch; README.md says what else there is.
+The totals are in $results, a csv file a batch; README.md tells the rest.
 END

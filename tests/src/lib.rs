@@ -3,9 +3,11 @@
 //! Tests wait for what they are about to see, never for a time: [`until`] and its kin look every few milliseconds and
 //! give up with everything that the processes have said.
 
+mod document;
 mod process;
 mod trial;
 
+pub use document::{Block, blocks};
 pub use process::{Ended, Process};
 pub use trial::Trial;
 

@@ -127,7 +127,7 @@ fn parts_of_an_earlier_run_are_not_overwritten() {
     assert_eq!(
         told,
         "error: job.toml:11: sink `out`: the folder ./out holds parts of an earlier run (part-0000000001.jsonl), and nothing \
-         is overwritten; empty it or choose another path\n"
+         is overwritten; empty it or choose another path (for one run: --set sinks.<name>.path=<folder>)\n"
     );
     assert_eq!(trial.text("out/part-0000000001.jsonl"), before);
 }

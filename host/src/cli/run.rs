@@ -153,5 +153,6 @@ fn summarize(stopper: &Stopper, took: Duration) {
         }
     }
     let rows: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {}", count.rows)).collect();
-    tracing::info!("done: {batches} batches in {:.1} s; rows: {}", took.as_secs_f64(), rows.join(", "));
+    let plural = if batches == 1 { "" } else { "es" };
+    tracing::info!("done: {batches} batch{plural} in {:.1} s; rows: {}", took.as_secs_f64(), rows.join(", "));
 }

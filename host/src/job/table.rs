@@ -64,10 +64,12 @@ impl<'a> Reader<'a> {
                 self.wrong(key, format!("`{}{key}` is not available in this version; remove it", self.inside));
             } else {
                 let fit = keys.iter().filter(|k| kind.is_none_or(|kind| k.fits(kind)));
-                let names: Vec<&str> = fit.map(|k| k.name).filter(|name| !self.has(name)).collect();
-                let hint = match names.is_empty() {
-                    true => "; remove it".into(),
-                    false => suggest::hint(key, names.iter().copied(), "these keys fit"),
+                let (given, names): (Vec<&str>, Vec<&str>) = fit.map(|k| k.name).partition(|name| self.has(name));
+                let meant = |names: &[&'static str]| suggest::nearest(key, names.iter().copied());
+                let hint = match meant(&given).filter(|_| meant(&names).is_none()) {
+                    Some(near) => format!("; did you mean `{near}`, which is there already?"),
+                    None if names.is_empty() => "; remove it".into(),
+                    None => suggest::hint(key, names.iter().copied(), "these keys fit"),
                 };
                 self.wrong(key, format!("unknown key `{}{key}`{hint}", self.inside));
             }

@@ -78,7 +78,7 @@ pub(super) fn check(folder: &Path) -> Result<(), String> {
     {
         return Err(format!(
             "the folder {} holds parts of an earlier run ({part}), and nothing is overwritten; empty it or choose \
-             another path",
+             another path (for one run: --set sinks.<name>.path=<folder>)",
             folder.display()
         ));
     }

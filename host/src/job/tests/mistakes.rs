@@ -394,6 +394,12 @@ key = ["a", "a"]"#,
     (
         r#"from = "lines"
 plugin = "p"
+plugn = "q""#,
+        "job.toml:4: stage `words`: unknown key `plugn`; did you mean `plugin`, which is there already?",
+    ),
+    (
+        r#"from = "lines"
+plugin = "p"
 sperator = " ""#,
         "job.toml:4: stage `words`: unknown key `sperator`; these keys fit: `key`, `config`, `aggregate`, `on`, `emit`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`",
     ),

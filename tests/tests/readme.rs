@@ -1,0 +1,339 @@
+//! What readers are told to do works: every block of every README is run, compiled, or checked against the program.
+//!
+//! Rust blocks of `sdk/rust/README.md` are doc tests of the SDK.
+
+use millstream_tests::{Block, DEADLINE, Ended, Process, Trial, blocks, free_port, millstream, plugin, root, until};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Plugins are compiled with nothing built before, perhaps behind other builds.
+const BUILDS_WITHIN: Duration = Duration::from_secs(600);
+
+/// Every README but those of projects to come, which bear the project's name.
+fn readmes() -> Vec<String> {
+    let mut readmes = vec!["README.md".to_string()];
+    readmes.extend(["demo", "sdk/rust", "tests", "wit"].map(|folder| format!("{folder}/README.md")));
+    readmes.extend(plugins().into_iter().map(|name| format!("plugins/{name}/README.md")));
+    readmes
+}
+
+/// The names of the plugins that come with the project.
+fn plugins() -> Vec<String> {
+    names_in(&root().join("plugins"))
+}
+
+fn names_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// The blocks of a README in a language.
+fn blocks_in(file: &str, language: &str) -> Vec<Block> {
+    blocks(file).into_iter().filter(|block| block.language == language).collect()
+}
+
+/// The one block with this text.
+#[track_caller]
+fn block_with(file: &str, language: &str, text: &str) -> Block {
+    let mut found: Vec<_> = blocks_in(file, language).into_iter().filter(|block| block.text.contains(text)).collect();
+    assert_eq!(found.len(), 1, "{file} has so many {language} blocks with {text:?}");
+    found.remove(0)
+}
+
+#[test]
+fn the_job_of_the_readme_is_the_demo() {
+    let demo = fs::read_to_string(root().join("demo/word-count.toml")).unwrap();
+    assert_eq!(block_with("README.md", "toml", "[sources.lines]").text, demo);
+}
+
+#[test]
+fn the_demo_counts_what_nc_sends() {
+    let port = free_port();
+    let trial = Trial::new("");
+    let results = trial.path("totals");
+    let command = |name: &str| {
+        let mut command = Command::new(millstream());
+        command.current_dir(root()).args([name, "demo/word-count.toml"]);
+        command.args(["--set", &format!("sources.lines.address=127.0.0.1:{port}")]);
+        command.args(["--set", &format!("sinks.results.path={}", results.display())]);
+        command
+    };
+    let valid = Process::start(&mut command("validate")).wait();
+    assert_eq!(valid.code, Some(0), "{}", valid.stderr);
+    assert!(valid.stdout.ends_with("demo/word-count.toml: valid\n"), "{}", valid.stdout);
+
+    let mut nc = Process::nc(port);
+    let mut job = Process::start(&mut command("run"));
+    job.until_stderr("source `lines`: connected to");
+    nc.say("To be or not to be\n");
+    until("the first totals are written", || newest(&results) == ["be,2", "not,1", "or,1", "to,2"]);
+    nc.say("that is\n\nthe question: to\n");
+    until("the totals go on", || {
+        newest(&results) == ["be,2", "is,1", "not,1", "or,1", "question:,1", "that,1", "the,1", "to,3"]
+    });
+    job.until("the screen shows both", |job| {
+        job.stdout().contains("| to   | 2 |") && job.stdout().contains("| question: | 1 |")
+    });
+    job.signal("INT");
+    assert_eq!(job.wait().code, Some(0));
+}
+
+/// The sorted lines of the newest csv part, without its header.
+fn newest(folder: &Path) -> Vec<String> {
+    let parts = fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+    let newest = parts.filter(|path| path.extension().is_some_and(|ending| ending == "csv")).max();
+    let text = newest.map(|path| fs::read_to_string(path).unwrap()).unwrap_or_default();
+    let mut lines: Vec<String> = text.lines().skip(1).map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+/// A folder of its own where a reader types. It stays from run to run and at the same place, so that cargo finds built
+/// what has not changed; nothing in it is of the checkout.
+struct Reader {
+    folder: PathBuf,
+}
+
+impl Reader {
+    fn new(name: &str) -> Reader {
+        let folder = reading().join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        std::os::unix::fs::symlink(millstream().canonicalize().unwrap(), folder.join("bin/millstream")).unwrap();
+        Reader { folder }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.folder.join(name), text).unwrap();
+    }
+
+    /// What a shell makes of these lines in a folder of the reader.
+    fn tries(&self, within: &str, lines: &str) -> Ended {
+        let path = format!("{}:{}", self.folder.join("bin").display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("bash");
+        shell.args(["-euc", lines]).current_dir(self.folder.join(within)).env("PATH", path);
+        shell.env("CARGO_TARGET_DIR", reading().join("target"));
+        // The SDK needs no crate that the project itself does not need.
+        shell.env("CARGO_NET_OFFLINE", "true");
+        // Nobody looks for mistakes in these builds with a debugger, and nothing in them is built twice.
+        shell.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")]);
+        Process::start(&mut shell).wait_within(BUILDS_WITHIN)
+    }
+
+    /// Runs these lines, which must do. Returns what they say.
+    #[track_caller]
+    fn runs(&self, within: &str, lines: &str) -> String {
+        let ended = self.tries(within, lines);
+        assert_eq!(ended.code, Some(0), "{lines}\n{}\n{}", ended.stdout, ended.stderr);
+        ended.stdout
+    }
+
+    /// Runs a job with this stage on one row and returns the rows that come out.
+    #[track_caller]
+    fn runs_stage(&self, stage: &str) -> Vec<Value> {
+        self.write("job.toml", &job_with(stage));
+        self.write("input.jsonl", ROW);
+        self.runs("", "millstream run job.toml");
+        let batch = fs::read_to_string(self.folder.join("out.jsonl")).unwrap();
+        let mut batch: Value = serde_json::from_str(&batch).unwrap();
+        serde_json::from_value(batch["rows"].take()).unwrap()
+    }
+}
+
+/// Where readers have their folders and their builds.
+fn reading() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme")
+}
+
+/// A row with every column that a stage of a README may read.
+const ROW: &str = r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5}]"#;
+
+/// A job of a stage as READMEs show them: its source is a queue of [`ROW`], and its rows go to `out.jsonl`.
+fn job_with(stage: &str) -> String {
+    let word = |before: &str, after: &str| {
+        let rest = stage.split_once(before).unwrap_or_else(|| panic!("no {before} in\n{stage}")).1;
+        rest.split_once(after).unwrap().0.to_owned()
+    };
+    let (source, name) = (word("\nfrom = \"", "\""), word("[stages.", "]"));
+    let columns = "value = \"text\", word = \"text\", user = \"text\", shop = \"text\", name = \"text\", \
+                   amount = \"float64\", price = \"float64\"";
+    format!(
+        "clock = \"manual\"\n[sources.{source}]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = {{ {columns} }}\n\
+         {stage}\n[sinks.out]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"out.jsonl\"\n"
+    )
+}
+
+/// One after the other: both projects have the same name and share cargo's folder.
+#[test]
+fn the_plugins_of_the_readmes_shout() {
+    shouts("README.md", &["1 case, 0 failed", "shout 0.1.0", "value text not null"], json!({ "value": "TO BE" }));
+    let told = ["test shouts ... ok", "shout 0.1.0", "length int64"];
+    shouts("sdk/rust/README.md", &told, json!({ "value": "TO BE", "length": 5 }));
+}
+
+/// Does what a README says of the plugin `shout`, from `millstream new` to a stage of a job.
+#[track_caller]
+fn shouts(file: &str, expected: &[&str], row: Value) {
+    let reader = Reader::new("shout");
+    let lines = |text: &str| block_with(file, "sh", text).text;
+    reader.runs("", &lines("millstream new shout"));
+    reader.write("shout/src/lib.rs", &block_with(file, "rust", "fn shout").text);
+    let told = if file == "README.md" {
+        reader.runs("", &lines("shout/cases/example"));
+        reader.runs("", &lines("millstream build shout"))
+    } else {
+        reader.runs("shout", &lines("millstream build ."))
+    };
+    for line in expected {
+        assert!(told.contains(line), "no {line:?} in\n{told}");
+    }
+    assert_eq!(reader.runs_stage(&block_with(file, "toml", "plugin = \"shout\"").text), [row]);
+}
+
+/// A project of a world as it is made: what its README says can be done with it, all at once.
+#[track_caller]
+fn a_new_project_passes(world: &str, expected: Value) {
+    let reader = Reader::new(world);
+    let name = format!("tea-{world}");
+    reader.runs("", &format!("millstream new {name} --world {world}"));
+    let path = reader.folder.join(&name).join("README.md");
+    let file = path.to_str().unwrap();
+    let here = names_in(path.parent().unwrap());
+    assert_eq!(here, [".gitignore", "Cargo.toml", "README.md", "cases", "sdk", "src"]);
+    let told = reader.runs(&name, &block_with(file, "sh", "cargo test").text);
+    assert!(told.contains("test result: ok. 1 passed"), "its test in Rust\n{told}");
+    assert!(told.contains("1 case, 0 failed"), "its case\n{told}");
+    assert!(told.contains(&format!("{world} of millstream:plugin@")), "{told}");
+    let rows = reader.runs_stage(&block_with(file, "toml", &format!("plugin = \"{name}\"")).text);
+    assert_eq!(Value::from(rows), expected);
+}
+
+#[test]
+fn a_new_transform_passes() {
+    a_new_project_passes("transform", json!([{ "name": "tea", "total": 25.0 }]));
+}
+
+#[test]
+fn a_new_update_passes() {
+    a_new_project_passes("update", json!([{ "user": "ann", "balance": 20.0, "closed": false }]));
+}
+
+#[test]
+fn a_new_aggregate_passes() {
+    a_new_project_passes("aggregate", json!([{ "shop": "here", "mean": 2.5 }]));
+}
+
+#[test]
+fn the_stages_of_the_plugins_run() {
+    for name in plugins() {
+        plugin(&name);
+        let stages = blocks_in(&format!("plugins/{name}/README.md"), "toml");
+        assert!(!stages.is_empty(), "{name} shows no stage");
+        for stage in stages {
+            let trial = Trial::new(&job_with(&stage.text));
+            trial.write("input.jsonl", ROW);
+            // The stages name plugins as from the project's folder.
+            std::os::unix::fs::symlink(root().join("plugins"), trial.path("plugins")).unwrap();
+            trial.run_well(&[]);
+            assert!(!trial.rows("out.jsonl").is_empty(), "{}: nothing comes out", stage.place);
+        }
+    }
+}
+
+#[test]
+fn filter_expr_tells_mistakes_as_its_readme_shows() {
+    let shown = &blocks_in("plugins/filter-expr/README.md", "text")[0];
+    let wrong = shown.text.lines().nth(1).unwrap().trim();
+    let stage = format!(
+        "[stages.large]\nfrom = \"orders\"\nplugin = \"{}\"\nconfig = {{ where = \"{wrong}\" }}",
+        plugin("filter-expr").display()
+    );
+    let columns = "schema = { user = \"text\", amount = \"float64\" }";
+    let job: String = job_with(&stage)
+        .lines()
+        .map(|line| if line.starts_with("schema") { columns } else { line })
+        .fold(String::new(), |job, line| job + line + "\n");
+    let trial = Trial::new(&job);
+    trial.write("input.jsonl", ROW);
+    let told = trial.refused(&["validate", "job.toml"]);
+    let plain = |text: &str| text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
+    assert!(plain(&told).ends_with(&plain(&shown.text)), "{told}");
+}
+
+/// A line of shell names a target of the Makefile, or a command and options that the program has.
+fn check_line(line: &str, place: &str) {
+    let words: Vec<&str> = line.split('#').next().unwrap().split_whitespace().collect();
+    match words[..] {
+        ["make", target] => {
+            let makefile = fs::read_to_string(root().join("Makefile")).unwrap();
+            assert!(makefile.contains(&format!("\n{target}:")), "{place}: the Makefile has no {target}");
+        }
+        ["millstream", command, ref arguments @ ..] => {
+            let help = Process::start(Command::new(millstream()).args([command, "--help"])).wait_within(DEADLINE);
+            assert_eq!(help.code, Some(0), "{place}: {line}\n{}", help.stderr);
+            for option in arguments.iter().filter(|word| word.starts_with("--")) {
+                let is_there = help.stdout.split_whitespace().any(|word| word == *option);
+                assert!(is_there, "{place}: `{command}` has no {option}\n{}", help.stdout);
+            }
+            for path in arguments.iter().filter(|word| word.ends_with(".toml")) {
+                assert!(root().join(path).exists(), "{place}: there is no {path}");
+            }
+        }
+        ["cargo" | "cd" | "echo" | "export" | "nc", ..] | [] => {}
+        _ => panic!("{place}: nothing checks `{line}`"),
+    }
+}
+
+#[test]
+fn no_block_goes_unchecked() {
+    let worlds = ["transform", "update", "aggregate"].map(|world| format!("sdk/rust/template/{world}/README.md"));
+    for file in readmes().into_iter().chain(worlds) {
+        for block in blocks(&file) {
+            match block.language.as_str() {
+                "sh" => block.text.lines().for_each(|line| check_line(line, &block.place)),
+                // The tests above take these where they are.
+                "toml" => assert!(!file.starts_with("demo") && !file.starts_with("tests"), "{}", block.place),
+                "rust" => assert!(["README.md", "sdk/rust/README.md"].contains(&file.as_str()), "{}", block.place),
+                "text" => assert_eq!(file, "plugins/filter-expr/README.md", "{}", block.place),
+                "wit" => is_in_the_interface(&block),
+                other => panic!("{}: nothing checks {other}", block.place),
+            }
+        }
+    }
+}
+
+/// A WIT block shows lines of `wit/` as they are.
+fn is_in_the_interface(block: &Block) {
+    let entries = fs::read_dir(root().join("wit")).unwrap().map(|entry| entry.unwrap().path());
+    let interface = entries.filter(|path| path.is_file()).map(|path| fs::read_to_string(path).unwrap());
+    assert!(
+        interface.filter(|text| text.starts_with("package")).any(|text| text.contains(&block.text)),
+        "{}",
+        block.place
+    );
+}
+
+/// Paths of the project that a README names in backquotes are there.
+#[test]
+fn what_readmes_point_to_is_there() {
+    for file in readmes() {
+        let text = fs::read_to_string(root().join(&file)).unwrap();
+        for path in text.split('`').skip(1).step_by(2).filter(|word| is_path(word)) {
+            let near = root().join(&file).with_file_name(path);
+            assert!(root().join(path).exists() || near.exists(), "{file}: there is no {path}");
+        }
+    }
+}
+
+fn is_path(word: &str) -> bool {
+    let tops = ["demo/", "host/", "plugins/", "scripts/", "sdk/", "tests/", "wit/"];
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/.-_".contains(c);
+    tops.iter().any(|top| word.starts_with(top)) && word.chars().all(plain) && !word.starts_with("demo/out")
+}

@@ -1,0 +1,168 @@
+//! `millstream schema` describes job files as the program reads them: all of ours satisfy it, and typing errors do not.
+
+use millstream_tests::{Process, millstream, root};
+use regex::Regex;
+use serde_json::{Map, Value, json};
+use std::fs;
+use std::process::Command;
+
+fn schema() -> Value {
+    let ended = Process::start(Command::new(millstream()).arg("schema")).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    serde_json::from_str(&ended.stdout).expect("the schema is JSON")
+}
+
+/// Every job of the project, by path.
+fn jobs() -> Vec<(String, Value)> {
+    let mut paths = vec![root().join("demo/word-count.toml")];
+    let cases = fs::read_dir(root().join("tests/e2e")).unwrap().map(|entry| entry.unwrap().path());
+    paths.extend(cases.map(|folder| folder.join("job.toml")));
+    let read = |path: &std::path::PathBuf| toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    paths.iter().map(|path| (path.display().to_string(), read(path))).collect()
+}
+
+/// What of a value is not as a schema says: the paths of what is wrong. Knows the words that our schema uses, and
+/// fails on others, so that none is passed over.
+fn wrong(schema: &Value, value: &Value, path: &str) -> Vec<String> {
+    let Value::Object(words) = schema else {
+        return if *schema == json!(false) { vec![path.into()] } else { Vec::new() };
+    };
+    let holds = |schema: &Value| wrong(schema, value, path).is_empty();
+    let mut found = Vec::new();
+    for (word, says) in words {
+        let fits = match word.as_str() {
+            "$schema" | "title" | "description" | "then" => true,
+            "type" => kind(value) == says,
+            "enum" => says.as_array().unwrap().contains(value),
+            "const" => says == value,
+            "pattern" => value.as_str().is_none_or(|text| Regex::new(says.as_str().unwrap()).unwrap().is_match(text)),
+            "minLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 >= says.as_u64().unwrap()),
+            "minimum" => value.as_f64().is_none_or(|number| number >= says.as_f64().unwrap()),
+            "maximum" => value.as_f64().is_none_or(|number| number <= says.as_f64().unwrap()),
+            "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= says.as_u64().unwrap()),
+            "minProperties" => value.as_object().is_none_or(|table| table.len() as u64 >= says.as_u64().unwrap()),
+            "required" => value.as_object().is_none_or(|table| has_all(table, says)),
+            "dependentRequired" => value.as_object().is_none_or(|table| {
+                says.as_object().unwrap().iter().all(|(key, needs)| !table.contains_key(key) || has_all(table, needs))
+            }),
+            "anyOf" => says.as_array().unwrap().iter().any(holds),
+            "allOf" => {
+                found.extend(says.as_array().unwrap().iter().flat_map(|schema| wrong(schema, value, path)));
+                true
+            }
+            "not" => !holds(says),
+            "if" => {
+                found.extend(if holds(says) { wrong(&words["then"], value, path) } else { Vec::new() });
+                true
+            }
+            "items" => {
+                let items = value.as_array().into_iter().flatten().enumerate();
+                found.extend(items.flat_map(|(index, item)| wrong(says, item, &format!("{path}.{index}"))));
+                true
+            }
+            "propertyNames" => {
+                value.as_object().into_iter().flatten().all(|(key, _)| wrong(says, &json!(key), path).is_empty())
+            }
+            "properties" | "additionalProperties" => {
+                for (key, value) in value.as_object().into_iter().flatten() {
+                    let own = words.get("properties").and_then(|properties| properties.get(key));
+                    let says = if word == "properties" { own } else { Some(says).filter(|_| own.is_none()) };
+                    found.extend(says.into_iter().flat_map(|schema| wrong(schema, value, &format!("{path}.{key}"))));
+                }
+                true
+            }
+            other => panic!("this checker does not know `{other}`"),
+        };
+        if !fits {
+            found.push(path.into());
+        }
+    }
+    found
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn has_all(table: &Map<String, Value>, keys: &Value) -> bool {
+    keys.as_array().unwrap().iter().all(|key| table.contains_key(key.as_str().unwrap()))
+}
+
+#[test]
+fn all_jobs_satisfy_the_schema() {
+    let schema = schema();
+    let jobs = jobs();
+    assert!(jobs.len() > 10);
+    for (path, job) in jobs {
+        assert_eq!(wrong(&schema, &job, ""), Vec::<String>::new(), "{path}");
+    }
+}
+
+/// A letter more in any key that is not a name, and in any word that is one of several.
+#[test]
+fn no_job_with_a_typing_error_satisfies_the_schema() {
+    let schema = schema();
+    for (path, job) in jobs() {
+        let tables = ["sources", "stages", "sinks"].iter().filter(|part| job.get(part).is_some());
+        for part in tables {
+            for (name, table) in job[part].as_object().unwrap() {
+                for key in table.as_object().unwrap().keys() {
+                    let mut changed = job.clone();
+                    let table = changed[part][name].as_object_mut().unwrap();
+                    let value = table.remove(key).unwrap();
+                    table.insert(format!("{key}x"), value);
+                    assert!(!wrong(&schema, &changed, "").is_empty(), "{path}: {part}.{name}.{key}x");
+                }
+                for key in ["kind", "format", "on", "emit"].iter().filter(|key| table.get(key).is_some()) {
+                    let mut changed = job.clone();
+                    changed[part][name][key] = json!("none-such");
+                    assert!(!wrong(&schema, &changed, "").is_empty(), "{path}: {part}.{name}.{key}");
+                }
+            }
+        }
+        let mut changed = job.clone();
+        changed["sorces"] = json!({});
+        assert_eq!(wrong(&schema, &changed, ""), [".sorces"], "{path}");
+    }
+}
+
+#[test]
+fn the_schema_has_the_rules_of_kinds_units_and_operators() {
+    let schema = schema();
+    let right = json!({
+        "sources": { "in": { "kind": "socket", "address": "here:1" } },
+        "stages": { "a": { "from": "in", "plugin": "p" } },
+        "sinks": { "out": { "from": "a", "kind": "print" } },
+    });
+    assert_eq!(wrong(&schema, &right, ""), Vec::<String>::new());
+    for (path, value) in [
+        ("/batch", json!("1 second")),
+        ("/batch", json!(1)),
+        ("/workers", json!(0)),
+        ("/sources/in/address", json!("here")),
+        ("/sources/in/rows_per_second", json!(5)),
+        ("/sources/in/schema", json!({ "a": "string" })),
+        ("/sources/in/schema", json!({})),
+        ("/sources/1in", json!({ "kind": "socket", "address": "here:1" })),
+        ("/sources/in/kind", json!("file")),
+        ("/stages/a/aggregate", json!({ "n": "count(*)" })),
+        ("/stages/b", json!({ "from": "in", "emit": "state" })),
+        ("/stages/b", json!({ "from": "in", "aggregate": { "n": "count" } })),
+        ("/stages/a/from", json!([])),
+        ("/sinks/out/path", json!("out")),
+        ("/sinks/out/kind", json!("files")),
+    ] {
+        let (table, key) = path.rsplit_once('/').unwrap();
+        let mut changed = right.clone();
+        changed.pointer_mut(table).unwrap()[key] = value;
+        assert!(!wrong(&schema, &changed, "").is_empty(), "{path} may not be {}", changed.pointer(path).unwrap());
+    }
+}
