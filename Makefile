@@ -36,7 +36,8 @@ test: build
 	@for plugin in $(PLUGINS); do echo "cases of $$plugin" && "$(MILLSTREAM)" test $$plugin || exit 1; done
 
 bench: build
-	cargo bench --workspace --benches
+	@"$(MILLSTREAM)" build host/benches/identity
+	cargo run --release --package millstream-bench
 
 lint: setup
 	cargo fmt --all --check

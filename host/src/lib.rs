@@ -20,6 +20,7 @@ pub mod cli;
 pub mod error;
 pub mod ids;
 pub mod limits;
+pub mod memory;
 mod metrics;
 pub mod time;
 mod timely_ext;

@@ -11,6 +11,8 @@ mod update;
 mod words;
 
 fn main() {
+    // As the program itself does; the native loops profit, too.
+    millstream::memory::keep_freed();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let parts: [(&str, fn()); 5] = [
         ("boundary", boundary::run),
