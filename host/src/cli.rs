@@ -8,6 +8,7 @@ use crate::graph::Graph;
 use crate::job;
 use crate::plugin::PluginHost;
 use clap::{Parser, Subcommand};
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -68,16 +69,31 @@ pub fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| "info".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_writer(|| LogOutput)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false)
         .init();
     match execute(arguments.command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error}");
+            let _ = writeln!(LogOutput, "error: {error}");
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Standard error. Where nobody reads it any more, or its disk is full, lines are lost and the job goes on: the log must
+/// not decide about it.
+struct LogOutput;
+
+impl io::Write for LogOutput {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().lock().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -116,7 +132,6 @@ fn execute(command: Command) -> Result<ExitCode> {
 
 /// Writes to standard output. A reader that went away, as `head` does, is an error and no panic.
 fn show(text: &str) -> Result<()> {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
+    let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::environment(format!("output: {e}")))
 }

@@ -32,6 +32,16 @@ pub fn split_by_key(
     Ok(split)
 }
 
+/// The rows in the order of their key groups; rows of one group keep their order.
+pub fn by_key_group(rows: &RecordBatch, hashes: &[KeyHash]) -> Result<RecordBatch, ArrowError> {
+    if hashes.is_sorted_by_key(|hash| hash.group()) {
+        return Ok(rows.clone());
+    }
+    let mut order: Vec<u32> = (0..hashes.len() as u32).collect();
+    order.sort_by_key(|row| hashes.get(*row as usize).map(|hash| hash.group()));
+    take_record_batch(rows, &UInt32Array::from(order))
+}
+
 /// The parts that carry such sub-batches; all have the order of the part that they come from.
 pub fn parts_of(split: Vec<(u64, RecordBatch)>, part: &Part) -> impl Iterator<Item = Part> {
     let (order, time) = (part.order, part.time);

@@ -1,5 +1,7 @@
 //! A job with its plugins loaded and every edge type-checked: what the dataflow is built from.
 
+mod paths;
+
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;
 use crate::batch::rejected::rejected_schema;
@@ -133,6 +135,7 @@ impl Graph {
                 sink::check(spec, &schema, &graph.spec.origin)?;
             }
         }
+        paths::check(&graph.spec)?;
         Ok(graph)
     }
 
@@ -218,7 +221,7 @@ impl Graph {
                 let output = if emit == UpdateEmit::Rows { description.output.clone() } else { table.clone() };
                 let initial = match &options.initial {
                     None => None,
-                    Some(path) => Some(self.initial(path, &table)?),
+                    Some(path) => Some(self.initial(path, &table, key.len())?),
                 };
                 let update = UpdateNode {
                     name: stage.name.clone(),
@@ -266,8 +269,8 @@ impl Graph {
     }
 
     /// Reads initial states. What is wrong with them is for the author of the job to mend.
-    fn initial(&self, path: &std::path::Path, table: &SchemaRef) -> Result<RecordBatch> {
-        let loaded = state::load_initial(&self.spec.origin.folder.join(path), table);
+    fn initial(&self, path: &std::path::Path, table: &SchemaRef, keys: usize) -> Result<RecordBatch> {
+        let loaded = state::load_initial(&self.spec.origin.folder.join(path), table, keys);
         loaded.map_err(|error| Error::job(format!("`initial`: {}", error.message)))
     }
 

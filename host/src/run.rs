@@ -62,7 +62,8 @@ pub enum Stop {
     Now,
 }
 
-/// A job: first put together, then started once.
+/// A job: first put together, then started once. Dropping it does not stop it: it goes on until it ends, is stopped by
+/// a [`Stopper`], or the process exits.
 pub struct Job {
     spec: JobSpec,
     options: Options,
@@ -187,7 +188,8 @@ impl Stopper {
 
     /// As [`Job::await_termination`].
     pub fn await_termination(&self, timeout: Option<Duration>) -> Result<bool> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        // A time beyond the end of the clock is no deadline.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut result = self.done.result.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(result) = &*result {

@@ -147,7 +147,8 @@ pub fn each_batch<'s>(
                 }
                 let mut batch = first.remove();
                 let Some((time, for_rows, for_rejected)) = batch.begun else { continue };
-                batch.parts.sort_unstable_by_key(|part| part.order);
+                // Stable: rows that a transform refused for a null come before those that its plugin refused.
+                batch.parts.sort_by_key(|part| part.order);
                 let mut output = Output::default();
                 if let Err(error) = work(BatchContext { id: BatchId(id), time }, batch.parts, &mut output) {
                     failure.set(error);

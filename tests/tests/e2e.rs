@@ -34,11 +34,13 @@ macro_rules! cases {
 
 cases! {
     aggregates_by_key = "aggregates-by-key",
+    aggregates_floats = "aggregates-floats",
     aggregates_whole = "aggregates-whole",
     chained = "chained",
     filter_expr = "filter-expr",
     json = "json",
     key_types = "key-types",
+    keyed_order = "keyed-order",
     plugin_aggregate = "plugin-aggregate",
     plugin_config = "plugin-config",
     rejected = "rejected",

@@ -381,6 +381,63 @@ fn files_and_folders() {
     );
 }
 
+/// A job that would write over what it reads is refused before it does.
+#[test]
+fn sinks_that_write_where_they_must_not() {
+    let sink = |text: &str| changed("kind = \"print\"", text);
+    let job = sink("kind = \"queue\"\npath = \"./input.jsonl\"");
+    let told = "job.toml:17: sink `screen` writes to ./input.jsonl, and source `lines` reads that file; choose another \
+                path";
+    refused(&job, told);
+    let kept = trial(&job);
+    kept.refused(&["run", "job.toml"]);
+    assert_eq!(kept.text("input.jsonl"), "[]\n", "it is as it was");
+    for (kind, path) in [("queue", "out.jsonl"), ("files", "out")] {
+        let two = format!(
+            "kind = \"{kind}\"\npath = \"{path}\"\n[sinks.again]\nfrom = \"lines\"\nkind = \"{kind}\"\npath = \
+             \"./{path}\""
+        );
+        let told = "job.toml:21: sink `again` writes to ./PATH, and sink `screen` writes there as well; choose another \
+                    path";
+        refused(&sink(&two), &told.replace("PATH", path));
+    }
+    let folder = "kind = \"directory\"\npath = \".\"\nformat = \"json\"";
+    let reads_here = |sink: &str| {
+        let job = changed("kind = \"queue\"\npath = \"input.jsonl\"", folder).replace("clock = \"manual\"\n", "");
+        job.replace("kind = \"print\"", sink)
+    };
+    for sink in ["kind = \"files\"\npath = \".\"", "kind = \"queue\"\npath = \"out.jsonl\""] {
+        let path = sink.split('"').nth(3).unwrap_or_default();
+        let told = format!(
+            "job.toml:17: sink `screen` writes to {path}, and source `lines` reads every file in that folder; choose \
+             another path"
+        );
+        refused(&reads_here(sink), &told);
+    }
+    trial(&sink(
+        "kind = \"queue\"\npath = \"/dev/null\"\n[sinks.b]\nfrom = \"lines\"\nkind = \"queue\"\npath = \"/dev/null\"",
+    ))
+    .run_well(&[]);
+}
+
+#[test]
+fn initial_states_that_are_wrong() {
+    let plugin = plugin("running-count").display().to_string();
+    let stage = format!("plugin = \"{plugin}\"\ninitial = \"states.csv\"");
+    let trial = trial(&changed("aggregate = { n_sum = \"sum(n)\" }", &stage));
+    let refused = |states: &str, expected: &str| {
+        trial.write("states.csv", states);
+        let told = trial.refused(&["run", "job.toml"]);
+        is_error(&told, &format!("job.toml:9: stage `counts`: `initial`: ./states.csv: {expected}"));
+    };
+    refused("value,count\na,1\nb,2\na,3\n", "two rows have the key `a`; a key has one state: remove one of them");
+    refused("value,count\na,1\nb,\n", "the state of the key `b` has no value in column `count`, and it must have one");
+    refused("value,count\na,many\n", "initial state: column `count`: `many` is not an int64, in `a,many`");
+    refused("value\na\n", "initial state: the header has no column `count`: value, in `a`");
+    trial.write("states.csv", "value,count\na,1\n,2\n");
+    trial.run_well(&[]);
+}
+
 #[test]
 fn job_files_that_cannot_be_read() {
     let trial = trial(RIGHT);

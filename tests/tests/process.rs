@@ -146,6 +146,35 @@ fn exit_codes() {
     assert_eq!(code(&["run", "job.toml"]), Some(2));
 }
 
+#[test]
+fn a_log_that_nobody_can_read_does_not_end_the_job() {
+    let trial = Trial::new(
+        "batch = \"0s\"\n[sources.in]\nkind = \"rate\"\nrows_per_second = 1000\nrows_max = 10\n[sinks.out]\nfrom = \
+         \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+    );
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let status = trial.command(&["run", "job.toml"]).stderr(full).status().unwrap();
+    assert_eq!(status.code(), Some(0));
+    assert_eq!(trial.rows("out.jsonl").len(), 10);
+}
+
+#[test]
+fn a_sum_that_does_not_fit_fails_the_job() {
+    let trial = Trial::new(
+        "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { v = \"int64\" \
+         }\n[stages.s]\nfrom = \"in\"\naggregate = { total = \"sum(v)\" }\n[sinks.out]\nfrom = \"s\"\nkind = \
+         \"queue\"\npath = \"out.jsonl\"\n",
+    );
+    trial.write("input.jsonl", "[9223372036854775807,1,-1]\n[-9223372036854775808]\n[9223372036854775807,1]\n");
+    let ended = trial.run(&["--set", "in_flight_max=1"]);
+    assert_eq!(ended.code, Some(1));
+    let told = "error: stage `s`: batch 3: `total`: the sum does not fit int64; make the column float64, or the batches \
+                smaller\n";
+    assert!(ended.stderr.ends_with(told), "{}", ended.stderr);
+    let totals: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["total"].as_i64()).collect();
+    assert_eq!(totals, [Some(i64::MAX), Some(i64::MIN)]);
+}
+
 /// Starts both processes of a job.
 fn two(trial: &Trial, hosts: &str, more: &[&str]) -> [Process; 2] {
     ["0", "1"].map(|number| {

@@ -5,10 +5,10 @@ use crate::batch::keys::{KeyHash, Keys, canonical_column};
 use crate::batch::types::{self, ColumnType};
 use crate::error::{Error, Result};
 use crate::job::spec::{AggregateFunction, AggregateSpec};
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{cast, concat_batches, take, take_arrays};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::compute::{CastOptions, cast, cast_with_options, concat_batches, take, take_arrays};
+use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
 use datafusion_common::DataFusionError;
 use datafusion_expr::{AggregateUDF, EmitTo, GroupsAccumulator};
 use datafusion_functions_aggregate::{average, count, first_last, min_max, sum};
@@ -34,8 +34,27 @@ struct Function {
     column: Option<usize>,
     /// The type that the function takes the argument in.
     argument: DataType,
+    /// What it does to values before and to results after.
+    convert: Convert,
+    /// The output column.
+    name: String,
     /// How many columns its partial result has.
     state_columns: usize,
+}
+
+/// What happens to values before DataFusion's function sees them, and to its results, where it alone does not do what
+/// is wanted.
+#[derive(Clone, Copy, PartialEq)]
+enum Convert {
+    /// Nothing, but for a cast to the function's type.
+    None,
+    /// `min` and `max` of floats compare whole numbers of the same order, where NaN is larger than all others, as in
+    /// Spark: as floats, what comes out would hang on where a NaN stands.
+    Ordered,
+    /// `count(distinct …)` of floats takes 0 and -0 for one value, and all NaNs, as keys do.
+    Canonical,
+    /// `sum` of int64 counts with 128 bits, so that a sum which does not fit is an error and not another number.
+    Wide,
 }
 
 impl Builtin {
@@ -50,7 +69,7 @@ impl Builtin {
             for (index, state) in states.iter().enumerate() {
                 partial.push(Field::new(format!("{}#{index}", spec.output), state.data_type().clone(), true));
             }
-            output.push(Field::new(&spec.output, function.expression.field().data_type().clone(), true));
+            output.push(Field::new(&spec.output, function.output(), true));
             functions.push(function);
         }
         Ok(Builtin { keys, functions, partial: Arc::new(Schema::new(partial)), output: Arc::new(Schema::new(output)) })
@@ -110,7 +129,7 @@ impl Builtin {
             let states = &all.columns()[at..at + function.state_columns];
             at += function.state_columns;
             accumulator.merge_batch(states, &groups.of_row, groups.count()).map_err(datafusion)?;
-            let values = accumulator.evaluate(EmitTo::All).map_err(datafusion)?;
+            let values = function.result(accumulator.evaluate(EmitTo::All).map_err(datafusion)?)?;
             columns.push(take(&values, &order, None).map_err(arrow)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(order.len()));
@@ -121,7 +140,8 @@ impl Builtin {
     /// granted that each group has a row.
     fn of_nothing(&self) -> Result<RecordBatch> {
         let value = |function: &Function| function.expression.create_accumulator()?.evaluate()?.to_array_of_size(1);
-        let columns = self.functions.iter().map(value).collect::<Result<_, _>>().map_err(datafusion)?;
+        let result = |function: &Function| function.result(value(function).map_err(datafusion)?);
+        let columns = self.functions.iter().map(result).collect::<Result<_>>()?;
         RecordBatch::try_new(self.output.clone(), columns).map_err(arrow)
     }
 }
@@ -147,7 +167,12 @@ impl Function {
             Some(name) => Some(types::column(input, name).map_err(|e| e.within(format!("`{}`", spec.output)))?),
         };
         let given = column.map_or(DataType::Boolean, |column| input.field(column).data_type().clone());
-        let argument = argument_type(spec, &given)?;
+        let (argument, convert) = match (spec.function, argument_type(spec, &given)?) {
+            (AggregateFunction::Min | AggregateFunction::Max, DataType::Float64) => (DataType::Int64, Convert::Ordered),
+            (AggregateFunction::Count, DataType::Float64) if spec.distinct => (DataType::Float64, Convert::Canonical),
+            (AggregateFunction::Sum, DataType::Int64) => (DataType::Decimal128(19, 0), Convert::Wide),
+            (_, argument) => (argument, Convert::None),
+        };
         let schema = Arc::new(Schema::new(vec![Field::new("argument", argument.clone(), column.is_some())]));
         let builder = AggregateExprBuilder::new(udaf(spec.function), vec![Arc::new(Column::new("argument", 0))])
             .schema(schema)
@@ -155,7 +180,7 @@ impl Function {
             .with_distinct(spec.distinct);
         let expression = Arc::new(builder.build().map_err(datafusion)?);
         let state_columns = expression.state_fields().map_err(datafusion)?.len();
-        Ok(Function { expression, column, argument, state_columns })
+        Ok(Function { expression, column, argument, convert, name: spec.output.clone(), state_columns })
     }
 
     fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
@@ -166,14 +191,66 @@ impl Function {
         Ok(Box::new(GroupsAccumulatorAdapter::new(move || expression.create_accumulator())))
     }
 
+    /// The type of its result.
+    fn output(&self) -> DataType {
+        match self.convert {
+            Convert::Ordered => DataType::Float64,
+            Convert::Wide => DataType::Int64,
+            Convert::None | Convert::Canonical => self.expression.field().data_type().clone(),
+        }
+    }
+
+    /// Its results as they leave the stage.
+    fn result(&self, values: ArrayRef) -> Result<ArrayRef> {
+        match self.convert {
+            Convert::Ordered => Ok(unordered(&values)),
+            Convert::Wide => {
+                let exact = CastOptions { safe: false, ..CastOptions::default() };
+                cast_with_options(&values, &DataType::Int64, &exact).map_err(|_| {
+                    Error::environment(format!(
+                        "`{}`: the sum does not fit int64; make the column float64, or the batches smaller",
+                        self.name
+                    ))
+                })
+            }
+            Convert::None | Convert::Canonical => Ok(values),
+        }
+    }
+
     /// The argument's values. `count(*)` counts rows whatever they hold, so any column without nulls does.
     fn values(&self, rows: &RecordBatch) -> Result<ArrayRef> {
         match self.column {
             None => Ok(Arc::new(BooleanArray::new(BooleanBuffer::new_unset(rows.num_rows()), None))),
+            Some(column) if self.convert == Convert::Ordered => Ok(ordered(rows.column(column))),
+            Some(column) if self.convert == Convert::Canonical => Ok(canonical_column(rows.column(column))),
             Some(column) if rows.column(column).data_type() == &self.argument => Ok(rows.column(column).clone()),
             Some(column) => cast(rows.column(column), &self.argument).map_err(arrow),
         }
     }
+}
+
+/// Floats as whole numbers of the same order; all NaNs are one, above all others.
+fn ordered(column: &ArrayRef) -> ArrayRef {
+    let number = |value: f64| swap_order(if value.is_nan() { f64::NAN } else { value }.to_bits() as i64);
+    match column.as_primitive_opt::<Float64Type>() {
+        Some(values) => Arc::new(values.unary::<_, Int64Type>(number)),
+        None => column.clone(),
+    }
+}
+
+/// The floats that [`ordered`] made whole numbers of.
+fn unordered(column: &ArrayRef) -> ArrayRef {
+    let float = |value: i64| f64::from_bits(swap_order(value) as u64);
+    match column.as_primitive_opt::<Int64Type>() {
+        Some(values) => Arc::new(values.unary::<_, Float64Type>(float)),
+        None => column.clone(),
+    }
+}
+
+/// Bits of a float, in the order of floats, as a whole number in its order, and back: below zero the bits of a float
+/// grow away from zero.
+fn swap_order(bits: i64) -> i64 {
+    bits ^ ((bits >> 63) & i64::MAX)
 }
 
 /// The type in which a function takes its argument, or why it does not take it.

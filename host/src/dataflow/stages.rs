@@ -3,10 +3,11 @@
 use crate::aggregate::builtin::Builtin;
 use crate::aggregate::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
-use crate::batch::keys::{Keys, canonical_column};
+use crate::batch::keys::{KeyHash, Keys, canonical_column};
+use crate::batch::part::Part;
 use crate::batch::rejected::{rejected_rows, without_nulls};
 use crate::error::{Error, Result};
-use crate::exchange::{parts_of, split_by_key};
+use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::PartOrder;
 use crate::plugin::{CallContext, Processed};
@@ -34,12 +35,14 @@ pub struct At<'s, 'r> {
 /// A stage's rows and rejected rows.
 pub fn build<'s>(stage: &StageNode, input: Parts<'s>, at: At<'s, '_>) -> Result<(Parts<'s>, Parts<'s>)> {
     let (rows, rejected) = match &stage.operator {
-        Operator::Union => each_part(by_key(stage, input, &at), &stage.name, at.running.failure.clone(), {
-            |context, part, output| {
+        Operator::Union => {
+            let metrics = at.running.metrics.of(&stage.name);
+            each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
+                metrics.add_rows(part.rows.num_rows());
                 output.push(context, part.order, part.rows);
                 Ok(())
-            }
-        }),
+            })
+        }
         Operator::Transform(node) => transform(stage, node, by_key(stage, input, &at), &at),
         Operator::Aggregate(builtin) => aggregate(stage, builtin, input, at),
         Operator::Reduce(node) => reduce(stage, node, input, at)?,
@@ -48,15 +51,24 @@ pub fn build<'s>(stage: &StageNode, input: Parts<'s>, at: At<'s, '_>) -> Result<
     Ok((rows, rejected))
 }
 
-/// Brings rows to the worker that owns their key, where the stage has one.
+/// Brings rows to the worker that owns their key, where the stage has one. The rows of a part come out in the order of
+/// their key groups, so that what the workers make of them stands in the same order however many workers there are.
 fn by_key<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> Parts<'s> {
-    if stage.key.is_empty() || at.peers == 1 {
+    if stage.key.is_empty() {
         return input;
     }
-    let (split, _) = split_parts(stage, input, at);
-    let (peers, failure) = (at.peers as u64, at.running.failure.clone());
-    let index = at.index as u64;
-    let moved = split.exchange(|part: &crate::batch::part::Part| part.to);
+    let (key, failure) = (stage.key.clone(), at.running.failure.clone());
+    let (grouped, _) = each_part(input, &format!("{} group", stage.name), failure.clone(), move |_, part, output| {
+        let rows = by_key_group(&part.rows, &hashes(&key, &part.rows)?).map_err(arrow)?;
+        output.rows.push(Part { rows, ..part });
+        Ok(())
+    });
+    if at.peers == 1 {
+        return grouped;
+    }
+    let (split, _) = split_parts(stage, grouped, at);
+    let (peers, index) = (at.peers as u64, at.index as u64);
+    let moved = split.exchange(|part: &Part| part.to);
     let (ordered, _) = each_part(moved, &format!("{} order", stage.name), failure, move |context, part, output| {
         output.push(context, PartOrder(part.order.0.saturating_mul(peers).saturating_add(index)), part.rows);
         Ok(())
@@ -64,13 +76,16 @@ fn by_key<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> Parts<'s>
     ordered
 }
 
+fn hashes(key: &[usize], rows: &RecordBatch) -> Result<Vec<KeyHash>> {
+    let columns: Vec<ArrayRef> = key.iter().map(|key| rows.column(*key).clone()).collect();
+    Ok(Keys::encode(&columns, rows.num_rows()).map_err(arrow)?.hashes())
+}
+
 /// Splits parts by key; where a part goes stands in it.
 fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> (Parts<'s>, Parts<'s>) {
     let (key, peers) = (stage.key.clone(), at.peers);
     each_part(input, &format!("{} by key", stage.name), at.running.failure.clone(), move |_, part, output| {
-        let columns: Vec<ArrayRef> = key.iter().map(|key| part.rows.column(*key).clone()).collect();
-        let keys = Keys::encode(&columns, part.rows.num_rows()).map_err(arrow)?;
-        let split = split_by_key(&part.rows, &keys.hashes(), peers).map_err(arrow)?;
+        let split = split_by_key(&part.rows, &hashes(&key, &part.rows)?, peers).map_err(arrow)?;
         output.rows.extend(parts_of(split, &part));
         Ok(())
     })
@@ -107,7 +122,7 @@ fn aggregate<'s>(stage: &StageNode, builtin: &Builtin, input: Parts<'s>, at: At<
         output.rows.extend(parts_of(split, &part));
         Ok(())
     });
-    let (builtin, index, mut grouper) = (builtin.clone(), at.index, Grouper::default());
+    let (builtin, index, name, mut grouper) = (builtin.clone(), at.index, stage.name.clone(), Grouper::default());
     each_batch(
         partial,
         at.ticks,
@@ -120,7 +135,9 @@ fn aggregate<'s>(stage: &StageNode, builtin: &Builtin, input: Parts<'s>, at: At<
                 return Ok(());
             }
             let partials: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
-            let rows = builtin.finish(&partials, &mut grouper)?;
+            let rows = builtin
+                .finish(&partials, &mut grouper)
+                .map_err(|error| error.within(format!("stage `{name}`: batch {}", context.id)))?;
             metrics.add_rows(rows.num_rows());
             output.push(context, PartOrder(index as u64), rows);
             Ok(())

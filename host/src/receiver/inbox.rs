@@ -157,8 +157,8 @@ impl Inbox {
         }
     }
 
-    /// Worker: takes what this batch holds, at most so many rows and bytes (but at least one chunk if one waits, cut
-    /// where that is needed for `rows_max`).
+    /// Worker: takes what this batch holds, at most so many rows and bytes (but at least one record if one waits). A
+    /// chunk is cut only where it must be.
     pub fn take(&self, batch: BatchId, rows_max: u64, bytes_max: u64) -> Vec<Chunk> {
         let mut held = self.lock();
         held.cut = batch;
@@ -171,7 +171,11 @@ impl Inbox {
             if !taken.is_empty() && (rows >= rows_max || bytes + chunk.bytes.len() as u64 > bytes_max) {
                 break;
             }
-            let front = chunk.cut_front(usize::try_from(rows_max - rows).unwrap_or(usize::MAX));
+            let mut count = usize::try_from(rows_max - rows).unwrap_or(usize::MAX);
+            if taken.is_empty() && chunk.bytes.len() as u64 > bytes_max {
+                count = count.min(chunk.ends.partition_point(|end| u64::from(*end) <= bytes_max).max(1));
+            }
+            let front = chunk.cut_front(count);
             if chunk.rows() == 0 {
                 held.waiting.pop_front();
             }
@@ -351,7 +355,9 @@ mod tests {
         }
         let sum = |chunks: &[Chunk]| chunks.iter().map(|c| c.rows()).sum::<usize>();
         assert_eq!(sum(&inbox.take(BatchId(1), PART_ROWS_MAX as u64 + 5, u64::MAX)), PART_ROWS_MAX + 5);
-        assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, 10)), PART_ROWS_MAX - 5, "at least one chunk");
+        assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, 10)), 2, "as many whole records as fit");
+        assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, 3)), 1, "at least one record");
+        assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, large.bytes.len() as u64)), PART_ROWS_MAX - 8);
         let last = inbox.take(BatchId(1), u64::MAX, large.bytes.len() as u64);
         assert_eq!(last, [large]);
         assert_eq!((inbox.state().rows, inbox.lock().bytes), (0, 0));

@@ -2,19 +2,26 @@
 
 use crate::batch::chunk::Chunk;
 use crate::batch::decode::Decoder;
+use crate::batch::keys::Keys;
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
 use crate::limits::{BYTES_PER_BATCH_MAX, RECORD_BYTES_MAX, ROWS_PER_BATCH_MAX};
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
+use arrow::util::display::array_value_to_string;
+use std::collections::HashSet;
 use std::path::Path;
 
 /// Reads all rows; the columns come in the order of `schema`. A row that does not decode is an error, as are two rows
-/// of one key (told by the caller): initial states are given by hand and must be right.
-pub fn load(path: &Path, schema: &SchemaRef) -> Result<RecordBatch> {
+/// of one key (the first `keys` columns) and a state that lacks what the plugin needs: initial states are given by hand
+/// and must be right.
+pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch> {
     let shown = path.display();
+    if path.is_dir() {
+        return Err(Error::job(format!("{shown} is a folder; write the path of a csv or JSON lines file")));
+    }
     let json = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl");
     let format = if json { Format::Json } else { Format::Csv { header: true, separator: b',' } };
     let columns = schema.fields().iter().map(|field| ColumnSpec {
@@ -38,7 +45,32 @@ pub fn load(path: &Path, schema: &SchemaRef) -> Result<RecordBatch> {
         batches.push(decode(&mut decoder, &chunk).map_err(|e| e.within(&shown))?);
     }
     let rows = concat_batches(&decoder.schema(), &batches).map_err(|e| Error::job(format!("{shown}: {e}")))?;
+    check(&rows, schema, keys).map_err(|words| Error::job(format!("{shown}: {words}")))?;
     RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(|e| Error::job(format!("{shown}: {e}")))
+}
+
+/// Looks for a value that is missing and for a key that comes twice.
+fn check(rows: &RecordBatch, schema: &SchemaRef, keys: usize) -> Result<(), String> {
+    let tell = |row: usize| {
+        let cell = |column: &ArrayRef| array_value_to_string(column, row).unwrap_or_default();
+        rows.columns().iter().take(keys).map(cell).collect::<Vec<_>>().join(", ")
+    };
+    for (field, column) in schema.fields().iter().zip(rows.columns()) {
+        if let Some(row) = (0..rows.num_rows()).find(|row| !field.is_nullable() && column.is_null(*row)) {
+            return Err(format!(
+                "the state of the key `{}` has no value in column `{}`, and it must have one",
+                tell(row),
+                field.name()
+            ));
+        }
+    }
+    let columns: Vec<ArrayRef> = rows.columns().iter().take(keys).cloned().collect();
+    let encoded = Keys::encode(&columns, rows.num_rows()).map_err(|e| e.to_string())?;
+    let mut seen = HashSet::new();
+    match (0..rows.num_rows()).find(|row| !seen.insert(encoded.view().get(*row))) {
+        Some(row) => Err(format!("two rows have the key `{}`; a key has one state: remove one of them", tell(row))),
+        None => Ok(()),
+    }
 }
 
 fn decode(decoder: &mut Decoder, chunk: &Chunk) -> Result<RecordBatch> {

@@ -32,6 +32,10 @@ pub struct UpdateStage {
     began: bool,
 }
 
+/// Rows that the plugin refuses come after all those that were refused before it for a null, whose order is that of the
+/// parts that they came in.
+const REFUSED_ORDER: u64 = 1 << 52;
+
 const NOT_CALLED: u32 = u32::MAX;
 
 /// The groups of one batch: slots in order of output, and the rows sorted by group.
@@ -144,7 +148,8 @@ impl UpdateStage {
             }
             UpdateEmit::State => {}
         }
-        output.reject(context, order, rejected_rows(&self.node.rejected, &all_rows, rejections).map_err(arrow)?);
+        let refused = PartOrder(REFUSED_ORDER.saturating_add(order.0));
+        output.reject(context, refused, rejected_rows(&self.node.rejected, &all_rows, rejections).map_err(arrow)?);
         Ok(())
     }
 

@@ -67,8 +67,8 @@ pub fn short_int64(text: &str) -> Option<i64> {
     Some(if digits.len() < text.len() { -value } else { value })
 }
 
-/// Floats up to here stand for one whole number only.
-const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
+/// Floats up to here stand for one whole number only; the next one also for its neighbour, which has no float.
+const EXACT_MAX: f64 = 9_007_199_254_740_991.0;
 
 /// A whole number; a float counts as one if it is exact.
 pub fn int64(text: &str) -> Result<i64, Wrong> {

@@ -81,6 +81,12 @@ fn json_values_of_every_type() {
         ("int64", "9223372036854775808", "!column `n`: 9223372036854775808 is out of range of int64"),
         ("int64", "1e400", "!column `n`: 1e400 is out of range of int64"),
         ("int64", "1e17", "!column `n`: 1e17 is not a whole number that is exact as a float"),
+        ("int64", "9007199254740991.0", "9007199254740991"),
+        (
+            "int64",
+            "9007199254740993.0",
+            "!column `n`: 9007199254740993.0 is not a whole number that is exact as a float",
+        ),
         ("int64", "null", "null"),
         ("float64", "12", "12"),
         ("float64", "-1.5e2", "-150"),

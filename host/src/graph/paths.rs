@@ -1,0 +1,82 @@
+//! Whether a job would write over what it reads, or two sinks over each other.
+
+use crate::error::{Error, Result};
+use crate::job::spec::{JobSpec, OperatorSpec, SinkKind, SourceKind};
+use std::path::{Path, PathBuf};
+
+/// A path of the job that is read or written.
+struct Used {
+    /// What uses it, as "source `lines` reads it".
+    by: String,
+    path: PathBuf,
+    /// A folder of which every file counts.
+    folder: bool,
+}
+
+/// Checks the paths of all sinks against each other and against whatever the job reads.
+pub fn check(spec: &JobSpec) -> Result<()> {
+    let mut used = reads(spec);
+    for sink in &spec.sinks {
+        let (path, folder) = match &sink.kind {
+            SinkKind::Print { .. } => continue,
+            SinkKind::Files { path, .. } => (path, true),
+            SinkKind::Queue { path } => (path, false),
+        };
+        let full = whole(&spec.origin.folder.join(path));
+        // Devices and pipes take what anyone writes.
+        if full.exists() && !full.is_file() && !full.is_dir() {
+            continue;
+        }
+        let clash = used.iter().find(|other| match (other.folder, folder) {
+            (true, false) => full.parent() == Some(&other.path),
+            _ => full == other.path,
+        });
+        if let Some(other) = clash {
+            return Err(Error::job(format!(
+                "{}sink `{}` writes to {}, and {}; choose another path",
+                spec.origin.at(&format!("sinks.{}.path", sink.name)),
+                sink.name,
+                path.display(),
+                other.by,
+            )));
+        }
+        used.push(Used { by: format!("sink `{}` writes there as well", sink.name), path: full, folder });
+    }
+    Ok(())
+}
+
+/// The files and folders that a job reads.
+fn reads(spec: &JobSpec) -> Vec<Used> {
+    let at = |by: String, path: &Path, folder| Used { by, path: whole(&spec.origin.folder.join(path)), folder };
+    let mut used = Vec::new();
+    for source in &spec.sources {
+        let name = &source.name;
+        match &source.kind {
+            SourceKind::File { path } | SourceKind::Queue { path } => {
+                used.push(at(format!("source `{name}` reads that file"), path, false));
+            }
+            SourceKind::Directory { path, .. } => {
+                used.push(at(format!("source `{name}` reads every file in that folder"), path, true));
+            }
+            SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => {}
+        }
+    }
+    for stage in &spec.stages {
+        if let OperatorSpec::Plugin(plugin) = &stage.operator {
+            for path in plugin.update.initial.iter().chain(plugin.files.values()) {
+                used.push(at(format!("stage `{}` reads that file", stage.name), path, false));
+            }
+        }
+    }
+    used
+}
+
+/// A path in one spelling, links followed, also of a file or folder that is still to be made.
+fn whole(path: &Path) -> PathBuf {
+    let parts = path.ancestors().find_map(|there| Some((there.canonicalize().ok()?, path.strip_prefix(there).ok()?)));
+    match parts {
+        Some((there, rest)) if rest.as_os_str().is_empty() => there,
+        Some((there, rest)) => there.join(rest),
+        None => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+    }
+}
