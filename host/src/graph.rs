@@ -274,6 +274,12 @@ impl Graph {
         loaded.map_err(|error| Error::job(format!("`initial`: {}", error.message)))
     }
 
+    /// The same for processes that run the same job: with the same streams, columns, plugins and batch interval.
+    pub fn digest(&self) -> u64 {
+        let JobSpec { name, batch, clock, .. } = &self.spec;
+        xxhash_rust::xxh3::xxh3_64(format!("{name} {batch:?} {clock:?}\n{}", self.summary()).as_bytes())
+    }
+
     /// The graph for `millstream validate`: a line for each source, stage and sink, with its columns.
     pub fn summary(&self) -> String {
         let mut text = String::new();

@@ -44,7 +44,7 @@ fn stops_gracefully(signal: &str) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(values(&trial), ["one", "two"]);
     assert!(ended.stderr.contains("stopping; batches in flight are finished (again: at once)"), "{}", ended.stderr);
-    assert!(ended.stderr.contains("done: 1 batches"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("done: 1 batch in "), "{}", ended.stderr);
 }
 
 /// Whether no connection of this port has bytes that nobody has read: `rx_queue` of `/proc/net/tcp`.
@@ -317,4 +317,50 @@ fn a_failure_in_one_process_ends_both_with_an_error() {
     for told in [first.stderr, second.stderr] {
         assert!(told.contains("plugin misbehave 0.1.0 failed in batch 1: these rows are not to my liking"), "{told}");
     }
+}
+
+#[test]
+fn a_process_that_runs_something_else_says_so_and_the_others_wait_on() {
+    let job = |key: &str| {
+        let trial = Trial::new(&format!(
+            r#"
+            name = "same"
+            clock = "manual"
+            [sources.lines]
+            kind = "queue"
+            path = "input.jsonl"
+            schema = {{ value = "text" }}
+            [stages.counts]
+            from = "lines"
+            {key}
+            aggregate = {{ n = "count(*)" }}
+            [sinks.out]
+            from = "counts"
+            kind = "queue"
+            path = "out.jsonl"
+            "#
+        ));
+        trial.write("input.jsonl", "[\"a\",\"b\"]\n");
+        trial
+    };
+    let (right, other) = (job(""), job("key = \"value\""));
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+    let arguments =
+        |process: &'static str, workers: &'static str| ["--processes", "2", "--process", process, "--workers", workers];
+    let start = |trial: &Trial, process, workers| {
+        let mut all = arguments(process, workers).to_vec();
+        all.extend(["--hosts", &hosts]);
+        trial.start(&all)
+    };
+    let mut first = start(&right, "0", "1");
+    first.until_stderr("waiting for 1 of 2 processes");
+    let ended = start(&right, "1", "2").wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("process 0 has another --workers than process 1 (1, not 2)"), "{}", ended.stderr);
+    let ended = start(&other, "1", "1").wait();
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("process 0 has another job than process 1"), "{}", ended.stderr);
+    let (second, first) = (start(&right, "1", "1").wait(), first.wait());
+    assert_eq!((first.code, second.code), (Some(0), Some(0)), "{}\n--- other\n{}", first.stderr, second.stderr);
+    assert_eq!(right.rows("out.jsonl").len(), 1);
 }

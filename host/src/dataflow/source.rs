@@ -57,7 +57,7 @@ fn cut<'s>(
             ticks.for_each(|capability, ticks| {
                 let (Some(inbox), Some(tick)) = (&inbox, ticks.first()) else { return };
                 let chunks = inbox.take(BatchId(*capability.time()), rows_max, bytes_max);
-                let small = chunks.len() == 1;
+                let small = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() <= SMALL_BATCH_BYTES;
                 let cuts = (0u64..).zip(chunks).map(|(place, chunk)| {
                     let to = if small { index as u64 } else { spread.next(chunk.bytes.len() as u64) };
                     Cut { to, order: PartOrder(place), time: tick.time, chunk }
@@ -69,8 +69,10 @@ fn cut<'s>(
     stream
 }
 
-/// Spreads chunks over the workers: each goes to the one that has had the least. A batch of one chunk does not count
-/// and stays where it is, as waking another worker takes longer than a small batch.
+/// A batch of so many bytes stays where it is: waking another worker takes longer than what it could help.
+const SMALL_BATCH_BYTES: usize = 64 << 10;
+
+/// Spreads chunks over the workers: each goes to the one that has had the least.
 struct Spread {
     bytes: Vec<u64>,
 }

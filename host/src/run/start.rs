@@ -116,7 +116,14 @@ fn start_workers(
             (Some(cluster), Some(listener)) => {
                 let hooks = Hooks::default();
                 let local = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
-                let sockets = connect::connect(cluster, &listener)?;
+                let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+                let own = connect::Hello {
+                    process: number(cluster.process),
+                    processes: number(cluster.hosts.len()),
+                    workers: number(threads),
+                    job: running.graph.digest(),
+                };
+                let sockets = connect::connect(cluster, own, &listener)?;
                 let (allocators, connections) =
                     initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
                         .map_err(|error| failed(&error))?;
