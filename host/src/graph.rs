@@ -20,7 +20,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A checked job. Streams are numbered: first the rows of each source and stage, see [`Graph::streams`].
+/// A checked job.
 pub struct Graph {
     /// The job as its author wrote it.
     pub spec: JobSpec,
@@ -314,7 +314,7 @@ pub fn rejected_name(name: &str) -> String {
     format!("{name}.rejected")
 }
 
-/// Bounds what a job may hold: rows and bytes of a batch, and batches in flight, as its spec says.
+/// How much a source may hold for batches to come: a batch, or less where batches follow each other at once.
 pub fn inbox_bytes_max(spec: &JobSpec, bytes_per_batch_max: u64) -> u64 {
     if spec.batch.is_zero() { limits::INBOX_BYTES_MAX.min(bytes_per_batch_max) } else { bytes_per_batch_max }
 }
