@@ -1,5 +1,6 @@
 //! Errors, in a few kinds that say who can mend them.
 
+use arrow::error::ArrowError;
 use std::fmt;
 
 /// Who can mend an error, and what to do about it.
@@ -41,6 +42,16 @@ impl Error {
     /// A failure of something outside.
     pub fn environment(message: impl fmt::Display) -> Error {
         Error { kind: Kind::Environment, message: message.to_string() }
+    }
+
+    /// A failure of Arrow's: a batch too large for its offsets, or else a mistake of Millstream's own.
+    pub fn arrow(error: ArrowError) -> Error {
+        match error {
+            ArrowError::OffsetOverflowError(_) => Error::plugin(format!(
+                "a batch holds more than 2 GiB of text in one column ({error}); lower `bytes_per_batch_max` of its source"
+            )),
+            other => Error::bug(other),
+        }
     }
 
     /// A mistake of Millstream's own.

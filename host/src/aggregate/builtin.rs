@@ -88,7 +88,7 @@ impl Builtin {
     /// The partial result of some rows: a row for each key, and the hashes of the keys.
     pub fn partial(&self, rows: &RecordBatch, grouper: &mut Grouper) -> Result<(RecordBatch, Vec<KeyHash>)> {
         let keys: Vec<ArrayRef> = self.keys.iter().map(|key| canonical_column(rows.column(*key))).collect();
-        let encoded = Keys::encode(&keys, rows.num_rows()).map_err(arrow)?;
+        let encoded = Keys::encode(&keys, rows.num_rows()).map_err(Error::arrow)?;
         let mut accumulators = self.functions.iter().map(Function::accumulator).collect::<Result<Vec<_>>>()?;
         let values = self.functions.iter().map(|function| function.values(rows)).collect::<Result<Vec<_>>>()?;
         let mut groups = if keys.is_empty() { Grouped::whole(0) } else { Grouped::default() };
@@ -105,23 +105,23 @@ impl Builtin {
                 accumulator.update_batch(&[values], &groups.of_row, None, groups.count()).map_err(datafusion)?;
             }
         }
-        let mut columns = take_arrays(&keys, &UInt32Array::from(groups.first_rows), None).map_err(arrow)?;
+        let mut columns = take_arrays(&keys, &UInt32Array::from(groups.first_rows), None).map_err(Error::arrow)?;
         for mut accumulator in accumulators {
             columns.extend(accumulator.state(EmitTo::All).map_err(datafusion)?);
         }
-        Ok((RecordBatch::try_new(self.partial.clone(), columns).map_err(arrow)?, groups.hashes))
+        Ok((RecordBatch::try_new(self.partial.clone(), columns).map_err(Error::arrow)?, groups.hashes))
     }
 
     /// Puts partial results together, in the order given: a row for each key, or one row where there is no key.
     pub fn finish(&self, partials: &[RecordBatch], grouper: &mut Grouper) -> Result<RecordBatch> {
-        let all = concat_batches(&self.partial, partials).map_err(arrow)?;
+        let all = concat_batches(&self.partial, partials).map_err(Error::arrow)?;
         let key_count = self.keys.len();
         if all.num_rows() == 0 && key_count == 0 {
             return self.of_nothing();
         }
         let (groups, order) = group(&all.columns()[..key_count], all.num_rows(), grouper)?;
         let rows = UInt32Array::from_iter_values(order.iter().map(|group| groups.first_rows[*group as usize]));
-        let mut columns = take_arrays(&all.columns()[..key_count], &rows, None).map_err(arrow)?;
+        let mut columns = take_arrays(&all.columns()[..key_count], &rows, None).map_err(Error::arrow)?;
         let order = UInt32Array::from(order);
         let mut at = key_count;
         for function in &self.functions {
@@ -130,10 +130,10 @@ impl Builtin {
             at += function.state_columns;
             accumulator.merge_batch(states, &groups.of_row, groups.count()).map_err(datafusion)?;
             let values = function.result(accumulator.evaluate(EmitTo::All).map_err(datafusion)?)?;
-            columns.push(take(&values, &order, None).map_err(arrow)?);
+            columns.push(take(&values, &order, None).map_err(Error::arrow)?);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(order.len()));
-        RecordBatch::try_new_with_options(self.output.clone(), columns, &options).map_err(arrow)
+        RecordBatch::try_new_with_options(self.output.clone(), columns, &options).map_err(Error::arrow)
     }
 
     /// The row of a batch without rows, as SQL has it: counts are 0, all else is null. Group accumulators take it for
@@ -142,7 +142,7 @@ impl Builtin {
         let value = |function: &Function| function.expression.create_accumulator()?.evaluate()?.to_array_of_size(1);
         let result = |function: &Function| function.result(value(function).map_err(datafusion)?);
         let columns = self.functions.iter().map(result).collect::<Result<_>>()?;
-        RecordBatch::try_new(self.output.clone(), columns).map_err(arrow)
+        RecordBatch::try_new(self.output.clone(), columns).map_err(Error::arrow)
     }
 }
 
@@ -154,7 +154,7 @@ fn group(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<(Group
     if keys.is_empty() {
         return Ok((Grouped::whole(rows), vec![0]));
     }
-    let keys = Keys::encode(keys, rows).map_err(arrow)?;
+    let keys = Keys::encode(keys, rows).map_err(Error::arrow)?;
     let groups = grouper.group(&keys);
     let order = groups.sorted(&keys);
     Ok((groups, order))
@@ -224,7 +224,7 @@ impl Function {
             Some(column) if self.convert == Convert::Ordered => Ok(ordered(rows.column(column))),
             Some(column) if self.convert == Convert::Canonical => Ok(canonical_column(rows.column(column))),
             Some(column) if rows.column(column).data_type() == &self.argument => Ok(rows.column(column).clone()),
-            Some(column) => cast(rows.column(column), &self.argument).map_err(arrow),
+            Some(column) => cast(rows.column(column), &self.argument).map_err(Error::arrow),
         }
     }
 }
@@ -286,9 +286,5 @@ fn udaf(function: AggregateFunction) -> Arc<AggregateUDF> {
 }
 
 fn datafusion(error: DataFusionError) -> Error {
-    Error::bug(format!("aggregate: {error}"))
-}
-
-fn arrow(error: arrow::error::ArrowError) -> Error {
     Error::bug(format!("aggregate: {error}"))
 }

@@ -10,7 +10,6 @@ use crate::plugin::{CallContext, Caller};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_arrays, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::error::ArrowError;
 use std::sync::Arc;
 
 /// Accumulators by key: `keys` and `accumulators` have a row for each key, in the order of key hashes.
@@ -36,11 +35,11 @@ pub fn combine_by_key(
         return Ok(Reduced { keys: keys.to_vec(), accumulators, encoded: None });
     }
     let (runs, sorted, first_rows) = runs_by_key(keys, rows, grouper)?;
-    let sorted = take_record_batch(&accumulators, &UInt32Array::from(sorted)).map_err(arrow)?;
+    let sorted = take_record_batch(&accumulators, &UInt32Array::from(sorted)).map_err(Error::arrow)?;
     let accumulators = combine_runs(caller, context, sorted, runs)?;
-    let keys = take_arrays(keys, &UInt32Array::from(first_rows), None).map_err(arrow)?;
+    let keys = take_arrays(keys, &UInt32Array::from(first_rows), None).map_err(Error::arrow)?;
     let encoded =
-        if keys.is_empty() { None } else { Some(Keys::encode(&keys, accumulators.num_rows()).map_err(arrow)?) };
+        if keys.is_empty() { None } else { Some(Keys::encode(&keys, accumulators.num_rows()).map_err(Error::arrow)?) };
     Ok(Reduced { keys, accumulators, encoded })
 }
 
@@ -50,7 +49,7 @@ fn runs_by_key(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<
     if keys.is_empty() {
         return Ok((vec![rows as u32], (0..rows as u32).collect(), vec![0]));
     }
-    let encoded = Keys::encode(keys, rows).map_err(arrow)?;
+    let encoded = Keys::encode(keys, rows).map_err(Error::arrow)?;
     let groups = grouper.group(&encoded);
     let order = groups.sorted(&encoded);
     let mut rank = vec![0u32; groups.count()];
@@ -108,10 +107,10 @@ fn combine_runs(
             start += *run;
             *run = run.div_ceil(2);
         }
-        let left = take_record_batch(&rows, &UInt32Array::from(left)).map_err(arrow)?;
-        let right = take_record_batch(&rows, &UInt32Array::from(right)).map_err(arrow)?;
+        let left = take_record_batch(&rows, &UInt32Array::from(left)).map_err(Error::arrow)?;
+        let right = take_record_batch(&rows, &UInt32Array::from(right)).map_err(Error::arrow)?;
         let combined = caller.combine(context, &left, &right)?;
-        rows = interleave_record_batch(&[&rows, &combined], &order).map_err(arrow)?;
+        rows = interleave_record_batch(&[&rows, &combined], &order).map_err(Error::arrow)?;
     }
     Ok(rows)
 }
@@ -120,23 +119,19 @@ fn combine_runs(
 pub fn with_keys(schema: &SchemaRef, keys: &[ArrayRef], accumulators: &RecordBatch) -> Result<RecordBatch> {
     let columns = keys.iter().chain(accumulators.columns()).cloned().collect();
     let options = RecordBatchOptions::new().with_row_count(Some(accumulators.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(arrow)
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
 }
 
 /// Takes apart what [`with_keys`] put together; several parts are joined in their order.
 pub fn split_keys(parts: &[RecordBatch], schema: &SchemaRef, keys: usize) -> Result<(Vec<ArrayRef>, RecordBatch)> {
-    let all = concat_batches(schema, parts).map_err(arrow)?;
-    let accumulators = all.project(&(keys..all.num_columns()).collect::<Vec<_>>()).map_err(arrow)?;
+    let all = concat_batches(schema, parts).map_err(Error::arrow)?;
+    let accumulators = all.project(&(keys..all.num_columns()).collect::<Vec<_>>()).map_err(Error::arrow)?;
     Ok((all.columns()[..keys].to_vec(), accumulators))
 }
 
 /// The key columns as a batch of their own, as `lower` takes them.
 pub fn key_batch(input: &Schema, places: &[usize], keys: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-    let schema = Arc::new(input.project(places).map_err(arrow)?);
+    let schema = Arc::new(input.project(places).map_err(Error::arrow)?);
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    RecordBatch::try_new_with_options(schema, keys, &options).map_err(arrow)
-}
-
-fn arrow(error: ArrowError) -> Error {
-    Error::bug(format!("aggregate: {error}"))
+    RecordBatch::try_new_with_options(schema, keys, &options).map_err(Error::arrow)
 }

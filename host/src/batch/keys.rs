@@ -21,14 +21,6 @@ pub const KEY_GROUPS: u64 = 4096;
 pub struct KeyHash(pub u64);
 
 impl KeyHash {
-    /// The hash of one key.
-    pub fn of(key: &[u8]) -> KeyHash {
-        match ShortKey::of(key) {
-            Some(short) => short.hash(key.len()),
-            None => KeyHash(xxh3_64(key)),
-        }
-    }
-
     /// The key group: the hash's upper 12 bits.
     pub fn group(self) -> u64 {
         self.0 >> 52

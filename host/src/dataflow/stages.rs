@@ -10,13 +10,13 @@ use crate::error::{Error, Result};
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::PartOrder;
-use crate::plugin::{CallContext, Processed};
+use crate::metrics::Counts;
+use crate::plugin::{CallContext, Caller, Processed};
 use crate::run::Running;
 use crate::state::update::UpdateStage;
-use crate::timely_ext::{BatchContext, Parts, Ticks, each_batch, each_part};
+use crate::timely_ext::{BatchContext, Output, Parts, Ticks, each_batch, each_part};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
-use arrow::error::ArrowError;
 use std::sync::Arc;
 use timely::dataflow::operators::{Concat, Exchange};
 
@@ -59,7 +59,7 @@ fn by_key<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> Parts<'s>
     }
     let (key, failure) = (stage.key.clone(), at.running.failure.clone());
     let (grouped, _) = each_part(input, &format!("{} group", stage.name), failure.clone(), move |_, part, output| {
-        let rows = by_key_group(&part.rows, &hashes(&key, &part.rows)?).map_err(arrow)?;
+        let rows = by_key_group(&part.rows, &hashes(&key, &part.rows)?).map_err(Error::arrow)?;
         output.rows.push(Part { rows, ..part });
         Ok(())
     });
@@ -78,14 +78,14 @@ fn by_key<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> Parts<'s>
 
 fn hashes(key: &[usize], rows: &RecordBatch) -> Result<Vec<KeyHash>> {
     let columns: Vec<ArrayRef> = key.iter().map(|key| rows.column(*key).clone()).collect();
-    Ok(Keys::encode(&columns, rows.num_rows()).map_err(arrow)?.hashes())
+    Ok(Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)?.hashes())
 }
 
 /// Splits parts by key; where a part goes stands in it.
 fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> (Parts<'s>, Parts<'s>) {
     let (key, peers) = (stage.key.clone(), at.peers);
     each_part(input, &format!("{} by key", stage.name), at.running.failure.clone(), move |_, part, output| {
-        let split = split_by_key(&part.rows, &hashes(&key, &part.rows)?, peers).map_err(arrow)?;
+        let split = split_by_key(&part.rows, &hashes(&key, &part.rows)?, peers).map_err(Error::arrow)?;
         output.rows.extend(parts_of(split, &part));
         Ok(())
     })
@@ -93,22 +93,15 @@ fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> (Par
 
 fn transform<'s>(stage: &StageNode, node: &PluginNode, input: Parts<'s>, at: &At<'s, '_>) -> (Parts<'s>, Parts<'s>) {
     let metrics = at.running.metrics.of(&stage.name);
-    let mut caller = node.plugin.caller(node.stage.clone(), &node.description);
-    metrics.share_counters(caller.counters().clone());
-    let (reads, needs) = (node.reads.clone(), node.description.input.clone());
-    let rejected = stage.rejected.clone();
+    let mut caller = caller(node, &metrics);
+    let whole = WholeRows::new(stage, node, &metrics);
     each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
-        let (rows, nulls) = without_nulls(part.rows.clone(), &reads, &needs).map_err(arrow)?;
+        let rows = whole.of(context, &part, output)?;
         let Processed { rows: made, rejections } =
-            caller.process(call(context), &rows.project(&reads).map_err(arrow)?)?;
+            caller.process(call(context), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
         metrics.add_rows(made.num_rows());
-        metrics.add_rejected(nulls.len() + rejections.len());
         output.push(context, part.order, made);
-        if !nulls.is_empty() || !rejections.is_empty() {
-            output.reject(context, part.order, rejected_rows(&rejected, &part.rows, nulls).map_err(arrow)?);
-            output.reject(context, part.order, rejected_rows(&rejected, &rows, rejections).map_err(arrow)?);
-        }
-        Ok(())
+        whole.reject(context, part.order, &rows, rejections, output)
     })
 }
 
@@ -118,7 +111,7 @@ fn aggregate<'s>(stage: &StageNode, builtin: &Builtin, input: Parts<'s>, at: At<
     let (local, peers, mut grouper) = (builtin.clone(), at.peers, Grouper::default());
     let (partial, _) = each_part(input, &format!("{} partial", stage.name), failure.clone(), move |_, part, output| {
         let (partial, hashes) = local.partial(&part.rows, &mut grouper)?;
-        let split = split_by_key(&partial, &hashes, peers).map_err(arrow)?;
+        let split = split_by_key(&partial, &hashes, peers).map_err(Error::arrow)?;
         output.rows.extend(parts_of(split, &part));
         Ok(())
     });
@@ -153,41 +146,34 @@ fn reduce<'s>(
 ) -> Result<(Parts<'s>, Parts<'s>)> {
     let failure = at.running.failure.clone();
     let metrics = at.running.metrics.of(&stage.name);
-    let keys = stage.input.project(&stage.key).map_err(arrow)?;
+    let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
     let fields = keys.fields().iter().chain(node.description.state.fields()).cloned();
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
 
-    let mut caller = node.plugin.caller(node.stage.clone(), &node.description);
-    metrics.share_counters(caller.counters().clone());
-    let (key, reads, needs) = (stage.key.clone(), node.reads.clone(), node.description.input.clone());
-    let (rejected, schema, peers) = (stage.rejected.clone(), between.clone(), at.peers);
-    let (local_metrics, mut grouper) = (metrics.clone(), Grouper::default());
+    let mut lifting = caller(node, &metrics);
+    let whole = WholeRows::new(stage, node, &metrics);
+    let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), at.peers, Grouper::default());
     let (partial, refused) =
         each_part(input, &format!("{} lift", stage.name), failure.clone(), move |context, part, output| {
-            let (rows, nulls) = without_nulls(part.rows.clone(), &reads, &needs).map_err(arrow)?;
-            if !nulls.is_empty() {
-                local_metrics.add_rejected(nulls.len());
-                output.reject(context, part.order, rejected_rows(&rejected, &part.rows, nulls).map_err(arrow)?);
-            }
+            let rows = whole.of(context, &part, output)?;
             if rows.num_rows() == 0 {
                 return Ok(());
             }
-            let lifted = caller.lift(call(context), &rows.project(&reads).map_err(arrow)?)?;
+            let lifted = lifting.lift(call(context), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
             let keys: Vec<ArrayRef> = key.iter().map(|key| canonical_column(rows.column(*key))).collect();
-            let reduced = combine_by_key(&mut caller, call(context), &keys, lifted, &mut grouper)?;
+            let reduced = combine_by_key(&mut lifting, call(context), &keys, lifted, &mut grouper)?;
             let rows = reduce::with_keys(&schema, &reduced.keys, &reduced.accumulators)?;
             match reduced.encoded {
                 None => output.push(context, part.order, rows),
                 Some(keys) => {
-                    let split = split_by_key(&rows, &keys.hashes(), peers).map_err(arrow)?;
+                    let split = split_by_key(&rows, &keys.hashes(), peers).map_err(Error::arrow)?;
                     output.rows.extend(parts_of(split, &part));
                 }
             }
             Ok(())
         });
 
-    let mut caller = node.plugin.caller(node.stage.clone(), &node.description);
-    metrics.share_counters(caller.counters().clone());
+    let mut caller = caller(node, &metrics);
     let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
     let (index, mut grouper) = (at.index, Grouper::default());
     let (rows, _) = each_batch(
@@ -222,22 +208,16 @@ fn update_state<'s>(
     at: At<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
     let metrics = at.running.metrics.of(&stage.name);
-    let caller = node.plugin.caller(node.stage.clone(), &node.description);
-    metrics.share_counters(caller.counters().clone());
-    let (reads, needs, rejected) = (node.reads.clone(), node.description.input.clone(), stage.rejected.clone());
-    let checked_metrics = metrics.clone();
+    let caller = caller(node, &metrics);
+    let whole = WholeRows::new(stage, node, &metrics);
     let failure = at.running.failure.clone();
-    let (whole, nulls) =
+    let (checked, nulls) =
         each_part(input, &format!("{} nulls", stage.name), failure.clone(), move |context, part, output| {
-            let (rows, nulls) = without_nulls(part.rows.clone(), &reads, &needs).map_err(arrow)?;
-            if !nulls.is_empty() {
-                checked_metrics.add_rejected(nulls.len());
-                output.reject(context, part.order, rejected_rows(&rejected, &part.rows, nulls).map_err(arrow)?);
-            }
+            let rows = whole.of(context, &part, output)?;
             output.push(context, part.order, rows);
             Ok(())
         });
-    let (split, _) = split_parts(stage, whole, &at);
+    let (split, _) = split_parts(stage, checked, &at);
     let mut state = UpdateStage::new(update.clone(), caller, at.index, at.peers)?;
     let (rows, refused) = each_batch(
         split,
@@ -255,10 +235,50 @@ fn update_state<'s>(
     Ok((rows, refused.concat(nulls)))
 }
 
-fn call(context: BatchContext) -> CallContext {
-    CallContext { batch: context.id, time: context.time }
+/// A caller of the stage's plugin, whose counters are the stage's.
+fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
+    let caller = node.plugin.caller(node.stage.clone(), &node.description);
+    metrics.share_counters(caller.counters().clone());
+    caller
 }
 
-fn arrow(error: ArrowError) -> Error {
-    Error::bug(error)
+/// Takes the rows that a plugin can read out of a part; those with a null where it needs a value are rejected.
+struct WholeRows {
+    /// Places of the columns that the plugin reads.
+    reads: Vec<usize>,
+    needs: SchemaRef,
+    rejected: SchemaRef,
+    metrics: Counts,
+}
+
+impl WholeRows {
+    fn new(stage: &StageNode, node: &PluginNode, metrics: &Counts) -> WholeRows {
+        let (reads, needs) = (node.reads.clone(), node.description.input.clone());
+        WholeRows { reads, needs, rejected: stage.rejected.clone(), metrics: metrics.clone() }
+    }
+
+    fn of(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
+        let (rows, nulls) = without_nulls(part.rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
+        self.reject(context, part.order, &part.rows, nulls, output)?;
+        Ok(rows)
+    }
+
+    fn reject(
+        &self,
+        context: BatchContext,
+        order: PartOrder,
+        rows: &RecordBatch,
+        rejections: Vec<(u32, String)>,
+        output: &mut Output,
+    ) -> Result<()> {
+        if !rejections.is_empty() {
+            self.metrics.add_rejected(rejections.len());
+            output.reject(context, order, rejected_rows(&self.rejected, rows, rejections).map_err(Error::arrow)?);
+        }
+        Ok(())
+    }
+}
+
+fn call(context: BatchContext) -> CallContext {
+    CallContext { batch: context.id, time: context.time }
 }

@@ -129,13 +129,6 @@ impl Caller {
         Caller { instances, loaded, config: stage.config, output, state, counters: Counters::default() }
     }
 
-    /// The same caller, counting into these counters: a stage's callers on all workers share them.
-    #[must_use]
-    pub fn with_counters(mut self, counters: Counters) -> Caller {
-        self.counters = counters;
-        self
-    }
-
     /// What the plugin counted so far.
     pub fn counters(&self) -> &Counters {
         &self.counters

@@ -51,7 +51,7 @@ struct Called {
 impl UpdateStage {
     /// An empty table, or one that holds the initial states which this worker owns (stored with the first batch).
     pub fn new(node: UpdateNode, caller: Caller, worker: usize, peers: usize) -> Result<UpdateStage> {
-        let key_schema = Arc::new(node.input.project(&node.key).map_err(arrow)?);
+        let key_schema = Arc::new(node.input.project(&node.key).map_err(Error::arrow)?);
         let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
         let state = node.description.state.clone();
         let table = StateTable::new(key_schema.fields().iter().cloned().collect(), state, timeout_us)
@@ -64,7 +64,7 @@ impl UpdateStage {
         if !std::mem::replace(&mut self.began, true) {
             self.store_initial(context.time)?;
         }
-        let touched_and_called = self.gather(context.time, &parts).map_err(arrow)?;
+        let touched_and_called = self.gather(context.time, &parts).map_err(Error::arrow)?;
         let (touched, called) = touched_and_called;
         let mut start = Start::default();
         let mut order = (self.worker as u64) << 32;
@@ -133,7 +133,7 @@ impl UpdateStage {
     ) -> Result<()> {
         let slots = &called.slots[start.group..end.group];
         let all_rows = called.rows.slice(start.row as usize, (end.row - start.row) as usize);
-        let groups = self.groups(called, start, end, &all_rows).map_err(arrow)?;
+        let groups = self.groups(called, start, end, &all_rows).map_err(Error::arrow)?;
         let Updated { states, kept, output: emitted, rejections } =
             self.caller.update(CallContext { batch: context.id, time: context.time }, &groups)?;
         let kept: BooleanArray =
@@ -149,7 +149,11 @@ impl UpdateStage {
             UpdateEmit::State => {}
         }
         let refused = PartOrder(REFUSED_ORDER.saturating_add(order.0));
-        output.reject(context, refused, rejected_rows(&self.node.rejected, &all_rows, rejections).map_err(arrow)?);
+        output.reject(
+            context,
+            refused,
+            rejected_rows(&self.node.rejected, &all_rows, rejections).map_err(Error::arrow)?,
+        );
         Ok(())
     }
 
@@ -168,9 +172,9 @@ impl UpdateStage {
     }
 
     fn emit_states(&self, context: BatchContext, order: PartOrder, slots: &[Slot], output: &mut Output) -> Result<()> {
-        let mut columns = self.table.keys(slots).map_err(arrow)?;
-        columns.extend(self.table.states(slots).map_err(arrow)?.0.columns().iter().cloned());
-        output.push(context, order, RecordBatch::try_new(self.node.output.clone(), columns).map_err(arrow)?);
+        let mut columns = self.table.keys(slots).map_err(Error::arrow)?;
+        columns.extend(self.table.states(slots).map_err(Error::arrow)?.0.columns().iter().cloned());
+        output.push(context, order, RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)?);
         Ok(())
     }
 
@@ -178,7 +182,7 @@ impl UpdateStage {
     fn store_initial(&mut self, time: BatchTime) -> Result<()> {
         let Some(initial) = self.node.initial.take() else { return Ok(()) };
         let key_count = self.key_schema.fields().len();
-        let keys = Keys::encode(&initial.columns()[..key_count], initial.num_rows()).map_err(arrow)?;
+        let keys = Keys::encode(&initial.columns()[..key_count], initial.num_rows()).map_err(Error::arrow)?;
         let (mut rows, mut slots) = (Vec::new(), Vec::new());
         let view = keys.view();
         for (row, hash) in keys.hashes().into_iter().enumerate() {
@@ -187,8 +191,8 @@ impl UpdateStage {
                 slots.push(self.table.slot(view.get(row), hash));
             }
         }
-        let states = initial.project(&(key_count..initial.num_columns()).collect::<Vec<_>>()).map_err(arrow)?;
-        let states = take_record_batch(&states, &UInt32Array::from(rows)).map_err(arrow)?;
+        let states = initial.project(&(key_count..initial.num_columns()).collect::<Vec<_>>()).map_err(Error::arrow)?;
+        let states = take_record_batch(&states, &UInt32Array::from(rows)).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
         self.table.touch(&slots, time);
         Ok(())
@@ -212,14 +216,5 @@ impl Start {
             group += 1;
         }
         Start { group, row: ends[group - 1] }
-    }
-}
-
-fn arrow(error: ArrowError) -> Error {
-    match error {
-        ArrowError::OffsetOverflowError(_) => Error::plugin(format!(
-            "a batch holds more than 2 GiB of text in one column ({error}); lower `bytes_per_batch_max` of its source"
-        )),
-        other => Error::bug(format!("state: {other}")),
     }
 }
