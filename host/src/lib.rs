@@ -15,6 +15,7 @@ pub mod plugin;
 mod aggregate;
 mod state;
 mod sink;
+pub mod checkpoint;
 pub mod author;
 pub mod cli;
 pub mod error;

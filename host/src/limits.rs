@@ -87,3 +87,7 @@ pub const REJECTED_ROWS_LOGGED: u64 = 5;
 pub const UPDATE_ROWS_PER_CALL_MAX: usize = 65_536;
 /// With `--until-idle`, how long all sources must have nothing to read.
 pub const IDLE_MS: u64 = 2_000;
+/// Default of `every` of `[checkpoint]`, in milliseconds.
+pub const CHECKPOINT_EVERY_MS: u64 = 10_000;
+/// Checkpoints that are kept, the newest included.
+pub const CHECKPOINTS_KEPT: usize = 3;

@@ -39,6 +39,7 @@ impl JobSpec {
             workers: None,
             clock: ClockSpec::Wall,
             in_flight_max: limits::IN_FLIGHT_MAX,
+            checkpoint: None,
             origin: Origin::default(),
             sources: Vec::new(),
             stages: Vec::new(),

@@ -19,6 +19,8 @@ pub struct JobSpec {
     pub clock: ClockSpec,
     /// Batches that may be begun and not yet committed.
     pub in_flight_max: u64,
+    /// Where checkpoints are kept; `None`: nothing survives the end of the process.
+    pub checkpoint: Option<CheckpointSpec>,
     /// Where the job comes from, and where its parts stand in it.
     pub origin: Origin,
     /// Sources by name, in order.
@@ -27,6 +29,24 @@ pub struct JobSpec {
     pub stages: Vec<StageSpec>,
     /// Sinks by name, in order.
     pub sinks: Vec<SinkSpec>,
+}
+
+/// The table `[checkpoint]` of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointSpec {
+    /// A folder, as in the job file, or `s3://bucket/prefix`.
+    pub dir: String,
+    /// How often a checkpoint is written.
+    pub every: CheckpointEvery,
+}
+
+/// How often a checkpoint is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CheckpointEvery {
+    /// After this time.
+    Time(Duration),
+    /// After so many batches.
+    Batches(u64),
 }
 
 /// What gives batches their times.

@@ -1,0 +1,196 @@
+//! The facts of recovery, as they are stored and as decisions are made over them. No I/O, no clock.
+
+use crate::batch::chunk::Chunk;
+use crate::ids::{BatchId, BatchTime, Generation};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of everything that is written into a checkpoint folder. A newer one is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// The one object that says what counts. It is replaced atomically: a checkpoint exists when the manifest names it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The job's name.
+    pub job: String,
+    /// 32 hexadecimal digits, made at the job's first start. Sinks keep it beside their marker.
+    pub job_id: String,
+    /// Of the start that wrote this manifest.
+    pub generation: Generation,
+    /// The starts whose plans may still be needed, oldest first; the last is the current one.
+    pub starts: Vec<Start>,
+    /// The kept checkpoints, oldest first.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// One start of the job.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Start {
+    /// Its generation.
+    pub generation: Generation,
+    /// The last batch of older generations that counts: this one replays up to there. Their plans of later batches are void.
+    pub after: BatchId,
+    /// The first batch that this generation plans: the next one, or a later one where the ids between were used up by
+    /// batches that were given up (`--resume-from`). Ids are never reused.
+    pub first: BatchId,
+    /// Workers of the whole job.
+    pub workers: u32,
+    /// The sources: a batch is planned when each of them has a plan for it.
+    pub sources: Vec<String>,
+    /// Digest of the [`JobRecord`], whose bytes are kept as `jobs/<digest>.json`.
+    pub job_digest: String,
+}
+
+/// What is needed to run a batch again as it was run: kept as bytes beside the checkpoints.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JobRecord {
+    /// The text of the job file.
+    pub text: String,
+    /// Values set on the command line.
+    pub sets: Vec<(String, String)>,
+    /// The folder that relative paths start from.
+    pub folder: String,
+    /// Components and granted files by path as the job writes it: the digest under which the bytes are kept, as
+    /// `blobs/<digest>`.
+    pub blobs: BTreeMap<String, String>,
+}
+
+/// State and positions after a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The last batch that it holds. All sinks have committed it.
+    pub batch: BatchId,
+    /// That batch's time.
+    pub time: BatchTime,
+    /// Who wrote it.
+    pub generation: Generation,
+    /// When, by the machine's clock, in microseconds since 1970.
+    pub written: i64,
+    /// State of stages and positions of sources.
+    pub tables: Vec<Table>,
+}
+
+/// Whose rows a table holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TableOf {
+    /// State by key of a stage.
+    Stage,
+    /// How far a source was read.
+    Source,
+}
+
+/// A table of a checkpoint: rows by key, in files that are applied one after the other.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Table {
+    /// Whose.
+    pub of: TableOf,
+    /// Name of the stage or source.
+    pub name: String,
+    /// What it belongs to, in words that change when it must not be used any more: of a source, kind and path or address.
+    pub identity: String,
+    /// The key columns.
+    pub key: Vec<Column>,
+    /// The state columns.
+    pub state: Vec<Column>,
+    /// Its files, in the order in which they apply.
+    pub files: Vec<StateFile>,
+}
+
+/// A column as the manifest tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// Its type, as in job files.
+    pub kind: String,
+    /// Whether it may be null.
+    pub nullable: bool,
+}
+
+/// A file of rows of a table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StateFile {
+    /// Where it is in the store: `state/<generation>-<batch>-<worker>-<stage>.arrow`.
+    pub path: String,
+    /// The batch of the checkpoint that it was written for.
+    pub batch: BatchId,
+    /// The first key group of the worker that wrote it.
+    pub group_first: u32,
+    /// One behind the last.
+    pub group_end: u32,
+    /// It holds all rows of its key groups, so that older files do not count there; otherwise only what changed.
+    pub base: bool,
+    /// Rows, removals included.
+    pub rows: u64,
+    /// Length of the file.
+    pub bytes: u64,
+    /// XXH3-64 of the file, 16 hexadecimal digits.
+    pub checksum: String,
+}
+
+/// How far one file of a source (or the source itself, with the empty name) was read.
+///
+/// | source | name | `offset` | `mark` |
+/// |---|---|---|---|
+/// | `file` | empty | byte of the next record | 1: its end was reached |
+/// | `directory` | file name | byte of the next record | 1: its end was reached |
+/// | `queue` | empty | byte of the next line | rows of that line that were taken |
+/// | `rate` | empty | rows made | when row 0 was due, in microseconds |
+/// | `socket`, `raw-socket` | empty | rows received | 0 |
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Position {
+    /// Bytes or rows, see above.
+    pub offset: u64,
+    /// See above.
+    pub mark: i64,
+}
+
+/// The positions of one source by file name.
+pub type Positions = BTreeMap<String, Position>;
+
+/// Where a chunk's records come from, so that they can be read again.
+///
+/// | source | `file` | `start`, `bytes` | `row` |
+/// |---|---|---|---|
+/// | `file`, `directory` | as in [`Position`] | range of the file | – |
+/// | `queue` | empty | range of the line | first row within the line |
+/// | `rate` | empty | when row 0 was due, in microseconds; – | first row since the job's first start |
+/// | sockets | empty | – | first row since the job's first start |
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Extent {
+    /// Name of the file.
+    pub file: String,
+    /// See above.
+    pub start: u64,
+    /// See above.
+    pub bytes: u64,
+    /// See above.
+    pub row: u64,
+}
+
+/// A chunk of a planned batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedChunk {
+    /// Where its records come from.
+    pub extent: Extent,
+    /// How many there are.
+    pub rows: u32,
+    /// The chunk itself, where its source cannot be read again.
+    pub kept: Option<Chunk>,
+}
+
+/// What one batch holds of one source.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Piece {
+    /// The batch.
+    pub batch: BatchId,
+    /// Its time, as worker 0 decided it.
+    pub time: BatchTime,
+    /// The source.
+    pub source: String,
+    /// The chunks, in order. Replay makes the same ones.
+    pub chunks: Vec<PlannedChunk>,
+    /// The positions that this batch moved, after it.
+    pub moved: Vec<(String, Position)>,
+}
