@@ -5,15 +5,135 @@
 //! writing stay behind the [`store`].
 
 pub mod fault;
+pub mod fold;
 pub mod gc;
 pub mod manifest;
 pub mod plan;
+pub mod positions;
+pub mod read;
+pub mod record;
+pub mod recover;
 pub mod resolve;
+pub mod save;
 pub mod state_file;
 pub mod store;
 pub mod types;
 
-use crate::ids::Generation;
+use crate::batch::chunk::Chunk;
+use crate::ids::{BatchId, BatchTime, Generation};
+use crate::job::spec::CheckpointEvery;
+use plan::PlanWriter;
+use positions::PositionTable;
+use save::Saver;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use store::Store;
+use types::{Piece, Positions, Table};
+
+/// What all workers of a process share where the job keeps checkpoints.
+pub struct Kept {
+    /// Who this start is, for sinks.
+    pub owner: Owner,
+    /// Where checkpoints are.
+    pub store: Arc<dyn Store>,
+    /// How often one is written.
+    pub every: CheckpointEvery,
+    /// Writes plans.
+    pub plan: PlanWriter,
+    /// Writes checkpoints.
+    pub saver: Saver,
+    /// The job's tables, with the files of the checkpoint that is loaded.
+    pub tables: Vec<Table>,
+    /// Places of the tables that the checkpoint holds, perhaps without a row. Others begin with their initial states.
+    pub held: BTreeSet<usize>,
+    /// The batches to run again, in order.
+    pub replay: Vec<(BatchId, BatchTime)>,
+    /// The checkpoint that is loaded; batch 0 where there is none.
+    pub loaded: (BatchId, BatchTime),
+    /// The first batch after those that are run again.
+    pub first: BatchId,
+    /// Where each source goes on; `None` where another process receives it.
+    pub sources: Vec<Mutex<Option<SourceStart>>>,
+    /// What workers have loaded.
+    pub restored: Restored,
+    /// Nobody else may use the folder meanwhile.
+    pub lock: Option<Lock>,
+}
+
+/// Holds the folder of a job for its process.
+pub type Lock = Arc<dyn Send + Sync>;
+
+/// Where a source goes on.
+#[derive(Default)]
+pub struct SourceStart {
+    /// Its positions at the checkpoint.
+    pub table: PositionTable,
+    /// What the batches to run again hold of it.
+    pub pieces: BTreeMap<BatchId, Piece>,
+    /// Rows that were received and are in no batch that counts: they come first.
+    pub leftovers: Vec<Chunk>,
+}
+
+impl SourceStart {
+    /// Its positions after the batches to run again.
+    pub fn end(&self) -> Positions {
+        let mut positions = self.table.positions().clone();
+        positions.extend(self.pieces.values().flat_map(|piece| piece.moved.iter().cloned()));
+        positions
+    }
+}
+
+impl Kept {
+    /// Where a source goes on; once.
+    pub fn take_source(&self, number: usize) -> Option<SourceStart> {
+        self.sources.get(number)?.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Where the receiver of a source goes on, and the rows that come before what it receives. The rows are taken out.
+    pub fn source(&self, number: usize) -> Option<(Positions, Vec<Chunk>)> {
+        let mut start = self.sources.get(number)?.lock().unwrap_or_else(PoisonError::into_inner);
+        let start = start.as_mut()?;
+        let mut positions = start.end();
+        let leftovers = std::mem::take(&mut start.leftovers);
+        let rows: u64 = leftovers.iter().map(|chunk| chunk.rows() as u64).sum();
+        if rows > 0 {
+            let position = positions.entry(String::new()).or_default();
+            position.offset = position.offset.saturating_add(rows);
+        }
+        Some((positions, leftovers))
+    }
+
+    /// The place of a table among [`Kept::tables`].
+    pub fn table(&self, of: types::TableOf, name: &str) -> Option<usize> {
+        self.tables.iter().position(|table| table.of == of && table.name == name)
+    }
+}
+
+/// How much the workers of a process have loaded.
+pub struct Restored {
+    rows: AtomicU64,
+    since: Instant,
+}
+
+impl Default for Restored {
+    fn default() -> Restored {
+        Restored { rows: AtomicU64::new(0), since: Instant::now() }
+    }
+}
+
+impl Restored {
+    /// A stage on one worker has loaded so many rows.
+    pub fn add(&self, rows: usize) {
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Rows so far, and the seconds that it took.
+    pub fn told(&self) -> (u64, f64) {
+        (self.rows.load(Ordering::Relaxed), self.since.elapsed().as_secs_f64())
+    }
+}
 
 /// Who commits to a sink: kept beside its marker, so that a sink knows its job and refuses one that lost it.
 #[derive(Clone, Debug, Default)]

@@ -4,6 +4,7 @@
 //! ticks -> source -> decode -> [stage -> exchange -> stage …] -> sink
 //! ```
 
+mod checkpoint;
 mod sinks;
 mod source;
 mod stages;
@@ -13,8 +14,9 @@ use crate::error::{Error, Result};
 use crate::graph::rejected_name;
 use crate::ids::PartOrder;
 use crate::run::Running;
-use crate::timely_ext::{Parts, Tick, Ticks};
+use crate::timely_ext::{ChangesStream, Parts, Tick, Ticks};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::vec::Map;
 use timely::dataflow::operators::{Concatenate, Exchange, Probe, probe};
@@ -30,42 +32,83 @@ pub struct Dataflow {
     pub ticks: TickInput,
     /// Which batches are committed: those that the probe has passed.
     pub committed: probe::Handle<u64>,
+    /// As `committed`, and the checkpoints after them are published.
+    pub finished: probe::Handle<u64>,
 }
 
 /// The streams that are there while the graph is built, by name.
 type Streams<'s> = BTreeMap<String, Parts<'s>>;
 
 /// Builds the graph on this worker.
-pub fn build(worker: &mut Worker, running: &Running) -> Result<Dataflow> {
-    let (index, peers) = (worker.index(), worker.peers());
+pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
+    let at = (worker.index(), worker.peers());
     let mut ticks = TickInput::new();
-    let committed = probe::Handle::new();
+    let (committed, finished) = (probe::Handle::new(), probe::Handle::new());
     worker.dataflow::<u64, _, _>(|scope| {
-        let all_ticks = broadcast(ticks.to_stream(scope), peers);
-        let mut streams = Streams::new();
-        for (number, spec) in running.graph.spec.sources.iter().enumerate() {
-            let inbox = running.inboxes.get(number).filter(|_| index == running.first_worker);
-            let (rows, rejected) =
-                source::build(all_ticks.clone(), spec, inbox.cloned().flatten(), index, peers, running);
-            streams.insert(spec.name.clone(), rows);
-            streams.insert(rejected_name(&spec.name), rejected);
-        }
+        let all_ticks = broadcast(ticks.to_stream(scope), at.1);
+        let mut built = Built { streams: Streams::new(), gate: vec![all_ticks.clone()], changes: Vec::new() };
+        built.sources(&all_ticks, at, running);
         for stage in &running.graph.stages {
-            let input = union(scope, &streams, &stage.from)?;
-            let at = stages::At { ticks: all_ticks.clone(), index, peers, running };
-            let (rows, rejected) = stages::build(stage, input, at)?;
-            streams.insert(stage.name.clone(), rows);
-            streams.insert(rejected_name(&stage.name), rejected);
+            let input = union(scope, &built.streams, &stage.from)?;
+            let at = stages::At { ticks: all_ticks.clone(), index: at.0, peers: at.1, running };
+            let (rows, rejected, changes) = stages::build(stage, input, at)?;
+            built.streams.insert(stage.name.clone(), rows);
+            built.streams.insert(rejected_name(&stage.name), rejected);
+            built.changes.extend(changes);
         }
-        for (number, spec) in running.graph.spec.sinks.iter().enumerate() {
-            let input = union(scope, &streams, &spec.from)?;
-            let sink = if index == 0 { running.take_sink(number) } else { None };
-            sinks::build(spec, input, all_ticks.clone(), sink, running).probe_with(&committed);
+        let sunk = built.sinks(scope, at.0, running)?;
+        sunk.clone().probe_with(&committed).probe_with(&finished);
+        if let Some(kept) = &running.kept {
+            let changes = scope.concatenate(built.changes);
+            checkpoint::build(all_ticks, changes, sunk, at.0, kept.saver.clone()).probe_with(&finished);
         }
-        sinks::unread(&streams, running, &committed);
         Ok::<(), Error>(())
     })?;
-    Ok(Dataflow { ticks, committed })
+    Ok(Dataflow { ticks, committed, finished })
+}
+
+/// What is there of the graph.
+struct Built<'s> {
+    streams: Streams<'s>,
+    /// Sinks commit a batch when all of these have passed it: nothing of it can fail any more, and its plan is durable.
+    gate: Vec<Ticks<'s>>,
+    changes: Vec<ChangesStream<'s>>,
+}
+
+impl<'s> Built<'s> {
+    fn sources(&mut self, ticks: &Ticks<'s>, at: (usize, usize), running: &Arc<Running>) {
+        for (number, spec) in running.graph.spec.sources.iter().enumerate() {
+            let inbox = running.inboxes.get(number).filter(|_| at.0 == running.first_worker).cloned().flatten();
+            let source = source::build(ticks.clone(), number, spec, inbox, at, running);
+            self.streams.insert(spec.name.clone(), source.rows);
+            self.streams.insert(rejected_name(&spec.name), source.rejected);
+            self.gate.push(source.planned);
+            self.changes.push(source.changes);
+        }
+    }
+
+    /// One stream, without rows, that has passed a batch when all sinks have committed it.
+    fn sinks(&mut self, scope: Scope<'s, u64>, index: usize, running: &Arc<Running>) -> Result<Parts<'s>> {
+        let mut ends = sinks::unread(&self.streams, running);
+        self.gate.extend(ends.iter().cloned().map(passed));
+        let mut inputs = Vec::new();
+        for spec in &running.graph.spec.sinks {
+            let input = union(scope, &self.streams, &spec.from)?;
+            self.gate.push(passed(input.clone()));
+            inputs.push(input);
+        }
+        let gate = scope.concatenate(self.gate.drain(..));
+        for (number, (spec, input)) in running.graph.spec.sinks.iter().zip(inputs).enumerate() {
+            let sink = if index == 0 { running.take_sink(number) } else { None };
+            ends.push(sinks::build(spec, input, gate.clone(), sink, running));
+        }
+        Ok(scope.concatenate(ends.into_iter().chain([sinks::only_progress(gate)])))
+    }
+}
+
+/// Only how far a stream has come.
+fn passed(parts: Parts<'_>) -> Ticks<'_> {
+    parts.flat_map(|_: Part| None)
 }
 
 /// Sends each tick to every worker.

@@ -274,6 +274,16 @@ impl Graph {
         loaded.map_err(|error| Error::job(format!("`initial`: {}", error.message)))
     }
 
+    /// The stages that are plugins, by name.
+    pub fn plugins(&self) -> impl Iterator<Item = (&str, &PluginNode)> {
+        self.stages.iter().filter_map(|stage| match &stage.operator {
+            Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => {
+                Some((stage.name.as_str(), node))
+            }
+            Operator::Union | Operator::Aggregate(_) => None,
+        })
+    }
+
     /// The same for processes that run the same job: with the same streams, columns, plugins and batch interval.
     pub fn digest(&self) -> u64 {
         let JobSpec { name, batch, clock, .. } = &self.spec;

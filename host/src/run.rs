@@ -15,8 +15,10 @@
 mod connect;
 mod start;
 
+use crate::checkpoint::Kept;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::ids::BatchId;
 use crate::job::{
     self,
     spec::{JobSpec, SinkSpec, SourceSpec, StageSpec},
@@ -42,6 +44,14 @@ pub struct Options {
     pub sets: Vec<(String, String)>,
     /// Several processes that run one job; `None`: this one alone.
     pub cluster: Option<Cluster>,
+    /// Begin anew, whatever checkpoint there is.
+    pub fresh: bool,
+    /// Go on after this batch, though later ones were planned or committed.
+    pub resume_from: Option<BatchId>,
+    /// Names of stages and sources whose state is left behind.
+    pub drop_state: Vec<String>,
+    /// Run planned batches again up to this one, then end.
+    pub replay_until: Option<BatchId>,
 }
 
 /// This process among those that run a job together.
@@ -96,6 +106,8 @@ pub struct Running {
     pub(crate) failure: Failure,
     pub(crate) metrics: Metrics,
     pub(crate) batches: AtomicU64,
+    /// Where the job keeps checkpoints.
+    pub(crate) kept: Option<Arc<Kept>>,
     stop: AtomicBool,
     sinks: Mutex<Vec<Option<Box<dyn Sink>>>>,
 }

@@ -8,19 +8,23 @@ use crate::run::Failure;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::scheduling::SyncActivator;
 
-/// A stream of parts; the timestamp is the batch id.
+/// A stream of parts; the timestamp is that of the batch, see [`BatchId::stamp`].
 pub type Parts<'s> = Stream<'s, u64, Vec<Part>>;
 /// The stream of ticks that every worker sees.
 pub type Ticks<'s> = Stream<'s, u64, Vec<Tick>>;
+/// What stages and sources of this worker have to save at the barrier of a checkpoint.
+pub type ChangesStream<'s> = Stream<'s, u64, Vec<Changes>>;
 
-/// The beginning of a batch: worker 0 decides it, all workers see it.
+/// The beginning of a batch or, with an odd timestamp, a barrier: worker 0 decides it, all workers see it.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Tick {
     /// The worker that this copy is for.
@@ -36,6 +40,44 @@ pub struct BatchContext {
     pub id: BatchId,
     /// Its time.
     pub time: BatchTime,
+}
+
+/// Rows of a table that a checkpoint has to hold.
+#[derive(Clone, Debug)]
+pub struct Changes {
+    /// The table's place in [`crate::checkpoint::Kept::tables`].
+    pub table: usize,
+    /// The key groups that this worker owns: the first, and one behind the last.
+    pub groups: (u32, u32),
+    /// All rows of these groups, instead of those that changed.
+    pub base: bool,
+    /// As in a file of [`crate::checkpoint::state_file`].
+    pub rows: RecordBatch,
+}
+
+/// What other threads have finished for an operator: it holds a capability for each and gives it up when it hears.
+pub struct Answers<T> {
+    given: Mutex<Vec<(u64, T)>>,
+    activator: Mutex<SyncActivator>,
+}
+
+impl<T> Answers<T> {
+    /// For the operator that is being built.
+    pub fn new(activator: SyncActivator) -> Arc<Answers<T>> {
+        Arc::new(Answers { given: Mutex::default(), activator: Mutex::new(activator) })
+    }
+
+    /// From any thread: what was begun at this timestamp is done. Wakes the operator's worker.
+    pub fn give(&self, stamp: u64, answer: T) {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner).push((stamp, answer));
+        // It fails where the worker has ended, and then nobody waits.
+        let _ = self.activator.lock().unwrap_or_else(PoisonError::into_inner).activate();
+    }
+
+    /// In the operator: what was given since.
+    pub fn take(&self) -> Vec<(u64, T)> {
+        std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// Whether these are a panic's words by which timely's threads end when the connection to another process breaks.
@@ -91,16 +133,21 @@ pub fn each_part<'s>(
     let mut rows = PartOutput::from(rows);
     let mut rejected = PartOutput::from(rejected);
     builder.build(move |_| {
+        // What was not worked on because the job failed: no other process may take its batch for complete.
+        let mut stuck = Vec::new();
         move |_| {
             input.for_each(|capability, parts| {
                 let mut output = Output::default();
                 for part in parts.drain(..) {
-                    if failure.happened() {
-                        return;
-                    }
-                    let context = BatchContext { id: BatchId(*capability.time()), time: part.time };
-                    if let Err(error) = work(context, part, &mut output) {
+                    let context = BatchContext { id: BatchId::of_stamp(*capability.time()).0, time: part.time };
+                    if !failure.happened()
+                        && let Err(error) = work(context, part, &mut output)
+                    {
                         failure.set(error);
+                    }
+                    if failure.happened() {
+                        stuck.push((capability.retain(0), capability.retain(1)));
+                        return;
                     }
                 }
                 rows.activate().session(&capability).give_iterator(output.rows.drain(..));
@@ -113,23 +160,55 @@ pub fn each_part<'s>(
     (rows_stream, rejected_stream)
 }
 
-/// An operator that waits until a batch is complete and then works on all its parts that reached this worker, in
-/// order. It is called for every batch, also where no part came. `route` says to which worker a part goes.
+/// What an operator does with whole batches.
+pub trait BatchWork {
+    /// Works on the parts of a batch that reached this worker, in order.
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()>;
+
+    /// All batches up to this one are done: what has to be saved of their state.
+    fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {
+        Ok(Vec::new())
+    }
+}
+
+impl<F: FnMut(BatchContext, Vec<Part>, &mut Output) -> Result<()>> BatchWork for F {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        self(context, parts, output)
+    }
+}
+
+/// An operator without state that waits until a batch is complete and then works on all its parts that reached this
+/// worker, in order. It is called for every batch, also where no part came. `route` says to which worker a part goes.
 pub fn each_batch<'s>(
     parts: Parts<'s>,
     ticks: Ticks<'s>,
     name: &str,
     failure: Failure,
     route: impl Fn(&Part) -> u64 + 'static,
-    mut work: impl FnMut(BatchContext, Vec<Part>, &mut Output) -> Result<()> + 'static,
+    work: impl FnMut(BatchContext, Vec<Part>, &mut Output) -> Result<()> + 'static,
 ) -> (Parts<'s>, Parts<'s>) {
+    let (rows, rejected, _) = each_batch_with_state(parts, ticks, name, failure, route, work);
+    (rows, rejected)
+}
+
+/// As [`each_batch`], with a state that is saved at barriers.
+pub fn each_batch_with_state<'s>(
+    parts: Parts<'s>,
+    ticks: Ticks<'s>,
+    name: &str,
+    failure: Failure,
+    route: impl Fn(&Part) -> u64 + 'static,
+    mut work: impl BatchWork + 'static,
+) -> (Parts<'s>, Parts<'s>, ChangesStream<'s>) {
     let mut builder = OperatorBuilder::new(name.to_owned(), parts.scope());
     let mut input = builder.new_input(parts, Exchange::new(route));
     let mut ticks = builder.new_input(ticks, Pipeline);
     let (rows, rows_stream) = builder.new_output::<Vec<Part>>();
     let (rejected, rejected_stream) = builder.new_output::<Vec<Part>>();
+    let (changes, changes_stream) = builder.new_output::<Vec<Changes>>();
     let mut rows = PartOutput::from(rows);
     let mut rejected = PartOutput::from(rejected);
+    let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
     builder.build(move |_| {
         let mut waiting: BTreeMap<u64, Waiting> = BTreeMap::new();
         move |frontiers| {
@@ -138,28 +217,43 @@ pub fn each_batch<'s>(
             });
             ticks.for_each(|capability, ticks| {
                 let entry = waiting.entry(*capability.time()).or_default();
-                entry.begun = ticks.first().map(|tick| (tick.time, capability.retain(0), capability.retain(1)));
+                entry.begun = ticks.first().map(|tick| Begun {
+                    time: tick.time,
+                    for_rows: capability.retain(0),
+                    for_rejected: capability.retain(1),
+                    for_changes: capability.retain(2),
+                });
             });
             while let Some(first) = waiting.first_entry() {
-                let id = *first.key();
-                if frontiers.iter().any(|frontier| frontier.less_equal(&id)) || failure.happened() {
+                let stamp = *first.key();
+                if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) || failure.happened() {
                     break;
                 }
                 let mut batch = first.remove();
-                let Some((time, for_rows, for_rejected)) = batch.begun else { continue };
-                // Stable: rows that a transform refused for a null come before those that its plugin refused.
-                batch.parts.sort_by_key(|part| part.order);
+                let Some(begun) = batch.begun else { continue };
+                let (id, barrier) = BatchId::of_stamp(stamp);
                 let mut output = Output::default();
-                if let Err(error) = work(BatchContext { id: BatchId(id), time }, batch.parts, &mut output) {
+                let done = if barrier {
+                    work.barrier(id).map(|saved| {
+                        changes.activate().session(&begun.for_changes).give_iterator(saved.into_iter());
+                    })
+                } else {
+                    // Stable: rows that a transform refused for a null come before those that its plugin refused.
+                    batch.parts.sort_by_key(|part| part.order);
+                    work.batch(BatchContext { id, time: begun.time }, batch.parts, &mut output)
+                };
+                if let Err(error) = done {
                     failure.set(error);
+                    // What waits stays, with its capabilities: nobody may take this batch for complete.
+                    waiting.insert(stamp, Waiting { parts: Vec::new(), begun: Some(begun) });
                     break;
                 }
-                rows.activate().session(&for_rows).give_iterator(output.rows.drain(..));
-                rejected.activate().session(&for_rejected).give_iterator(output.rejected.drain(..));
+                rows.activate().session(&begun.for_rows).give_iterator(output.rows.drain(..));
+                rejected.activate().session(&begun.for_rejected).give_iterator(output.rejected.drain(..));
             }
         }
     });
-    (rows_stream, rejected_stream)
+    (rows_stream, rejected_stream, changes_stream)
 }
 
 type PartOutput = OutputBuilder<u64, CapacityContainerBuilder<Vec<Part>>>;
@@ -168,5 +262,13 @@ type PartOutput = OutputBuilder<u64, CapacityContainerBuilder<Vec<Part>>>;
 #[derive(Default)]
 struct Waiting {
     parts: Vec<Part>,
-    begun: Option<(BatchTime, Capability<u64>, Capability<u64>)>,
+    begun: Option<Begun>,
+}
+
+/// The tick of a batch, and the right to put something out for it.
+struct Begun {
+    time: BatchTime,
+    for_rows: Capability<u64>,
+    for_rejected: Capability<u64>,
+    for_changes: Capability<u64>,
 }

@@ -1,28 +1,34 @@
 //! A worker thread: builds the graph, steps it, sleeps when there is nothing to do. Worker 0 also begins the batches.
 
 mod announce;
+mod barriers;
 mod pace;
 
+use crate::checkpoint::fault;
 use crate::dataflow::{self, Dataflow, TickInput};
 use crate::error::Error;
-use crate::ids::BatchTime;
+use crate::ids::{BatchId, BatchTime};
 use crate::limits::IDLE_MS;
 use crate::run::Running;
 use crate::time;
 use crate::timely_ext::{Tick, is_lost_connection, lost_connection};
 use announce::{Announcer, SourceState};
+use barriers::{BarrierStep, Barriers};
 use pace::{Facts, Pace, Step};
 use std::any::Any;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use timely::dataflow::operators::probe;
 use timely::worker::Worker;
 
 /// How often worker 0 looks whether sources are idle, when it is to stop then.
 const IDLE_CHECK: Duration = Duration::from_millis(200);
 
 /// Runs a worker until the job has ended. A failure ends it on all workers.
-pub fn drive(worker: &mut Worker, running: &Running) {
+pub fn drive(worker: &mut Worker, running: &Arc<Running>) {
     running.failure.register_worker();
     let drove = catch_unwind(AssertUnwindSafe(|| step_until_done(worker, running)));
     if let Err(panic) = drove {
@@ -43,20 +49,17 @@ fn panic_words(panic: &dyn Any) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
-fn step_until_done(worker: &mut Worker, running: &Running) {
+fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
     let mut announcer = Announcer::build(worker, running);
-    let Dataflow { ticks, committed } = match dataflow::build(worker, running) {
+    let Dataflow { ticks, committed, finished } = match dataflow::build(worker, running) {
         Ok(built) => built,
         Err(error) => return running.failure.set(error),
     };
     let mut beginner = (worker.index() == 0).then(|| Beginner::new(ticks, running));
-    while !committed.done() && !running.failure.happened() {
+    while !finished.done() && !running.failure.happened() {
         announcer.exchange(running);
         let sleep = match &mut beginner {
-            Some(beginner) => {
-                let in_flight = in_flight(&committed, beginner.next_batch);
-                beginner.poll(running, &announcer, in_flight)
-            }
+            Some(beginner) => beginner.poll(running, &announcer, reached(&committed), reached(&finished)),
             None if running.options.until_idle => Some(IDLE_CHECK),
             None => None,
         };
@@ -65,58 +68,129 @@ fn step_until_done(worker: &mut Worker, running: &Running) {
     announcer.finish(worker, running);
 }
 
-/// How many batches before `next` are begun and not committed.
-fn in_flight(committed: &timely::dataflow::operators::probe::Handle<u64>, next: u64) -> u64 {
-    committed.with_frontier(|frontier| frontier.first().map_or(0, |first| next.saturating_sub((*first).max(1))))
+/// The first timestamp that is not done; all before are.
+fn reached(probe: &probe::Handle<u64>) -> u64 {
+    probe.with_frontier(|frontier| frontier.first().copied().unwrap_or(u64::MAX))
 }
 
-/// Worker 0's part: begins batches by sending their ticks.
+/// Worker 0's part: begins batches, and the checkpoints between them, by sending their ticks.
 struct Beginner {
     /// `None` once no more batches come.
     ticks: Option<TickInput>,
-    next_batch: u64,
+    /// The batches to run again.
+    replay: VecDeque<(BatchId, BatchTime)>,
+    next_batch: BatchId,
+    /// The last batch that this run began; zero: none.
+    begun: BatchId,
     last_time: BatchTime,
+    /// Timestamps of batches that are not committed.
+    in_flight: VecDeque<u64>,
     pace: Pace,
+    barriers: Option<Barriers>,
 }
 
 impl Beginner {
     fn new(mut ticks: TickInput, running: &Running) -> Beginner {
-        ticks.advance_to(1);
-        let pace = Pace::new(&running.graph.spec, time::now());
-        Beginner { ticks: Some(ticks), next_batch: 1, last_time: BatchTime(i64::MIN), pace }
+        let kept = running.kept.as_ref();
+        let next_batch = kept.map_or(BatchId(1), |kept| kept.first);
+        let last_time = kept.map_or(BatchTime(i64::MIN), |kept| kept.loaded.1);
+        let replay: VecDeque<_> = kept.map(|kept| kept.replay.clone()).unwrap_or_default().into();
+        ticks.advance_to(replay.front().map_or(next_batch, |(batch, _)| *batch).stamp());
+        let now = time::now();
+        let pace = Pace::new(&running.graph.spec, now);
+        let clock = running.graph.spec.clock;
+        Beginner {
+            ticks: Some(ticks),
+            replay,
+            next_batch,
+            begun: BatchId(0),
+            last_time,
+            in_flight: VecDeque::new(),
+            pace,
+            barriers: kept.map(|kept| Barriers::new(kept.every, clock, now, last_time)),
+        }
     }
 
-    /// Begins a batch if one is due, and says how long to sleep; `None`: until something happens.
-    fn poll(&mut self, running: &Running, announcer: &Announcer, in_flight: u64) -> Option<Duration> {
-        let ticks = self.ticks.as_mut()?;
-        let sources = announcer.sources(running, self.next_batch - 1);
+    /// Begins a batch or a checkpoint if one is due, and says how long to sleep; `None`: until something happens.
+    fn poll(&mut self, running: &Running, announcer: &Announcer, committed: u64, finished: u64) -> Option<Duration> {
+        self.ticks.as_ref()?;
+        while self.in_flight.front().is_some_and(|stamp| *stamp < committed) {
+            self.in_flight.pop_front();
+        }
+        let sources = announcer.sources(running, self.begun.0);
+        let now = time::now();
+        let leftover = !self.replay.is_empty() || sources.iter().any(|source| source.leftover);
+        let barrier = self.barriers.as_mut().map(|barriers| barriers.step(now, self.last_time, finished, leftover));
+        if barrier == Some(BarrierStep::Begin) {
+            self.send_barrier();
+            return Some(Duration::ZERO);
+        }
+        let until_barrier = match barrier {
+            Some(BarrierStep::Wait(sleep)) => sleep,
+            _ => None,
+        };
+        if let Some((batch, time)) = self.replay.front().copied() {
+            if self.in_flight.len() as u64 >= running.graph.spec.in_flight_max {
+                return None;
+            }
+            self.replay.pop_front();
+            fault::point("replay.batch");
+            self.send(running, batch, time);
+            return Some(Duration::ZERO);
+        }
         let facts = Facts {
-            now: time::now(),
-            next_batch: self.next_batch,
-            in_flight,
+            now,
+            next_batch: self.next_batch.0,
+            in_flight: self.in_flight.len() as u64,
             any_ready: sources.iter().any(|source| source.ready),
             all_ready_or_finished: sources.iter().all(|source| source.ready || source.finished),
             all_finished: sources.iter().all(|source| source.finished),
             stop: running.stopping() || (running.options.until_idle && idle(&sources)),
         };
-        match self.pace.step(&facts) {
+        let step = if running.options.replay_until.is_some() { Step::Close } else { self.pace.step(&facts) };
+        match step {
             Step::Begin(at) => {
                 let time = BatchTime(at.0.max(self.last_time.0.saturating_add(1)));
-                ticks.send(Tick { to: 0, time });
-                self.last_time = time;
-                running.batches.store(self.next_batch, Ordering::Relaxed);
-                self.next_batch += 1;
-                ticks.advance_to(self.next_batch);
+                self.send(running, self.next_batch, time);
+                self.next_batch = self.next_batch.next();
                 Some(Duration::ZERO)
             }
-            Step::Wait(sleep) if running.options.until_idle => {
-                Some(sleep.map_or(IDLE_CHECK, |sleep| sleep.min(IDLE_CHECK)))
+            Step::Wait(sleep) => {
+                let idle_check = running.options.until_idle.then_some(IDLE_CHECK);
+                [sleep, until_barrier, idle_check].into_iter().flatten().min()
             }
-            Step::Wait(sleep) => sleep,
             Step::Close => {
+                if self.barriers.as_ref().is_some_and(Barriers::owing) {
+                    self.send_barrier();
+                }
                 self.ticks = None;
                 Some(Duration::ZERO)
             }
+        }
+    }
+
+    fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime) {
+        if let Some(ticks) = &mut self.ticks {
+            ticks.advance_to(batch.stamp());
+            ticks.send(Tick { to: 0, time });
+            // The barrier after it may still come.
+            ticks.advance_to(batch.barrier());
+        }
+        self.last_time = time;
+        self.begun = batch;
+        self.in_flight.push_back(batch.stamp());
+        if let Some(barriers) = &mut self.barriers {
+            barriers.batch_begun();
+        }
+        running.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A barrier after the last batch that was begun.
+    fn send_barrier(&mut self) {
+        if let (Some(ticks), Some(barriers)) = (&mut self.ticks, &mut self.barriers) {
+            ticks.send(Tick { to: 0, time: self.last_time });
+            ticks.advance_to(self.begun.next().stamp());
+            barriers.barrier_begun(self.begun.barrier(), time::now(), self.last_time);
         }
     }
 }

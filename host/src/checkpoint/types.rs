@@ -33,6 +33,10 @@ pub struct Start {
     /// The first batch that this generation plans: the next one, or a later one where the ids between were used up by
     /// batches that were given up (`--resume-from`). Ids are never reused.
     pub first: BatchId,
+    /// The checkpoint that it loads; zero: none.
+    pub checkpoint: BatchId,
+    /// Tables whose state it leaves behind.
+    pub dropped: Vec<String>,
     /// Workers of the whole job.
     pub workers: u32,
     /// The sources: a batch is planned when each of them has a plan for it.

@@ -1,14 +1,19 @@
-//! Sources in the graph: cut a batch when its tick comes, spread the chunks over the workers, decode them there.
+//! Sources in the graph: cut a batch when its tick comes, have its plan written, spread the chunks over the workers,
+//! decode them there.
 
 use crate::batch::chunk::Chunk;
 use crate::batch::decode::Decoder;
+use crate::checkpoint::plan::PlanWriter;
+use crate::checkpoint::positions::{self, PositionTable};
+use crate::checkpoint::types::{Piece, PlannedChunk, TableOf};
+use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, PartOrder};
-use crate::job::spec::SourceSpec;
-use crate::receiver::inbox::Inbox;
-use crate::run::Running;
-use crate::timely_ext::{BatchContext, Output, Parts, Ticks};
+use crate::job::spec::{Origin, SourceSpec};
+use crate::receiver::{self, inbox::Inbox};
+use crate::run::{Failure, Running};
+use crate::timely_ext::{Answers, BatchContext, Changes, ChangesStream, Output, Parts, Tick, Ticks};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
@@ -26,47 +31,172 @@ struct Cut {
     chunk: Chunk,
 }
 
-/// A source's rows and rejected rows. `inbox` is there on the one worker that takes from it.
-pub fn build<'s>(
-    ticks: Ticks<'s>,
-    spec: &SourceSpec,
-    inbox: Option<Arc<Inbox>>,
-    index: usize,
-    peers: usize,
-    running: &Running,
-) -> (Parts<'s>, Parts<'s>) {
-    decode(cut(ticks, spec, inbox, index, peers), spec, running)
+/// What a source gives to the graph.
+pub struct SourceStreams<'s> {
+    /// Its rows.
+    pub rows: Parts<'s>,
+    /// Its rejected rows.
+    pub rejected: Parts<'s>,
+    /// Nothing; it has passed a batch when the plan of the batch is durable.
+    pub planned: Ticks<'s>,
+    /// Its positions, at barriers.
+    pub changes: ChangesStream<'s>,
 }
 
-/// Takes from the inbox what a batch holds.
-fn cut<'s>(
+/// Builds a source. `inbox` is there on the one worker that takes from it.
+pub fn build<'s>(
     ticks: Ticks<'s>,
+    number: usize,
     spec: &SourceSpec,
     inbox: Option<Arc<Inbox>>,
-    index: usize,
-    peers: usize,
-) -> Stream<'s, u64, Vec<Cut>> {
-    let (rows_max, bytes_max) = (spec.rows_per_batch_max, spec.bytes_per_batch_max);
-    let mut builder = OperatorBuilder::new(format!("source {}", spec.name), ticks.scope());
+    worker: (usize, usize),
+    running: &Arc<Running>,
+) -> SourceStreams<'s> {
+    let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
+    let (cuts, planned, changes) = cut(ticks, &spec.name, cutter, worker, running.failure.clone());
+    let (rows, rejected) = decode(cuts, spec, running);
+    SourceStreams { rows, rejected, planned, changes }
+}
+
+/// Decides what a batch holds of a source: what is planned, or what waits in the inbox.
+struct Cutter {
+    spec: SourceSpec,
+    origin: Origin,
+    inbox: Arc<Inbox>,
+    kept: Option<KeptSource>,
+}
+
+/// What a source does where the job keeps checkpoints.
+struct KeptSource {
+    plan: PlanWriter,
+    /// The place of its positions among the job's tables.
+    table: usize,
+    positions: PositionTable,
+    /// The batches that are run again.
+    pieces: BTreeMap<BatchId, Piece>,
+    /// The last of them.
+    replayed: BatchId,
+    keeps_rows: bool,
+}
+
+impl Cutter {
+    fn new(number: usize, spec: &SourceSpec, inbox: Arc<Inbox>, running: &Arc<Running>) -> Cutter {
+        let kept = running.kept.as_ref().and_then(|kept| {
+            let start = kept.take_source(number)?;
+            Some(KeptSource {
+                plan: kept.plan.clone(),
+                table: kept.table(TableOf::Source, &spec.name)?,
+                positions: start.table,
+                pieces: start.pieces,
+                replayed: kept.replay.last().map_or(BatchId(0), |(batch, _)| *batch),
+                keeps_rows: positions::keeps_rows(spec),
+            })
+        });
+        Cutter { spec: spec.clone(), origin: running.graph.spec.origin.clone(), inbox, kept }
+    }
+
+    /// The chunks of a batch. `durable` is called when the batch's plan is; a batch that is run again has one.
+    fn cut(&mut self, batch: BatchId, time: BatchTime, durable: impl FnOnce() + Send + 'static) -> Result<Vec<Chunk>> {
+        let spec = &self.spec;
+        if let Some(kept) = &mut self.kept
+            && batch <= kept.replayed
+        {
+            self.inbox.skip(batch);
+            let piece = kept.pieces.remove(&batch).unwrap_or_default();
+            let chunks = receiver::replay(spec, &self.origin, &piece.chunks)
+                .map_err(|error| error.within(format!("batch {batch} is run again")))?;
+            kept.positions.apply(piece.moved);
+            durable();
+            return Ok(chunks);
+        }
+        let taken = self.inbox.take(batch, spec.rows_per_batch_max, spec.bytes_per_batch_max);
+        match &mut self.kept {
+            None => durable(),
+            Some(kept) => {
+                kept.positions.apply(taken.moved.clone());
+                let chunks = taken.chunks.iter().map(|chunk| PlannedChunk {
+                    extent: chunk.extent.clone(),
+                    rows: chunk.rows() as u32,
+                    kept: kept.keeps_rows.then(|| chunk.clone()),
+                });
+                let chunks = chunks.collect();
+                let piece = Piece { batch, time, source: spec.name.clone(), chunks, moved: taken.moved };
+                kept.plan.add(piece, Box::new(durable));
+            }
+        }
+        Ok(taken.chunks)
+    }
+
+    /// Positions for the checkpoint after this batch; its later plans go to a new log.
+    fn barrier(&mut self, after: BatchId) -> Result<Option<Changes>> {
+        let Some(kept) = &mut self.kept else { return Ok(None) };
+        kept.plan.rotate(after);
+        kept.positions.changes(kept.table, after)
+    }
+}
+
+type Cuts<'s> = Stream<'s, u64, Vec<Cut>>;
+
+/// Takes a batch's chunks when its tick comes. The second stream stays at a batch until the batch's plan is durable.
+fn cut<'s>(
+    ticks: Ticks<'s>,
+    name: &str,
+    mut cutter: Option<Cutter>,
+    (index, peers): (usize, usize),
+    failure: Failure,
+) -> (Cuts<'s>, Ticks<'s>, ChangesStream<'s>) {
+    let scope = ticks.scope();
+    let mut builder = OperatorBuilder::new(format!("source {name}"), scope);
+    let answers = Answers::new(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
     let mut ticks = builder.new_input(ticks, Pipeline);
     let (output, stream) = builder.new_output::<Vec<Cut>>();
+    let (_planned, planned_stream) = builder.new_output::<Vec<Tick>>();
+    let (changes, changes_stream) = builder.new_output::<Vec<Changes>>();
     let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Cut>>>::from(output);
+    let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
     let mut spread = Spread { bytes: vec![0; peers] };
     builder.build(move |_| {
+        // Capabilities of batches whose plans are not durable, and of what failed.
+        let mut planning = BTreeMap::new();
+        let mut stuck = Vec::new();
         move |_| {
             ticks.for_each(|capability, ticks| {
-                let (Some(inbox), Some(tick)) = (&inbox, ticks.first()) else { return };
-                let chunks = inbox.take(BatchId(*capability.time()), rows_max, bytes_max);
-                let small = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() <= SMALL_BATCH_BYTES;
-                let cuts = (0u64..).zip(chunks).map(|(place, chunk)| {
-                    let to = if small { index as u64 } else { spread.next(chunk.bytes.len() as u64) };
-                    Cut { to, order: PartOrder(place), time: tick.time, chunk }
-                });
-                output.activate().session(&capability).give_iterator(cuts);
+                let (Some(cutter), Some(tick)) = (&mut cutter, ticks.first()) else { return };
+                let stamp = *capability.time();
+                let (batch, barrier) = BatchId::of_stamp(stamp);
+                if barrier {
+                    match cutter.barrier(batch) {
+                        Ok(saved) => changes.activate().session(&capability).give_iterator(saved.into_iter()),
+                        Err(error) => {
+                            failure.set(error);
+                            stuck.push(capability.retain(2));
+                        }
+                    }
+                    return;
+                }
+                planning.insert(stamp, capability.retain(1));
+                let durable = answers.clone();
+                match cutter.cut(batch, tick.time, move || durable.give(stamp, ())) {
+                    Ok(chunks) => {
+                        let small = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() <= SMALL_BATCH_BYTES;
+                        let cuts = (0u64..).zip(chunks).map(|(place, chunk)| {
+                            let to = if small { index as u64 } else { spread.next(chunk.bytes.len() as u64) };
+                            Cut { to, order: PartOrder(place), time: tick.time, chunk }
+                        });
+                        output.activate().session(&capability).give_iterator(cuts);
+                    }
+                    Err(error) => {
+                        failure.set(error);
+                        stuck.push(capability.retain(0));
+                    }
+                }
             });
+            for (stamp, ()) in answers.take() {
+                planning.remove(&stamp);
+            }
         }
     });
-    stream
+    (stream, planned_stream, changes_stream)
 }
 
 /// A batch of so many bytes stays where it is: waking another worker takes longer than what it could help.
@@ -106,7 +236,7 @@ fn decode<'s>(cuts: Stream<'s, u64, Vec<Cut>>, spec: &SourceSpec, running: &Runn
             });
             let Some((for_rows, for_rejected, cut)) = waiting.pop_front() else { return };
             let decoded = decoder.decode(&cut.chunk);
-            let context = BatchContext { id: BatchId(*for_rows.time()), time: cut.time };
+            let context = BatchContext { id: BatchId::of_stamp(*for_rows.time()).0, time: cut.time };
             let mut output = Output::default();
             metrics.add_rows(decoded.rows.num_rows());
             output.push(context, cut.order, decoded.rows);

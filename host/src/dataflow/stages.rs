@@ -6,15 +6,19 @@ use crate::batch::group::Grouper;
 use crate::batch::keys::{KeyHash, Keys, canonical_column};
 use crate::batch::part::Part;
 use crate::batch::rejected::{rejected_rows, without_nulls};
+use crate::checkpoint::types::{StateFile, TableOf};
+use crate::checkpoint::{fold, read};
 use crate::error::{Error, Result};
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
-use crate::ids::PartOrder;
+use crate::ids::{BatchId, PartOrder};
 use crate::metrics::Counts;
 use crate::plugin::{CallContext, Caller, Processed};
 use crate::run::Running;
 use crate::state::update::UpdateStage;
-use crate::timely_ext::{BatchContext, Output, Parts, Ticks, each_batch, each_part};
+use crate::timely_ext::{
+    BatchContext, BatchWork, Changes, ChangesStream, Output, Parts, Ticks, each_batch, each_batch_with_state, each_part,
+};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
@@ -32,8 +36,8 @@ pub struct At<'s, 'r> {
     pub running: &'r Running,
 }
 
-/// A stage's rows and rejected rows.
-pub fn build<'s>(stage: &StageNode, input: Parts<'s>, at: At<'s, '_>) -> Result<(Parts<'s>, Parts<'s>)> {
+/// A stage's rows, its rejected rows, and what a checkpoint has to hold of its state, if it has one.
+pub fn build<'s>(stage: &StageNode, input: Parts<'s>, at: At<'s, '_>) -> Result<StageStreams<'s>> {
     let (rows, rejected) = match &stage.operator {
         Operator::Union => {
             let metrics = at.running.metrics.of(&stage.name);
@@ -46,10 +50,13 @@ pub fn build<'s>(stage: &StageNode, input: Parts<'s>, at: At<'s, '_>) -> Result<
         Operator::Transform(node) => transform(stage, node, by_key(stage, input, &at), &at),
         Operator::Aggregate(builtin) => aggregate(stage, builtin, input, at),
         Operator::Reduce(node) => reduce(stage, node, input, at)?,
-        Operator::Update(node, update) => update_state(stage, node, update, input, at)?,
+        Operator::Update(node, update) => return update_state(stage, node, update, input, at),
     };
-    Ok((rows, rejected))
+    Ok((rows, rejected, None))
 }
+
+/// See [`build`].
+pub type StageStreams<'s> = (Parts<'s>, Parts<'s>, Option<ChangesStream<'s>>);
 
 /// Brings rows to the worker that owns their key, where the stage has one. The rows of a part come out in the order of
 /// their key groups, so that what the workers make of them stands in the same order however many workers there are.
@@ -206,7 +213,7 @@ fn update_state<'s>(
     update: &UpdateNode,
     input: Parts<'s>,
     at: At<'s, '_>,
-) -> Result<(Parts<'s>, Parts<'s>)> {
+) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
     let caller = caller(node, &metrics);
     let whole = WholeRows::new(stage, node, &metrics);
@@ -218,21 +225,62 @@ fn update_state<'s>(
             Ok(())
         });
     let (split, _) = split_parts(stage, checked, &at);
-    let mut state = UpdateStage::new(update.clone(), caller, at.index, at.peers)?;
-    let (rows, refused) = each_batch(
-        split,
-        at.ticks,
-        &stage.name,
-        failure,
-        |part| part.to,
-        move |context, parts, output| {
-            state.batch(context, parts, output)?;
-            metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
-            metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
-            Ok(())
-        },
-    );
-    Ok((rows, refused.concat(nulls)))
+    let state = UpdateStage::new(update.clone(), caller, at.index, at.peers)?;
+    let work = StateWork::new(stage, state, metrics, &at)?;
+    let (rows, refused, changes) =
+        each_batch_with_state(split, at.ticks, &stage.name, failure, |part| part.to, work);
+    Ok((rows, refused.concat(nulls), Some(changes)))
+}
+
+/// An update stage on one worker, with what checkpoints hold of it.
+struct StateWork {
+    state: UpdateStage,
+    metrics: Counts,
+    /// The place of its table among the job's, and the files that make up this worker's part of it.
+    kept: Option<(usize, Vec<StateFile>)>,
+    groups: (u32, u32),
+}
+
+impl StateWork {
+    fn new(stage: &StageNode, mut state: UpdateStage, metrics: Counts, at: &At<'_, '_>) -> Result<StateWork> {
+        let groups = fold::group_range(at.index, at.peers);
+        let mut kept = None;
+        if let Some(shared) = &at.running.kept
+            && let Some(place) = shared.table(TableOf::Stage, &stage.name)
+            && let Some(table) = shared.tables.get(place)
+        {
+            state.track_changes();
+            if shared.held.contains(&place) {
+                let (first, end) = groups;
+                state.restore(read::load_table(&*shared.store, table, first, end)?)?;
+                shared.restored.add(state.len());
+            }
+            kept = Some((place, table.files.clone()));
+        }
+        Ok(StateWork { state, metrics, kept, groups })
+    }
+}
+
+impl BatchWork for StateWork {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        self.state.batch(context, parts, output)?;
+        self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
+        self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
+        Ok(())
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        let Some((table, files)) = &mut self.kept else { return Ok(Vec::new()) };
+        let (first, end) = self.groups;
+        let changed = self.state.changed();
+        if changed == 0 {
+            return Ok(Vec::new());
+        }
+        let base = fold::base_due(files, first, end, changed as u64, self.state.len() as u64);
+        let rows = self.state.changes(base)?;
+        fold::note(files, after, self.groups, base, rows.num_rows() as u64);
+        Ok(vec![Changes { table: *table, groups: self.groups, base, rows }])
+    }
 }
 
 /// A caller of the stage's plugin, whose counters are the stage's.

@@ -1,8 +1,14 @@
 //! Starting a job: checks, sinks, receivers, workers.
 
+use super::connect::Connected;
 use super::{Done, Failure, Options, Running, Stopper, connect};
+use crate::checkpoint::recover::{self, Place};
+use crate::checkpoint::store::{self, Store};
+use crate::checkpoint::types::{JobRecord, Positions, Start};
+use crate::checkpoint::{Kept, Lock, Owner, manifest, record};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, inbox_bytes_max};
+use crate::ids::{BatchId, Generation};
 use crate::job::spec::JobSpec;
 use crate::metrics::Metrics;
 use crate::plugin::PluginHost;
@@ -16,6 +22,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
+use tokio::runtime::Handle;
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
@@ -23,11 +30,143 @@ use timely::{CommunicationConfig, WorkerConfig};
 
 /// Starts a job. What can be wrong is found before anything runs or is written.
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
-    let (process, processes) = options.cluster.as_ref().map_or((0, 1), |c| (c.process, c.hosts.len()));
-    let graph = Graph::resolve(spec, &PluginHost::new()?, process == 0)?;
-    let workers = workers(&graph.spec, &options)?;
-    let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
+    let plugins = PluginHost::new()?;
+    let Some(checkpoint) = &spec.checkpoint else {
+        let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), None)?;
+        let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
+        let (failure, connected) = connected(&graph, &options, listener, Generation(0))?;
+        return launch(graph, options, None, failure, connected);
+    };
+    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    if owns_sinks(&options) {
+        let lock = store.lock().map_err(Error::environment)?;
+        own(spec, options, &plugins, store, lock.map(Arc::from), None)
+    } else {
+        follow(spec, options, &plugins, store)
+    }
+}
 
+/// Process 0 owns the sinks and the manifest.
+fn owns_sinks(options: &Options) -> bool {
+    options.cluster.as_ref().is_none_or(|cluster| cluster.process == 0)
+}
+
+/// Process 0 of a job with checkpoints: decides how to go on, claims the job, and starts.
+fn own(
+    spec: JobSpec,
+    options: Options,
+    plugins: &PluginHost,
+    store: Arc<dyn Store>,
+    lock: Option<Lock>,
+    record: Option<JobRecord>,
+) -> Result<Stopper> {
+    let mut before = false;
+    let (graph, decided) = loop {
+        let held = manifest::read(&*store)?.filter(|_| !options.fresh);
+        let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
+        let graph = Graph::resolve(spec.clone(), plugins, true, job_id)?;
+        let workers = workers(&graph.spec, &options)?.saturating_mul(processes(&options));
+        let decided = recover::decide(&graph, &*store, &options, workers, record.clone())?;
+        match (decided.resume.as_before, &decided.before) {
+            (Some(until), Some(start)) if !before => {
+                replay_as_before(start, until, &options, plugins, &store, lock.clone())?;
+                before = true;
+            }
+            _ => break (graph, decided),
+        }
+    };
+    let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
+    let failure = Failure::default();
+    let (owned, _) = recover::claim(decided, &*store, &failure)?;
+    let manifest = owned.manifest.clone();
+    let place = Place { process: 0, processes: processes(&options) };
+    let kept = recover::prepare(&graph, store, &manifest, Some(owned), place, lock, &options, &failure)?;
+    let (_, connected) = connected(&graph, &options, listener, manifest.generation)?;
+    launch(graph, options, Some(kept), failure, connected)
+}
+
+/// Runs the batches that a sink has committed again with the job, the plugins and the workers of before, as another job
+/// might make something else of them. Ends with a checkpoint.
+fn replay_as_before(
+    start: &Start,
+    until: BatchId,
+    options: &Options,
+    plugins: &PluginHost,
+    store: &Arc<dyn Store>,
+    lock: Option<Lock>,
+) -> Result<()> {
+    let within = |error: Error| error.within(format!("running the batches up to {until} again as they were"));
+    let record = record::read(&**store, &start.job_digest).map_err(within)?;
+    let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
+    let mut spec = record::job(&**store, &record, folder.path()).map_err(within)?;
+    tracing::info!("the job was changed since; batches up to {until} are run again as it was before");
+    let workers = usize::try_from(start.workers).unwrap_or(1);
+    spec.workers = Some(workers);
+    let options = Options {
+        workers: Some(workers),
+        sets: record.sets.clone(),
+        resume_from: options.resume_from,
+        replay_until: Some(until),
+        ..Options::default()
+    };
+    let stopper = own(spec, options, plugins, store.clone(), lock, Some(record)).map_err(within)?;
+    stopper.await_termination(None).map(drop).map_err(within)
+}
+
+/// Another process of a job with checkpoints: goes on as process 0 has decided.
+fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn Store>) -> Result<Stopper> {
+    let graph = Graph::resolve(spec, plugins, false, None)?;
+    let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
+    let (failure, connected) = connected(&graph, &options, listener, Generation(0))?;
+    let generation = connected.as_ref().map_or(Generation(0), |connected| connected.generation);
+    let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
+    let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
+        return Err(Error::environment(format!(
+            "{}: process 0 runs generation {generation} of the job, which is not what this folder holds; all processes \
+             must see the same checkpoints: use a shared folder or s3://",
+            store.place()
+        )));
+    };
+    let process = options.cluster.as_ref().map_or(0, |cluster| cluster.process);
+    let place = Place { process, processes: processes(&options) };
+    let kept = recover::prepare(&graph, store, &manifest, None, place, None, &options, &failure)?;
+    launch(graph, options, Some(kept), failure, connected)
+}
+
+fn processes(options: &Options) -> usize {
+    options.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len())
+}
+
+/// Connects with the other processes, where there are some.
+fn connected(
+    graph: &Graph,
+    options: &Options,
+    listener: Option<TcpListener>,
+    generation: Generation,
+) -> Result<(Failure, Option<Connected>)> {
+    let failure = Failure::default();
+    let (Some(cluster), Some(listener)) = (&options.cluster, listener) else { return Ok((failure, None)) };
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
+    let own = connect::Hello {
+        process: number(cluster.process),
+        processes: number(cluster.hosts.len()),
+        workers: number(workers(&graph.spec, options)?),
+        job: graph.digest(),
+        generation,
+    };
+    Ok((failure, Some(connect::connect(cluster, own, &listener)?)))
+}
+
+/// Opens sinks, starts receivers and workers.
+fn launch(
+    graph: Graph,
+    options: Options,
+    kept: Option<Kept>,
+    failure: Failure,
+    connected: Option<Connected>,
+) -> Result<Stopper> {
+    let (process, processes) = options.cluster.as_ref().map_or((0, 1), |c| (c.process, c.hosts.len()));
+    let workers = workers(&graph.spec, &options)?;
     let first_thread = Arc::new(OnceLock::<Thread>::new());
     let mut inboxes = Vec::new();
     for (number, source) in graph.spec.sources.iter().enumerate() {
@@ -36,7 +175,8 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
         let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
         inboxes.push((number % processes == process).then(|| Arc::new(Inbox::new(bytes_max, wake))));
     }
-    let sinks = if process == 0 { open_sinks(&graph)? } else { Vec::new() };
+    let owner = kept.as_ref().map(|kept| &kept.owner);
+    let sinks = if process == 0 { open_sinks(&graph, owner, &failure)? } else { Vec::new() };
     let receivers = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("millstream-receivers")
@@ -49,18 +189,17 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
         workers,
         inboxes,
         first_worker: process * workers,
-        failure: Failure::default(),
+        failure,
         metrics: Metrics::default(),
         batches: AtomicU64::new(0),
+        kept: kept.map(Arc::new),
         stop: AtomicBool::new(false),
         sinks: Mutex::new(sinks),
     });
-    for (source, inbox) in running.graph.spec.sources.iter().zip(&running.inboxes) {
-        if let Some(inbox) = inbox {
-            receiver::start(source, &running.graph.spec.origin, inbox.clone(), receivers.handle());
-        }
+    if running.options.replay_until.is_none() {
+        receive(&running, receivers.handle());
     }
-    let guards = start_workers(&running, listener, first_thread)?;
+    let guards = start_workers(&running, connected, first_thread)?;
     let done = Arc::new(Done::default());
     let stopper = Stopper { running: running.clone(), done: done.clone() };
     std::thread::Builder::new()
@@ -84,6 +223,20 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     Ok(stopper)
 }
 
+/// Starts the receivers of this process where their sources go on.
+fn receive(running: &Running, runtime: &Handle) {
+    for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.inboxes).enumerate() {
+        let Some(inbox) = inbox else { continue };
+        let mut from = Positions::new();
+        if let Some(start) = running.kept.as_ref().and_then(|kept| kept.source(number)) {
+            let (positions, leftovers) = start;
+            from = positions;
+            inbox.put_back(leftovers);
+        }
+        receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from);
+    }
+}
+
 fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match options.workers.or(spec.workers).unwrap_or_else(cores) {
@@ -95,10 +248,14 @@ fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     }
 }
 
-fn open_sinks(graph: &Graph) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
+fn open_sinks(
+    graph: &Graph,
+    owner: Option<&Owner>,
+    failure: &Failure,
+) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
     let mut sinks = Vec::new();
     for spec in &graph.spec.sinks {
-        sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin)?));
+        sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?));
     }
     Ok(sinks)
 }
@@ -106,24 +263,17 @@ fn open_sinks(graph: &Graph) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
 /// Starts the worker threads; where there are several processes, as soon as all are there.
 fn start_workers(
     running: &Arc<Running>,
-    listener: Option<TcpListener>,
+    connected: Option<Connected>,
     first_thread: Arc<OnceLock<Thread>>,
 ) -> Result<WorkerGuards<()>> {
     let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
     let threads = running.workers;
     let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
-        match (&running.options.cluster, listener) {
-            (Some(cluster), Some(listener)) => {
+        match (&running.options.cluster, connected) {
+            (Some(cluster), Some(connected)) => {
                 let hooks = Hooks::default();
                 let local = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
-                let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-                let own = connect::Hello {
-                    process: number(cluster.process),
-                    processes: number(cluster.hosts.len()),
-                    workers: number(threads),
-                    job: running.graph.digest(),
-                };
-                let sockets = connect::connect(cluster, own, &listener)?;
+                let sockets = connected.sockets;
                 let (allocators, connections) =
                     initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
                         .map_err(|error| failed(&error))?;

@@ -25,6 +25,8 @@ pub struct SourceState {
     pub idle_ms: u64,
     /// The last batch that took from it: what is said here was so after that.
     pub cut: u64,
+    /// It still has rows that an earlier start received.
+    pub leftover: bool,
 }
 
 /// What a process tells the others.
@@ -152,5 +154,5 @@ impl Announcer {
 
 fn local(inbox: &Inbox) -> SourceState {
     let state = inbox.state();
-    SourceState { ready: state.ready, finished: state.finished, idle_ms: state.idle_ms, cut: state.cut.0 }
+    SourceState { ready: state.ready, finished: state.finished, idle_ms: state.idle_ms, cut: state.cut.0, leftover: state.leftover }
 }

@@ -1,0 +1,270 @@
+//! A start: finds out what a checkpoint folder holds, has [`resolve`] decide, claims the job, and gathers what the
+//! dataflow needs to go on.
+
+use super::plan::{self, PlanWriter};
+use super::positions::{self, PositionTable};
+use super::record::{self, Recorded};
+use super::resolve::{self, Found, Planned, Resume, Wanted};
+use super::save::{Owned, Saver, lost};
+use super::store::{Store, Version};
+use super::types::{Checkpoint, JobRecord, Manifest, Piece, Start, Table, TableOf};
+use super::{Kept, Lock, Owner, SourceStart, fault, manifest, read, state_file};
+use crate::batch::chunk::Chunk;
+use crate::error::{Error, Result};
+use crate::graph::{Graph, Operator};
+use crate::ids::{BatchId, BatchTime, Generation};
+use crate::run::{Failure, Options};
+use crate::{sink, state};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+/// What was found and decided before anything is changed.
+pub struct Decided {
+    /// What to do.
+    pub resume: Resume,
+    /// The start before this one, where there was one.
+    pub before: Option<Start>,
+    found: Found,
+    wanted: Wanted,
+    version: Option<Version>,
+    recorded: Recorded,
+}
+
+/// The tables of a job: of its stages with state, in order, then of its sources, in order.
+pub fn tables_of(graph: &Graph) -> Vec<Table> {
+    let stages = graph.stages.iter().filter_map(|stage| match &stage.operator {
+        Operator::Update(_, node) => Some(state::update::table_of(node)),
+        _ => None,
+    });
+    stages.chain(graph.spec.sources.iter().map(positions::table_of)).collect()
+}
+
+/// Looks at everything and decides. Changes nothing; an error is a refusal.
+pub fn decide(
+    graph: &Graph,
+    store: &dyn Store,
+    options: &Options,
+    workers: usize,
+    record: Option<JobRecord>,
+) -> Result<Decided> {
+    let (current, version) = manifest::read(store)?.unzip();
+    if let Some(manifest) = &current
+        && manifest.job != graph.spec.name
+        && !options.fresh
+    {
+        return Err(Error::job(format!(
+            "{}: these are the checkpoints of the job `{}`, and this one is `{}`; choose another `dir` in [checkpoint], or \
+             give the job its name back",
+            store.place(),
+            manifest.job,
+            graph.spec.name
+        )));
+    }
+    let recorded = Recorded::of(graph, &options.sets, record)?;
+    let wanted = Wanted {
+        job_digest: recorded.digest.clone(),
+        workers: u32::try_from(workers).unwrap_or(u32::MAX),
+        tables: tables_of(graph),
+        fresh: options.fresh,
+        resume_from: options.resume_from,
+        drop: options.drop_state.clone(),
+    };
+    let mut found = Found { manifest: current, ..Found::default() };
+    if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
+        let logs = plan::read_heads(store)?;
+        found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
+        let heads: Vec<_> = logs.into_iter().map(|log| (log.name, log.heads)).collect();
+        found.planned = resolve::planned(&manifest.starts, &heads);
+        for checkpoint in &manifest.checkpoints {
+            found.damaged.extend(damaged(store, checkpoint)?);
+        }
+        for spec in &graph.spec.sinks {
+            if let Some(batch) = sink::committed(spec, &graph.spec.origin, &manifest.job_id)? {
+                found.committed.insert(spec.name.clone(), batch);
+            }
+        }
+    }
+    let resume = resolve::resolve(&found, &wanted).map_err(|refusal| Error::job(format!("{}: {refusal}", store.place())))?;
+    let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last().cloned());
+    Ok(Decided { resume, before, found, wanted, version, recorded })
+}
+
+/// The state files of a checkpoint that are missing or damaged, with the reason.
+fn damaged(store: &dyn Store, checkpoint: &Checkpoint) -> Result<BTreeMap<String, String>> {
+    let mut damaged = BTreeMap::new();
+    for file in checkpoint.tables.iter().flat_map(|table| &table.files) {
+        match store.read(&file.path).map_err(Error::environment)? {
+            None => {
+                damaged.insert(file.path.clone(), "it is missing".to_owned());
+            }
+            Some(bytes) => {
+                if let Err(error) = state_file::check(file, &bytes) {
+                    damaged.insert(file.path.clone(), error.message);
+                }
+            }
+        }
+    }
+    Ok(damaged)
+}
+
+/// Makes this start the one that counts: everything before has lost the job from now on.
+pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<(Owned, Resume)> {
+    let Decided { resume, found, wanted, version, recorded, .. } = decided;
+    recorded.store(store, failure)?;
+    let sources = wanted.tables.iter().filter(|table| table.of == TableOf::Source).map(|table| table.name.clone());
+    let job_id = new_job_id();
+    let (job, fresh) = (recorded.job.clone(), wanted.fresh);
+    let manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, job, sources.collect(), job_id, fresh);
+    let blobs = record::blobs_of(store, manifest.starts.iter().map(|start| start.job_digest.clone()));
+    fault::point("start.claim");
+    let owned = match manifest::replace(store, &manifest, version.as_ref(), failure)? {
+        manifest::Replaced::Done(version) => Owned { manifest, version, blobs },
+        manifest::Replaced::Lost => return Err(lost(store, manifest.generation)),
+    };
+    fault::point("start.claimed");
+    Ok((owned, resume))
+}
+
+/// 32 hexadecimal digits that no other job has.
+fn new_job_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || RandomState::new().hash_one(crate::time::now().0);
+    format!("{:016x}{:016x}", half(), half())
+}
+
+/// What the process needs to run: from the manifest that process 0 has claimed.
+pub fn prepare(
+    graph: &Graph,
+    store: Arc<dyn Store>,
+    manifest: &Manifest,
+    owned: Option<Owned>,
+    place: Place,
+    lock: Option<Lock>,
+    options: &Options,
+    failure: &Failure,
+) -> Result<Kept> {
+    let Some(start) = manifest.starts.last().cloned() else {
+        return Err(Error::bug("a claimed manifest without a start"));
+    };
+    let older = manifest.starts.get(..manifest.starts.len() - 1).unwrap_or_default();
+    let loaded = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == start.checkpoint);
+    let mut tables = tables_of(graph);
+    let mut held_places = BTreeSet::new();
+    for (place, table) in tables.iter_mut().enumerate() {
+        let held = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
+        if let Some(held) = held.into_iter().find(|held| (held.of, &held.name) == (table.of, &table.name))
+            && !start.dropped.contains(&table.name)
+        {
+            table.files.clone_from(&held.files);
+            held_places.insert(place);
+        }
+    }
+    let logs = plan::read_heads(&*store)?;
+    let heads: Vec<_> = logs.into_iter().map(|log| (log.name, log.heads)).collect();
+    let counted: BTreeMap<BatchId, Planned> = resolve::planned(older, &heads)
+        .into_iter()
+        .filter(|(batch, _)| *batch > start.checkpoint && *batch <= options.replay_until.unwrap_or(start.after))
+        .collect();
+    let sources = sources(graph, &*store, &tables, &counted, &start, place)?;
+    let generation = manifest.generation;
+    let plan = PlanWriter::start(store.clone(), generation, place.process, start.after, failure.clone())?;
+    let saver = Saver::start(store.clone(), generation, tables.clone(), owned, options.replay_until.is_none(), failure.clone())?;
+    let Some(checkpoint) = &graph.spec.checkpoint else { return Err(Error::bug("a job without [checkpoint]")) };
+    Ok(Kept {
+        owner: Owner { job: manifest.job.clone(), job_id: manifest.job_id.clone(), generation },
+        store,
+        every: checkpoint.every,
+        plan,
+        saver,
+        tables,
+        held: held_places,
+        replay: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
+        loaded: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
+        first: start.first,
+        sources,
+        restored: Default::default(),
+        lock,
+    })
+}
+
+/// This process among those of the job.
+#[derive(Clone, Copy)]
+pub struct Place {
+    /// Its number, from 0.
+    pub process: usize,
+    /// How many there are.
+    pub processes: usize,
+}
+
+/// Where the sources that this process receives go on.
+fn sources(
+    graph: &Graph,
+    store: &dyn Store,
+    tables: &[Table],
+    counted: &BTreeMap<BatchId, Planned>,
+    start: &Start,
+    place: Place,
+) -> Result<Vec<Mutex<Option<SourceStart>>>> {
+    let mut starts: BTreeMap<String, SourceStart> = BTreeMap::new();
+    for (number, source) in graph.spec.sources.iter().enumerate() {
+        if number % place.processes != place.process {
+            continue;
+        }
+        let mut from = SourceStart::default();
+        if let Some(table) = tables.iter().find(|table| table.of == TableOf::Source && table.name == source.name) {
+            let (first, end) = positions::ALL_GROUPS;
+            let rows = read::load_table(store, table, first, end)?;
+            from.table = PositionTable::new(positions::restore(&source.name, &rows)?, table.files.clone());
+        }
+        starts.insert(source.name.clone(), from);
+    }
+    let mut void: BTreeMap<String, Vec<(Generation, Chunk)>> = BTreeMap::new();
+    let keeps: Vec<&String> =
+        graph.spec.sources.iter().filter(|source| positions::keeps_rows(source)).map(|source| &source.name).collect();
+    let counts = |name: &plan::LogName, head: &plan::Head| {
+        counted.get(&head.batch).is_some_and(|planned| planned.generation == name.generation)
+    };
+    let is_void = |name: &plan::LogName, head: &plan::Head| {
+        head.batch > start.checkpoint && keeps.contains(&&head.source) && !counts(name, head)
+    };
+    let mine = starts.keys().cloned().collect::<Vec<_>>();
+    plan::read_pieces(
+        store,
+        |name, head| mine.contains(&head.source) && (counts(name, head) || is_void(name, head)),
+        |name, piece| {
+            let Some(from) = starts.get_mut(&piece.source) else { return };
+            let planned = counted.get(&piece.batch).is_some_and(|planned| planned.generation == name.generation);
+            if planned {
+                from.pieces.insert(piece.batch, piece);
+            } else {
+                let chunks = piece.chunks.into_iter().filter_map(|chunk| chunk.kept);
+                void.entry(piece.source).or_default().extend(chunks.map(|chunk| (name.generation, chunk)));
+            }
+        },
+    )?;
+    for (name, chunks) in void {
+        if let Some(from) = starts.get_mut(&name) {
+            from.leftovers = leftovers(from, chunks);
+        }
+    }
+    let starts = graph.spec.sources.iter().map(|source| Mutex::new(starts.remove(&source.name)));
+    Ok(starts.collect())
+}
+
+/// The rows that were received and are in no batch that counts.
+fn leftovers(from: &SourceStart, chunks: Vec<(Generation, Chunk)>) -> Vec<Chunk> {
+    let end = from.end().get("").map_or(0, |position| position.offset);
+    let ranges: Vec<(Generation, u64, u64)> =
+        chunks.iter().map(|(generation, chunk)| (*generation, chunk.extent.row, chunk.rows() as u64)).collect();
+    let mut left = Vec::new();
+    for (place, skip) in resolve::leftovers(end, &ranges) {
+        if let Some((_, chunk)) = chunks.get(place) {
+            let mut chunk = chunk.clone();
+            if skip > 0 {
+                chunk.cut_front(usize::try_from(skip).unwrap_or(usize::MAX));
+            }
+            left.push(chunk);
+        }
+    }
+    left
+}

@@ -1,0 +1,196 @@
+//! The thread that writes checkpoints: encodes and stores what workers hand over, publishes the manifest, and removes
+//! what is no longer needed.
+
+use super::store::{Store, Version, patiently};
+use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
+use super::{fault, fold, gc, manifest, resolve, state_file};
+use crate::error::{Error, Result};
+use crate::ids::{BatchId, BatchTime, Generation};
+use crate::run::Failure;
+use crate::time;
+use crate::timely_ext::Changes;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+
+/// A file and the place of its table in [`super::Kept::tables`].
+pub type SavedFile = (usize, StateFile);
+
+/// Orders for the thread. Cheap to clone; the thread ends with the last clone.
+#[derive(Clone)]
+pub struct Saver(Sender<Order>);
+
+enum Order {
+    Save { batch: BatchId, worker: usize, changes: Vec<Changes>, done: Box<dyn FnOnce(Vec<SavedFile>) + Send> },
+    Publish { batch: BatchId, time: BatchTime, files: Vec<SavedFile>, done: Box<dyn FnOnce() + Send> },
+}
+
+/// What the process that owns the manifest knows of it.
+pub struct Owned {
+    /// The manifest as it stands in the store.
+    pub manifest: Manifest,
+    /// Its version there.
+    pub version: Version,
+    /// Digests of the blobs that the kept job records refer to.
+    pub blobs: BTreeSet<String>,
+}
+
+impl Saver {
+    /// Starts the thread. `tables`: those of the job, with the files of the checkpoint that was loaded. `owned` is there
+    /// on process 0. `tidy`: what no checkpoint needs is removed; not where only some of the planned batches are run again.
+    pub fn start(
+        store: Arc<dyn Store>,
+        generation: Generation,
+        tables: Vec<Table>,
+        owned: Option<Owned>,
+        tidy: bool,
+        failure: Failure,
+    ) -> Result<Saver> {
+        let (sender, orders) = channel();
+        let thread = Thread { store, generation, tables, owned, tidy, failure };
+        std::thread::Builder::new()
+            .name("millstream-checkpoint".into())
+            .spawn(move || thread.run(&orders))
+            .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
+        Ok(Saver(sender))
+    }
+
+    /// Writes what a worker hands over for the checkpoint after `batch`. `done` is called, on the thread, when all of it
+    /// is durable; never where the job fails first.
+    pub fn save(
+        &self,
+        batch: BatchId,
+        worker: usize,
+        changes: Vec<Changes>,
+        done: impl FnOnce(Vec<SavedFile>) + Send + 'static,
+    ) {
+        // The thread outlives the job.
+        let _ = self.0.send(Order::Save { batch, worker, changes, done: Box::new(done) });
+    }
+
+    /// All files of the checkpoint after `batch` are durable, and all sinks have committed the batch: makes it count.
+    pub fn publish(
+        &self,
+        batch: BatchId,
+        time: BatchTime,
+        files: Vec<SavedFile>,
+        done: impl FnOnce() + Send + 'static,
+    ) {
+        let _ = self.0.send(Order::Publish { batch, time, files, done: Box::new(done) });
+    }
+}
+
+struct Thread {
+    store: Arc<dyn Store>,
+    generation: Generation,
+    tables: Vec<Table>,
+    owned: Option<Owned>,
+    tidy: bool,
+    failure: Failure,
+}
+
+impl Thread {
+    fn run(mut self, orders: &Receiver<Order>) {
+        for order in orders {
+            if self.failure.happened() {
+                continue;
+            }
+            let done = match order {
+                Order::Save { batch, worker, changes, done } => self.save(batch, worker, &changes).map(done),
+                Order::Publish { batch, time, files, done } => self.publish(batch, time, files).map(|()| done()),
+            };
+            if let Err(error) = done {
+                self.failure.set(error);
+            }
+        }
+    }
+
+    fn save(&self, batch: BatchId, worker: usize, changes: &[Changes]) -> Result<Vec<SavedFile>> {
+        let mut saved = Vec::new();
+        for changes in changes {
+            let Some(table) = self.tables.get(changes.table) else {
+                return Err(Error::bug(format!("there is no table {}", changes.table)));
+            };
+            let within = |error: Error| error.within(format!("checkpoint after batch {batch}: `{}`", table.name));
+            let path = state_path(self.generation, batch, worker, table);
+            if fault::bug("delta-lost") && table.of == TableOf::Stage && !changes.base {
+                continue;
+            }
+            let bytes = state_file::encode(&changes.rows).map_err(within)?;
+            let file = StateFile {
+                path: path.clone(),
+                batch,
+                group_first: changes.groups.0,
+                group_end: changes.groups.1,
+                base: changes.base,
+                rows: changes.rows.num_rows() as u64,
+                bytes: bytes.len() as u64,
+                checksum: state_file::checksum(&bytes),
+            };
+            fault::point("checkpoint.state");
+            patiently(&self.failure, || self.store.write(&path, bytes.clone())).map_err(within)?;
+            fault::point("checkpoint.state-written");
+            saved.push((changes.table, file));
+        }
+        Ok(saved)
+    }
+
+    fn publish(&mut self, batch: BatchId, time: BatchTime, files: Vec<SavedFile>) -> Result<()> {
+        let within = |error: Error| error.within(format!("checkpoint after batch {batch}"));
+        for (table, file) in files {
+            if let Some(table) = self.tables.get_mut(table) {
+                table.files.push(file);
+            }
+        }
+        for table in &mut self.tables {
+            table.files = fold::prune(std::mem::take(&mut table.files));
+        }
+        let Some(owned) = &mut self.owned else { return Err(Error::bug("this process does not own the manifest")) };
+        let (generation, tables) = (self.generation, self.tables.clone());
+        let checkpoint = Checkpoint { batch, time, generation, written: time::now().0, tables };
+        let manifest = resolve::publish(&owned.manifest, checkpoint);
+        fault::point("checkpoint.manifest");
+        let replaced = manifest::replace(&*self.store, &manifest, Some(&owned.version), &self.failure);
+        match replaced.map_err(within)? {
+            manifest::Replaced::Done(version) => (owned.manifest, owned.version) = (manifest, version),
+            manifest::Replaced::Lost => return Err(lost(&*self.store, self.generation)),
+        }
+        fault::point("checkpoint.published");
+        self.collect()
+    }
+
+    /// Removes what no kept checkpoint needs. What cannot be removed now is tried again after the next checkpoint.
+    fn collect(&self) -> Result<()> {
+        let Some(owned) = self.owned.as_ref().filter(|_| self.tidy) else { return Ok(()) };
+        let mut objects = Vec::new();
+        for folder in ["state", "plans", "jobs", "blobs"] {
+            match self.store.list(folder) {
+                Ok(listed) => objects.extend(listed.into_iter().map(|object| object.path)),
+                Err(error) => tracing::debug!("not tidied: {error}"),
+            }
+        }
+        for path in gc::garbage(&owned.manifest, &objects, &owned.blobs) {
+            let log = path.starts_with("plans/");
+            let deleted = if log { self.store.delete_log(&path) } else { self.store.delete(&path) };
+            if let Err(error) = deleted {
+                tracing::debug!("not tidied: {error}");
+            }
+            fault::point("checkpoint.tidied");
+        }
+        Ok(())
+    }
+}
+
+/// The error of a process whose job another one has taken over.
+pub fn lost(store: &dyn Store, generation: Generation) -> Error {
+    Error::job(format!(
+        "{}: another process has taken over the job (this one had generation {generation}), so this one ends and changes \
+         nothing more; run a job in one place only",
+        store.place()
+    ))
+}
+
+fn state_path(generation: Generation, batch: BatchId, worker: usize, table: &Table) -> String {
+    let Table { name, .. } = table;
+    format!("state/{:06}-{:012}-{worker:03}-{name}.arrow", generation.0, batch.0)
+}

@@ -1,0 +1,74 @@
+//! When the next checkpoint begins: a pure decision over facts, so that time can be simulated.
+
+use crate::ids::BatchTime;
+use crate::job::spec::{CheckpointEvery, ClockSpec};
+use std::time::Duration;
+
+/// The rules of a job, and how it stands with checkpoints.
+#[derive(Clone, Debug)]
+pub struct Barriers {
+    every: CheckpointEvery,
+    clock: ClockSpec,
+    /// Batches begun since the last barrier.
+    batches: u64,
+    /// When the last barrier was begun, by the job's clock.
+    last: BatchTime,
+    /// The timestamp of the last barrier.
+    stamp: u64,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BarrierStep {
+    /// Begin a checkpoint after the last batch that was begun.
+    Begin,
+    /// Nothing, for this long, or until something happens.
+    Wait(Option<Duration>),
+}
+
+impl Barriers {
+    /// The rules of a job that starts at `now`; `last_time` is the time of the last batch before.
+    pub fn new(every: CheckpointEvery, clock: ClockSpec, now: BatchTime, last_time: BatchTime) -> Barriers {
+        let last = if clock == ClockSpec::Manual { BatchTime(last_time.0.max(0)) } else { now };
+        Barriers { every, clock, batches: 0, last, stamp: 0 }
+    }
+
+    /// Decides. `last_time` is the time of the last batch begun, `finished` the first timestamp that is not done.
+    /// `leftover`: what an earlier start received is not in batches yet, so that only its logs hold it.
+    pub fn step(&self, now: BatchTime, last_time: BatchTime, finished: u64, leftover: bool) -> BarrierStep {
+        // One checkpoint at a time.
+        if self.batches == 0 || self.stamp >= finished || leftover {
+            return BarrierStep::Wait(None);
+        }
+        match self.every {
+            CheckpointEvery::Batches(batches) if self.batches >= batches => BarrierStep::Begin,
+            CheckpointEvery::Batches(_) => BarrierStep::Wait(None),
+            CheckpointEvery::Time(every) => {
+                let virtual_time = self.clock == ClockSpec::Manual;
+                let since = if virtual_time { last_time } else { now }.0.saturating_sub(self.last.0);
+                let since = Duration::from_micros(since.max(0).unsigned_abs());
+                match every.checked_sub(since).filter(|left| !left.is_zero()) {
+                    None => BarrierStep::Begin,
+                    Some(left) => BarrierStep::Wait((!virtual_time).then_some(left)),
+                }
+            }
+        }
+    }
+
+    /// A batch was begun.
+    pub fn batch_begun(&mut self) {
+        self.batches += 1;
+    }
+
+    /// The barrier of this timestamp was begun.
+    pub fn barrier_begun(&mut self, stamp: u64, now: BatchTime, last_time: BatchTime) {
+        self.last = if self.clock == ClockSpec::Manual { last_time } else { now };
+        self.batches = 0;
+        self.stamp = stamp;
+    }
+
+    /// Whether batches were begun that no checkpoint holds.
+    pub fn owing(&self) -> bool {
+        self.batches > 0
+    }
+}
