@@ -5,6 +5,7 @@
 //! writing stay behind the [`store`].
 
 pub mod fault;
+pub mod fold;
 pub mod gc;
 pub mod manifest;
 pub mod plan;
