@@ -1,8 +1,11 @@
 //! Keyed state: the table that the host holds for a stage, and the stage that updates it through a plugin.
 
+mod changes;
 mod column;
 mod initial;
+mod restore;
 mod table;
 pub mod update;
 
 pub use initial::load as load_initial;
+pub use table::StateTable;

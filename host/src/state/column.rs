@@ -6,7 +6,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray,
     TimestampMicrosecondArray,
 };
-use arrow::buffer::Buffer;
+use arrow::buffer::{Buffer, NullBuffer};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use std::sync::Arc;
@@ -47,6 +47,17 @@ impl StateColumn {
         match &mut self.values {
             Values::Words(words) => words.resize(slots, 0),
             Values::Bytes(bytes) => bytes.resize_with(slots, Default::default),
+        }
+    }
+
+    /// Makes sure that this many more slots need no memory that has to be asked for.
+    pub fn reserve(&mut self, slots: usize) {
+        if self.nullable {
+            self.valid.reserve(slots);
+        }
+        match &mut self.values {
+            Values::Words(words) => words.reserve(slots),
+            Values::Bytes(bytes) => bytes.reserve(slots),
         }
     }
 
@@ -94,13 +105,26 @@ impl StateColumn {
 
     /// The values of these slots; where `known` is false, null, or zero if the column is not nullable.
     pub fn gather(&self, slots: &[u32], known: &BooleanArray) -> Result<ArrayRef, ArrowError> {
-        let nulls = if self.nullable {
-            nulls_of(
-                slots.iter().enumerate().map(|(row, slot)| known.value(row) && self.valid[*slot as usize]).collect(),
-            )
-        } else {
-            None
-        };
+        let nulls = if self.nullable { self.nulls(slots, known) } else { None };
+        self.gather_with(slots, known, nulls)
+    }
+
+    /// The values of these slots; null where `known` is false, whether or not the column is nullable.
+    pub fn gather_or_null(&self, slots: &[u32], known: &BooleanArray) -> Result<ArrayRef, ArrowError> {
+        self.gather_with(slots, known, self.nulls(slots, known))
+    }
+
+    fn nulls(&self, slots: &[u32], known: &BooleanArray) -> Option<NullBuffer> {
+        let valid = |slot: usize| !self.nullable || self.valid[slot];
+        nulls_of(slots.iter().enumerate().map(|(row, slot)| known.value(row) && valid(*slot as usize)).collect())
+    }
+
+    fn gather_with(
+        &self,
+        slots: &[u32],
+        known: &BooleanArray,
+        nulls: Option<NullBuffer>,
+    ) -> Result<ArrayRef, ArrowError> {
         Ok(match &self.values {
             Values::Words(words) => {
                 let value = |(row, slot): (usize, &u32)| if known.value(row) { words[*slot as usize] } else { 0 };

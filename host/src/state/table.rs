@@ -1,5 +1,6 @@
 //! The state table of a stage on one worker: keys to slots, slots to values.
 
+use super::changes::Changes;
 use super::column::StateColumn;
 use crate::batch::keys::{self, KeyHash};
 use crate::ids::BatchTime;
@@ -16,26 +17,42 @@ pub type Slot = u32;
 
 /// One row per key, for the keys that a worker owns.
 pub struct StateTable {
-    key_fields: Vec<Arc<Field>>,
-    state_schema: SchemaRef,
-    index: HashTable<Slot>,
-    hashes: Vec<u64>,
-    key_starts: Vec<u64>,
-    key_lengths: Vec<u32>,
-    key_bytes: Vec<u8>,
+    pub(super) key_fields: Vec<Arc<Field>>,
+    pub(super) state_schema: SchemaRef,
+    pub(super) index: HashTable<Slot>,
+    pub(super) hashes: Vec<u64>,
+    pub(super) key_starts: Vec<u64>,
+    pub(super) key_lengths: Vec<u32>,
+    pub(super) key_bytes: Vec<u8>,
     key_bytes_dead: usize,
     /// Whether the slot's key has a state. A slot without one is free, or its key waits for its first call to end.
-    known: Vec<bool>,
-    columns: Vec<StateColumn>,
+    pub(super) known: Vec<bool>,
+    pub(super) columns: Vec<StateColumn>,
     free: Vec<Slot>,
-    idle: Option<Idle>,
+    /// Keys with a state.
+    len: usize,
+    /// What changed; `None`: nobody asked for it.
+    pub(super) changes: Option<Changes>,
+    pub(super) idle: Option<Idle>,
 }
 
 /// When keys were last touched. Each key with a state is in `queue` once, at or before its time in `touched`.
-struct Idle {
+pub(super) struct Idle {
     timeout_us: i64,
-    touched: Vec<i64>,
+    pub(super) touched: Vec<i64>,
     queue: BTreeMap<i64, Vec<Slot>>,
+}
+
+impl Idle {
+    /// A key that was never touched, as the slots of none are.
+    pub(super) const NEVER: i64 = i64::MIN;
+
+    /// Notes that the key of this slot was last touched at this time.
+    pub(super) fn touch(&mut self, slot: Slot, time: i64) {
+        if std::mem::replace(&mut self.touched[slot as usize], time) == Idle::NEVER {
+            self.queue.entry(time).or_default().push(slot);
+        }
+    }
 }
 
 impl StateTable {
@@ -53,6 +70,8 @@ impl StateTable {
             key_bytes_dead: 0,
             known: Vec::new(),
             free: Vec::new(),
+            len: 0,
+            changes: None,
             idle: timeout_us.map(|timeout_us| Idle { timeout_us, touched: Vec::new(), queue: BTreeMap::new() }),
         })
     }
@@ -78,7 +97,10 @@ impl StateTable {
             self.known.push(false);
             self.columns.iter_mut().for_each(|column| column.grow(slot as usize + 1));
             if let Some(idle) = &mut self.idle {
-                idle.touched.push(i64::MIN);
+                idle.touched.push(Idle::NEVER);
+            }
+            if let Some(changes) = &mut self.changes {
+                changes.grow(slot as usize + 1);
             }
         }
         self.hashes[slot as usize] = hash.0;
@@ -86,6 +108,32 @@ impl StateTable {
         self.key_lengths[slot as usize] = key.len() as u32;
         self.key_bytes.extend_from_slice(key);
         slot
+    }
+
+    /// How many keys have a state.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The slot of a key that has one.
+    pub(super) fn find(&self, key: &[u8], hash: KeyHash) -> Option<Slot> {
+        let same = |slot: &Slot| self.hashes[*slot as usize] == hash.0 && keys::equal(self.key(*slot), key);
+        self.index.find(hash.0, same).copied()
+    }
+
+    /// Makes room for keys that are about to come.
+    pub(super) fn reserve(&mut self, keys: usize, key_bytes: usize) {
+        let StateTable { index, hashes, .. } = self;
+        index.reserve(keys, |slot| hashes[*slot as usize]);
+        self.hashes.reserve(keys);
+        self.key_starts.reserve(keys);
+        self.key_lengths.reserve(keys);
+        self.key_bytes.reserve(key_bytes);
+        self.known.reserve(keys);
+        self.columns.iter_mut().for_each(|column| column.reserve(keys));
+        if let Some(idle) = &mut self.idle {
+            idle.touched.reserve(keys);
+        }
     }
 
     /// How many slots there are, free ones included.
@@ -103,7 +151,7 @@ impl StateTable {
         (0..self.slots() as Slot).filter(|slot| self.known(*slot))
     }
 
-    fn key(&self, slot: Slot) -> &[u8] {
+    pub(super) fn key(&self, slot: Slot) -> &[u8] {
         let start = self.key_starts[slot as usize] as usize;
         &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize]
     }
@@ -136,7 +184,10 @@ impl StateTable {
         }
         for (row, slot) in slots.iter().enumerate() {
             if kept.value(row) {
-                self.known[*slot as usize] = true;
+                self.keep(*slot);
+                if let Some(changes) = &mut self.changes {
+                    changes.changed(*slot);
+                }
             } else {
                 self.remove(*slot);
             }
@@ -144,23 +195,33 @@ impl StateTable {
         self.compact();
     }
 
-    fn remove(&mut self, slot: Slot) {
+    /// The slot's key has a state now.
+    pub(super) fn keep(&mut self, slot: Slot) {
+        self.len += usize::from(!std::mem::replace(&mut self.known[slot as usize], true));
+    }
+
+    pub(super) fn remove(&mut self, slot: Slot) {
         let hash = self.hashes[slot as usize];
+        if let Some(changes) = &mut self.changes {
+            let start = self.key_starts[slot as usize] as usize;
+            let key = &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize];
+            changes.removed(slot, hash, key);
+        }
         if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
             entry.remove();
         }
         self.key_bytes_dead += self.key_lengths[slot as usize] as usize;
         self.key_lengths[slot as usize] = 0;
-        self.known[slot as usize] = false;
+        self.len -= usize::from(std::mem::replace(&mut self.known[slot as usize], false));
         self.columns.iter_mut().for_each(|column| column.clear(slot as usize));
         if let Some(idle) = &mut self.idle {
-            idle.touched[slot as usize] = i64::MIN;
+            idle.touched[slot as usize] = Idle::NEVER;
         }
         self.free.push(slot);
     }
 
     /// Gives back the bytes of removed keys once they are more than half.
-    fn compact(&mut self) {
+    pub(super) fn compact(&mut self) {
         if self.key_bytes_dead < 1 << 16 || self.key_bytes_dead * 2 < self.key_bytes.len() {
             return;
         }
@@ -178,10 +239,19 @@ impl StateTable {
     pub fn touch(&mut self, slots: &[Slot], now: BatchTime) {
         let Some(idle) = &mut self.idle else { return };
         for slot in slots.iter().filter(|slot| self.known[**slot as usize]) {
-            if std::mem::replace(&mut idle.touched[*slot as usize], now.0) == i64::MIN {
-                idle.queue.entry(now.0).or_default().push(*slot);
+            idle.touch(*slot, now.0);
+            if let Some(changes) = &mut self.changes {
+                changes.changed(*slot);
             }
         }
+    }
+
+    /// Notes that keys whose last touch is not known were touched now: they were restored from files that do not tell,
+    /// because the stage had no timeout then.
+    pub fn touch_restored(&mut self, now: BatchTime) {
+        let Some(idle) = &self.idle else { return };
+        let never: Vec<Slot> = self.all().filter(|slot| idle.touched[*slot as usize] == Idle::NEVER).collect();
+        self.touch(&never, now);
     }
 
     /// The keys that have been idle for the timeout at this time. Each is returned once.
@@ -197,7 +267,7 @@ impl StateTable {
                 // A key that was touched since waits on; one that was removed (and perhaps came back, with an
                 // entry of its own) is no longer waited for here.
                 match idle.touched[slot as usize] {
-                    i64::MIN => {}
+                    Idle::NEVER => {}
                     touched if touched > limit => idle.queue.entry(touched).or_default().push(slot),
                     _ => expired.push(slot),
                 }

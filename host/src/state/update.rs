@@ -6,6 +6,8 @@ use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::batch::rejected::rejected_rows;
+use crate::batch::types::ColumnType;
+use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::graph::UpdateNode;
 use crate::ids::{BatchTime, PartOrder};
@@ -15,9 +17,26 @@ use crate::plugin::{CallContext, Caller, Groups, Updated};
 use crate::timely_ext::{BatchContext, Output};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use std::sync::Arc;
+
+/// The table of a stage as a checkpoint describes it, without files.
+pub fn table_of(node: &UpdateNode) -> Table {
+    let column = |field: &Field| Column {
+        name: field.name().clone(),
+        kind: ColumnType::of(field.data_type()).to_string(),
+        nullable: field.is_nullable(),
+    };
+    Table {
+        of: TableOf::Stage,
+        name: node.name.clone(),
+        identity: String::new(),
+        key: node.key.iter().filter_map(|place| node.input.fields().get(*place)).map(|field| column(field)).collect(),
+        state: node.description.state.fields().iter().map(|field| column(field)).collect(),
+        files: Vec::new(),
+    }
+}
 
 /// The stage on one worker.
 pub struct UpdateStage {
@@ -59,9 +78,48 @@ impl UpdateStage {
         Ok(UpdateStage { node, caller, table, worker, peers, place: Vec::new(), key_schema, began: false })
     }
 
+    /// From now on, changes are noted for [`UpdateStage::changes`].
+    pub fn track_changes(&mut self) {
+        self.table.track_changes();
+    }
+
+    /// Takes over the state of a checkpoint, instead of initial states: the rows of its files, in the order in which
+    /// they apply. Rows of other workers' keys may be among them.
+    pub fn restore(&mut self, files: impl IntoIterator<Item = RecordBatch>) -> Result<()> {
+        self.node.initial = None;
+        let (worker, peers) = (self.worker, self.peers);
+        for rows in files {
+            self.table
+                .restore(&rows, |hash| hash.worker(peers) == worker)
+                .map_err(|error| error.within(format!("stage `{}`: its state in the checkpoint", self.node.name)))?;
+        }
+        Ok(())
+    }
+
+    /// The rows of the next file of a checkpoint, see [`StateTable::changes`].
+    pub fn changes(&mut self, base: bool) -> Result<RecordBatch> {
+        self.table.changes(base)
+    }
+
+    /// How many rows changed since the last call of [`UpdateStage::changes`].
+    pub fn changed(&self) -> u64 {
+        self.table.changed()
+    }
+
+    /// How many keys have a state.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether no key has a state.
+    pub fn is_empty(&self) -> bool {
+        self.table.len() == 0
+    }
+
     /// Works on the rows of a batch that this worker owns.
     pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         if !std::mem::replace(&mut self.began, true) {
+            self.table.touch_restored(context.time);
             self.store_initial(context.time)?;
         }
         let touched_and_called = self.gather(context.time, &parts).map_err(Error::arrow)?;

@@ -1,0 +1,109 @@
+//! A state table as the files of a checkpoint have it.
+
+use super::table::{Slot, StateTable};
+use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::types::{self, ColumnType};
+use crate::checkpoint::state_file::{REMOVED, TOUCHED};
+use crate::error::{Error, Result};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::datatypes::{Field, TimestampMicrosecondType};
+use std::sync::Arc;
+
+impl StateTable {
+    /// Applies the rows of a file on top of what the table holds: stores and removes keys, those that this worker
+    /// owns. Files apply in the order in which they were written. What is restored does not count as changed. An error
+    /// names the column that is not as this table needs it.
+    pub fn restore(&mut self, rows: &RecordBatch, owned: impl Fn(KeyHash) -> bool) -> Result<()> {
+        let file = FileRows::of(rows, &self.key_fields, self.state_schema.fields())?;
+        let keys = Keys::encode(&file.keys, rows.num_rows()).map_err(Error::arrow)?;
+        let hashes = keys.hashes();
+        let view = keys.view();
+        // Removals first: should a file name a key twice, its state wins.
+        if let Some(removed) = file.removed {
+            for row in (0..rows.num_rows()).filter(|row| removed.value(*row) && owned(hashes[*row])) {
+                if let Some(slot) = self.find(view.get(row), hashes[row]) {
+                    if let Some(changes) = &mut self.changes {
+                        changes.removed_in_file(slot);
+                    }
+                    self.remove(slot);
+                }
+            }
+            self.compact();
+        }
+        let kept = |row: usize| file.removed.is_none_or(|removed| !removed.value(row)) && owned(hashes[row]);
+        let kept: BooleanArray = (0..rows.num_rows()).map(|row| Some(kept(row))).collect();
+        file.check_states(self.state_schema.fields(), &kept)?;
+        let key_bytes = (0..rows.num_rows()).filter(|row| kept.value(*row)).map(|row| view.get(row).len()).sum();
+        self.reserve(kept.true_count(), key_bytes);
+        let slots: Vec<Slot> = (0..rows.num_rows())
+            .map(|row| if kept.value(row) { self.slot(view.get(row), hashes[row]) } else { 0 })
+            .collect();
+        for (column, values) in self.columns.iter_mut().zip(&file.states) {
+            column.scatter(&slots, values, &kept);
+        }
+        for (row, slot) in slots.iter().enumerate().filter(|(row, _)| kept.value(*row)) {
+            self.keep(*slot);
+            if let Some(changes) = &mut self.changes {
+                changes.written(*slot);
+            }
+            if let (Some(idle), Some(touched)) = (&mut self.idle, file.touched.filter(|times| times.is_valid(row))) {
+                idle.touch(*slot, touched.value(row));
+            }
+        }
+        Ok(())
+    }
+
+    /// All keys with their states, as one batch of key and state columns.
+    pub fn rows(&self) -> Result<RecordBatch> {
+        let mut slots: Vec<Slot> = self.all().collect();
+        self.sort(&mut slots);
+        let mut columns = self.keys(&slots).map_err(Error::arrow)?;
+        columns.extend(self.states(&slots).map_err(Error::arrow)?.0.columns().iter().cloned());
+        let fields: Vec<Arc<Field>> = self.key_fields.iter().chain(self.state_schema.fields()).cloned().collect();
+        RecordBatch::try_new(Arc::new(arrow::datatypes::Schema::new(fields)), columns).map_err(Error::arrow)
+    }
+}
+
+/// The columns of a file by what they are.
+struct FileRows<'a> {
+    keys: Vec<ArrayRef>,
+    states: Vec<ArrayRef>,
+    touched: Option<&'a TimestampMicrosecondArray>,
+    removed: Option<&'a BooleanArray>,
+}
+
+impl<'a> FileRows<'a> {
+    fn of(rows: &'a RecordBatch, keys: &[Arc<Field>], states: &[Arc<Field>]) -> Result<FileRows<'a>> {
+        let schema = rows.schema_ref();
+        let column = |(place, needs): (usize, &Arc<Field>)| {
+            let same = |has: &Arc<Field>| has.name() == needs.name() && has.data_type() == needs.data_type();
+            let (name, kind) = (needs.name(), ColumnType::of(needs.data_type()));
+            match schema.fields().get(place).is_some_and(same) {
+                true => Ok(rows.column(place).clone()),
+                false => Err(Error::environment(format!(
+                    "column {} must be `{name}`, {kind}; there are: {}",
+                    place + 1,
+                    types::describe(schema)
+                ))),
+            }
+        };
+        let (behind, keys) = (keys.len(), keys.iter().enumerate().map(column).collect::<Result<_>>()?);
+        let states = states.iter().enumerate().map(|(place, field)| column((behind + place, field)));
+        let states = states.collect::<Result<_>>()?;
+        let touched =
+            rows.column_by_name(TOUCHED).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let removed = rows.column_by_name(REMOVED).and_then(|removed| removed.as_boolean_opt());
+        Ok(FileRows { keys, states, touched, removed })
+    }
+
+    /// Looks for a state that lacks what it must have.
+    fn check_states(&self, fields: &[Arc<Field>], kept: &BooleanArray) -> Result<()> {
+        for (field, values) in fields.iter().zip(&self.states) {
+            let missing = |row: usize| kept.value(row) && values.is_null(row);
+            if !field.is_nullable() && values.null_count() > 0 && (0..values.len()).any(missing) {
+                return Err(Error::environment(format!("column `{}` lacks a value that it must have", field.name())));
+            }
+        }
+        Ok(())
+    }
+}
