@@ -98,7 +98,8 @@ fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
 fn open_sinks(graph: &Graph) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
     let mut sinks = Vec::new();
     for spec in &graph.spec.sinks {
-        sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin)?));
+        let schema = graph.union(&spec.from)?;
+        sinks.push(Some(sink::open(spec, schema, &graph.spec.origin, None, &Failure::default())?));
     }
     Ok(sinks)
 }
