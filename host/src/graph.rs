@@ -105,8 +105,8 @@ pub struct UpdateNode {
 }
 
 impl Graph {
-    /// Checks a job and loads its plugins. Nothing is started or written. `owns_sinks`: this process will open the sinks,
-    /// so what they write to is looked at, too.
+    /// Checks a job and loads its plugins. Nothing is started or written. `owns_sinks`: this process will open the sinks
+    /// of a job that begins, so what they write to is looked at, too; of one that goes on: [`Graph::check_sinks`].
     pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool) -> Result<Graph> {
         job::check(&spec)?;
         let mut graph = Graph { stages: Vec::new(), streams: BTreeMap::new(), spec };
@@ -132,11 +132,18 @@ impl Graph {
                 error.within(format!("{place}sink `{}`", spec.name))
             })?;
             if owns_sinks {
-                sink::check(spec, &schema, &graph.spec.origin)?;
+                sink::check(spec, &schema, &graph.spec.origin, None)?;
             }
         }
         paths::check(&graph.spec)?;
         Ok(graph)
+    }
+
+    /// Looks at what the sinks write to. `owner_id`: the id of the job that goes on from an existing checkpoint, whose
+    /// rows may be there already.
+    pub fn check_sinks(&self, owner_id: Option<&str>) -> Result<()> {
+        let mut sinks = self.spec.sinks.iter();
+        sinks.try_for_each(|spec| sink::check(spec, &self.union(&spec.from)?, &self.spec.origin, owner_id))
     }
 
     /// The columns that several streams have in common: all must have the same.

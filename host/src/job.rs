@@ -4,6 +4,7 @@
 //! write instead.
 
 pub mod build;
+pub(crate) mod database;
 mod document;
 mod expression;
 mod graph;
@@ -54,7 +55,7 @@ pub fn parse(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) 
     let job = read::job(&document, file, folder, &mistakes);
     parts::check(&job, &mistakes);
     // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
-    if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key) || key == read::CHECKPOINT) {
+    if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
         graph::check(&job, &mistakes);
     }
     mistakes.result(&job.origin, &document.sets)?;

@@ -18,7 +18,7 @@ pub fn check(spec: &JobSpec) -> Result<()> {
     let mut used = reads(spec);
     for sink in &spec.sinks {
         let (path, folder) = match &sink.kind {
-            SinkKind::Print { .. } => continue,
+            SinkKind::Print { .. } | SinkKind::Postgres { .. } => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };
@@ -45,7 +45,7 @@ pub fn check(spec: &JobSpec) -> Result<()> {
     Ok(())
 }
 
-/// The files and folders that a job reads.
+/// The files and folders that a job reads, and where its checkpoints are.
 fn reads(spec: &JobSpec) -> Vec<Used> {
     let at = |by: String, path: &Path, folder| Used { by, path: whole(&spec.origin.folder.join(path)), folder };
     let mut used = Vec::new();
@@ -60,6 +60,9 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
             }
             SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => {}
         }
+    }
+    if let Some(checkpoint) = spec.checkpoint.as_ref().filter(|checkpoint| !checkpoint.dir.contains("://")) {
+        used.push(at("the job keeps its checkpoints there".into(), Path::new(&checkpoint.dir), true));
     }
     for stage in &spec.stages {
         if let OperatorSpec::Plugin(plugin) = &stage.operator {

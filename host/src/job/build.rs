@@ -68,6 +68,13 @@ impl JobSpec {
         self
     }
 
+    /// Sets where checkpoints are kept (a folder, or `s3://bucket/prefix`), and how often one is written.
+    #[must_use]
+    pub fn checkpoint(mut self, dir: impl Into<String>, every: CheckpointEvery) -> JobSpec {
+        self.checkpoint = Some(CheckpointSpec { dir: dir.into(), every });
+        self
+    }
+
     /// Sets the folder that relative paths of the job start from.
     #[must_use]
     pub fn folder(mut self, folder: impl Into<PathBuf>) -> JobSpec {
@@ -330,6 +337,12 @@ impl From<PathBuf> for PluginSpec {
     }
 }
 
+impl Default for CheckpointEvery {
+    fn default() -> CheckpointEvery {
+        CheckpointEvery::Time(Duration::from_millis(limits::CHECKPOINT_EVERY_MS))
+    }
+}
+
 impl Default for PluginLimits {
     fn default() -> PluginLimits {
         PluginLimits {
@@ -372,6 +385,17 @@ impl SinkSpec {
         path: impl Into<PathBuf>,
     ) -> SinkSpec {
         SinkSpec::new(name, from, SinkKind::Queue { path: path.into() })
+    }
+
+    /// A table of the PostgreSQL database at this URL.
+    pub fn postgres<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        url: impl Into<String>,
+        table: impl Into<String>,
+        mode: TableMode,
+    ) -> SinkSpec {
+        SinkSpec::new(name, from, SinkKind::Postgres { url: url.into(), table: table.into(), mode })
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) enum Shape {
     Whole(u64, u64),
     /// `"10s"`
     Time,
+    /// `"10s"`, or a number of batches.
+    Every,
     /// `"64MiB"`, or a number of bytes.
     Size,
     /// One of some words.
@@ -58,9 +60,9 @@ impl Key {
     }
 }
 
-/// Whether a source, stage or sink may have this key.
+/// Whether a source, stage, sink or `[checkpoint]` may have this key.
 pub(super) fn known(name: &str) -> bool {
-    [SOURCE, STAGE, SINK].iter().any(|keys| keys.iter().any(|key| key.name == name))
+    [SOURCE, STAGE, SINK, CHECKPOINT].iter().any(|keys| keys.iter().any(|key| key.name == name))
 }
 
 const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
@@ -87,9 +89,9 @@ pub(super) const FORMATS: &[&str] = &["text", "json", "csv", "binary"];
 /// The formats of sources of versions to come.
 pub(super) const FORMATS_LATER: &[&str] = &["parquet", "avro", "protobuf", "arrow"];
 /// The kinds of sinks.
-pub(super) const SINK_KINDS: &[&str] = &["print", "files", "queue"];
+pub(super) const SINK_KINDS: &[&str] = &["print", "files", "queue", "postgres"];
 /// The kinds of sinks of versions to come.
-pub(super) const SINK_KINDS_LATER: &[&str] = &["kafka", "postgres", "http", "sqlite", "s3", "mqtt", "nats", "webhook"];
+pub(super) const SINK_KINDS_LATER: &[&str] = &["kafka", "http", "sqlite", "s3", "mqtt", "nats", "webhook"];
 /// The formats of a `files` sink.
 pub(super) const FILE_FORMATS: &[&str] = &["text", "json", "csv", "parquet"];
 /// Keys of a stage of versions to come.
@@ -123,7 +125,9 @@ pub(super) const PLUGIN_KEYS: [&str; 9] =
 /// Keys of a source of versions to come.
 pub(super) const SOURCE_KEYS_LATER: &[&str] = &["time", "lateness", "idle", "compression", "tls", "topic", "brokers"];
 /// Keys of a sink of versions to come.
-pub(super) const SINK_KEYS_LATER: &[&str] = &["mode", "table", "url", "topic", "brokers", "partition"];
+pub(super) const SINK_KEYS_LATER: &[&str] = &["topic", "brokers", "partition"];
+/// Keys of `[checkpoint]` of versions to come.
+pub(super) const CHECKPOINT_KEYS_LATER: &[&str] = &["keep", "compression"];
 /// Grants of versions to come.
 pub(super) const GRANTS_LATER: &[&str] = &["network", "http", "env"];
 /// Limits of versions to come.
@@ -133,6 +137,7 @@ const WIRE: &[&str] = &["socket", "raw-socket"];
 const FILES: &[&str] = &["directory", "file", "queue"];
 const LINES: &[&str] = &["socket", "raw-socket", "directory", "file"];
 const RECORDS: &[&str] = &["socket", "raw-socket", "directory", "file", "queue"];
+const TABLES: &[&str] = &["postgres"];
 const CUT: &[&str] = &["socket", "raw-socket", "directory", "file", "rate"];
 
 /// The whole file.
@@ -151,9 +156,21 @@ pub(super) const JOB: &[Key] = &[
         Shape::Whole(1, limits::IN_FLIGHT_MAX_MAX),
         "Batches that may be begun and not yet committed, 4 by default. A slow sink or plugin then slows the sources.",
     ),
+    key(
+        "checkpoint",
+        Shape::Table(CHECKPOINT),
+        "Where the job keeps what it needs to go on after a crash. Absent: a job that is started again begins afresh.",
+    ),
     key("sources", Shape::Parts(SOURCE), "The inputs of the job, by name.").needed(&[""]),
     key("stages", Shape::Parts(STAGE), "The operators of the job, by name, in any order."),
     key("sinks", Shape::Parts(SINK), "The outputs of the job, by name.").needed(&[""]),
+];
+
+/// `checkpoint`
+pub(super) const CHECKPOINT: &[Key] = &[
+    key("dir", Shape::Text, "A folder, relative to the job file, or s3://bucket/prefix. One job, one folder.")
+        .needed(&[""]),
+    key("every", Shape::Every, "How often a checkpoint is written: a time (10s by default), or a number of batches."),
 ];
 
 /// A source.
@@ -271,8 +288,8 @@ pub(super) const SINK: &[Key] = &[
     key(
         "kind",
         Shape::Word(SINK_KINDS),
-        "Where the rows go: standard output (`print`), a folder with a file a batch (`files`), or a file with a line a \
-         batch, for tests (`queue`).",
+        "Where the rows go: standard output (`print`), a folder with a file a batch (`files`), a table of a PostgreSQL \
+         database (`postgres`), or a file with a line a batch, for tests (`queue`).",
     )
     .needed(&[""]),
     key("rows", Shape::Whole(0, limits::PRINT_ROWS_MAX), "How many rows of a batch are shown, 10 by default.")
@@ -281,4 +298,22 @@ pub(super) const SINK: &[Key] = &[
         .of(&["files", "queue"])
         .needed(&["files", "queue"]),
     key("format", Shape::Word(FILE_FORMATS), "What is in the files, json by default.").of(&["files"]),
+    key(
+        "url",
+        Shape::Text,
+        "The database, as \"postgres://user:${PGPASSWORD}@host/database\"; ${NAME} is replaced by the environment \
+         variable of that name, so that no password stands in the file.",
+    )
+    .of(TABLES)
+    .needed(TABLES),
+    key("table", Shape::Text, "The table, as \"counts\" or \"schema.counts\". It is made where it is not there.")
+        .of(TABLES)
+        .needed(TABLES),
+    key(
+        "mode",
+        Shape::Word(&["append", "upsert"]),
+        "What a row does: it is added (`append`, the default), or replaces the row of the same key (`upsert`).",
+    )
+    .of(TABLES),
+    key("key", Shape::Texts, "Mode upsert: the columns of which a row of the table has no two alike.").of(TABLES),
 ];

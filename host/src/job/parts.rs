@@ -2,7 +2,7 @@
 
 use super::mistakes::Mistakes;
 use super::spec::*;
-use super::{names, read};
+use super::{database, names, read};
 use crate::batch::types::ColumnType;
 use crate::limits;
 use std::collections::BTreeSet;
@@ -24,6 +24,7 @@ impl Part<'_> {
 /// Looks at all parts, except those that could not be read: what is missing in them is no mistake of its own.
 pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     top(job, mistakes);
+    job.checkpoint.iter().for_each(|spec| checkpoint(spec, mistakes));
     fn part<'a>(section: &str, what: &str, name: &str, mistakes: &'a Mistakes) -> Option<Part<'a>> {
         let part = Part { path: format!("{section}.{name}"), words: format!("{what} `{name}`: "), mistakes };
         if let Err(message) = names::check(name) {
@@ -60,6 +61,34 @@ fn top(job: &JobSpec, mistakes: &Mistakes) {
         let message =
             format!("`workers` is not within 1 to {}; write such a number, or leave it out", limits::WORKERS_MAX);
         mistakes.add_new("workers".into(), "", message);
+    }
+}
+
+fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
+    let wrong = |key: &str, message: &str| mistakes.add_new(format!("checkpoint.{key}"), "", message);
+    let dir = &spec.dir;
+    let help = "write a folder, as dir = \"checkpoints/word-count\", or s3://bucket/prefix";
+    if mistakes.within("checkpoint.dir") {
+        // What could not be read is empty here.
+    } else if dir.is_empty() {
+        wrong("dir", &format!("`checkpoint.dir` is empty; {help}"));
+    } else if dir.contains('\0') {
+        wrong("dir", "`checkpoint.dir` has a zero byte, which no path can have; write it without");
+    } else if let Some(rest) = dir.strip_prefix("s3://") {
+        if rest.is_empty() || rest.starts_with('/') {
+            wrong("dir", &format!("`checkpoint.dir = \"{dir}\"` names no bucket; write s3://bucket/prefix"));
+        }
+    } else if dir.contains("://") {
+        wrong("dir", &format!("`checkpoint.dir = \"{dir}\"` is a URL of another kind; {help}"));
+    }
+    match spec.every {
+        CheckpointEvery::Time(time) if time.is_zero() => {
+            wrong("every", "`checkpoint.every` is zero; write a time such as \"10s\", or every = 1 for every batch");
+        }
+        CheckpointEvery::Batches(0) => {
+            wrong("every", "`checkpoint.every` is 0; write a number of batches of at least 1");
+        }
+        _ => {}
     }
 }
 
@@ -298,6 +327,20 @@ fn sink(spec: &SinkSpec, part: &Part<'_>) {
     match &spec.kind {
         SinkKind::Print { .. } => {}
         SinkKind::Files { path, .. } | SinkKind::Queue { path } => file_path("path", path, part),
+        SinkKind::Postgres { url, table, mode } => {
+            if let Err(message) = database::check_url(url) {
+                part.wrong("url", message);
+            }
+            if let Err(message) = database::table(table) {
+                part.wrong("table", message);
+            }
+            if let TableMode::Upsert { key } = mode {
+                if key.is_empty() {
+                    part.wrong("key", "mode = \"upsert\" needs `key`; write key = \"word\", or key = [\"a\", \"b\"]");
+                }
+                twice("key", key, part);
+            }
+        }
     }
 }
 

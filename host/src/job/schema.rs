@@ -92,6 +92,9 @@ fn shape(shape: &Shape) -> Value {
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Shape::Time => json!({ "type": "string", "pattern": units::TIME_PATTERN }),
+        Shape::Every => json!({
+            "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": units::TIME_PATTERN }],
+        }),
         Shape::Size => json!({
             "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": units::SIZE_PATTERN }],
         }),

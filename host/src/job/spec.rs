@@ -339,6 +339,28 @@ pub enum SinkKind {
         /// The file.
         path: PathBuf,
     },
+    /// A table of a PostgreSQL database.
+    Postgres {
+        /// `postgres://user:password@host/database`; `${NAME}` stands for an environment variable.
+        url: String,
+        /// `table` or `schema.table`
+        table: String,
+        /// What a row does to the table.
+        mode: TableMode,
+    },
+}
+
+/// What a row does to the table of a database.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TableMode {
+    /// It is added.
+    #[default]
+    Append,
+    /// It replaces the row of the same key, or is added where there is none.
+    Upsert {
+        /// The columns of the key.
+        key: Vec<String>,
+    },
 }
 
 /// What is in the files of a `files` sink.

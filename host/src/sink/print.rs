@@ -35,6 +35,16 @@ impl PrintSink {
         PrintSink { name: name.into(), rows, schema, out, last_shown: None, empty_not_shown: 0 }
     }
 
+    /// What is shown of a batch.
+    pub(super) fn text(&self, batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> Result<String> {
+        let total = rows.iter().map(RecordBatch::num_rows).sum();
+        let mut text = String::new();
+        self.header(&mut text, batch, time);
+        self.body(&mut text, rows, total)
+            .map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", self.name)))?;
+        Ok(text)
+    }
+
     fn header(&self, text: &mut String, batch: BatchId, time: BatchTime) {
         if self.empty_not_shown > 0 {
             let plural = if self.empty_not_shown == 1 { "" } else { "es" };
@@ -96,10 +106,7 @@ impl Sink for PrintSink {
             self.empty_not_shown += 1;
             return Ok(());
         }
-        let mut text = String::new();
-        self.header(&mut text, batch, time);
-        self.body(&mut text, &rows, total)
-            .map_err(|cause| Error::bug(format!("sink `{}`: batch {batch}: cannot show rows: {cause}", self.name)))?;
+        let text = self.text(batch, time, &rows)?;
         // One write a batch, so that batches of several sinks do not mix.
         self.out
             .write_all(text.as_bytes())
@@ -108,6 +115,10 @@ impl Sink for PrintSink {
         self.last_shown = Some(time);
         self.empty_not_shown = 0;
         Ok(())
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        None
     }
 }
 

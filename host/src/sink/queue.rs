@@ -1,40 +1,215 @@
 //! Sink `queue`: one JSON line a batch, for tests: `{"batch":1,"time":"2026-11-20T08:30:01.000000Z","rows":[{…}]}`.
-//! The file begins anew with every start of the job.
+//!
+//! The file begins anew with every start of a job without checkpoints. With them it is appended to: a line is whole or
+//! does not count, so the last whole line says which batch was committed last; a file beside it says of which job.
 
 use super::encode::json::Rows;
+use super::marker::{self, Marker};
 use super::{Sink, cell, check_writable, commit_failed, open_failed};
-use crate::error::Result;
+use crate::checkpoint::store::{self, io_failed};
+use crate::checkpoint::{Owner, fault};
+use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
+use crate::run::Failure;
 use arrow::array::RecordBatch;
+use serde::Deserialize;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+
+/// Bytes that are looked through at once for the end of a line.
+const LOOK_BYTES: u64 = 64 << 10;
 
 /// Writes a line for every batch, also for one without rows.
 pub(super) struct QueueSink {
     name: String,
     path: PathBuf,
     file: File,
+    /// Where the job keeps checkpoints.
+    kept: Option<Kept>,
+}
+
+/// What a job with checkpoints knows of the file.
+struct Kept {
+    owner: Owner,
+    failure: Failure,
+    committed: Option<BatchId>,
+    /// Length of the whole lines.
+    bytes: u64,
 }
 
 impl QueueSink {
-    /// Makes or empties the file.
-    pub(super) fn open(name: &str, path: &Path) -> Result<QueueSink> {
-        let file = File::create(path).map_err(|cause| open_failed(name, "make the file", path, &cause))?;
-        Ok(QueueSink { name: name.into(), path: path.into(), file })
+    /// Makes or empties the file, or goes on behind its last whole line where this job wrote it.
+    pub(super) fn open(name: &str, path: &Path, owner: Option<&Owner>, failure: &Failure) -> Result<QueueSink> {
+        let failed = |what: &'static str| move |cause: io::Error| open_failed(name, what, path, &cause);
+        // A device or a pipe keeps nothing that could be read again.
+        let keeps = !path.exists() || path.is_file();
+        let (file, kept) = match owner.filter(|_| keeps) {
+            None => {
+                // What a job with checkpoints wrote is gone with this, so nobody may go on behind it.
+                match fs::remove_file(marker_path(path)) {
+                    Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                        return Err(failed("begin the file")(cause));
+                    }
+                    _ => (File::create(path).map_err(failed("make the file"))?, None),
+                }
+            }
+            Some(owner) => {
+                let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
+                let file = options.map_err(failed("make the file"))?;
+                marker::lock(&file).map_err(failed("lock the file"))?;
+                let (committed, bytes) = take_over(path, &file, owner).map_err(failed("go on in the file"))?;
+                (file, Some(Kept { owner: owner.clone(), failure: failure.clone(), committed, bytes }))
+            }
+        };
+        Ok(QueueSink { name: name.into(), path: path.into(), file, kept })
     }
 }
 
 impl Sink for QueueSink {
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
-        // The file has no buffer of ours: one write of the whole line, and the line is there for every reader.
-        line(batch, time, &rows)
-            .and_then(|line| self.file.write_all(&line))
-            .map_err(|cause| commit_failed(&self.name, batch, self.path.display(), cause))
+        let failed = |cause| commit_failed(&self.name, batch, self.path.display(), cause);
+        let line = render(batch, time, &rows).map_err(failed)?;
+        let Some(kept) = &mut self.kept else {
+            // The file has no buffer of ours: one write of the whole line, and the line is there for every reader.
+            return self.file.write_all(&line).map_err(failed);
+        };
+        if kept.committed.is_some_and(|committed| batch <= committed) {
+            return Err(Error::bug(format!(
+                "sink `{}`: batch {batch} is committed already, and came again",
+                self.name
+            )));
+        }
+        kept.commit(&self.path, &self.file, batch, &line)
+            .map_err(|e| e.within(format!("sink `{}`: batch {batch}", self.name)))
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.kept.as_ref().and_then(|kept| kept.committed)
     }
 }
 
-fn line(batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
+impl Kept {
+    fn commit(&mut self, path: &Path, file: &File, batch: BatchId, line: &[u8]) -> Result<()> {
+        fault::point("commit.before");
+        let append = || {
+            check_ours(path, &self.owner)?;
+            file.write_all_at(line, self.bytes)?;
+            fault::point("commit.written");
+            file.sync_data()
+        };
+        store::patiently(&self.failure, || {
+            append().map_err(|cause| {
+                // Half a line is no harm to who reads whole ones, but it need not stay.
+                let _ = file.set_len(self.bytes);
+                io_failed(format!("write {}", path.display()), &cause)
+            })
+        })?;
+        fault::point("commit.after");
+        self.bytes += line.len() as u64;
+        self.committed = Some(batch);
+        Ok(())
+    }
+}
+
+/// Where the file says whose it is.
+fn marker_path(path: &Path) -> PathBuf {
+    marker::beside(path, ".millstream")
+}
+
+fn check_ours(path: &Path, owner: &Owner) -> io::Result<()> {
+    let path = marker_path(path);
+    match marker::read(&path)? {
+        Some(marker) => marker.check_ours(owner),
+        None => Err(io::Error::other(format!("the file {} beside it is gone; what removed it?", path.display()))),
+    }
+}
+
+/// Empties a file that is not of this job, cuts a torn line off one that is, and writes down whose it is now. The last
+/// batch, and the length of the whole lines.
+fn take_over(path: &Path, file: &File, owner: &Owner) -> io::Result<(Option<BatchId>, u64)> {
+    let before = marker::read(&marker_path(path))?.filter(|marker| marker.job_id == owner.job_id);
+    let found = match &before {
+        None => (None, 0),
+        Some(marker) => {
+            marker.check_ours(owner)?;
+            last_line(file)?
+        }
+    };
+    file.set_len(found.1)?;
+    file.sync_all()?;
+    marker::replace(&marker_path(path), &Marker::new(owner, None, None))?;
+    Ok(found)
+}
+
+/// The last batch that the file holds for this job, without changing anything.
+pub(super) fn committed(path: &Path, job_id: &str) -> io::Result<Option<BatchId>> {
+    let ours = marker::read(&marker_path(path))?.is_some_and(|marker| marker.job_id == job_id);
+    if !ours || !path.is_file() {
+        return Ok(None);
+    }
+    Ok(last_line(&File::open(path)?)?.0)
+}
+
+/// The line of a batch in the file; `None`: it is not there.
+pub(super) fn written(path: &Path, batch: BatchId) -> io::Result<Option<Vec<u8>>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut lines = BufReader::new(File::open(path)?);
+    loop {
+        let mut line = Vec::new();
+        if lines.read_until(b'\n', &mut line)? == 0 || line.last() != Some(&b'\n') {
+            return Ok(None);
+        }
+        if batch_of(&line)? == batch {
+            return Ok(Some(line));
+        }
+    }
+}
+
+/// The part of a line that counts here.
+#[derive(Deserialize)]
+struct Line {
+    batch: BatchId,
+}
+
+fn batch_of(line: &[u8]) -> io::Result<BatchId> {
+    let read = serde_json::from_slice::<Line>(line).map(|line| line.batch);
+    read.map_err(|_| {
+        let told = "a line of it is not one that a queue sink writes; remove the file to begin it anew";
+        io::Error::new(io::ErrorKind::InvalidData, told)
+    })
+}
+
+/// The batch of the last whole line, and where that line ends.
+fn last_line(file: &File) -> io::Result<(Option<BatchId>, u64)> {
+    let Some(end) = newline_before(file, file.metadata()?.len())? else { return Ok((None, 0)) };
+    let start = newline_before(file, end)?.map_or(0, |before| before + 1);
+    let length = usize::try_from(end - start).map_err(io::Error::other)?;
+    let mut line = vec![0; length];
+    file.read_exact_at(&mut line, start)?;
+    Ok((Some(batch_of(&line)?), end + 1))
+}
+
+/// The place of the last newline before this one.
+fn newline_before(file: &File, mut end: u64) -> io::Result<Option<u64>> {
+    let mut block = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(LOOK_BYTES);
+        block.resize((end - start) as usize, 0);
+        file.read_exact_at(&mut block, start)?;
+        if let Some(at) = memchr::memrchr(b'\n', &block) {
+            return Ok(Some(start + at as u64));
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+/// The line of a batch.
+pub(super) fn render(batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
     let mut head = format!("{{\"batch\":{batch},\"time\":\"");
     cell::write_rfc3339(&mut head, time.0);
     head.push_str("\",\"rows\":[");

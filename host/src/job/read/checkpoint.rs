@@ -1,0 +1,38 @@
+//! The table `[checkpoint]` of a job file.
+
+use crate::job::keys;
+use crate::job::spec::{CheckpointEvery, CheckpointSpec};
+use crate::job::table::{Reader, type_of};
+use crate::job::units::{self, TIME_HELP};
+use toml::Value;
+
+/// Reads `[checkpoint]`, where it is there.
+pub(in crate::job) fn checkpoint(top: &Reader<'_>) -> Option<CheckpointSpec> {
+    let r = top.inner("checkpoint", "[checkpoint] and dir = \"checkpoints/word-count\" below it")?;
+    r.check_keys(keys::CHECKPOINT, keys::CHECKPOINT_KEYS_LATER, None);
+    let example = "dir = \"checkpoints/word-count\"";
+    r.need("dir", example);
+    let dir = r.text("dir", example).unwrap_or_default().to_owned();
+    Some(CheckpointSpec { dir, every: every(&r).unwrap_or_default() })
+}
+
+/// A time, or a number of batches.
+fn every(r: &Reader<'_>) -> Option<CheckpointEvery> {
+    let help = format!("{TIME_HELP}, or a number of batches of at least 1");
+    let wrong = |message: String| {
+        r.wrong("every", format!("`{}every` {message}", r.inside));
+        None
+    };
+    match r.table.get("every")? {
+        Value::Integer(batches) => match u64::try_from(*batches) {
+            Ok(batches @ 1..) => Some(CheckpointEvery::Batches(batches)),
+            _ => wrong(format!("is {batches}; write a number of batches of at least 1, or a time such as \"10s\"")),
+        },
+        Value::String(text) => match units::time(text) {
+            Ok(time) => Some(CheckpointEvery::Time(time)),
+            Err(told) if told == TIME_HELP => wrong(format!("= \"{text}\" is neither a time nor a number; {help}")),
+            Err(told) => wrong(format!("= \"{text}\" is not a time; {told}")),
+        },
+        other => wrong(format!("is {}, needs a time or a number of batches; {help}", type_of(other))),
+    }
+}

@@ -1,0 +1,135 @@
+//! What a sink keeps beside the rows in files: who writes there, and the last batch that it holds.
+//!
+//! A marker is a line of JSON and a line with its checksum. It is replaced as a whole by renaming, so a reader finds
+//! the one before or the one after. It also fences: a later start of the job writes its generation into it, and whoever
+//! finds a later generation than its own has lost the job.
+
+use crate::checkpoint::Owner;
+use crate::checkpoint::state_file::checksum;
+use crate::checkpoint::types::FORMAT_VERSION;
+use crate::ids::{BatchId, Generation};
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// How long an opening sink waits for a process that is just going away.
+const LOCK_WAIT_MS: u64 = 3_000;
+const LOCK_LOOK_MS: u64 = 20;
+
+/// Who writes, and how far.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Marker {
+    /// See [`FORMAT_VERSION`].
+    pub version: u32,
+    /// The job's name.
+    pub job: String,
+    /// Its id.
+    pub job_id: String,
+    /// The last start of the job that opened the sink.
+    pub generation: Generation,
+    /// The last batch with rows that is committed, where the marker is what commits.
+    pub batch: Option<BatchId>,
+    /// The name of its part.
+    pub part: Option<String>,
+}
+
+/// Read to see the version before anything else, which another version may have otherwise.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+impl Marker {
+    /// The marker of this owner.
+    pub fn new(owner: &Owner, batch: Option<BatchId>, part: Option<String>) -> Marker {
+        let (job, job_id) = (owner.job.clone(), owner.job_id.clone());
+        Marker { version: FORMAT_VERSION, job, job_id, generation: owner.generation, batch, part }
+    }
+
+    /// Whether this start of the job may commit.
+    pub fn check_ours(&self, owner: &Owner) -> io::Result<()> {
+        if self.job_id != owner.job_id {
+            return Err(io::Error::other(format!("job `{}` writes there now", self.job)));
+        }
+        if self.generation > owner.generation {
+            return Err(io::Error::other(format!(
+                "the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+                self.generation, owner.generation
+            )));
+        }
+        Ok(())
+    }
+}
+
+/// Reads a marker; `None`: there is none. Damage is an error of kind [`io::ErrorKind::InvalidData`].
+pub(super) fn read(path: &Path) -> io::Result<Option<Marker>> {
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(cause) => return Err(cause),
+    };
+    parse(&text).map(Some).map_err(|why| {
+        let told = format!("the marker {} {why}", path.display());
+        io::Error::new(io::ErrorKind::InvalidData, told)
+    })
+}
+
+fn parse(text: &[u8]) -> Result<Marker, String> {
+    let damaged = || "is damaged; restore it from a copy, or begin anew in another place".to_string();
+    let end = memchr::memchr(b'\n', text).ok_or_else(damaged)?;
+    let (line, sum) = text.split_at(end + 1);
+    if sum != format!("{}\n", checksum(line)).as_bytes() {
+        return Err(damaged());
+    }
+    let Versioned { version } = serde_json::from_slice(line).map_err(|_| damaged())?;
+    if version > FORMAT_VERSION {
+        return Err(format!("is of format {version}, written by a later version of Millstream; use that one"));
+    }
+    serde_json::from_slice(line).map_err(|_| damaged())
+}
+
+/// Puts a marker in the place of the one before. It is durable when this returns.
+pub(super) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
+    let mut text = serde_json::to_string(marker)?;
+    text.push('\n');
+    let sum = checksum(text.as_bytes());
+    let unfinished = beside(path, ".tmp");
+    let mut file = File::create(&unfinished)?;
+    file.write_all(format!("{text}{sum}\n").as_bytes())?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// The path with this behind its last name.
+pub(super) fn beside(path: &Path, behind: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(behind);
+    name.into()
+}
+
+/// Makes the names in a folder durable.
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder)?.sync_all()
+}
+
+/// Locks a file for as long as it is open; waits a moment for a process that is just being killed.
+pub(super) fn lock(file: &File) -> io::Result<()> {
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::WouldBlock) if start.elapsed() < Duration::from_millis(LOCK_WAIT_MS) => {
+                std::thread::sleep(Duration::from_millis(LOCK_LOOK_MS));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(io::Error::other("another running process has it open; stop that one first"));
+            }
+            Err(TryLockError::Error(cause)) => return Err(cause),
+        }
+    }
+}
