@@ -4,6 +4,7 @@
 //! only there, older files do not count. Another start may have had other workers, so ranges overlap in any way.
 
 use super::types::StateFile;
+use crate::ids::BatchId;
 use crate::batch::keys::{KEY_GROUPS, KeyHash, Keys};
 use crate::limits::STATE_DELTAS_MAX;
 use arrow::array::{BooleanArray, RecordBatch};
@@ -108,6 +109,23 @@ pub fn only(rows: &RecordBatch, keys: usize, groups: &[Range<u32>]) -> Result<Re
     let within = |hash: KeyHash| groups.iter().any(|groups| groups.contains(&(hash.group() as u32)));
     let hashes = Keys::encode(columns, rows.num_rows())?.hashes();
     filter_record_batch(rows, &hashes.into_iter().map(|hash| Some(within(hash))).collect::<BooleanArray>())
+}
+
+/// Adds a file that is to be written to those that a worker knows of, as far as [`base_due`] looks at it.
+pub fn note(files: &mut Vec<StateFile>, after: BatchId, (first, end): (u32, u32), base: bool, rows: u64) {
+    files.push(StateFile {
+        path: String::new(),
+        batch: after,
+        group_first: first,
+        group_end: end,
+        base,
+        rows,
+        bytes: 0,
+        checksum: String::new(),
+    });
+    if base {
+        *files = prune(std::mem::take(files));
+    }
 }
 
 #[cfg(test)]

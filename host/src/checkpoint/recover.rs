@@ -213,7 +213,7 @@ fn sources(
         let mut from = SourceStart::default();
         if let Some(table) = tables.iter().find(|table| table.of == TableOf::Source && table.name == source.name) {
             let (first, end) = positions::ALL_GROUPS;
-            let rows = read::load_table(store, table, first, end)?;
+            let rows = read::load_table(store, table, first, end, None)?;
             from.table = PositionTable::new(positions::restore(&source.name, &rows)?, table.files.clone());
         }
         starts.insert(source.name.clone(), from);

@@ -252,7 +252,7 @@ impl StateWork {
             state.track_changes();
             if shared.held.contains(&place) {
                 let (first, end) = groups;
-                state.restore(read::load_table(&*shared.store, table, first, end)?)?;
+                state.restore(read::load_table(&*shared.store, table, first, end, None)?)?;
                 shared.restored.add(state.len());
             }
             kept = Some((place, table.files.clone()));
@@ -276,7 +276,7 @@ impl BatchWork for StateWork {
         if changed == 0 {
             return Ok(Vec::new());
         }
-        let base = fold::base_due(files, first, end, changed as u64, self.state.len() as u64);
+        let base = fold::base_due(files, first, end, changed, self.state.len() as u64);
         let rows = self.state.changes(base)?;
         fold::note(files, after, self.groups, base, rows.num_rows() as u64);
         Ok(vec![Changes { table: *table, groups: self.groups, base, rows }])

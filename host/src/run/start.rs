@@ -32,7 +32,7 @@ use timely::{CommunicationConfig, WorkerConfig};
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     let plugins = PluginHost::new()?;
     let Some(checkpoint) = &spec.checkpoint else {
-        let graph = Graph::resolve(spec, &plugins, owns_sinks(&options), None)?;
+        let graph = Graph::resolve(spec, &plugins, owns_sinks(&options))?;
         let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
         let (failure, connected) = connected(&graph, &options, listener, Generation(0))?;
         return launch(graph, options, None, failure, connected);
@@ -64,7 +64,8 @@ fn own(
     let (graph, decided) = loop {
         let held = manifest::read(&*store)?.filter(|_| !options.fresh);
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
-        let graph = Graph::resolve(spec.clone(), plugins, true, job_id)?;
+        let graph = Graph::resolve(spec.clone(), plugins, false)?;
+        graph.check_sinks(job_id)?;
         let workers = workers(&graph.spec, &options)?.saturating_mul(processes(&options));
         let decided = recover::decide(&graph, &*store, &options, workers, record.clone())?;
         match (decided.resume.as_before, &decided.before) {
@@ -115,7 +116,7 @@ fn replay_as_before(
 
 /// Another process of a job with checkpoints: goes on as process 0 has decided.
 fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn Store>) -> Result<Stopper> {
-    let graph = Graph::resolve(spec, plugins, false, None)?;
+    let graph = Graph::resolve(spec, plugins, false)?;
     let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
     let (failure, connected) = connected(&graph, &options, listener, Generation(0))?;
     let generation = connected.as_ref().map_or(Generation(0), |connected| connected.generation);
