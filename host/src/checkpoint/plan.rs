@@ -1,38 +1,27 @@
 //! The log of plans, which is also the write-ahead log of sources that cannot be read again: written by a thread of its
 //! own, many plans with one write, and read at a start.
+//!
+//! A log is a header and records, one per [`super::types::Piece`] (see [`record`]). Only its end can be incomplete:
+//! what was being appended when the process died was never acknowledged, so it does not count. Everything else that
+//! does not read is damage, and is said aloud. Nobody appends to a log that was there before: each start has its own
+//! generation, and so its own logs.
 
-use super::store::Store;
-use super::types::Piece;
+mod piece;
+mod read;
+mod record;
+mod writer;
+
+pub use read::{read_heads, read_pieces};
+pub use writer::PlanWriter;
+
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime, Generation};
-use crate::run::Failure;
-use std::sync::Arc;
 
-/// Writes the plans of the sources of one process. Cheap to clone; the thread ends when the last clone is dropped.
-#[derive(Clone)]
-pub struct PlanWriter {}
-
-impl PlanWriter {
-    /// Starts the thread. The first log is made with the first piece.
-    pub fn start(
-        _store: Arc<dyn Store>,
-        _generation: Generation,
-        _process: usize,
-        _after: BatchId,
-        _failure: Failure,
-    ) -> Result<PlanWriter> {
-        Err(Error::bug("not yet"))
-    }
-
-    /// Writes a piece. `durable` is called, on the writer's thread, when it is durable.
-    pub fn add(&self, _piece: Piece, _durable: Box<dyn FnOnce() + Send>) {}
-
-    /// Pieces of later batches go to a new log, so that this one can be deleted when nothing needs it any more.
-    pub fn rotate(&self, _after: BatchId) {}
-}
+/// The folder of the logs in a store.
+pub const FOLDER: &str = "plans";
 
 /// One log in a store, told by its path: `plans/<generation>-<process>-<after>.log`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LogName {
     /// Who wrote it.
     pub generation: Generation,
@@ -53,17 +42,63 @@ pub struct Head {
     pub source: String,
 }
 
-/// The heads of all whole pieces of all logs. An error where a log is damaged other than by being cut short at its end;
-/// it names the log and the last batch before the damage.
-pub fn read_heads(_store: &dyn Store) -> Result<Vec<(LogName, Vec<Head>)>> {
-    Err(Error::bug("not yet"))
+/// What can be read of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogHeads {
+    /// Which log.
+    pub name: LogName,
+    /// Its path in the store.
+    pub path: String,
+    /// Of all whole pieces, in the order in which they were written; where the log is damaged, of those before that.
+    pub heads: Vec<Head>,
+    /// Where and how it is damaged, for a person to read; `None`: it is not. An end that was cut short is no damage.
+    pub damage: Option<String>,
 }
 
-/// Calls `take` for every whole piece that `wanted` wants, log by log.
-pub fn read_pieces(
-    _store: &dyn Store,
-    _wanted: impl Fn(&LogName, &Head) -> bool,
-    _take: impl FnMut(&LogName, Piece),
-) -> Result<()> {
-    Err(Error::bug("not yet"))
+impl LogName {
+    /// Where the log is in a store.
+    pub fn path(&self) -> String {
+        format!("{FOLDER}/{:06}-{:03}-{:012}.log", self.generation.0, self.process, self.after.0)
+    }
+
+    /// The log at this path; `None`: no log has such a path.
+    pub fn parse(path: &str) -> Option<LogName> {
+        let name = path.strip_prefix(FOLDER)?.strip_prefix('/')?.strip_suffix(".log")?;
+        let mut parts = name.split('-');
+        let generation = Generation(parts.next()?.parse().ok()?);
+        let process = parts.next()?.parse().ok()?;
+        let after = BatchId(parts.next()?.parse().ok()?);
+        let name = LogName { generation, process, after };
+        // One name, one spelling: `+1`, missing zeros and further parts do not come from us.
+        (name.path() == path).then_some(name)
+    }
 }
+
+impl LogHeads {
+    /// The last batch before the damage that the log holds whole, as far as it tells by itself: the other processes of
+    /// the job have their own logs.
+    pub fn last_whole(&self) -> BatchId {
+        let Some(last) = self.heads.iter().map(|head| head.batch).max() else { return self.name.after };
+        let before = self.heads.iter().map(|head| head.batch).filter(|batch| *batch < last).max();
+        let pieces = |batch: BatchId| self.heads.iter().filter(|head| head.batch == batch).count();
+        match before {
+            // A batch has a piece for each source, so one with fewer than the batch before it misses some.
+            Some(before) if pieces(last) >= pieces(before) => last,
+            Some(before) => before,
+            None => self.name.after,
+        }
+    }
+
+    /// An error where the log is damaged: it names the log, at this place, and says how to go on without it.
+    pub fn check(&self, place: &str) -> Result<()> {
+        let Some(damage) = &self.damage else { return Ok(()) };
+        let (path, batch) = (&self.path, self.last_whole());
+        Err(Error::environment(format!(
+            "the log of plans `{path}` in `{place}` is damaged: {damage}; the last whole batch before that is {batch}. \
+             Put the file back from a copy, or go on from that batch: millstream run JOB --resume-from {batch}"
+        )))
+    }
+}
+
+#[cfg(test)]
+mod tests;
