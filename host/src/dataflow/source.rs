@@ -56,7 +56,7 @@ fn cut<'s>(
         move |_| {
             ticks.for_each(|capability, ticks| {
                 let (Some(inbox), Some(tick)) = (&inbox, ticks.first()) else { return };
-                let chunks = inbox.take(BatchId(*capability.time()), rows_max, bytes_max);
+                let chunks = inbox.take(BatchId(*capability.time()), rows_max, bytes_max).chunks;
                 let small = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() <= SMALL_BATCH_BYTES;
                 let cuts = (0u64..).zip(chunks).map(|(place, chunk)| {
                     let to = if small { index as u64 } else { spread.next(chunk.bytes.len() as u64) };

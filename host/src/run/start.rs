@@ -1,6 +1,7 @@
 //! Starting a job: checks, sinks, receivers, workers.
 
 use super::{Done, Failure, Options, Running, Stopper, connect};
+use crate::checkpoint::types::Positions;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, inbox_bytes_max};
 use crate::job::spec::JobSpec;
@@ -57,7 +58,7 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     });
     for (source, inbox) in running.graph.spec.sources.iter().zip(&running.inboxes) {
         if let Some(inbox) = inbox {
-            receiver::start(source, &running.graph.spec.origin, inbox.clone(), receivers.handle());
+            receiver::start(source, &running.graph.spec.origin, inbox.clone(), receivers.handle(), &Positions::new());
         }
     }
     let guards = start_workers(&running, listener, first_thread)?;
