@@ -6,10 +6,12 @@ mod framing;
 pub mod inbox;
 mod queue;
 mod rate;
+pub mod replay;
 mod socket;
 
 use crate::batch::chunk::Chunk;
 use crate::batch::decode::binary::row_bytes;
+use crate::checkpoint::types::Positions;
 use crate::error::{Error, Result};
 use crate::job::spec::{Format, Origin, SourceKind, SourceSpec};
 use framing::{Framer, Framing};
@@ -40,30 +42,33 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
     }
 }
 
-/// Starts the receiver of a source on this runtime. It ends when the source is exhausted or `inbox` is closed, which
-/// should come before the runtime is shut down: a folder is read by a blocking task of it.
-pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &Handle) {
-    let source = source.clone();
+/// Starts the receiver of a source on this runtime, where an earlier start has left off. It ends when the source is
+/// exhausted or `inbox` is closed, which should come before the runtime is shut down: a folder is read by a blocking
+/// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed.
+pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &Handle, from: &Positions) {
+    let (source, from) = (source.clone(), from.clone());
     match source.kind.clone() {
         SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
             let reading = inbox.clone();
-            until_closed(inbox, runtime, async move { socket::receive(&source, &address, &reading).await });
+            until_closed(inbox, runtime, async move { socket::receive(&source, &address, &from, &reading).await });
         }
         SourceKind::Directory { path, poll } => {
             let (folder, reading) = (origin.folder.join(path), inbox.clone());
-            until_closed(inbox, runtime, async move { directory::receive(source, folder, poll, reading).await });
+            until_closed(inbox, runtime, async move { directory::receive(source, folder, poll, from, reading).await });
         }
         SourceKind::Rate { rows_per_second, rows_max } => {
             let reading = inbox.clone();
-            until_closed(inbox, runtime, async move { rate::receive(rows_per_second, rows_max, &reading).await });
+            until_closed(inbox, runtime, async move {
+                rate::receive(rows_per_second, rows_max, &from, &reading).await;
+            });
         }
         SourceKind::File { path } => {
             let path = origin.folder.join(path);
-            on_thread(inbox, runtime, move |inbox, runtime| file::receive(&source, &path, inbox, runtime));
+            on_thread(inbox, runtime, move |inbox, runtime| file::receive(&source, &path, &from, inbox, runtime));
         }
         SourceKind::Queue { path } => {
             let path = origin.folder.join(path);
-            on_thread(inbox, runtime, move |inbox, runtime| queue::receive(&source, &path, inbox, runtime));
+            on_thread(inbox, runtime, move |inbox, runtime| queue::receive(&source, &path, &from, inbox, runtime));
         }
     }
 }
@@ -189,5 +194,7 @@ fn plain(error: &std::io::Error) -> String {
     }
 }
 
+#[cfg(test)]
+mod position_tests;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Records as a receiver took them in, before decoding.
 
+use crate::checkpoint::types::{Extent, Position};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,8 @@ pub struct Chunk {
     /// Records that the receiver refused, in the order of their rows; `bytes` holds the first
     /// [`crate::limits::REJECTED_BYTES_KEPT`] bytes of each.
     pub refused: Vec<Refusal>,
+    /// Where the records come from. Cutting and joining keep it true.
+    pub extent: Extent,
 }
 
 /// A record that could not be taken in or decoded.
@@ -30,6 +33,19 @@ pub struct Refusal {
     pub row: u32,
     /// Why, for a person to read.
     pub reason: String,
+    /// Bytes of the record that the source had and the chunk does not hold, because the record was too long.
+    pub dropped: u64,
+}
+
+/// What an [`Extent`] counts, which hangs on the kind of source.
+#[derive(Clone, Copy, PartialEq)]
+enum Counted {
+    /// The very bytes of the records: `file`, `directory`.
+    Bytes,
+    /// The line that the records stand in, and rows within it: `queue`.
+    Line,
+    /// Rows since the job's first start: `rate`, sockets.
+    Rows,
 }
 
 impl Chunk {
@@ -51,6 +67,7 @@ impl Chunk {
         if rows >= self.rows() {
             return std::mem::replace(self, Chunk { header: self.header.clone(), ..Chunk::default() });
         }
+        let counted = self.counted();
         let rest = self.ends.split_off(rows);
         let ends = std::mem::replace(&mut self.ends, rest);
         let cut = ends.last().copied().unwrap_or(0);
@@ -60,7 +77,42 @@ impl Chunk {
         let rest = self.refused.split_off(later);
         let refused = std::mem::replace(&mut self.refused, rest);
         self.refused.iter_mut().for_each(|refusal| refusal.row = refusal.row.saturating_sub(rows as u32));
-        Chunk { bytes, ends, header: self.header.clone(), refused }
+        let mut front = Chunk { bytes, ends, header: self.header.clone(), refused, extent: self.extent.clone() };
+        if counted == Counted::Bytes {
+            front.extent.bytes = front.source_bytes();
+            self.extent.start = self.extent.start.saturating_add(front.extent.bytes);
+            self.extent.bytes = self.extent.bytes.saturating_sub(front.extent.bytes);
+        } else {
+            self.extent.row = self.extent.row.saturating_add(rows as u64);
+        }
+        front
+    }
+
+    /// How far its source was read when all of its records are taken.
+    pub fn position_behind(&self) -> Position {
+        let Extent { start, bytes, row, .. } = self.extent;
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let rows = row.saturating_add(self.rows() as u64);
+        match self.counted() {
+            Counted::Bytes => Position { offset: start.saturating_add(bytes), mark: 0 },
+            Counted::Line => Position { offset: start, mark: signed(rows) },
+            Counted::Rows => Position { offset: rows, mark: signed(start) },
+        }
+    }
+
+    /// Bytes that its records took in their source.
+    pub fn source_bytes(&self) -> u64 {
+        let dropped = self.refused.iter().fold(0_u64, |sum, refusal| sum.saturating_add(refusal.dropped));
+        dropped.saturating_add(self.bytes.len() as u64)
+    }
+
+    /// No record of a file, frame or line is of no bytes, and a line of a queue has brackets around its rows.
+    fn counted(&self) -> Counted {
+        match self.extent.bytes {
+            0 => Counted::Rows,
+            bytes if bytes == self.source_bytes() => Counted::Bytes,
+            _ => Counted::Line,
+        }
     }
 
     /// About how many bytes of memory it takes, for bounds: records of no bytes count too.

@@ -3,6 +3,7 @@
 //! How a stream is cut depends on its bytes alone: chunks are filled to their bounds, and only `flush` cuts earlier.
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, Refusal};
+use crate::checkpoint::types::Extent;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_KEPT};
 use bytes::Bytes;
 
@@ -38,13 +39,38 @@ pub struct Framer {
     header: Bytes,
     header_wanted: bool,
     /// A record that was found but belongs to the next chunk.
-    next_end: Option<(usize, Option<String>)>,
+    next_end: Option<(usize, Option<Refusal>)>,
     /// Where the search for an end goes on.
     scanned: usize,
     /// Bytes of the record at hand that were dropped because it is too long.
     dropped: u64,
     quotes: Quotes,
     ended: bool,
+    place: Place,
+}
+
+/// Where a stream comes from and how far it was cut into chunks.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Name of the file; empty where there is only one.
+    pub file: String,
+    /// What can be read again is counted in bytes, the rest in rows.
+    pub at: Counter,
+}
+
+/// How far.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Counter {
+    /// Bytes of the file, header included.
+    Bytes(u64),
+    /// Rows since the job's first start.
+    Rows(u64),
+}
+
+impl Default for Counter {
+    fn default() -> Counter {
+        Counter::Bytes(0)
+    }
 }
 
 /// Where a csv record stands with its quotes. As in RFC 4180, a quote opens only at the beginning of a cell.
@@ -74,7 +100,33 @@ impl Framer {
             dropped: 0,
             quotes: Quotes::default(),
             ended: false,
+            place: Place::default(),
         }
+    }
+
+    /// The stream begins at this place.
+    #[must_use]
+    pub fn at(mut self, place: Place) -> Framer {
+        self.place = place;
+        self
+    }
+
+    /// The stream begins behind its header, which is this.
+    #[must_use]
+    pub fn behind_header(mut self, header: Bytes) -> Framer {
+        self.header_wanted = false;
+        self.header = header;
+        self
+    }
+
+    /// The header; `None`: it has not been found yet. Empty where none is wanted.
+    pub fn header(&self) -> Option<&Bytes> {
+        (!self.header_wanted).then_some(&self.header)
+    }
+
+    /// How far the stream was cut: behind the last chunk, and behind the header.
+    pub fn counter(&self) -> Counter {
+        self.place.at
     }
 
     /// Where to append what is read next, with room for at least `bytes` more.
@@ -112,8 +164,8 @@ impl Framer {
 
     /// Finds record ends until a chunk is full; whether it is.
     fn scan(&mut self) -> bool {
-        if let Some((end, reason)) = self.next_end.take() {
-            self.push(end, reason);
+        if let Some((end, refusal)) = self.next_end.take() {
+            self.push(end, refusal);
         }
         while self.ends.len() < PART_ROWS_MAX {
             let start = self.last_end();
@@ -121,24 +173,24 @@ impl Framer {
                 self.drop_overlong(start);
                 return self.buffer.len() - self.begin >= PART_BYTES_MAX && !self.ends.is_empty();
             };
-            let (end, reason) = self.accept(start, end);
+            let (end, refusal) = self.accept(start, end);
             self.scanned = end;
             self.quotes = Quotes::default();
             if self.header_wanted {
-                self.take_header(end);
+                self.take_header(end, refusal.map_or(0, |refusal| refusal.dropped));
             } else if end > PART_BYTES_MAX && !self.ends.is_empty() {
-                self.next_end = Some((end, reason));
+                self.next_end = Some((end, refusal));
                 return true;
             } else {
-                self.push(end, reason);
+                self.push(end, refusal);
             }
         }
         true
     }
 
-    fn push(&mut self, end: usize, reason: Option<String>) {
-        if let Some(reason) = reason {
-            self.refused.push(Refusal { row: self.ends.len() as u32, reason });
+    fn push(&mut self, end: usize, refusal: Option<Refusal>) {
+        if let Some(refusal) = refusal {
+            self.refused.push(Refusal { row: self.ends.len() as u32, ..refusal });
         }
         self.ends.push(end as u32);
     }
@@ -173,8 +225,8 @@ impl Framer {
     }
 
     /// A whole record: refused if it is too long or cut short, and then only its first bytes stay. Returns where it
-    /// ends now, and why it is refused.
-    fn accept(&mut self, start: usize, end: usize) -> (usize, Option<String>) {
+    /// ends now, and its refusal, in which the row is not known yet.
+    fn accept(&mut self, start: usize, end: usize) -> (usize, Option<Refusal>) {
         let dropped = std::mem::take(&mut self.dropped);
         let data = self.buffer.get(self.begin..).unwrap_or_default();
         let record = data.get(start..end).unwrap_or_default();
@@ -194,12 +246,10 @@ impl Framer {
                 format!("{bytes} bytes, record_bytes_max is {}{hint}", self.record_bytes_max)
             })
         });
-        if reason.is_none() {
-            return (end, None);
-        }
+        let Some(reason) = reason else { return (end, None) };
         let kept = end.min(start + prefix + REJECTED_BYTES_KEPT);
         self.buffer.drain(self.begin + kept..self.begin + end);
-        (kept, reason)
+        (kept, Some(Refusal { row: 0, reason, dropped: dropped + (end - kept) as u64 }))
     }
 
     /// Records of more bytes than this are refused; those of a fixed length never are.
@@ -246,7 +296,7 @@ impl Framer {
     }
 
     /// The first record that is not blank names the columns and is no row.
-    fn take_header(&mut self, end: usize) {
+    fn take_header(&mut self, end: usize, dropped: u64) {
         let record = self.rest().get(..end).unwrap_or_default();
         let names = trim_line_end(record.get(self.prefix_bytes()..).unwrap_or_default());
         let names = names.strip_prefix(BYTE_ORDER_MARK).unwrap_or(names);
@@ -256,6 +306,9 @@ impl Framer {
         }
         self.begin += end;
         self.scanned = 0;
+        if let Counter::Bytes(offset) = &mut self.place.at {
+            *offset = offset.saturating_add(end as u64).saturating_add(dropped);
+        }
     }
 
     /// Takes the records found out as a chunk.
@@ -280,12 +333,25 @@ impl Framer {
             *next_end -= end;
         }
         let capacity = self.ends.len();
-        Chunk {
+        let mut chunk = Chunk {
             bytes,
             ends: std::mem::replace(&mut self.ends, Vec::with_capacity(capacity)),
             header: self.header.clone(),
             refused: std::mem::take(&mut self.refused),
+            extent: Extent { file: self.place.file.clone(), ..Extent::default() },
+        };
+        match &mut self.place.at {
+            Counter::Bytes(offset) => {
+                chunk.extent.start = *offset;
+                chunk.extent.bytes = chunk.source_bytes();
+                *offset = offset.saturating_add(chunk.extent.bytes);
+            }
+            Counter::Rows(rows) => {
+                chunk.extent.row = *rows;
+                *rows = rows.saturating_add(chunk.rows() as u64);
+            }
         }
+        chunk
     }
 }
 
@@ -329,4 +395,4 @@ pub fn trim_line_end(line: &[u8]) -> &[u8] {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -1,18 +1,24 @@
 //! Where a receiver puts chunks and a worker takes them: bounded, so that a slow job slows the receiver.
+//!
+//! What a receiver has read is in the inbox at once; if that is too much, the receiver waits before it reads on. So a
+//! source that cannot be read again loses nothing when the inbox is closed.
 
-use crate::batch::chunk::{Chunk, Refusal};
+pub mod open;
+
+use crate::batch::chunk::Chunk;
+use crate::checkpoint::types::{Position, Positions};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
-use bytes::{Bytes, BytesMut};
+use open::Open;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use tokio::sync::Notify;
 
-/// What the end of a batch counts as, so that batches without rows are bounded too.
-const BATCH_END_BYTES: u64 = 64;
+/// What the end of a batch or file counts as, so that batches without rows are bounded too.
+const END_BYTES: u64 = 64;
 
 /// Chunks of one source that wait for a batch.
 pub struct Inbox {
@@ -37,8 +43,19 @@ pub struct InboxState {
     pub idle_ms: u64,
     /// The source failed for good.
     pub failed: Option<Error>,
+    /// Records wait that were put back.
+    pub leftover: bool,
     /// The last batch that took from it; all else is said as of after that.
     pub cut: BatchId,
+}
+
+/// What a batch takes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Taken {
+    /// The records.
+    pub chunks: Vec<Chunk>,
+    /// The positions that changed by that, as they are now, by file name.
+    pub moved: Vec<(String, Position)>,
 }
 
 /// What the mutex guards.
@@ -47,6 +64,10 @@ struct Held {
     waiting: VecDeque<Waiting>,
     /// The newest records, to which small chunks are joined; they come after all of `waiting`.
     open: Open,
+    /// How many of `waiting` are ends of files.
+    file_ends: usize,
+    /// Rows at the front that were put back.
+    leftover_rows: u64,
     rows: u64,
     /// Memory of everything that waits.
     bytes: u64,
@@ -59,57 +80,71 @@ struct Held {
 
 enum Waiting {
     Chunk(Chunk),
-    /// What comes later is another batch.
-    BatchEnd,
-}
-
-/// A chunk that still grows.
-#[derive(Default)]
-struct Open {
-    bytes: BytesMut,
-    ends: Vec<u32>,
-    header: Bytes,
-    refused: Vec<Refusal>,
+    /// What comes later is another batch; how far the source is read then.
+    BatchEnd(Option<Position>),
+    /// All of a file, up to this offset, came before.
+    FileEnd {
+        file: String,
+        offset: u64,
+    },
 }
 
 impl Inbox {
-    /// An empty inbox for at most `bytes_max` bytes. `wake` is called, from the receiver's thread, when something arrives in an empty inbox, when
-    /// the source finishes and when it fails.
+    /// An empty inbox for about `bytes_max` bytes: what a receiver adds when less waits may exceed that. `wake` is
+    /// called, from the receiver's thread, when something arrives in an empty inbox, when the source finishes and when
+    /// it fails.
     pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
         Inbox { held: Mutex::default(), room: Notify::new(), bytes_max, wake }
     }
 
-    /// Receiver: adds records, waiting while more bytes wait than it may hold. Small chunks with the same
-    /// header are joined. `false`: the inbox is closed, the receiver ends.
+    /// Receiver: adds records, then waits while more bytes wait than may. Small chunks that follow each other in the
+    /// source are joined. `false`: the inbox is closed, the receiver ends; if it was closed before this call, the records
+    /// were not added.
     pub async fn put(&self, chunk: Chunk) -> bool {
-        if chunk.rows() == 0 {
-            return !self.lock().closed;
-        }
-        let bytes = chunk.memory_bytes();
-        self.admit(bytes, |held| {
-            held.rows += chunk.rows() as u64;
-            held.bytes += bytes;
-            held.join(chunk);
+        self.add(|held| held.join(chunk)).await
+    }
+
+    /// Receiver: as `put`, with the last records of a file, if there are any, which is read up to `offset`. The batch
+    /// that takes the last of them takes the end with them. An end alone wakes nobody and waits for the next records.
+    pub async fn put_last(&self, last: Option<Chunk>, file: String, offset: u64) -> bool {
+        self.add(|held| {
+            last.into_iter().for_each(|chunk| held.join(chunk));
+            held.seal();
+            held.file_ends += 1;
+            held.bytes += END_BYTES + file.len() as u64;
+            held.waiting.push_back(Waiting::FileEnd { file, offset });
         })
         .await
     }
 
-    /// Receiver: as `put`, but these chunks are one batch by themselves (queue sources).
-    pub async fn put_batch(&self, chunks: Vec<Chunk>) -> bool {
-        let bytes = chunks.iter().map(Chunk::memory_bytes).sum::<u64>() + BATCH_END_BYTES;
-        self.admit(bytes, |held| {
+    /// Receiver: as `put`, but these chunks are one batch by themselves (queue sources), after which the source is read
+    /// up to `behind`.
+    pub async fn put_batch(&self, chunks: Vec<Chunk>, behind: Position) -> bool {
+        self.add(|held| {
             held.seal();
             if matches!(held.waiting.back(), Some(Waiting::Chunk(_))) {
-                held.push_batch_end();
+                held.push_batch_end(None);
             }
             for chunk in chunks.into_iter().filter(|chunk| chunk.rows() > 0) {
-                held.rows += chunk.rows() as u64;
-                held.bytes += chunk.memory_bytes();
+                held.count(&chunk);
                 held.waiting.push_back(Waiting::Chunk(chunk));
             }
-            held.push_batch_end();
+            held.push_batch_end(Some(behind));
         })
         .await
+    }
+
+    /// Puts back what an earlier start had taken for a batch that did not come about. It comes before all else, however
+    /// much it is.
+    pub fn put_back(&self, chunks: Vec<Chunk>) {
+        let mut held = self.lock();
+        for chunk in chunks.into_iter().rev().filter(|chunk| chunk.rows() > 0) {
+            held.count(&chunk);
+            held.leftover_rows += chunk.rows() as u64;
+            held.waiting.push_front(Waiting::Chunk(chunk));
+        }
+        drop(held);
+        (self.wake)();
     }
 
     /// Receiver: nothing more will come.
@@ -153,45 +188,48 @@ impl Inbox {
             finished: held.finished,
             idle_ms: held.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
             failed: held.failed.clone(),
+            leftover: held.leftover_rows > 0,
             cut: held.cut,
         }
     }
 
     /// Worker: takes what this batch holds, at most so many rows and bytes (but at least one record if one waits). A
     /// chunk is cut only where it must be.
-    pub fn take(&self, batch: BatchId, rows_max: u64, bytes_max: u64) -> Vec<Chunk> {
+    pub fn take(&self, batch: BatchId, rows_max: u64, bytes_max: u64) -> Taken {
         let mut held = self.lock();
         held.cut = batch;
         held.seal();
-        let mut taken = Vec::new();
+        let mut chunks = Vec::new();
+        let mut moved = Positions::new();
         let (mut rows, mut bytes) = (0, 0);
         let rows_max = rows_max.max(1);
-        while let Some(next) = held.waiting.front_mut() {
-            let Waiting::Chunk(chunk) = next else { break };
-            if !taken.is_empty() && (rows >= rows_max || bytes + chunk.bytes.len() as u64 > bytes_max) {
+        while let Some(next) = held.waiting.front() {
+            let ended = match next {
+                Waiting::Chunk(chunk)
+                    if !chunks.is_empty() && (rows >= rows_max || bytes + chunk.bytes.len() as u64 > bytes_max) =>
+                {
+                    break;
+                }
+                Waiting::Chunk(_) => {
+                    let rows_left = usize::try_from(rows_max - rows).unwrap_or(usize::MAX);
+                    let Some(front) = held.cut_front(rows_left, bytes_max.saturating_sub(bytes)) else { break };
+                    rows += front.rows() as u64;
+                    bytes += front.bytes.len() as u64;
+                    move_to(&mut moved, &front.extent.file, front.position_behind());
+                    chunks.push(front);
+                    continue;
+                }
+                Waiting::BatchEnd(_) => true,
+                Waiting::FileEnd { .. } => false,
+            };
+            held.pop_end(&mut moved);
+            if ended {
                 break;
             }
-            let mut count = usize::try_from(rows_max - rows).unwrap_or(usize::MAX);
-            if taken.is_empty() && chunk.bytes.len() as u64 > bytes_max {
-                count = count.min(chunk.ends.partition_point(|end| u64::from(*end) <= bytes_max).max(1));
-            }
-            let front = chunk.cut_front(count);
-            if chunk.rows() == 0 {
-                held.waiting.pop_front();
-            }
-            rows += front.rows() as u64;
-            bytes += front.bytes.len() as u64;
-            held.rows = held.rows.saturating_sub(front.rows() as u64);
-            held.bytes = held.bytes.saturating_sub(front.memory_bytes());
-            taken.push(front);
-        }
-        if matches!(held.waiting.front(), Some(Waiting::BatchEnd)) {
-            held.waiting.pop_front();
-            held.bytes = held.bytes.saturating_sub(BATCH_END_BYTES);
         }
         drop(held);
         self.room.notify_waiters();
-        taken
+        Taken { chunks, moved: moved.into_iter().collect() }
     }
 
     /// Worker: no more is wanted; receivers end.
@@ -200,35 +238,45 @@ impl Inbox {
         self.room.notify_waiters();
     }
 
-    /// Waits until there is room for so many bytes, then adds; `false`: closed. An empty inbox has room for anything,
-    /// so that no single chunk is too large.
-    async fn admit(&self, bytes: u64, add: impl FnOnce(&mut Held)) -> bool {
-        loop {
+    /// Adds, then waits until there is room again. `false`: closed.
+    async fn add(&self, add: impl FnOnce(&mut Held)) -> bool {
+        let added = self.add_now(add);
+        while added {
             // Registered before looking, so that a `take` in between is not missed.
             let mut told = pin!(self.room.notified());
             told.as_mut().enable();
-            if let Some(mut held) = self.lock_for(bytes) {
-                if held.closed {
-                    return false;
-                }
-                let was_empty = held.is_empty();
-                add(&mut held);
-                held.idle_since = None;
-                drop(held);
-                if was_empty {
-                    (self.wake)();
-                }
-                return true;
+            if let Some(open) = self.has_room() {
+                return open;
             }
             told.await;
         }
+        false
     }
 
-    /// The inside, if it is closed or has room.
-    fn lock_for(&self, bytes: u64) -> Option<MutexGuard<'_, Held>> {
+    /// `false`: closed, and nothing was added.
+    fn add_now(&self, add: impl FnOnce(&mut Held)) -> bool {
+        let mut held = self.lock();
+        if held.closed {
+            return false;
+        }
+        let was_empty = held.is_empty();
+        add(&mut held);
+        let is_empty = held.is_empty();
+        if !is_empty {
+            held.idle_since = None;
+        }
+        drop(held);
+        if was_empty && !is_empty {
+            (self.wake)();
+        }
+        true
+    }
+
+    /// Whether there is room; `Some(false)`: it is closed. An empty inbox has room, so that no single chunk is too large.
+    fn has_room(&self) -> Option<bool> {
         let held = self.lock();
-        let room = held.closed || held.is_empty() || held.bytes.saturating_add(bytes) <= self.bytes_max;
-        room.then_some(held)
+        let room = held.closed || held.is_empty() || held.bytes <= self.bytes_max;
+        room.then_some(!held.closed)
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -238,18 +286,28 @@ impl Inbox {
 }
 
 impl Held {
+    /// Whether there is nothing that a batch could be cut for: an end of a file alone is not.
     fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.open.ends.is_empty()
+        self.waiting.len() == self.file_ends && self.open.is_empty()
+    }
+
+    fn count(&mut self, chunk: &Chunk) {
+        self.rows += chunk.rows() as u64;
+        self.bytes += chunk.memory_bytes();
     }
 
     /// Adds a chunk behind all others: to the open one if both together are still a part, so that single lines cost
     /// a copy of their bytes and no more.
     fn join(&mut self, chunk: Chunk) {
+        if chunk.rows() == 0 {
+            return;
+        }
+        self.count(&chunk);
         if !self.open.fits(&chunk) {
             self.seal();
         }
         let large = chunk.bytes.len() >= PART_BYTES_MAX / 2 || chunk.rows() >= PART_ROWS_MAX / 2;
-        if large && self.open.ends.is_empty() {
+        if large && self.open.is_empty() {
             self.waiting.push_back(Waiting::Chunk(chunk));
         } else {
             self.open.add(chunk);
@@ -259,145 +317,60 @@ impl Held {
     /// Nothing more joins the open chunk.
     fn seal(&mut self) {
         let open = std::mem::take(&mut self.open);
-        if !open.ends.is_empty() {
-            let Open { bytes, ends, header, refused } = open;
-            self.waiting.push_back(Waiting::Chunk(Chunk { bytes: bytes.freeze(), ends, header, refused }));
+        if !open.is_empty() {
+            self.waiting.push_back(Waiting::Chunk(open.into_chunk()));
         }
     }
 
-    fn push_batch_end(&mut self) {
-        self.waiting.push_back(Waiting::BatchEnd);
-        self.bytes += BATCH_END_BYTES;
+    fn push_batch_end(&mut self, behind: Option<Position>) {
+        self.waiting.push_back(Waiting::BatchEnd(behind));
+        self.bytes += END_BYTES;
+    }
+
+    /// Takes records of the first chunk, at most so many rows and bytes, but at least one; `None`: it is no chunk.
+    fn cut_front(&mut self, rows_max: usize, bytes_max: u64) -> Option<Chunk> {
+        let Some(Waiting::Chunk(chunk)) = self.waiting.front_mut() else { return None };
+        let mut count = rows_max;
+        if chunk.bytes.len() as u64 > bytes_max {
+            count = count.min(chunk.ends.partition_point(|end| u64::from(*end) <= bytes_max));
+        }
+        let front = chunk.cut_front(count.max(1));
+        if chunk.rows() == 0 {
+            self.waiting.pop_front();
+        }
+        self.rows = self.rows.saturating_sub(front.rows() as u64);
+        self.leftover_rows = self.leftover_rows.saturating_sub(front.rows() as u64);
+        self.bytes = self.bytes.saturating_sub(front.memory_bytes());
+        Some(front)
+    }
+
+    /// Takes the end of a batch or file that comes first.
+    fn pop_end(&mut self, moved: &mut Positions) {
+        match self.waiting.pop_front() {
+            Some(Waiting::BatchEnd(behind)) => {
+                self.bytes = self.bytes.saturating_sub(END_BYTES);
+                behind.into_iter().for_each(|behind| move_to(moved, "", behind));
+            }
+            Some(Waiting::FileEnd { file, offset }) => {
+                self.bytes = self.bytes.saturating_sub(END_BYTES + file.len() as u64);
+                self.file_ends = self.file_ends.saturating_sub(1);
+                move_to(moved, &file, Position { offset, mark: 1 });
+            }
+            Some(Waiting::Chunk(chunk)) => self.waiting.push_front(Waiting::Chunk(chunk)),
+            None => {}
+        }
     }
 }
 
-impl Open {
-    fn fits(&self, chunk: &Chunk) -> bool {
-        self.ends.is_empty()
-            || (self.header == chunk.header
-                && self.bytes.len() + chunk.bytes.len() <= PART_BYTES_MAX
-                && self.ends.len() + chunk.rows() <= PART_ROWS_MAX)
-    }
-
-    fn add(&mut self, chunk: Chunk) {
-        // A part is at most a few megabytes: these numbers fit.
-        let (bytes_before, rows_before) = (self.bytes.len() as u32, self.ends.len() as u32);
-        if self.ends.is_empty() {
-            self.header = chunk.header;
+/// A file, or the source itself, is read up to there now.
+fn move_to(moved: &mut Positions, file: &str, position: Position) {
+    match moved.get_mut(file) {
+        Some(before) => *before = position,
+        None => {
+            moved.insert(file.to_owned(), position);
         }
-        self.bytes.extend_from_slice(&chunk.bytes);
-        self.ends.extend(chunk.ends.iter().map(|end| bytes_before + end));
-        let refused = chunk.refused.into_iter();
-        self.refused.extend(refused.map(|Refusal { row, reason }| Refusal { row: rows_before + row, reason }));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::INBOX_BYTES_MAX;
-    use std::sync::Arc;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    fn lines(count: usize, text: &str) -> Chunk {
-        let bytes = Bytes::from(format!("{text}\n").repeat(count));
-        let ends = (1..=count as u32).map(|i| i * (text.len() as u32 + 1)).collect();
-        Chunk { bytes, ends, ..Chunk::default() }
-    }
-
-    fn counted() -> (Arc<Inbox>, Arc<AtomicUsize>) {
-        let wakes = Arc::new(AtomicUsize::new(0));
-        let counter = wakes.clone();
-        let wake = move || {
-            counter.fetch_add(1, Ordering::SeqCst);
-        };
-        (Arc::new(Inbox::new(INBOX_BYTES_MAX, Box::new(wake))), wakes)
-    }
-
-    #[tokio::test]
-    async fn ten_thousand_single_lines_are_one_part_and_one_wake() {
-        let (inbox, wakes) = counted();
-        for i in 0..10_000_u32 {
-            let mut line = lines(1, "abc");
-            if i == 7_777 {
-                line.refused.push(Refusal { row: 0, reason: "no".into() });
-            }
-            assert!(inbox.put(line).await);
-        }
-        assert_eq!((inbox.state().rows, inbox.state().ready, wakes.load(Ordering::SeqCst)), (10_000, true, 1));
-        let mut expected = lines(10_000, "abc");
-        expected.refused.push(Refusal { row: 7_777, reason: "no".into() });
-        assert_eq!(inbox.take(BatchId(1), u64::MAX, u64::MAX), [expected]);
-        assert!(!inbox.state().ready);
-        inbox.put(lines(1, "x")).await;
-        inbox.finish();
-        assert_eq!(wakes.load(Ordering::SeqCst), 3, "empty to non-empty, and finished");
-        assert!(inbox.state().finished && inbox.state().ready);
-    }
-
-    #[tokio::test]
-    async fn parts_have_bounds_and_headers_are_kept_apart() {
-        let (inbox, _) = counted();
-        for _ in 0..5 {
-            inbox.put(lines(PART_ROWS_MAX / 3, "abc")).await;
-        }
-        inbox.put(Chunk { header: "a,b".into(), ..lines(2, "1,2") }).await;
-        let rows: Vec<usize> = inbox.take(BatchId(1), u64::MAX, u64::MAX).iter().map(Chunk::rows).collect();
-        assert_eq!(rows, [PART_ROWS_MAX / 3 * 3, PART_ROWS_MAX / 3 * 2, 2]);
-    }
-
-    #[tokio::test]
-    async fn take_keeps_to_its_limits() {
-        let (inbox, _) = counted();
-        let large = lines(PART_ROWS_MAX, "abc");
-        for _ in 0..3 {
-            inbox.put(large.clone()).await;
-        }
-        let sum = |chunks: &[Chunk]| chunks.iter().map(|c| c.rows()).sum::<usize>();
-        assert_eq!(sum(&inbox.take(BatchId(1), PART_ROWS_MAX as u64 + 5, u64::MAX)), PART_ROWS_MAX + 5);
-        assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, 10)), 2, "as many whole records as fit");
-        assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, 3)), 1, "at least one record");
-        assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, large.bytes.len() as u64)), PART_ROWS_MAX - 8);
-        let last = inbox.take(BatchId(1), u64::MAX, large.bytes.len() as u64);
-        assert_eq!(last, [large]);
-        assert_eq!((inbox.state().rows, inbox.lock().bytes), (0, 0));
-    }
-
-    #[tokio::test]
-    async fn a_batch_is_taken_by_itself_even_when_empty() {
-        let (inbox, _) = counted();
-        inbox.put_batch(vec![lines(2, "a")]).await;
-        inbox.put_batch(vec![]).await;
-        inbox.put_batch(vec![lines(3, "b"), lines(1, "c")]).await;
-        assert_eq!(inbox.take(BatchId(1), 2, u64::MAX).len(), 1, "the end of the batch goes with its last row");
-        assert!(inbox.state().ready);
-        assert!(inbox.take(BatchId(1), 100, u64::MAX).is_empty());
-        assert_eq!(inbox.take(BatchId(1), 100, u64::MAX), [lines(3, "b"), lines(1, "c")]);
-        assert!(!inbox.state().ready);
-        assert_eq!(inbox.lock().bytes, 0);
-    }
-
-    #[tokio::test]
-    async fn a_full_inbox_makes_the_receiver_wait_until_room_or_close() {
-        let (inbox, _) = counted();
-        let huge = lines(1, &"x".repeat(INBOX_BYTES_MAX as usize + 1));
-        assert!(inbox.put(huge.clone()).await, "an empty inbox takes anything");
-        let mut waiting = Box::pin(inbox.put(lines(1, "late")));
-        assert!(futures_poll(&mut waiting), "it must wait");
-        assert_eq!(inbox.take(BatchId(1), u64::MAX, u64::MAX), [lines(1, &"x".repeat(INBOX_BYTES_MAX as usize + 1))]);
-        assert!(waiting.await);
-        assert_eq!(inbox.take(BatchId(1), 9, 9), [lines(1, "late")]);
-        assert!(inbox.put(huge).await);
-        let mut waiting = Box::pin(inbox.put(lines(1, "never")));
-        assert!(futures_poll(&mut waiting));
-        inbox.close();
-        assert!(!waiting.await);
-        inbox.closed().await;
-    }
-
-    /// Polls once; whether it is pending.
-    fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        std::pin::Pin::new(future).poll(&mut context).is_pending()
-    }
-}
+mod tests;

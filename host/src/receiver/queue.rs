@@ -4,56 +4,105 @@ use super::file::failed;
 use super::inbox::Inbox;
 use crate::batch::chunk::Chunk;
 use crate::batch::decode::json::array_elements;
+use crate::checkpoint::types::{Extent, Position, Positions};
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use tokio::runtime::Handle;
 
 /// Bytes of one line, which is one batch held in memory.
-const LINE_BYTES_MAX: u64 = 256 << 20;
+pub const LINE_BYTES_MAX: u64 = 256 << 20;
 
 /// Reads the file to its end; the source is finished then. A line that is not an array fails the source.
-pub fn receive(source: &SourceSpec, path: &Path, inbox: &Inbox, runtime: &Handle) {
-    match read(source, path, inbox, runtime) {
+pub fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Inbox, runtime: &Handle) {
+    let from = from.get("").copied().unwrap_or_default();
+    match read(source, path, from, inbox, runtime) {
         Ok(true) => inbox.finish(),
         Ok(false) => {}
         Err(error) => inbox.fail(error),
     }
 }
 
-fn read(source: &SourceSpec, path: &Path, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
-    let file = File::open(path).map_err(|error| failed(source, path, &error))?;
-    let mut file = BufReader::new(file);
+fn read(source: &SourceSpec, path: &Path, from: Position, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
+    let broken = |error| failed(source, path, &error);
+    let mut file = BufReader::new(File::open(path).map_err(broken)?);
     let mut line = Vec::new();
-    for number in 1_u64.. {
+    let (mut offset, mut number) = (0_u64, 0_u64);
+    loop {
         line.clear();
-        let read = file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line);
-        if read.map_err(|error| failed(source, path, &error))? == 0 {
-            break;
+        number += 1;
+        // Lines that were read before are passed over once more, so that messages can number those that follow.
+        let read = file.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line).map_err(broken)? as u64;
+        let start = offset;
+        offset += read;
+        if read == 0 && start < from.offset {
+            return Err(shrunk(source, path, from, start));
         }
-        let chunks = batch(&line).map_err(|reason| {
-            Error::environment(format!(
-                "source `{}`: {}:{number}: {reason}; expected one JSON array of rows on each line, a line a batch: \
-                 [{{\"k\":\"a\",\"v\":1}}, …], and [] for a batch without rows",
-                source.name,
-                path.display()
-            ))
-        })?;
-        if let Some(chunks) = chunks
-            && !runtime.block_on(inbox.put_batch(chunks))
-        {
+        if read == 0 {
+            return Ok(true);
+        }
+        if start < from.offset {
+            continue;
+        }
+        let Some(mut chunks) = batch(&line, start).map_err(|reason| wrong(source, path, number, &reason))? else {
+            continue;
+        };
+        if start == from.offset {
+            skip(&mut chunks, from.mark);
+        }
+        if !runtime.block_on(inbox.put_batch(chunks, Position { offset, mark: 0 })) {
             return Ok(false);
         }
     }
-    Ok(true)
 }
 
-/// The rows of one line, each a record of undecoded JSON; `None` for a blank line.
-fn batch(line: &[u8]) -> Result<Option<Vec<Chunk>>, String> {
-    if line.len() as u64 == LINE_BYTES_MAX {
+fn wrong(source: &SourceSpec, path: &Path, line: u64, reason: &str) -> Error {
+    Error::environment(format!(
+        "source `{}`: {}:{line}: {reason}; expected one JSON array of rows on each line, a line a batch: \
+         [{{\"k\":\"a\",\"v\":1}}, …], and [] for a batch without rows",
+        source.name,
+        path.display()
+    ))
+}
+
+fn shrunk(source: &SourceSpec, path: &Path, from: Position, bytes: u64) -> Error {
+    let (name, path, read) = (&source.name, path.display(), from.offset);
+    Error::environment(format!(
+        "source `{name}`: cannot read on in `{path}`, of which batches hold the first {read} bytes: it has shrunk to \
+         {bytes} bytes; bring the file back as it was, or forget what was read with `--drop-state {name}`"
+    ))
+}
+
+/// Leaves out the first rows of a line.
+fn skip(chunks: &mut [Chunk], rows: i64) {
+    let mut left = usize::try_from(rows).unwrap_or(0);
+    for chunk in chunks {
+        if left == 0 {
+            return;
+        }
+        left -= chunk.cut_front(left).rows();
+    }
+}
+
+/// The line of the file that begins at `start`, with its end, as chunks; `None`: it is not as it was.
+pub fn reread(file: &mut File, start: u64, bytes: u64) -> std::io::Result<Option<Vec<Chunk>>> {
+    if bytes > LINE_BYTES_MAX {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(start))?;
+    let mut line = Vec::new();
+    file.by_ref().take(bytes).read_to_end(&mut line)?;
+    let whole = line.len() as u64 == bytes;
+    Ok(if whole { batch(&line, start).ok().flatten() } else { None })
+}
+
+/// The rows of one line, which begins at byte `start`, each a record of undecoded JSON; `None` for a blank line.
+fn batch(line: &[u8], start: u64) -> Result<Option<Vec<Chunk>>, String> {
+    let line_bytes = line.len() as u64;
+    if line_bytes == LINE_BYTES_MAX {
         return Err(format!("the line is longer than {LINE_BYTES_MAX} bytes"));
     }
     let text = std::str::from_utf8(line).map_err(|error| format!("not UTF-8 at byte {}", error.valid_up_to()))?;
@@ -61,15 +110,20 @@ fn batch(line: &[u8]) -> Result<Option<Vec<Chunk>>, String> {
         return Ok(None);
     }
     let mut chunks = Vec::new();
-    let (mut bytes, mut ends) = (Vec::new(), Vec::new());
-    for row in array_elements(text)? {
-        if ends.len() == PART_ROWS_MAX || (!ends.is_empty() && bytes.len() + row.len() > PART_BYTES_MAX) {
-            let bytes = std::mem::take(&mut bytes).into();
-            chunks.push(Chunk { bytes, ends: std::mem::take(&mut ends), ..Chunk::default() });
+    let (mut row, mut bytes, mut ends) = (0, Vec::new(), Vec::new());
+    let mut cut = |bytes: &mut Vec<u8>, ends: &mut Vec<u32>| {
+        let (bytes, ends) = (std::mem::take(bytes).into(), std::mem::take(ends));
+        let extent = Extent { file: String::new(), start, bytes: line_bytes, row };
+        row += ends.len() as u64;
+        chunks.push(Chunk { bytes, ends, extent, ..Chunk::default() });
+    };
+    for record in array_elements(text)? {
+        if ends.len() == PART_ROWS_MAX || (!ends.is_empty() && bytes.len() + record.len() > PART_BYTES_MAX) {
+            cut(&mut bytes, &mut ends);
         }
-        bytes.extend_from_slice(row.as_bytes());
+        bytes.extend_from_slice(record.as_bytes());
         ends.push(bytes.len() as u32);
     }
-    chunks.push(Chunk { bytes: bytes.into(), ends, ..Chunk::default() });
+    cut(&mut bytes, &mut ends);
     Ok(Some(chunks))
 }

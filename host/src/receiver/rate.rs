@@ -2,6 +2,7 @@
 
 use super::inbox::Inbox;
 use crate::batch::chunk::Chunk;
+use crate::checkpoint::types::{Extent, Positions};
 use crate::limits::PART_ROWS_MAX;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
@@ -13,13 +14,16 @@ const TICK: Duration = Duration::from_millis(1);
 const MICROS: u128 = 1_000_000;
 
 /// Makes rows until there are `rows_max`: row i has value i and time start + i / rate. A receiver that was held up
-/// catches up at most one second.
-pub async fn receive(rows_per_second: u64, rows_max: Option<u64>, inbox: &Inbox) {
+/// catches up at most one second; one that was stopped goes on at its rate, with the times that follow.
+pub async fn receive(rows_per_second: u64, rows_max: Option<u64>, from: &Positions, inbox: &Inbox) {
     let rate = rows_per_second.max(1);
-    let start_micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+    let (mut made, start_micros) = match from.get("") {
+        Some(position) => (position.offset, u64::try_from(position.mark).unwrap_or(0)),
+        None => (0, u64::try_from(now()).unwrap_or(0)),
+    };
     // `origin` is when row `origin_row` was due.
-    let (mut origin, mut origin_row) = (Instant::now(), 0_u64);
-    let mut made = 0_u64;
+    let (mut origin, mut origin_row) = (Instant::now(), made);
     let rows_max = rows_max.unwrap_or(u64::MAX);
     while made < rows_max {
         let mut due = origin_row.saturating_add(rows_in(origin.elapsed(), rate)).saturating_add(1);
@@ -30,7 +34,7 @@ pub async fn receive(rows_per_second: u64, rows_max: Option<u64>, inbox: &Inbox)
         }
         let due = due.min(rows_max);
         while made < due {
-            let until = due.min(made + PART_ROWS_MAX as u64);
+            let until = due.min(made.saturating_add(PART_ROWS_MAX as u64));
             if !inbox.put(rows(made..until, start_micros, rate)).await {
                 return;
             }
@@ -52,14 +56,16 @@ fn time_of(rows: u64, rate: u64) -> Duration {
     Duration::from_micros(u64::try_from(u128::from(rows) * MICROS / u128::from(rate)).unwrap_or(u64::MAX))
 }
 
-fn rows(range: std::ops::Range<u64>, start_micros: u128, rate: u64) -> Chunk {
-    let count = (range.end - range.start) as usize;
+/// Rows of this range, at most [`PART_ROWS_MAX`], where row 0 was due at `start_micros`.
+pub fn rows(range: std::ops::Range<u64>, start_micros: u64, rows_per_second: u64) -> Chunk {
+    let count = range.end.saturating_sub(range.start).min(PART_ROWS_MAX as u64) as usize;
+    let extent = Extent { start: start_micros, row: range.start, ..Extent::default() };
     let mut bytes = Vec::with_capacity(count * RECORD_BYTES);
-    for value in range {
-        let micros = start_micros + u128::from(value) * MICROS / u128::from(rate);
+    for value in range.take(count) {
+        let micros = u128::from(start_micros) + u128::from(value) * MICROS / u128::from(rows_per_second.max(1));
         bytes.extend_from_slice(&(micros as i64).to_le_bytes());
         bytes.extend_from_slice(&(value as i64).to_le_bytes());
     }
     let ends = (1..=count as u32).map(|row| row * RECORD_BYTES as u32).collect();
-    Chunk { bytes: bytes.into(), ends, ..Chunk::default() }
+    Chunk { bytes: bytes.into(), ends, extent, ..Chunk::default() }
 }

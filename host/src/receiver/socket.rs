@@ -1,7 +1,9 @@
 //! Sources `socket` and `raw-socket`: a client of a TCP server that is there sometimes.
 
+use super::framing::{Counter, Place};
 use super::inbox::Inbox;
 use super::{REFUSED, framer, plain};
+use crate::checkpoint::types::Positions;
 use crate::job::spec::{SourceKind, SourceSpec};
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -19,9 +21,10 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// Reads what the server at `address` sends, for ever: a connection that ends is made anew. Each change is told on
-/// the log, once.
-pub async fn receive(source: &SourceSpec, address: &str, inbox: &Inbox) {
+/// the log, once. Rows are counted on from where they were when the job stopped.
+pub async fn receive(source: &SourceSpec, address: &str, from: &Positions, inbox: &Inbox) {
     let name = &source.name;
+    let mut rows = from.get("").map_or(0, |position| position.offset);
     let mut pause = PAUSE_MIN;
     let mut trouble = None;
     loop {
@@ -30,8 +33,9 @@ pub async fn receive(source: &SourceSpec, address: &str, inbox: &Inbox) {
             Ok(stream) => {
                 info!("source `{name}`: connected to {address}");
                 trouble = None;
-                let (rows, ended) = read(source, stream, inbox).await;
-                if rows > 0 {
+                let rows_before = rows;
+                let ended = read(source, stream, &mut rows, inbox).await;
+                if rows > rows_before {
                     pause = PAUSE_MIN;
                 }
                 match ended {
@@ -77,11 +81,10 @@ enum Ended {
     Broken(String),
 }
 
-/// Reads a connection to its end; also returns how many rows came. Whatever was read goes to the inbox before the
-/// next wait, so that no line waits for another one.
-async fn read(source: &SourceSpec, stream: TcpStream, inbox: &Inbox) -> (u64, Ended) {
-    let mut framer = framer(source);
-    let mut rows = 0;
+/// Reads a connection to its end and counts the rows on. Whatever was read goes to the inbox before the next wait, so
+/// that no line waits for another one.
+async fn read(source: &SourceSpec, stream: TcpStream, rows: &mut u64, inbox: &Inbox) -> Ended {
+    let mut framer = framer(source).at(Place { file: String::new(), at: Counter::Rows(*rows) });
     let mut ended = None;
     loop {
         // A connection that never pauses must not keep its thread from other tasks.
@@ -103,13 +106,13 @@ async fn read(source: &SourceSpec, stream: TcpStream, inbox: &Inbox) -> (u64, En
             framer.end();
         }
         while let Some(chunk) = framer.next(true) {
-            rows += chunk.rows() as u64;
+            *rows = rows.saturating_add(chunk.rows() as u64);
             if !inbox.put(chunk).await {
-                return (rows, Ended::Inbox);
+                return Ended::Inbox;
             }
         }
         if let Some(ended) = ended {
-            return (rows, ended);
+            return ended;
         }
     }
 }

@@ -199,7 +199,7 @@ fn a_rejected_row_leaves_nothing_behind_and_keeps_its_place() {
         b"{\"n\":3}",
     ];
     let mut chunk = chunk(&lines, b"\r\n");
-    chunk.refused.push(crate::batch::chunk::Refusal { row: 3, reason: "too long".into() });
+    chunk.refused.push(crate::batch::chunk::Refusal { row: 3, reason: "too long".into(), dropped: 0 });
     for _ in 0..2 {
         let decoded = decoder.decode(&chunk);
         let expected = "x|1\nnull|3\n!column `n`: `?` is not an int64\n!not UTF-8 at byte 12\n!too long\n\

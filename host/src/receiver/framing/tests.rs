@@ -1,10 +1,10 @@
 use super::*;
 
 /// A small seeded generator (xorshift64), so that failures repeat.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn below(&mut self, bound: usize) -> usize {
+    pub fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -122,6 +122,11 @@ fn records_are_those_of_a_plain_reading_however_the_input_is_split() {
         let block_bytes = [1, 2, 7, 300, 5_000][random.below(5)];
         let chunks = run(&framing, &input, max, || (random.below(block_bytes) + 1, random.below(3) == 0));
         assert_eq!(records(&chunks), expected, "round {round}: {framing:?}, record_bytes_max {max}");
+        let behind = chunks.iter().fold(0, |offset, chunk| {
+            assert_eq!(chunk.extent.start, offset, "round {round}: {framing:?}");
+            offset + chunk.extent.bytes
+        });
+        assert_eq!(behind, input.len() as u64, "round {round}: {framing:?}, record_bytes_max {max}");
     }
 }
 
@@ -156,7 +161,8 @@ fn a_line_of_100_mb_is_refused_in_little_memory() {
     framer.end();
     let chunk = framer.next(true).unwrap();
     let reason = "100000000 bytes, record_bytes_max is 1048576";
-    assert_eq!(chunk.refused, [Refusal { row: 1, reason: reason.into() }]);
+    assert_eq!(chunk.refused, [Refusal { row: 1, reason: reason.into(), dropped: 100_000_001 - 1024 }]);
+    assert_eq!(chunk.extent, Extent { bytes: 7 + 100_000_001 + 5, ..Extent::default() });
     assert_eq!((chunk.record(0), chunk.record(1).len(), chunk.record(2)), (&b"before\n"[..], 1024, &b"after"[..]));
 }
 
@@ -186,4 +192,5 @@ fn the_header_of_a_stream_goes_with_its_chunks() {
     framer.end();
     let chunk = framer.next(true).unwrap();
     assert_eq!((chunk.header.as_ref(), chunk.bytes.as_ref()), (&b"a,\"b\nc\""[..], &b"3,4"[..]));
+    assert_eq!(chunk.extent, Extent { start: 18, bytes: 3, ..Extent::default() }, "the header and its mark count");
 }

@@ -1,0 +1,64 @@
+//! Small chunks joined into one, so that a record that comes alone costs a copy of its bytes and no more.
+
+use crate::batch::chunk::{Chunk, Refusal};
+use crate::checkpoint::types::Extent;
+use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use bytes::{Bytes, BytesMut};
+
+/// A chunk that still grows.
+#[derive(Default)]
+pub struct Open {
+    bytes: BytesMut,
+    ends: Vec<u32>,
+    header: Bytes,
+    refused: Vec<Refusal>,
+    extent: Extent,
+}
+
+impl Open {
+    /// Whether it holds no records.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// Whether it and this chunk are a part together, from one stretch of their source.
+    pub fn fits(&self, chunk: &Chunk) -> bool {
+        self.ends.is_empty()
+            || (self.bytes.len() + chunk.bytes.len() <= PART_BYTES_MAX
+                && self.ends.len() + chunk.rows() <= PART_ROWS_MAX
+                && self.goes_on(chunk))
+    }
+
+    /// Whether this chunk comes right behind it in the source.
+    fn goes_on(&self, chunk: &Chunk) -> bool {
+        let (before, next) = (&self.extent, &chunk.extent);
+        // Files do not count rows: theirs are all 0. What counts rows begins at 0 only once.
+        let rows_go_on =
+            next.row == before.row.saturating_add(self.ends.len() as u64) || (before.row, next.row) == (0, 0);
+        rows_go_on
+            && before.start.saturating_add(before.bytes) == next.start
+            && before.file == next.file
+            && self.header == chunk.header
+    }
+
+    /// Adds the records of a chunk behind its own. The caller keeps both together below 4 GiB.
+    pub fn add(&mut self, chunk: Chunk) {
+        let (bytes_before, rows_before) = (self.bytes.len() as u32, self.ends.len() as u32);
+        let bytes = self.extent.bytes.saturating_add(chunk.extent.bytes);
+        if self.ends.is_empty() {
+            self.header = chunk.header;
+            self.extent = chunk.extent;
+        }
+        self.extent.bytes = bytes;
+        self.bytes.extend_from_slice(&chunk.bytes);
+        self.ends.extend(chunk.ends.iter().map(|end| bytes_before + end));
+        let refused = chunk.refused.into_iter();
+        self.refused.extend(refused.map(|refusal| Refusal { row: rows_before + refusal.row, ..refusal }));
+    }
+
+    /// What was added, as one chunk.
+    pub fn into_chunk(self) -> Chunk {
+        let Open { bytes, ends, header, refused, extent } = self;
+        Chunk { bytes: bytes.freeze(), ends, header, refused, extent }
+    }
+}
