@@ -9,6 +9,7 @@ pub mod fold;
 pub mod gc;
 pub mod manifest;
 pub mod plan;
+pub mod read;
 pub mod resolve;
 pub mod state_file;
 pub mod store;

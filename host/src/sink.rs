@@ -8,6 +8,8 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
+pub use print::show_table;
+
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{Origin, SinkKind, SinkSpec};
