@@ -1,6 +1,8 @@
 //! The command line.
 
+mod inspect;
 mod run;
+mod state;
 
 use crate::author;
 use crate::error::{Error, Result};
@@ -56,11 +58,10 @@ enum Command {
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
-    /// Show what a plugin is: world, version, schemas, imports, size, digest
-    Inspect {
-        /// A component file or a plugin folder
-        plugin: PathBuf,
-    },
+    /// Show what a plugin, a checkpoint or a job is: schemas, sizes, digests; batches, state tables, positions
+    Inspect(inspect::InspectArguments),
+    /// Query the state that a job's checkpoint holds, while the job runs or after
+    State(state::StateArguments),
 }
 
 /// Runs the command that the process was started with.
@@ -125,7 +126,8 @@ fn execute(command: Command) -> Result<ExitCode> {
             show(&report.to_string())?;
             return Ok(ExitCode::from(u8::from(!report.passed())));
         }
-        Command::Inspect { plugin } => show(&author::inspect::plugin(&plugin)?)?,
+        Command::Inspect(arguments) => show(&inspect::inspect(&arguments)?)?,
+        Command::State(arguments) => show(&state::state(&arguments)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

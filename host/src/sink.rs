@@ -10,6 +10,8 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
+pub use print::show_table;
+
 use crate::checkpoint::Owner;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};

@@ -66,7 +66,7 @@ impl PrintSink {
             return Ok(());
         }
         if shown > 0 {
-            let _ = writeln!(text, "{}", self.table(parts, shown)?);
+            let _ = writeln!(text, "{}", show_table(&self.schema, parts, shown)?);
         }
         match total - shown {
             0 => {}
@@ -76,25 +76,6 @@ impl PrintSink {
             }
         }
         Ok(())
-    }
-
-    /// Arrow's table of the first `shown` rows, every cell made harmless beforehand.
-    fn table(&self, parts: &[RecordBatch], shown: usize) -> Result<String, ArrowError> {
-        let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(shown); self.schema.fields().len()];
-        let mut left = shown;
-        for part in parts {
-            let rows = part.num_rows().min(left);
-            left -= rows;
-            for (column, array) in columns.iter_mut().zip(part.columns()) {
-                show_cells(column, array, rows)?;
-            }
-        }
-        let fields: Vec<Field> =
-            self.schema.fields().iter().map(|f| Field::new(harmless(f.name()), DataType::Utf8, false)).collect();
-        let arrays: Vec<ArrayRef> =
-            columns.into_iter().map(|cells| Arc::new(StringArray::from(cells)) as ArrayRef).collect();
-        let table = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
-        Ok(arrow::util::pretty::pretty_format_batches(&[table])?.to_string())
     }
 }
 
@@ -120,6 +101,25 @@ impl Sink for PrintSink {
     fn committed(&self) -> Option<BatchId> {
         None
     }
+}
+
+/// Arrow's table of the first `shown` rows, every cell made harmless for terminals beforehand.
+pub fn show_table(schema: &SchemaRef, parts: &[RecordBatch], shown: usize) -> Result<String, ArrowError> {
+    let mut columns: Vec<Vec<String>> = vec![Vec::with_capacity(shown); schema.fields().len()];
+    let mut left = shown;
+    for part in parts {
+        let rows = part.num_rows().min(left);
+        left -= rows;
+        for (column, array) in columns.iter_mut().zip(part.columns()) {
+            show_cells(column, array, rows)?;
+        }
+    }
+    let fields: Vec<Field> =
+        schema.fields().iter().map(|f| Field::new(harmless(f.name()), DataType::Utf8, false)).collect();
+    let arrays: Vec<ArrayRef> =
+        columns.into_iter().map(|cells| Arc::new(StringArray::from(cells)) as ArrayRef).collect();
+    let table = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
+    Ok(arrow::util::pretty::pretty_format_batches(&[table])?.to_string())
 }
 
 /// Adds the first `rows` values of a column.

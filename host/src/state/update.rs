@@ -111,11 +111,6 @@ impl UpdateStage {
         self.table.len()
     }
 
-    /// Whether no key has a state.
-    pub fn is_empty(&self) -> bool {
-        self.table.len() == 0
-    }
-
     /// Works on the rows of a batch that this worker owns.
     pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         if !std::mem::replace(&mut self.began, true) {

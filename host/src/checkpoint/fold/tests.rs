@@ -2,7 +2,7 @@ use super::*;
 use crate::ids::{BatchId, BatchTime};
 use crate::state::StateTable;
 use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Schema};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -113,7 +113,7 @@ fn change(random: &mut Random, tables: &mut [StateTable], model: &mut Model, now
         let slot = table.slot(word.as_bytes(), hash);
         let remove = random.below(3) == 0;
         let n = (random.below(5) > 0).then(|| random.below(1000) as i64);
-        let (schema, _) = (table.states(&[slot]).unwrap().0.schema(), ());
+        let schema = table.states(&[slot]).unwrap().0.schema();
         let last = format!("at {now}");
         let columns: Vec<ArrayRef> =
             vec![Arc::new(Int64Array::from(vec![n])), Arc::new(StringArray::from(vec![last.as_str()]))];

@@ -1,0 +1,113 @@
+//! The tables of a checkpoint as rows: for a worker that takes over its key groups, and whole, for people who ask.
+
+use super::fold::{self, Live};
+use super::state_file;
+use super::store::Store;
+use super::types::{Column, StateFile, Table, TableOf};
+use crate::batch::keys::KEY_GROUPS;
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use crate::ids::BatchId;
+use crate::state::StateTable;
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Field, Schema};
+use std::sync::Arc;
+
+/// The rows of these key groups, file by file in the order in which they apply, without those that newer bases cover. An
+/// error names the file that is missing or damaged and, where the caller knows one, `older`: the last batch of an older
+/// checkpoint that can still be reached.
+pub fn load_table(
+    store: &dyn Store,
+    table: &Table,
+    first: u32,
+    end: u32,
+    older: Option<BatchId>,
+) -> Result<Vec<RecordBatch>> {
+    let place = store.place();
+    let read = |file: &StateFile| {
+        let bytes = store.read(&file.path).map_err(|error| Error::environment(format!("{place}: {error}")))?;
+        let bytes = bytes.ok_or_else(|| Error::environment("the file is missing"))?;
+        state_file::decode(file, &bytes)
+    };
+    load(table, first, end, read).map_err(|(file, error)| {
+        let mut message = format!("{}: {}", about(table, file), error.message);
+        if !message.contains(&place) {
+            message = format!("{place}: {message}");
+        }
+        match older {
+            Some(older) => {
+                message +=
+                    &format!("; the last batch that can still be reached is {older}, with `--resume-from {older}`")
+            }
+            None => message += "; put back a copy of this file, if there is one",
+        }
+        Error { kind: error.kind, message }
+    })
+}
+
+/// A whole table as it stands, sorted by key hash: its key and state columns, without removed keys.
+pub fn merged(store: &dyn Store, table: &Table) -> Result<RecordBatch> {
+    merge(table, load_table(store, table, 0, KEY_GROUPS as u32, None)?)
+}
+
+/// A file of a table, for messages.
+fn about(table: &Table, file: &StateFile) -> String {
+    let what = match table.of {
+        TableOf::Stage => "state of stage",
+        TableOf::Source => "positions of source",
+    };
+    format!("{} ({what} `{}`)", file.path, table.name)
+}
+
+/// The same as [`load_table`], over files that come from anywhere.
+fn load<'a>(
+    table: &'a Table,
+    first: u32,
+    end: u32,
+    read: impl Fn(&StateFile) -> Result<Vec<RecordBatch>>,
+) -> Result<Vec<RecordBatch>, (&'a StateFile, Error)> {
+    let mut rows = Vec::new();
+    for live in fold::live(&table.files, first, end) {
+        let parts = read(live.file).map_err(|error| (live.file, error))?;
+        for part in parts {
+            rows.push(counting(table, &live, part).map_err(|error| (live.file, error))?);
+        }
+    }
+    Ok(rows)
+}
+
+/// The rows of a file that count.
+fn counting(table: &Table, live: &Live, rows: RecordBatch) -> Result<RecordBatch> {
+    if live.whole() {
+        return Ok(rows);
+    }
+    fold::only(&rows, table.key.len(), &live.groups).map_err(|error| Error::environment(format!("its rows: {error}")))
+}
+
+/// Applies the rows of files, as a stage does that takes them over.
+fn merge(table: &Table, files: Vec<RecordBatch>) -> Result<RecordBatch> {
+    let schema = Arc::new(Schema::new(fields(&table.state)?));
+    let told = |error: Error| error.within(format!("table `{}` of the checkpoint", table.name));
+    let mut merged =
+        StateTable::new(fields(&table.key)?, schema, None).map_err(|error| told(Error::environment(error)))?;
+    for rows in files {
+        merged.restore(&rows, |_| true).map_err(told)?;
+    }
+    merged.rows()
+}
+
+/// Columns as Arrow has them.
+pub fn fields(columns: &[Column]) -> Result<Vec<Arc<Field>>> {
+    let field = |column: &Column| match ColumnType::from_name(&column.kind) {
+        Some(kind) => Ok(Arc::new(Field::new(&column.name, kind.arrow(), column.nullable))),
+        None => Err(Error::environment(format!(
+            "column `{}` of the checkpoint is of type `{}`, which this version does not know; use the version that \
+             wrote it, or a newer one",
+            column.name, column.kind
+        ))),
+    };
+    columns.iter().map(field).collect()
+}
+
+#[cfg(test)]
+mod tests;

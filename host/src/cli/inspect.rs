@@ -1,0 +1,107 @@
+//! `millstream inspect`: what a plugin, a checkpoint or a job is. Changes nothing.
+
+mod facts;
+mod words;
+
+use super::state::manifest_of;
+use crate::author;
+use crate::checkpoint::{manifest, store};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::job;
+use crate::plugin::PluginHost;
+use clap::Args;
+use facts::Facts;
+use std::path::{Path, PathBuf};
+
+/// The arguments of `millstream inspect`.
+#[derive(Args)]
+pub struct InspectArguments {
+    /// A component file or plugin folder, a checkpoint (its folder, or s3://bucket/prefix), or a job file
+    what: PathBuf,
+    /// Print JSON (checkpoints and jobs)
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the argument names.
+#[derive(Debug, PartialEq, Eq)]
+enum What {
+    Plugin,
+    Checkpoint,
+    Job,
+}
+
+/// The output of the command.
+pub fn inspect(arguments: &InspectArguments) -> Result<String> {
+    let path = &arguments.what;
+    match (what(path)?, arguments.json) {
+        (What::Plugin, false) => author::inspect::plugin(path),
+        (What::Plugin, true) => Err(Error::job(format!(
+            "{} is a plugin, and only checkpoints and jobs are shown as JSON; leave out --json",
+            path.display()
+        ))),
+        (What::Checkpoint, json) => checkpoint(path, json),
+        (What::Job, json) => job(path, json),
+    }
+}
+
+/// Tells by the path, and by what a folder holds.
+fn what(path: &Path) -> Result<What> {
+    if is_url(path) || path.join(manifest::PATH).exists() {
+        return Ok(What::Checkpoint);
+    }
+    if ["plans", "state", "blobs"].iter().all(|folder| path.join(folder).is_dir()) {
+        return Err(Error::environment(format!(
+            "{0} has the folders of a checkpoint and no {1}, which says what counts; put back a copy of {1}",
+            path.display(),
+            manifest::PATH
+        )));
+    }
+    let job = path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir();
+    Ok(if job { What::Job } else { What::Plugin })
+}
+
+fn is_url(path: &Path) -> bool {
+    path.to_str().is_some_and(|path| path.starts_with("s3://"))
+}
+
+fn checkpoint(path: &Path, json: bool) -> Result<String> {
+    let dir = path.to_str().ok_or_else(|| Error::job(format!("{} is not UTF-8 text", path.display())))?;
+    let store = store::open(dir, Path::new(""))?;
+    let folder = (!is_url(path)).then_some(path);
+    let facts = Facts::of(&*store, &manifest_of(&*store)?, folder)?;
+    if json { as_json(&facts) } else { Ok(words::of(&facts)) }
+}
+
+/// The job as `validate` shows it, and its checkpoint if there is one.
+fn job(path: &Path, json: bool) -> Result<String> {
+    let graph = Graph::resolve(job::load(path, &[])?, &PluginHost::new()?, false)?;
+    let mut facts = None;
+    if let Some(checkpoint) = &graph.spec.checkpoint {
+        let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
+        let folder = graph.spec.origin.folder.join(&checkpoint.dir);
+        let folder = (!is_url(Path::new(&checkpoint.dir))).then_some(&*folder);
+        let manifest = manifest::read(&*store)?;
+        facts = manifest.map(|(manifest, _)| Facts::of(&*store, &manifest, folder)).transpose()?;
+    }
+    if json {
+        let streams = graph.streams.iter();
+        let streams = streams.map(|(name, schema)| (name, crate::batch::types::describe(schema)));
+        let streams: std::collections::BTreeMap<_, _> = streams.collect();
+        return as_json(&serde_json::json!({ "job": graph.spec.name, "streams": streams, "checkpoint": facts }));
+    }
+    let told = match (&facts, &graph.spec.checkpoint) {
+        (Some(facts), _) => words::of(facts),
+        (None, Some(checkpoint)) => format!("there is no checkpoint in {} yet\n", checkpoint.dir),
+        (None, None) => "the job keeps no checkpoint\n".into(),
+    };
+    Ok(format!("{}\n{told}", graph.summary()))
+}
+
+fn as_json(facts: &impl serde::Serialize) -> Result<String> {
+    Ok(serde_json::to_string_pretty(facts).map_err(Error::bug)? + "\n")
+}
+
+#[cfg(test)]
+mod tests;

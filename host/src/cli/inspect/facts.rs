@@ -1,0 +1,225 @@
+//! What is known of a checkpoint folder.
+
+use crate::batch::keys::KEY_GROUPS;
+use crate::checkpoint::store::Store;
+use crate::checkpoint::types::{Checkpoint, Column, Manifest, Position, Positions, Start, Table, TableOf};
+use crate::checkpoint::{fold, plan, read, resolve};
+use crate::error::{Error, Result};
+use crate::ids::{BatchId, BatchTime, Generation};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::Int64Type;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fs::TryLockError;
+use std::path::Path;
+
+/// A checkpoint folder as `--json` prints it.
+#[derive(Debug, Serialize)]
+pub struct Facts {
+    /// The folder or URL.
+    pub place: String,
+    pub job: String,
+    pub job_id: String,
+    pub generation: Generation,
+    /// Whether a process runs the job now; `None`: the store cannot tell.
+    pub running: Option<bool>,
+    pub starts: Vec<Start>,
+    /// Oldest first.
+    pub checkpoints: Vec<CheckpointFacts>,
+    /// How far each source was read, by name, at the newest checkpoint.
+    pub positions: BTreeMap<String, SourceFacts>,
+    /// Batches after the newest checkpoint that the next start replays.
+    pub planned: Option<PlannedFacts>,
+    /// What lies in the folder, by what it is.
+    pub stored: BTreeMap<String, Stored>,
+    /// What is missing or cannot be read.
+    pub problems: Vec<String>,
+}
+
+/// One kept checkpoint.
+#[derive(Debug, Serialize)]
+pub struct CheckpointFacts {
+    pub batch: BatchId,
+    pub time: BatchTime,
+    pub written: i64,
+    pub generation: Generation,
+    pub files: usize,
+    /// Of all its files; checkpoints share files.
+    pub bytes: u64,
+    pub tables: Vec<TableFacts>,
+}
+
+/// One table of a checkpoint.
+#[derive(Debug, Serialize)]
+pub struct TableFacts {
+    pub of: TableOf,
+    pub name: String,
+    pub identity: String,
+    pub key: Vec<Column>,
+    pub state: Vec<Column>,
+    pub base: FilesFacts,
+    pub changes: FilesFacts,
+}
+
+/// Files of one sort.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FilesFacts {
+    pub files: usize,
+    pub rows: u64,
+    pub bytes: u64,
+}
+
+/// How far a source was read.
+#[derive(Debug, Serialize)]
+pub struct SourceFacts {
+    pub source: String,
+    pub files: Positions,
+}
+
+/// Planned batches.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedFacts {
+    pub first: BatchId,
+    pub last: BatchId,
+    pub batches: usize,
+}
+
+/// Objects of one folder.
+#[derive(Debug, Default, Serialize)]
+pub struct Stored {
+    pub objects: usize,
+    pub bytes: u64,
+}
+
+impl Facts {
+    /// Looks at a checkpoint folder. What cannot be read becomes one of the problems. `folder`: where it is if it is a
+    /// local one.
+    pub fn of(store: &dyn Store, manifest: &Manifest, folder: Option<&Path>) -> Result<Facts> {
+        let mut problems = Vec::new();
+        let (mut stored, mut lengths) = (BTreeMap::new(), BTreeMap::new());
+        for folder in ["plans", "state", "jobs", "blobs"] {
+            let objects = store.list(folder).map_err(Error::environment)?;
+            let bytes = objects.iter().map(|object| object.bytes).sum();
+            stored.insert(folder.to_owned(), Stored { objects: objects.len(), bytes });
+            lengths.extend(objects.into_iter().map(|object| (object.path, object.bytes)));
+        }
+        missing(manifest, &lengths, &mut problems);
+        let newest = manifest.checkpoints.last();
+        let mut note = |error: Error| problems.push(error.message);
+        let positions = newest.map(|checkpoint| positions(store, checkpoint, &mut note)).unwrap_or_default();
+        let planned = planned(store, manifest).map_err(&mut note).ok().flatten();
+        Ok(Facts {
+            place: store.place(),
+            job: manifest.job.clone(),
+            job_id: manifest.job_id.clone(),
+            generation: manifest.generation,
+            running: folder.and_then(running),
+            starts: manifest.starts.clone(),
+            checkpoints: manifest.checkpoints.iter().map(CheckpointFacts::of).collect(),
+            positions,
+            planned,
+            stored,
+            problems,
+        })
+    }
+}
+
+impl CheckpointFacts {
+    fn of(checkpoint: &Checkpoint) -> CheckpointFacts {
+        let Checkpoint { batch, time, generation, written, tables } = checkpoint;
+        let files = tables.iter().flat_map(|table| &table.files);
+        CheckpointFacts {
+            batch: *batch,
+            time: *time,
+            written: *written,
+            generation: *generation,
+            files: files.clone().count(),
+            bytes: files.map(|file| file.bytes).fold(0, u64::saturating_add),
+            tables: tables.iter().map(TableFacts::of).collect(),
+        }
+    }
+}
+
+impl TableFacts {
+    fn of(table: &Table) -> TableFacts {
+        let Table { of, name, identity, key, state, files } = table;
+        let (mut base, mut changes) = (FilesFacts::default(), FilesFacts::default());
+        for file in fold::applicable(files, 0, KEY_GROUPS as u32) {
+            let sort = if file.base { &mut base } else { &mut changes };
+            sort.files += 1;
+            sort.rows = sort.rows.saturating_add(file.rows);
+            sort.bytes = sort.bytes.saturating_add(file.bytes);
+        }
+        let (name, identity) = (name.clone(), identity.clone());
+        TableFacts { of: *of, name, identity, key: key.clone(), state: state.clone(), base, changes }
+    }
+}
+
+/// Notes the files of checkpoints that are not there, or not as long as they were.
+fn missing(manifest: &Manifest, lengths: &BTreeMap<String, u64>, problems: &mut Vec<String>) {
+    let mut told = std::collections::BTreeSet::new();
+    for checkpoint in &manifest.checkpoints {
+        for file in checkpoint.tables.iter().flat_map(|table| &table.files) {
+            if lengths.get(&file.path) == Some(&file.bytes) || !told.insert(&file.path) {
+                continue;
+            }
+            problems.push(match lengths.get(&file.path) {
+                None => format!("{} is missing; the checkpoint of batch {} needs it", file.path, checkpoint.batch),
+                Some(bytes) => format!("{} has {bytes} bytes, and was written with {}", file.path, file.bytes),
+            });
+        }
+    }
+}
+
+fn positions(
+    store: &dyn Store,
+    checkpoint: &Checkpoint,
+    note: &mut impl FnMut(Error),
+) -> BTreeMap<String, SourceFacts> {
+    let mut sources = BTreeMap::new();
+    for table in checkpoint.tables.iter().filter(|table| table.of == TableOf::Source) {
+        match read::merged(store, table).and_then(|rows| files_of(&rows)) {
+            Ok(files) => {
+                sources.insert(table.name.clone(), SourceFacts { source: table.identity.clone(), files });
+            }
+            Err(error) => note(error),
+        }
+    }
+    sources
+}
+
+/// The rows of a source's table: file, offset and mark.
+fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
+    let text = rows.columns().first().and_then(|column| column.as_string_opt::<i32>());
+    let number = |place: usize| rows.columns().get(place).and_then(|c| c.as_primitive_opt::<Int64Type>());
+    let (Some(file), Some(offset), Some(mark)) = (text, number(1), number(2)) else {
+        let has = crate::batch::types::describe(rows.schema_ref());
+        return Err(Error::environment(format!(
+            "positions of a source have the columns {has}, and need file, offset, mark"
+        )));
+    };
+    let position = |row| Position { offset: u64::try_from(offset.value(row)).unwrap_or(0), mark: mark.value(row) };
+    Ok((0..file.len()).map(|row| (file.value(row).to_owned(), position(row))).collect())
+}
+
+fn planned(store: &dyn Store, manifest: &Manifest) -> Result<Option<PlannedFacts>> {
+    let planned = resolve::planned(&manifest.starts, &plan::read_heads(store)?);
+    let newest = manifest.checkpoints.last().map_or(BatchId(0), |checkpoint| checkpoint.batch);
+    let after: Vec<BatchId> = planned.into_keys().filter(|batch| *batch > newest).collect();
+    let (Some(first), Some(last)) = (after.first(), after.last()) else { return Ok(None) };
+    Ok(Some(PlannedFacts { first: *first, last: *last, batches: after.len() }))
+}
+
+/// Whether a process holds the lock of a local folder.
+pub fn running(folder: &Path) -> Option<bool> {
+    match std::fs::File::open(folder.join("lock")) {
+        // Shared, and given back at once.
+        Ok(lock) => match lock.try_lock_shared() {
+            Ok(()) => Some(false),
+            Err(TryLockError::WouldBlock) => Some(true),
+            Err(TryLockError::Error(_)) => None,
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(false),
+        Err(_) => None,
+    }
+}

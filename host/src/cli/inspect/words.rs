@@ -1,0 +1,151 @@
+//! The facts of a checkpoint folder in words.
+
+use super::super::state::describe;
+use super::facts::{CheckpointFacts, Facts, FilesFacts, SourceFacts, TableFacts};
+use crate::checkpoint::types::{Position, Start, TableOf};
+use arrow::temporal_conversions::timestamp_us_to_datetime;
+use std::fmt::Write as _;
+
+/// How many files of a folder are named, of those that were not read to their end.
+const FILES_SHOWN: usize = 10;
+
+/// The text of `millstream inspect`.
+pub fn of(facts: &Facts) -> String {
+    let mut text = String::new();
+    let mut section = |name: &str, lines: Vec<String>| {
+        let lines = lines.join("\n").replace('\n', "\n               ");
+        let _ = writeln!(text, "{:<15}{lines}", format!("{name}:"));
+    };
+    section("job", vec![format!("{} ({})", facts.job, facts.job_id)]);
+    section("checkpoint", vec![facts.place.clone()]);
+    let running = match facts.running {
+        Some(true) => "yes, a process holds its lock",
+        Some(false) => "no",
+        None => "this store cannot tell",
+    };
+    section("running", vec![running.into()]);
+    section("generation", vec![facts.generation.to_string()]);
+    section("starts", facts.starts.iter().map(start).collect());
+    if facts.checkpoints.is_empty() {
+        section("checkpoints", vec!["none yet".into()]);
+    } else {
+        section("checkpoints", facts.checkpoints.iter().rev().map(checkpoint).collect());
+    }
+    if let Some(newest) = facts.checkpoints.last() {
+        section(&format!("batch {}", newest.batch), newest.tables.iter().map(table).collect());
+    }
+    if !facts.positions.is_empty() {
+        section("positions", facts.positions.iter().map(|(name, source)| positions(name, source)).collect());
+    }
+    section("planned", vec![planned(facts)]);
+    let stored = facts.stored.iter().map(|(folder, stored)| {
+        format!("{folder}: {}, {}", count(stored.objects as u64, "object"), size(stored.bytes))
+    });
+    section("stored", stored.collect());
+    if !facts.problems.is_empty() {
+        section("problems", facts.problems.clone());
+    }
+    text
+}
+
+fn start(start: &Start) -> String {
+    let Start { generation, after, first, workers, .. } = start;
+    let workers = count(u64::from(*workers), "worker");
+    match after.0 {
+        0 => format!("{generation}: from batch {first}, {workers}"),
+        _ => format!("{generation}: after batch {after}, from batch {first}, {workers}"),
+    }
+}
+
+fn checkpoint(facts: &CheckpointFacts) -> String {
+    format!(
+        "batch {} of {}: {}, {}, written {} by start {}",
+        facts.batch,
+        time(facts.time.0),
+        count(facts.files as u64, "file"),
+        size(facts.bytes),
+        time(facts.written),
+        facts.generation
+    )
+}
+
+fn table(table: &TableFacts) -> String {
+    let files = |files: &FilesFacts, what: &str| {
+        let (rows, number) = (count(files.rows, "row"), count(files.files as u64, "file"));
+        format!("{what}: {rows} in {number}, {}", size(files.bytes))
+    };
+    let kind = match table.of {
+        TableOf::Stage => "stage",
+        TableOf::Source => "source",
+    };
+    let mut text = format!("{kind} {}: key {}; state {}\n", table.name, describe(&table.key), describe(&table.state));
+    let _ = write!(text, "  {}", files(&table.base, "base"));
+    if table.changes != FilesFacts::default() {
+        let _ = write!(text, "; {}", files(&table.changes, "changes"));
+    }
+    text
+}
+
+/// How far a source was read, in words that fit its kind.
+fn positions(name: &str, source: &SourceFacts) -> String {
+    let kind = source.source.split([' ', ':']).next().unwrap_or_default();
+    let mut text = format!("{name} ({}): ", source.source);
+    let all = source.files.iter();
+    let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(_, at)| kind == "directory" && at.mark == 1);
+    let mut words: Vec<String> = Vec::new();
+    if !ended.is_empty() {
+        words.push(format!("{} read to the end", count(ended.len() as u64, "file")));
+    }
+    for (file, at) in open.iter().take(FILES_SHOWN) {
+        let at = position(kind, at);
+        words.push(if file.is_empty() { at } else { format!("{file} {at}") });
+    }
+    if open.len() > FILES_SHOWN {
+        words.push(format!("and {} more", count((open.len() - FILES_SHOWN) as u64, "file")));
+    }
+    text += &if words.is_empty() { "nothing read yet".to_owned() } else { words.join("; ") };
+    text
+}
+
+fn position(kind: &str, at: &Position) -> String {
+    let Position { offset, mark } = *at;
+    match kind {
+        "file" | "directory" if mark == 1 => format!("read to the end, byte {offset}"),
+        "file" | "directory" => format!("read to byte {offset}"),
+        "queue" if mark == 0 => format!("read to byte {offset}"),
+        "queue" => format!("read to byte {offset}, and {} of the line there", count(mark.unsigned_abs(), "row")),
+        "rate" => format!("{} made", count(offset, "row")),
+        "socket" | "raw-socket" => format!("{} received", count(offset, "row")),
+        _ => format!("offset {offset}, mark {mark}"),
+    }
+}
+
+fn planned(facts: &Facts) -> String {
+    match &facts.planned {
+        None => "no batch after the newest checkpoint".into(),
+        Some(planned) => {
+            let plural = if planned.batches == 1 { "" } else { "es" };
+            let end = if facts.running == Some(true) { "" } else { "; the next start replays them" };
+            format!("{} batch{plural}, {} to {}{end}", planned.batches, planned.first, planned.last)
+        }
+    }
+}
+
+fn count(n: u64, what: &str) -> String {
+    let plural = if n == 1 { "" } else { "s" };
+    format!("{n} {what}{plural}")
+}
+
+/// Bytes with three digits or so.
+fn size(bytes: u64) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
+        None => count(bytes, "byte"),
+    }
+}
+
+/// Microseconds since 1970 as a date and a time.
+fn time(us: i64) -> String {
+    timestamp_us_to_datetime(us).map_or_else(|| format!("{us} µs"), |time| time.format("%F %T%.3f UTC").to_string())
+}

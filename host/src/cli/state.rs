@@ -1,0 +1,230 @@
+//! `millstream state`: SQL over the state that a checkpoint holds.
+
+use super::run::parse_set;
+use crate::batch::types::ColumnType;
+use crate::checkpoint::store::{self, Store};
+use crate::checkpoint::types::{Checkpoint, Column, Manifest, TableOf};
+use crate::checkpoint::{manifest, read};
+use crate::error::{Error, Result};
+use crate::ids::BatchId;
+use crate::job::{self, spec::JobSpec};
+use crate::limits::PART_ROWS_MAX;
+use crate::sink::show_table;
+use arrow::array::RecordBatch;
+use arrow::json::WriterBuilder;
+use arrow::json::writer::LineDelimited;
+use clap::Args;
+use datafusion::datasource::MemTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::context::SQLOptions;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion_common::TableReference;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The arguments of `millstream state`.
+#[derive(Args)]
+pub struct StateArguments {
+    /// The job file
+    job: PathBuf,
+    /// A query over tables that are named as the stages, as `select * from totals limit 5` (default: list them)
+    #[arg(long)]
+    sql: Option<String>,
+    /// The checkpoint after this batch (default: the newest)
+    #[arg(long)]
+    batch: Option<u64>,
+    /// Print JSON lines
+    #[arg(long)]
+    json: bool,
+    /// Replace a value of the job file, as `checkpoint.dir=elsewhere`
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
+    sets: Vec<(String, String)>,
+}
+
+/// The state of one stage.
+struct State {
+    name: String,
+    key: Vec<Column>,
+    columns: Vec<Column>,
+    rows: RecordBatch,
+}
+
+/// How often the tables are read, each time from a newer manifest: a running job deletes what no checkpoint needs.
+const READS_MAX: usize = 3;
+
+/// The output of the command.
+pub fn state(arguments: &StateArguments) -> Result<String> {
+    let job = job::load(&arguments.job, &arguments.sets)?;
+    let store = open(&job)?;
+    let (checkpoint, tables) = read_tables(&*store, arguments.batch.map(BatchId))?;
+    match &arguments.sql {
+        Some(sql) => answer(&tables, sql, arguments.json),
+        None => list(&checkpoint, &tables, arguments.json),
+    }
+}
+
+/// The store of a job's checkpoint.
+pub fn open(job: &JobSpec) -> Result<Arc<dyn Store>> {
+    match &job.checkpoint {
+        Some(checkpoint) => store::open(&checkpoint.dir, &job.origin.folder),
+        None => Err(Error::job(format!(
+            "{}the job `{}` keeps no checkpoint, so there is no state to read; give it a table [checkpoint] with `dir`",
+            job.origin.at("checkpoint"),
+            job.name
+        ))),
+    }
+}
+
+/// The manifest of a store that must have one.
+pub fn manifest_of(store: &dyn Store) -> Result<Manifest> {
+    let read = manifest::read(store)?;
+    read.map(|(manifest, _)| manifest).ok_or_else(|| {
+        Error::environment(format!("there is no checkpoint in {} yet: it has no manifest.json", store.place()))
+    })
+}
+
+/// The state of all stages after a batch. Where a file is gone, and the manifest is another one by now, from that.
+fn read_tables(store: &dyn Store, batch: Option<BatchId>) -> Result<(Checkpoint, Vec<State>)> {
+    let mut manifest = manifest_of(store)?;
+    let mut read = 1;
+    loop {
+        let checkpoint = chosen(store, &manifest, batch)?;
+        let error = match tables_of(store, checkpoint) {
+            Ok(tables) => return Ok((checkpoint.clone(), tables)),
+            Err(error) => error,
+        };
+        let newer = manifest_of(store)?;
+        if newer == manifest || read == READS_MAX {
+            return Err(error);
+        }
+        manifest = newer;
+        read += 1;
+    }
+}
+
+fn chosen<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Option<BatchId>) -> Result<&'a Checkpoint> {
+    let found = match batch {
+        Some(batch) => manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == batch),
+        None => manifest.checkpoints.last(),
+    };
+    let kept: Vec<String> = manifest.checkpoints.iter().map(|checkpoint| checkpoint.batch.to_string()).collect();
+    found.ok_or_else(|| match batch {
+        Some(batch) if !kept.is_empty() => Error::job(format!(
+            "there is no checkpoint of batch {batch}; kept are those of batches {}",
+            kept.join(", ")
+        )),
+        _ => Error::environment(format!("the job in {} has not written a checkpoint yet", store.place())),
+    })
+}
+
+fn tables_of(store: &dyn Store, checkpoint: &Checkpoint) -> Result<Vec<State>> {
+    let stages = checkpoint.tables.iter().filter(|table| table.of == TableOf::Stage);
+    let state = |table: &crate::checkpoint::types::Table| {
+        let rows = read::merged(store, table)?;
+        Ok(State { name: table.name.clone(), key: table.key.clone(), columns: table.state.clone(), rows })
+    };
+    stages.map(state).collect()
+}
+
+/// A table in the list.
+#[derive(Serialize)]
+struct Listed<'a> {
+    table: &'a str,
+    batch: BatchId,
+    rows: usize,
+    key: &'a [Column],
+    state: &'a [Column],
+}
+
+fn list(checkpoint: &Checkpoint, tables: &[State], json: bool) -> Result<String> {
+    let mut text = String::new();
+    if !json {
+        let _ = writeln!(text, "state after batch {}:", checkpoint.batch);
+    }
+    for State { name, key, columns, rows } in tables {
+        let rows = rows.num_rows();
+        if json {
+            let listed = Listed { table: name, batch: checkpoint.batch, rows, key, state: columns };
+            let _ = writeln!(text, "{}", serde_json::to_string(&listed).map_err(Error::bug)?);
+        } else {
+            let _ = writeln!(text, "  {name:<16} {rows} rows; key {}; state {}", describe(key), describe(columns));
+        }
+    }
+    if tables.is_empty() && !json {
+        text.push_str("  no stage of the job keeps state\n");
+    }
+    Ok(text)
+}
+
+/// Columns in words: `word text, n int64`.
+pub fn describe(columns: &[Column]) -> String {
+    let columns: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.kind)).collect();
+    if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
+}
+
+/// Runs a query over the tables and shows its rows.
+fn answer(tables: &[State], sql: &str, json: bool) -> Result<String> {
+    let failed = |error: std::io::Error| Error::environment(format!("cannot run the query: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    runtime.block_on(async {
+        // One partition, so that the rows of a query without `order by` come in the same order every time.
+        let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        for State { name, rows, .. } in tables {
+            let starts = (0..rows.num_rows()).step_by(PART_ROWS_MAX);
+            let parts = starts.map(|start| rows.slice(start, PART_ROWS_MAX.min(rows.num_rows() - start))).collect();
+            let table = MemTable::try_new(rows.schema(), vec![parts]).map_err(Error::bug)?;
+            context.register_table(TableReference::bare(&**name), Arc::new(table)).map_err(Error::bug)?;
+        }
+        let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        let query = context.sql_with_options(sql, reads_only).await;
+        let query = query.map_err(|error| Error::job(format!("{}\n{}", words(error), tables_in_words(tables))))?;
+        let schema = Arc::new(query.schema().as_arrow().clone());
+        let parts = query.collect().await.map_err(|error| Error::job(words(error)))?;
+        if json { json_lines(&parts) } else { shown(&schema, &parts) }
+    })
+}
+
+/// What is wrong with a query.
+fn words(error: DataFusionError) -> String {
+    let text = error.strip_backtrace().replace("datafusion.public.", "");
+    format!("the query cannot be run: {text}")
+}
+
+fn tables_in_words(tables: &[State]) -> String {
+    if tables.is_empty() {
+        return "the checkpoint holds no state of stages, so there are no tables".into();
+    }
+    let mut text = "there are these tables (write names with hyphens or capital letters in double quotes):".to_owned();
+    for State { name, rows, .. } in tables {
+        let columns = rows.schema();
+        let _ = write!(text, "\n  {name}: {}", crate::batch::types::describe(&columns));
+    }
+    text
+}
+
+fn shown(schema: &arrow::datatypes::SchemaRef, parts: &[RecordBatch]) -> Result<String> {
+    let rows = parts.iter().map(RecordBatch::num_rows).sum();
+    let plural = if rows == 1 { "" } else { "s" };
+    let table = show_table(schema, parts, rows).map_err(Error::arrow)?;
+    Ok(format!("{table}\n({rows} row{plural})\n"))
+}
+
+fn json_lines(parts: &[RecordBatch]) -> Result<String> {
+    let mut out = Vec::new();
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut out);
+    parts.iter().try_for_each(|part| writer.write(part)).and_then(|()| writer.finish()).map_err(|error| {
+        let columns = parts.first().map(|part| part.schema());
+        let kinds = columns.map_or(String::new(), |schema| {
+            let kinds: Vec<String> =
+                schema.fields().iter().map(|f| ColumnType::of(f.data_type()).to_string()).collect();
+            kinds.join(", ")
+        });
+        Error::job(format!("the rows ({kinds}) cannot be shown as JSON: {error}; leave out --json or cast them"))
+    })?;
+    String::from_utf8(out).map_err(Error::bug)
+}
+
+#[cfg(test)]
+mod tests;
