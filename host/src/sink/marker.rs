@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How long an opening sink waits for a process that is just going away.
-const LOCK_WAIT_MS: u64 = 3_000;
+const LOCK_WAIT_MS: u64 = if cfg!(test) { 100 } else { 3_000 };
 const LOCK_LOOK_MS: u64 = 20;
 
 /// Who writes, and how far.

@@ -1,5 +1,7 @@
 //! The sinks that write files, through `check`, `open` and `commit`, as a job uses them.
 
+mod kept;
+
 use super::*;
 use crate::batch::types::{ColumnType, schema_of};
 use crate::error::Kind;
@@ -57,8 +59,11 @@ fn written(format: FileFormat, rows: Vec<RecordBatch>) -> String {
     let folder = TempDir::new().unwrap();
     let spec = files("deep/out", format);
     let schema = rows[0].schema();
-    check(&spec, &schema, &origin(folder.path())).unwrap();
-    open(&spec, schema, &origin(folder.path())).unwrap().commit(BatchId(12), BatchTime(0), rows).unwrap();
+    check(&spec, &schema, &origin(folder.path()), None).unwrap();
+    open(&spec, schema, &origin(folder.path()), None, &Failure::default())
+        .unwrap()
+        .commit(BatchId(12), BatchTime(0), rows)
+        .unwrap();
     let out = folder.path().join("deep/out");
     let parts = names(&out);
     assert_eq!(parts, [format!("part-0000000012.{}", encode::extension(format))]);
@@ -97,7 +102,7 @@ fn text_formats_hold_every_type() {
 fn parquet_reads_back_the_same() {
     let folder = TempDir::new().unwrap();
     let (batch, spec) = (every_type(), files("out", FileFormat::Parquet));
-    let mut sink = open(&spec, batch.schema(), &origin(folder.path())).unwrap();
+    let mut sink = open(&spec, batch.schema(), &origin(folder.path()), None, &Failure::default()).unwrap();
     sink.commit(BatchId(1), BatchTime(0), vec![batch.clone(), batch.slice(0, 1)]).unwrap();
     let file = fs::File::open(folder.path().join("out/part-0000000001.parquet")).unwrap();
     let reader = parquet::arrow::arrow_reader::ParquetRecordBatchReader::try_new(file, 100).unwrap();
@@ -117,8 +122,8 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
         fs::write(out.join(name), "x").unwrap();
     }
     let (spec, origin, row) = (files("out", FileFormat::Text), origin(folder.path()), texts(&[Some("x")]));
-    check(&spec, &row.schema(), &origin).unwrap();
-    let mut sink = open(&spec, row.schema(), &origin).unwrap();
+    check(&spec, &row.schema(), &origin, None).unwrap();
+    let mut sink = open(&spec, row.schema(), &origin, None, &Failure::default()).unwrap();
     assert_eq!(names(&out), [".hidden.tmp", "notes.txt", "part-1.csv"], "only our unfinished parts are removed");
     sink.commit(BatchId(1), BatchTime(0), vec![]).unwrap();
     sink.commit(BatchId(2), BatchTime(0), vec![texts(&[])]).unwrap();
@@ -133,7 +138,7 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
     let error = sink.commit(BatchId(4), BatchTime(0), vec![row.clone(), every_type()]).unwrap_err();
     assert!(error.message.contains("batch 4"), "{error}");
     assert_eq!(names(&out), kept);
-    let error = check(&spec, &row.schema(), &origin).unwrap_err();
+    let error = check(&spec, &row.schema(), &origin, None).unwrap_err();
     assert_eq!(error.kind, Kind::Job);
     assert!(error.message.starts_with("job.toml:9: sink `out`: the folder "), "{error}");
     assert!(error.message.contains("part-0000000003.txt") && error.message.contains("empty it"), "{error}");
@@ -143,7 +148,8 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
 fn a_folder_that_is_gone_is_an_error_of_the_batch() {
     let folder = TempDir::new().unwrap();
     let row = texts(&[Some("x")]);
-    let mut sink = open(&files("out", FileFormat::Text), row.schema(), &origin(folder.path())).unwrap();
+    let mut sink =
+        open(&files("out", FileFormat::Text), row.schema(), &origin(folder.path()), None, &Failure::default()).unwrap();
     fs::remove_dir(folder.path().join("out")).unwrap();
     let error = sink.commit(BatchId(5), BatchTime(0), vec![row]).unwrap_err();
     assert_eq!(error.kind, Kind::Environment);
@@ -157,9 +163,9 @@ fn a_queue_has_a_line_for_every_batch_and_starts_anew() {
     fs::write(&path, "old").unwrap();
     let (spec, origin) = (queue("out.jsonl"), origin(folder.path()));
     let parts = vec![texts(&[Some("a"), None]), texts(&[]), texts(&[Some("b")])];
-    check(&spec, &parts[0].schema(), &origin).unwrap();
+    check(&spec, &parts[0].schema(), &origin, None).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "old", "a check changes nothing");
-    let mut sink = open(&spec, parts[0].schema(), &origin).unwrap();
+    let mut sink = open(&spec, parts[0].schema(), &origin, None, &Failure::default()).unwrap();
     sink.commit(BatchId(1), BatchTime(1_000_000), parts).unwrap();
     let first = "{\"batch\":1,\"time\":\"1970-01-01T00:00:01.000000Z\",\"rows\":[{\"value\":\"a\"},{\"value\":null},\
                  {\"value\":\"b\"}]}\n";
@@ -171,7 +177,7 @@ fn a_queue_has_a_line_for_every_batch_and_starts_anew() {
 
 #[test]
 fn a_full_disk_is_an_error_that_names_sink_path_and_batch() {
-    let mut sink = queue::QueueSink::open("out", Path::new("/dev/full")).unwrap();
+    let mut sink = queue::QueueSink::open("out", Path::new("/dev/full"), None, &Failure::default()).unwrap();
     let error = sink.commit(BatchId(8), BatchTime(0), vec![]).unwrap_err();
     assert_eq!(error.kind, Kind::Environment);
     assert!(error.message.starts_with("sink `out`: batch 8: cannot write /dev/full: No space left"), "{error}");
@@ -199,12 +205,12 @@ fn wrong_paths_and_schemas_are_mistakes_of_the_job_file() {
         (queue("file/out.jsonl"), &one, "job.toml:9: sink `out`: ", "is a file, not a folder"),
     ];
     for (spec, schema, start, part) in cases {
-        let error = check(&spec, schema, &origin(folder.path())).unwrap_err();
+        let error = check(&spec, schema, &origin(folder.path()), None).unwrap_err();
         assert_eq!(error.kind, Kind::Job);
         assert!(error.message.starts_with(start) && error.message.contains(part), "{error}");
     }
     assert_eq!(names(folder.path()), ["file"], "a check makes nothing");
-    check(&files("new", FileFormat::Parquet), &list, &origin(folder.path())).unwrap();
+    check(&files("new", FileFormat::Parquet), &list, &origin(folder.path()), None).unwrap();
 }
 
 #[test]

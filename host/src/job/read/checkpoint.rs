@@ -19,20 +19,25 @@ pub(in crate::job) fn checkpoint(top: &Reader<'_>) -> Option<CheckpointSpec> {
 /// A time, or a number of batches.
 fn every(r: &Reader<'_>) -> Option<CheckpointEvery> {
     let help = format!("{TIME_HELP}, or a number of batches of at least 1");
+    let name = format!("{}every", r.inside);
     let wrong = |message: String| {
-        r.wrong("every", format!("`{}every` {message}", r.inside));
+        r.wrong("every", message);
         None
     };
     match r.table.get("every")? {
         Value::Integer(batches) => match u64::try_from(*batches) {
             Ok(batches @ 1..) => Some(CheckpointEvery::Batches(batches)),
-            _ => wrong(format!("is {batches}; write a number of batches of at least 1, or a time such as \"10s\"")),
+            _ => wrong(format!(
+                "`{name}` is {batches}; write a number of batches of at least 1, or a time such as \"10s\""
+            )),
         },
         Value::String(text) => match units::time(text) {
             Ok(time) => Some(CheckpointEvery::Time(time)),
-            Err(told) if told == TIME_HELP => wrong(format!("= \"{text}\" is neither a time nor a number; {help}")),
-            Err(told) => wrong(format!("= \"{text}\" is not a time; {told}")),
+            Err(told) if told == TIME_HELP => {
+                wrong(format!("`{name} = \"{text}\"` is neither a time nor a number; {help}"))
+            }
+            Err(told) => wrong(format!("`{name} = \"{text}\"` is not a time; {told}")),
         },
-        other => wrong(format!("is {}, needs a time or a number of batches; {help}", type_of(other))),
+        other => wrong(format!("`{name}` is {}, needs a time or a number of batches; {help}", type_of(other))),
     }
 }

@@ -138,6 +138,31 @@ fn every_key_has_its_line() {
 }
 
 #[test]
+fn checkpoints_and_tables() {
+    let text = |checkpoint: &str| {
+        format!(
+            "clock = \"manual\"\n{checkpoint}\n[sources.in]\nkind = \"queue\"\npath = \"q\"\nschema = {{ k = \"text\" }}\n\
+             [sinks.out]\nfrom = \"in\"\nkind = \"postgres\"\nurl = \"postgres://me:${{PW}}@h/a\"\ntable = \"s.t\"\n\
+             mode = \"upsert\"\nkey = \"k\""
+        )
+    };
+    assert_eq!(read(&text("")).unwrap().checkpoint, None);
+    for (every, expected) in [
+        ("", CheckpointEvery::Time(Duration::from_millis(limits::CHECKPOINT_EVERY_MS))),
+        ("every = \"500ms\"", CheckpointEvery::Time(Duration::from_millis(500))),
+        ("every = 7", CheckpointEvery::Batches(7)),
+    ] {
+        let job = read(&text(&format!("[checkpoint]\ndir = \"s3://b/p\"\n{every}"))).unwrap();
+        assert_eq!(job.checkpoint, Some(CheckpointSpec { dir: "s3://b/p".into(), every: expected }));
+        let built = JobSpec::new("job").checkpoint("s3://b/p", expected);
+        assert_eq!(built.checkpoint, job.checkpoint);
+        let mode = TableMode::Upsert { key: vec!["k".into()] };
+        let kind = SinkKind::Postgres { url: "postgres://me:${PW}@h/a".into(), table: "s.t".into(), mode };
+        assert_eq!(job.sinks[0].kind, kind);
+    }
+}
+
+#[test]
 fn formats_have_the_defaults_of_their_kinds() {
     let text = r#"
         [sources]

@@ -110,8 +110,39 @@ const TOP: Cases = &[
     ),
     ("in_flight_max = -1", "job.toml:1: `in_flight_max` is -1; write a number of 1 to 1000"),
     (
-        r#"checkpoint = { dir = "checkpoints", every = "10s" }"#,
-        "job.toml:1: checkpoints are not available in this version: a job that is started again begins afresh; remove [checkpoint] to run it so",
+        r#"checkpoint = "checkpoints""#,
+        r#"job.toml:1: `checkpoint` is text, needs a table; write [checkpoint] and dir = "checkpoints/word-count" below it"#,
+    ),
+    (r#"checkpoint = {}"#, r#"job.toml:1: `checkpoint.dir` is missing; write dir = "checkpoints/word-count""#),
+    (r#"checkpoint.dir = """#, r#"job.toml:1: `checkpoint.dir` is empty; write dir = "checkpoints/word-count""#),
+    (
+        r#"checkpoint.dir = "gs://bucket""#,
+        r#"job.toml:1: `checkpoint.dir = "gs://bucket"` is a URL of another kind; write a folder, as dir = "checkpoints/word-count", or s3://bucket/prefix"#,
+    ),
+    (
+        r#"checkpoint.dir = "s3:///prefix""#,
+        r#"job.toml:1: `checkpoint.dir = "s3:///prefix"` names no bucket; write s3://bucket/prefix"#,
+    ),
+    (r#"checkpoint = { dir = "c", evry = "10s" }"#, "job.toml:1: unknown key `checkpoint.evry`; did you mean `every`?"),
+    (
+        r#"checkpoint = { dir = "c", every = "10 sec" }"#,
+        r#"job.toml:1: `checkpoint.every = "10 sec"` is neither a time nor a number; write a whole number and one of us, ms, s, m, h, as "1s", or a number of batches of at least 1"#,
+    ),
+    (
+        "[checkpoint]\ndir = \"c\"\nevery = 0",
+        r#"job.toml:3: `checkpoint.every` is 0; write a number of batches of at least 1, or a time such as "10s""#,
+    ),
+    (
+        "[checkpoint]\ndir = \"c\"\nevery = \"0s\"",
+        r#"job.toml:3: `checkpoint.every` is zero; write a time such as "10s", or every = 1 for every batch"#,
+    ),
+    (
+        "[checkpoint]\ndir = \"c\"\nevery = 1.5",
+        r#"job.toml:3: `checkpoint.every` is a number, needs a time or a number of batches; write a whole number and one of us, ms, s, m, h, as "1s", or a number of batches of at least 1"#,
+    ),
+    (
+        "[checkpoint]\ndir = \"c\"\nkeep = 5",
+        "job.toml:3: `checkpoint.keep` is not available in this version; remove it",
     ),
     ("sinks = 3", "job.toml:7: not TOML: cannot extend value of type integer with a dotted key at `sinks`"),
     (
@@ -563,12 +594,56 @@ const SINK: Cases = &[
     ),
     (
         r#"from = "lines""#,
-        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, queue"#,
+        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, queue, postgres"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "kafka""#,
+        r#"job.toml:3: sink `screen`: `kind = "kafka"` is not available in this version; write one of: `print`, `files`, `queue`, `postgres`"#,
     ),
     (
         r#"from = "lines"
 kind = "postgres""#,
-        r#"job.toml:3: sink `screen`: `kind = "postgres"` is not available in this version; write one of: `print`, `files`, `queue`"#,
+        r#"job.toml:1: sink `screen`: `url` is missing; write url = "postgres://user:${PGPASSWORD}@127.0.0.1/database"
+job.toml:1: sink `screen`: `table` is missing; write table = "counts""#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "mysql://h/a"
+table = "a.b.c"
+key = "value""#,
+        r#"job.toml:4: sink `screen`: `url` is not that of a PostgreSQL database; write it as "postgres://user:${PGPASSWORD}@host/database"
+job.toml:5: sink `screen`: `table = "a.b.c"` is not a table; write it as "counts" or "schema.counts"
+job.toml:6: sink `screen`: `key` does nothing without mode = "upsert"; write that, or remove `key`"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres://me:${PW@h/a"
+table = "t"
+mode = "upsert""#,
+        r#"job.toml:1: sink `screen`: `key` is missing; write key = "word", or key = ["a", "b"]
+job.toml:4: sink `screen`: `url` has `${` without the name of an environment variable; write it as ${PGPASSWORD}"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres://h/a"
+table = "t"
+mode = "delete"
+key = ["a", "a"]"#,
+        r#"job.toml:6: sink `screen`: `mode = "delete"` is not available in this version; write one of: `append`, `upsert`"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres:///a"
+table = "t"
+mode = "upsert"
+key = ["a", "a"]"#,
+        r#"job.toml:4: sink `screen`: `url` names no host; write it as "postgres://user:${PGPASSWORD}@host/database"
+job.toml:7: sink `screen`: `key` names `a` twice; remove one"#,
     ),
     (
         r#"from = "lines"
