@@ -1,9 +1,127 @@
 //! Which objects of a store nothing needs any more. Pure decisions.
+//!
+//! Deletions may come late, from a process that has lost its job meanwhile. So nothing is deleted by a name that a later
+//! start could use again: every name that is deleted here begins with the generation that wrote it.
 
+#[cfg(test)]
+mod tests;
+
+use super::plan::LogName;
+use super::resolve::{log_needed, owner};
 use super::types::Manifest;
+use crate::ids::{BatchId, Generation};
+use std::collections::BTreeSet;
 
 /// The paths among `objects` that may be deleted after this manifest was written by its generation. What a later
 /// generation wrote, what the manifest names and what is not known is left alone.
-pub fn garbage(_manifest: &Manifest, _objects: &[String]) -> Vec<String> {
-    Vec::new()
+///
+/// `blobs` are the paths that the job records of all of the manifest's starts name; `None`: not all of them could be
+/// read, so that no blob is deleted.
+pub fn garbage(manifest: &Manifest, objects: &[String], blobs: Option<&BTreeSet<String>>) -> Vec<String> {
+    let tables = manifest.checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables);
+    let files: BTreeSet<&str> = tables.flat_map(|table| &table.files).map(|file| file.path.as_str()).collect();
+    let records: BTreeSet<String> = manifest.starts.iter().map(super::types::Start::record_path).collect();
+    let logs = logs(objects);
+    let needless = |path: &&String| match kind(path) {
+        Some(Kind::State { generation, batch }) => {
+            !files.contains(path.as_str()) && state_is_over(manifest, generation, batch)
+        }
+        Some(Kind::Log(log)) => log_is_over(manifest, &log, successor(&logs, &log)),
+        Some(Kind::Record(generation)) => generation <= manifest.generation && !records.contains(path.as_str()),
+        Some(Kind::Blob(generation)) => {
+            generation <= manifest.generation && blobs.is_some_and(|blobs| !blobs.contains(path.as_str()))
+        }
+        None => false,
+    };
+    objects.iter().filter(needless).cloned().collect()
+}
+
+/// Whether a file of state that no kept checkpoint names will not be named by a later one either: that of an older
+/// generation never will; this one may be writing files of checkpoints to come.
+fn state_is_over(manifest: &Manifest, generation: Generation, batch: BatchId) -> bool {
+    let held = manifest.newest().is_some_and(|newest| batch <= newest.batch);
+    generation < manifest.generation || (generation == manifest.generation && held)
+}
+
+/// Whether no start can need a log any more, whichever of the kept checkpoints it loads.
+fn log_is_over(manifest: &Manifest, log: &LogName, successor: Option<BatchId>) -> bool {
+    let last = manifest.starts.last().is_some_and(|last| last.generation == log.generation) && successor.is_none();
+    let oldest = manifest.checkpoints.first().map_or(BatchId(0), |oldest| oldest.batch);
+    log.generation <= manifest.generation && !last && !log_needed(&manifest.starts, log, successor, oldest)
+}
+
+/// Takes the starts out of the manifest that no start needs any more: those before the one that planned the batch of the
+/// oldest kept checkpoint. No later batch is theirs, and rows that they left unplanned are in that checkpoint.
+pub fn trim_starts(manifest: &mut Manifest) {
+    let oldest = manifest.checkpoints.first().and_then(|oldest| owner(&manifest.starts, oldest.batch));
+    if let Some(generation) = oldest.map(|start| start.generation) {
+        let needless = manifest.starts.iter().take_while(|start| start.generation < generation).count();
+        manifest.starts.drain(..needless);
+    }
+}
+
+/// An object, by what its path says.
+enum Kind {
+    /// `state/<generation>-<batch>-<worker>-<table>.arrow`
+    State { generation: Generation, batch: BatchId },
+    /// `plans/<generation>-<process>-<after>.log`
+    Log(LogName),
+    /// `jobs/<generation>-<digest>.json`
+    Record(Generation),
+    /// `blobs/<generation>-<digest>`
+    Blob(Generation),
+}
+
+fn kind(path: &str) -> Option<Kind> {
+    let (folder, name) = path.split_once('/')?;
+    if name.contains('/') {
+        return None;
+    }
+    match folder {
+        "state" => {
+            let mut parts = name.strip_suffix(".arrow")?.splitn(4, '-');
+            let generation = Generation(number(parts.next()?, 6)?);
+            let batch = BatchId(number(parts.next()?, 12)?);
+            number(parts.next()?, 3)?;
+            parts.next().filter(|table| !table.is_empty())?;
+            Some(Kind::State { generation, batch })
+        }
+        "plans" => log_name(path).map(Kind::Log),
+        "jobs" => owned(name.strip_suffix(".json")?).map(Kind::Record),
+        "blobs" => owned(name).map(Kind::Blob),
+        _ => None,
+    }
+}
+
+/// The name of a log, told by its path.
+pub fn log_name(path: &str) -> Option<LogName> {
+    let mut parts = path.strip_prefix("plans/")?.strip_suffix(".log")?.split('-');
+    let generation = Generation(number(parts.next()?, 6)?);
+    let process = u32::try_from(number(parts.next()?, 3)?).ok()?;
+    let after = BatchId(number(parts.next()?, 12)?);
+    parts.next().is_none().then_some(LogName { generation, process, after })
+}
+
+/// The logs among paths.
+pub(super) fn logs<'a>(paths: impl IntoIterator<Item = &'a String>) -> Vec<LogName> {
+    paths.into_iter().filter_map(|path| log_name(path)).collect()
+}
+
+/// The `after` of the log that follows on this one, of the same generation and process.
+pub(super) fn successor(logs: &[LogName], log: &LogName) -> Option<BatchId> {
+    let same = logs.iter().filter(|other| other.generation == log.generation && other.process == log.process);
+    same.map(|other| other.after).filter(|after| *after > log.after).min()
+}
+
+/// The generation in front of a digest.
+fn owned(name: &str) -> Option<Generation> {
+    let (generation, digest) = name.split_once('-')?;
+    let hex = !digest.is_empty() && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    number(generation, 6).filter(|_| hex).map(Generation)
+}
+
+/// A number as it is written with at least `digits` digits; nothing else is taken for one.
+fn number(text: &str, digits: usize) -> Option<u64> {
+    let number: u64 = text.parse().ok()?;
+    (format!("{number:0digits$}") == text).then_some(number)
 }

@@ -1,22 +1,49 @@
 //! What a start does with what it finds: which checkpoint to load, which batches to replay and with which job, what
 //! to leave out. Pure decisions, driven by the program and by the model checker alike.
+//!
+//! # The order of a start
+//!
+//! An older process of the job may still run when a start decides, as one that only seems dead does. What is read must
+//! therefore be read in this order, or batches are lost or doubled:
+//!
+//! 1. read the manifest, and its version;
+//! 2. fence every sink with the next generation (that of the manifest, plus one), which returns its marker in the same
+//!    step: from then on nobody older commits, so the plans of all that is committed are durable;
+//! 3. read the plans and the state;
+//! 4. [`resolve`];
+//! 5. write the job record of the new generation, then replace the manifest by what [`claim`] says, on condition of the
+//!    version of step 1. If another was faster, begin at step 1.
 
-use super::plan::{Head, LogName};
-use super::types::{Manifest, Start, Table};
+mod claim;
+mod furthest;
+mod history;
+mod leftovers;
+mod tables;
+#[cfg(test)]
+mod tests;
+
+use super::types::{Manifest, Table};
 use crate::ids::{BatchId, BatchTime, Generation};
+pub use claim::{claim, publish};
+pub use history::{log_needed, owner, planned};
+pub use leftovers::leftovers;
 use std::collections::BTreeMap;
 
 /// What a start finds.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
-    /// The manifest; `None`: the store is empty.
+    /// The manifest; `None`: there is none.
     pub manifest: Option<Manifest>,
     /// The batches that are planned whole, see [`planned`].
     pub planned: BTreeMap<BatchId, Planned>,
-    /// The last batch that each sink has committed, by name; no entry for a sink that does not remember.
+    /// The last batch that each sink has committed, by name; no entry for a sink that does not remember, or that has
+    /// nothing of this job.
     pub committed: BTreeMap<String, BatchId>,
-    /// Objects that cannot be read, with the reason.
+    /// Objects that the manifest names or that hold plans, and that cannot be read or are not there, by path, with the
+    /// reason. Of `jobs/` and `blobs/`: only those of the last start.
     pub damaged: BTreeMap<String, String>,
+    /// The paths of all objects, as the store lists them.
+    pub objects: Vec<String>,
 }
 
 /// A batch with a plan.
@@ -28,7 +55,8 @@ pub struct Planned {
     pub generation: Generation,
 }
 
-/// What is to be started.
+/// What is to be started. `fresh`, `resume_from` and `drop` take effect with the first [`claim`]: restarts after it are
+/// made without them.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// Digest of the job's record.
@@ -54,26 +82,106 @@ pub struct Resume {
     pub replay: Vec<(BatchId, Planned)>,
     /// The last of them that must be replayed with the job and the workers of the last start, because a sink has
     /// committed it already and the job or the workers are others now; `None`: all are replayed as what is started now.
+    ///
+    /// Such a replay is a start of its own: [`claim`] gives it the job of before, it replays up to this batch, makes a
+    /// checkpoint there, and ends. Then what is wanted is resolved again. So whatever is committed behind the newest
+    /// checkpoint was always made by the job of the last start.
     pub as_before: Option<BatchId>,
     /// The first batch to plan.
     pub first: BatchId,
-    /// The last batch of what was before that counts: [`Start::after`] of the new start.
+    /// The last batch of what was before that counts: [`super::types::Start::after`] of the new start.
     pub after: BatchId,
-    /// Names of tables that are left out, as `--drop-state` says.
+    /// Names of tables that are left out, as `--drop-state` says (not yet by the replay of `as_before`).
     pub dropped: Vec<String>,
     /// Batches that sinks have committed and that cannot be reached: their input is read again, under new ids.
     pub repeated: Option<(BatchId, BatchId)>,
 }
 
-/// Which batches are planned whole, and by which generation's plan: the newest start whose `after` lies before the
-/// batch; each of its sources must have planned it.
-pub fn planned(_starts: &[Start], _logs: &[(LogName, Vec<Head>)]) -> BTreeMap<BatchId, Planned> {
-    BTreeMap::new()
+/// Decides. The error is for a person to read and says what to do; nothing may have been changed by then.
+pub fn resolve(found: &Found, wanted: &Wanted) -> Result<Resume, String> {
+    if wanted.fresh && (wanted.resume_from.is_some() || !wanted.drop.is_empty()) {
+        return Err(
+            "`--fresh` begins anew and forgets everything: give it without `--resume-from` and `--drop-state`.".into(),
+        );
+    }
+    let Some(manifest) = &found.manifest else { return without_manifest(found, wanted) };
+    if wanted.fresh {
+        return Ok(Resume { first: BatchId(1), ..Resume::default() });
+    }
+    let base = match wanted.resume_from {
+        Some(batch) => furthest::reaching(found, manifest, batch)?,
+        None => furthest::newest(found, manifest)?,
+    };
+    let after = wanted.resume_from.unwrap_or(base.reach());
+    let replay: Vec<_> = base.run.iter().copied().filter(|(batch, _)| *batch <= after).collect();
+    let as_before = as_before(found, manifest, wanted, &replay)?;
+    // Nothing can be dropped before the job of before has made the first checkpoint.
+    if base.checkpoint.is_some() || as_before.is_none() {
+        let tables = base.checkpoint.map_or(&[][..], |checkpoint| &checkpoint.tables);
+        tables::check(base.batch, tables, wanted)?;
+    }
+    let committed = found.committed.values().copied().max().unwrap_or_default();
+    let first = BatchId(used(found, manifest, after).0.checked_add(1).ok_or("no batch ids are left")?);
+    let repeated = (wanted.resume_from.is_some() && committed > after).then(|| (BatchId(after.0 + 1), committed));
+    Ok(Resume { checkpoint: base.batch, replay, as_before, first, after, dropped: wanted.drop.clone(), repeated })
 }
 
-/// Decides. The error is for a person to read and says what to do; nothing may have been changed by then.
-pub fn resolve(_found: &Found, _wanted: &Wanted) -> Result<Resume, String> {
-    Err("not yet".into())
+/// The very first start: nothing is there, and nothing may be asked of it.
+fn without_manifest(found: &Found, wanted: &Wanted) -> Result<Resume, String> {
+    let lost = found.objects.iter().find(|path| path.starts_with("plans/") || path.starts_with("state/"));
+    if let Some(lost) = lost {
+        return Err(format!(
+            "`manifest.json`, which says what counts, is missing, but `{lost}` is there: put the manifest back from a copy, \
+             or delete the whole folder (or choose another `dir`) to begin anew."
+        ));
+    }
+    if let Some(batch) = wanted.resume_from {
+        return Err(format!(
+            "`--resume-from {batch}`: there is no checkpoint and no plan of this job; start it without."
+        ));
+    }
+    if let Some(drop) = wanted.drop.first() {
+        return Err(format!(
+            "`--drop-state {drop}`: there is no checkpoint of this job and so no state; start it without."
+        ));
+    }
+    Ok(Resume { first: BatchId(1), ..Resume::default() })
+}
+
+/// See [`Resume::as_before`]. An error where it is needed and the job of before is not there any more.
+fn as_before(
+    found: &Found,
+    manifest: &Manifest,
+    wanted: &Wanted,
+    replay: &[(BatchId, Planned)],
+) -> Result<Option<BatchId>, String> {
+    let Some(last) = manifest.starts.last() else { return Ok(None) };
+    if last.job_digest == wanted.job_digest && last.workers == wanted.workers {
+        return Ok(None);
+    }
+    let committed = found.committed.values().copied().max().unwrap_or_default();
+    let Some(batch) = replay.iter().map(|(batch, _)| *batch).filter(|batch| *batch <= committed).max() else {
+        return Ok(None);
+    };
+    let mut damaged = found.damaged.iter().filter(|(path, _)| path.starts_with("jobs/") || path.starts_with("blobs/"));
+    match damaged.next() {
+        Some((path, reason)) => Err(format!(
+            "the job or its number of workers has changed, and batches up to {batch}, which sinks have committed, must first \
+             be replayed with the job of before, but `{path}` cannot be read: {reason}. Start the job as it was ({} workers) \
+             until it has made a checkpoint, then change it.",
+            last.workers
+        )),
+        None => Ok(Some(batch)),
+    }
+}
+
+/// The greatest id that may have been used, so that none is used twice.
+fn used(found: &Found, manifest: &Manifest, after: BatchId) -> BatchId {
+    let given_up = manifest.starts.iter().map(|start| BatchId(start.first.0.saturating_sub(1)));
+    let checkpoints = manifest.checkpoints.iter().map(|checkpoint| checkpoint.batch);
+    let committed = found.committed.values().copied();
+    let planned = found.planned.keys().copied();
+    given_up.chain(checkpoints).chain(committed).chain(planned).fold(after, BatchId::max)
 }
 
 /// Whether a sink that has committed up to `committed` is to commit this batch.

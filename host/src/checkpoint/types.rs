@@ -23,6 +23,13 @@ pub struct Manifest {
     pub checkpoints: Vec<Checkpoint>,
 }
 
+impl Manifest {
+    /// The newest checkpoint.
+    pub fn newest(&self) -> Option<&Checkpoint> {
+        self.checkpoints.last()
+    }
+}
+
 /// One start of the job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Start {
@@ -41,8 +48,21 @@ pub struct Start {
     pub workers: u32,
     /// The sources: a batch is planned when each of them has a plan for it.
     pub sources: Vec<String>,
-    /// Digest of the [`JobRecord`], whose bytes are kept as `jobs/<digest>.json`.
+    /// Digest of the [`JobRecord`], see [`Start::record_path`].
     pub job_digest: String,
+}
+
+impl Start {
+    /// Where the [`JobRecord`] of this start is kept. Each start keeps its own, under its generation: it is deleted by
+    /// name, perhaps late, and a name that a later start uses again would not be safe.
+    pub fn record_path(&self) -> String {
+        format!("jobs/{:06}-{}.json", self.generation.0, self.job_digest)
+    }
+}
+
+/// Where bytes with this digest are kept by the start of a generation, see [`JobRecord::blobs`].
+pub fn blob_path(generation: Generation, digest: &str) -> String {
+    format!("blobs/{:06}-{digest}", generation.0)
 }
 
 /// What is needed to run a batch again as it was run: kept as bytes beside the checkpoints.
@@ -54,8 +74,8 @@ pub struct JobRecord {
     pub sets: Vec<(String, String)>,
     /// The folder that relative paths start from.
     pub folder: String,
-    /// Components and granted files by path as the job writes it: the digest under which the bytes are kept, as
-    /// `blobs/<digest>`.
+    /// Components and granted files by path as the job writes it: where the bytes are kept, see [`blob_path`]. A start may
+    /// name a blob of the last start in place of writing it again; no older one, which may be about to be deleted.
     pub blobs: BTreeMap<String, String>,
 }
 

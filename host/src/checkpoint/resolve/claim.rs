@@ -1,0 +1,68 @@
+//! The manifests that a start and a checkpoint write.
+
+use super::{Resume, Wanted};
+use crate::checkpoint::gc::trim_starts;
+use crate::checkpoint::types::{Checkpoint, Manifest, Start, TableOf};
+use crate::ids::Generation;
+use crate::limits::CHECKPOINTS_KEPT;
+
+/// The manifest of a new start, which takes the job over from all earlier ones. `job_id` counts where the job begins
+/// anew.
+///
+/// With [`Resume::as_before`] the start is one of the job of before, see there. What was given up leaves the manifest
+/// here and now, so that a restart without `--resume-from`, `--drop-state` and `--fresh` goes on alike.
+pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &Wanted, job: &str, job_id: &str) -> Manifest {
+    let generation = Generation(manifest.map_or(0, |manifest| manifest.generation.0).saturating_add(1));
+    let mut start = Start {
+        generation,
+        after: resume.after,
+        first: resume.first,
+        workers: wanted.workers,
+        sources: sources(wanted),
+        job_digest: wanted.job_digest.clone(),
+    };
+    let Some(manifest) = manifest.filter(|_| !wanted.fresh) else {
+        let (job, job_id) = (job.to_owned(), job_id.to_owned());
+        return Manifest { job, job_id, generation, starts: vec![start], checkpoints: Vec::new() };
+    };
+    let mut claimed = manifest.clone();
+    claimed.generation = generation;
+    claimed.checkpoints.retain(|checkpoint| checkpoint.batch <= resume.checkpoint);
+    match (resume.as_before, manifest.starts.last()) {
+        (Some(_), Some(last)) => {
+            start.workers = last.workers;
+            start.sources.clone_from(&last.sources);
+            start.job_digest.clone_from(&last.job_digest);
+        }
+        _ => drop_tables(claimed.checkpoints.last_mut(), &resume.dropped),
+    }
+    claimed.starts.push(start);
+    trim_starts(&mut claimed);
+    claimed
+}
+
+/// The sources of a job: each has a table of positions.
+fn sources(wanted: &Wanted) -> Vec<String> {
+    wanted.tables.iter().filter(|table| table.of == TableOf::Source).map(|table| table.name.clone()).collect()
+}
+
+fn drop_tables(checkpoint: Option<&mut Checkpoint>, dropped: &[String]) {
+    if let Some(checkpoint) = checkpoint {
+        checkpoint.tables.retain(|table| !dropped.contains(&table.name));
+    }
+}
+
+/// The manifest with one more checkpoint and without what it makes needless. A checkpoint older than the newest changes
+/// nothing.
+pub fn publish(manifest: &Manifest, checkpoint: Checkpoint) -> Manifest {
+    let mut published = manifest.clone();
+    if published.newest().is_some_and(|newest| newest.batch > checkpoint.batch) {
+        return published;
+    }
+    published.checkpoints.retain(|older| older.batch < checkpoint.batch);
+    published.checkpoints.push(checkpoint);
+    let surplus = published.checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
+    published.checkpoints.drain(..surplus);
+    trim_starts(&mut published);
+    published
+}

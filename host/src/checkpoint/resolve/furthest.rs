@@ -1,0 +1,162 @@
+//! How far a start can come, from which checkpoint, and the refusals where it is not far enough.
+
+use super::{Found, Planned, history};
+use crate::checkpoint::gc;
+use crate::checkpoint::types::{Checkpoint, Manifest};
+use crate::ids::BatchId;
+
+/// Damaged objects that one message names.
+const DAMAGED_SHOWN: usize = 5;
+
+/// A state to begin with: a checkpoint, or none where all batches since the first are planned.
+pub struct Base<'a> {
+    /// The last batch that it holds.
+    pub batch: BatchId,
+    /// The checkpoint; `None`: the state is empty.
+    pub checkpoint: Option<&'a Checkpoint>,
+    /// The batches planned behind it without a gap.
+    pub run: Vec<(BatchId, Planned)>,
+}
+
+impl Base<'_> {
+    /// The last batch that can be reached from here.
+    pub fn reach(&self) -> BatchId {
+        self.run.last().map_or(self.batch, |(batch, _)| *batch)
+    }
+
+    fn reaches(&self, batch: BatchId) -> bool {
+        self.batch == batch || self.run.iter().any(|(planned, _)| *planned == batch)
+    }
+}
+
+fn base<'a>(found: &Found, manifest: &Manifest, checkpoint: Option<&'a Checkpoint>) -> Base<'a> {
+    let batch = checkpoint.map_or(BatchId(0), |checkpoint| checkpoint.batch);
+    Base { batch, checkpoint, run: history::run(&manifest.starts, &found.planned, batch) }
+}
+
+/// All that can be begun with, oldest first.
+fn bases<'a>(found: &Found, manifest: &'a Manifest) -> Vec<Base<'a>> {
+    let empty = base(found, manifest, None);
+    let reachable = manifest.checkpoints.first().is_none_or(|oldest| empty.reaches(oldest.batch));
+    let whole = manifest.checkpoints.iter().filter(|checkpoint| damaged_files(found, checkpoint).is_empty());
+    let whole = whole.map(|checkpoint| base(found, manifest, Some(checkpoint)));
+    reachable.then_some(empty).into_iter().chain(whole).collect()
+}
+
+/// The newest checkpoint and all that is planned behind it. Refused where something of it is damaged or missing.
+pub fn newest<'a>(found: &Found, manifest: &'a Manifest) -> Result<Base<'a>, String> {
+    let newest = base(found, manifest, manifest.newest());
+    let mut damaged = newest.checkpoint.map_or_else(Vec::new, |checkpoint| damaged_files(found, checkpoint));
+    damaged.extend(damaged_logs(found, manifest, newest.batch));
+    if !damaged.is_empty() {
+        let shown = damaged.iter().take(DAMAGED_SHOWN);
+        let mut lines: Vec<_> = shown.map(|(path, reason)| format!("`{path}` cannot be read: {reason}")).collect();
+        if damaged.len() > DAMAGED_SHOWN {
+            lines.push(format!("and {} more", damaged.len() - DAMAGED_SHOWN));
+        }
+        let place =
+            if newest.batch.0 == 0 { "at the first batch".into() } else { format!("after batch {}", newest.batch) };
+        let story = format!("the job cannot go on from its newest checkpoint ({place}):\n{}", lines.join("\n"));
+        return Err(refusal(&story, found, manifest));
+    }
+    let (reach, last) = (newest.reach(), manifest.starts.last());
+    if let Some(last) = last.filter(|last| last.after > reach) {
+        let story = format!(
+            "plans are missing: batches up to {} were planned when the job was last started, and those after batch {reach} \
+             are not there any more.",
+            last.after
+        );
+        return Err(refusal(&story, found, manifest));
+    }
+    // Sinks may have committed batches that were given up since: they are behind us.
+    let behind = last.map_or(reach, |last| reach.max(BatchId(last.first.0.saturating_sub(1))));
+    let beyond = found.committed.iter().filter(|(_, committed)| **committed > behind);
+    let beyond: Vec<_> = beyond.map(|(sink, batch)| format!("sink `{sink}` has committed batch {batch}")).collect();
+    if !beyond.is_empty() {
+        let story = format!(
+            "plans are missing: {}, but the plans that are there end with batch {reach}, so that what it held is not known \
+             any more.",
+            beyond.join(", ")
+        );
+        return Err(refusal(&story, found, manifest));
+    }
+    Ok(newest)
+}
+
+/// The newest checkpoint that is whole and from which this batch can be reached.
+pub fn reaching<'a>(found: &Found, manifest: &'a Manifest, batch: BatchId) -> Result<Base<'a>, String> {
+    let mut bases = bases(found, manifest);
+    if let Some(index) = bases.iter().rposition(|base| base.reaches(batch)) {
+        return Ok(bases.swap_remove(index));
+    }
+    let ranges = ranges(&bases);
+    let ranges = if ranges.is_empty() { "none can; `--fresh` begins anew".to_owned() } else { ranges.join(", ") };
+    Err(format!("`--resume-from {batch}`: that batch cannot be reached exactly. Batches that can: {ranges}."))
+}
+
+/// Which batches can be reached, in words.
+fn ranges(bases: &[Base]) -> Vec<String> {
+    let mut ranges: Vec<(BatchId, BatchId)> = Vec::new();
+    for base in bases {
+        match ranges.last_mut() {
+            Some((_, end)) if base.batch <= *end => *end = base.reach().max(*end),
+            _ => ranges.push((base.batch, base.reach())),
+        }
+    }
+    ranges.into_iter().map(|(first, last)| batches(first, last)).collect()
+}
+
+fn batches(first: BatchId, last: BatchId) -> String {
+    if first == last { format!("{first}") } else { format!("{first} to {last}") }
+}
+
+/// What went wrong, and what can still be done.
+fn refusal(story: &str, found: &Found, manifest: &Manifest) -> String {
+    // The newest of those that reach as far: it has the least to replay.
+    let Some(best) = bases(found, manifest).into_iter().max_by_key(Base::reach) else {
+        return format!(
+            "{story}\nNo other checkpoint can be read either: put back what is missing from a copy, or begin anew with \
+             `--fresh`."
+        );
+    };
+    let reach = best.reach();
+    let from = match best.checkpoint {
+        Some(checkpoint) => format!("the checkpoint after batch {}", checkpoint.batch),
+        None => "the beginning".to_owned(),
+    };
+    let plans = match best.run.first() {
+        Some((first, _)) => format!(" and the plans of batches {}", batches(*first, reach)),
+        None => String::new(),
+    };
+    let ahead = found.committed.iter().filter(|(_, committed)| **committed > reach);
+    let ahead: Vec<_> = ahead.map(|(sink, last)| format!("sink `{sink}` (up to batch {last})")).collect();
+    let repeats = if ahead.is_empty() {
+        "no sink has committed anything later, so nothing is repeated then".to_owned()
+    } else {
+        format!(
+            "their input after batch {reach} is read again under new ids, which repeats rows in {}",
+            ahead.join(", ")
+        )
+    };
+    format!(
+        "{story}\nPut it back from a copy, or go on without it: the last batch that can still be reached exactly is {reach}, \
+         from {from}{plans}: `--resume-from {reach}`; {repeats}."
+    )
+}
+
+/// The files of a checkpoint that cannot be read, with the reason.
+fn damaged_files<'a>(found: &'a Found, checkpoint: &Checkpoint) -> Vec<(&'a str, &'a str)> {
+    let files = checkpoint.tables.iter().flat_map(|table| &table.files);
+    let damaged = files.filter_map(|file| found.damaged.get_key_value(&file.path));
+    damaged.map(|(path, reason)| (path.as_str(), reason.as_str())).collect()
+}
+
+/// The logs that cannot be read and that are needed behind this batch, with the reason.
+fn damaged_logs<'a>(found: &'a Found, manifest: &Manifest, checkpoint: BatchId) -> Vec<(&'a str, &'a str)> {
+    let logs = gc::logs(found.objects.iter().chain(found.damaged.keys()));
+    let damaged = found.damaged.iter().filter(|(path, _)| {
+        gc::log_name(path)
+            .is_some_and(|log| history::log_needed(&manifest.starts, &log, gc::successor(&logs, &log), checkpoint))
+    });
+    damaged.map(|(path, reason)| (path.as_str(), reason.as_str())).collect()
+}

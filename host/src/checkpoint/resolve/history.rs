@@ -1,0 +1,72 @@
+//! Which start a batch belongs to, and which batch follows which.
+//!
+//! A start counts from the batch behind its `after` on, until a later start begins there or before. The ids between its
+//! `after` and its `first` were used up by batches that were given up.
+
+use super::Planned;
+use crate::checkpoint::plan::{Head, LogName};
+use crate::checkpoint::types::Start;
+use crate::ids::{BatchId, BatchTime};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The start whose plan of this batch counts.
+pub fn owner(starts: &[Start], batch: BatchId) -> Option<&Start> {
+    starts.iter().rev().find(|start| start.after < batch)
+}
+
+/// The batch that comes after this one. `None`: nobody was to plan it.
+pub fn next(starts: &[Start], batch: BatchId) -> Option<BatchId> {
+    let mut next = BatchId(batch.0.checked_add(1)?);
+    loop {
+        let owner = owner(starts, next)?;
+        if owner.first <= next {
+            return Some(next);
+        }
+        next = owner.first;
+    }
+}
+
+/// The batches planned after this one without a gap, in order.
+pub fn run(starts: &[Start], planned: &BTreeMap<BatchId, Planned>, after: BatchId) -> Vec<(BatchId, Planned)> {
+    let mut run = Vec::new();
+    let mut last = after;
+    while let Some((batch, plan)) = next(starts, last).and_then(|batch| Some((batch, *planned.get(&batch)?))) {
+        run.push((batch, plan));
+        last = batch;
+    }
+    run
+}
+
+/// Which batches are planned whole, and by which generation's plan: the newest start whose `after` lies before the
+/// batch; each of its sources must have planned it.
+pub fn planned(starts: &[Start], logs: &[(LogName, Vec<Head>)]) -> BTreeMap<BatchId, Planned> {
+    let mut found: BTreeMap<BatchId, (BatchTime, BTreeSet<&str>)> = BTreeMap::new();
+    for (log, heads) in logs {
+        for head in heads {
+            let counts = owner(starts, head.batch)
+                .is_some_and(|owner| owner.generation == log.generation && owner.first <= head.batch);
+            if counts {
+                found.entry(head.batch).or_insert((head.time, BTreeSet::new())).1.insert(&head.source);
+            }
+        }
+    }
+    let whole = found.into_iter().filter_map(|(batch, (time, sources))| {
+        let owner = owner(starts, batch)?;
+        let whole = owner.sources.iter().all(|source| sources.contains(source.as_str()));
+        whole.then_some((batch, Planned { time, generation: owner.generation }))
+    });
+    whole.collect()
+}
+
+/// Whether a log may hold anything that a job which has loaded the checkpoint after `checkpoint` still reads: the plan of
+/// a later batch, or received rows that no planned batch holds. `successor` is the `after` of the next log of the same
+/// generation and process.
+///
+/// A generation takes such rows over into the first batches that it plans, and makes no checkpoint of batches of its own
+/// before it has taken all. So a checkpoint after a batch of a later generation holds all that older logs tell.
+pub fn log_needed(starts: &[Start], log: &LogName, successor: Option<BatchId>, checkpoint: BatchId) -> bool {
+    let known = starts.iter().any(|start| start.generation == log.generation);
+    let held = successor.is_some_and(|successor| successor <= checkpoint);
+    let taken_over = owner(starts, checkpoint).is_some_and(|owner| owner.generation > log.generation);
+    known && !held && !taken_over
+}

@@ -1,0 +1,28 @@
+//! Rows that a socket has sent and that no planned batch holds.
+
+use crate::ids::Generation;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+/// Which of the received pieces come after the first `end` rows: indexes into `found`, each with the rows to skip at its
+/// beginning, in order of rows, each row once, up to the first gap. A piece is (generation, first row, rows).
+///
+/// Where pieces overlap, the newest generation counts: it began behind all that it had found, and rows that an older,
+/// fenced process received meanwhile have the same numbers.
+pub fn leftovers(end: u64, found: &[(Generation, u64, u64)]) -> Vec<(usize, u64)> {
+    let mut later: Vec<usize> = (0..found.len()).collect();
+    later.sort_by_key(|index| Reverse(found[*index].1));
+    let mut begun = BinaryHeap::new();
+    let (mut taken, mut next) = (Vec::new(), end);
+    loop {
+        while let Some(index) = later.pop_if(|index| found[*index].1 <= next) {
+            let (generation, row, rows) = found[index];
+            begun.push((generation, row.saturating_add(rows), Reverse(index)));
+        }
+        let Some((_, piece_end, Reverse(index))) = begun.pop() else { return taken };
+        if piece_end > next {
+            taken.push((index, next - found[index].1));
+            next = piece_end;
+        }
+    }
+}

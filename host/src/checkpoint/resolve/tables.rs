@@ -1,0 +1,79 @@
+//! Whether the tables of a checkpoint still fit the job.
+
+use super::Wanted;
+use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::ids::BatchId;
+
+/// Compares the tables of the checkpoint after a batch with those that the job wants. The error tells all that do not
+/// fit, and the choice.
+pub fn check(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Result<(), String> {
+    let mut wrong = unknown_drops(batch, tables, wanted);
+    for table in tables.iter().filter(|table| !wanted.drop.contains(&table.name)) {
+        let now = wanted.tables.iter().find(|now| now.of == table.of && now.name == table.name);
+        wrong.extend(match table.of {
+            TableOf::Stage => stage(batch, table, now),
+            TableOf::Source => source(batch, table, now),
+        });
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Vec<String> {
+    let known: Vec<String> = tables.iter().map(|table| format!("`{}`", table.name)).collect();
+    let known =
+        if known.is_empty() { "has no tables".to_owned() } else { format!("has tables of {}", known.join(", ")) };
+    let unknown = wanted.drop.iter().filter(|drop| !tables.iter().any(|table| table.name == **drop));
+    unknown
+        .map(|drop| format!("`--drop-state {drop}`: there is nothing of that name to drop: the checkpoint after batch {batch} {known}."))
+        .collect()
+}
+
+fn stage(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String> {
+    let name = &before.name;
+    let choice = format!("with `--drop-state {name}`: all that it has remembered is lost then");
+    let Some(now) = now else {
+        return Some(format!(
+            "stage `{name}`: the checkpoint after batch {batch} holds its state ({}), but the job has no stage with state of \
+             that name. Put it back, or give its state up {choice}.",
+            shape(before)
+        ));
+    };
+    (before.key != now.key || before.state != now.state).then(|| {
+        format!(
+            "stage `{name}`: its state does not fit any more. The checkpoint after batch {batch} has {}; the job now wants \
+             {}. Change the stage back, or let it start with empty state {choice}.",
+            shape(before),
+            shape(now)
+        )
+    })
+}
+
+fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String> {
+    let (name, was) = (&before.name, &before.identity);
+    match now {
+        None => Some(format!(
+            "source `{name}` ({was}): the checkpoint after batch {batch} says how far it was read, but the job has no source \
+             of that name. Put it back, or give its position up with `--drop-state {name}`: should it come back later, it is \
+             read from its beginning."
+        )),
+        Some(now) if now.identity != *was => Some(format!(
+            "source `{name}` was {was} and is {} now, so its position in the checkpoint after batch {batch} does not fit. \
+             Change it back, or read it from its beginning with `--drop-state {name}`.",
+            now.identity
+        )),
+        Some(_) => None,
+    }
+}
+
+fn shape(table: &Table) -> String {
+    format!("key {}, state {}", columns(&table.key), columns(&table.state))
+}
+
+/// Columns in words, as `word text, n int64 or null`.
+fn columns(columns: &[Column]) -> String {
+    let words = columns.iter().map(|column| {
+        let null = if column.nullable { " or null" } else { "" };
+        format!("{} {}{null}", column.name, column.kind)
+    });
+    format!("({})", words.collect::<Vec<_>>().join(", "))
+}

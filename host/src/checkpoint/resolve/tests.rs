@@ -1,0 +1,256 @@
+//! Facts as short as they can be written, and what is decided.
+
+mod refusals;
+
+use super::*;
+use crate::checkpoint::plan::{Head, LogName};
+use crate::checkpoint::types::{Checkpoint, Column, Start, StateFile, Table, TableOf};
+
+fn start(generation: u64, after: u64, first: u64) -> Start {
+    Start {
+        generation: Generation(generation),
+        after: BatchId(after),
+        first: BatchId(first),
+        workers: 2,
+        sources: vec!["left".into(), "right".into()],
+        job_digest: "a".into(),
+    }
+}
+
+fn column(name: &str, kind: &str) -> Column {
+    Column { name: name.into(), kind: kind.into(), nullable: false }
+}
+
+fn stage(name: &str, state: &str) -> Table {
+    let (key, state) = (vec![column("word", "text")], vec![column("n", state)]);
+    Table { of: TableOf::Stage, name: name.into(), identity: String::new(), key, state, files: Vec::new() }
+}
+
+fn source(name: &str, identity: &str) -> Table {
+    Table { of: TableOf::Source, identity: identity.into(), ..stage(name, "int64") }
+}
+
+fn tables() -> Vec<Table> {
+    vec![stage("totals", "int64"), source("left", "file a"), source("right", "file b")]
+}
+
+fn path(batch: u64) -> String {
+    format!("state/000001-{batch:012}-000-totals.arrow")
+}
+
+/// A checkpoint with one file, at [`path`].
+fn checkpoint(batch: u64) -> Checkpoint {
+    let mut tables = tables();
+    tables[0].files.push(StateFile {
+        path: path(batch),
+        batch: BatchId(batch),
+        group_first: 0,
+        group_end: 4096,
+        base: true,
+        rows: 1,
+        bytes: 1,
+        checksum: String::new(),
+    });
+    Checkpoint { batch: BatchId(batch), time: BatchTime(0), generation: Generation(1), written: 0, tables }
+}
+
+fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[u64]) -> Manifest {
+    Manifest {
+        job: "job".into(),
+        job_id: "id".into(),
+        generation: Generation(starts.last().map_or(0, |start| start.0)),
+        starts: starts.iter().map(|(generation, after, first)| start(*generation, *after, *first)).collect(),
+        checkpoints: checkpoints.iter().map(|batch| checkpoint(*batch)).collect(),
+    }
+}
+
+fn plan(generation: u64) -> Planned {
+    Planned { time: BatchTime(0), generation: Generation(generation) }
+}
+
+/// What is found: starts, checkpoints, planned batches (with the generation), what sinks `x`, `y` … have committed.
+fn found(starts: &[(u64, u64, u64)], checkpoints: &[u64], batches: &[(u64, u64)], committed: &[u64]) -> Found {
+    Found {
+        manifest: Some(manifest(starts, checkpoints)),
+        planned: batches.iter().map(|(batch, generation)| (BatchId(*batch), plan(*generation))).collect(),
+        committed: ["x", "y"].iter().zip(committed).map(|(name, batch)| ((*name).into(), BatchId(*batch))).collect(),
+        ..Found::default()
+    }
+}
+
+fn wanted() -> Wanted {
+    Wanted { job_digest: "a".into(), workers: 2, tables: tables(), ..Wanted::default() }
+}
+
+fn from(batch: u64) -> Wanted {
+    Wanted { resume_from: Some(BatchId(batch)), ..wanted() }
+}
+
+/// A decision, short: checkpoint, replayed batches, after, first, repeated.
+type Short = (u64, Vec<u64>, u64, u64, Option<(u64, u64)>);
+
+fn short(resume: &Resume) -> Short {
+    let replay = resume.replay.iter().map(|(batch, _)| batch.0).collect();
+    let repeated = resume.repeated.map(|(first, last)| (first.0, last.0));
+    (resume.checkpoint.0, replay, resume.after.0, resume.first.0, repeated)
+}
+
+#[test]
+fn a_batch_is_planned_when_each_source_planned_it_in_the_generation_that_counts() {
+    let head =
+        |batch, source: &str| Head { batch: BatchId(batch), time: BatchTime(batch as i64), source: source.into() };
+    let log =
+        |generation, process, after| LogName { generation: Generation(generation), process, after: BatchId(after) };
+    // Generation 2 began after batch 2, generation 3 gave up what 2 had planned after batch 3, up to 5.
+    let starts = manifest(&[(1, 0, 1), (2, 2, 3), (3, 3, 6)], &[]).starts;
+    let logs = [
+        (log(1, 0, 0), vec![head(1, "left"), head(2, "left"), head(3, "left"), head(3, "right")]),
+        (log(1, 1, 0), vec![head(1, "right"), head(2, "right"), head(2, "right")]),
+        (log(2, 0, 2), vec![head(3, "left"), head(3, "right"), head(4, "left"), head(4, "right"), head(6, "left")]),
+        (log(3, 0, 3), vec![head(5, "left"), head(5, "right"), head(6, "left"), head(7, "left"), head(7, "right")]),
+        (log(4, 0, 0), vec![head(6, "left"), head(6, "right")]),
+    ];
+    let planned = planned(&starts, &logs);
+    let short: Vec<_> = planned.iter().map(|(batch, plan)| (batch.0, plan.generation.0, plan.time.0)).collect();
+    assert_eq!(short, [(1, 1, 1), (2, 1, 2), (3, 2, 3), (7, 3, 7)]);
+}
+
+#[test]
+fn a_start_loads_the_newest_checkpoint_and_replays_all_that_is_planned_behind_it() {
+    let first = [(1, 0, 1)];
+    let given_up = [(1, 0, 1), (2, 3, 9)];
+    let cases: [(Found, Wanted, Short); 12] = [
+        (Found::default(), wanted(), (0, vec![], 0, 1, None)),
+        (Found { objects: vec!["jobs/000001-a.json".into()], ..Found::default() }, wanted(), (0, vec![], 0, 1, None)),
+        (found(&first, &[], &[], &[]), wanted(), (0, vec![], 0, 1, None)),
+        (found(&first, &[], &[(1, 1), (2, 1)], &[1]), wanted(), (0, vec![1, 2], 2, 3, None)),
+        (found(&first, &[2, 4], &[(4, 1), (5, 1), (6, 1)], &[6, 5]), wanted(), (4, vec![5, 6], 6, 7, None)),
+        // A gap ends the replay; no id behind it is used again.
+        (found(&first, &[4], &[(5, 1), (7, 1)], &[]), wanted(), (4, vec![5], 5, 8, None)),
+        // Over a start, over batches that were given up, and before the first batch after those.
+        (found(&given_up, &[2], &[(3, 1), (9, 2), (10, 2)], &[9]), wanted(), (2, vec![3, 9, 10], 10, 11, None)),
+        (found(&given_up, &[2], &[(3, 1)], &[8]), wanted(), (2, vec![3], 3, 9, None)),
+        // As the user says.
+        (found(&first, &[2, 4], &[(3, 1), (4, 1), (5, 1), (6, 1)], &[6]), from(5), (4, vec![5], 5, 7, Some((6, 6)))),
+        (found(&first, &[2, 4], &[(3, 1), (4, 1), (5, 1)], &[4]), from(3), (2, vec![3], 3, 6, Some((4, 4)))),
+        (found(&first, &[2, 4], &[(5, 1)], &[5]), from(5), (4, vec![5], 5, 6, None)),
+        (found(&given_up, &[2], &[(3, 1)], &[8]), Wanted { fresh: true, ..wanted() }, (0, vec![], 0, 1, None)),
+    ];
+    for (number, (found, wanted, expected)) in cases.into_iter().enumerate() {
+        assert_eq!(resolve(&found, &wanted).map(|resume| short(&resume)), Ok(expected), "case {number}");
+    }
+}
+
+#[test]
+fn only_damage_that_matters_is_refused() {
+    let with = |damaged: &[&str], objects: &[&str]| Found {
+        damaged: damaged.iter().map(|path| ((*path).into(), "cut short".into())).collect(),
+        objects: objects.iter().map(|path| (*path).into()).collect(),
+        ..found(&[(1, 0, 1), (2, 5, 6)], &[3, 7], &[(4, 1), (5, 1), (6, 2), (7, 2), (8, 2)], &[])
+    };
+    let (old, cut, next) =
+        ("plans/000001-000-000000000003.log", "plans/000002-000-000000000005.log", "plans/000002-000-000000000007.log");
+    // An older checkpoint; the log of a generation whose rows are all in the checkpoint; one that goes up to it.
+    for found in [with(&[&path(3)], &[]), with(&[old], &[old]), with(&[cut], &[cut, next])] {
+        assert_eq!(resolve(&found, &wanted()).map(|resume| short(&resume)), Ok((7, vec![8], 8, 9, None)));
+    }
+    for found in [with(&[&path(7)], &[]), with(&[cut], &[cut]), with(&[next], &[cut, next])] {
+        assert!(resolve(&found, &wanted()).is_err());
+    }
+    // With a damaged checkpoint the one before serves, where the user says so.
+    let resume = resolve(&with(&[&path(7)], &[]), &from(8)).unwrap();
+    assert_eq!(short(&resume), (3, vec![4, 5, 6, 7, 8], 8, 9, None));
+}
+
+#[test]
+fn what_is_committed_is_replayed_by_the_job_that_made_it() {
+    let found = found(&[(1, 0, 1)], &[2], &[(3, 1), (4, 1), (5, 1)], &[3, 4]);
+    let other = Wanted { job_digest: "b".into(), ..wanted() };
+    let as_before = |found: &Found, wanted: &Wanted| resolve(found, wanted).unwrap().as_before.map(|batch| batch.0);
+    assert_eq!(as_before(&found, &wanted()), None);
+    assert_eq!(as_before(&found, &other), Some(4));
+    assert_eq!(as_before(&found, &Wanted { workers: 3, ..wanted() }), Some(4));
+    assert_eq!(as_before(&found, &Wanted { resume_from: Some(BatchId(3)), ..other.clone() }), Some(3));
+    let held = Found { committed: [("x".into(), BatchId(2))].into(), ..found.clone() };
+    assert_eq!(as_before(&held, &other), None);
+    let lost = Found { damaged: [("jobs/000001-a.json".into(), "not there".into())].into(), ..found.clone() };
+    assert_eq!(as_before(&lost, &wanted()), None);
+    assert!(resolve(&lost, &other).unwrap_err().contains("batches up to 4"));
+
+    // The replay is a start of the job of before. It keeps all tables.
+    let dropping = Wanted { drop: vec!["totals".into()], ..other };
+    let resume = resolve(&found, &dropping).unwrap();
+    let claimed = claim(found.manifest.as_ref(), &resume, &dropping, "job", "new");
+    assert_eq!(claimed.starts[1], Start { generation: Generation(2), ..start(2, 5, 6) });
+    assert_eq!(claimed.checkpoints, [checkpoint(2)]);
+}
+
+#[test]
+fn a_claim_records_what_counts_from_now_on() {
+    let all = found(&[(1, 0, 1)], &[2, 4, 6], &[(5, 1), (6, 1), (7, 1)], &[7]);
+    let batches = |manifest: &Manifest| manifest.checkpoints.iter().map(|kept| kept.batch.0).collect::<Vec<_>>();
+    let take = |found: &Found, wanted: &Wanted| {
+        let resume = resolve(found, wanted).unwrap();
+        claim(found.manifest.as_ref(), &resume, wanted, "job", "new")
+    };
+    let next = take(&all, &wanted());
+    assert_eq!((next.generation, next.job_id.as_str(), batches(&next)), (Generation(2), "id", vec![2, 4, 6]));
+    assert_eq!(next.starts, [start(1, 0, 1), start(2, 7, 8)]);
+
+    // What is given up does not come back with the next start, nor do its ids.
+    let back = take(&all, &from(5));
+    assert_eq!((back.starts.clone(), batches(&back)), (vec![start(1, 0, 1), start(2, 5, 8)], vec![2, 4]));
+    let again = Found { manifest: Some(back), ..all.clone() };
+    let again = Found { planned: again.planned.into_iter().filter(|(batch, _)| batch.0 <= 5).collect(), ..again };
+    assert_eq!(resolve(&again, &wanted()).map(|resume| short(&resume)), Ok((4, vec![5], 5, 8, None)));
+
+    // Neither does dropped state, which older checkpoints still have.
+    let drop = Wanted { drop: vec!["totals".into()], ..wanted() };
+    let dropped = take(&all, &drop);
+    assert_eq!(dropped.checkpoints.iter().map(|kept| kept.tables.len()).collect::<Vec<_>>(), [3, 3, 2]);
+
+    let fresh = take(&all, &Wanted { fresh: true, ..wanted() });
+    assert_eq!((fresh.generation, fresh.job_id.as_str(), batches(&fresh)), (Generation(2), "new", vec![]));
+    assert_eq!(fresh.starts, [start(2, 0, 1)]);
+    let very_first = claim(None, &resolve(&Found::default(), &wanted()).unwrap(), &wanted(), "job", "new");
+    assert_eq!((very_first.generation, very_first.starts), (Generation(1), vec![start(1, 0, 1)]));
+}
+
+#[test]
+fn a_published_manifest_keeps_the_newest_checkpoints_and_the_starts_that_they_need() {
+    let mut manifest = manifest(&[(1, 0, 1), (2, 3, 4)], &[2, 3]);
+    let batches = |manifest: &Manifest| manifest.checkpoints.iter().map(|kept| kept.batch.0).collect::<Vec<_>>();
+    for (batch, kept, starts) in
+        [(5, vec![2, 3, 5], 2), (6, vec![3, 5, 6], 2), (7, vec![5, 6, 7], 1), (6, vec![5, 6, 7], 1)]
+    {
+        manifest = publish(&manifest, checkpoint(batch));
+        assert_eq!((batches(&manifest), manifest.starts.len()), (kept, starts), "after {batch}");
+    }
+}
+
+#[test]
+fn rows_that_no_planned_batch_holds_are_taken_over_once_and_in_order() {
+    let (one, two) = (Generation(1), Generation(2));
+    let cases = [
+        (5, vec![], vec![]),
+        (5, vec![(one, 0, 5), (one, 5, 3), (one, 8, 2)], vec![(1, 0), (2, 0)]),
+        // Half of a piece was taken; order of finding does not count; a gap ends it.
+        (6, vec![(one, 8, 2), (one, 5, 3), (one, 11, 4)], vec![(1, 1), (0, 0)]),
+        // Generation 2 took over a part and began to receive; a fenced generation 1 received on.
+        (5, vec![(one, 5, 3), (one, 8, 3), (two, 5, 2), (two, 7, 4), (one, 11, 1)], vec![(2, 0), (3, 0), (4, 0)]),
+        (5, vec![(one, 5, 6), (two, 5, 2)], vec![(1, 0), (0, 2)]),
+        (5, vec![(one, 5, 0), (one, u64::MAX, 7), (two, 3, u64::MAX)], vec![(2, 2)]),
+        (9, vec![(one, 0, 5)], vec![]),
+    ];
+    for (end, found, expected) in cases {
+        assert_eq!(leftovers(end, &found), expected, "{found:?}");
+    }
+}
+
+#[test]
+fn a_sink_commits_each_batch_once() {
+    assert!(commits(BatchId(1), None));
+    assert!(commits(BatchId(4), Some(BatchId(3))));
+    assert!(!commits(BatchId(3), Some(BatchId(3))));
+    assert!(!commits(BatchId(2), Some(BatchId(3))));
+}

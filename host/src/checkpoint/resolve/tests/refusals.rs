@@ -1,0 +1,118 @@
+//! What a start refuses, and what the person who reads it is told.
+
+use super::*;
+
+/// The refusal, which must tell all of `words`.
+fn refused(found: &Found, wanted: &Wanted, words: &[&str]) {
+    let message = resolve(found, wanted).unwrap_err();
+    for word in words {
+        assert!(message.contains(word), "`{word}` is not in:\n{message}");
+    }
+}
+
+#[test]
+fn damage_names_the_object_and_the_last_batch_that_can_be_reached() {
+    let plans = [(3, 1), (4, 1), (5, 1), (6, 1)];
+    let damaged = |batch, found| Found { damaged: [(path(batch), "checksum differs".into())].into(), ..found };
+    let newest = damaged(4, found(&[(1, 0, 1)], &[2, 4], &plans, &[6]));
+    refused(
+        &newest,
+        &wanted(),
+        &[
+            &path(4),
+            "checksum differs",
+            "after batch 4",
+            "the checkpoint after batch 2 and the plans of batches 3 to 6",
+        ],
+    );
+    refused(&newest, &wanted(), &["`--resume-from 6`", "nothing is repeated"]);
+    // The plans between the checkpoints are gone: sinks repeat what came later.
+    let gap = damaged(4, found(&[(1, 0, 1)], &[2, 4], &plans[1..], &[6, 5]));
+    refused(&gap, &wanted(), &["`--resume-from 2`", "`x` (up to batch 6), sink `y` (up to batch 5)"]);
+    // Nothing older is there; or the very beginning is.
+    refused(&damaged(4, found(&[(1, 0, 1)], &[4], &plans, &[6])), &wanted(), &["`--fresh`"]);
+    let beginning = [&[(1, 1), (2, 1)], &plans[..]].concat();
+    refused(
+        &damaged(4, found(&[(1, 0, 1)], &[4], &beginning, &[])),
+        &wanted(),
+        &["from the beginning", "`--resume-from 6`"],
+    );
+
+    let log = "plans/000001-000-000000000002.log";
+    let cut =
+        Found { damaged: [(log.into(), "a flipped bit".into())].into(), ..found(&[(1, 0, 1)], &[2], &plans, &[6]) };
+    refused(&cut, &wanted(), &[log, "a flipped bit", "`--resume-from 6`"]);
+}
+
+#[test]
+fn plans_that_are_gone_are_noticed() {
+    let found_with =
+        |batches: &[(u64, u64)], committed: &[u64]| found(&[(1, 0, 1), (2, 5, 6)], &[4], batches, committed);
+    let ahead = found_with(&[(5, 1), (6, 2)], &[9, 6]);
+    refused(&ahead, &wanted(), &["sink `x` has committed batch 9", "end with batch 6", "`--resume-from 6`"]);
+    assert!(!resolve(&ahead, &wanted()).unwrap_err().contains("`y`"));
+    assert_eq!(short(&resolve(&ahead, &from(6)).unwrap()), (4, vec![5, 6], 6, 10, Some((7, 9))));
+    // The last start counted on batch 5.
+    refused(&found_with(&[(6, 2)], &[]), &wanted(), &["batches up to 5", "after batch 4", "`--resume-from 4`"]);
+    refused(&found(&[], &[], &[], &[3]), &wanted(), &["sink `x` has committed batch 3"]);
+}
+
+#[test]
+fn batches_that_cannot_be_reached_are_told_with_those_that_can() {
+    let found = found(&[(1, 0, 1), (2, 5, 8)], &[2, 4], &[(5, 1), (8, 2)], &[]);
+    for batch in [0, 1, 3, 6, 7, 9] {
+        refused(&found, &from(batch), &[&format!("`--resume-from {batch}`"), "2, 4 to 8"]);
+    }
+    refused(&Found::default(), &from(1), &["no checkpoint"]);
+    refused(&found, &Wanted { fresh: true, ..from(4) }, &["`--fresh`", "without"]);
+}
+
+#[test]
+fn a_lost_manifest_is_no_fresh_start() {
+    for path in ["plans/000001-000-000000000000.log".to_owned(), path(3)] {
+        let found = Found { objects: vec!["blobs/000001-a".into(), path.clone()], ..Found::default() };
+        refused(&found, &wanted(), &["`manifest.json`", &path]);
+        refused(&found, &Wanted { fresh: true, ..wanted() }, &["`manifest.json`", &path]);
+    }
+}
+
+#[test]
+fn state_that_does_not_fit_is_refused_unless_it_is_dropped() {
+    let found = found(&[(1, 0, 1)], &[4], &[], &[]);
+    let with = |tables: &[Table]| Wanted { tables: tables.to_vec(), ..wanted() };
+    let dropping = |tables: &[Table], name: &str| Wanted { drop: vec![name.into()], ..with(tables) };
+    let before = tables();
+    let (left, right) = (before[1].clone(), before[2].clone());
+
+    let gone = [left.clone(), right.clone()];
+    refused(
+        &found,
+        &with(&gone),
+        &["stage `totals`", "no stage", "key (word text), state (n int64)", "`--drop-state totals`"],
+    );
+    let mut nullable = stage("totals", "int64");
+    nullable.state[0].nullable = true;
+    let mut other_key = stage("totals", "int64");
+    other_key.key.push(column("place", "text"));
+    let changes = [
+        (stage("totals", "float64"), "state (n float64)"),
+        (nullable, "state (n int64 or null)"),
+        (other_key, "key (word text, place text)"),
+        (source("totals", "file c"), "no stage"),
+    ];
+    for (changed, words) in changes {
+        let tables = [changed, left.clone(), right.clone()];
+        refused(&found, &with(&tables), &["stage `totals`", "state (n int64)", words, "`--drop-state totals`"]);
+        assert_eq!(resolve(&found, &dropping(&tables, "totals")).unwrap().dropped, ["totals"]);
+    }
+    let moved = [before[0].clone(), source("left", "file c"), right.clone()];
+    refused(&found, &with(&moved), &["source `left` was file a and is file c now", "`--drop-state left`"]);
+    refused(&found, &with(&[before[0].clone(), left.clone()]), &["source `right` (file b)", "`--drop-state right`"]);
+    assert!(resolve(&found, &dropping(&moved, "left")).is_ok());
+
+    // All that does not fit is told at once; order and what is new do not matter.
+    refused(&found, &with(&[]), &["`totals`", "`left`", "`right`"]);
+    assert!(resolve(&found, &with(&[stage("new", "text"), right, left, before[0].clone()])).is_ok());
+    refused(&found, &dropping(&before, "total"), &["`--drop-state total`", "`totals`, `left`, `right`"]);
+    refused(&Found::default(), &dropping(&before, "totals"), &["`--drop-state totals`", "no checkpoint"]);
+}
