@@ -1,6 +1,7 @@
 //! The command line.
 
 mod run;
+mod supervise;
 
 use crate::author;
 use crate::error::{Error, Result};

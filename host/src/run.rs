@@ -13,10 +13,12 @@
 //! ```
 
 mod connect;
+mod liveness;
 mod start;
 
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::ids::BatchId;
 use crate::job::{
     self,
     spec::{JobSpec, SinkSpec, SourceSpec, StageSpec},
@@ -42,6 +44,12 @@ pub struct Options {
     pub sets: Vec<(String, String)>,
     /// Several processes that run one job; `None`: this one alone.
     pub cluster: Option<Cluster>,
+    /// Forget what the checkpoint folder holds and begin at batch 1.
+    pub fresh: bool,
+    /// Go back to the checkpoint of this batch; what came after it is given up.
+    pub resume_from: Option<BatchId>,
+    /// Stages and sources whose kept state is left out.
+    pub drop_state: Vec<String>,
 }
 
 /// This process among those that run a job together.
@@ -150,6 +158,11 @@ impl Job {
         }
     }
 
+    /// Whether the job has `[checkpoint]`.
+    pub fn keeps_checkpoints(&self) -> bool {
+        self.spec.checkpoint.is_some()
+    }
+
     /// Checks the job, loads its plugins and starts receivers and workers. Errors come before anything runs.
     pub fn start(&mut self) -> Result<()> {
         if self.started.is_some() {
@@ -206,6 +219,11 @@ impl Stopper {
                 }
             };
         }
+    }
+
+    /// A number that grows as batches are committed.
+    pub fn progress(&self) -> u64 {
+        self.running.metrics.progress()
     }
 
     /// Batches begun so far, and what was counted, by name of source, stage and sink.

@@ -1,5 +1,6 @@
 //! Starting a job: checks, sinks, receivers, workers.
 
+use super::liveness::{self, Liveness};
 use super::{Done, Failure, Options, Running, Stopper, connect};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, inbox_bytes_max};
@@ -60,7 +61,7 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
             receiver::start(source, &running.graph.spec.origin, inbox.clone(), receivers.handle());
         }
     }
-    let guards = start_workers(&running, listener, first_thread)?;
+    let (guards, liveness) = start_workers(&running, listener, first_thread)?;
     let done = Arc::new(Done::default());
     let stopper = Stopper { running: running.clone(), done: done.clone() };
     std::thread::Builder::new()
@@ -77,6 +78,9 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
             running.inboxes.iter().flatten().for_each(|inbox| inbox.close());
             receivers.shutdown_background();
             let error = running.failure.error().or(ended);
+            if let (Some(liveness), None) = (liveness, &error) {
+                liveness.goodbye();
+            }
             *done.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.map_or(Ok(()), Err));
             done.changed.notify_all();
         })
@@ -108,9 +112,10 @@ fn start_workers(
     running: &Arc<Running>,
     listener: Option<TcpListener>,
     first_thread: Arc<OnceLock<Thread>>,
-) -> Result<WorkerGuards<()>> {
+) -> Result<(WorkerGuards<()>, Option<Liveness>)> {
     let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
     let threads = running.workers;
+    let mut liveness = None;
     let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
         match (&running.options.cluster, listener) {
             (Some(cluster), Some(listener)) => {
@@ -122,8 +127,13 @@ fn start_workers(
                     processes: number(cluster.hosts.len()),
                     workers: number(threads),
                     job: running.graph.digest(),
+                    generation: 0,
+                    liveness: false,
                 };
-                let sockets = connect::connect(cluster, own, &listener)?;
+                let connect::Connected { sockets, links, .. } = connect::connect(cluster, own, &listener)?;
+                let failure = running.failure.clone();
+                let watch = liveness::watch(links, move || failure.set(lost_connection()));
+                liveness = Some(watch.map_err(|error| failed(&error))?);
                 let (allocators, connections) =
                     initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
                         .map_err(|error| failed(&error))?;
@@ -132,12 +142,13 @@ fn start_workers(
             _ => CommunicationConfig::Process(threads).try_build().map_err(|error| failed(&error))?,
         };
     let running = running.clone();
-    timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
+    let guards = timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
         if worker.index() == running.first_worker {
             // The inboxes wake this thread when something arrives.
             let _ = first_thread.set(std::thread::current());
         }
         worker::drive(worker, &running);
     })
-    .map_err(|error| failed(&error))
+    .map_err(|error| failed(&error))?;
+    Ok((guards, liveness))
 }
