@@ -26,11 +26,14 @@ use plan::PlanWriter;
 use positions::PositionTable;
 use save::Saver;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use store::Store;
 use types::{Piece, Positions, Table};
+
+/// The folders of a store.
+pub const FOLDERS: [&str; 4] = ["state", "plans", "jobs", "blobs"];
 
 /// What all workers of a process share where the job keeps checkpoints.
 pub struct Kept {
@@ -63,7 +66,7 @@ pub struct Kept {
 }
 
 /// Holds the folder of a job for its process.
-pub type Lock = Arc<dyn Send + Sync>;
+pub type Lock = Arc<store::Guard>;
 
 /// Where a source goes on.
 #[derive(Default)]
@@ -105,6 +108,26 @@ impl Kept {
         Some((positions, leftovers))
     }
 
+    /// A worker of this process has built its graph; the last of them tells what the job goes on from.
+    pub fn loaded_by_worker(&self, workers: usize) {
+        if self.restored.workers.fetch_add(1, Ordering::AcqRel) + 1 < workers {
+            return;
+        }
+        let Owner { job, generation, .. } = &self.owner;
+        let (batch, again) = (self.loaded.0, self.replay.len());
+        if batch == BatchId(0) && again == 0 {
+            tracing::info!("`{job}` begins at batch {}; checkpoints in {}", self.first, self.store.place());
+            return;
+        }
+        tracing::info!(
+            "`{job}` goes on after the checkpoint of batch {batch} (start {generation}): {} state rows, {again} batch{} to \
+             run again, loaded in {:.2} s",
+            self.restored.rows.load(Ordering::Relaxed),
+            if again == 1 { "" } else { "es" },
+            self.restored.since.elapsed().as_secs_f64(),
+        );
+    }
+
     /// The place of a table among [`Kept::tables`].
     pub fn table(&self, of: types::TableOf, name: &str) -> Option<usize> {
         self.tables.iter().position(|table| table.of == of && table.name == name)
@@ -114,12 +137,13 @@ impl Kept {
 /// How much the workers of a process have loaded.
 pub struct Restored {
     rows: AtomicU64,
+    workers: AtomicUsize,
     since: Instant,
 }
 
 impl Default for Restored {
     fn default() -> Restored {
-        Restored { rows: AtomicU64::new(0), since: Instant::now() }
+        Restored { rows: AtomicU64::new(0), workers: AtomicUsize::new(0), since: Instant::now() }
     }
 }
 
@@ -127,11 +151,6 @@ impl Restored {
     /// A stage on one worker has loaded so many rows.
     pub fn add(&self, rows: usize) {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
-    }
-
-    /// Rows so far, and the seconds that it took.
-    pub fn told(&self) -> (u64, f64) {
-        (self.rows.load(Ordering::Relaxed), self.since.elapsed().as_secs_f64())
     }
 }
 

@@ -3,6 +3,7 @@
 mod inspect;
 mod run;
 mod state;
+mod supervise;
 
 use crate::author;
 use crate::error::{Error, Result};

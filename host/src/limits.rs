@@ -89,6 +89,20 @@ pub const UPDATE_ROWS_PER_CALL_MAX: usize = 65_536;
 pub const STATE_DELTAS_MAX: usize = 64;
 /// With `--until-idle`, how long all sources must have nothing to read.
 pub const IDLE_MS: u64 = 2_000;
+/// How often a worker process tells its supervisor that it lives, in milliseconds.
+pub const HEARTBEAT_MS: u64 = 200;
+/// A worker process that is silent for this long, in milliseconds, hangs: its supervisor kills it.
+pub const HEARTBEAT_SILENCE_MS_MAX: u64 = 1_500;
+/// How often processes of a job tell each other that they live, in milliseconds.
+pub const LIVENESS_MS: u64 = 250;
+/// A process that is silent for this long, in milliseconds, is lost to the others.
+pub const LIVENESS_SILENCE_MS_MAX: u64 = 1_500;
+/// The pause before a failed worker process is started again, in milliseconds; it doubles with every failure.
+pub const RESTART_PAUSE_MS: u64 = 100;
+/// The longest such pause, in milliseconds.
+pub const RESTART_PAUSE_MS_MAX: u64 = 10_000;
+/// Restarts in a row in which no batch was committed, until the supervisor gives up.
+pub const RESTARTS_MAX: u32 = 10;
 /// Default of `every` of `[checkpoint]`, in milliseconds.
 pub const CHECKPOINT_EVERY_MS: u64 = 10_000;
 /// Checkpoints that are kept, the newest included.

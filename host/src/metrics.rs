@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Clone, Default)]
 pub struct Metrics {
     by_name: Arc<Mutex<BTreeMap<String, Counts>>>,
+    progress: Arc<AtomicU64>,
 }
 
 /// The counts of one source, stage or sink; shared by all workers of the process.
@@ -45,6 +46,16 @@ impl Metrics {
     pub fn of(&self, name: &str) -> Counts {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         by_name.entry(name.to_owned()).or_default().clone()
+    }
+
+    /// Something was achieved that a restart does not do again: all batches before this timely time are committed.
+    pub fn committed_before(&self, time: u64) {
+        self.progress.fetch_max(time, Ordering::Relaxed);
+    }
+
+    /// Grows as the job gets on.
+    pub fn progress(&self) -> u64 {
+        self.progress.load(Ordering::Relaxed)
     }
 
     /// All counts as they stand.

@@ -13,6 +13,7 @@
 //! ```
 
 mod connect;
+mod liveness;
 mod start;
 
 use crate::checkpoint::Kept;
@@ -162,6 +163,11 @@ impl Job {
         }
     }
 
+    /// Whether the job has `[checkpoint]`.
+    pub fn keeps_checkpoints(&self) -> bool {
+        self.spec.checkpoint.is_some()
+    }
+
     /// Checks the job, loads its plugins and starts receivers and workers. Errors come before anything runs.
     pub fn start(&mut self) -> Result<()> {
         if self.started.is_some() {
@@ -218,6 +224,11 @@ impl Stopper {
                 }
             };
         }
+    }
+
+    /// A number that grows as batches are committed.
+    pub fn progress(&self) -> u64 {
+        self.running.metrics.progress()
     }
 
     /// Batches begun so far, and what was counted, by name of source, stage and sink.

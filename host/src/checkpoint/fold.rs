@@ -4,8 +4,8 @@
 //! only there, older files do not count. Another start may have had other workers, so ranges overlap in any way.
 
 use super::types::StateFile;
-use crate::ids::BatchId;
 use crate::batch::keys::{KEY_GROUPS, KeyHash, Keys};
+use crate::ids::BatchId;
 use crate::limits::STATE_DELTAS_MAX;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;

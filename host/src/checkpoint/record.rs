@@ -2,9 +2,10 @@
 //! files that it grants.
 
 use super::store::{Store, patiently};
-use super::types::JobRecord;
+use super::types::{JobRecord, Start, blob_path};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
+use crate::ids::Generation;
 use crate::job::{
     self,
     spec::{JobSpec, OperatorSpec, PluginSpec},
@@ -15,15 +16,14 @@ use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// A job's record, and the bytes that it refers to by digest.
+/// A job's record, and the bytes that it refers to.
 pub struct Recorded {
-    /// The record.
-    pub record: JobRecord,
-    /// Digest of the record.
-    pub digest: String,
     /// The job's name.
     pub job: String,
-    json: Bytes,
+    /// Digest of the record: the same for the same job, wherever its bytes are kept.
+    pub digest: String,
+    record: JobRecord,
+    /// The bytes by path as the job has it.
     blobs: BTreeMap<String, Bytes>,
 }
 
@@ -31,43 +31,52 @@ impl Recorded {
     /// The record of a checked job. `known`: the job was made of this record.
     pub fn of(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>) -> Result<Recorded> {
         let spec = &graph.spec;
-        if let Some(record) = known {
-            let json = Bytes::from(serde_json::to_vec_pretty(&record).map_err(Error::bug)?);
-            let (job, blobs) = (spec.name.clone(), BTreeMap::new());
-            return Ok(Recorded { digest: digest(&json), record, job, json, blobs });
-        }
         let failed = |path: &Path, error: std::io::Error| {
             Error::environment(format!("cannot read {} for the checkpoint: {error}", path.display()))
         };
-        let text = match &spec.origin.file {
-            Some(file) => std::fs::read_to_string(file).map_err(|e| failed(file, e))?,
-            None => String::new(),
-        };
-        let folder = std::path::absolute(&spec.origin.folder).unwrap_or_else(|_| spec.origin.folder.clone());
-        let (mut names, mut blobs) = (BTreeMap::new(), BTreeMap::new());
-        for (path, file) in files_of(graph) {
-            let bytes = std::fs::read(&file).map_err(|e| failed(&file, e))?;
-            let digest = digest(&bytes);
-            names.insert(path, digest.clone());
-            blobs.insert(digest, Bytes::from(bytes));
-        }
-        let record =
-            JobRecord { text, sets: sets.to_vec(), folder: folder.display().to_string(), blobs: names };
-        let json = Bytes::from(serde_json::to_vec_pretty(&record).map_err(Error::bug)?);
-        Ok(Recorded { digest: digest(&json), record, job: spec.name.clone(), json, blobs })
-    }
-
-    /// Stores what the store does not hold yet.
-    pub fn store(&self, store: &dyn Store, failure: &Failure) -> Result<()> {
-        let held = patiently(failure, || store.list("blobs"))?;
-        let held: BTreeSet<&str> = held.iter().map(|object| object.path.as_str()).collect();
-        for (digest, bytes) in &self.blobs {
-            let path = blob_path(digest);
-            if !held.contains(path.as_str()) {
-                patiently(failure, || store.write(&path, bytes.clone()))?;
+        let (mut record, mut blobs) = (JobRecord::default(), BTreeMap::new());
+        match known {
+            Some(known) => record = known,
+            None => {
+                let folder = std::path::absolute(&spec.origin.folder).unwrap_or_else(|_| spec.origin.folder.clone());
+                record.folder = folder.display().to_string();
+                record.sets = sets.to_vec();
+                if let Some(file) = &spec.origin.file {
+                    record.text = std::fs::read_to_string(file).map_err(|e| failed(file, e))?;
+                }
+                for (path, file) in files_of(graph) {
+                    let bytes = std::fs::read(&file).map_err(|e| failed(&file, e))?;
+                    record.blobs.insert(path.clone(), blob_path(Generation(0), &digest(&bytes)));
+                    blobs.insert(path, Bytes::from(bytes));
+                }
             }
         }
-        patiently(failure, || store.write(&record_path(&self.digest), self.json.clone()))
+        Ok(Recorded { job: spec.name.clone(), digest: digest_of(&record)?, record, blobs })
+    }
+
+    /// Stores the record for a start of this generation, and the bytes that the start before does not keep already.
+    pub fn store(
+        mut self,
+        store: &dyn Store,
+        generation: Generation,
+        before: Option<&Start>,
+        path: &str,
+        failure: &Failure,
+    ) -> Result<()> {
+        let held = before.and_then(|before| read(store, before).ok()).map(|record| record.blobs).unwrap_or_default();
+        for (name, bytes) in &self.blobs {
+            let wanted = digest(bytes);
+            let place = match held.values().find(|place| digest_in(place) == wanted) {
+                Some(place) => place.clone(),
+                None => blob_path(generation, &wanted),
+            };
+            if !held.values().any(|held| *held == place) {
+                patiently(failure, || store.write(&place, bytes.clone()))?;
+            }
+            self.record.blobs.insert(name.clone(), place);
+        }
+        let json = Bytes::from(serde_json::to_vec_pretty(&self.record).map_err(Error::bug)?);
+        patiently(failure, || store.write(path, json.clone()))
     }
 }
 
@@ -77,7 +86,8 @@ fn files_of(graph: &Graph) -> BTreeMap<String, PathBuf> {
     let folder = &graph.spec.origin.folder;
     for (stage, node) in graph.plugins() {
         let spec = graph.spec.stages.iter().find(|spec| spec.name == stage);
-        let Some(OperatorSpec::Plugin(PluginSpec { path, files: granted, update, .. })) = spec.map(|s| &s.operator) else {
+        let Some(OperatorSpec::Plugin(PluginSpec { path, files: granted, update, .. })) = spec.map(|s| &s.operator)
+        else {
             continue;
         };
         files.insert(path.display().to_string(), node.plugin.file().to_owned());
@@ -88,12 +98,12 @@ fn files_of(graph: &Graph) -> BTreeMap<String, PathBuf> {
     files
 }
 
-/// The record of this digest; an error where it is missing or damaged.
-pub fn read(store: &dyn Store, wanted: &str) -> Result<JobRecord> {
-    let path = record_path(wanted);
-    let bytes = store.read(&path).map_err(Error::environment)?;
-    let bytes = bytes.filter(|bytes| digest(bytes) == wanted).ok_or_else(|| damaged(store, &path))?;
-    serde_json::from_slice(&bytes).map_err(|_| damaged(store, &path))
+/// The record of a start; an error where it is missing or damaged.
+pub fn read(store: &dyn Store, start: &Start) -> Result<JobRecord> {
+    let path = start.record_path();
+    let bytes = store.read(&path)?.ok_or_else(|| damaged(store, &path))?;
+    let record: JobRecord = serde_json::from_slice(&bytes).map_err(|_| damaged(store, &path))?;
+    if digest_of(&record)? == start.job_digest { Ok(record) } else { Err(damaged(store, &path)) }
 }
 
 /// The job of a record. Its components and files are written into `folder`, and the job refers to them there.
@@ -101,12 +111,11 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
     let origin = PathBuf::from(&record.folder);
     let mut spec = job::parse(&record.text, &origin.join("job.toml"), &origin, &record.sets)?;
     let mut places = BTreeMap::new();
-    for (path, wanted) in &record.blobs {
-        let from = blob_path(wanted);
-        let bytes = store.read(&from).map_err(Error::environment)?;
-        let bytes = bytes.filter(|bytes| digest(bytes) == *wanted).ok_or_else(|| damaged(store, &from))?;
+    for (path, from) in &record.blobs {
+        let bytes = store.read(from)?;
+        let bytes = bytes.filter(|bytes| digest(bytes) == digest_in(from)).ok_or_else(|| damaged(store, from))?;
         let extension = Path::new(path).extension().map_or("wasm".into(), |e| e.to_string_lossy());
-        let place = folder.join(format!("{wanted}.{extension}"));
+        let place = folder.join(format!("{}.{extension}", digest_in(from)));
         std::fs::write(&place, &bytes)
             .map_err(|e| Error::environment(format!("cannot write {}: {e}", place.display())))?;
         places.insert(PathBuf::from(path), place);
@@ -126,9 +135,10 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
     Ok(spec)
 }
 
-/// Digests of the blobs that records refer to. A record that cannot be read keeps nothing alive that is of use.
-pub fn blobs_of(store: &dyn Store, digests: impl Iterator<Item = String>) -> BTreeSet<String> {
-    digests.filter_map(|digest| read(store, &digest).ok()).flat_map(|record| record.blobs.into_values()).collect()
+/// Paths of the blobs that the records of these starts name; `None`: not all of them can be read.
+pub fn blobs_of(store: &dyn Store, starts: &[Start]) -> Option<BTreeSet<String>> {
+    let records: Result<Vec<_>> = starts.iter().map(|start| read(store, start)).collect();
+    Some(records.ok()?.into_iter().flat_map(|record| record.blobs.into_values()).collect())
 }
 
 fn damaged(store: &dyn Store, path: &str) -> Error {
@@ -139,12 +149,16 @@ fn damaged(store: &dyn Store, path: &str) -> Error {
     ))
 }
 
-fn record_path(digest: &str) -> String {
-    format!("jobs/{digest}.json")
+/// The digest of a record: over what it says and over the digests of its blobs, not over where they are kept.
+fn digest_of(record: &JobRecord) -> Result<String> {
+    let blobs = record.blobs.iter().map(|(name, place)| (name.clone(), digest_in(place).to_owned())).collect();
+    let bare = JobRecord { blobs, ..record.clone() };
+    Ok(digest(&serde_json::to_vec(&bare).map_err(Error::bug)?))
 }
 
-fn blob_path(digest: &str) -> String {
-    format!("blobs/{digest}")
+/// The digest in a blob's path.
+fn digest_in(path: &str) -> &str {
+    path.rsplit_once('-').map_or("", |(_, digest)| digest)
 }
 
 /// SHA-256 in hexadecimal digits.

@@ -1,13 +1,13 @@
 //! A start: finds out what a checkpoint folder holds, has [`resolve`] decide, claims the job, and gathers what the
 //! dataflow needs to go on.
 
-use super::plan::{self, PlanWriter};
+use super::plan::{self, Head, LogHeads, LogName, PlanWriter};
 use super::positions::{self, PositionTable};
 use super::record::{self, Recorded};
 use super::resolve::{self, Found, Planned, Resume, Wanted};
 use super::save::{Owned, Saver, lost};
 use super::store::{Store, Version};
-use super::types::{Checkpoint, JobRecord, Manifest, Piece, Start, Table, TableOf};
+use super::types::{Checkpoint, JobRecord, Manifest, Start, Table, TableOf};
 use super::{Kept, Lock, Owner, SourceStart, fault, manifest, read, state_file};
 use crate::batch::chunk::Chunk;
 use crate::error::{Error, Result};
@@ -69,12 +69,11 @@ pub fn decide(
         resume_from: options.resume_from,
         drop: options.drop_state.clone(),
     };
-    let mut found = Found { manifest: current, ..Found::default() };
+    let mut found = Found { manifest: current, objects: listed(store)?, ..Found::default() };
     if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
         let logs = plan::read_heads(store)?;
         found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
-        let heads: Vec<_> = logs.into_iter().map(|log| (log.name, log.heads)).collect();
-        found.planned = resolve::planned(&manifest.starts, &heads);
+        found.planned = resolve::planned(&manifest.starts, &heads(&logs));
         for checkpoint in &manifest.checkpoints {
             found.damaged.extend(damaged(store, checkpoint)?);
         }
@@ -84,21 +83,35 @@ pub fn decide(
             }
         }
     }
-    let resume = resolve::resolve(&found, &wanted).map_err(|refusal| Error::job(format!("{}: {refusal}", store.place())))?;
+    let resume =
+        resolve::resolve(&found, &wanted).map_err(|refusal| Error::job(format!("{}: {refusal}", store.place())))?;
     let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last().cloned());
     Ok(Decided { resume, before, found, wanted, version, recorded })
+}
+
+/// The heads of logs, as decisions are made over them.
+fn heads(logs: &[LogHeads]) -> Vec<(LogName, Vec<Head>)> {
+    logs.iter().map(|log| (log.name.clone(), log.heads.clone())).collect()
+}
+
+fn listed(store: &dyn Store) -> Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for folder in super::FOLDERS {
+        paths.extend(store.list(folder)?.into_iter().map(|object| object.path));
+    }
+    Ok(paths)
 }
 
 /// The state files of a checkpoint that are missing or damaged, with the reason.
 fn damaged(store: &dyn Store, checkpoint: &Checkpoint) -> Result<BTreeMap<String, String>> {
     let mut damaged = BTreeMap::new();
     for file in checkpoint.tables.iter().flat_map(|table| &table.files) {
-        match store.read(&file.path).map_err(Error::environment)? {
+        match store.read(&file.path)? {
             None => {
                 damaged.insert(file.path.clone(), "it is missing".to_owned());
             }
             Some(bytes) => {
-                if let Err(error) = state_file::check(file, &bytes) {
+                if let Err(error) = state_file::decode(file, &bytes) {
                     damaged.insert(file.path.clone(), error.message);
                 }
             }
@@ -110,12 +123,12 @@ fn damaged(store: &dyn Store, checkpoint: &Checkpoint) -> Result<BTreeMap<String
 /// Makes this start the one that counts: everything before has lost the job from now on.
 pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<(Owned, Resume)> {
     let Decided { resume, found, wanted, version, recorded, .. } = decided;
-    recorded.store(store, failure)?;
-    let sources = wanted.tables.iter().filter(|table| table.of == TableOf::Source).map(|table| table.name.clone());
-    let job_id = new_job_id();
-    let (job, fresh) = (recorded.job.clone(), wanted.fresh);
-    let manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, job, sources.collect(), job_id, fresh);
-    let blobs = record::blobs_of(store, manifest.starts.iter().map(|start| start.job_digest.clone()));
+    let manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, &recorded.job, &new_job_id());
+    if let Some(start) = manifest.starts.last() {
+        let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last());
+        recorded.store(store, start.generation, before, &start.record_path(), failure)?;
+    }
+    let blobs = record::blobs_of(store, &manifest.starts);
     fault::point("start.claim");
     let owned = match manifest::replace(store, &manifest, version.as_ref(), failure)? {
         manifest::Replaced::Done(version) => Owned { manifest, version, blobs },
@@ -160,15 +173,21 @@ pub fn prepare(
         }
     }
     let logs = plan::read_heads(&*store)?;
-    let heads: Vec<_> = logs.into_iter().map(|log| (log.name, log.heads)).collect();
-    let counted: BTreeMap<BatchId, Planned> = resolve::planned(older, &heads)
+    let counted: BTreeMap<BatchId, Planned> = resolve::planned(older, &heads(&logs))
         .into_iter()
         .filter(|(batch, _)| *batch > start.checkpoint && *batch <= options.replay_until.unwrap_or(start.after))
         .collect();
-    let sources = sources(graph, &*store, &tables, &counted, &start, place)?;
+    let sources = sources(graph, &*store, &logs, &tables, &counted, &start, place)?;
     let generation = manifest.generation;
     let plan = PlanWriter::start(store.clone(), generation, place.process, start.after, failure.clone())?;
-    let saver = Saver::start(store.clone(), generation, tables.clone(), owned, options.replay_until.is_none(), failure.clone())?;
+    let saver = Saver::start(
+        store.clone(),
+        generation,
+        tables.clone(),
+        owned,
+        options.replay_until.is_none(),
+        failure.clone(),
+    )?;
     let Some(checkpoint) = &graph.spec.checkpoint else { return Err(Error::bug("a job without [checkpoint]")) };
     Ok(Kept {
         owner: Owner { job: manifest.job.clone(), job_id: manifest.job_id.clone(), generation },
@@ -200,6 +219,7 @@ pub struct Place {
 fn sources(
     graph: &Graph,
     store: &dyn Store,
+    logs: &[LogHeads],
     tables: &[Table],
     counted: &BTreeMap<BatchId, Planned>,
     start: &Start,
@@ -221,15 +241,16 @@ fn sources(
     let mut void: BTreeMap<String, Vec<(Generation, Chunk)>> = BTreeMap::new();
     let keeps: Vec<&String> =
         graph.spec.sources.iter().filter(|source| positions::keeps_rows(source)).map(|source| &source.name).collect();
-    let counts = |name: &plan::LogName, head: &plan::Head| {
+    let counts = |name: &LogName, head: &Head| {
         counted.get(&head.batch).is_some_and(|planned| planned.generation == name.generation)
     };
-    let is_void = |name: &plan::LogName, head: &plan::Head| {
+    let is_void = |name: &LogName, head: &Head| {
         head.batch > start.checkpoint && keeps.contains(&&head.source) && !counts(name, head)
     };
     let mine = starts.keys().cloned().collect::<Vec<_>>();
     plan::read_pieces(
         store,
+        logs,
         |name, head| mine.contains(&head.source) && (counts(name, head) || is_void(name, head)),
         |name, piece| {
             let Some(from) = starts.get_mut(&piece.source) else { return };
@@ -261,7 +282,7 @@ fn leftovers(from: &SourceStart, chunks: Vec<(Generation, Chunk)>) -> Vec<Chunk>
         if let Some((_, chunk)) = chunks.get(place) {
             let mut chunk = chunk.clone();
             if skip > 0 {
-                chunk.cut_front(usize::try_from(skip).unwrap_or(usize::MAX));
+                let _ = chunk.cut_front(usize::try_from(skip).unwrap_or(usize::MAX));
             }
             left.push(chunk);
         }

@@ -31,8 +31,8 @@ pub struct Owned {
     pub manifest: Manifest,
     /// Its version there.
     pub version: Version,
-    /// Digests of the blobs that the kept job records refer to.
-    pub blobs: BTreeSet<String>,
+    /// Paths of the blobs that the kept job records refer to, where all of them could be read.
+    pub blobs: Option<BTreeSet<String>>,
 }
 
 impl Saver {
@@ -163,13 +163,13 @@ impl Thread {
     fn collect(&self) -> Result<()> {
         let Some(owned) = self.owned.as_ref().filter(|_| self.tidy) else { return Ok(()) };
         let mut objects = Vec::new();
-        for folder in ["state", "plans", "jobs", "blobs"] {
+        for folder in super::FOLDERS {
             match self.store.list(folder) {
                 Ok(listed) => objects.extend(listed.into_iter().map(|object| object.path)),
                 Err(error) => tracing::debug!("not tidied: {error}"),
             }
         }
-        for path in gc::garbage(&owned.manifest, &objects, &owned.blobs) {
+        for path in gc::garbage(&owned.manifest, &objects, owned.blobs.as_ref()) {
             let log = path.starts_with("plans/");
             let deleted = if log { self.store.delete_log(&path) } else { self.store.delete(&path) };
             if let Err(error) = deleted {

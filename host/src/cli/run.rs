@@ -1,42 +1,63 @@
-//! `millstream run`.
+//! `millstream run`: in this process, or in worker processes under a supervisor where the job keeps checkpoints.
 
+mod fresh;
+pub mod signals;
+
+use super::supervise;
+use super::supervise::report::Reporter;
 use crate::error::{Error, Result};
-use crate::job::units;
+use crate::ids::BatchId;
+use crate::job::{self, units};
 use crate::run::{Cluster, Job, Options, Stop, Stopper};
 use crate::timely_ext::is_lost_connection;
 use clap::Args;
+use signals::StopOnSignals;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// The arguments of `millstream run`.
 #[derive(Args)]
 pub struct RunArguments {
     /// The job file
-    job: PathBuf,
+    pub(super) job: PathBuf,
     /// Worker threads of this process (default: `workers` of the job file, or all cores)
     #[arg(long)]
-    workers: Option<usize>,
+    pub(super) workers: Option<usize>,
     /// Stop once every source is finished or has had nothing to read for two seconds
     #[arg(long)]
-    until_idle: bool,
+    pub(super) until_idle: bool,
     /// Stop gracefully after this time, as `30s`
     #[arg(long, value_parser = units::time)]
-    timeout: Option<Duration>,
+    pub(super) timeout: Option<Duration>,
     /// Replace a value of the job file, as `sources.lines.address=127.0.0.1:9999`
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
-    sets: Vec<(String, String)>,
-    /// How many processes run the job together; each is started with the same job and its own --process
+    pub(super) sets: Vec<(String, String)>,
+    /// How many processes run the job together. Without --process a job with [checkpoint] starts all of them on this
+    /// machine; otherwise each is started with the same job and its own --process
     #[arg(long)]
-    processes: Option<usize>,
+    pub(super) processes: Option<usize>,
     /// The number of this process, from 0
     #[arg(long, requires = "processes")]
-    process: Option<usize>,
+    pub(super) process: Option<usize>,
     /// The address of each process, `host:port,host:port` (default: 127.0.0.1 and ports from 2101)
     #[arg(long, requires = "processes", value_delimiter = ',')]
-    hosts: Vec<String>,
+    pub(super) hosts: Vec<String>,
+    /// Forget what the checkpoint folder holds and begin at batch 1
+    #[arg(long, conflicts_with_all = ["resume_from", "drop_state"])]
+    pub(super) fresh: bool,
+    /// Do not ask whether --fresh is meant
+    #[arg(long)]
+    yes: bool,
+    /// Go back to the checkpoint of this batch; what came after it is given up
+    #[arg(long, value_name = "BATCH")]
+    pub(super) resume_from: Option<u64>,
+    /// Leave out the kept state of this stage or source
+    #[arg(long, value_name = "NAME")]
+    pub(super) drop_state: Vec<String>,
+    /// Run in this process, also where the job has [checkpoint]
+    #[arg(long, hide = true)]
+    unsupervised: bool,
 }
 
 /// Splits `key=value`.
@@ -49,18 +70,70 @@ pub fn parse_set(text: &str) -> Result<(String, String), String> {
 
 /// Runs a job until it has ended.
 pub fn run(arguments: RunArguments) -> Result<ExitCode> {
-    let cluster = cluster(&arguments)?;
+    let blocked = signals::block();
+    blocked.map_err(|error| Error::environment(format!("signals cannot be blocked: {error}")))?;
+    if let Some(reporter) = Reporter::of_this_process()? {
+        let result = run_here(arguments, Some(&reporter));
+        reporter.ended(&result);
+        return result;
+    }
+    let spec = job::load(&arguments.job, &arguments.sets)?;
+    let Some(checkpoint) = &spec.checkpoint else {
+        if arguments.fresh || arguments.resume_from.is_some() || !arguments.drop_state.is_empty() {
+            return Err(Error::job(format!(
+                "{}: --fresh, --resume-from and --drop-state are about checkpoints, and the job has no [checkpoint]",
+                arguments.job.display()
+            )));
+        }
+        return run_here(arguments, None);
+    };
+    if arguments.fresh && !arguments.yes && arguments.process.unwrap_or(0) == 0 {
+        fresh::confirm(&spec, checkpoint)?;
+    }
+    if arguments.unsupervised {
+        return run_here(arguments, None);
+    }
+    let processes = match (arguments.processes, arguments.process) {
+        (Some(processes @ 2..), None) => {
+            cluster(&arguments, Some(0))?;
+            (0..processes).map(Some).collect()
+        }
+        (_, process) => {
+            cluster(&arguments, process)?;
+            vec![None]
+        }
+    };
+    supervise::supervise(&arguments, processes)
+}
+
+/// Runs a job in this process.
+fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<ExitCode> {
+    let signals = StopOnSignals::listen()?;
+    let cluster = cluster(&arguments, arguments.process)?;
     if cluster.is_some() {
         quiet_broken_connections();
     }
-    let options =
-        Options { workers: arguments.workers, until_idle: arguments.until_idle, sets: arguments.sets, cluster };
+    let options = Options {
+        workers: arguments.workers,
+        until_idle: arguments.until_idle,
+        sets: arguments.sets,
+        cluster,
+        fresh: arguments.fresh,
+        resume_from: arguments.resume_from.map(BatchId),
+        drop_state: arguments.drop_state,
+        replay_until: None,
+    };
     let began = Instant::now();
     let mut job = Job::load(&arguments.job, options)?;
     job.start()?;
-    tracing::info!("the job keeps no checkpoints: what it has not committed is lost if it is killed");
+    if !job.keeps_checkpoints() {
+        tracing::info!("the job keeps no checkpoints: what it has not committed is lost if it is killed");
+    }
     let stopper = job.stopper()?;
-    let at_once = stop_on_signals(stopper.clone())?;
+    if let Some(reporter) = reporter {
+        reporter.running(stopper.clone());
+    }
+    signals.started(stopper.clone());
     if !stopper.await_termination(arguments.timeout)? {
         tracing::info!("the time of --timeout has passed; stopping");
         stopper.stop(Stop::Graceful);
@@ -68,7 +141,7 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     }
     summarize(&stopper, began.elapsed());
     // Batches were dropped, so whoever started the job must not take it for done.
-    Ok(if at_once.load(Ordering::Acquire) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if signals.at_once() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// Where the connection to another process breaks, several threads end in panics one after the other; the job's error
@@ -82,7 +155,8 @@ fn quiet_broken_connections() {
     }));
 }
 
-fn cluster(arguments: &RunArguments) -> Result<Option<Cluster>> {
+/// The processes that run the job together, this one being `process`; `None`: one alone.
+fn cluster(arguments: &RunArguments, process: Option<usize>) -> Result<Option<Cluster>> {
     let Some(processes) = arguments.processes else { return Ok(None) };
     let hosts = if arguments.hosts.is_empty() {
         (0..processes.min(1000)).map(|process| format!("127.0.0.1:{}", 2101 + process)).collect()
@@ -95,7 +169,12 @@ fn cluster(arguments: &RunArguments) -> Result<Option<Cluster>> {
             hosts.len()
         )));
     }
-    let process = arguments.process.unwrap_or(0);
+    let Some(process) = process.or((processes == 1).then_some(0)) else {
+        return Err(Error::job(format!(
+            "--processes is {processes}, and --process is missing: the number of this process, from 0; only a job with \
+             [checkpoint] starts all its processes by itself"
+        )));
+    };
     if process >= processes {
         return Err(Error::job(format!(
             "--process is {process}, and there are {processes} processes; the last is {}",
@@ -103,42 +182,6 @@ fn cluster(arguments: &RunArguments) -> Result<Option<Cluster>> {
         )));
     }
     Ok((processes > 1).then_some(Cluster { process, hosts }))
-}
-
-/// What a job that was told to stop at once has to do it.
-const AT_ONCE: Duration = Duration::from_secs(1);
-
-/// The first SIGINT or SIGTERM stops the job gracefully, the second at once; the flag returned says that it came.
-fn stop_on_signals(stopper: Stopper) -> Result<Arc<AtomicBool>> {
-    let failed = |error: std::io::Error| Error::environment(format!("cannot listen for signals: {error}"));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let (mut interrupt, mut terminate) = {
-        use tokio::signal::unix::{SignalKind, signal};
-        let _inside = runtime.enter();
-        (signal(SignalKind::interrupt()).map_err(failed)?, signal(SignalKind::terminate()).map_err(failed)?)
-    };
-    let at_once = Arc::new(AtomicBool::new(false));
-    let came = at_once.clone();
-    let watch = move || {
-        runtime.block_on(async {
-            for how in [Stop::Graceful, Stop::Now] {
-                tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-                match how {
-                    Stop::Graceful => tracing::info!("stopping; batches in flight are finished (again: at once)"),
-                    Stop::Now => {
-                        came.store(true, Ordering::Release);
-                        tracing::warn!("stopping at once");
-                    }
-                }
-                stopper.stop(how);
-            }
-            // A job that does not even stop at once (a plugin or sink that hangs) must not hold the terminal.
-            tokio::time::sleep(AT_ONCE).await;
-            std::process::exit(1);
-        });
-    };
-    std::thread::Builder::new().name("millstream-signals".into()).spawn(watch).map_err(failed)?;
-    Ok(at_once)
 }
 
 /// What the job did, in a few lines.

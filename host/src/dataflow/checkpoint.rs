@@ -34,17 +34,11 @@ pub fn build<'s>(
 }
 
 /// Has what the stages and sources of this worker changed written; puts out the files when they are durable.
-fn save<'s>(
-    ticks: Ticks<'s>,
-    changes: ChangesStream<'s>,
-    worker: usize,
-    saver: Saver,
-) -> Stream<'s, u64, Vec<Saved>> {
+fn save<'s>(ticks: Ticks<'s>, changes: ChangesStream<'s>, worker: usize, saver: Saver) -> Stream<'s, u64, Vec<Saved>> {
     let scope = ticks.scope();
     let mut builder = OperatorBuilder::new("save".to_owned(), scope);
-    let answers = Answers::<Vec<SavedFile>>::new(
-        scope.worker().sync_activator_for(builder.operator_info().address.to_vec()),
-    );
+    let answers =
+        Answers::<Vec<SavedFile>>::new(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
     let mut ticks = builder.new_input(ticks, Pipeline);
     let mut changes = builder.new_input(changes, Pipeline);
     let (saved, saved_stream) = builder.new_output::<Vec<Saved>>();

@@ -20,9 +20,8 @@ pub fn build<'s>(
     running: &Running,
 ) -> Parts<'s> {
     let metrics = running.metrics.of(&spec.name);
-    let replaying = running.kept.as_ref().map_or(BatchId(0), |kept| {
-        kept.replay.last().map_or(BatchId(0), |(batch, _)| *batch)
-    });
+    let replaying =
+        running.kept.as_ref().map_or(BatchId(0), |kept| kept.replay.last().map_or(BatchId(0), |(batch, _)| *batch));
     let (stream, _) = each_batch(input, gate, &spec.name, running.failure.clone(), |_| 0, {
         move |context, parts, _| {
             let Some(sink) = &mut sink else { return Ok(()) };

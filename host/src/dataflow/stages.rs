@@ -227,8 +227,7 @@ fn update_state<'s>(
     let (split, _) = split_parts(stage, checked, &at);
     let state = UpdateStage::new(update.clone(), caller, at.index, at.peers)?;
     let work = StateWork::new(stage, state, metrics, &at)?;
-    let (rows, refused, changes) =
-        each_batch_with_state(split, at.ticks, &stage.name, failure, |part| part.to, work);
+    let (rows, refused, changes) = each_batch_with_state(split, at.ticks, &stage.name, failure, |part| part.to, work);
     Ok((rows, refused.concat(nulls), Some(changes)))
 }
 

@@ -193,6 +193,11 @@ impl Inbox {
         }
     }
 
+    /// Worker: this batch takes nothing, as it is run again from its plan.
+    pub fn skip(&self, batch: BatchId) {
+        self.lock().cut = batch;
+    }
+
     /// Worker: takes what this batch holds, at most so many rows and bytes (but at least one record if one waits). A
     /// chunk is cut only where it must be.
     pub fn take(&self, batch: BatchId, rows_max: u64, bytes_max: u64) -> Taken {

@@ -9,14 +9,14 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 /// What a process says first, so that nobody else is taken for one.
-const MAGIC: [u8; 8] = *b"mllstrm2";
+const MAGIC: [u8; 8] = *b"mllstrm3";
 /// Magic, then the fields of [`Hello`].
-const HELLO_BYTES: usize = 28;
+const HELLO_BYTES: usize = 40;
 /// Who does not say hello within this time is no process of ours.
 const HELLO_TIME_MAX: Duration = Duration::from_secs(5);
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
-/// What processes tell each other when they connect: all but `process` must be the same.
+/// What processes tell each other when they connect: what they run must be the same.
 #[derive(Clone, Copy, Debug)]
 pub struct Hello {
     /// Its place in `--hosts`.
@@ -27,6 +27,29 @@ pub struct Hello {
     pub workers: u32,
     /// A digest of the job: of its streams, their columns and its plugins.
     pub job: u64,
+    /// Of this start, as process 0 claimed it; the others learn it from that one and say 0.
+    pub generation: u64,
+    /// This connection is for signs of life, see [`super::liveness`].
+    pub liveness: bool,
+}
+
+/// The connections of a process with the others.
+pub struct Connected {
+    /// Those of the dataflow, by process; `None` for this one.
+    pub sockets: Vec<Option<TcpStream>>,
+    /// What process 0 said; its generation is that of the job.
+    pub first: Hello,
+    /// For [`super::liveness::watch`].
+    pub links: Links,
+}
+
+/// The connections by which processes notice that one is lost.
+#[derive(Default)]
+pub struct Links {
+    /// For signs of life: of process 0 with each of the others, of the others with process 0.
+    pub liveness: Vec<TcpStream>,
+    /// Second handles of the dataflow's connections.
+    pub dataflow: Vec<TcpStream>,
 }
 
 impl Hello {
@@ -36,7 +59,9 @@ impl Hello {
         bytes[8..12].copy_from_slice(&self.process.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.processes.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.workers.to_le_bytes());
-        bytes[20..].copy_from_slice(&self.job.to_le_bytes());
+        bytes[20..28].copy_from_slice(&self.job.to_le_bytes());
+        bytes[28..36].copy_from_slice(&self.generation.to_le_bytes());
+        bytes[36..].copy_from_slice(&u32::from(self.liveness).to_le_bytes());
         bytes
     }
 
@@ -50,8 +75,15 @@ impl Hello {
         }
         socket.read_exact(&mut bytes[MAGIC.len()..])?;
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-        let job = u64::from(word(20)) | u64::from(word(24)) << 32;
-        Ok(Some(Hello { process: word(8), processes: word(12), workers: word(16), job }))
+        let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
+        Ok(Some(Hello {
+            process: word(8),
+            processes: word(12),
+            workers: word(16),
+            job: long(20),
+            generation: long(28),
+            liveness: word(36) != 0,
+        }))
     }
 
     /// Why the other cannot take part with this one; `None`: it can.
@@ -88,47 +120,95 @@ pub fn listen(cluster: &Cluster) -> Result<TcpListener> {
     })
 }
 
-/// Connects with all other processes, for as long as it takes them to start. By process; `None` for this one. An error
-/// where a process that is there already runs something else.
-pub fn connect(cluster: &Cluster, own: Hello, listener: &TcpListener) -> Result<Vec<Option<TcpStream>>> {
-    let mut sockets: Vec<Option<TcpStream>> = cluster.hosts.iter().map(|_| None).collect();
+/// Connects with all other processes, for as long as it takes them to start. An error where a process that is there
+/// already runs something else.
+pub fn connect(cluster: &Cluster, own: Hello, listener: &TcpListener) -> Result<Connected> {
+    let mut peers: Vec<Peer> = cluster.hosts.iter().map(|_| Peer::default()).collect();
+    let mut first = own;
     // The listeners of all are there before anyone connects, so no two processes can wait for each other.
-    for (process, host) in cluster.hosts.iter().enumerate().take(cluster.process) {
-        let socket = reach(own, process, host)?;
-        if let Some(place) = sockets.get_mut(process) {
-            *place = Some(socket);
+    for ((process, host), peer) in cluster.hosts.iter().enumerate().take(cluster.process).zip(&mut peers) {
+        let (socket, hello) = reach(own, process, host)?;
+        peer.dataflow = Some(socket);
+        if process == 0 {
+            first = hello;
+            peer.liveness = Some(reach(Hello { liveness: true, ..own }, process, host)?.0);
         }
     }
-    let mut missing = cluster.hosts.len().saturating_sub(cluster.process + 1);
-    if missing > 0 {
-        tracing::info!("waiting for {missing} of {} processes", cluster.hosts.len());
+    if let Some(later) = peers.get_mut(cluster.process + 1..) {
+        accept_all(later, own, listener);
     }
-    while missing > 0 {
+    let mut links = Links::default();
+    for peer in &mut peers {
+        links.liveness.extend(peer.liveness.take());
+        if let Some(socket) = &peer.dataflow {
+            let again = socket.try_clone();
+            links.dataflow.push(again.map_err(|error| Error::environment(format!("a connection: {error}")))?);
+        }
+    }
+    Ok(Connected { sockets: peers.into_iter().map(|peer| peer.dataflow).collect(), first, links })
+}
+
+/// The connections with another process.
+#[derive(Default)]
+struct Peer {
+    dataflow: Option<TcpStream>,
+    liveness: Option<TcpStream>,
+}
+
+/// Waits until the processes behind this one have connected. A process that died while others were waited for may come
+/// again and takes its own place.
+fn accept_all(later: &mut [Peer], own: Hello, listener: &TcpListener) {
+    let missing = |later: &[Peer]| {
+        later.iter().filter(|peer| peer.dataflow.is_none() || (own.process == 0 && peer.liveness.is_none())).count()
+    };
+    if missing(later) > 0 {
+        tracing::info!("waiting for {} of {} processes", missing(later), own.processes);
+    }
+    while missing(later) > 0 {
         let accepted = listener.accept().and_then(|(socket, from)| {
             let hello = answer(&socket, own);
             Ok((hello.map_err(|error| io::Error::other(format!("{from}: {error}")))?, socket))
         });
-        match accepted {
-            Ok((process, socket)) => match sockets.get_mut(process) {
-                Some(place @ None) if process > cluster.process => {
-                    *place = Some(socket);
-                    missing -= 1;
-                }
-                _ => tracing::warn!("a second process {process} wants to take part; it is left out"),
-            },
-            Err(error) => tracing::warn!("a connection was refused: {error}"),
+        let (hello, socket) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!("a connection was refused: {error}");
+                continue;
+            }
+        };
+        let place = (hello.process as usize).checked_sub(own.process as usize + 1);
+        let place = place.and_then(|place| later.get_mut(place)).map(|peer| match hello.liveness {
+            true => &mut peer.liveness,
+            false => &mut peer.dataflow,
+        });
+        match place {
+            Some(place) if place.as_ref().is_none_or(closed) => *place = Some(socket),
+            _ => tracing::warn!("a second process {} wants to take part; it is left out", hello.process),
         }
     }
-    Ok(sockets)
+}
+
+/// Whether the other end of a connection on which nothing was sent yet is gone.
+fn closed(socket: &TcpStream) -> bool {
+    if socket.set_nonblocking(true).is_err() {
+        return true;
+    }
+    let seen = socket.peek(&mut [0]);
+    let usable = socket.set_nonblocking(false).is_ok();
+    match seen {
+        Ok(0) => true,
+        Ok(_) => !usable,
+        Err(error) => error.kind() != io::ErrorKind::WouldBlock || !usable,
+    }
 }
 
 /// Connects to a process, however late it starts.
-fn reach(own: Hello, process: usize, host: &str) -> Result<TcpStream> {
+fn reach(own: Hello, process: usize, host: &str) -> Result<(TcpStream, Hello)> {
     let mut told = None;
     loop {
         match TcpStream::connect(host).and_then(|socket| greet(socket, own)) {
             Ok((socket, other)) => match own.differs(other) {
-                None => return Ok(socket),
+                None => return Ok((socket, other)),
                 Some(difference) => return Err(Error::job(format!("at {host}: {difference}"))),
             },
             Err(error) => {
@@ -153,9 +233,8 @@ fn greet(mut socket: TcpStream, own: Hello) -> io::Result<(TcpStream, Hello)> {
     Ok((socket, other))
 }
 
-/// Reads the hello of who connected, and answers it also where it cannot take part, so that it can say why. The number
-/// of the process.
-fn answer(mut socket: &TcpStream, own: Hello) -> Result<usize, String> {
+/// Reads the hello of who connected, and answers it also where it cannot take part, so that it can say why.
+fn answer(mut socket: &TcpStream, own: Hello) -> Result<Hello, String> {
     let hello = socket.set_read_timeout(Some(HELLO_TIME_MAX)).and_then(|()| Hello::read(socket));
     let hello = hello.and_then(|hello| {
         socket.set_read_timeout(None)?;
@@ -167,6 +246,40 @@ fn answer(mut socket: &TcpStream, own: Hello) -> Result<usize, String> {
     socket.write_all(&own.bytes()).map_err(|error| error.to_string())?;
     match own.differs(hello) {
         Some(difference) => Err(difference),
-        None => Ok(hello.process as usize),
+        None => Ok(hello),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn hello(process: u32, generation: u64) -> Hello {
+        Hello { process, processes: 3, workers: 2, job: 7, generation, liveness: false }
+    }
+
+    #[test]
+    fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_again() {
+        let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+        let mut listeners = listeners.into_iter();
+        let mut start = |process: u32, generation| {
+            let (listener, hosts) = (listeners.next().unwrap(), hosts.clone());
+            let cluster = Cluster { process: process as usize, hosts };
+            thread::spawn(move || connect(&cluster, hello(process, generation), &listener).unwrap())
+        };
+        let first = start(0, 42);
+        // Process 2 says hello and dies.
+        drop(reach(hello(2, 0), 0, &hosts[0]).unwrap());
+        let others = [start(1, 0), start(2, 0)];
+        let first = first.join().unwrap();
+        assert_eq!((first.first.generation, first.links.liveness.len(), first.links.dataflow.len()), (42, 2, 2));
+        assert_eq!(first.sockets.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
+        for other in others {
+            let other = other.join().unwrap();
+            assert_eq!((other.first.generation, other.links.liveness.len(), other.links.dataflow.len()), (42, 1, 2));
+        }
+        assert!(!first.sockets.iter().flatten().any(closed), "every connection is one that lives");
     }
 }

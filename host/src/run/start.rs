@@ -1,6 +1,7 @@
 //! Starting a job: checks, sinks, receivers, workers.
 
 use super::connect::Connected;
+use super::liveness::{self, Liveness};
 use super::{Done, Failure, Options, Running, Stopper, connect};
 use crate::checkpoint::recover::{self, Place};
 use crate::checkpoint::store::{self, Store};
@@ -22,11 +23,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
-use tokio::runtime::Handle;
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
 use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
 use timely::{CommunicationConfig, WorkerConfig};
+use tokio::runtime::Handle;
 
 /// Starts a job. What can be wrong is found before anything runs or is written.
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
@@ -39,8 +40,8 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
     if owns_sinks(&options) {
-        let lock = store.lock().map_err(Error::environment)?;
-        own(spec, options, &plugins, store, lock.map(Arc::from), None)
+        let lock = store.lock()?.map(Arc::new);
+        own(spec, options, &plugins, store, lock, None)
     } else {
         follow(spec, options, &plugins, store)
     }
@@ -97,7 +98,7 @@ fn replay_as_before(
     lock: Option<Lock>,
 ) -> Result<()> {
     let within = |error: Error| error.within(format!("running the batches up to {until} again as they were"));
-    let record = record::read(&**store, &start.job_digest).map_err(within)?;
+    let record = record::read(&**store, start).map_err(within)?;
     let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
     let mut spec = record::job(&**store, &record, folder.path()).map_err(within)?;
     tracing::info!("the job was changed since; batches up to {until} are run again as it was before");
@@ -119,7 +120,7 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
     let graph = Graph::resolve(spec, plugins, false)?;
     let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
     let (failure, connected) = connected(&graph, &options, listener, Generation(0))?;
-    let generation = connected.as_ref().map_or(Generation(0), |connected| connected.generation);
+    let generation = Generation(connected.as_ref().map_or(0, |connected| connected.first.generation));
     let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
     let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
         return Err(Error::environment(format!(
@@ -153,7 +154,8 @@ fn connected(
         processes: number(cluster.hosts.len()),
         workers: number(workers(&graph.spec, options)?),
         job: graph.digest(),
-        generation,
+        generation: generation.0,
+        liveness: false,
     };
     Ok((failure, Some(connect::connect(cluster, own, &listener)?)))
 }
@@ -200,7 +202,7 @@ fn launch(
     if running.options.replay_until.is_none() {
         receive(&running, receivers.handle());
     }
-    let guards = start_workers(&running, connected, first_thread)?;
+    let (guards, liveness) = start_workers(&running, connected, first_thread)?;
     let done = Arc::new(Done::default());
     let stopper = Stopper { running: running.clone(), done: done.clone() };
     std::thread::Builder::new()
@@ -217,6 +219,9 @@ fn launch(
             running.inboxes.iter().flatten().for_each(|inbox| inbox.close());
             receivers.shutdown_background();
             let error = running.failure.error().or(ended);
+            if let (Some(liveness), None) = (liveness, &error) {
+                liveness.goodbye();
+            }
             *done.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.map_or(Ok(()), Err));
             done.changed.notify_all();
         })
@@ -249,11 +254,7 @@ fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     }
 }
 
-fn open_sinks(
-    graph: &Graph,
-    owner: Option<&Owner>,
-    failure: &Failure,
-) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
+fn open_sinks(graph: &Graph, owner: Option<&Owner>, failure: &Failure) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
     let mut sinks = Vec::new();
     for spec in &graph.spec.sinks {
         sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?));
@@ -266,15 +267,19 @@ fn start_workers(
     running: &Arc<Running>,
     connected: Option<Connected>,
     first_thread: Arc<OnceLock<Thread>>,
-) -> Result<WorkerGuards<()>> {
+) -> Result<(WorkerGuards<()>, Option<Liveness>)> {
     let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
     let threads = running.workers;
+    let mut liveness = None;
     let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
         match (&running.options.cluster, connected) {
             (Some(cluster), Some(connected)) => {
                 let hooks = Hooks::default();
                 let local = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
-                let sockets = connected.sockets;
+                let Connected { sockets, links, .. } = connected;
+                let failure = running.failure.clone();
+                let watch = liveness::watch(links, move || failure.set(lost_connection()));
+                liveness = Some(watch.map_err(|error| failed(&error))?);
                 let (allocators, connections) =
                     initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
                         .map_err(|error| failed(&error))?;
@@ -283,12 +288,13 @@ fn start_workers(
             _ => CommunicationConfig::Process(threads).try_build().map_err(|error| failed(&error))?,
         };
     let running = running.clone();
-    timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
+    let guards = timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
         if worker.index() == running.first_worker {
             // The inboxes wake this thread when something arrives.
             let _ = first_thread.set(std::thread::current());
         }
         worker::drive(worker, &running);
     })
-    .map_err(|error| failed(&error))
+    .map_err(|error| failed(&error))?;
+    Ok((guards, liveness))
 }

@@ -154,5 +154,11 @@ impl Announcer {
 
 fn local(inbox: &Inbox) -> SourceState {
     let state = inbox.state();
-    SourceState { ready: state.ready, finished: state.finished, idle_ms: state.idle_ms, cut: state.cut.0, leftover: state.leftover }
+    SourceState {
+        ready: state.ready,
+        finished: state.finished,
+        idle_ms: state.idle_ms,
+        cut: state.cut.0,
+        leftover: state.leftover,
+    }
 }

@@ -69,7 +69,7 @@ fn put_kept(to: &mut Vec<u8>, kept: &Chunk) {
     for refusal in &kept.refused {
         put_number(to, refusal.row.into());
         put_bytes(to, refusal.reason.as_bytes());
-        put_number(to, 0); // Kept free for the number of rows that were dropped with this one.
+        put_number(to, refusal.dropped);
     }
 }
 
@@ -131,7 +131,7 @@ impl Fields<'_> {
                 let (bytes, header) = (self.bytes()?, self.bytes()?);
                 let ends = self.ends(bytes.len())?;
                 let refused = self.list(Fields::refusal)?;
-                Some(Chunk { bytes, ends, header, refused })
+                Some(Chunk { bytes, ends, header, refused, extent: extent.clone() })
             }
             _ => return Err("a chunk is neither kept nor not".into()),
         };
@@ -139,8 +139,8 @@ impl Fields<'_> {
     }
 
     fn refusal(&mut self) -> Result<Refusal, String> {
-        let (row, reason, _) = (self.short()?, self.text()?, self.number()?);
-        Ok(Refusal { row, reason })
+        let (row, reason, dropped) = (self.short()?, self.text()?, self.number()?);
+        Ok(Refusal { row, reason, dropped })
     }
 
     /// Ends of records within so many bytes.

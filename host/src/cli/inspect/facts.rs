@@ -203,7 +203,9 @@ fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
 }
 
 fn planned(store: &dyn Store, manifest: &Manifest) -> Result<Option<PlannedFacts>> {
-    let planned = resolve::planned(&manifest.starts, &plan::read_heads(store)?);
+    let logs = plan::read_heads(store)?;
+    let heads: Vec<_> = logs.into_iter().map(|log| (log.name, log.heads)).collect();
+    let planned = resolve::planned(&manifest.starts, &heads);
     let newest = manifest.checkpoints.last().map_or(BatchId(0), |checkpoint| checkpoint.batch);
     let after: Vec<BatchId> = planned.into_keys().filter(|batch| *batch > newest).collect();
     let (Some(first), Some(last)) = (after.first(), after.last()) else { return Ok(None) };

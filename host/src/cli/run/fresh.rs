@@ -1,0 +1,41 @@
+//! `--fresh` forgets all that a checkpoint folder holds, so a person must say so.
+
+use super::signals;
+use crate::checkpoint::{manifest, store};
+use crate::error::{Error, Result};
+use crate::job::spec::{CheckpointSpec, JobSpec};
+use std::io::{self, BufRead, IsTerminal, Write};
+
+/// Returns when nothing would be forgotten, or the person at the terminal agreed. `Error` otherwise.
+pub fn confirm(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<()> {
+    let Some(what) = what_is_forgotten(spec, checkpoint)? else { return Ok(()) };
+    if !io::stdin().is_terminal() {
+        return Err(Error::job(format!("--fresh forgets {what}; add --yes if that is meant")));
+    }
+    let mut answer = String::new();
+    signals::unblock().map_err(Error::environment)?;
+    let asked = write!(io::stderr(), "This forgets {what}. Type yes to go on: ").and_then(|()| io::stderr().flush());
+    asked.and_then(|()| io::stdin().lock().read_line(&mut answer)).map_err(Error::environment)?;
+    signals::block().map_err(Error::environment)?;
+    match answer.trim() {
+        "yes" => Ok(()),
+        _ => Err(Error::job("nothing was forgotten, and the job was not started")),
+    }
+}
+
+/// In words; `None`: there is nothing.
+fn what_is_forgotten(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<Option<String>> {
+    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    let place = store.place();
+    Ok(match manifest::read(&*store) {
+        Ok(None) => None,
+        Ok(Some((manifest, _))) => Some(match manifest.checkpoints.last() {
+            Some(last) => {
+                format!("batch {} and all before it of the job `{}` in {place}", last.batch, manifest.job)
+            }
+            None => format!("what was received for the job `{}` and is kept in {place}", manifest.job),
+        }),
+        // What cannot be read may well be the reason for beginning afresh.
+        Err(error) => Some(format!("whatever {place} holds ({error})")),
+    })
+}

@@ -1,0 +1,210 @@
+//! The supervisor of a job with checkpoints: a process that runs the job's worker processes as its children, and starts
+//! them again from the last checkpoint when they die, hang or lose each other. It knows nothing of batches, so that
+//! whatever goes wrong there does not take it along.
+//!
+//! A new worker process is started only when all old ones are dead and waited for. That is the fence on this machine; an
+//! old one elsewhere is fenced by its generation.
+
+mod child;
+mod decide;
+pub mod report;
+
+use super::run::{RunArguments, signals};
+use crate::error::{Error, Result};
+use child::Child;
+use decide::{Decision, End, Facts, How, InARow};
+use report::Report;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// How often the supervisor looks at its children when nothing happens.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long the other worker processes have to say why, when one of them failed.
+const FAILING_MAX: Duration = Duration::from_secs(1);
+/// How long the other worker processes have to end, when process 0 says that the job is done.
+const ENDING_MAX: Duration = Duration::from_secs(5);
+
+/// What happens to a supervisor.
+enum Event {
+    /// A child of this round said something.
+    Said { round: u64, child: usize, report: Report },
+    /// A child of this round closed its end.
+    Closed { round: u64, child: usize },
+    /// SIGINT or SIGTERM.
+    Signal,
+}
+
+struct Supervisor<'a> {
+    arguments: &'a RunArguments,
+    /// The `--process` of each child; `None` for the only one, which has that of the supervisor.
+    processes: Vec<Option<usize>>,
+    program: PathBuf,
+    deadline: Option<Instant>,
+    sender: Sender<Event>,
+    events: Receiver<Event>,
+    round: u64,
+    stopping: bool,
+    ran: bool,
+    progress: bool,
+}
+
+/// Runs the job in worker processes until it has ended: one for each of `processes`. Belongs on the main thread: on
+/// Linux a child dies with the thread that started it.
+pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Result<ExitCode> {
+    let (sender, events) = channel();
+    let signals = sender.clone();
+    signals::watch(move || signals.send(Event::Signal).is_ok())?;
+    let program = std::env::current_exe()
+        .map_err(|error| Error::environment(format!("the program's own file is not found: {error}")))?;
+    let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let (round, stopping, ran, progress) = (0, false, false, false);
+    Supervisor { arguments, processes, program, deadline, sender, events, round, stopping, ran, progress }.run()
+}
+
+impl Supervisor<'_> {
+    fn run(&mut self) -> Result<ExitCode> {
+        let mut in_a_row = InARow::default();
+        loop {
+            self.progress = false;
+            let ends = self.watch(self.start()?);
+            let facts = Facts { ran: self.ran, progress: self.progress, stopping: self.stopping };
+            match in_a_row.decide(&ends, facts) {
+                Decision::Exit(code) => return Ok(ExitCode::from(code)),
+                Decision::GiveUp(words) => return Err(Error::environment(words)),
+                Decision::Again(pause, words) => {
+                    tracing::warn!("{words}");
+                    if self.signal_within(pause) {
+                        tracing::info!("stopped; what was not committed comes when the job is started the next time");
+                        return Ok(ExitCode::FAILURE);
+                    }
+                }
+            }
+            self.round += 1;
+        }
+    }
+
+    /// Starts all children; none where one cannot be started.
+    fn start(&self) -> Result<Vec<Child>> {
+        let mut children: Vec<Child> = Vec::new();
+        for (number, process) in self.processes.iter().enumerate() {
+            let (round, sender) = (self.round, self.sender.clone());
+            let say = move |said: Option<Report>| {
+                // Nobody listens any more when the supervisor ends.
+                let _ = sender.send(match said {
+                    Some(report) => Event::Said { round, child: number, report },
+                    None => Event::Closed { round, child: number },
+                });
+            };
+            match Child::start(&self.program, self.arguments_of(*process), self.round > 0, say) {
+                Ok(child) => children.push(child),
+                Err(error) => {
+                    for child in &mut children {
+                        child.kill();
+                        child.wait();
+                    }
+                    let program = self.program.display();
+                    let message = format!("cannot start a worker process ({program}): {error}");
+                    return Err(Error::environment(message));
+                }
+            }
+        }
+        Ok(children)
+    }
+
+    /// Watches the children until all are dead and waited for; how, in that order.
+    fn watch(&mut self, mut children: Vec<Child>) -> Vec<End> {
+        let mut ends: Vec<End> = Vec::new();
+        // When those that are left are killed.
+        let mut follow: Option<Instant> = None;
+        while ends.len() < children.len() {
+            let looked = Instant::now();
+            match self.events.recv_timeout(LOOK_EVERY) {
+                Ok(Event::Said { round, child, report }) if round == self.round => {
+                    self.ran |= report == Report::Running;
+                    self.progress |= report == Report::Progress;
+                    children.iter_mut().skip(child).take(1).for_each(|child| child.said(report));
+                }
+                Ok(Event::Closed { round, child }) if round == self.round => {
+                    for ended in children.iter_mut().skip(child).take(1) {
+                        let end = End { child, how: ended.wait() };
+                        ends.push(end);
+                        let due = grace(end).and_then(|grace| looked.checked_add(grace));
+                        follow = [follow, due].into_iter().flatten().min();
+                    }
+                }
+                Ok(Event::Signal) => {
+                    self.stopping = true;
+                    children.iter().for_each(Child::terminate);
+                }
+                Ok(_) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+            }
+            // No more than two looks: when the supervisor itself stood still, the children's beats wait to be read.
+            let passed = looked.elapsed().min(2 * LOOK_EVERY);
+            let due = follow.is_some_and(|follow| follow <= Instant::now());
+            for child in &mut children {
+                child.look(passed);
+                if due {
+                    child.follow();
+                }
+            }
+        }
+        ends
+    }
+
+    /// Whether a signal comes before this time has passed.
+    fn signal_within(&mut self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Event::Signal) => return true,
+                Ok(_) => {}
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// The arguments of a child. What is to be done once is not asked of a child that was started again.
+    fn arguments_of(&self, process: Option<usize>) -> Vec<OsString> {
+        let given = self.arguments;
+        let mut all: Vec<OsString> = vec!["run".into()];
+        let mut add = |name: &str, value: Option<String>| {
+            if let Some(value) = value {
+                all.push(format!("--{name}={value}").into());
+            }
+        };
+        add("workers", given.workers.map(|workers| workers.to_string()));
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        add("timeout", left.map(|left| format!("{}us", left.as_micros())));
+        for (key, value) in &given.sets {
+            add("set", Some(format!("{key}={value}")));
+        }
+        add("processes", given.processes.map(|processes| processes.to_string()));
+        add("process", process.or(given.process).map(|process| process.to_string()));
+        add("hosts", (!given.hosts.is_empty()).then(|| given.hosts.join(",")));
+        if self.round == 0 {
+            add("resume-from", given.resume_from.map(|batch| batch.to_string()));
+            for name in &given.drop_state {
+                add("drop-state", Some(name.clone()));
+            }
+        }
+        let flags = [("--until-idle", given.until_idle), ("--fresh", given.fresh && self.round == 0)];
+        all.extend(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()));
+        all.extend(["--".into(), given.job.clone().into()]);
+        all
+    }
+}
+
+/// How long the others may go on after such an end; `None`: for as long as they need.
+fn grace(end: End) -> Option<Duration> {
+    match end.how {
+        How::Done(_) if end.child == 0 => Some(ENDING_MAX),
+        How::Done(_) => None,
+        // timely aborts where a peer that failed with an error of its own is gone.
+        How::Failed(..) | How::Silent(_) | How::Died(libc::SIGABRT) => Some(FAILING_MAX),
+        How::Died(_) | How::Hung | How::Followed => Some(Duration::ZERO),
+    }
+}

@@ -1,0 +1,176 @@
+//! A worker process as its supervisor sees it.
+
+use super::decide::How;
+use super::report::{Report, VARIABLE};
+use crate::cli::run::signals;
+use crate::error::Kind;
+use crate::limits::HEARTBEAT_SILENCE_MS_MAX;
+use std::ffi::OsString;
+use std::io::{self, BufRead, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{self, Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a process that has closed its end may take to be gone.
+const GOING_MAX: Duration = Duration::from_secs(1);
+const GOING_LOOK_EVERY: Duration = Duration::from_millis(2);
+/// What tests plant, see [`crate::checkpoint::fault`].
+const FAULT: &str = "MILLSTREAM_TEST_FAULT";
+
+/// A worker process. Dropping it kills it.
+pub struct Child {
+    process: process::Child,
+    /// The end that the child waits on: it dies when this closes.
+    _lifeline: UnixStream,
+    /// Since it last said something.
+    quiet: Duration,
+    ended: Option<Option<Kind>>,
+    hung: bool,
+    followed: bool,
+    gone: bool,
+}
+
+impl Child {
+    /// Starts the program with these arguments. `say` is called with all that the process says, and with `None` when it
+    /// has closed its end.
+    pub fn start(
+        program: &Path,
+        arguments: Vec<OsString>,
+        again: bool,
+        say: impl Fn(Option<Report>) + Send + 'static,
+    ) -> io::Result<Child> {
+        let (own, others) = UnixStream::pair()?;
+        let supervisor = process::id();
+        let mut command = Command::new(program);
+        command.args(arguments).env(VARIABLE, supervisor.to_string()).stdin(OwnedFd::from(others));
+        // In a group of its own it does not get the terminal's Ctrl-C: the supervisor passes it on.
+        command.process_group(0);
+        if let (true, Ok(faults)) = (again, std::env::var(FAULT)) {
+            let lasting: Vec<&str> = faults.split(',').filter(|fault| !fault.starts_with("kill@")).collect();
+            command.env(FAULT, lasting.join(","));
+        }
+        // SAFETY: between fork and exec only system calls are made, and no memory is allocated.
+        unsafe { command.pre_exec(move || die_with(supervisor).and_then(|()| signals::block())) };
+        let reader = BufReader::new(own.try_clone()?);
+        let process = command.spawn()?;
+        // The command holds the child's end of the socket.
+        drop(command);
+        let child = Child {
+            process,
+            _lifeline: own,
+            quiet: Duration::ZERO,
+            ended: None,
+            hung: false,
+            followed: false,
+            gone: false,
+        };
+        let listen = move || {
+            let lines = reader.lines().map_while(Result::ok);
+            lines.filter_map(|line| Report::read(&line)).for_each(|report| say(Some(report)));
+            say(None);
+        };
+        thread::Builder::new().name("millstream-child".into()).spawn(listen)?;
+        Ok(child)
+    }
+
+    /// The process said this.
+    pub fn said(&mut self, report: Report) {
+        self.quiet = Duration::ZERO;
+        if let Report::Ended(kind) = report {
+            self.ended = Some(kind);
+        }
+    }
+
+    /// So much time has passed since the last look. A process that was silent for too long is killed.
+    pub fn look(&mut self, passed: Duration) {
+        self.quiet += passed;
+        if !self.gone && !self.hung && self.quiet > Duration::from_millis(HEARTBEAT_SILENCE_MS_MAX) {
+            self.hung = true;
+            self.kill();
+        }
+    }
+
+    /// Kills it because another one has ended.
+    pub fn follow(&mut self) {
+        if !self.gone && !self.followed {
+            self.followed = true;
+            self.kill();
+        }
+    }
+
+    /// Asks it to stop.
+    pub fn terminate(&self) {
+        if let (false, Ok(id)) = (self.gone, libc::pid_t::try_from(self.process.id())) {
+            // SAFETY: `kill` takes two numbers. The process is not waited for yet, so that the id is still its own.
+            unsafe { libc::kill(id, libc::SIGTERM) };
+        }
+    }
+
+    /// Kills it.
+    pub fn kill(&mut self) {
+        // It may have ended by itself.
+        let _ = self.process.kill();
+    }
+
+    /// Waits until it is gone, and says how it went; it has closed its end or was killed.
+    pub fn wait(&mut self) -> How {
+        let deadline = Instant::now() + GOING_MAX;
+        let status = loop {
+            match self.process.try_wait() {
+                Ok(Some(status)) => break Some(status),
+                Ok(None) if Instant::now() < deadline => thread::sleep(GOING_LOOK_EVERY),
+                Ok(None) => {
+                    self.kill();
+                    break self.process.wait().ok();
+                }
+                // Somebody else waited for it: it is gone.
+                Err(_) => break None,
+            }
+        };
+        self.gone = true;
+        self.how(status)
+    }
+
+    fn how(&self, status: Option<ExitStatus>) -> How {
+        let signal = status.and_then(|status| status.signal());
+        let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        match (signal, self.ended) {
+            // What it said before counts, also where it was killed on its way out.
+            (_, Some(Some(kind))) => How::Failed(kind, if signal.is_some() { 1 } else { code }),
+            (Some(_), _) if self.hung => How::Hung,
+            (Some(_), _) if self.followed => How::Followed,
+            (Some(_), Some(None)) => How::Done(0),
+            (Some(signal), None) => How::Died(signal),
+            (None, Some(None)) => How::Done(code),
+            (None, None) if code == 0 => How::Done(0),
+            (None, None) => How::Silent(code),
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if !self.gone {
+            self.kill();
+            let _ = self.process.wait();
+        }
+    }
+}
+
+/// Between fork and exec: this process is killed when the thread that started it ends, which must be that of `supervisor`.
+fn die_with(supervisor: u32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: `prctl` takes numbers here.
+    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // It may have died before the call above.
+    match std::os::unix::process::parent_id() == supervisor {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+    }
+}

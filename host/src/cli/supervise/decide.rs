@@ -1,0 +1,188 @@
+//! What a supervisor does when worker processes have ended: pure decisions.
+
+use crate::error::Kind;
+use crate::limits::{RESTART_PAUSE_MS, RESTART_PAUSE_MS_MAX, RESTARTS_MAX};
+use std::time::Duration;
+
+/// How a worker process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The job has ended well, or was stopped at once; with this exit code.
+    Done(u8),
+    /// With an error that it has printed, and this exit code.
+    Failed(Kind, u8),
+    /// By this signal.
+    Died(i32),
+    /// It did not answer and was killed.
+    Hung,
+    /// Without a word, with this exit code: a panic.
+    Silent(u8),
+    /// It was killed because another one had ended.
+    Followed,
+}
+
+/// The end of a worker process.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// Its number among those that the supervisor started.
+    pub child: usize,
+    /// How.
+    pub how: How,
+}
+
+/// What is known beside the ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    /// The job was running at least once.
+    pub ran: bool,
+    /// Batches were committed since the last start.
+    pub progress: bool,
+    /// A signal asked the supervisor to stop.
+    pub stopping: bool,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// End with this exit code.
+    Exit(u8),
+    /// End with this error, for a person to read.
+    GiveUp(String),
+    /// Start again after this pause; a line for the log.
+    Again(Duration, String),
+}
+
+/// Failures in a row in which nothing was committed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct InARow(u32);
+
+impl InARow {
+    /// Decides, when all worker processes have ended. `ends` are in the order in which they ended.
+    pub fn decide(&mut self, ends: &[End], facts: Facts) -> Decision {
+        let lasting = |end: &End| match end.how {
+            How::Failed(Kind::Environment, _) => None,
+            How::Failed(_, code) => Some(code),
+            _ => None,
+        };
+        if let Some(code) = ends.iter().find_map(lasting) {
+            return Decision::Exit(code);
+        }
+        // Worker process 0 commits, so that the job is done when it says so.
+        if let Some(How::Done(code)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
+            return Decision::Exit(code);
+        }
+        let first = ends.iter().find(|end| !matches!(end.how, How::Followed | How::Done(_)));
+        let Some(first) = first else { return Decision::Exit(1) };
+        let name = if ends.len() > 1 { format!("worker process {}", first.child) } else { "worker process".into() };
+        let what = match first.how {
+            How::Died(signal) => format!("{name} died (signal {signal})"),
+            How::Hung => format!("{name} does not answer and was killed"),
+            How::Silent(code) => format!("{name} ended unexpectedly (exit code {code})"),
+            _ => format!("{name} failed"),
+        };
+        match first.how {
+            How::Failed(_, code) | How::Silent(code) if facts.stopping || !facts.ran => Decision::Exit(code),
+            _ if facts.stopping => {
+                let rest = "what it had not committed comes when the job is started the next time";
+                Decision::GiveUp(format!("{what} while it stopped; {rest}"))
+            }
+            _ => self.again(&what, ends.len(), facts.progress),
+        }
+    }
+
+    fn again(&mut self, what: &str, children: usize, progress: bool) -> Decision {
+        if progress {
+            self.0 = 0;
+        }
+        if self.0 >= RESTARTS_MAX {
+            return Decision::GiveUp(format!(
+                "{what}; it was started again {RESTARTS_MAX} times without a batch committed, so the job is given up; \
+                 mend the reason, and start it again: it goes on from the last checkpoint"
+            ));
+        }
+        let pause =
+            RESTART_PAUSE_MS.checked_shl(self.0).map_or(RESTART_PAUSE_MS_MAX, |ms| ms.min(RESTART_PAUSE_MS_MAX));
+        self.0 += 1;
+        let pause = Duration::from_millis(pause);
+        let which = if children > 1 { format!("all {children}") } else { "it".into() };
+        Decision::Again(
+            pause,
+            format!(
+                "{what}; starting {which} again from the last checkpoint in {} s ({} of {RESTARTS_MAX})",
+                pause.as_secs_f64(),
+                self.0
+            ),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RUNNING: Facts = Facts { ran: true, progress: false, stopping: false };
+
+    fn decide(hows: &[(usize, How)], facts: Facts) -> Decision {
+        let ends: Vec<_> = hows.iter().map(|(child, how)| End { child: *child, how: *how }).collect();
+        InARow::default().decide(&ends, facts)
+    }
+
+    fn again(hows: &[(usize, How)], facts: Facts) -> Option<String> {
+        match decide(hows, facts) {
+            Decision::Again(_, words) => Some(words),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn deaths_and_failures_of_the_environment_are_restarted() {
+        assert_eq!(
+            again(&[(0, How::Died(9))], RUNNING).unwrap(),
+            "worker process died (signal 9); starting it again from the last checkpoint in 0.1 s (1 of 10)"
+        );
+        assert_eq!(
+            again(&[(1, How::Hung), (0, How::Followed)], RUNNING).unwrap(),
+            "worker process 1 does not answer and was killed; starting all 2 again from the last checkpoint in 0.1 s (1 \
+             of 10)"
+        );
+        assert!(again(&[(0, How::Failed(Kind::Environment, 1))], RUNNING).is_some());
+        assert!(again(&[(0, How::Silent(101))], RUNNING).is_some());
+        // The others say that they are done when they are told so, but only process 0 commits.
+        assert!(again(&[(1, How::Done(0)), (0, How::Died(6))], RUNNING).is_some());
+    }
+
+    #[test]
+    fn what_a_restart_does_not_mend_ends_the_job() {
+        for kind in [Kind::Job, Kind::Plugin, Kind::Bug] {
+            assert_eq!(decide(&[(0, How::Failed(kind, 2))], RUNNING), Decision::Exit(2));
+            // Also where another one noticed first that its peer is gone.
+            let ends = [(0, How::Failed(Kind::Environment, 1)), (1, How::Failed(kind, 2))];
+            assert_eq!(decide(&ends, RUNNING), Decision::Exit(2));
+        }
+        let before = Facts { ran: false, ..RUNNING };
+        assert_eq!(decide(&[(0, How::Failed(Kind::Environment, 1))], before), Decision::Exit(1));
+        assert_eq!(decide(&[(0, How::Silent(101))], before), Decision::Exit(101));
+        assert_eq!(decide(&[(0, How::Done(0)), (1, How::Died(6))], RUNNING), Decision::Exit(0));
+    }
+
+    #[test]
+    fn nothing_is_restarted_once_it_is_to_stop() {
+        let stopping = Facts { stopping: true, ..RUNNING };
+        assert_eq!(decide(&[(0, How::Done(0))], stopping), Decision::Exit(0));
+        assert_eq!(decide(&[(0, How::Failed(Kind::Environment, 1))], stopping), Decision::Exit(1));
+        assert!(matches!(decide(&[(0, How::Died(9))], stopping), Decision::GiveUp(_)));
+    }
+
+    #[test]
+    fn pauses_double_up_to_a_limit_and_progress_resets_them() {
+        let mut in_a_row = InARow::default();
+        let mut once =
+            |progress| match in_a_row.decide(&[End { child: 0, how: How::Died(9) }], Facts { progress, ..RUNNING }) {
+                Decision::Again(pause, _) => Some(pause.as_millis()),
+                _ => None,
+            };
+        let pauses: Vec<_> = std::iter::from_fn(|| once(false)).collect();
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000, 10_000]);
+        assert_eq!((once(false), once(true), once(false)), (None, Some(100), Some(200)));
+    }
+}

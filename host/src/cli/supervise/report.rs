@@ -1,0 +1,135 @@
+//! What a worker process tells its supervisor: a word a line on a socket that is its standard input. The supervisor
+//! sends nothing; when its end closes, it is gone, and the worker process ends with it.
+
+use crate::error::{Error, Kind, Result};
+use crate::limits::HEARTBEAT_MS;
+use crate::run::Stopper;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// Names the supervisor's process id to its worker processes.
+pub const VARIABLE: &str = "MILLSTREAM_SUPERVISED";
+
+/// What a worker process says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// It lives.
+    Beat,
+    /// Its job is started.
+    Running,
+    /// Batches were committed since it said so last.
+    Progress,
+    /// Its job has ended; `None`: well.
+    Ended(Option<Kind>),
+}
+
+const WORDS: [(&str, Report); 8] = [
+    ("beat", Report::Beat),
+    ("running", Report::Running),
+    ("progress", Report::Progress),
+    ("ended done", Report::Ended(None)),
+    ("ended job", Report::Ended(Some(Kind::Job))),
+    ("ended plugin", Report::Ended(Some(Kind::Plugin))),
+    ("ended environment", Report::Ended(Some(Kind::Environment))),
+    ("ended bug", Report::Ended(Some(Kind::Bug))),
+];
+
+impl Report {
+    /// `None`: a line that says nothing.
+    pub fn read(line: &str) -> Option<Report> {
+        WORDS.iter().find(|(words, _)| *words == line).map(|(_, report)| *report)
+    }
+
+    fn line(self) -> String {
+        WORDS.iter().find(|(_, report)| *report == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
+    }
+}
+
+/// A worker process's end: beats from a thread of its own.
+#[derive(Clone)]
+pub struct Reporter {
+    socket: Arc<Mutex<UnixStream>>,
+    job: Arc<Mutex<Option<Stopper>>>,
+}
+
+impl Reporter {
+    /// Of a process that a supervisor started; `None` otherwise.
+    pub fn of_this_process() -> Result<Option<Reporter>> {
+        let parent = std::os::unix::process::parent_id().to_string();
+        // Another parent: the variable was inherited by a program that a worker process started, or the supervisor is
+        // gone, which the socket tells.
+        let Some(supervisor) = std::env::var_os(VARIABLE) else { return Ok(None) };
+        if *supervisor != *parent {
+            let words = format!("{VARIABLE} names another process than the one that started this; unset it");
+            return Err(Error::job(words));
+        }
+        Reporter::start().map(Some).map_err(|error| Error::environment(format!("cannot report: {error}")))
+    }
+
+    fn start() -> io::Result<Reporter> {
+        let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+        let mut lifeline = socket.try_clone()?;
+        thread::Builder::new().name("millstream-lifeline".into()).spawn(move || {
+            while matches!(lifeline.read(&mut [0]), Ok(1..)) {}
+            end_with_supervisor();
+        })?;
+        let reporter = Reporter { socket: Arc::new(Mutex::new(socket)), job: Arc::default() };
+        let beating = reporter.clone();
+        thread::Builder::new().name("millstream-beat".into()).spawn(move || beating.beat())?;
+        Ok(reporter)
+    }
+
+    fn beat(&self) {
+        let mut last = None;
+        loop {
+            let progress = self.job.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Stopper::progress);
+            // The first figure is where the job begins.
+            self.say(if last.is_some() && progress != last { Report::Progress } else { Report::Beat });
+            last = progress;
+            thread::sleep(Duration::from_millis(HEARTBEAT_MS));
+        }
+    }
+
+    /// The job is started.
+    pub fn running(&self, job: Stopper) {
+        *self.job.lock().unwrap_or_else(PoisonError::into_inner) = Some(job);
+        self.say(Report::Running);
+    }
+
+    /// The job has ended so.
+    pub fn ended<T>(&self, result: &Result<T>) {
+        self.say(Report::Ended(result.as_ref().err().map(|error| error.kind)));
+    }
+
+    fn say(&self, report: Report) {
+        let mut socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        if socket.write_all(report.line().as_bytes()).is_err() {
+            end_with_supervisor();
+        }
+    }
+}
+
+/// Another supervisor may start the job as soon as this one's is gone.
+fn end_with_supervisor() -> ! {
+    // SAFETY: it takes a number and does not return. Nothing may run on exit: the job is as good as killed.
+    unsafe { libc::_exit(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_supervisor_reads_what_worker_processes_write() {
+        let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Bug].map(|kind| Report::Ended(Some(kind)));
+        for report in [Report::Beat, Report::Running, Report::Progress, Report::Ended(None)].into_iter().chain(kinds) {
+            let line = report.line();
+            assert_eq!((line.lines().count(), Report::read(line.trim_end())), (1, Some(report)), "{line:?}");
+        }
+        assert_eq!(Report::read("ended"), None);
+    }
+}

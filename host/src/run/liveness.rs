@@ -1,0 +1,188 @@
+//! Whether the other processes of a job still live. timely does not say so to a process that sends nothing: it would
+//! wait for a dead peer for ever. So each process but the first keeps one more connection to the first, on which both
+//! ends send a byte every so often; the end of the connection or silence means that the other is lost.
+//!
+//! All hang on process 0 only: who loses it ends, and when it ends because it lost one, the rest lose it.
+
+use super::connect::Links;
+use crate::limits::{LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+const BEAT: u8 = b'.';
+/// The sender has ended well; its silence means nothing from now on.
+const GOODBYE: u8 = b'!';
+
+/// The watch over other processes. Dropping it ends it without a goodbye: the others lose this process.
+pub struct Liveness {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    links: Links,
+    ended: Mutex<bool>,
+    changed: Condvar,
+    lost: AtomicBool,
+    on_lost: Box<dyn Fn() + Send + Sync>,
+}
+
+/// Watches the other ends of `links`. `on_lost` is called once, from another thread, as soon as one of them is lost; the
+/// connections of the dataflow are broken then, so that nothing waits for a process that only hangs.
+pub fn watch(links: Links, on_lost: impl Fn() + Send + Sync + 'static) -> std::io::Result<Liveness> {
+    let shared = Arc::new(Shared {
+        links,
+        ended: Mutex::new(false),
+        changed: Condvar::new(),
+        lost: AtomicBool::new(false),
+        on_lost: Box::new(on_lost),
+    });
+    let liveness = Liveness { shared };
+    if liveness.shared.links.liveness.is_empty() {
+        return Ok(liveness);
+    }
+    for link in &liveness.shared.links.liveness {
+        let silence_max = Duration::from_millis(LIVENESS_SILENCE_MS_MAX);
+        link.set_read_timeout(Some(silence_max))?;
+        link.set_write_timeout(Some(silence_max))?;
+        let (link, shared) = (link.try_clone()?, liveness.shared.clone());
+        spawn("millstream-peer", move || shared.listen(&link))?;
+    }
+    let shared = liveness.shared.clone();
+    spawn("millstream-alive", move || shared.beat())?;
+    Ok(liveness)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    thread::Builder::new().name(name.into()).spawn(work).map(drop)
+}
+
+impl Liveness {
+    /// The job has ended well: the others are told that this process goes on purpose.
+    pub fn goodbye(self) {
+        self.shared.end();
+        self.shared.send(GOODBYE);
+    }
+}
+
+impl Drop for Liveness {
+    fn drop(&mut self) {
+        self.shared.end();
+        for link in &self.shared.links.liveness {
+            // The others read what was sent before. It may be closed already.
+            let _ = link.shutdown(Shutdown::Write);
+        }
+    }
+}
+
+impl Shared {
+    fn end(&self) {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_all();
+    }
+
+    fn ended(&self) -> bool {
+        *self.ended.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A send that fails means nothing: the end that reads finds out why.
+    fn send(&self, byte: u8) {
+        for mut link in &self.links.liveness {
+            let _ = link.write_all(&[byte]);
+        }
+    }
+
+    fn beat(&self) {
+        let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        while !*ended {
+            drop(ended);
+            self.send(BEAT);
+            ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*ended {
+                let every = Duration::from_millis(LIVENESS_MS);
+                ended = self.changed.wait_timeout(ended, every).unwrap_or_else(PoisonError::into_inner).0;
+            }
+        }
+    }
+
+    /// Reads until the other says goodbye or is lost.
+    fn listen(&self, mut link: &TcpStream) {
+        let mut bytes = [0; 64];
+        loop {
+            match link.read(&mut bytes) {
+                Ok(count @ 1..) if !bytes[..count].contains(&GOODBYE) => {}
+                Ok(1..) => return,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Ok(0) | Err(_) => return self.lose(),
+            }
+        }
+    }
+
+    fn lose(&self) {
+        if self.ended() || self.lost.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        (self.on_lost)();
+        for socket in &self.links.dataflow {
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+    use std::time::Instant;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (near, listener.accept().unwrap().0)
+    }
+
+    /// Watches these; a message for each call of the closure.
+    fn watched(liveness: Vec<TcpStream>, dataflow: Vec<TcpStream>) -> (Liveness, Receiver<()>) {
+        let (sender, calls) = channel();
+        (watch(Links { liveness, dataflow }, move || sender.send(()).unwrap()).unwrap(), calls)
+    }
+
+    #[test]
+    fn a_closed_connection_and_a_silent_one_are_lost_in_time_and_once() {
+        for silent in [false, true] {
+            let ((near, far), (other_near, other_far), (data, mut data_far)) = (pair(), pair(), pair());
+            let (_liveness, calls) = watched(vec![near, other_near], vec![data]);
+            let began = Instant::now();
+            let kept = silent.then_some((far, other_far));
+            calls.recv_timeout(Duration::from_secs(10)).unwrap();
+            let took = began.elapsed();
+            assert!(took < Duration::from_secs(if silent { 2 } else { 1 }), "{took:?}");
+            assert_eq!(data_far.read(&mut [0]).unwrap(), 0, "the dataflow's connections are broken");
+            let silence = Duration::from_millis(LIVENESS_SILENCE_MS_MAX + 200);
+            assert_eq!(
+                calls.recv_timeout(silence),
+                Err(RecvTimeoutError::Timeout),
+                "two are lost, and it is told once"
+            );
+            drop(kept);
+        }
+    }
+
+    #[test]
+    fn two_that_live_hear_each_other_and_a_goodbye_is_no_loss() {
+        let (near, far) = pair();
+        let (first, first_calls) = watched(vec![near], Vec::new());
+        let (second, second_calls) = watched(vec![far], Vec::new());
+        let silence = Duration::from_millis(LIVENESS_SILENCE_MS_MAX + 500);
+        assert_eq!(first_calls.recv_timeout(silence), Err(RecvTimeoutError::Timeout));
+        first.goodbye();
+        // The second lives on for longer than a silence may last.
+        assert_eq!(second_calls.recv_timeout(silence), Err(RecvTimeoutError::Timeout));
+        second.goodbye();
+        assert!(first_calls.recv_timeout(Duration::from_millis(100)).is_err());
+    }
+}
