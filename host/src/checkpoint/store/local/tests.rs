@@ -1,4 +1,5 @@
 use super::*;
+use std::os::unix::fs::FileExt;
 use crate::checkpoint::store::patiently;
 
 fn store() -> (tempfile::TempDir, Local) {
