@@ -1,6 +1,6 @@
 use super::*;
-use std::os::unix::fs::FileExt;
 use crate::checkpoint::store::patiently;
+use std::os::unix::fs::FileExt;
 
 fn store() -> (tempfile::TempDir, Local) {
     let folder = tempfile::tempdir().expect("a folder");
