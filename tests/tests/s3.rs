@@ -51,8 +51,9 @@ fn replacements(store: &dyn Store) {
     let first = replace("0".into(), None).expect("there was none");
     assert_eq!(replace("other".into(), None), None, "there is one already");
     let mut version = first.clone();
-    // Often enough that a failure meets each of the requests.
-    for round in 1..=12 {
+    // Often enough, and with other requests between, so that each kind of failure meets a replacement.
+    for round in 1..=20 {
+        (0..round % 4).for_each(|_| assert!(surely(|| store.read("manifest.json")).is_some()));
         let next = replace(round.to_string(), Some(&version)).expect("the version is the newest");
         assert_eq!(replace("other".into(), Some(&version)), None, "the version is an old one");
         version = next;
