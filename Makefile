@@ -31,6 +31,7 @@ demo: build
 	@MILLSTREAM="$(MILLSTREAM)" demo/run.sh
 
 test: build
+	@scripts/setup.sh tests
 	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
 	cargo test --release --workspace
 	@for plugin in $(PLUGINS); do echo "cases of $$plugin" && "$(MILLSTREAM)" test $$plugin || exit 1; done

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building and testing need and this machine lacks; does nothing where nothing is missing. Looks at the
-# tools themselves every time, not at a note that they were installed once.
+# tools themselves every time, not at a note that they were installed once. `setup.sh tests` also gets what only tests
+# need.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:$HOME/.cargo/bin:/usr/sbin:/sbin"
@@ -46,6 +47,9 @@ have_wasm() { have_wasm_target || have_wasm_from_debian; }
 # `nc -k` keeps listening after a client has gone; the traditional nc cannot.
 have_nc() { have nc.openbsd || { have nc && { nc -h 2>&1 || true; } | grep -q -- '-[A-Za-z]*k'; }; }
 
+# Debian's Python comes without the part that makes environments.
+have_venv() { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+
 install_packages() {
     have apt-get || fail "missing: $*" "These are Debian's package names, and there is no apt-get here." \
         "Install what they hold: a C linker, Rust $rust_min or newer (https://rustup.rs)," \
@@ -66,6 +70,9 @@ install_packages() {
 packages=()
 have cc || packages+=(gcc libc6-dev)
 have_nc || packages+=(netcat-openbsd)
+if [[ ${1:-} == tests ]]; then
+    have_venv || packages+=(python3 python3-venv)
+fi
 if ! have_rust; then
     if have cargo && have rustup; then
         fail "$(cargo --version 2>&1 | head -n 1) is too old: Rust $rust_min or newer is needed. Try: rustup update stable"
@@ -90,4 +97,8 @@ if ((${#packages[@]} > 0)); then
         "Try: rustup target add $wasm_target" "or, on Debian 12: apt-get install rustc-web cargo-web rust-web-src lld-22"
     have_nc || fail "no nc with -k after the installation; install netcat-openbsd."
     say "done"
+fi
+
+if [[ ${1:-} == tests ]]; then
+    scripts/python.sh >/dev/null
 fi

@@ -5,10 +5,12 @@
 
 mod document;
 mod process;
+mod s3;
 mod trial;
 
 pub use document::{Block, blocks};
 pub use process::{Ended, Process};
+pub use s3::{FailingProxy, S3Server};
 pub use trial::Trial;
 
 use std::net::TcpListener;

@@ -10,13 +10,13 @@ use std::path::PathBuf;
 
 /// A file that grows.
 pub struct FileLog {
-    file: File,
+    pub(super) file: File,
     path: PathBuf,
     disk: Disk,
     /// Bytes that are durable.
     length: u64,
     /// The last append failed, and may have left something behind `length`.
-    torn: bool,
+    pub(super) torn: bool,
 }
 
 impl FileLog {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::checkpoint::store::patiently;
+use std::os::unix::fs::FileExt;
 
 fn store() -> (tempfile::TempDir, Local) {
     let folder = tempfile::tempdir().expect("a folder");
@@ -66,7 +67,7 @@ fn a_folder_in_use_is_refused_by_naming_the_process() {
     let (_folder, store) = store();
     let lock = store.lock().expect("nobody has it");
     let other = Local::open(store.root.clone());
-    let error = other.lock().err().expect("it is in use");
+    let error = other.lock().expect_err("it is in use");
     assert!(!error.passing);
     let text = error.to_string();
     assert!(text.contains(&format!("(process {})", std::process::id())), "{text}");
@@ -81,7 +82,7 @@ fn a_folder_that_cannot_be_made_or_written_is_an_error_that_says_what_to_do() {
     fs::write(folder.path().join("file"), "").expect("it writes");
     // /proc refuses new files to root, too.
     for root in [folder.path().join("file/below"), PathBuf::from("/proc/self")] {
-        let error = Local::open(root.clone()).lock().err().expect("no folder can be there").to_string();
+        let error = Local::open(root.clone()).lock().expect_err("no folder can be there").to_string();
         assert!(error.contains(&root.display().to_string()) && error.contains("name another `dir`"), "{error}");
     }
 }

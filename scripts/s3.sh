@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# An S3 server (moto) on a port of 127.0.0.1, in the foreground; what it holds is in memory. Usage: scripts/s3.sh PORT
+set -euo pipefail
+python=$("$(dirname "$0")/python.sh")
+exec "$python" -m moto.server --host 127.0.0.1 --port "${1:?which port}"

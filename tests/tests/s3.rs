@@ -1,0 +1,129 @@
+//! Checkpoints in a bucket, against a real S3 server, also where every third request fails.
+
+use millstream::checkpoint::store::{self, Store, StoreError, Version, patiently};
+use millstream::run::Failure;
+use millstream_tests::{FailingProxy, S3Server, free_port};
+use std::sync::Arc;
+
+fn open(url: &str, settings: &[(String, String)]) -> Arc<dyn Store> {
+    store::open_with(url, "/nowhere".as_ref(), settings).expect("the settings are whole")
+}
+
+/// Does what must work in the end, as a job does.
+fn surely<T>(attempt: impl FnMut() -> Result<T, StoreError>) -> T {
+    patiently(&Failure::default(), attempt).expect("it works in the end")
+}
+
+fn paths(store: &dyn Store, folder: &str) -> Vec<(String, u64)> {
+    surely(|| store.list(folder)).into_iter().map(|object| (object.path, object.bytes)).collect()
+}
+
+/// All that a store promises.
+fn keeps_its_promises(store: &dyn Store) {
+    objects(store);
+    replacements(store);
+    logs(store);
+    assert!(surely(|| store.lock()).is_none(), "buckets cannot be locked");
+}
+
+fn objects(store: &dyn Store) {
+    assert_eq!(surely(|| store.read("state/a.arrow")), None);
+    assert!(paths(store, "").is_empty());
+    let large: Vec<u8> = (0..20 << 20).map(|i: u32| (i % 251) as u8).collect();
+    surely(|| store.write("state/b.arrow", large.clone().into()));
+    surely(|| store.write("state/a.arrow", "old".into()));
+    surely(|| store.write("state/a.arrow", "of a".into()));
+    surely(|| store.write("state-2/c", "".into()));
+    assert_eq!(surely(|| store.read("state/a.arrow")), Some("of a".into()));
+    assert!(surely(|| store.read("state/b.arrow")) == Some(large.into()), "a large object comes back as it was");
+    assert_eq!(paths(store, "state"), [("state/a.arrow".into(), 4), ("state/b.arrow".into(), 20 << 20)]);
+    assert_eq!(paths(store, "").len(), 3);
+    for path in ["state/a.arrow", "state/a.arrow", "state/b.arrow", "state-2/c"] {
+        surely(|| store.delete(path));
+    }
+    assert!(paths(store, "").is_empty());
+}
+
+fn replacements(store: &dyn Store) {
+    let replace = |bytes: String, expected: Option<&Version>| {
+        surely(|| store.replace("manifest.json", bytes.clone().into(), expected))
+    };
+    let first = replace("0".into(), None).expect("there was none");
+    assert_eq!(replace("other".into(), None), None, "there is one already");
+    let mut version = first.clone();
+    // Often enough, and with other requests between, so that each kind of failure meets a replacement.
+    for round in 1..=20 {
+        (0..round % 4).for_each(|_| assert!(surely(|| store.read("manifest.json")).is_some()));
+        let next = replace(round.to_string(), Some(&version)).expect("the version is the newest");
+        assert_eq!(replace("other".into(), Some(&version)), None, "the version is an old one");
+        version = next;
+        assert_eq!(surely(|| store.read_version("manifest.json")), Some((round.to_string().into(), version.clone())));
+    }
+    surely(|| store.delete("manifest.json"));
+    assert_eq!(replace("other".into(), Some(&version)), None, "it is gone");
+    assert_eq!(surely(|| store.read_version("manifest.json")), None);
+}
+
+fn logs(store: &dyn Store) {
+    let path = "plans/000001-000-000000000000.log";
+    assert_eq!(surely(|| store.read_log(path)), "");
+    let mut log = surely(|| store.log(path));
+    let appends: Vec<String> = (0..20).map(|number| format!("append {number};")).collect();
+    for append in &appends {
+        surely(|| log.append(append.as_bytes()));
+    }
+    assert_eq!(surely(|| store.read_log(path)), appends.concat());
+    assert_eq!(paths(store, "plans"), [(path.into(), appends.concat().len() as u64)]);
+    let error = patiently(&Failure::default(), || store.log(path)).err().expect("there is one already");
+    assert!(error.message.contains(path), "{error}");
+    // What an append after a missing one says must not be taken for the whole.
+    surely(|| store.delete(&format!("{path}/000000003")));
+    let error = patiently(&Failure::default(), || store.read_log(path)).expect_err("an append is missing");
+    assert!(error.message.contains(path) && error.message.contains("append 3 "), "{error}");
+    surely(|| store.delete_log(path));
+    surely(|| store.delete_log(path));
+    assert!(paths(store, "").is_empty());
+}
+
+#[test]
+fn a_bucket_keeps_what_a_store_promises() {
+    let server = S3Server::start();
+    let store = open("s3://bucket/jobs/mine", &server.settings());
+    assert_eq!(store.place(), "s3://bucket/jobs/mine");
+    let other = open("s3://bucket/jobs/mine-too/", &server.settings());
+    other.write("state/x", "of another job".into()).expect("it writes");
+    keeps_its_promises(store.as_ref());
+    assert_eq!(paths(other.as_ref(), ""), [("state/x".into(), 14)]);
+    // The same store, from its own runtime and without a prefix.
+    let bucket = open("s3://bucket", &server.settings());
+    assert_eq!(paths(bucket.as_ref(), "jobs"), [("jobs/mine-too/state/x".into(), 14)]);
+
+    let missing = open("s3://no-such-bucket/x", &server.settings());
+    for error in [missing.read("a").err(), missing.write("a", "b".into()).err()] {
+        let error = error.expect("there is no such bucket");
+        assert!(!error.passing && error.reason.contains("make the bucket first"), "{error}");
+    }
+}
+
+#[test]
+fn nothing_is_lost_where_every_third_request_fails() {
+    let server = S3Server::start();
+    let proxy = FailingProxy::before(&server);
+    keeps_its_promises(open("s3://bucket/jobs/mine", &proxy.settings()).as_ref());
+    assert!(proxy.requests() > 100, "{}", proxy.requests());
+}
+
+#[test]
+fn a_server_that_is_away_is_waited_for() {
+    let mut settings = vec![("AWS_ENDPOINT_URL".to_owned(), format!("http://127.0.0.1:{}", free_port()))];
+    let error = store::open_with("s3://bucket/x", "/nowhere".as_ref(), &settings).err().expect("http is not allowed");
+    assert!(error.message.contains("AWS_ALLOW_HTTP=true"), "{error}");
+    for (name, value) in [("AWS_ALLOW_HTTP", "true"), ("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", "x")] {
+        settings.push((name.to_owned(), value.to_owned()));
+    }
+    let store = open("s3://bucket/x", &settings);
+    let error = store.write("state/a", "a".into()).expect_err("nobody listens there");
+    assert!(error.passing, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("write s3://bucket/x/state/a") && text.contains("Connection refused"), "{text}");
+}
