@@ -125,7 +125,8 @@ impl<'a> Records<'a> {
         let (parts, checksum) = header.split_at(HEADER_BYTES - CHECKSUM_BYTES);
         let seed = xxh3_64(parts);
         if checksum != seed.to_le_bytes() {
-            return if all_zero(header) && all_zero(rest) {
+            // A header is appended together with a record, which does not end in zeros.
+            return if all_zero(rest) {
                 Err(Unreadable::Torn)
             } else if !parts.starts_with(&MAGIC) {
                 damaged("it is no log of plans")

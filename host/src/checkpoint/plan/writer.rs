@@ -16,8 +16,9 @@ use std::time::Duration;
 
 /// Encoded bytes after which no further piece joins an append.
 const APPEND_BYTES_MAX: usize = BYTES_PER_BATCH_MAX as usize;
-/// Bytes of the buffer that are kept from append to append; larger ones are given back.
-const BUFFER_BYTES_KEPT: usize = 1 << 20;
+/// Bytes of the buffer that are kept from append to append, more are given back: memory that is new costs several times
+/// what encoding costs, so batches of the usual sizes keep theirs.
+const BUFFER_BYTES_KEPT: usize = 2 * APPEND_BYTES_MAX;
 /// How late the planted bug `plan-late` appends.
 const BUG_DELAY: Duration = Duration::from_millis(50);
 
