@@ -66,7 +66,7 @@ pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Res
 
 impl Supervisor<'_> {
     fn run(&mut self) -> Result<ExitCode> {
-        let mut in_a_row = InARow::default();
+        let mut in_a_row = InARow::new(self.arguments.restarts_max);
         loop {
             self.progress = false;
             let ends = self.watch(self.start()?);

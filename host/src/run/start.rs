@@ -4,6 +4,7 @@ use super::liveness::{self, Liveness};
 use super::{Done, Failure, Options, Running, Stopper, connect};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, inbox_bytes_max};
+use crate::ids::Generation;
 use crate::job::spec::JobSpec;
 use crate::metrics::Metrics;
 use crate::plugin::PluginHost;
@@ -127,8 +128,7 @@ fn start_workers(
                     processes: number(cluster.hosts.len()),
                     workers: number(threads),
                     job: running.graph.digest(),
-                    generation: 0,
-                    liveness: false,
+                    generation: Generation(0),
                 };
                 let connect::Connected { sockets, links, .. } = connect::connect(cluster, own, &listener)?;
                 let failure = running.failure.clone();
