@@ -281,8 +281,8 @@ mod tests {
         let first = first.join().unwrap();
         assert_eq!((first.generation.0, first.links.liveness.len(), first.links.dataflow.len()), (42, 2, 2));
         assert_eq!(first.sockets.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
-        for other in others {
-            let other = other.join().unwrap();
+        let others = others.map(|other| other.join().unwrap());
+        for other in &others {
             assert_eq!((other.generation.0, other.links.liveness.len(), other.links.dataflow.len()), (42, 1, 2));
         }
         assert!(!first.sockets.iter().flatten().any(closed), "every connection is one that lives");
