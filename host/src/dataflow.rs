@@ -60,7 +60,8 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
         sunk.clone().probe_with(&committed).probe_with(&finished);
         if let Some(kept) = &running.kept {
             let changes = scope.concatenate(built.changes);
-            checkpoint::build(all_ticks, changes, sunk, at.0, kept.saver.clone()).probe_with(&finished);
+            checkpoint::build(all_ticks, changes, sunk, at.0, kept.saver.clone(), running.metrics.clone())
+                .probe_with(&finished);
         }
         Ok::<(), Error>(())
     })?;

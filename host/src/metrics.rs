@@ -48,12 +48,13 @@ impl Metrics {
         by_name.entry(name.to_owned()).or_default().clone()
     }
 
-    /// Something was achieved that a restart does not do again: all batches before this timely time are committed.
-    pub fn committed_before(&self, time: u64) {
-        self.progress.fetch_max(time, Ordering::Relaxed);
+    /// Something was achieved that is not done again after a restart: a batch is committed for the first time, or this
+    /// process's part of a checkpoint is durable.
+    pub fn progressed(&self) {
+        self.progress.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Grows as the job gets on.
+    /// How often [`Metrics::progressed`] was called.
     pub fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
     }

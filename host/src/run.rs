@@ -226,7 +226,7 @@ impl Stopper {
         }
     }
 
-    /// A number that grows as batches are committed.
+    /// A number that grows with what is not done again after a restart: batches committed, checkpoints written.
     pub fn progress(&self) -> u64 {
         self.running.metrics.progress()
     }

@@ -61,7 +61,6 @@ fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
     let mut beginner = (worker.index() == 0).then(|| Beginner::new(ticks, running));
     while !finished.done() && !running.failure.happened() {
         announcer.exchange(running);
-        running.metrics.committed_before(reached(&committed));
         let sleep = match &mut beginner {
             Some(beginner) => beginner.poll(running, &announcer, reached(&committed), reached(&finished)),
             None if running.options.until_idle => Some(IDLE_CHECK),

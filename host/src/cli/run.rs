@@ -8,6 +8,7 @@ use super::supervise::report::Reporter;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::{self, units};
+use crate::limits::RESTARTS_MAX;
 use crate::run::{Cluster, Job, Options, Stop, Stopper};
 use crate::timely_ext::is_lost_connection;
 use clap::Args;
@@ -55,6 +56,9 @@ pub struct RunArguments {
     /// Leave out the kept state of this stage or source
     #[arg(long, value_name = "NAME")]
     pub(super) drop_state: Vec<String>,
+    /// How often in a row failed worker processes are started again without a batch committed
+    #[arg(long, value_name = "COUNT", default_value_t = RESTARTS_MAX)]
+    pub(super) restarts_max: u32,
     /// Run in this process, also where the job has [checkpoint]
     #[arg(long, hide = true)]
     unsupervised: bool,

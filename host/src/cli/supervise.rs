@@ -66,7 +66,7 @@ pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Res
 
 impl Supervisor<'_> {
     fn run(&mut self) -> Result<ExitCode> {
-        let mut in_a_row = InARow::default();
+        let mut in_a_row = InARow::new(self.arguments.restarts_max);
         loop {
             self.progress = false;
             let ends = self.watch(self.start()?);
@@ -167,7 +167,8 @@ impl Supervisor<'_> {
         }
     }
 
-    /// The arguments of a child. What is to be done once is not asked of a child that was started again.
+    /// The arguments of a child. What is to be done once is not asked again once the job was running; before, nobody
+    /// knows whether it was done.
     fn arguments_of(&self, process: Option<usize>) -> Vec<OsString> {
         let given = self.arguments;
         let mut all: Vec<OsString> = vec!["run".into()];
@@ -185,13 +186,13 @@ impl Supervisor<'_> {
         add("processes", given.processes.map(|processes| processes.to_string()));
         add("process", process.or(given.process).map(|process| process.to_string()));
         add("hosts", (!given.hosts.is_empty()).then(|| given.hosts.join(",")));
-        if self.round == 0 {
+        if !self.ran {
             add("resume-from", given.resume_from.map(|batch| batch.to_string()));
             for name in &given.drop_state {
                 add("drop-state", Some(name.clone()));
             }
         }
-        let flags = [("--until-idle", given.until_idle), ("--fresh", given.fresh && self.round == 0)];
+        let flags = [("--until-idle", given.until_idle), ("--fresh", given.fresh && !self.ran)];
         all.extend(flags.into_iter().filter(|(_, given)| *given).map(|(name, _)| name.into()));
         all.extend(["--".into(), given.job.clone().into()]);
         all

@@ -4,6 +4,7 @@
 use crate::checkpoint::save::{SavedFile, Saver};
 use crate::checkpoint::types::StateFile;
 use crate::ids::{BatchId, BatchTime};
+use crate::metrics::Metrics;
 use crate::timely_ext::{Answers, ChangesStream, Parts, Tick, Ticks};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -28,8 +29,9 @@ pub fn build<'s>(
     committed: Parts<'s>,
     worker: usize,
     saver: Saver,
+    metrics: Metrics,
 ) -> Ticks<'s> {
-    let saved = save(ticks.clone(), changes, worker, saver.clone());
+    let saved = save(ticks.clone(), changes, worker, saver.clone(), metrics);
     publish(ticks, saved, committed, worker, saver)
 }
 
@@ -68,6 +70,7 @@ fn save<'s>(ticks: Ticks<'s>, changes: ChangesStream<'s>, worker: usize, saver: 
             }
             for (stamp, files) in answers.take() {
                 if let Some(capability) = saving.remove(&stamp) {
+                    metrics.progressed();
                     let files = files.into_iter().map(|(table, file)| Saved { table, file });
                     saved.activate().session(&capability).give_iterator(files);
                 }

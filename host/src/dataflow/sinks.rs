@@ -19,7 +19,7 @@ pub fn build<'s>(
     mut sink: Option<Box<dyn Sink>>,
     running: &Running,
 ) -> Parts<'s> {
-    let metrics = running.metrics.of(&spec.name);
+    let (metrics, job) = (running.metrics.of(&spec.name), running.metrics.clone());
     let replaying =
         running.kept.as_ref().map_or(BatchId(0), |kept| kept.replay.last().map_or(BatchId(0), |(batch, _)| *batch));
     let (stream, _) = each_batch(input, gate, &spec.name, running.failure.clone(), |_| 0, {
@@ -31,7 +31,9 @@ pub fn build<'s>(
                 return Ok(());
             }
             metrics.add_rows(rows.iter().map(|rows| rows.num_rows()).sum());
-            sink.commit(context.id, context.time, rows)
+            sink.commit(context.id, context.time, rows)?;
+            job.progressed();
+            Ok(())
         }
     });
     stream

@@ -4,6 +4,7 @@
 
 use super::Cluster;
 use crate::error::{Error, Result};
+use crate::ids::Generation;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
@@ -28,17 +29,24 @@ pub struct Hello {
     /// A digest of the job: of its streams, their columns and its plugins.
     pub job: u64,
     /// Of this start, as process 0 claimed it; the others learn it from that one and say 0.
-    pub generation: u64,
-    /// This connection is for signs of life, see [`super::liveness`].
-    pub liveness: bool,
+    pub generation: Generation,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Batches.
+    Dataflow,
+    /// Signs of life, see [`super::liveness`].
+    Liveness,
 }
 
 /// The connections of a process with the others.
 pub struct Connected {
     /// Those of the dataflow, by process; `None` for this one.
     pub sockets: Vec<Option<TcpStream>>,
-    /// What process 0 said; its generation is that of the job.
-    pub first: Hello,
+    /// The generation that process 0 has claimed.
+    pub generation: Generation,
     /// For [`super::liveness::watch`].
     pub links: Links,
 }
@@ -53,20 +61,20 @@ pub struct Links {
 }
 
 impl Hello {
-    fn bytes(self) -> [u8; HELLO_BYTES] {
+    fn bytes(self, purpose: Purpose) -> [u8; HELLO_BYTES] {
         let mut bytes = [0; HELLO_BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&self.process.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.processes.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.workers.to_le_bytes());
         bytes[20..28].copy_from_slice(&self.job.to_le_bytes());
-        bytes[28..36].copy_from_slice(&self.generation.to_le_bytes());
-        bytes[36..].copy_from_slice(&u32::from(self.liveness).to_le_bytes());
+        bytes[28..36].copy_from_slice(&self.generation.0.to_le_bytes());
+        bytes[36..].copy_from_slice(&u32::from(purpose == Purpose::Liveness).to_le_bytes());
         bytes
     }
 
     /// Reads what the other end says; `None` where it is no process of a job.
-    fn read(mut socket: &TcpStream) -> io::Result<Option<Hello>> {
+    fn read(mut socket: &TcpStream) -> io::Result<Option<(Hello, Purpose)>> {
         // The magic first: a stranger may say less than a hello and wait for an answer.
         let mut bytes = [0; HELLO_BYTES];
         socket.read_exact(&mut bytes[..MAGIC.len()])?;
@@ -76,14 +84,10 @@ impl Hello {
         socket.read_exact(&mut bytes[MAGIC.len()..])?;
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-        Ok(Some(Hello {
-            process: word(8),
-            processes: word(12),
-            workers: word(16),
-            job: long(20),
-            generation: long(28),
-            liveness: word(36) != 0,
-        }))
+        let purpose = if word(36) == 0 { Purpose::Dataflow } else { Purpose::Liveness };
+        let generation = Generation(long(28));
+        let hello = Hello { process: word(8), processes: word(12), workers: word(16), job: long(20), generation };
+        Ok(Some((hello, purpose)))
     }
 
     /// Why the other cannot take part with this one; `None`: it can.
@@ -124,14 +128,14 @@ pub fn listen(cluster: &Cluster) -> Result<TcpListener> {
 /// already runs something else.
 pub fn connect(cluster: &Cluster, own: Hello, listener: &TcpListener) -> Result<Connected> {
     let mut peers: Vec<Peer> = cluster.hosts.iter().map(|_| Peer::default()).collect();
-    let mut first = own;
+    let mut generation = own.generation;
     // The listeners of all are there before anyone connects, so no two processes can wait for each other.
     for ((process, host), peer) in cluster.hosts.iter().enumerate().take(cluster.process).zip(&mut peers) {
-        let (socket, hello) = reach(own, process, host)?;
+        let (socket, hello) = reach(own, Purpose::Dataflow, process, host)?;
         peer.dataflow = Some(socket);
         if process == 0 {
-            first = hello;
-            peer.liveness = Some(reach(Hello { liveness: true, ..own }, process, host)?.0);
+            generation = hello.generation;
+            peer.liveness = Some(reach(own, Purpose::Liveness, process, host)?.0);
         }
     }
     if let Some(later) = peers.get_mut(cluster.process + 1..) {
@@ -145,7 +149,7 @@ pub fn connect(cluster: &Cluster, own: Hello, listener: &TcpListener) -> Result<
             links.dataflow.push(again.map_err(|error| Error::environment(format!("a connection: {error}")))?);
         }
     }
-    Ok(Connected { sockets: peers.into_iter().map(|peer| peer.dataflow).collect(), first, links })
+    Ok(Connected { sockets: peers.into_iter().map(|peer| peer.dataflow).collect(), generation, links })
 }
 
 /// The connections with another process.
@@ -169,7 +173,7 @@ fn accept_all(later: &mut [Peer], own: Hello, listener: &TcpListener) {
             let hello = answer(&socket, own);
             Ok((hello.map_err(|error| io::Error::other(format!("{from}: {error}")))?, socket))
         });
-        let (hello, socket) = match accepted {
+        let ((hello, purpose), socket) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("a connection was refused: {error}");
@@ -177,9 +181,9 @@ fn accept_all(later: &mut [Peer], own: Hello, listener: &TcpListener) {
             }
         };
         let place = (hello.process as usize).checked_sub(own.process as usize + 1);
-        let place = place.and_then(|place| later.get_mut(place)).map(|peer| match hello.liveness {
-            true => &mut peer.liveness,
-            false => &mut peer.dataflow,
+        let place = place.and_then(|place| later.get_mut(place)).map(|peer| match purpose {
+            Purpose::Liveness => &mut peer.liveness,
+            Purpose::Dataflow => &mut peer.dataflow,
         });
         match place {
             Some(place) if place.as_ref().is_none_or(closed) => *place = Some(socket),
@@ -203,10 +207,10 @@ fn closed(socket: &TcpStream) -> bool {
 }
 
 /// Connects to a process, however late it starts.
-fn reach(own: Hello, process: usize, host: &str) -> Result<(TcpStream, Hello)> {
+fn reach(own: Hello, purpose: Purpose, process: usize, host: &str) -> Result<(TcpStream, Hello)> {
     let mut told = None;
     loop {
-        match TcpStream::connect(host).and_then(|socket| greet(socket, own)) {
+        match TcpStream::connect(host).and_then(|socket| greet(socket, own, purpose)) {
             Ok((socket, other)) => match own.differs(other) {
                 None => return Ok((socket, other)),
                 Some(difference) => return Err(Error::job(format!("at {host}: {difference}"))),
@@ -226,15 +230,16 @@ fn reach(own: Hello, process: usize, host: &str) -> Result<(TcpStream, Hello)> {
 }
 
 /// Says hello and waits for the answer: a process that still loads its plugins answers late.
-fn greet(mut socket: TcpStream, own: Hello) -> io::Result<(TcpStream, Hello)> {
+fn greet(mut socket: TcpStream, own: Hello, purpose: Purpose) -> io::Result<(TcpStream, Hello)> {
     socket.set_nodelay(true)?;
-    socket.write_all(&own.bytes())?;
-    let other = Hello::read(&socket)?.ok_or_else(|| io::Error::other("what answers there is no process of a job"))?;
+    socket.write_all(&own.bytes(purpose))?;
+    let (other, _) =
+        Hello::read(&socket)?.ok_or_else(|| io::Error::other("what answers there is no process of a job"))?;
     Ok((socket, other))
 }
 
 /// Reads the hello of who connected, and answers it also where it cannot take part, so that it can say why.
-fn answer(mut socket: &TcpStream, own: Hello) -> Result<Hello, String> {
+fn answer(mut socket: &TcpStream, own: Hello) -> Result<(Hello, Purpose), String> {
     let hello = socket.set_read_timeout(Some(HELLO_TIME_MAX)).and_then(|()| Hello::read(socket));
     let hello = hello.and_then(|hello| {
         socket.set_read_timeout(None)?;
@@ -242,11 +247,11 @@ fn answer(mut socket: &TcpStream, own: Hello) -> Result<Hello, String> {
         Ok(hello)
     });
     let hello = hello.map_err(|error| format!("it did not say that it is a process of a job ({error})"))?;
-    let hello = hello.ok_or("it is no process of a job")?;
-    socket.write_all(&own.bytes()).map_err(|error| error.to_string())?;
+    let (hello, purpose) = hello.ok_or("it is no process of a job")?;
+    socket.write_all(&own.bytes(purpose)).map_err(|error| error.to_string())?;
     match own.differs(hello) {
         Some(difference) => Err(difference),
-        None => Ok(hello),
+        None => Ok((hello, purpose)),
     }
 }
 
@@ -256,7 +261,7 @@ mod tests {
     use std::thread;
 
     fn hello(process: u32, generation: u64) -> Hello {
-        Hello { process, processes: 3, workers: 2, job: 7, generation, liveness: false }
+        Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(generation) }
     }
 
     #[test]
@@ -271,14 +276,14 @@ mod tests {
         };
         let first = start(0, 42);
         // Process 2 says hello and dies.
-        drop(reach(hello(2, 0), 0, &hosts[0]).unwrap());
+        drop(reach(hello(2, 0), Purpose::Dataflow, 0, &hosts[0]).unwrap());
         let others = [start(1, 0), start(2, 0)];
         let first = first.join().unwrap();
-        assert_eq!((first.first.generation, first.links.liveness.len(), first.links.dataflow.len()), (42, 2, 2));
+        assert_eq!((first.generation.0, first.links.liveness.len(), first.links.dataflow.len()), (42, 2, 2));
         assert_eq!(first.sockets.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
-        for other in others {
-            let other = other.join().unwrap();
-            assert_eq!((other.first.generation, other.links.liveness.len(), other.links.dataflow.len()), (42, 1, 2));
+        let others = others.map(|other| other.join().unwrap());
+        for other in &others {
+            assert_eq!((other.generation.0, other.links.liveness.len(), other.links.dataflow.len()), (42, 1, 2));
         }
         assert!(!first.sockets.iter().flatten().any(closed), "every connection is one that lives");
     }

@@ -18,7 +18,7 @@ use crate::timely_ext::{is_lost_connection, lost_connection};
 use crate::{sink, worker};
 use std::any::Any;
 use std::fmt::Display;
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -35,8 +35,9 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     let Some(checkpoint) = &spec.checkpoint else {
         let graph = Graph::resolve(spec, &plugins, owns_sinks(&options))?;
         let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
-        let (failure, connected) = connected(&graph, &options, listener, Generation(0))?;
-        return launch(graph, options, None, failure, connected);
+        let failure = Failure::default();
+        let peers = connected(&graph, &options, listener, Generation(0), &failure)?;
+        return launch(graph, options, None, failure, peers);
     };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
     if owns_sinks(&options) {
@@ -83,8 +84,8 @@ fn own(
     let manifest = owned.manifest.clone();
     let place = Place { process: 0, processes: processes(&options) };
     let kept = recover::prepare(&graph, store, &manifest, Some(owned), place, lock, &options, &failure)?;
-    let (_, connected) = connected(&graph, &options, listener, manifest.generation)?;
-    launch(graph, options, Some(kept), failure, connected)
+    let peers = connected(&graph, &options, listener, manifest.generation, &failure)?;
+    launch(graph, options, Some(kept), failure, peers)
 }
 
 /// Runs the batches that a sink has committed again with the job, the plugins and the workers of before, as another job
@@ -119,8 +120,9 @@ fn replay_as_before(
 fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn Store>) -> Result<Stopper> {
     let graph = Graph::resolve(spec, plugins, false)?;
     let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
-    let (failure, connected) = connected(&graph, &options, listener, Generation(0))?;
-    let generation = Generation(connected.as_ref().map_or(0, |connected| connected.first.generation));
+    let failure = Failure::default();
+    let peers = connected(&graph, &options, listener, Generation(0), &failure)?;
+    let generation = peers.as_ref().map_or(Generation(0), |peers| peers.generation);
     let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
     let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
         return Err(Error::environment(format!(
@@ -132,32 +134,43 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
     let process = options.cluster.as_ref().map_or(0, |cluster| cluster.process);
     let place = Place { process, processes: processes(&options) };
     let kept = recover::prepare(&graph, store, &manifest, None, place, None, &options, &failure)?;
-    launch(graph, options, Some(kept), failure, connected)
+    launch(graph, options, Some(kept), failure, peers)
 }
 
 fn processes(options: &Options) -> usize {
     options.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len())
 }
 
-/// Connects with the other processes, where there are some.
+/// The other processes of the job.
+struct Peers {
+    sockets: Vec<Option<TcpStream>>,
+    /// As process 0 says.
+    generation: Generation,
+    liveness: Liveness,
+}
+
+/// Connects with the other processes, where there are some. From then on the job fails when one of them is lost.
 fn connected(
     graph: &Graph,
     options: &Options,
     listener: Option<TcpListener>,
     generation: Generation,
-) -> Result<(Failure, Option<Connected>)> {
-    let failure = Failure::default();
-    let (Some(cluster), Some(listener)) = (&options.cluster, listener) else { return Ok((failure, None)) };
+    failure: &Failure,
+) -> Result<Option<Peers>> {
+    let (Some(cluster), Some(listener)) = (&options.cluster, listener) else { return Ok(None) };
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     let own = connect::Hello {
         process: number(cluster.process),
         processes: number(cluster.hosts.len()),
         workers: number(workers(&graph.spec, options)?),
         job: graph.digest(),
-        generation: generation.0,
-        liveness: false,
+        generation,
     };
-    Ok((failure, Some(connect::connect(cluster, own, &listener)?)))
+    let Connected { sockets, generation, links } = connect::connect(cluster, own, &listener)?;
+    let failure = failure.clone();
+    let liveness = liveness::watch(links, move || failure.set(lost_connection()))
+        .map_err(|error| Error::environment(format!("cannot watch the other processes: {error}")))?;
+    Ok(Some(Peers { sockets, generation, liveness }))
 }
 
 /// Opens sinks, starts receivers and workers.
@@ -166,7 +179,7 @@ fn launch(
     options: Options,
     kept: Option<Kept>,
     failure: Failure,
-    connected: Option<Connected>,
+    mut peers: Option<Peers>,
 ) -> Result<Stopper> {
     let (process, processes) = options.cluster.as_ref().map_or((0, 1), |c| (c.process, c.hosts.len()));
     let workers = workers(&graph.spec, &options)?;
@@ -202,7 +215,9 @@ fn launch(
     if running.options.replay_until.is_none() {
         receive(&running, receivers.handle());
     }
-    let (guards, liveness) = start_workers(&running, connected, first_thread)?;
+    let sockets = peers.as_mut().map(|peers| std::mem::take(&mut peers.sockets));
+    let guards = start_workers(&running, sockets, first_thread)?;
+    let liveness = peers.map(|peers| peers.liveness);
     let done = Arc::new(Done::default());
     let stopper = Stopper { running: running.clone(), done: done.clone() };
     std::thread::Builder::new()
@@ -265,21 +280,16 @@ fn open_sinks(graph: &Graph, owner: Option<&Owner>, failure: &Failure) -> Result
 /// Starts the worker threads; where there are several processes, as soon as all are there.
 fn start_workers(
     running: &Arc<Running>,
-    connected: Option<Connected>,
+    sockets: Option<Vec<Option<TcpStream>>>,
     first_thread: Arc<OnceLock<Thread>>,
-) -> Result<(WorkerGuards<()>, Option<Liveness>)> {
+) -> Result<WorkerGuards<()>> {
     let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
     let threads = running.workers;
-    let mut liveness = None;
     let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
-        match (&running.options.cluster, connected) {
-            (Some(cluster), Some(connected)) => {
+        match (&running.options.cluster, sockets) {
+            (Some(cluster), Some(sockets)) => {
                 let hooks = Hooks::default();
                 let local = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
-                let Connected { sockets, links, .. } = connected;
-                let failure = running.failure.clone();
-                let watch = liveness::watch(links, move || failure.set(lost_connection()));
-                liveness = Some(watch.map_err(|error| failed(&error))?);
                 let (allocators, connections) =
                     initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
                         .map_err(|error| failed(&error))?;
@@ -288,13 +298,12 @@ fn start_workers(
             _ => CommunicationConfig::Process(threads).try_build().map_err(|error| failed(&error))?,
         };
     let running = running.clone();
-    let guards = timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
+    timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
         if worker.index() == running.first_worker {
             // The inboxes wake this thread when something arrives.
             let _ = first_thread.set(std::thread::current());
         }
         worker::drive(worker, &running);
     })
-    .map_err(|error| failed(&error))?;
-    Ok((guards, liveness))
+    .map_err(|error| failed(&error))
 }

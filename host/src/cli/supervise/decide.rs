@@ -1,7 +1,7 @@
 //! What a supervisor does when worker processes have ended: pure decisions.
 
 use crate::error::Kind;
-use crate::limits::{RESTART_PAUSE_MS, RESTART_PAUSE_MS_MAX, RESTARTS_MAX};
+use crate::limits::{RESTART_PAUSE_MS, RESTART_PAUSE_MS_MAX};
 use std::time::Duration;
 
 /// How a worker process ended.
@@ -53,10 +53,18 @@ pub enum Decision {
 }
 
 /// Failures in a row in which nothing was committed.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct InARow(u32);
+#[derive(Clone, Copy, Debug)]
+pub struct InARow {
+    failures: u32,
+    max: u32,
+}
 
 impl InARow {
+    /// None yet, and at most so many.
+    pub fn new(max: u32) -> InARow {
+        InARow { failures: 0, max }
+    }
+
     /// Decides, when all worker processes have ended. `ends` are in the order in which they ended.
     pub fn decide(&mut self, ends: &[End], facts: Facts) -> Decision {
         let lasting = |end: &End| match end.how {
@@ -92,25 +100,27 @@ impl InARow {
 
     fn again(&mut self, what: &str, children: usize, progress: bool) -> Decision {
         if progress {
-            self.0 = 0;
+            self.failures = 0;
         }
-        if self.0 >= RESTARTS_MAX {
+        if self.failures >= self.max {
             return Decision::GiveUp(format!(
-                "{what}; it was started again {RESTARTS_MAX} times without a batch committed, so the job is given up; \
-                 mend the reason, and start it again: it goes on from the last checkpoint"
+                "{what}; it was started again {} times without a batch committed, so the job is given up; mend the \
+                 reason, and start it again: it goes on from the last checkpoint",
+                self.max
             ));
         }
         let pause =
-            RESTART_PAUSE_MS.checked_shl(self.0).map_or(RESTART_PAUSE_MS_MAX, |ms| ms.min(RESTART_PAUSE_MS_MAX));
-        self.0 += 1;
+            RESTART_PAUSE_MS.checked_shl(self.failures).map_or(RESTART_PAUSE_MS_MAX, |ms| ms.min(RESTART_PAUSE_MS_MAX));
+        self.failures += 1;
         let pause = Duration::from_millis(pause);
         let which = if children > 1 { format!("all {children}") } else { "it".into() };
         Decision::Again(
             pause,
             format!(
-                "{what}; starting {which} again from the last checkpoint in {} s ({} of {RESTARTS_MAX})",
+                "{what}; starting {which} again from the last checkpoint in {} s ({} of {})",
                 pause.as_secs_f64(),
-                self.0
+                self.failures,
+                self.max
             ),
         )
     }
@@ -119,12 +129,13 @@ impl InARow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::RESTARTS_MAX;
 
     const RUNNING: Facts = Facts { ran: true, progress: false, stopping: false };
 
     fn decide(hows: &[(usize, How)], facts: Facts) -> Decision {
         let ends: Vec<_> = hows.iter().map(|(child, how)| End { child: *child, how: *how }).collect();
-        InARow::default().decide(&ends, facts)
+        InARow::new(RESTARTS_MAX).decide(&ends, facts)
     }
 
     fn again(hows: &[(usize, How)], facts: Facts) -> Option<String> {
@@ -175,7 +186,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_limit_and_progress_resets_them() {
-        let mut in_a_row = InARow::default();
+        let mut in_a_row = InARow::new(RESTARTS_MAX);
         let mut once =
             |progress| match in_a_row.decide(&[End { child: 0, how: How::Died(9) }], Facts { progress, ..RUNNING }) {
                 Decision::Again(pause, _) => Some(pause.as_millis()),

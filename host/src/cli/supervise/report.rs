@@ -14,6 +14,9 @@ use std::time::Duration;
 /// Names the supervisor's process id to its worker processes.
 pub const VARIABLE: &str = "MILLSTREAM_SUPERVISED";
 
+/// How soon progress is told: a process that dies after it must not be taken for one that achieved nothing.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// What a worker process says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
@@ -21,7 +24,7 @@ pub enum Report {
     Beat,
     /// Its job is started.
     Running,
-    /// Batches were committed since it said so last.
+    /// Batches were committed or a checkpoint was written since it said so last.
     Progress,
     /// Its job has ended; `None`: well.
     Ended(Option<Kind>),
@@ -84,13 +87,17 @@ impl Reporter {
     }
 
     fn beat(&self) {
-        let mut last = None;
+        let every = Duration::from_millis(HEARTBEAT_MS);
+        let (mut last, mut quiet) = (0, every);
         loop {
-            let progress = self.job.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(Stopper::progress);
-            // The first figure is where the job begins.
-            self.say(if last.is_some() && progress != last { Report::Progress } else { Report::Beat });
-            last = progress;
-            thread::sleep(Duration::from_millis(HEARTBEAT_MS));
+            let job = self.job.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let progress = job.map_or(last, |job| job.progress());
+            if progress != last || quiet >= every {
+                self.say(if progress != last { Report::Progress } else { Report::Beat });
+                (last, quiet) = (progress, Duration::ZERO);
+            }
+            thread::sleep(LOOK_EVERY);
+            quiet += LOOK_EVERY;
         }
     }
 

@@ -1,0 +1,412 @@
+//! The supervisor of jobs with checkpoints: worker processes that die, hang, fail or lose each other, and signals.
+
+use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, plugin, until};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Noticing, a pause, starting and connecting again: within this time the job goes on.
+const BACK: Duration = Duration::from_secs(10);
+/// A process that dies or hangs must have been noticed within this time.
+const NOTICED: Duration = Duration::from_secs(2);
+
+/// A job with checkpoints that reads lines of a server for ever, through a plugin of `config`.
+fn job(port: u16, config: &str) -> Trial {
+    Trial::new(&format!(
+        r#"
+        batch = "50ms"
+        workers = 1
+        [checkpoint]
+        dir = "checkpoint"
+        every = "200ms"
+        [sources.lines]
+        kind = "socket"
+        address = "127.0.0.1:{port}"
+        [stages.passed]
+        from = "lines"
+        plugin = "{}"
+        config = {{ {config} }}
+        [sinks.out]
+        from = "passed"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+        plugin("misbehave").display()
+    ))
+}
+
+fn values(trial: &Trial) -> Vec<String> {
+    trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect()
+}
+
+/// The worker processes of a supervisor that live, oldest first.
+fn children(supervisor: u32) -> Vec<u32> {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{supervisor}/task")) else { return Vec::new() };
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok());
+    let all: Vec<u32> = lists.collect::<String>().split_whitespace().map(|id| id.parse().unwrap()).collect();
+    all.into_iter().filter(|id| lives(*id)).collect()
+}
+
+/// Whether there is such a process that is no zombie.
+fn lives(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))
+}
+
+fn signal(name: &str, id: u32) {
+    assert!(Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().unwrap().success());
+}
+
+/// The only worker process of a job that has connected to its server `times` times.
+fn worker(job: &mut Process, times: usize) -> u32 {
+    until_connected(job, times);
+    let all = children(job.id());
+    assert_eq!(all.len(), 1, "{}", job.stderr());
+    all[0]
+}
+
+fn until_connected(job: &mut Process, times: usize) {
+    let what = format!("its source has connected {times} times");
+    job.until(&what, |job| job.stderr().matches("connected to 127.0.0.1").count() >= times);
+}
+
+/// Says a line until it has come through: a server may still send to the connection of a process that died.
+fn comes_through(nc: &mut Process, trial: &Trial, line: &str) {
+    let began = Instant::now();
+    while !values(trial).iter().any(|value| value == line) {
+        assert!(began.elapsed() < DEADLINE, "{line} does not come through");
+        nc.say(&format!("{line}\n"));
+        millstream_tests::holds_within(Duration::from_millis(200), || values(trial).iter().any(|value| value == line));
+    }
+}
+
+fn stopped_well(job: Process) -> Ended {
+    job.signal("TERM");
+    let ended = job.wait_within(Duration::from_secs(20));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended
+}
+
+#[test]
+fn a_killed_worker_process_is_started_again_and_the_job_goes_on() {
+    let port = free_port();
+    let (mut nc, trial) = (Process::nc(port), job(port, ""));
+    let mut job = trial.start(&[]);
+    let first = worker(&mut job, 1);
+    comes_through(&mut nc, &trial, "one");
+    let killed = Instant::now();
+    signal("KILL", first);
+    job.until_stderr("worker process died (signal 9); starting it again from the last checkpoint in 0.1 s (1 of 10)");
+    let second = worker(&mut job, 2);
+    assert!(killed.elapsed() < BACK, "{:?}", killed.elapsed());
+    assert_ne!(first, second);
+    comes_through(&mut nc, &trial, "two");
+    let ended = stopped_well(job);
+    assert!(!lives(second), "{}", ended.stderr);
+}
+
+#[test]
+fn a_worker_process_that_hangs_is_killed_and_started_again() {
+    let port = free_port();
+    let (mut nc, trial) = (Process::nc(port), job(port, ""));
+    let mut job = trial.start(&[]);
+    let first = worker(&mut job, 1);
+    let stopped = Instant::now();
+    signal("STOP", first);
+    job.until_stderr("worker process does not answer and was killed; starting it again");
+    assert!(stopped.elapsed() < NOTICED + Duration::from_millis(500), "{:?}", stopped.elapsed());
+    assert!(!lives(first));
+    worker(&mut job, 2);
+    comes_through(&mut nc, &trial, "two");
+    stopped_well(job);
+}
+
+#[test]
+fn worker_processes_die_with_their_supervisor() {
+    let port = free_port();
+    let (_nc, trial) = (Process::nc(port), job(port, ""));
+    let mut job = trial.start(&[]);
+    let only = worker(&mut job, 1);
+    signal("KILL", job.id());
+    until("the worker process is gone", || !lives(only));
+    drop(job);
+    // And one that stood still, too.
+    let mut job = trial.start(&[]);
+    let only = worker(&mut job, 1);
+    signal("STOP", only);
+    signal("KILL", job.id());
+    until("the worker process is gone", || !lives(only));
+}
+
+#[test]
+fn a_supervisor_that_stood_still_does_not_take_its_child_for_dead() {
+    let port = free_port();
+    let (mut nc, trial) = (Process::nc(port), job(port, ""));
+    let mut job = trial.start(&[]);
+    let only = worker(&mut job, 1);
+    signal("STOP", job.id());
+    let began = Instant::now();
+    let mut lines = 0;
+    // The job goes on meanwhile, for longer than a child may be silent.
+    while began.elapsed() < NOTICED {
+        lines += 1;
+        comes_through(&mut nc, &trial, &format!("line {lines}"));
+    }
+    signal("CONT", job.id());
+    comes_through(&mut nc, &trial, "last");
+    assert_eq!(children(job.id()), [only]);
+    let ended = stopped_well(job);
+    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+}
+
+#[test]
+fn signals_are_passed_on_and_none_comes_too_early() {
+    let port = free_port();
+    let (_nc, trial) = (Process::nc(port), job(port, ""));
+    for arguments in [&[][..], &["--unsupervised"]] {
+        for name in ["TERM", "INT"] {
+            let mut job = trial.start(arguments);
+            // As soon as the program itself runs (its `main` blocks signals): no line is on its outputs yet.
+            until("signals are blocked", || blocks_signals(job.id()));
+            job.signal(name);
+            let ended = job.wait_within(Duration::from_secs(20));
+            assert_eq!(ended.code, Some(0), "{name} {arguments:?}: {}", ended.stderr);
+            assert!(ended.stderr.contains("stopping; batches in flight are finished"), "{}", ended.stderr);
+            job = trial.start(arguments);
+            until_connected(&mut job, 1);
+            job.signal(name);
+            let ended = job.wait_within(Duration::from_secs(20));
+            assert_eq!(ended.code, Some(0), "{name} {arguments:?}: {}", ended.stderr);
+            assert!(ended.stderr.contains("done: "), "{}", ended.stderr);
+        }
+    }
+}
+
+/// Whether the first thread of a process blocks SIGINT (2) and SIGTERM (15).
+fn blocks_signals(id: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    mask & (1 << 1) != 0 && mask & (1 << 14) != 0
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let port = free_port();
+    let (mut nc, trial) = (Process::nc(port), job(port, r#"how = "loop""#));
+    let mut job = trial.start(&["--set", "stages.passed.limits.time=0s"]);
+    until_connected(&mut job, 1);
+    nc.say("one\n");
+    job.until_stderr("round and round");
+    job.signal("INT");
+    job.until_stderr("stopping; batches in flight are finished (again: at once)");
+    job.signal("INT");
+    let ended = job.wait_within(Duration::from_secs(10));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+}
+
+#[test]
+fn what_a_restart_does_not_mend_is_not_restarted() {
+    let port = free_port();
+    let (mut nc, trial) = (Process::nc(port), job(port, r#"how = "error""#));
+    let mut job = trial.start(&[]);
+    until_connected(&mut job, 1);
+    nc.say("one\n");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("these rows are not to my liking").count(), 1, "{}", ended.stderr);
+    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    // Nor what is wrong before the job runs.
+    let ended = trial.run(&["--set", "stages.passed.plugin=nothing"]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+}
+
+#[test]
+fn restarts_without_a_batch_committed_have_a_limit() {
+    let port = free_port();
+    // Not a batch in all the time of the test.
+    let (_nc, trial) = (Process::nc(port), job(port, ""));
+    let mut job = trial.start(&["--restarts-max", "2", "--set", "batch=1h"]);
+    for time in 1..=3 {
+        let id = worker(&mut job, time);
+        signal("KILL", id);
+        if time < 3 {
+            job.until_stderr(&format!("({time} of 2)"));
+        }
+    }
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = "it was started again 2 times without a batch committed, so the job is given up";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+    assert!(ended.stderr.contains("in 0.2 s (2 of 2)"), "pauses grow: {}", ended.stderr);
+}
+
+#[test]
+fn a_signal_ends_the_pause_before_a_restart() {
+    let port = free_port();
+    let (_nc, trial) = (Process::nc(port), job(port, ""));
+    let mut job = trial.start(&["--set", "batch=1h"]);
+    for time in 1..=5 {
+        let id = worker(&mut job, time);
+        signal("KILL", id);
+        job.until_stderr(&format!("({time} of 10)"));
+    }
+    // The fifth pause takes 1.6 s.
+    job.signal("TERM");
+    let ended = job.wait_within(Duration::from_secs(5));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("stopped; what was not committed comes when the job is started"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_time_of_timeout_counts_over_restarts() {
+    let port = free_port();
+    let (_nc, trial) = (Process::nc(port), job(port, ""));
+    let began = Instant::now();
+    let mut job = trial.start(&["--timeout", "3s"]);
+    let id = worker(&mut job, 1);
+    signal("KILL", id);
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("the time of --timeout has passed").count(), 1, "{}", ended.stderr);
+    let took = began.elapsed();
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(5), "{took:?}");
+}
+
+fn hosts() -> String {
+    format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port())
+}
+
+/// Two sources, of which each process receives one, that meet in a sink.
+fn shared_job(ports: [u16; 2]) -> Trial {
+    Trial::new(&format!(
+        r#"
+        batch = "50ms"
+        workers = 1
+        [checkpoint]
+        dir = "checkpoint"
+        every = "200ms"
+        [sources.left]
+        kind = "socket"
+        address = "127.0.0.1:{}"
+        [sources.right]
+        kind = "socket"
+        address = "127.0.0.1:{}"
+        [sinks.out]
+        from = ["left", "right"]
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+        ports[0], ports[1]
+    ))
+}
+
+#[test]
+fn all_processes_come_back_together_when_one_dies_or_hangs() {
+    for (name, victim) in [("KILL", 0), ("KILL", 1), ("STOP", 0), ("STOP", 1)] {
+        let ports = [free_port(), free_port()];
+        let mut servers = ports.map(Process::nc);
+        let trial = shared_job(ports);
+        let mut job = trial.start(&["--processes", "2", "--hosts", &hosts()]);
+        until_connected(&mut job, 2);
+        servers.iter_mut().for_each(|server| comes_through(server, &trial, "one"));
+        let old = children(job.id());
+        assert_eq!(old.len(), 2);
+        let began = Instant::now();
+        signal(name, old[victim]);
+        job.until(&format!("all are gone after {name} of {victim}"), |_| !old.iter().any(|id| lives(*id)));
+        let noticed = began.elapsed();
+        assert!(noticed < NOTICED + Duration::from_millis(500), "{noticed:?} after {name} of {victim}");
+        job.until_stderr("starting all 2 again from the last checkpoint in 0.1 s");
+        until_connected(&mut job, 4);
+        assert!(began.elapsed() < BACK, "{:?} after {name} of {victim}", began.elapsed());
+        let [left, right] = &mut servers;
+        comes_through(left, &trial, "from the left");
+        comes_through(right, &trial, "from the right");
+        let ended = stopped_well(job);
+        assert_eq!(ended.stderr.matches("again from the last checkpoint").count(), 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn processes_with_supervisors_of_their_own_find_each_other_again() {
+    for (name, victim) in [("KILL", 0), ("KILL", 1), ("STOP", 0), ("STOP", 1)] {
+        let ports = [free_port(), free_port()];
+        let mut servers = ports.map(Process::nc);
+        let trial = shared_job(ports);
+        let hosts = hosts();
+        let mut jobs =
+            ["0", "1"].map(|number| trial.start(&["--processes", "2", "--process", number, "--hosts", &hosts]));
+        let old = jobs.each_mut().map(|job| worker(job, 1));
+        servers.iter_mut().for_each(|server| comes_through(server, &trial, "one"));
+        let began = Instant::now();
+        signal(name, old[victim]);
+        for job in &mut jobs {
+            job.until_stderr("starting it again from the last checkpoint");
+        }
+        let noticed = began.elapsed();
+        assert!(noticed < NOTICED + Duration::from_secs(1), "{noticed:?} after {name} of {victim}");
+        for job in &mut jobs {
+            until_connected(job, 2);
+        }
+        assert!(began.elapsed() < BACK, "{:?} after {name} of {victim}", began.elapsed());
+        let [left, right] = &mut servers;
+        comes_through(left, &trial, "from the left");
+        comes_through(right, &trial, "from the right");
+        let [first, second] = jobs;
+        second.signal("TERM");
+        let (first, second) = (first.wait(), second.wait());
+        assert_eq!((first.code, second.code), (Some(0), Some(0)), "{}\n--- other\n{}", first.stderr, second.stderr);
+    }
+}
+
+#[test]
+fn a_failing_plugin_of_one_process_ends_all() {
+    let ports = [free_port(), free_port()];
+    let mut servers = ports.map(Process::nc);
+    let trial = shared_job(ports);
+    let text = trial.text("job.toml").replace("from = [\"left\", \"right\"]", "from = [\"left\", \"bad\"]");
+    let path = plugin("misbehave");
+    let stage = format!(
+        "[stages.bad]\nfrom = \"right\"\nplugin = \"{}\"\nconfig = {{ how = \"error\" }}\n",
+        Path::new(&path).display()
+    );
+    trial.write("job.toml", format!("{text}{stage}"));
+    let mut job = trial.start(&["--processes", "2", "--hosts", &hosts()]);
+    until_connected(&mut job, 2);
+    servers[1].say("one\n");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("these rows are not to my liking"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("starting all"), "{}", ended.stderr);
+}
+
+#[test]
+fn forgetting_must_be_meant() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let trial = job(port, "");
+    // There is nothing to forget yet.
+    let mut job = trial.start(&["--fresh"]);
+    until_connected(&mut job, 1);
+    comes_through(&mut nc, &trial, "one");
+    stopped_well(job);
+    let told = trial.refused(&["run", "job.toml", "--fresh"]);
+    assert!(told.contains("--fresh forgets batch "), "{told}");
+    assert!(told.contains("add --yes if that is meant"), "{told}");
+    let mut job = trial.start(&["--fresh", "--yes"]);
+    until_connected(&mut job, 1);
+    stopped_well(job);
+    let without = Trial::new(
+        "[sources.in]\nkind = \"rate\"\nrows_per_second = 1\n[sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \
+         \"out.jsonl\"\n",
+    );
+    for argument in ["--fresh", "--resume-from=1", "--drop-state=x"] {
+        let told = without.refused(&["run", "job.toml", argument]);
+        assert!(told.contains("the job has no [checkpoint]"), "{told}");
+    }
+    let told = without.refused(&["run", "job.toml", "--processes", "2"]);
+    assert!(told.contains("--processes is 2, and --process is missing"), "{told}");
+}
