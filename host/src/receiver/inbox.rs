@@ -245,8 +245,10 @@ impl Inbox {
 
     /// Adds, then waits until there is room again. `false`: closed.
     async fn add(&self, add: impl FnOnce(&mut Held)) -> bool {
-        let added = self.add_now(add);
-        while added {
+        if !self.add_now(add) {
+            return false;
+        }
+        loop {
             // Registered before looking, so that a `take` in between is not missed.
             let mut told = pin!(self.room.notified());
             told.as_mut().enable();
@@ -255,7 +257,6 @@ impl Inbox {
             }
             told.await;
         }
-        false
     }
 
     /// `false`: closed, and nothing was added.

@@ -117,7 +117,7 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
     let path = folder.path().join("file");
     let mut random = Random(0x0FF5E7);
     let mut refused = 0;
-    for round in 0..600 {
+    for round in 0..400 {
         let (format, bytes) = random_file(&mut random);
         std::fs::write(&path, &bytes).unwrap();
         let mut source = source(SourceKind::File { path: "file".into() }, format);
@@ -146,6 +146,9 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
         for (batch, taken) in taken.iter().enumerate() {
             before += records(&taken.chunks).len();
             positions.extend(taken.moved.iter().cloned());
+            if batch < last && random.below(4) > 0 {
+                continue;
+            }
             let inbox = new_inbox();
             file::receive(&source, &path, &positions, &inbox, runtime.handle());
             assert!(inbox.state().finished && inbox.state().failed.is_none(), "{about}: {:?}", inbox.state());
