@@ -46,10 +46,21 @@ have_wasm() { have_wasm_target || have_wasm_from_debian; }
 # `nc -k` keeps listening after a client has gone; the traditional nc cannot.
 have_nc() { have nc.openbsd || { have nc && { nc -h 2>&1 || true; } | grep -q -- '-[A-Za-z]*k'; }; }
 
+have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+
+# Tests start servers of their own; Debian's package would start one for the whole machine as well.
+prepare_postgres() {
+    local conf=/etc/postgresql-common/createcluster.conf root=()
+    [[ -e $conf ]] && return
+    [[ $(id -u) == 0 ]] || root=(sudo)
+    "${root[@]}" mkdir -p "${conf%/*}" && echo 'create_main_cluster = false' | "${root[@]}" tee "$conf" >/dev/null ||
+        say "cannot write $conf; installing PostgreSQL may start a server for the whole machine"
+}
+
 install_packages() {
     have apt-get || fail "missing: $*" "These are Debian's package names, and there is no apt-get here." \
         "Install what they hold: a C linker, Rust $rust_min or newer (https://rustup.rs)," \
-        "its wasm target (rustup target add $wasm_target) and OpenBSD's nc."
+        "its wasm target (rustup target add $wasm_target) OpenBSD's nc and PostgreSQL."
     local root=()
     if [[ $(id -u) != 0 ]]; then
         have sudo || fail "missing: $*" "Install these packages as root (sudo is not there)."
@@ -66,6 +77,10 @@ install_packages() {
 packages=()
 have cc || packages+=(gcc libc6-dev)
 have_nc || packages+=(netcat-openbsd)
+if ! have_postgres; then
+    packages+=(postgresql)
+    ! have apt-get || prepare_postgres
+fi
 if ! have_rust; then
     if have cargo && have rustup; then
         fail "$(cargo --version 2>&1 | head -n 1) is too old: Rust $rust_min or newer is needed. Try: rustup update stable"
@@ -89,5 +104,6 @@ if ((${#packages[@]} > 0)); then
     have_wasm || fail "no wasm target after the installation." \
         "Try: rustup target add $wasm_target" "or, on Debian 12: apt-get install rustc-web cargo-web rust-web-src lld-22"
     have_nc || fail "no nc with -k after the installation; install netcat-openbsd."
+    have_postgres || fail "no PostgreSQL in /usr/lib/postgresql after the installation; install postgresql."
     say "done"
 fi

@@ -4,10 +4,12 @@
 //! give up with everything that the processes have said.
 
 mod document;
+mod postgres;
 mod process;
 mod trial;
 
 pub use document::{Block, blocks};
+pub use postgres::Postgres;
 pub use process::{Ended, Process};
 pub use trial::Trial;
 

@@ -7,6 +7,8 @@
 mod rows;
 mod server;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use self::server::{Fault, Server, Session};
 use super::{Sink, wrong};
