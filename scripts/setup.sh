@@ -50,10 +50,21 @@ have_nc() { have nc.openbsd || { have nc && { nc -h 2>&1 || true; } | grep -q --
 # Debian's Python comes without the part that makes environments.
 have_venv() { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
+have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
+
+# Tests start servers of their own; Debian's package would start one for the whole machine as well.
+prepare_postgres() {
+    local conf=/etc/postgresql-common/createcluster.conf root=()
+    [[ -e $conf ]] && return
+    [[ $(id -u) == 0 ]] || root=(sudo)
+    "${root[@]}" mkdir -p "${conf%/*}" && echo 'create_main_cluster = false' | "${root[@]}" tee "$conf" >/dev/null ||
+        say "cannot write $conf; installing PostgreSQL may start a server for the whole machine"
+}
+
 install_packages() {
     have apt-get || fail "missing: $*" "These are Debian's package names, and there is no apt-get here." \
         "Install what they hold: a C linker, Rust $rust_min or newer (https://rustup.rs)," \
-        "its wasm target (rustup target add $wasm_target) and OpenBSD's nc."
+        "its wasm target (rustup target add $wasm_target) OpenBSD's nc and PostgreSQL."
     local root=()
     if [[ $(id -u) != 0 ]]; then
         have sudo || fail "missing: $*" "Install these packages as root (sudo is not there)."
@@ -72,6 +83,10 @@ have cc || packages+=(gcc libc6-dev)
 have_nc || packages+=(netcat-openbsd)
 if [[ ${1:-} == tests ]]; then
     have_venv || packages+=(python3 python3-venv)
+    if ! have_postgres; then
+        packages+=(postgresql)
+        ! have apt-get || prepare_postgres
+    fi
 fi
 if ! have_rust; then
     if have cargo && have rustup; then
@@ -96,6 +111,7 @@ if ((${#packages[@]} > 0)); then
     have_wasm || fail "no wasm target after the installation." \
         "Try: rustup target add $wasm_target" "or, on Debian 12: apt-get install rustc-web cargo-web rust-web-src lld-22"
     have_nc || fail "no nc with -k after the installation; install netcat-openbsd."
+    [[ ${1:-} != tests ]] || have_postgres || fail "no PostgreSQL in /usr/lib/postgresql after the installation; install postgresql."
     say "done"
 fi
 

@@ -4,11 +4,13 @@
 //! give up with everything that the processes have said.
 
 mod document;
+mod postgres;
 mod process;
 mod s3;
 mod trial;
 
 pub use document::{Block, blocks};
+pub use postgres::Postgres;
 pub use process::{Ended, Process};
 pub use s3::{FailingProxy, S3Server};
 pub use trial::Trial;

@@ -492,14 +492,13 @@ fn addresses_of_processes() {
 #[test]
 fn versions_to_come() {
     refused(
-        &changed("[sinks.screen]", "[checkpoint]\ndir = \"c\"\n\n[sinks.screen]"),
-        "job.toml:14: checkpoints are not available in this version: a job that is started again begins afresh; \
-         remove [checkpoint] to run it so",
+        &changed("[sinks.screen]", "[checkpoint]\ndir = \"c\"\nkeep = 3\n\n[sinks.screen]"),
+        "job.toml:16: `checkpoint.keep` is not available in this version; remove it",
     );
     refused(
         &changed("kind = \"print\"", "kind = \"kafka\""),
         "job.toml:16: sink `screen`: `kind = \"kafka\"` is not available in this version; write one of: `print`, \
-         `files`, `queue`",
+         `files`, `queue`, `postgres`",
     );
     refused(
         &changed("key = \"value\"", "key = \"value\"\nwindow = { size = \"30s\" }"),

@@ -36,7 +36,13 @@ pub fn build<'s>(
 }
 
 /// Has what the stages and sources of this worker changed written; puts out the files when they are durable.
-fn save<'s>(ticks: Ticks<'s>, changes: ChangesStream<'s>, worker: usize, saver: Saver) -> Stream<'s, u64, Vec<Saved>> {
+fn save<'s>(
+    ticks: Ticks<'s>,
+    changes: ChangesStream<'s>,
+    worker: usize,
+    saver: Saver,
+    metrics: Metrics,
+) -> Stream<'s, u64, Vec<Saved>> {
     let scope = ticks.scope();
     let mut builder = OperatorBuilder::new("save".to_owned(), scope);
     let answers =

@@ -5,6 +5,7 @@ use super::*;
 use crate::checkpoint::Owner;
 use crate::ids::Generation;
 use crate::sink::marker::{self, Marker};
+use crate::sink::written;
 
 fn owner(job_id: &str, generation: u64) -> Owner {
     Owner { job: "job".into(), job_id: job_id.into(), generation: Generation(generation) }

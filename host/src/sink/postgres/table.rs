@@ -1,0 +1,264 @@
+//! The table of a `postgres` sink: what it must look like, and the statements that make it and write it.
+
+use crate::batch::types::{ColumnType, describe};
+use arrow::datatypes::SchemaRef;
+use tokio_postgres::Client;
+use tokio_postgres::types::Type;
+
+/// Bytes of a name in PostgreSQL; it would cut a longer one.
+const NAME_BYTES_MAX: usize = 63;
+/// Columns of a table of PostgreSQL's.
+const COLUMNS_MAX: usize = 1_600;
+/// Where the rows of a batch are gathered before they replace those of the same key.
+const GATHERING: &str = "millstream_rows";
+
+/// The table as the job means it.
+pub(super) struct Table {
+    /// `schema` of `schema.table`.
+    pub namespace: Option<String>,
+    table: String,
+    schema: SchemaRef,
+    /// The columns of the key; empty: rows are appended.
+    key: Vec<String>,
+}
+
+/// A table as it is.
+pub(super) struct Found {
+    kind: String,
+    columns: Vec<FoundColumn>,
+    /// The columns of each unique index.
+    unique: Vec<Vec<String>>,
+}
+
+struct FoundColumn {
+    name: String,
+    kind: Option<Type>,
+    /// As SQL writes it.
+    told: String,
+    /// A row without a value for it is refused.
+    needed: bool,
+    /// Computed by the server.
+    generated: bool,
+}
+
+impl Table {
+    /// The error is a key of the job file and what is wrong with it.
+    pub fn new(
+        namespace: Option<&str>,
+        table: &str,
+        schema: SchemaRef,
+        key: &[String],
+    ) -> Result<Table, (&'static str, String)> {
+        let fields = schema.fields();
+        for field in fields {
+            let (name, kind) = (field.name(), ColumnType::of(field.data_type()));
+            if matches!(kind, ColumnType::Arrow(_)) {
+                let message = format!("column `{name}` is {kind}, which a table cannot hold; leave it out in a stage");
+                return Err(("from", message));
+            }
+            if name.is_empty() || name.contains('\0') || name.len() > NAME_BYTES_MAX {
+                let message =
+                    format!("column `{name}` cannot have that name in a table; it needs 1 to {NAME_BYTES_MAX} bytes");
+                return Err(("from", message));
+            }
+        }
+        if fields.len() > COLUMNS_MAX {
+            let message = format!("the rows have {} columns, and a table has at most {COLUMNS_MAX}", fields.len());
+            return Err(("from", message));
+        }
+        // Without columns it is only asked for its marker.
+        if let Some(name) = key.iter().find(|name| !fields.is_empty() && schema.index_of(name).is_err()) {
+            let message = format!("`key` names `{name}`, and the rows have {}; write one of these", describe(&schema));
+            return Err(("key", message));
+        }
+        Ok(Table { namespace: namespace.map(Into::into), table: table.into(), schema, key: key.to_vec() })
+    }
+
+    /// The quoted name.
+    pub fn name(&self) -> String {
+        let namespace = self.namespace.iter().map(|name| format!("{}.", quoted(name))).collect::<String>();
+        format!("{namespace}{}", quoted(&self.table))
+    }
+
+    fn columns(&self) -> String {
+        list(self.schema.fields().iter().map(|field| quoted(field.name())))
+    }
+
+    fn keys(&self) -> String {
+        list(self.key.iter().map(|name| quoted(name)))
+    }
+
+    /// Makes the table.
+    pub fn create(&self) -> String {
+        let columns = self.schema.fields().iter().map(|field| {
+            let kind = sql_type(&ColumnType::of(field.data_type())).unwrap_or("text");
+            format!("{} {kind}", quoted(field.name()))
+        });
+        let key = (!self.key.is_empty()).then(|| format!("primary key ({})", self.keys()));
+        format!("create table if not exists {} ({})", self.name(), list(columns.chain(key)))
+    }
+
+    /// Copies rows into the table, or to where they are gathered.
+    pub fn copy(&self) -> String {
+        let (to, columns) = match self.key.is_empty() {
+            true => (self.name(), self.columns()),
+            false => (format!("pg_temp.{GATHERING}"), format!("{}, {}", self.columns(), quoted(&self.number()))),
+        };
+        format!("copy {to} ({columns}) from stdin (format binary)")
+    }
+
+    /// Makes the place where rows are gathered, for this connection; it is empty again after every transaction.
+    pub fn make_gathering(&self) -> Option<String> {
+        let (columns, number, name) = (self.columns(), quoted(&self.number()), self.name());
+        (!self.key.is_empty()).then(|| {
+            format!(
+                "create temporary table {GATHERING} on commit delete rows as select {columns}, 0::bigint as {number} \
+                 from {name} with no data"
+            )
+        })
+    }
+
+    /// Puts the last of the gathered rows of each key into the table.
+    pub fn merge(&self) -> Option<String> {
+        if self.key.is_empty() {
+            return None;
+        }
+        let others = self.schema.fields().iter().map(|field| field.name()).filter(|name| !self.key.contains(name));
+        let sets = list(others.map(|name| format!("{0} = excluded.{0}", quoted(name))));
+        let action = if sets.is_empty() { "nothing".into() } else { format!("update set {sets}") };
+        let (name, columns, keys, number) = (self.name(), self.columns(), self.keys(), quoted(&self.number()));
+        Some(format!(
+            "insert into {name} ({columns}) select distinct on ({keys}) {columns} from pg_temp.{GATHERING} \
+             order by {keys}, {number} desc on conflict ({keys}) do {action}"
+        ))
+    }
+
+    /// The name of the column of row numbers, which is none of ours.
+    fn number(&self) -> String {
+        let mut name = "millstream_number".to_string();
+        while self.schema.index_of(&name).is_ok() {
+            name.push('_');
+        }
+        name
+    }
+
+    /// Whether a table that is there can take the rows; the types of its columns, in the order of ours.
+    pub fn fit(&self, found: &Found) -> Result<Vec<Type>, String> {
+        let name = self.name();
+        if !["r", "p", "f"].contains(&found.kind.as_str()) {
+            return Err(format!("{name} is no table but a view or the like; name a table"));
+        }
+        let has = list(found.columns.iter().map(|column| format!("{} {}", column.name, column.told)));
+        let wrong = |what: String, help: &str| {
+            let rows = describe(&self.schema);
+            Err(format!("{what}: the rows have {rows}, and the table {name} has {has}; {help}"))
+        };
+        let mut types = Vec::new();
+        for field in self.schema.fields() {
+            let (column, kind) = (field.name(), ColumnType::of(field.data_type()));
+            let sql = sql_type(&kind).unwrap_or("text");
+            let Some(there) = found.columns.iter().find(|there| there.name == *column) else {
+                return wrong(format!("the table has no column `{column}`"), &format!("add it, of type {sql}"));
+            };
+            match there.kind.as_ref().filter(|there| fits(&kind, there)) {
+                Some(_) if there.generated => {
+                    return wrong(format!("column `{column}` is computed by the table"), "leave it out in a stage");
+                }
+                Some(found) => types.push(found.clone()),
+                None => {
+                    let what = format!("column `{column}` is {kind} in the rows and {} in the table", there.told);
+                    return wrong(what, &format!("make it {sql}, or change the rows in a stage"));
+                }
+            }
+        }
+        let ours = |name: &String| self.schema.index_of(name).is_ok();
+        if let Some(column) = found.columns.iter().find(|there| there.needed && !ours(&there.name)) {
+            let what = format!("column `{}` of the table needs a value", column.name);
+            return wrong(what, "add it to the rows, or give it a default");
+        }
+        let mut key = self.key.clone();
+        key.sort();
+        if !key.is_empty() && !found.unique.contains(&key) {
+            let keys = self.keys();
+            return Err(format!(
+                "mode = \"upsert\" needs a primary key or unique index of the table {name} on {keys}, and there is none; \
+                 make it with: create unique index on {name} ({keys})"
+            ));
+        }
+        Ok(types)
+    }
+}
+
+/// Looks at the table; `None`: there is none.
+pub(super) async fn find(client: &Client, table: &Table) -> Result<Option<Found>, tokio_postgres::Error> {
+    const TABLE: &str =
+        "select oid, relkind::text from pg_catalog.pg_class where oid = pg_catalog.to_regclass($1::text)";
+    const COLUMNS: &str = "select attname::text, atttypid, pg_catalog.format_type(atttypid, atttypmod), \
+        attnotnull and not atthasdef and attidentity = '', attgenerated <> '' \
+        from pg_catalog.pg_attribute where attrelid = $1 and attnum > 0 and not attisdropped order by attnum";
+    const UNIQUE: &str = "select pg_catalog.array_agg(a.attname::text) from pg_catalog.pg_index i \
+        join pg_catalog.pg_attribute a on a.attrelid = i.indrelid \
+        and a.attnum = any((i.indkey::int2[])[0:i.indnkeyatts - 1]) \
+        where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null \
+        and i.indexprs is null group by i.indexrelid";
+    let Some(row) = client.query_opt(TABLE, &[&table.name()]).await? else { return Ok(None) };
+    let (oid, kind): (u32, String) = (row.try_get(0)?, row.try_get(1)?);
+    let mut columns = Vec::new();
+    for row in client.query(COLUMNS, &[&oid]).await? {
+        columns.push(FoundColumn {
+            name: row.try_get(0)?,
+            kind: Type::from_oid(row.try_get(1)?),
+            told: row.try_get(2)?,
+            needed: row.try_get(3)?,
+            generated: row.try_get(4)?,
+        });
+    }
+    let mut unique = Vec::new();
+    for row in client.query(UNIQUE, &[&oid]).await? {
+        let mut names: Vec<String> = row.try_get(0)?;
+        names.sort();
+        unique.push(names);
+    }
+    Ok(Some(Found { kind, columns, unique }))
+}
+
+/// Whether there is a table of this quoted name.
+pub(super) async fn exists(client: &Client, name: &str) -> Result<bool, tokio_postgres::Error> {
+    let row = client.query_one("select pg_catalog.to_regclass($1::text) is not null", &[&name]).await?;
+    row.try_get(0)
+}
+
+/// The type that a column of ours gets.
+fn sql_type(kind: &ColumnType) -> Option<&'static str> {
+    Some(match kind {
+        ColumnType::Bool => "boolean",
+        ColumnType::Int64 => "bigint",
+        ColumnType::Float64 => "double precision",
+        ColumnType::Text => "text",
+        ColumnType::Binary => "bytea",
+        ColumnType::Timestamp => "timestamp with time zone",
+        ColumnType::Arrow(_) => return None,
+    })
+}
+
+/// Whether a column of this type can be written with ours.
+fn fits(kind: &ColumnType, there: &Type) -> bool {
+    match kind {
+        ColumnType::Bool => *there == Type::BOOL,
+        ColumnType::Int64 => [Type::INT8, Type::INT4, Type::INT2].contains(there),
+        ColumnType::Float64 => *there == Type::FLOAT8,
+        ColumnType::Text => [Type::TEXT, Type::VARCHAR, Type::BPCHAR].contains(there),
+        ColumnType::Binary => *there == Type::BYTEA,
+        ColumnType::Timestamp => [Type::TIMESTAMPTZ, Type::TIMESTAMP].contains(there),
+        ColumnType::Arrow(_) => false,
+    }
+}
+
+/// A name in quotes, so that it is taken as it is.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    items.collect::<Vec<_>>().join(", ")
+}

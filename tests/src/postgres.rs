@@ -1,0 +1,152 @@
+//! A real PostgreSQL server in a folder of its own. Needs nothing of this crate, so that tests of the host use it, too.
+
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A server that dies with its handle. User `me` with the password [`Postgres::PASSWORD`] may do everything.
+pub struct Postgres {
+    folder: TempDir,
+    programs: PathBuf,
+    /// The user and group that it runs as: it refuses to run as root.
+    user: Option<(u32, u32)>,
+    port: u16,
+    server: Option<Child>,
+}
+
+impl Postgres {
+    /// A password with all that URLs dislike.
+    pub const PASSWORD: &str = "p@ss/w:rd%";
+
+    /// Makes a server and starts it.
+    ///
+    /// # Panics
+    /// Where PostgreSQL is not installed, or does not start.
+    pub fn start() -> Postgres {
+        let folder = TempDir::new().expect("a temporary folder");
+        let root = id("-u", None) == Some(0);
+        let user = root.then(|| {
+            let of = |what| id(what, Some("postgres")).expect("Debian's package makes the user `postgres`");
+            (of("-u"), of("-g"))
+        });
+        if let Some((uid, gid)) = user {
+            chown(folder.path(), Some(uid), Some(gid)).expect("root may give folders away");
+        }
+        let mut postgres = Postgres { folder, programs: programs(), user, port: free_port(), server: None };
+        let password = postgres.folder.path().join("password");
+        std::fs::write(&password, Self::PASSWORD).expect("a file can be written");
+        let mut make = postgres.command("initdb");
+        make.args(["--no-sync", "--auth=scram-sha-256", "--username=me", "--encoding=UTF8", "--no-locale", "--pwfile"]);
+        let made = make.arg(password).arg("-D").arg(postgres.data()).output().expect("initdb starts");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        postgres.start_again();
+        postgres
+    }
+
+    /// Starts the server that was stopped, on the same port.
+    pub fn start_again(&mut self) {
+        let port = self.port.to_string();
+        let mut command = self.command("postgres");
+        command.arg("-D").arg(self.data()).args(["-p", &port, "-h", "127.0.0.1", "-c", "fsync=off"]);
+        command.arg("-k").arg(self.folder.path());
+        self.server = Some(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("postgres starts"));
+        let start = Instant::now();
+        while self.try_sql("select 1").is_err() {
+            assert!(start.elapsed() < DEADLINE, "PostgreSQL did not start: {:?}", self.try_sql("select 1"));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Stops the server at once, as a crash does: what is open is rolled back when it starts again.
+    pub fn stop(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        // It takes its children with it.
+        let told = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status();
+        if !told.is_ok_and(|status| status.success()) {
+            let _ = server.kill();
+        }
+        let _ = server.wait();
+    }
+
+    /// The database, with `${PW}` for the password.
+    pub fn url(&self) -> String {
+        format!("postgres://me:${{PW}}@127.0.0.1:{}/postgres", self.port)
+    }
+
+    /// Its port of 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Runs SQL; rows as lines, columns between `|`.
+    ///
+    /// # Panics
+    /// Where the server refuses it.
+    pub fn sql(&self, text: &str) -> String {
+        self.try_sql(text).unwrap_or_else(|told| panic!("{text}: {told}"))
+    }
+
+    fn try_sql(&self, text: &str) -> Result<String, String> {
+        let mut command = Command::new(self.programs.join("psql"));
+        command.args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-h",
+            "127.0.0.1",
+            "-U",
+            "me",
+            "-d",
+            "postgres",
+        ]);
+        command.args(["-p", &self.port.to_string(), "-c", text]).env("PGPASSWORD", Self::PASSWORD);
+        let ended = command.output().expect("psql starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end().to_owned();
+        if ended.status.success() { Ok(text(&ended.stdout)) } else { Err(text(&ended.stderr)) }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
+        if let Some((uid, gid)) = self.user {
+            command.uid(uid).gid(gid);
+        }
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The folder of the newest version that is installed.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").map(|found| found.flatten().collect::<Vec<_>>());
+    let newest = versions.unwrap_or_default().into_iter().map(|entry| entry.path().join("bin"));
+    let newest = newest.filter(|folder| folder.join("initdb").is_file()).max();
+    newest.expect("PostgreSQL is installed; `make setup` installs it")
+}
+
+fn id(what: &str, user: Option<&str>) -> Option<u32> {
+    let told = Command::new("id").arg(what).args(user).output().ok()?;
+    String::from_utf8(told.stdout).ok()?.trim().parse().ok()
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port is free");
+    listener.local_addr().expect("it has an address").port()
+}

@@ -1,0 +1,229 @@
+//! The sink `postgres` with a real server, as its reader sees the table.
+
+use millstream_tests::{Ended, Postgres, Process, Trial, free_port, until};
+
+const INPUT: &str = "[[\"a\",1],[\"b\",null],[\"a\",2]]\n[]\n[[\"c\",-9223372036854775808],[\"b\",4]]\n";
+
+/// A job with virtual time that writes rows of `k` and `n` into a table.
+fn job(server: &Postgres, sink: &str) -> Trial {
+    job_at(&server.url(), "k = \"text\", n = \"int64\"", sink)
+}
+
+fn job_at(url: &str, columns: &str, sink: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"clock = "manual"
+[sources.in]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ {columns} }}
+[sinks.out]
+from = "in"
+kind = "postgres"
+url = "{url}"
+{sink}
+"#
+    ));
+    trial.write("input.jsonl", INPUT);
+    trial
+}
+
+fn start(trial: &Trial) -> Process {
+    Process::start(trial.command(&["run", "job.toml"]).env("PW", Postgres::PASSWORD))
+}
+
+fn run(trial: &Trial) -> Ended {
+    start(trial).wait()
+}
+
+fn run_well(trial: &Trial) {
+    let ended = run(trial);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// Runs a job that is refused with this exit code; what it says behind `error: `.
+fn refused(trial: &Trial, code: i32) -> String {
+    let ended =
+        Process::start(trial.command(&["run", "job.toml"]).env("PW", Postgres::PASSWORD).env("MILLSTREAM_LOG", "off"))
+            .wait();
+    assert_eq!(ended.code, Some(code), "{}", ended.stderr);
+    ended.stderr.trim_start_matches("error: ").trim_end().to_owned()
+}
+
+#[test]
+fn append_makes_the_table_and_adds_every_row() {
+    let server = Postgres::start();
+    let trial = job(&server, "table = \"Odd \\\"na'me\"");
+    let sql = "select k, n from \"Odd \"\"na'me\" order by n, k";
+    run_well(&trial);
+    let once = "c|-9223372036854775808\na|1\na|2\nb|4\nb|";
+    assert_eq!(server.sql(sql), once);
+    run_well(&trial);
+    assert_eq!(server.sql("select count(*) from \"Odd \"\"na'me\""), "10");
+}
+
+#[test]
+fn every_type_and_odd_value_arrives() {
+    let server = Postgres::start();
+    server.sql("create schema \"My app\"");
+    let columns = "yes = \"bool\", n = \"int64\", x = \"float64\", \"größe \\\"q\\\"\" = \"text\", raw = \"binary\", ts = \"timestamp\"";
+    let trial = job_at(&server.url(), columns, "table = \"My app.every\"");
+    let rows = [
+        r#"[true,1,"NaN","zwölf 🙂\t\\N","é","2026-11-20T08:30:01.000001Z"]"#,
+        r#"[false,-1,1e300,"","","1969-12-31T23:59:59.999999Z"]"#,
+        "[null,null,null,null,null,null]",
+    ];
+    trial.write("input.jsonl", format!("[{}]\n", rows.join(",")));
+    run_well(&trial);
+    let sql =
+        "set time zone 'UTC'; set bytea_output = 'hex'; select * from \"My app\".every order by n desc nulls last";
+    let expected = "t|1|NaN|zwölf 🙂\t\\N|\\xc3a9|2026-11-20 08:30:01.000001+00\n\
+                    f|-1|1e+300||\\x|1969-12-31 23:59:59.999999+00\n|||||";
+    assert_eq!(server.sql(sql), expected);
+    assert_eq!(server.sql("select count(*) from \"My app\".every where \"größe \"\"q\"\"\" is null"), "1");
+    let types = "select string_agg(data_type, ', ' order by ordinal_position) from information_schema.columns \
+                 where table_name = 'every'";
+    assert_eq!(server.sql(types), "boolean, bigint, double precision, text, bytea, timestamp with time zone");
+}
+
+#[test]
+fn upsert_keeps_the_last_row_of_each_key() {
+    let server = Postgres::start();
+    let made = job(&server, "table = \"made\"\nmode = \"upsert\"\nkey = \"k\"");
+    run_well(&made);
+    let expected = "a|2\nb|4\nc|-9223372036854775808";
+    assert_eq!(server.sql("select k, n from made order by k"), expected);
+    run_well(&made);
+    assert_eq!(server.sql("select k, n from made order by k"), expected);
+    // A table that somebody made, with columns in another order and one that the rows do not have.
+    server.sql("create table theirs (at timestamptz default now(), n bigint, k varchar(9) unique)");
+    server.sql("insert into theirs (k, n) values ('a', 77), ('z', 26)");
+    run_well(&job(&server, "table = \"theirs\"\nmode = \"upsert\"\nkey = [\"k\"]"));
+    assert_eq!(server.sql("select k, n from theirs where at is not null order by k"), format!("{expected}\nz|26"));
+}
+
+#[test]
+fn tables_that_cannot_take_the_rows_are_refused_before_anything_runs() {
+    let server = Postgres::start();
+    let upsert = "table = \"t\"\nmode = \"upsert\"\nkey = \"k\"";
+    let append = "table = \"t\"";
+    for (make, sink, expected) in [
+        (
+            "create table t (k text, m bigint)",
+            append,
+            "job.toml:10: sink `out`: the table has no column `n`: the rows have k text, n int64, and the table \"t\" has k \
+             text, m bigint; add it, of type bigint",
+        ),
+        (
+            "create table t (k text, n numeric(9,2))",
+            append,
+            "job.toml:10: sink `out`: column `n` is int64 in the rows and numeric(9,2) in the table: the rows have k text, n \
+             int64, and the table \"t\" has k text, n numeric(9,2); make it bigint, or change the rows in a stage",
+        ),
+        (
+            "create table t (k text, n bigint, must text not null)",
+            append,
+            "job.toml:10: sink `out`: column `must` of the table needs a value: the rows have k text, n int64, and the table \
+             \"t\" has k text, n bigint, must text; add it to the rows, or give it a default",
+        ),
+        (
+            "create table t (k text, n bigint, unique (k, n))",
+            upsert,
+            "job.toml:10: sink `out`: mode = \"upsert\" needs a primary key or unique index of the table \"t\" on \"k\", and \
+             there is none; make it with: create unique index on \"t\" (\"k\")",
+        ),
+        (
+            "create view t as select 1 as n",
+            append,
+            "job.toml:10: sink `out`: \"t\" is no table but a view or the like; name a table",
+        ),
+    ] {
+        server.sql(make);
+        assert_eq!(refused(&job(&server, sink), 2), expected);
+        let what = if make.contains("view") { "view" } else { "table" };
+        assert_eq!(
+            server.sql(&format!("select count(*) from t{}", if what == "view" { " where n = 0" } else { "" })),
+            "0"
+        );
+        server.sql(&format!("drop {what} t"));
+    }
+    let unknown = refused(&job(&server, "table = \"t\"\nmode = \"upsert\"\nkey = \"word\""), 2);
+    assert_eq!(
+        unknown,
+        "job.toml:12: sink `out`: `key` names `word`, and the rows have k text, n int64; write one of these"
+    );
+    assert_eq!(server.sql("select to_regclass('t') is null"), "t");
+}
+
+#[test]
+fn a_server_that_cannot_be_used_is_told_at_the_start() {
+    let port = free_port();
+    let dead = job_at(&format!("postgres://me:${{PW}}@127.0.0.1:{port}/a"), "k = \"text\"", "table = \"t\"");
+    let told = refused(&dead, 1);
+    let start = format!("job.toml:9: sink `out`: database `a` at 127.0.0.1:{port}: error connecting to server: ");
+    assert!(told.starts_with(&start) && told.ends_with("; start that server, or mend `url`"), "{told}");
+    let unset = job_at("postgres://me:${NO_SUCH_VARIABLE}@h/a", "k = \"text\"", "table = \"t\"");
+    let told = refused(&unset, 2);
+    assert!(told.contains("job.toml:9: ") && told.contains("variable `NO_SUCH_VARIABLE`, which is not set"), "{told}");
+
+    let server = Postgres::start();
+    let wrong = job_at(&server.url().replace("${PW}", "guess"), "k = \"text\"", "table = \"t\"");
+    let told = refused(&wrong, 1);
+    assert!(told.contains("password authentication failed") && !told.contains("guess"), "{told}");
+}
+
+/// A batch that the server refuses ends the job; nothing of it is in the table, and all before it is.
+#[test]
+fn what_the_server_refuses_ends_the_job_and_leaves_whole_batches() {
+    let server = Postgres::start();
+    server.sql("create table t (k text, n integer check (n > 0))");
+    let trial = job(&server, "table = \"t\"");
+    for (bad, words) in [
+        ("[\"x\",5],[\"y\",-5]", "violates check constraint \"t_n_check\""),
+        ("[\"x\",5],[\"y\",5000000000]", "row 2, column `n`: 5000000000 does not fit into the column's type int4"),
+        ("[\"x\",5],[\"a\\u0000b\",6]", "row 2, column `k`: its text has a zero byte"),
+    ] {
+        server.sql("truncate t");
+        trial.write("input.jsonl", format!("[[\"a\",1]]\n[{bad}]\n[[\"b\",2]]\n"));
+        let ended = run(&trial);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("sink `out`: batch 2: ") && ended.stderr.contains(words), "{}", ended.stderr);
+        assert_eq!(server.sql("select k, n from t"), "a|1");
+    }
+}
+
+/// The job waits for a server that goes away and comes back, and no row is lost or there twice.
+#[test]
+fn a_server_may_go_away_and_come_back() {
+    let mut server = Postgres::start();
+    let rows = 3_000;
+    let trial = Trial::new(&format!(
+        r#"batch = "20ms"
+[sources.in]
+kind = "rate"
+rows_per_second = 1000
+rows_max = {rows}
+[sinks.out]
+from = "in"
+kind = "postgres"
+url = "{}"
+table = "t"
+"#,
+        server.url()
+    ));
+    let mut job = start(&trial);
+    let count = |server: &Postgres| server.sql("select count(*) from t").parse::<u64>().unwrap();
+    until("the table is there", || server.sql("select to_regclass('t') is not null") == "t");
+    for _ in 0..2 {
+        let before = count(&server);
+        until("rows arrive", || count(&server) > before);
+        let warnings = job.stderr().matches("the job waits").count();
+        server.stop();
+        job.until("it says that it waits", |job| job.stderr().matches("the job waits").count() > warnings);
+        server.start_again();
+        job.until("it goes on", |job| job.stderr().matches("is back; the job goes on").count() > warnings);
+    }
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("the job waits").count(), 2, "once for each time: {}", ended.stderr);
+    assert_eq!(server.sql("select count(*), count(distinct value) from t"), format!("{rows}|{rows}"));
+}
