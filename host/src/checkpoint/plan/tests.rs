@@ -77,6 +77,9 @@ impl Store for Memory {
     fn place(&self) -> String {
         "memory".into()
     }
+    fn lock(&self) -> Result<Option<Guard>, StoreError> {
+        Ok(None)
+    }
     fn read(&self, _: &str) -> Result<Option<Bytes>, StoreError> {
         unreachable!()
     }
@@ -178,8 +181,7 @@ fn small() -> (Vec<Piece>, Vec<u8>) {
     let chunk = |bytes: &'static [u8]| Chunk {
         bytes: Bytes::from_static(bytes),
         ends: vec![bytes.len() as u32],
-        header: Bytes::new(),
-        refused: vec![],
+        ..Chunk::default()
     };
     let planned = |bytes| PlannedChunk { extent: Extent::default(), rows: 1, kept: Some(chunk(bytes)) };
     let piece = |batch, source: &str, bytes| Piece {

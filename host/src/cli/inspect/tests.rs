@@ -47,6 +47,7 @@ fn facts() -> Facts {
         files: 3,
         bytes: 21_180,
         tables: vec![table],
+        sinks: [("out".to_owned(), BatchId(120))].into(),
     };
     let start = |generation, after, workers| Start {
         generation: Generation(generation),
