@@ -24,12 +24,11 @@ pub fn step(state: &mut State, bug: Option<Bug>) {
             starter.version = state.store.version;
             starter.generation = starter.manifest.as_ref().map_or(0, |manifest| manifest.generation) + 1;
         }
-        (2 | 3, None) => fence(state, &mut starter),
         (2 | 3, Some(Bug::FenceLate)) => {
             let sink = usize::from(starter.step) - 2;
             starter.markers[sink] = state.sinks[sink].marker;
         }
-        (2 | 3, Some(_)) => fence(state, &mut starter),
+        (2 | 3, _) => fence(state, &mut starter),
         (READ, _) => decide(state, &mut starter, bug),
         _ => return claim(state, starter, bug),
     }
@@ -90,8 +89,8 @@ fn load(manifest: Option<&Named>, content: &mut Content) -> bool {
         })
     });
     let [Some(ends), Some(other)] = ends else { return false };
-    for source in 0..2 {
-        content.ends[source][checkpoint.batch.0 as usize] = ends[source] as u8;
+    for (read, end) in content.ends.iter_mut().zip(ends) {
+        read[checkpoint.batch.0 as usize] = end as u8;
     }
     ends == other
 }
@@ -118,8 +117,10 @@ fn replay(state: &mut State, content: &mut Content, planned: &[(u8, u8)]) -> u32
 /// Takes over the rows that no planned batch holds, and plans what follows. Returns the pieces of those rows.
 fn take_over(state: &State, content: &mut Content, planned: &[(u8, u8)], generation: u8) -> u32 {
     let end = content.ends[1][content.after as usize];
-    let left: Vec<(u8, u8)> =
-        received(&state.store).into_iter().filter(|(generation, batch)| !planned.contains(&(*batch, *generation))).collect();
+    let left: Vec<(u8, u8)> = received(&state.store)
+        .into_iter()
+        .filter(|(generation, batch)| !planned.contains(&(*batch, *generation)))
+        .collect();
     let found: Vec<(Generation, u64, u64)> = left
         .iter()
         .map(|(generation, batch)| {

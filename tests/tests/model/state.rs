@@ -233,8 +233,8 @@ impl Content {
     pub fn plan(&mut self, generation: u8) {
         for batch in self.after + 1..=BATCHES {
             let rows = Content::rows(generation, batch);
-            for source in 0..2 {
-                self.ends[source][batch as usize] = self.ends[source][batch as usize - 1] + rows[source];
+            for (ends, rows) in self.ends.iter_mut().zip(rows) {
+                ends[batch as usize] = ends[batch as usize - 1] + rows;
             }
         }
         for row in self.found as usize..ROWS {
