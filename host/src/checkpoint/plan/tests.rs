@@ -1,7 +1,7 @@
 use super::record::{header, put, put_header};
 use super::*;
 use crate::batch::chunk::{Chunk, Refusal};
-use crate::checkpoint::store::{Log, Object, Store, StoreError, Version};
+use crate::checkpoint::store::{Guard, Log, Object, Store, StoreError, Version};
 use crate::checkpoint::types::{Extent, Piece, PlannedChunk, Position};
 use crate::run::Failure;
 use bytes::Bytes;
@@ -151,7 +151,9 @@ impl Random {
         // Zeros too: they must not be taken for what was not written.
         let zeros = self.below(2) == 0;
         let bytes: Vec<u8> = (0..end).map(|_| if zeros { 0 } else { self.next() as u8 }).collect();
-        let refused = (0..self.below(3)).map(|row| Refusal { row: row as u32, reason: self.text(), dropped: self.below(100) as u64 }).collect();
+        let refused = (0..self.below(3))
+            .map(|row| Refusal { row: row as u32, reason: self.text(), dropped: self.below(100) as u64 })
+            .collect();
         Chunk { bytes: bytes.into(), ends, header: self.text().into(), refused, ..Chunk::default() }
     }
 
