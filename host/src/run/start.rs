@@ -4,7 +4,7 @@ use super::connect::Connected;
 use super::liveness::{self, Liveness};
 use super::{Done, Failure, Options, Running, Stopper, connect};
 use crate::checkpoint::recover::{self, Place};
-use crate::checkpoint::store::{self, Store};
+use crate::checkpoint::store::{self, Store, Version};
 use crate::checkpoint::types::{JobRecord, Positions, Start};
 use crate::checkpoint::{Kept, Lock, Owner, manifest, record};
 use crate::error::{Error, Result};
@@ -37,7 +37,8 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
         let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
         let failure = Failure::default();
         let peers = connected(&graph, &options, listener, Generation(0), &failure)?;
-        return launch(graph, options, None, failure, peers);
+        let sinks = open_sinks(&graph, owns_sinks(&options), None, &failure)?;
+        return launch(graph, options, None, sinks, failure, peers);
     };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
     if owns_sinks(&options) {
@@ -62,30 +63,53 @@ fn own(
     lock: Option<Lock>,
     record: Option<JobRecord>,
 ) -> Result<Stopper> {
+    let workers = |graph: &Graph| Ok::<_, Error>(workers(&graph.spec, &options)?.saturating_mul(processes(&options)));
     let mut before = false;
     let (graph, decided) = loop {
-        let held = manifest::read(&*store)?.filter(|_| !options.fresh);
+        let version = manifest_version(&*store)?;
+        let held = if options.fresh { None } else { manifest::read(&*store)? };
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
         let graph = Graph::resolve(spec.clone(), plugins, false)?;
         graph.check_sinks(job_id)?;
-        let workers = workers(&graph.spec, &options)?.saturating_mul(processes(&options));
-        let decided = recover::decide(&graph, &*store, &options, workers, record.clone())?;
-        match (decided.resume.as_before, &decided.before) {
-            (Some(until), Some(start)) if !before => {
-                replay_as_before(start, until, &options, plugins, &store, lock.clone())?;
-                before = true;
-            }
-            _ => break (graph, decided),
+        match recover::decide(&graph, &*store, &options, workers(&graph)?, record.clone(), None) {
+            // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
+            Err(_) if manifest_version(&*store)? != version => {}
+            Err(error) => return Err(error),
+            Ok(decided) => match (decided.resume.as_before, &decided.before) {
+                (Some(until), Some(start)) if !before => {
+                    replay_as_before(start, until, &options, plugins, &store, lock.clone())?;
+                    before = true;
+                }
+                _ => break (graph, decided),
+            },
         }
     };
     let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
     let failure = Failure::default();
-    let (owned, _) = recover::claim(decided, &*store, &failure)?;
+    // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
+    let (mut sinks, mut decided) = (None, decided);
+    if let Some(owner) = decided.owner() {
+        let open = open_sinks(&graph, true, Some(&owner), &failure)?;
+        let fenced = graph.spec.sinks.iter().zip(&open);
+        let fenced = fenced.filter_map(|(spec, sink)| Some((spec.name.clone(), sink.as_ref()?.committed()?)));
+        decided = recover::decide(&graph, &*store, &options, workers(&graph)?, record, Some(fenced.collect()))?;
+        sinks = Some(open);
+    }
+    decided.warn();
+    let owned = recover::claim(decided, &*store, &failure)?;
     let manifest = owned.manifest.clone();
     let place = Place { process: 0, processes: processes(&options) };
     let kept = recover::prepare(&graph, store, &manifest, Some(owned), place, lock, &options, &failure)?;
+    let sinks = match sinks {
+        Some(sinks) => sinks,
+        None => open_sinks(&graph, true, Some(&kept.owner), &failure)?,
+    };
     let peers = connected(&graph, &options, listener, manifest.generation, &failure)?;
-    launch(graph, options, Some(kept), failure, peers)
+    launch(graph, options, Some(kept), sinks, failure, peers)
+}
+
+fn manifest_version(store: &dyn Store) -> Result<Option<Version>> {
+    Ok(store.read_version(manifest::PATH)?.map(|(_, version)| version))
 }
 
 /// Runs the batches that a sink has committed again with the job, the plugins and the workers of before, as another job
@@ -134,7 +158,7 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
     let process = options.cluster.as_ref().map_or(0, |cluster| cluster.process);
     let place = Place { process, processes: processes(&options) };
     let kept = recover::prepare(&graph, store, &manifest, None, place, None, &options, &failure)?;
-    launch(graph, options, Some(kept), failure, peers)
+    launch(graph, options, Some(kept), Vec::new(), failure, peers)
 }
 
 fn processes(options: &Options) -> usize {
@@ -142,7 +166,7 @@ fn processes(options: &Options) -> usize {
 }
 
 /// The other processes of the job.
-struct Peers {
+pub(super) struct Peers {
     sockets: Vec<Option<TcpStream>>,
     /// As process 0 says.
     generation: Generation,
@@ -173,11 +197,12 @@ fn connected(
     Ok(Some(Peers { sockets, generation, liveness }))
 }
 
-/// Opens sinks, starts receivers and workers.
-fn launch(
+/// Starts receivers and workers.
+pub(super) fn launch(
     graph: Graph,
     options: Options,
     kept: Option<Kept>,
+    sinks: OpenSinks,
     failure: Failure,
     mut peers: Option<Peers>,
 ) -> Result<Stopper> {
@@ -191,8 +216,6 @@ fn launch(
         let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
         inboxes.push((number % processes == process).then(|| Arc::new(Inbox::new(bytes_max, wake))));
     }
-    let owner = kept.as_ref().map(|kept| &kept.owner);
-    let sinks = if process == 0 { open_sinks(&graph, owner, &failure)? } else { Vec::new() };
     let receivers = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("millstream-receivers")
@@ -269,9 +292,13 @@ fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     }
 }
 
-fn open_sinks(graph: &Graph, owner: Option<&Owner>, failure: &Failure) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
+/// The sinks by number, each to be taken once by the worker that owns it.
+pub(super) type OpenSinks = Vec<Option<Box<dyn sink::Sink>>>;
+
+/// Opens the sinks, where this process owns them.
+fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, failure: &Failure) -> Result<OpenSinks> {
     let mut sinks = Vec::new();
-    for spec in &graph.spec.sinks {
+    for spec in graph.spec.sinks.iter().filter(|_| owned) {
         sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?));
     }
     Ok(sinks)

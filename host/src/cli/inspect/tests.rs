@@ -47,9 +47,12 @@ fn facts() -> Facts {
         files: 3,
         bytes: 21_180,
         tables: vec![table],
+        sinks: [("out".to_owned(), BatchId(120))].into(),
     };
     let start = |generation, after, workers| Start {
         generation: Generation(generation),
+        checkpoint: BatchId(0),
+        dropped: Vec::new(),
         after: BatchId(after),
         first: BatchId(after + 1),
         workers,
