@@ -231,9 +231,7 @@ pub fn prepare(
     let mut held_places = BTreeSet::new();
     for (place, table) in tables.iter_mut().enumerate() {
         let held = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
-        if let Some(held) = held.into_iter().find(|held| (held.of, &held.name) == (table.of, &table.name))
-            && !start.dropped.contains(&table.name)
-        {
+        if let Some(held) = held.into_iter().find(|held| (held.of, &held.name) == (table.of, &table.name)) {
             table.files.clone_from(&held.files);
             held_places.insert(place);
         }
