@@ -1,6 +1,8 @@
 //! A start: finds out what a checkpoint folder holds, has [`resolve`] decide, claims the job, and gathers what the
 //! dataflow needs to go on.
 
+mod inputs;
+
 use super::plan::{self, Head, LogHeads, LogName, PlanWriter};
 use super::positions::{self, PositionTable};
 use super::record::{self, Recorded};
@@ -72,12 +74,13 @@ pub fn decide(
         drop: options.drop_state.clone(),
     };
     let mut found = Found { manifest: current, objects: listed(store)?, ..Found::default() };
+    let mut logs = Vec::new();
     if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
         found.committed = match fenced {
             Some(fenced) => fenced,
             None => committed(graph, &manifest.job_id)?,
         };
-        let logs = plan::read_heads(store)?;
+        logs = plan::read_heads(store)?;
         found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
         found.planned = resolve::planned(&manifest.starts, &heads(&logs));
         for checkpoint in &manifest.checkpoints {
@@ -86,6 +89,10 @@ pub fn decide(
     }
     let resolved = resolve::resolve(&found, &wanted);
     let resume = resolved.map_err(|refusal| Error::job(format!("{}: {refusal}", store.place())))?;
+    if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
+        let processes = options.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len());
+        inputs::check(graph, store, manifest, &logs, &resume, processes)?;
+    }
     let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last().cloned());
     Ok(Decided { resume, before, found, wanted, version, recorded })
 }
