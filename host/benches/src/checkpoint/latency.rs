@@ -9,7 +9,7 @@ use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 2;
 /// Batches of a run that are not counted.
 const WARM_UP: usize = 5;
 const INTERVAL_MS: f64 = 100.0;
@@ -28,7 +28,7 @@ pub fn run() {
     let folder = folder_on_disk();
     super::show_disk(folder.path());
     println!(
-        "  millstream run job.toml --timeout 4s --workers 2; from a batch's time, a multiple of 100 ms, until a reader \
+        "  millstream run job.toml --timeout 3s --workers 2; from a batch's time, a multiple of 100 ms, until a reader \
          sees its rows;\n  10,000 rows a second; alternating, medians over the batches of {ROUNDS} runs"
     );
     let target = "target: at most 5";
@@ -73,10 +73,10 @@ fn latencies(folder: &Path, case: Case, kept: bool, show: bool) -> Vec<f64> {
          \"rows\"\n{sink}\n"
     );
     if show && kept {
-        show_command("  with [checkpoint]", &text);
+        show_command(&format!("{} to {}", case.source, case.sink), &text);
     }
     let path = job(folder, &text);
-    let arguments = ["run", &path.to_string_lossy(), "--timeout", "4s", "--workers", "2"];
+    let arguments = ["run", &path.to_string_lossy(), "--timeout", "3s", "--workers", "2"];
     let job = millstream(&arguments).spawn().expect("the job starts");
     let ended = AtomicBool::new(false);
     std::thread::scope(|scope| {
