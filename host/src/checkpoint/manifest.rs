@@ -149,6 +149,8 @@ mod tests {
     fn manifest(job: &str) -> Manifest {
         let start = Start {
             generation: Generation(1),
+            checkpoint: BatchId(0),
+            dropped: Vec::new(),
             after: BatchId(0),
             first: BatchId(1),
             workers: 2,

@@ -8,7 +8,7 @@ use super::resolve::{self, Found, Planned, Resume, Wanted};
 use super::save::{Owned, Saver, lost};
 use super::store::{Store, Version};
 use super::types::{Checkpoint, JobRecord, Manifest, Start, Table, TableOf};
-use super::{Kept, Lock, Owner, SourceStart, fault, manifest, read, state_file};
+use super::{Kept, Lock, Markers, Owner, SourceStart, fault, manifest, read, state_file};
 use crate::batch::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, Operator};
@@ -83,10 +83,26 @@ pub fn decide(
             }
         }
     }
+    warn_of_sinks(&found);
     let resume =
         resolve::resolve(&found, &wanted).map_err(|refusal| Error::job(format!("{}: {refusal}", store.place())))?;
     let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last().cloned());
     Ok(Decided { resume, before, found, wanted, version, recorded })
+}
+
+/// A sink that lacks what it held when the newest checkpoint was written has been replaced or emptied. Its rows are not
+/// written again; whoever did it should know.
+fn warn_of_sinks(found: &Found) {
+    let markers = found.manifest.iter().filter_map(Manifest::newest).flat_map(|newest| &newest.sinks);
+    for (sink, marker) in markers {
+        let holds = found.committed.get(sink).copied().unwrap_or_default();
+        if holds < *marker {
+            tracing::warn!(
+                "sink `{sink}` held batches up to {marker} when the checkpoint was written and holds them up to {holds} now: \
+                 it was replaced, emptied or renamed; what it lacks is not written again"
+            );
+        }
+    }
 }
 
 /// The heads of logs, as decisions are made over them.
@@ -179,12 +195,14 @@ pub fn prepare(
         .collect();
     let sources = sources(graph, &*store, &logs, &tables, &counted, &start, place)?;
     let generation = manifest.generation;
+    let markers = Markers::default();
     let plan = PlanWriter::start(store.clone(), generation, place.process, start.after, failure.clone())?;
     let saver = Saver::start(
         store.clone(),
         generation,
         tables.clone(),
         owned,
+        markers.clone(),
         options.replay_until.is_none(),
         failure.clone(),
     )?;
@@ -201,6 +219,7 @@ pub fn prepare(
         loaded: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         first: start.first,
         sources,
+        markers,
         restored: Default::default(),
         lock,
     })

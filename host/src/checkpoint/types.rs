@@ -92,6 +92,10 @@ pub struct Checkpoint {
     pub written: i64,
     /// State of stages and positions of sources.
     pub tables: Vec<Table>,
+    /// The markers of the sinks that remember what they have committed, by name: a sink that is found behind its marker
+    /// is not the one that it was.
+    #[serde(default)]
+    pub sinks: BTreeMap<String, BatchId>,
 }
 
 /// Whose rows a table holds.

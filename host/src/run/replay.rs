@@ -86,11 +86,11 @@ fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result
         reached.extend(run.into_iter().map(|(batch, _)| batch));
     }
     let range = match (reached.iter().min(), reached.iter().max()) {
-        (Some(first), Some(last)) => format!("those that can lie between {first} and {last}"),
+        (Some(first), Some(last)) => format!("plans are kept of batches {first} to {last}"),
         _ => "no plans are kept at the moment".to_owned(),
     };
     Err(Error::job(format!(
-        "{}: batch {batch} cannot be run again: {range}. Plans are kept from the oldest of the kept checkpoints on",
+        "{}: batch {batch} cannot be run again: {range} (those since the oldest kept checkpoint)",
         store.place()
     )))
 }

@@ -7,6 +7,8 @@ use crate::ids::BatchTime;
 fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manifest {
     let start = |(generation, after, first): &(u64, u64, u64)| Start {
         generation: Generation(*generation),
+        checkpoint: BatchId(0),
+        dropped: Vec::new(),
         after: BatchId(*after),
         first: BatchId(*first),
         workers: 2,
@@ -37,6 +39,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         generation: Generation(1),
         written: 0,
         tables: vec![table(files)],
+        sinks: std::collections::BTreeMap::new(),
     };
     Manifest {
         job: "job".into(),

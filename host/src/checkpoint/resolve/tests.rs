@@ -9,6 +9,8 @@ use crate::checkpoint::types::{Checkpoint, Column, Start, StateFile, Table, Tabl
 fn start(generation: u64, after: u64, first: u64) -> Start {
     Start {
         generation: Generation(generation),
+        checkpoint: BatchId(0),
+        dropped: Vec::new(),
         after: BatchId(after),
         first: BatchId(first),
         workers: 2,
@@ -51,7 +53,7 @@ fn checkpoint(batch: u64) -> Checkpoint {
         bytes: 1,
         checksum: String::new(),
     });
-    Checkpoint { batch: BatchId(batch), time: BatchTime(0), generation: Generation(1), written: 0, tables }
+    Checkpoint { batch: BatchId(batch), time: BatchTime(0), generation: Generation(1), written: 0, tables, sinks: BTreeMap::new() }
 }
 
 fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[u64]) -> Manifest {

@@ -50,6 +50,8 @@ fn facts() -> Facts {
     };
     let start = |generation, after, workers| Start {
         generation: Generation(generation),
+        checkpoint: BatchId(0),
+        dropped: Vec::new(),
         after: BatchId(after),
         first: BatchId(after + 1),
         workers,
