@@ -53,7 +53,14 @@ fn checkpoint(batch: u64) -> Checkpoint {
         bytes: 1,
         checksum: String::new(),
     });
-    Checkpoint { batch: BatchId(batch), time: BatchTime(0), generation: Generation(1), written: 0, tables, sinks: BTreeMap::new() }
+    Checkpoint {
+        batch: BatchId(batch),
+        time: BatchTime(0),
+        generation: Generation(1),
+        written: 0,
+        tables,
+        sinks: BTreeMap::new(),
+    }
 }
 
 fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[u64]) -> Manifest {
