@@ -1,11 +1,13 @@
 //! The command line.
 
 mod inspect;
+mod replay;
 mod run;
 mod state;
 mod supervise;
 
 use crate::author;
+use crate::checkpoint::{manifest, store};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::job;
@@ -61,6 +63,8 @@ enum Command {
     },
     /// Show what a plugin, a checkpoint or a job is: schemas, sizes, digests; batches, state tables, positions
     Inspect(inspect::InspectArguments),
+    /// Run a batch again from its plan and the state before it, and compare its output with what was committed
+    Replay(replay::ReplayArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
 }
@@ -103,7 +107,8 @@ fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run::run(arguments),
         Command::Validate { job, sets } => {
-            let graph = Graph::resolve(job::load(&job, &sets)?, &PluginHost::new()?, true)?;
+            let graph = Graph::resolve(job::load(&job, &sets)?, &PluginHost::new()?, false)?;
+            graph.check_sinks(resumed(&graph)?.as_deref())?;
             show(&format!("{}{}: valid\n", graph.summary(), job.display()))?;
         }
         Command::Schema => {
@@ -128,9 +133,21 @@ fn execute(command: Command) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!report.passed())));
         }
         Command::Inspect(arguments) => show(&inspect::inspect(&arguments)?)?,
+        Command::Replay(arguments) => {
+            let (text, same) = replay::run(&arguments)?;
+            show(&text)?;
+            return Ok(ExitCode::from(u8::from(!same)));
+        }
         Command::State(arguments) => show(&state::state(&arguments)?)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The id of the job whose checkpoint this one would go on from.
+fn resumed(graph: &Graph) -> Result<Option<String>> {
+    let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(None) };
+    let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
+    Ok(manifest::read(&*store)?.map(|(manifest, _)| manifest.job_id))
 }
 
 /// Writes to standard output. A reader that went away, as `head` does, is an error and no panic.

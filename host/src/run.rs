@@ -14,6 +14,7 @@
 
 mod connect;
 mod liveness;
+pub mod replay;
 mod start;
 
 use crate::checkpoint::Kept;
@@ -53,6 +54,8 @@ pub struct Options {
     pub drop_state: Vec<String>,
     /// Run planned batches again up to this one, then end.
     pub replay_until: Option<BatchId>,
+    /// With `replay_until`: write no checkpoint.
+    pub dry: bool,
 }
 
 /// This process among those that run a job together.

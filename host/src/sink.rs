@@ -106,6 +106,13 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
     found.map_err(|cause| open_failed(&spec.name, "read", &origin.folder.join(path), &cause))
 }
 
+/// A batch time for people: `2026-11-20 08:30:01.123456`.
+pub fn shown_time(time: BatchTime) -> String {
+    let mut text = String::new();
+    cell::write_batch_time(&mut text, time.0);
+    text
+}
+
 /// The bytes that a commit of these rows would write; of a table: a JSON object a row.
 pub fn render(
     spec: &SinkSpec,

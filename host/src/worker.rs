@@ -110,7 +110,9 @@ impl Beginner {
             last_time,
             in_flight: VecDeque::new(),
             pace,
-            barriers: kept.map(|kept| Barriers::new(kept.every, clock, now, last_time)),
+            barriers: kept
+                .filter(|_| !running.options.dry)
+                .map(|kept| Barriers::new(kept.every, clock, now, last_time)),
         }
     }
 

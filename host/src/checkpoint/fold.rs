@@ -48,7 +48,7 @@ impl Live<'_> {
 pub fn live(files: &[StateFile], first: u32, end: u32) -> Vec<Live<'_>> {
     let mut live = Vec::new();
     // What no newer base covers, from the newest file to the oldest.
-    let mut open = vec![first..end];
+    let mut open: Vec<Range<u32>> = std::iter::once(first..end).collect();
     for (place, file) in files.iter().enumerate().rev() {
         let own = file.group_first..file.group_end;
         let groups: Vec<Range<u32>> = open.iter().map(|groups| both(groups, &own)).filter(|g| !g.is_empty()).collect();

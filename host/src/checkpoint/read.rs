@@ -25,23 +25,22 @@ pub fn load_table(
 ) -> Result<Vec<RecordBatch>> {
     let place = store.place();
     let read = |file: &StateFile| {
-        let bytes = store.read(&file.path).map_err(|error| Error::environment(format!("{place}: {error}")))?;
-        let bytes = bytes.ok_or_else(|| Error::environment("the file is missing"))?;
-        state_file::decode(file, &bytes)
+        let bytes = store.read(&file.path).map_err(Error::environment)?;
+        let missing = || Error::environment(format!("{} is missing; put back a copy", file.path));
+        state_file::decode(file, &bytes.ok_or_else(missing)?)
     };
-    load(table, first, end, read).map_err(|(file, error)| {
-        let mut message = format!("{}: {}", about(table, file), error.message);
-        if !message.contains(&place) {
-            message = format!("{place}: {message}");
-        }
+    load(table, first, end, read).map_err(|error| {
+        let error = error.within(format!("the checkpoint in {place}: {}", about(table)));
         match older {
-            Some(older) => {
-                message +=
-                    &format!("; the last batch that can still be reached is {older}, with `--resume-from {older}`")
-            }
-            None => message += "; put back a copy of this file, if there is one",
+            None => error,
+            Some(older) => Error {
+                message: format!(
+                    "{}\nthe last batch that can still be reached is {older}, with `--resume-from {older}`",
+                    error.message
+                ),
+                ..error
+            },
         }
-        Error { kind: error.kind, message }
     })
 }
 
@@ -50,27 +49,25 @@ pub fn merged(store: &dyn Store, table: &Table) -> Result<RecordBatch> {
     merge(table, load_table(store, table, 0, KEY_GROUPS as u32, None)?)
 }
 
-/// A file of a table, for messages.
-fn about(table: &Table, file: &StateFile) -> String {
-    let what = match table.of {
-        TableOf::Stage => "state of stage",
-        TableOf::Source => "positions of source",
-    };
-    format!("{} ({what} `{}`)", file.path, table.name)
+/// A table, for messages.
+fn about(table: &Table) -> String {
+    match table.of {
+        TableOf::Stage => format!("state of stage `{}`", table.name),
+        TableOf::Source => format!("positions of source `{}`", table.name),
+    }
 }
 
 /// The same as [`load_table`], over files that come from anywhere.
-fn load<'a>(
-    table: &'a Table,
+fn load(
+    table: &Table,
     first: u32,
     end: u32,
     read: impl Fn(&StateFile) -> Result<Vec<RecordBatch>>,
-) -> Result<Vec<RecordBatch>, (&'a StateFile, Error)> {
+) -> Result<Vec<RecordBatch>> {
     let mut rows = Vec::new();
     for live in fold::live(&table.files, first, end) {
-        let parts = read(live.file).map_err(|error| (live.file, error))?;
-        for part in parts {
-            rows.push(counting(table, &live, part).map_err(|error| (live.file, error))?);
+        for part in read(live.file)? {
+            rows.push(counting(table, &live, part)?);
         }
     }
     Ok(rows)
@@ -81,13 +78,14 @@ fn counting(table: &Table, live: &Live, rows: RecordBatch) -> Result<RecordBatch
     if live.whole() {
         return Ok(rows);
     }
-    fold::only(&rows, table.key.len(), &live.groups).map_err(|error| Error::environment(format!("its rows: {error}")))
+    let told = |error| Error::environment(format!("the rows of {} cannot be told apart: {error}", live.file.path));
+    fold::only(&rows, table.key.len(), &live.groups).map_err(told)
 }
 
 /// Applies the rows of files, as a stage does that takes them over.
 fn merge(table: &Table, files: Vec<RecordBatch>) -> Result<RecordBatch> {
     let schema = Arc::new(Schema::new(fields(&table.state)?));
-    let told = |error: Error| error.within(format!("table `{}` of the checkpoint", table.name));
+    let told = |error: Error| error.within(format!("the checkpoint: {}", about(table)));
     let mut merged =
         StateTable::new(fields(&table.key)?, schema, None).map_err(|error| told(Error::environment(error)))?;
     for rows in files {

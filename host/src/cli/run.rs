@@ -126,6 +126,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         resume_from: arguments.resume_from.map(BatchId),
         drop_state: arguments.drop_state,
         replay_until: None,
+        dry: false,
     };
     let began = Instant::now();
     let mut job = Job::load(&arguments.job, options)?;

@@ -37,7 +37,8 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
         let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
         let failure = Failure::default();
         let peers = connected(&graph, &options, listener, Generation(0), &failure)?;
-        return launch(graph, options, None, failure, peers);
+        let sinks = open_sinks(&graph, owns_sinks(&options), None, &failure)?;
+        return launch(graph, options, None, sinks, failure, peers);
     };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
     if owns_sinks(&options) {
@@ -85,7 +86,8 @@ fn own(
     let place = Place { process: 0, processes: processes(&options) };
     let kept = recover::prepare(&graph, store, &manifest, Some(owned), place, lock, &options, &failure)?;
     let peers = connected(&graph, &options, listener, manifest.generation, &failure)?;
-    launch(graph, options, Some(kept), failure, peers)
+    let sinks = open_sinks(&graph, true, Some(&kept.owner), &failure)?;
+    launch(graph, options, Some(kept), sinks, failure, peers)
 }
 
 /// Runs the batches that a sink has committed again with the job, the plugins and the workers of before, as another job
@@ -134,7 +136,7 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
     let process = options.cluster.as_ref().map_or(0, |cluster| cluster.process);
     let place = Place { process, processes: processes(&options) };
     let kept = recover::prepare(&graph, store, &manifest, None, place, None, &options, &failure)?;
-    launch(graph, options, Some(kept), failure, peers)
+    launch(graph, options, Some(kept), Vec::new(), failure, peers)
 }
 
 fn processes(options: &Options) -> usize {
@@ -142,7 +144,7 @@ fn processes(options: &Options) -> usize {
 }
 
 /// The other processes of the job.
-struct Peers {
+pub(super) struct Peers {
     sockets: Vec<Option<TcpStream>>,
     /// As process 0 says.
     generation: Generation,
@@ -173,11 +175,12 @@ fn connected(
     Ok(Some(Peers { sockets, generation, liveness }))
 }
 
-/// Opens sinks, starts receivers and workers.
-fn launch(
+/// Starts receivers and workers.
+pub(super) fn launch(
     graph: Graph,
     options: Options,
     kept: Option<Kept>,
+    sinks: OpenSinks,
     failure: Failure,
     mut peers: Option<Peers>,
 ) -> Result<Stopper> {
@@ -191,8 +194,6 @@ fn launch(
         let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
         inboxes.push((number % processes == process).then(|| Arc::new(Inbox::new(bytes_max, wake))));
     }
-    let owner = kept.as_ref().map(|kept| &kept.owner);
-    let sinks = if process == 0 { open_sinks(&graph, owner, &failure)? } else { Vec::new() };
     let receivers = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .thread_name("millstream-receivers")
@@ -269,9 +270,13 @@ fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     }
 }
 
-fn open_sinks(graph: &Graph, owner: Option<&Owner>, failure: &Failure) -> Result<Vec<Option<Box<dyn sink::Sink>>>> {
+/// The sinks by number, each to be taken once by the worker that owns it.
+pub(super) type OpenSinks = Vec<Option<Box<dyn sink::Sink>>>;
+
+/// Opens the sinks, where this process owns them.
+fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, failure: &Failure) -> Result<OpenSinks> {
     let mut sinks = Vec::new();
-    for spec in &graph.spec.sinks {
+    for spec in graph.spec.sinks.iter().filter(|_| owned) {
         sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?));
     }
     Ok(sinks)

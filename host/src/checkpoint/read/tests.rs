@@ -86,7 +86,7 @@ fn a_merged_table_has_the_newest_states_of_the_groups_that_each_file_holds() {
 fn rows_that_do_not_fit_the_table_are_an_error() {
     let merge = |rows: RecordBatch| merge(&table(vec![]), vec![rows]).map(|_| ()).unwrap_err().message;
     let good = rows(&[("a".into(), Some(1))]);
-    let wrong = "table `totals` of the checkpoint: column ";
+    let wrong = "the checkpoint: state of stage `totals`: column ";
     let without = |place: usize| {
         let mut other = good.clone();
         other.remove_column(place);

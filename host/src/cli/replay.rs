@@ -1,0 +1,59 @@
+//! `millstream replay`.
+
+use super::run::parse_set;
+use crate::error::{Error, Result};
+use crate::ids::BatchId;
+use crate::job;
+use crate::run::Options;
+use crate::run::replay::{Replayed, replay};
+use crate::sink::{show_table, shown_time};
+use clap::Args;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// The arguments of `millstream replay`.
+#[derive(Args)]
+pub struct ReplayArguments {
+    /// The job file
+    job: PathBuf,
+    /// The batch; its plan and the state before it must still be kept, see `millstream inspect`
+    #[arg(long)]
+    batch: u64,
+    /// With the job file and the plugins of then, which the checkpoint keeps, instead of those of now
+    #[arg(long)]
+    as_it_was: bool,
+    /// Rows shown of each sink
+    #[arg(long, default_value_t = 20)]
+    rows: usize,
+    /// Worker threads (default: as many as ran the batch)
+    #[arg(long)]
+    workers: Option<usize>,
+    /// Replace a value of the job file, as `checkpoint.dir=elsewhere`
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
+    sets: Vec<(String, String)>,
+}
+
+/// Runs the batch again: what to print, and whether no sink holds anything else than what came out.
+pub fn run(arguments: &ReplayArguments) -> Result<(String, bool)> {
+    let spec = job::load(&arguments.job, &arguments.sets)?;
+    let options = Options { workers: arguments.workers, sets: arguments.sets.clone(), ..Options::default() };
+    let (time, replayed) = replay(spec, options, BatchId(arguments.batch), arguments.as_it_was)?;
+    let mut text = String::new();
+    for of in &replayed {
+        let _ = writeln!(text, "batch {} of {}: {}", arguments.batch, shown_time(time), told(of));
+        let shown = show_table(&of.schema, &of.rows, arguments.rows).map_err(Error::arrow)?;
+        let _ = writeln!(text, "{shown}");
+    }
+    Ok((text, replayed.iter().all(|of| of.same != Some(false))))
+}
+
+fn told(of: &Replayed) -> String {
+    let rows: usize = of.rows.iter().map(|part| part.num_rows()).sum();
+    let plural = if rows == 1 { "" } else { "s" };
+    let compared = match of.same {
+        Some(true) => "the same as was committed",
+        Some(false) => "NOT the same as was committed",
+        None => "nothing to compare with is there",
+    };
+    format!("sink `{}`: {rows} row{plural}, {compared}", of.sink)
+}
