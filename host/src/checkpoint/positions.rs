@@ -1,8 +1,8 @@
 //! How far a source was read, as a table of a checkpoint.
 
-use super::{fault, fold};
 use super::state_file::REMOVED;
 use super::types::{Column, Position, Positions, StateFile, Table, TableOf};
+use super::{fault, fold};
 use crate::batch::keys::KEY_GROUPS;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;

@@ -125,7 +125,12 @@ impl StateTable {
             let stored = changes.slots.iter().filter(|slot| self.known(**slot)).map(|slot| known(*slot));
             // A removed key that has a state again is among the stored ones.
             let lost = if fault::bug("removed-lost") { 0 } else { usize::MAX };
-            let removed = changes.removed.iter().take(lost).enumerate().map(|(place, key)| (key.hash, Row::Removed(place as u32)));
+            let removed = changes
+                .removed
+                .iter()
+                .take(lost)
+                .enumerate()
+                .map(|(place, key)| (key.hash, Row::Removed(place as u32)));
             stored.chain(removed.filter(|(hash, row)| !self.is_back(changes, *hash, *row))).collect()
         };
         rows.sort_unstable_by(|(first, a), (second, b)| match first.cmp(second) {
@@ -156,7 +161,9 @@ impl StateTable {
         if let Some(idle) = &self.idle {
             let lost = fault::bug("touched-lost");
             let touched = |row: &Row| match row {
-                Row::Known(slot) => Some(idle.touched[*slot as usize]).filter(|touched| *touched != Idle::NEVER && !lost),
+                Row::Known(slot) => {
+                    Some(idle.touched[*slot as usize]).filter(|touched| *touched != Idle::NEVER && !lost)
+                }
                 Row::Removed(_) => None,
             };
             let touched: TimestampMicrosecondArray = rows.iter().map(touched).collect();
