@@ -256,7 +256,7 @@ impl Killer {
     /// The next step to die at. At least a third of all kills are to lie inside a checkpoint.
     fn point(&mut self) -> Point {
         let inside: Vec<&Point> = self.points.iter().filter(|point| point.inside).collect();
-        if self.anytime && self.tally.inside * 5 < self.tally.kills * 2 {
+        if self.anytime && self.tally.inside * 3 <= self.tally.kills {
             self.next_inside += 1;
             return *inside[self.next_inside % inside.len()];
         }

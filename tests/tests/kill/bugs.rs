@@ -19,7 +19,7 @@ fn found(bug: &str, points: &[Point], trial: impl Fn(&mut Killer) -> Result<(), 
     for seed in 1..=TRIES {
         let mut killer = Killer::at(seed, points, bug);
         if let Err(told) = trial(&mut killer) {
-            println!("found in try {seed}: {told}");
+            println!("found in try {seed}, after {}: {told}", killer.tally);
             return;
         }
     }

@@ -69,16 +69,20 @@ pub fn trial_of(server: &Postgres, killer: &mut Killer, kills: u64, batch: &str,
     let stop = AtomicBool::new(false);
     let (ran, read) = std::thread::scope(|scope| {
         scope.spawn(|| Sender { listener, keys: &keys, trial: &job.trial, stop: &stop }.serve());
-        let reader = scope.spawn(|| read(server, &job.seen, &stop));
+        let reader = scope.spawn(|| {
+            let read = read(server, &job.seen, &stop);
+            // After what must not be seen there is nothing to wait for.
+            job.seen.store(u64::MAX, Ordering::Release);
+            read
+        });
         let ran = killer.run(&job, kills);
         stop.store(true, Ordering::Release);
         (ran, reader.join().expect("the reader does not panic"))
     });
-    ran?;
     read?;
+    ran?;
     let rows = compare("table", &rows(&server.sql("select n, k, place, digest from entries order by n")), &expected)?;
-    let mut last: BTreeMap<&str, &Entry> = BTreeMap::new();
-    expected.iter().for_each(|entry| drop(last.insert(&entry.k, entry)));
+    let last: BTreeMap<&str, &Entry> = expected.iter().map(|entry| (entry.k.as_str(), entry)).collect();
     let accounts = self::rows(&server.sql("select n, k, place, digest from accounts order by k collate \"C\""));
     if !accounts.iter().eq(last.values().copied()) {
         return Err("the last rows of keys are not those that came last".into());
