@@ -161,7 +161,7 @@ impl Random {
         let mut chunks = Vec::new();
         for _ in 0..self.below(4) {
             let extent = Extent { file: self.text(), start: self.number(), bytes: self.number(), row: self.number() };
-            let kept = (self.below(2) == 0).then(|| self.chunk());
+            let kept = (self.below(2) == 0).then(|| Chunk { extent: extent.clone(), ..self.chunk() });
             chunks.push(PlannedChunk { extent, rows: self.number() as u32, kept });
         }
         let position = |random: &mut Random| Position { offset: random.number(), mark: random.number() as i64 };

@@ -18,7 +18,6 @@ pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &Wanted, job:
         after: resume.after,
         first: resume.first,
         checkpoint: resume.checkpoint,
-        dropped: resume.dropped.clone(),
         workers: wanted.workers,
         sources: sources(wanted),
         job_digest: wanted.job_digest.clone(),
