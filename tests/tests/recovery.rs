@@ -604,3 +604,96 @@ fn initial_states_and_timeouts_are_not_begun_anew() {
         assert_eq!(counts(&trial), is(expected), "after batch {line}");
     }
 }
+
+/// Sources of files, of which batches were planned that no sink has committed, and others that are in the checkpoint.
+fn reading(kind: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"name = "reading"
+batch = "10ms"
+[checkpoint]
+dir = "checkpoint"
+every = 2
+[sources.words]
+{kind}
+rows_per_batch_max = 2
+[sinks.out]
+from = "words"
+kind = "queue"
+path = "out.jsonl"
+"#
+    ));
+    let lines = |from: usize| (from..from + 10).map(|line| format!("line {line}\n")).collect::<String>();
+    trial.write("in/a.txt", lines(10));
+    trial.write("in/b.txt", lines(20));
+    trial
+}
+
+#[test]
+fn input_that_is_not_as_it_was_is_refused_before_anything_is_touched() {
+    let file = "kind = \"file\"\npath = \"in/a.txt\"";
+    let directory = "kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"";
+    for kind in [file, directory] {
+        let trial = reading(kind);
+        killed(&trial, &["--until-idle"], "commit.before:4");
+        let whole = trial.text("in/a.txt");
+        let planned = "`./in/a.txt`, of which batches hold the first ";
+        // Gone.
+        fs::rename(trial.path("in/a.txt"), trial.path("kept")).unwrap();
+        let told = refused(&trial, &[]);
+        if kind == file {
+            contains(&told, &["job.toml:8: source `words`: path `./in/a.txt`: there is no such file"]);
+        } else {
+            contains(
+                &told,
+                &["source `words`: ", planned, " is not there any more; batch ", "Bring it back as it was"],
+            );
+        }
+        // Shorter than what was planned.
+        trial.write("in/a.txt", &whole[..20]);
+        let told = refused(&trial, &[]);
+        contains(
+            &told,
+            &["source `words`: ", planned, "has shrunk to 20 bytes; batch ", "which is to be run again, needs it"],
+        );
+        assert!(told.contains("`--resume-from ") || told.contains("`--fresh`"), "{told}");
+        // As long, but other records: the program cannot know before it reads them.
+        trial.write("in/a.txt", whole.replace("line 1", "line\n1"));
+        let before = trial.text("out.jsonl");
+        let ended = trial.run(&["--until-idle"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        contains(
+            &ended.stderr,
+            &[
+                "source `words`: a batch cannot be replayed: bytes ",
+                "of `./in/a.txt`: the file was changed: 2 records are planned",
+            ],
+        );
+        assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+        assert_eq!(trial.text("out.jsonl"), before);
+        // As it was.
+        trial.write("in/a.txt", &whole);
+        trial.run_well(&["--until-idle"]);
+        let expected = if kind == file { 10..20 } else { 10..30 };
+        let rows: Vec<String> =
+            trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect();
+        let mut sorted = rows.clone();
+        sorted.sort();
+        assert_eq!(sorted, expected.map(|line| format!("line {line}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn input_that_shrank_after_it_was_committed_can_be_given_up() {
+    let trial = trial();
+    trial.write("input.jsonl", lines(4));
+    trial.run_well(&[]);
+    trial.write("input.jsonl", lines(2));
+    let told = refused(&trial, &[]);
+    let words =
+        ["source `words`: `./input.jsonl`, of which batches hold the first ", "has shrunk to ", "`--drop-state words`"];
+    contains(&told, &words);
+    trial.run_well(&["--drop-state", "words"]);
+    let batches = trial.batches("out.jsonl");
+    assert_eq!(batches.len(), 6);
+    assert_eq!(batches[4]["rows"], serde_json::json!([{"word": "a", "count": 5}, {"word": "b", "count": 3}]));
+}

@@ -7,6 +7,7 @@
 use crate::checkpoint::Owner;
 use crate::checkpoint::state_file::checksum;
 use crate::checkpoint::types::FORMAT_VERSION;
+use crate::error::{Error, Kind};
 use crate::ids::{BatchId, Generation};
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -18,6 +19,15 @@ use std::time::{Duration, Instant};
 /// How long an opening sink waits for a process that is just going away.
 const LOCK_WAIT_MS: u64 = if cfg!(test) { 100 } else { 3_000 };
 const LOCK_LOOK_MS: u64 = 20;
+
+/// How the reason ends why a process may not commit any more.
+pub(super) const LOST: &str = "has lost it";
+
+/// An error of a commit as the job tells it. A process that has lost the job is not started again, as it would only take
+/// the job back.
+pub(super) fn told(error: Error) -> Error {
+    if error.message.ends_with(LOST) { Error { kind: Kind::Job, ..error } } else { error }
+}
 
 /// Who writes, and how far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +66,7 @@ impl Marker {
         }
         if self.generation > owner.generation {
             return Err(io::Error::other(format!(
-                "the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+                "the job was started again elsewhere (generation {}), and this process (generation {}) {LOST}",
                 self.generation, owner.generation
             )));
         }

@@ -10,7 +10,7 @@ use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::run::Failure;
-use crate::sink::marker::{self, Marker, sync_folder};
+use crate::sink::marker::{self, LOST, Marker, sync_folder};
 use crate::sink::open_failed;
 use std::fs::{self, File};
 use std::io;
@@ -115,7 +115,10 @@ impl Kept {
             sync_folder(&self.folder)
         })?;
         fault::point("commit.written");
-        let mark = || marker::replace(&marker_path, &Marker::new(&self.owner, Some(batch), name.clone()));
+        let mark = || {
+            self.check_ours(&marker_path)?;
+            marker::replace(&marker_path, &Marker::new(&self.owner, Some(batch), name.clone()))
+        };
         let show = || show(&unfinished, part).and_then(|()| sync_folder(&self.folder));
         if fault::bug("marker-late") {
             step(&show)?;
@@ -162,7 +165,13 @@ fn check_same(part: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Gives an unfinished part its name. When it is tried again, it may have it already.
 fn show(unfinished: &Path, part: &Path) -> io::Result<()> {
     match fs::rename(unfinished, part) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !unfinished.exists() && part.exists() => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !unfinished.exists() => match part.exists() {
+            true => Ok(()),
+            // Only who takes the job over removes what is unfinished.
+            false => Err(io::Error::other(format!(
+                "its unfinished file is gone: the job was started again elsewhere, and this process {LOST}"
+            ))),
+        },
         renamed => renamed,
     }
 }
