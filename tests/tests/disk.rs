@@ -19,12 +19,15 @@ impl Mounted {
         mount(&size, &path).map(|()| Mounted(path)).inspect_err(|why| eprintln!("NOT TESTED: {why}")).ok()
     }
 
-    /// The same files once more above themselves, but so that nothing can be written.
+    /// The same files once more above themselves, but so that nothing can be written. Made aside, as it must not be in
+    /// use before it is read-only.
     fn read_only(path: PathBuf) -> Mounted {
-        mount(&["--bind", path.to_str().unwrap()], &path).unwrap();
-        let mounted = Mounted(path);
-        mount(&["-o", "remount,bind,ro"], &mounted.0).unwrap();
-        mounted
+        let aside = Mounted(path.with_extension("aside"));
+        fs::create_dir_all(&aside.0).unwrap();
+        mount(&["--bind", path.to_str().unwrap()], &aside.0).unwrap();
+        mount(&["-o", "remount,bind,ro"], &aside.0).unwrap();
+        mount(&["--bind", aside.0.to_str().unwrap()], &path).unwrap();
+        Mounted(path)
     }
 }
 

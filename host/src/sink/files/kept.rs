@@ -10,7 +10,7 @@ use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::run::Failure;
-use crate::sink::marker::{self, LOST, Marker, sync_folder};
+use crate::sink::marker::{self, Marker, sync_folder};
 use crate::sink::open_failed;
 use std::fs::{self, File};
 use std::io;
@@ -90,7 +90,7 @@ impl Kept {
         let take_over = || {
             finish(folder, part.as_deref())?;
             fault::point("start.sink");
-            marker::replace(&folder.join(MARKER), &Marker::new(owner, batch, part.clone()))?;
+            marker::take_over(&folder.join(MARKER), &Marker::new(owner, batch, part.clone()))?;
             sync_folder(folder.parent().unwrap_or(folder))
         };
         patiently(failure, "open the folder", folder, take_over).map_err(|e| e.within(format!("sink `{name}`")))?;
@@ -165,13 +165,13 @@ fn check_same(part: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Gives an unfinished part its name. When it is tried again, it may have it already.
 fn show(unfinished: &Path, part: &Path) -> io::Result<()> {
     match fs::rename(unfinished, part) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !unfinished.exists() => match part.exists() {
-            true => Ok(()),
-            // Only who takes the job over removes what is unfinished.
-            false => Err(io::Error::other(format!(
-                "its unfinished file is gone: the job was started again elsewhere, and this process {LOST}"
-            ))),
-        },
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !unfinished.exists() => {
+            if part.exists() {
+                Ok(())
+            } else {
+                Err(marker::gone())
+            }
+        }
         renamed => renamed,
     }
 }
