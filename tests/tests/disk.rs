@@ -135,14 +135,16 @@ fn pauses_and_goes_on<T>(folder: &str, reason: &str, remedy: &str, disturb: impl
         let began = Instant::now();
         job.until("it says that it waits", |job| said(job) > said_before);
         assert!(began.elapsed() < Duration::from_secs(1), "{:?}: {}", began.elapsed(), job.stderr());
-        // Whatever else there is to be written waits as well by now, and the job stands still.
-        let mut since = (Instant::now(), parts(&trial));
+        // Whatever else there is to be written waits as well by now, and the job stands still; unless a log of plans that
+        // was open before can still be written, as it can below a read-only mount.
+        let (first, open_log) = (parts(&trial), reason.contains("Read-only") && folder == "checkpoint");
+        let mut since = (Instant::now(), first);
         until("it stands still", || {
             let now = parts(&trial);
             if now != since.1 {
                 since = (Instant::now(), now);
             }
-            since.0.elapsed() > Duration::from_millis(700)
+            since.0.elapsed() > Duration::from_millis(700) || open_log && now > first + 20
         });
         let told = job.stderr();
         // At most once for each thread that writes: plans, state, sinks.
