@@ -9,6 +9,7 @@ use std::error::Error as _;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
@@ -172,7 +173,11 @@ impl Server {
 /// Whether a transaction was committed. One that is older than the server remembers was, as it was the last of its connection.
 pub(super) async fn happened(client: &Client, number: i64) -> Result<bool, Fault> {
     loop {
-        let row = client.query_one("select pg_catalog.txid_status($1)", &[&number]).await?;
+        let row = match client.query_one("select pg_catalog.txid_status($1)", &[&number]).await {
+            // A number of the future: the server went down before it wrote anything of that transaction.
+            Err(error) if error.code() == Some(&SqlState::INVALID_PARAMETER_VALUE) => return Ok(false),
+            row => row?,
+        };
         match row.try_get::<_, Option<&str>>(0)? {
             Some("aborted") => return Ok(false),
             Some("in progress") => tokio::time::sleep(Duration::from_millis(20)).await,
