@@ -44,9 +44,9 @@ fn a_marker_after_the_part_is_found() {
 #[test]
 fn a_marker_after_the_transaction_is_found() {
     table::with_server(|server| {
-        found("bug@marker-late", &[at("commit.unmarked", 2, 12)], |killer| {
-            table::trial_of(server, killer, KILLS, "5ms", "4")
-        });
+        // The sinks take turns, and the first is the one where a row can be there twice.
+        let points = [3, 5, 7].map(|pass| at("commit.unmarked", pass, pass));
+        found("bug@marker-late", &points, |killer| table::trial_of(server, killer, KILLS, "5ms", "4"));
     });
 }
 
