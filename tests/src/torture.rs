@@ -212,7 +212,7 @@ impl Killer {
     /// One start of the program, until it is killed or done.
     fn life(&mut self, job: &dyn Victim) -> Result<Life, String> {
         let workers = self.random.from(1, 3);
-        let named = !self.anytime || self.random.from(1, 4) > 1;
+        let named = !self.anytime || self.random.from(1, 6) > 1;
         let mut process;
         if named {
             let point = self.point();

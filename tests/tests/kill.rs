@@ -19,7 +19,7 @@ use std::io::Write;
 use std::time::Instant;
 
 /// Kills of all loops together, where the environment does not say.
-const KILLS: u64 = 100;
+const KILLS: u64 = 150;
 const SEED: u64 = 1;
 
 fn setting(name: &str) -> Option<u64> {
