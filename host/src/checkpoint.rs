@@ -59,6 +59,8 @@ pub struct Kept {
     pub first: BatchId,
     /// Where each source goes on; `None` where another process receives it.
     pub sources: Vec<Mutex<Option<SourceStart>>>,
+    /// What the sinks have committed.
+    pub markers: Markers,
     /// What workers have loaded.
     pub restored: Restored,
     /// Nobody else may use the folder meanwhile.
@@ -152,6 +154,27 @@ impl Restored {
     /// A stage on one worker has loaded so many rows.
     pub fn add(&self, rows: usize) {
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+}
+
+/// The last batch that each sink has committed, by name, where it remembers that. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Markers(Arc<Mutex<BTreeMap<String, BatchId>>>);
+
+impl Markers {
+    /// A sink stands here now.
+    pub fn set(&self, sink: &str, committed: Option<BatchId>) {
+        let mut markers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match (markers.get_mut(sink), committed) {
+            (Some(marker), Some(committed)) => *marker = committed,
+            (None, Some(committed)) => drop(markers.insert(sink.to_owned(), committed)),
+            (_, None) => {}
+        }
+    }
+
+    /// All of them.
+    pub fn all(&self) -> BTreeMap<String, BatchId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -12,11 +12,12 @@ use std::time::Duration;
 /// Plugins are compiled with nothing built before, perhaps behind other builds.
 const BUILDS_WITHIN: Duration = Duration::from_secs(600);
 
-/// Every README but those of projects to come, which bear the project's name.
+/// Every README but those of projects to come, which bear the project's name, and the pages of `docs/`.
 fn readmes() -> Vec<String> {
     let mut readmes = vec!["README.md".to_string()];
     readmes.extend(["demo", "sdk/rust", "tests", "wit"].map(|folder| format!("{folder}/README.md")));
     readmes.extend(plugins().into_iter().map(|name| format!("plugins/{name}/README.md")));
+    readmes.extend(names_in(&root().join("docs")).into_iter().map(|name| format!("docs/{name}")));
     readmes
 }
 
@@ -108,6 +109,17 @@ impl Reader {
         fs::create_dir_all(folder.join("bin")).unwrap();
         std::os::unix::fs::symlink(millstream().canonicalize().unwrap(), folder.join("bin/millstream")).unwrap();
         Reader { folder }
+    }
+
+    /// With the demo's jobs and text, and the plugins, as in the project's folder.
+    fn with_demo(name: &str) -> Reader {
+        let reader = Reader::new(name);
+        fs::create_dir(reader.folder.join("demo")).unwrap();
+        for file in ["kept.toml", "text.txt"] {
+            fs::copy(root().join("demo").join(file), reader.folder.join("demo").join(file)).unwrap();
+        }
+        std::os::unix::fs::symlink(root().join("plugins"), reader.folder.join("plugins")).unwrap();
+        reader
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -230,6 +242,68 @@ fn a_new_aggregate_passes() {
     a_new_project_passes("aggregate", json!([{ "shop": "here", "mean": 2.5 }]));
 }
 
+/// How many words the demo's text has.
+fn words() -> usize {
+    fs::read_to_string(root().join("demo/text.txt")).unwrap().split_ascii_whitespace().count()
+}
+
+/// A job is killed and started again, as a page says.
+#[track_caller]
+fn is_killed_and_goes_on(reader: &Reader, page: &str) -> String {
+    let job = fs::read_to_string(root().join("demo/kept.toml")).unwrap();
+    assert!(job.contains(&block_with(page, "toml", "[checkpoint]").text), "{page} shows another [checkpoint]");
+    reader.runs("", &block_with(page, "sh", "kill -9").text)
+}
+
+#[test]
+fn the_job_of_the_readme_is_killed_and_loses_nothing() {
+    let told = is_killed_and_goes_on(&Reader::with_demo("killed"), "README.md");
+    assert!(told.contains(&format!("| {} |", words())) && told.contains(&format!("\n{}\n", words())), "{told}");
+    assert!(told.contains("positions:     lines (file text.txt): read to the end"), "{told}");
+    assert!(told.contains(", the same as was committed\n"), "{told}");
+}
+
+#[test]
+fn the_page_about_checkpoints_is_true_from_top_to_bottom() {
+    let (page, reader) = ("docs/checkpoints.md", Reader::with_demo("checkpoints"));
+    let mut told = is_killed_and_goes_on(&reader, page);
+    // What follows but for the job that needs two machines.
+    for block in blocks_in(page, "sh").iter().skip(1).filter(|block| !block.text.contains("--hosts")) {
+        told += &reader.runs("", &block.text);
+    }
+    let words = words();
+    assert!(told.contains(&format!("| {words} |\n")) && told.contains(&format!("\n{words}\n")), "{told}");
+    assert!(told.contains("\"place\": \"demo/out/kept\""), "{told}");
+    assert_eq!(told.matches(", the same as was committed\n").count(), 2, "{told}");
+    let totals = fs::read_to_string(reader.folder.join("demo/out/totals.jsonl")).unwrap();
+    let python = Process::start(&mut Command::new(root().join("scripts/python.sh"))).wait_within(BUILDS_WITHIN);
+    reader.write("totals.py", &blocks_in(page, "python")[0].text);
+    let read = reader.runs("", &format!("{} totals.py", python.stdout.trim()));
+    assert_eq!(read, format!("{} {words}\n", totals.lines().count()));
+}
+
+/// The tables tell of every kind of source and sink that a job file may name.
+#[test]
+fn every_source_and_sink_has_its_guarantee() {
+    let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
+    let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
+    let page = fs::read_to_string(root().join("docs/guarantees.md")).unwrap();
+    for part in ["source", "sink"] {
+        let rows = page.split_once(&format!("\n| {part} |")).unwrap().1.split("\n\n").next().unwrap();
+        let mut told: Vec<_> = rows.lines().filter_map(|row| row.strip_prefix("| `")?.split('`').next()).collect();
+        let mut kinds = kinds_in(&schema["properties"][format!("{part}s")]);
+        told.sort_unstable();
+        kinds.sort_unstable();
+        assert_eq!(told, kinds, "the {part}s of docs/guarantees.md");
+    }
+}
+
+/// The kinds that a schema of sources or sinks allows.
+fn kinds_in(schema: &Value) -> Vec<&str> {
+    let kinds = &schema["additionalProperties"]["properties"]["kind"]["enum"];
+    kinds.as_array().unwrap_or_else(|| panic!("no kinds in {schema}")).iter().filter_map(Value::as_str).collect()
+}
+
 #[test]
 fn the_stages_of_the_plugins_run() {
     for name in plugins() {
@@ -286,7 +360,7 @@ fn check_line(line: &str, place: &str) {
                 assert!(root().join(path).exists(), "{place}: there is no {path}");
             }
         }
-        ["cargo" | "cd" | "echo" | "export" | "nc", ..] | [] => {}
+        ["cargo" | "cd" | "echo" | "export" | "nc" | "rm" | "sleep" | "wc", ..] | [] => {}
         _ => panic!("{place}: nothing checks `{line}`"),
     }
 }
@@ -301,6 +375,7 @@ fn no_block_goes_unchecked() {
                 // The tests above take these where they are.
                 "toml" => assert!(!file.starts_with("demo") && !file.starts_with("tests"), "{}", block.place),
                 "rust" => assert!(["README.md", "sdk/rust/README.md"].contains(&file.as_str()), "{}", block.place),
+                "python" => assert_eq!(file, "docs/checkpoints.md", "{}", block.place),
                 "text" => assert_eq!(file, "plugins/filter-expr/README.md", "{}", block.place),
                 "wit" => is_in_the_interface(&block),
                 other => panic!("{}: nothing checks {other}", block.place),
@@ -333,7 +408,7 @@ fn what_readmes_point_to_is_there() {
 }
 
 fn is_path(word: &str) -> bool {
-    let tops = ["demo/", "host/", "plugins/", "scripts/", "sdk/", "tests/", "wit/"];
+    let tops = ["demo/", "docs/", "host/", "plugins/", "scripts/", "sdk/", "tests/", "wit/"];
     let plain = |c: char| c.is_ascii_alphanumeric() || "/.-_".contains(c);
     tops.iter().any(|top| word.starts_with(top)) && word.chars().all(plain) && !word.starts_with("demo/out")
 }

@@ -1,8 +1,10 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `words`, `update`, `latency`, `start`); all by default.
+//! (`boundary`, `words`, `update`, `latency`, `start`, and the parts about checkpoints, `checkpoint-words`,
+//! `checkpoint-latency` and `checkpoint-state`, or all three as `checkpoint`); all by default.
 
 mod boundary;
+mod checkpoint;
 mod latency;
 mod measure;
 mod native;
@@ -14,17 +16,25 @@ fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 5] = [
+    let parts: [(&str, fn()); 8] = [
         ("boundary", boundary::run),
         ("words", words::run),
         ("update", update::run),
         ("latency", latency::run),
         ("start", start::run),
+        ("checkpoint-words", checkpoint::words::run),
+        ("checkpoint-latency", checkpoint::latency::run),
+        ("checkpoint-state", checkpoint::state::run),
     ];
     for (name, run) in parts {
-        if wanted.is_empty() || wanted.iter().any(|w| w == name) {
+        if wanted.is_empty()
+            || wanted
+                .iter()
+                .any(|w| w == name || name.strip_prefix(w.as_str()).is_some_and(|rest| rest.starts_with('-')))
+        {
             println!("\n== {name}");
-            run();
+            let took = measure::seconds(run);
+            println!("  ({took:.0} s)");
         }
     }
 }

@@ -30,8 +30,13 @@ pub fn seconds(work: impl FnOnce()) -> f64 {
 /// Measures several things in turn, [`RUNS`] times, after one round to warm up; the median of each. Taking turns spreads
 /// what else the machine does over all of them.
 pub fn in_turn(things: &mut [&mut dyn FnMut() -> f64]) -> Vec<f64> {
+    in_turn_so_often(RUNS, things)
+}
+
+/// As [`in_turn`], with another number of rounds after the one to warm up.
+pub fn in_turn_so_often(rounds: usize, things: &mut [&mut dyn FnMut() -> f64]) -> Vec<f64> {
     let mut all = vec![Vec::new(); things.len()];
-    for run in 0..=RUNS {
+    for run in 0..=rounds {
         for (thing, values) in things.iter_mut().zip(&mut all) {
             let value = thing();
             if run > 0 {
@@ -72,10 +77,16 @@ pub fn job(folder: &Path, text: &str) -> PathBuf {
     path
 }
 
-/// The binary under test.
+/// A folder on the disk that holds the build; temporary folders often lie in memory.
+pub fn folder_on_disk() -> tempfile::TempDir {
+    let program = std::env::current_exe().expect("this program");
+    tempfile::tempdir_in(program.parent().expect("its folder")).expect("a temporary folder")
+}
+
+/// The binary under test: `$MILLSTREAM_BIN`, or the one beside this program.
 pub fn millstream(arguments: &[&str]) -> Command {
-    let binary = std::env::current_exe().expect("this program").with_file_name("millstream");
-    let mut command = Command::new(binary);
+    let beside = || std::env::current_exe().expect("this program").with_file_name("millstream");
+    let mut command = Command::new(std::env::var_os("MILLSTREAM_BIN").map_or_else(beside, PathBuf::from));
     command.args(arguments).env("MILLSTREAM_LOG", "error").stdin(Stdio::null()).stdout(Stdio::null());
     command
 }
@@ -91,11 +102,16 @@ pub fn job_seconds(job: &Path, workers: usize) -> f64 {
 
 /// Prints how a job was run.
 pub fn show(job: &str) {
+    show_command("millstream run job.toml --workers N", job);
+}
+
+/// Prints a command and the job that it runs.
+pub fn show_command(command: &str, job: &str) {
     let mut text = String::new();
     for line in job.lines() {
         let _ = writeln!(text, "    | {line}");
     }
-    print!("  millstream run job.toml --workers N, with\n{text}");
+    print!("  {command}, with\n{text}");
 }
 
 /// The most memory that a process held, in bytes, read while it runs; waits for its end.

@@ -149,6 +149,7 @@ mod tests {
     fn manifest(job: &str) -> Manifest {
         let start = Start {
             generation: Generation(1),
+            checkpoint: BatchId(0),
             after: BatchId(0),
             first: BatchId(1),
             workers: 2,

@@ -3,7 +3,7 @@
 
 use super::store::{Store, Version, patiently};
 use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
-use super::{fault, fold, gc, manifest, resolve, state_file};
+use super::{Markers, fault, fold, gc, manifest, resolve, state_file};
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::run::Failure;
@@ -48,11 +48,12 @@ impl Saver {
         generation: Generation,
         tables: Vec<Table>,
         owned: Option<Owned>,
+        markers: Markers,
         tidy: bool,
         failure: Failure,
     ) -> Result<Saver> {
         let (sender, orders) = channel();
-        let thread = Thread { store, generation, tables, owned, tidy, failure };
+        let thread = Thread { store, generation, tables, owned, markers, tidy, failure };
         std::thread::Builder::new()
             .name("millstream-checkpoint".into())
             .spawn(move || thread.run(&orders))
@@ -90,6 +91,7 @@ struct Thread {
     generation: Generation,
     tables: Vec<Table>,
     owned: Option<Owned>,
+    markers: Markers,
     tidy: bool,
     failure: Failure,
 }
@@ -156,8 +158,8 @@ impl Thread {
             table.files = fold::prune(std::mem::take(&mut table.files));
         }
         let Some(owned) = &mut self.owned else { return Err(Error::bug("this process does not own the manifest")) };
-        let (generation, tables) = (self.generation, self.tables.clone());
-        let checkpoint = Checkpoint { batch, time, generation, written: time::now().0, tables };
+        let (generation, tables, sinks) = (self.generation, self.tables.clone(), self.markers.all());
+        let checkpoint = Checkpoint { batch, time, generation, written: time::now().0, tables, sinks };
         let manifest = resolve::publish(&owned.manifest, checkpoint);
         fault::point("checkpoint.manifest");
         let replaced = manifest::replace(&*self.store, &manifest, Some(&owned.version), &self.failure);

@@ -42,8 +42,6 @@ pub struct Start {
     pub first: BatchId,
     /// The checkpoint that it loads; zero: none.
     pub checkpoint: BatchId,
-    /// Tables whose state it leaves behind.
-    pub dropped: Vec<String>,
     /// Workers of the whole job.
     pub workers: u32,
     /// The sources: a batch is planned when each of them has a plan for it.
@@ -92,6 +90,10 @@ pub struct Checkpoint {
     pub written: i64,
     /// State of stages and positions of sources.
     pub tables: Vec<Table>,
+    /// The markers of the sinks that remember what they have committed, by name: a sink that is found behind its marker
+    /// is not the one that it was.
+    #[serde(default)]
+    pub sinks: BTreeMap<String, BatchId>,
 }
 
 /// Whose rows a table holds.

@@ -22,16 +22,20 @@ pub fn build<'s>(
     let (metrics, job) = (running.metrics.of(&spec.name), running.metrics.clone());
     let replaying =
         running.kept.as_ref().map_or(BatchId(0), |kept| kept.replay.last().map_or(BatchId(0), |(batch, _)| *batch));
+    let markers = running.kept.as_ref().map(|kept| kept.markers.clone()).unwrap_or_default();
+    let name = spec.name.clone();
     let (stream, _) = each_batch(input, gate, &spec.name, running.failure.clone(), |_| 0, {
         move |context, parts, _| {
             let Some(sink) = &mut sink else { return Ok(()) };
             let rows: Vec<_> = parts.into_iter().map(|part| part.rows).collect();
             let committed = sink.committed().filter(|_| context.id <= replaying && !fault::bug("no-skip"));
             if !commits(context.id, committed) {
+                markers.set(&name, sink.committed());
                 return Ok(());
             }
             metrics.add_rows(rows.iter().map(|rows| rows.num_rows()).sum());
             sink.commit(context.id, context.time, rows)?;
+            markers.set(&name, sink.committed());
             job.progressed();
             Ok(())
         }

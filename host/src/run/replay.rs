@@ -86,11 +86,11 @@ fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result
         reached.extend(run.into_iter().map(|(batch, _)| batch));
     }
     let range = match (reached.iter().min(), reached.iter().max()) {
-        (Some(first), Some(last)) => format!("those that can lie between {first} and {last}"),
+        (Some(first), Some(last)) => format!("plans are kept of batches {first} to {last}"),
         _ => "no plans are kept at the moment".to_owned(),
     };
     Err(Error::job(format!(
-        "{}: batch {batch} cannot be run again: {range}. Plans are kept from the oldest of the kept checkpoints on",
+        "{}: batch {batch} cannot be run again: {range} (those since the oldest kept checkpoint)",
         store.place()
     )))
 }
@@ -98,8 +98,7 @@ fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result
 /// The manifest as it would be if a start replayed up to this batch, and no further.
 fn pretend(manifest: &Manifest, base: BatchId, batch: BatchId, like: &Start) -> Manifest {
     let generation = Generation(manifest.generation.0.saturating_add(1));
-    let start =
-        Start { generation, after: batch, first: batch.next(), checkpoint: base, dropped: Vec::new(), ..like.clone() };
+    let start = Start { generation, after: batch, first: batch.next(), checkpoint: base, ..like.clone() };
     let mut pretended = Manifest { generation, ..manifest.clone() };
     pretended.starts.push(start);
     pretended

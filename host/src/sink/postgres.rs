@@ -49,7 +49,7 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Res
     let server = server(spec, schema, origin, None)?;
     aside(|runtime| {
         runtime.block_on(async {
-            let client = server.connect().await.map_err(|fault| unreachable(spec, origin, &server, fault))?;
+            let (client, _) = server.connect().await.map_err(|fault| unreachable(spec, origin, &server, fault))?;
             let found = table::find(&client, &server.table).await;
             let found = found.map_err(|cause| unreachable(spec, origin, &server, Fault::of(&cause)))?;
             let fits = found.map_or(Ok(()), |found| server.table.fit(&found).map(drop));
@@ -70,16 +70,14 @@ pub(super) fn open(
     let failure = failure.clone();
     aside(|runtime| {
         let opened = runtime.block_on(async {
-            let client = server.connect().await?;
-            server.make(&client).await?;
-            let committed = server.claim(&client).await?;
-            Ok((Session::begin(client, &server).await?, committed))
+            let connection = server.connect().await?;
+            server.make(&connection.0).await?;
+            let committed = server.claim(&connection.0).await?;
+            Ok((Some(Session::begin(connection, &server).await?), committed))
         });
         let (session, committed) = opened.map_err(|fault| unreachable(spec, origin, &server, fault))?;
-        let runtime = new_runtime()?;
-        drop(session);
         let name = spec.name.clone();
-        let sink = PostgresSink { name, server, failure, runtime, session: None, committed, unanswered: None };
+        let sink = PostgresSink { name, server, failure, runtime, session, committed, unanswered: None };
         Ok(Box::new(sink) as Box<dyn Sink>)
     })
 }
@@ -89,7 +87,7 @@ pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Resul
     let server = server(spec, &arrow::datatypes::Schema::empty().into(), origin, None)?;
     aside(|runtime| {
         let read = runtime.block_on(async {
-            let client = server.connect().await?;
+            let (client, _) = server.connect().await?;
             server.read_marker(&client, job_id).await
         });
         read.map_err(|fault| unreachable(spec, origin, &server, fault))
@@ -165,7 +163,9 @@ impl PostgresSink {
                 Ok(()) => break,
                 Err(fault) => fault,
             };
-            self.session = None;
+            if let Some(session) = self.session.take() {
+                self.runtime.block_on(session.end());
+            }
             if !fault.passing {
                 let (name, message) = (&self.name, fault.message);
                 return Err(Error::environment(format!("sink `{name}`: batch {batch}: {message}")));
@@ -197,13 +197,15 @@ impl PostgresSink {
             let session = match session {
                 Some(session) => session,
                 None => {
-                    let client = server.connect().await?;
-                    if let Some(number) = unanswered.take()
-                        && server::happened(&client, number).await?
-                    {
-                        return Ok(());
+                    let connection = server.connect().await?;
+                    if let Some(number) = *unanswered {
+                        let happened = server::happened(&connection.0, number).await?;
+                        *unanswered = None;
+                        if happened {
+                            return Ok(());
+                        }
                     }
-                    session.insert(Session::begin(client, server).await?)
+                    session.insert(Session::begin(connection, server).await?)
                 }
             };
             session.commit(server, batch, rows, unanswered).await

@@ -7,6 +7,7 @@ use crate::ids::BatchTime;
 fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manifest {
     let start = |(generation, after, first): &(u64, u64, u64)| Start {
         generation: Generation(*generation),
+        checkpoint: BatchId(0),
         after: BatchId(*after),
         first: BatchId(*first),
         workers: 2,
@@ -37,6 +38,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         generation: Generation(1),
         written: 0,
         tables: vec![table(files)],
+        sinks: std::collections::BTreeMap::new(),
     };
     Manifest {
         job: "job".into(),

@@ -12,9 +12,13 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Name of the file that the process which owns the folder keeps locked. Its text is that process's id.
 const LOCK: &str = "lock";
+/// How long a start waits for a process that is just going away: who was killed may hold the lock a moment longer.
+const LOCK_WAIT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 2_000 });
+const LOCK_LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// A folder.
 pub struct Local {
@@ -71,7 +75,7 @@ impl Local {
         let path = self.root.join(LOCK);
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
-        match file.try_lock() {
+        match lock_within(&file, LOCK_WAIT) {
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
             Err(TryLockError::WouldBlock) => {
@@ -103,6 +107,17 @@ impl Local {
             }
         }
         Ok(())
+    }
+}
+
+/// Locks a file for as long as it is open.
+fn lock_within(file: &File, wait: Duration) -> Result<(), TryLockError> {
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if start.elapsed() < wait => std::thread::sleep(LOCK_LOOK_EVERY),
+            done => return done,
+        }
     }
 }
 

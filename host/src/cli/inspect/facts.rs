@@ -53,6 +53,8 @@ pub struct CheckpointFacts {
     /// Of all its files; checkpoints share files.
     pub bytes: u64,
     pub tables: Vec<TableFacts>,
+    /// The last batch that each sink had committed, where it remembers that.
+    pub sinks: BTreeMap<String, BatchId>,
 }
 
 /// One table of a checkpoint.
@@ -134,7 +136,7 @@ impl Facts {
 
 impl CheckpointFacts {
     fn of(checkpoint: &Checkpoint) -> CheckpointFacts {
-        let Checkpoint { batch, time, generation, written, tables } = checkpoint;
+        let Checkpoint { batch, time, generation, written, tables, sinks } = checkpoint;
         let files = tables.iter().flat_map(|table| &table.files);
         CheckpointFacts {
             batch: *batch,
@@ -144,6 +146,7 @@ impl CheckpointFacts {
             files: files.clone().count(),
             bytes: files.map(|file| file.bytes).fold(0, u64::saturating_add),
             tables: tables.iter().map(TableFacts::of).collect(),
+            sinks: sinks.clone(),
         }
     }
 }

@@ -47,9 +47,11 @@ fn facts() -> Facts {
         files: 3,
         bytes: 21_180,
         tables: vec![table],
+        sinks: [("out".to_owned(), BatchId(120))].into(),
     };
     let start = |generation, after, workers| Start {
         generation: Generation(generation),
+        checkpoint: BatchId(0),
         after: BatchId(after),
         first: BatchId(after + 1),
         workers,

@@ -611,20 +611,33 @@ job.toml:1: sink `screen`: `table` is missing; write table = "counts""#,
         r#"from = "lines"
 kind = "postgres"
 url = "mysql://h/a"
-table = "a.b.c"
-key = "value""#,
+table = "a.b.c""#,
         r#"job.toml:4: sink `screen`: `url` is not that of a PostgreSQL database; write it as "postgres://user:${PGPASSWORD}@host/database"
-job.toml:5: sink `screen`: `table = "a.b.c"` is not a table; write it as "counts" or "schema.counts"
-job.toml:6: sink `screen`: `key` does nothing without mode = "upsert"; write that, or remove `key`"#,
+job.toml:5: sink `screen`: `table = "a.b.c"` is not a table; write it as "counts" or "schema.counts""#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres://h/a"
+table = "t"
+key = "value""#,
+        r#"job.toml:6: sink `screen`: `key` does nothing without mode = "upsert"; write that, or remove `key`"#,
     ),
     (
         r#"from = "lines"
 kind = "postgres"
 url = "postgres://me:${PW@h/a"
 table = "t"
+mode = "append""#,
+        r#"job.toml:4: sink `screen`: `url` has `${` without the name of an environment variable; write it as ${PGPASSWORD}"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres://h/a"
+table = "t"
 mode = "upsert""#,
-        r#"job.toml:1: sink `screen`: `key` is missing; write key = "word", or key = ["a", "b"]
-job.toml:4: sink `screen`: `url` has `${` without the name of an environment variable; write it as ${PGPASSWORD}"#,
+        r#"job.toml:1: sink `screen`: `key` is missing; write key = "word", or key = ["a", "b"]"#,
     ),
     (
         r#"from = "lines"

@@ -7,6 +7,7 @@ use crate::ids::BatchId;
 use arrow::array::RecordBatch;
 use std::error::Error as _;
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio_postgres::config::Host;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Config, NoTls, Statement};
@@ -14,6 +15,8 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
 /// A server that answers nothing for so long is taken for lost.
 const SILENT_TIMEOUT_MS: u64 = 30_000;
+/// How long a server may take to hear that a connection ends.
+const END_TIMEOUT_MS: u64 = 1_000;
 /// The table of markers. It lies beside the sink's table, where the job may surely write.
 const MARKERS: &str = "millstream_commits";
 
@@ -57,6 +60,9 @@ impl From<tokio_postgres::Error> for Fault {
     }
 }
 
+/// What moves the bytes of a connection; it ends when the client is dropped and the server was told.
+pub(super) type Driver = JoinHandle<()>;
+
 /// Where and what a sink writes.
 pub(super) struct Server {
     config: Config,
@@ -99,14 +105,14 @@ impl Server {
     }
 
     /// A new connection. What drives it runs on the runtime whenever somebody waits there.
-    pub async fn connect(&self) -> Result<Client, Fault> {
+    pub async fn connect(&self) -> Result<(Client, Driver), Fault> {
         let (client, connection) = self.config.connect(NoTls).await?;
-        tokio::spawn(async move {
+        let driver = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("a connection to PostgreSQL ended: {error}");
             }
         });
-        Ok(client)
+        Ok((client, driver))
     }
 
     /// Makes the table where it is not there; or checks that it can take the rows.
@@ -178,6 +184,7 @@ pub(super) async fn happened(client: &Client, number: i64) -> Result<bool, Fault
 /// A connection with the statements of a commit.
 pub(super) struct Session {
     client: Client,
+    driver: Driver,
     types: Vec<Type>,
     copy: Statement,
     merge: Option<Statement>,
@@ -185,7 +192,7 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub async fn begin(client: Client, server: &Server) -> Result<Session, Fault> {
+    pub async fn begin((client, driver): (Client, Driver), server: &Server) -> Result<Session, Fault> {
         let table = &server.table;
         let types = server.types(&client).await?;
         if let Some(make) = table.make_gathering() {
@@ -205,7 +212,18 @@ impl Session {
                 Some((client.prepare(&lock).await?, client.prepare(&mark).await?))
             }
         };
-        Ok(Session { client, types, copy, merge, marker })
+        Ok(Session { client, driver, types, copy, merge, marker })
+    }
+
+    /// Closes the connection, so that the server ends what was begun: an open transaction would hold the marker's lock
+    /// against whoever has the job now.
+    pub async fn end(self) {
+        drop(self.client);
+        let mut driver = self.driver;
+        if tokio::time::timeout(Duration::from_millis(END_TIMEOUT_MS), &mut driver).await.is_err() {
+            driver.abort();
+            let _ = driver.await;
+        }
     }
 
     /// The transaction of a batch: marker locked and looked at, rows, marker, commit.

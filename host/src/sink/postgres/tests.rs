@@ -100,7 +100,7 @@ fn the_server_tells_whether_an_unanswered_commit_happened() {
     let described = super::server(&spec, &rows(&[])[0].schema(), &Origin::default(), None).unwrap();
     let told = aside(|runtime| {
         Ok(runtime.block_on(async {
-            let client = described.connect().await.unwrap();
+            let (client, _) = described.connect().await.unwrap();
             let mut told = Vec::new();
             for end in ["commit", "rollback"] {
                 client.batch_execute("begin").await.unwrap();

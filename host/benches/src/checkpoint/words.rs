@@ -1,0 +1,81 @@
+//! Word count of a text with a checkpoint every second, against without: the stage keeps a count of every word.
+
+use crate::measure::{figure, folder_on_disk, in_turn_so_often, job, job_seconds, root, show_command};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Enough for a few checkpoints.
+const BYTES: usize = 300_000_000;
+/// As `BYTES`, where each word is looked up in a state.
+const BYTES_WITH_STATE: usize = 150_000_000;
+const ROUNDS: usize = 3;
+const KEPT: &str = "[checkpoint]\ndir = \"kept\"\nevery = \"1s\"\n";
+
+/// Runs this part.
+pub fn run() {
+    let folder = folder_on_disk();
+    super::show_disk(folder.path());
+    println!("  process start included; alternating, medians of {ROUNDS}");
+    let plugin = |name: &str| root().join("plugins").join(name).display().to_string();
+    let counts = "aggregate = { n = \"count(*)\" }".to_owned();
+    let totals = format!("plugin = \"{}\"", plugin("running-count"));
+    let cases = [("as in `words`", BYTES, counts), ("with state", BYTES_WITH_STATE, totals)];
+    for (what, bytes, operator) in cases {
+        write_text(&folder.path().join("text.txt"), bytes);
+        let text = job_text(&plugin("split-words"), &operator);
+        show_command("millstream run job.toml --workers 2", &text);
+        let [without_s, with_s] = measure(folder.path(), &text)[..] else { return };
+        figure(&format!("{} MB, {what}, without [checkpoint], s", bytes / 1_000_000), format!("{without_s:.2}"), "");
+        figure("  with a checkpoint every second, s", format!("{with_s:.2}"), "");
+        figure("  ratio", format!("{:.3}", with_s / without_s), "target: at most 1.10");
+    }
+}
+
+fn write_text(path: &Path, bytes: usize) {
+    let text = std::fs::read(root().join("demo/text.txt")).expect("the text of the demo");
+    let mut file = std::fs::File::create(path).expect("the text file");
+    for _ in 0..bytes.div_ceil(text.len()) {
+        file.write_all(&text).expect("the text is written");
+    }
+    file.sync_all().expect("it is durable");
+}
+
+/// Seconds without and with checkpoints.
+fn measure(folder: &Path, text: &str) -> Vec<f64> {
+    let of = |name: &str, text: &str| -> PathBuf {
+        let path = folder.join(name);
+        std::fs::create_dir_all(&path).expect("a folder");
+        job(&path, text)
+    };
+    let without = of("without", text);
+    let with = of("with", &text.replacen("[sources", &format!("{KEPT}[sources"), 1));
+    let mut plain = || job_seconds(&without, 2);
+    let mut kept = || {
+        // Each run begins at the first batch.
+        let _ = std::fs::remove_dir_all(folder.join("with/kept"));
+        job_seconds(&with, 2)
+    };
+    in_turn_so_often(ROUNDS, &mut [&mut plain, &mut kept])
+}
+
+fn job_text(split_words: &str, operator: &str) -> String {
+    format!(
+        r#"name = "words"
+batch = "0s"
+[sources.lines]
+kind = "file"
+path = "../text.txt"
+[stages.words]
+from = "lines"
+plugin = "{split_words}"
+[stages.counts]
+from = "words"
+key = "word"
+{operator}
+[sinks.screen]
+from = "counts"
+kind = "print"
+rows = 1
+"#
+    )
+}
