@@ -14,8 +14,9 @@ const STEP_MAX: Duration = Duration::from_secs(2);
 /// How long a job may take to come to its end, when nobody kills it any more.
 const END_MAX: Duration = Duration::from_secs(60);
 /// What the supervisor says of a worker process that was killed.
-const DIED: &str = "worker process died (signal 9)";
-/// What it says of one that ended with an error or a panic. A kill must not lead to any.
+const DIED: &str = "died (signal 9)";
+/// What it says of an only one that ended with an error or a panic. A kill must not lead to any. (Of several processes,
+/// one may say that it lost another before that one is seen to be dead.)
 const FAILED: [&str; 2] = ["worker process failed", "worker process ended unexpectedly"];
 
 /// What it says where it is told to stop and has no worker process that could finish.
