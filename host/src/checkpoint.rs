@@ -115,6 +115,7 @@ impl Kept {
         if self.restored.workers.fetch_add(1, Ordering::AcqRel) + 1 < workers {
             return;
         }
+        fault::point("start.loaded");
         let Owner { job, generation, .. } = &self.owner;
         let (batch, again) = (self.loaded.0, self.replay.len());
         if batch == BatchId(0) && again == 0 {

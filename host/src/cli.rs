@@ -107,8 +107,12 @@ fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run::run(arguments),
         Command::Validate { job, sets } => {
-            let graph = Graph::resolve(job::load(&job, &sets)?, &PluginHost::new()?, false)?;
-            graph.check_sinks(resumed(&graph)?.as_deref())?;
+            let spec = job::load(&job, &sets)?;
+            let begins = spec.checkpoint.is_none();
+            let graph = Graph::resolve(spec, &PluginHost::new()?, begins)?;
+            if !begins {
+                graph.check_sinks(resumed(&graph)?.as_deref())?;
+            }
             show(&format!("{}{}: valid\n", graph.summary(), job.display()))?;
         }
         Command::Schema => {

@@ -140,6 +140,7 @@ impl Beginner {
             }
             self.replay.pop_front();
             fault::point("replay.batch");
+            let time = if fault::bug("wrong-times") { now } else { time };
             self.send(running, batch, time);
             return Some(Duration::ZERO);
         }

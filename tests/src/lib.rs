@@ -7,12 +7,14 @@ mod document;
 mod postgres;
 mod process;
 mod s3;
+mod torture;
 mod trial;
 
 pub use document::{Block, blocks};
 pub use postgres::Postgres;
 pub use process::{Ended, Process};
 pub use s3::{FailingProxy, S3Server};
+pub use torture::{Killer, POINTS, Point, Random, Tally, Victim};
 pub use trial::Trial;
 
 use std::net::TcpListener;

@@ -71,6 +71,19 @@ impl Process {
         self.child.id()
     }
 
+    /// Whether it has ended.
+    pub fn ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be waited for").is_some()
+    }
+
+    /// The ids of its children that live.
+    pub fn children(&self) -> Vec<u32> {
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).into_iter().flatten().flatten();
+        let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+        let all: Vec<u32> = lists.collect::<String>().split_whitespace().filter_map(|id| id.parse().ok()).collect();
+        all.into_iter().filter(|id| lives(*id)).collect()
+    }
+
     /// Its standard output up to now.
     pub fn stdout(&self) -> String {
         self.stdout.text()
@@ -152,6 +165,12 @@ impl Process {
     fn story(&self) -> String {
         format!("\n--- stdout\n{}\n--- stderr\n{}", self.stdout(), self.stderr())
     }
+}
+
+/// Whether there is such a process that is no zombie.
+fn lives(id: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 fn told(ended: Option<ExitStatus>) -> String {

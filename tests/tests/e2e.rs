@@ -1,13 +1,14 @@
 //! Jobs with virtual time, through the program: `e2e/<case>/job.toml` reads its `input*.jsonl`, and the sinks `out` and
-//! `<name>` must have written `expected.jsonl` and `expected.<name>.jsonl` to the byte, whatever the number of workers.
+//! `<name>` must have written `expected.jsonl` and `expected.<name>.jsonl` to the byte, whatever the number of workers,
+//! and however often a job with checkpoints was killed or stopped on the way.
 
-use millstream_tests::{Process, Trial, free_port, millstream, root};
+use millstream_tests::{Ended, Process, Trial, free_port, millstream, root};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A test for each number of workers, and one with two processes, of each case.
+/// A test for each number of workers, one with two processes, and those that stop and resume, of each case.
 macro_rules! cases {
     ($($module:ident = $name:literal,)*) => {
         const CASES: &[&str] = &[$($name),*];
@@ -27,6 +28,14 @@ macro_rules! cases {
             #[test]
             fn two_processes() {
                 super::run_with_processes($name);
+            }
+            #[test]
+            fn killed_and_resumed() {
+                super::kill_and_resume($name);
+            }
+            #[test]
+            fn stopped_and_resumed() {
+                super::stop_and_resume($name);
             }
         })*
     };
@@ -85,12 +94,43 @@ impl Case {
     }
 
     fn command(&self) -> Command {
+        self.command_of(&self.folder.join("job.toml"))
+    }
+
+    fn command_of(&self, job: &Path) -> Command {
         let mut command = Command::new(millstream());
-        command.arg("run").arg(self.folder.join("job.toml"));
+        command.arg("run").arg(job);
         for (sink, _) in &self.expected {
             command.arg("--set").arg(format!("sinks.{sink}.path={}", self.written(sink).display()));
         }
         command
+    }
+
+    /// The same, with a checkpoint every so many batches.
+    fn keeping(&self, job: &Path, every: usize, workers: usize) -> Command {
+        let mut command = self.command_of(job);
+        let folder = self.output.path().join("checkpoint");
+        command.arg("--set").arg(format!("checkpoint.dir={}", folder.display()));
+        command.args(["--set", &format!("checkpoint.every={every}"), "--workers", &workers.to_string()]);
+        command
+    }
+
+    /// How often the sinks commit: a line is a batch.
+    fn commits(&self) -> usize {
+        self.expected.iter().map(|(_, path)| fs::read_to_string(path).unwrap().lines().count()).sum()
+    }
+
+    /// Whether the sinks have written nothing but what is expected, as far as they have come.
+    fn check_so_far(&self) {
+        for (sink, expected) in &self.expected {
+            let written = fs::read_to_string(self.written(sink)).unwrap_or_default();
+            let whole = written.rfind('\n').map_or(0, |end| end + 1);
+            let expected = fs::read_to_string(expected).unwrap();
+            assert!(
+                expected.starts_with(&written[..whole]),
+                "sink `{sink}`\n--- expected\n{expected}--- written\n{written}"
+            );
+        }
     }
 
     fn check(&self) {
@@ -132,12 +172,79 @@ fn run_with_processes(name: &str) {
     case.check();
 }
 
+fn ended_well(command: &mut Command) -> Ended {
+    let ended = Process::start(command).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended
+}
+
+/// Runs until the process has killed itself behind its commit of this number; `false`: it ended before.
+fn killed(command: &mut Command, commits: usize) -> bool {
+    command.arg("--unsupervised").env("MILLSTREAM_TEST_FAULT", format!("kill@commit.after:{commits}"));
+    let ended = Process::start(command).wait();
+    assert!(matches!(ended.code, None | Some(0)), "{}", ended.stderr);
+    ended.code.is_none()
+}
+
+/// Whole, with checkpoints; then killed in the middle with two workers, resumed with three, killed again, and resumed
+/// with one.
+fn kill_and_resume(name: &str) {
+    let whole = Case::new(name);
+    let job = whole.folder.join("job.toml");
+    ended_well(&mut whole.keeping(&job, 1, 2));
+    whole.check();
+    let commits = whole.commits();
+    for (every, first, second) in [(1, commits.div_ceil(2), 1), (2, 1, commits / 2), (1000, commits - 1, 1)] {
+        let case = Case::new(name);
+        let first = first.max(1);
+        assert!(killed(&mut case.keeping(&job, every, 2), first), "{commits} commits are more than {first}");
+        case.check_so_far();
+        if killed(&mut case.keeping(&job, every, 3), second.max(1)) {
+            case.check_so_far();
+            ended_well(&mut case.keeping(&job, every, 1));
+        }
+        case.check();
+    }
+}
+
+/// Ends well after the first batches, as a job does that was stopped, and goes on with other numbers of workers.
+fn stop_and_resume(name: &str) {
+    let case = Case::new(name);
+    let trial = Trial::new(&with_plugins_of_the_project(&case.folder.join("job.toml")));
+    let mut inputs = Vec::new();
+    for entry in fs::read_dir(&case.folder).unwrap() {
+        let (path, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name().into_string().unwrap());
+        if name.starts_with("input") {
+            inputs.push((name, fs::read_to_string(path).unwrap()));
+        } else if name.starts_with("initial") {
+            trial.write(&name, fs::read(path).unwrap());
+        }
+    }
+    let longest = inputs.iter().map(|(_, text)| text.lines().count()).max().unwrap();
+    for (lines, workers) in [(longest / 3, 2), (longest / 2, 3), (longest - 1, 8), (longest, 1)] {
+        for (name, text) in &inputs {
+            trial.write(name, text.split_inclusive('\n').take(lines).collect::<String>());
+        }
+        ended_well(&mut case.keeping(&trial.path("job.toml"), 2, workers));
+        case.check_so_far();
+    }
+    case.check();
+    // There is nothing left to do.
+    let ended = ended_well(&mut case.keeping(&trial.path("job.toml"), 2, 2));
+    assert!(ended.stderr.contains(" 0 batches to run again"), "{}", ended.stderr);
+    case.check();
+}
+
+/// A job of a case, for another folder.
+fn with_plugins_of_the_project(job: &Path) -> String {
+    let plugins = format!("\"{}/plugins/", root().display());
+    fs::read_to_string(job).unwrap().replace("\"../../../plugins/", &plugins)
+}
+
 /// More rows than one part holds, so that all workers have some of every batch.
 #[test]
 fn large_batches_give_the_same_on_any_number_of_workers() {
     let rows = 50_000_i64;
-    let row = |i: i64| format!("[\"k{}\",{i}]", i * 7919 % 1000);
-    let batch = |from: i64| format!("[{}]\n", (from..from + rows).map(row).collect::<Vec<_>>().join(","));
     let trial = Trial::new(
         r#"
         clock = "manual"
@@ -166,7 +273,7 @@ fn large_batches_give_the_same_on_any_number_of_workers() {
         path = "all.jsonl"
         "#,
     );
-    trial.write("input.jsonl", batch(0) + &batch(rows));
+    trial.write("input.jsonl", batch(0, rows) + &batch(rows, rows));
     let mut outputs = Vec::new();
     for workers in ["1", "2", "3"] {
         trial.run_well(&["--workers", workers]);
@@ -193,4 +300,71 @@ fn large_batches_give_the_same_on_any_number_of_workers() {
         outputs.push(trial.text("by-key.jsonl"));
     }
     assert!(outputs.iter().all(|output| *output == outputs[0]), "keyed rows come in the same order");
+}
+
+/// A line of a queue with rows of a key, of which there are 1,000, and a number.
+fn batch(from: i64, rows: i64) -> String {
+    let row = |i: i64| format!("[\"k{}\",{i}]", i * 7919 % 1000);
+    format!("[{}]\n", (from..from + rows).map(row).collect::<Vec<_>>().join(","))
+}
+
+/// All workers have keys, and all of them move when the number of workers changes.
+#[test]
+fn state_follows_its_keys_when_a_job_is_rescaled() {
+    let trial = Trial::new(&format!(
+        r#"
+        clock = "manual"
+        [checkpoint]
+        dir = "checkpoint"
+        every = 1
+        [sources.numbers]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = {{ k = "text", v = "int64" }}
+        [stages.totals]
+        from = "numbers"
+        key = "k"
+        plugin = "{0}/plugins/running-count"
+        timeout = "3s"
+        [stages.by-key]
+        from = "numbers"
+        key = "k"
+        aggregate = {{ n = "count(*)", first = "first(v)", sum = "sum(v)" }}
+        [sinks.totals-out]
+        from = "totals"
+        kind = "queue"
+        path = "totals.jsonl"
+        [sinks.by-key-out]
+        from = "by-key"
+        kind = "queue"
+        path = "by-key.jsonl"
+        "#,
+        root().display()
+    ));
+    let rows = 20_000;
+    // In the third and fourth batch most keys are left alone.
+    let lines = [rows, rows, 300, 300, rows, 10, rows];
+    let lines: Vec<String> = (0..).zip(lines).map(|(number, rows)| batch(number * 1_000_003, rows)).collect();
+    let outputs = |trial: &Trial| [trial.text("totals.jsonl"), trial.text("by-key.jsonl")];
+    trial.write("input.jsonl", lines.concat());
+    trial.run_well(&["--workers", "2"]);
+    let whole = outputs(&trial);
+    let totals = trial.rows("totals.jsonl");
+    assert_eq!(totals[1000]["count"], 40, "keys of the second batch go on");
+    fs::remove_dir_all(trial.path("checkpoint")).unwrap();
+    // Three clean stops, after the second, the fourth and the fifth batch.
+    for (lines_there, workers) in [(2, "3"), (4, "1"), (5, "8"), (7, "2")] {
+        trial.write("input.jsonl", lines[..lines_there].concat());
+        trial.run_well(&["--workers", workers]);
+    }
+    assert!(outputs(&trial) == whole, "stopped and resumed");
+
+    fs::remove_dir_all(trial.path("checkpoint")).unwrap();
+    // As many kills, within batches.
+    for (workers, commits) in [("3", 5), ("1", 4), ("8", 3)] {
+        let mut command = trial.command(&["run", "job.toml", "--workers", workers]);
+        assert!(killed(&mut command, commits), "with {workers} workers");
+    }
+    trial.run_well(&["--workers", "2"]);
+    assert!(outputs(&trial) == whole, "killed and resumed");
 }

@@ -150,7 +150,6 @@ mod tests {
         let start = Start {
             generation: Generation(1),
             checkpoint: BatchId(0),
-            dropped: Vec::new(),
             after: BatchId(0),
             first: BatchId(1),
             workers: 2,

@@ -10,7 +10,8 @@
 //! 2. fence every sink with the next generation (that of the manifest, plus one), which returns its marker in the same
 //!    step: from then on nobody older commits, so the plans of all that is committed are durable;
 //! 3. read the plans and the state;
-//! 4. [`resolve`];
+//! 4. [`resolve`]. If it refuses, or if something cannot be read, and the manifest is of another version than in step 1
+//!    by now, then an older process has made a checkpoint and deleted what it made needless: begin at step 1;
 //! 5. write the job record of the new generation, then replace the manifest by what [`claim`] says, on condition of the
 //!    version of step 1. If another was faster, begin at step 1.
 
@@ -24,7 +25,7 @@ mod tests;
 
 use super::types::{Manifest, Table};
 use crate::ids::{BatchId, BatchTime, Generation};
-pub use claim::{claim, publish};
+pub use claim::{claim, publish, publish_keeping};
 pub use history::{log_needed, owner, planned, run};
 pub use leftovers::leftovers;
 use std::collections::BTreeMap;

@@ -9,9 +9,14 @@ use crate::ids::{BatchId, BatchTime, Generation};
 use crate::run::Failure;
 use crate::time;
 use crate::timely_ext::Changes;
+use bytes::Bytes;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+/// How late the planted bug `state-late` writes.
+const BUG_DELAY: Duration = Duration::from_millis(100);
 
 /// A file and the place of its table in [`super::Kept::tables`].
 pub type SavedFile = (usize, StateFile);
@@ -130,6 +135,11 @@ impl Thread {
                 checksum: state_file::checksum(&bytes),
             };
             fault::point("checkpoint.state");
+            if fault::bug("state-late") {
+                write_late(self.store.clone(), path, bytes);
+                saved.push((changes.table, file));
+                continue;
+            }
             patiently(&self.failure, || self.store.write(&path, bytes.clone())).map_err(within)?;
             fault::point("checkpoint.state-written");
             saved.push((changes.table, file));
@@ -171,7 +181,11 @@ impl Thread {
                 Err(error) => tracing::debug!("not tidied: {error}"),
             }
         }
-        for path in gc::garbage(&owned.manifest, &objects, owned.blobs.as_ref()) {
+        let mut garbage = gc::garbage(&owned.manifest, &objects, owned.blobs.as_ref());
+        if fault::bug("gc-eager") {
+            garbage.extend(objects.into_iter().filter(|path| path.starts_with("plans/")));
+        }
+        for path in garbage {
             let log = path.starts_with("plans/");
             let deleted = if log { self.store.delete_log(&path) } else { self.store.delete(&path) };
             if let Err(error) = deleted {
@@ -190,6 +204,14 @@ pub fn lost(store: &dyn Store, generation: Generation) -> Error {
          nothing more; run a job in one place only",
         store.place()
     ))
+}
+
+/// A planted bug: a file is written when it already counts as durable.
+fn write_late(store: Arc<dyn Store>, path: String, bytes: Bytes) {
+    std::thread::spawn(move || {
+        std::thread::sleep(BUG_DELAY);
+        store.write(&path, bytes)
+    });
 }
 
 fn state_path(generation: Generation, batch: BatchId, worker: usize, table: &Table) -> String {

@@ -42,8 +42,6 @@ pub struct Start {
     pub first: BatchId,
     /// The checkpoint that it loads; zero: none.
     pub checkpoint: BatchId,
-    /// Tables whose state it leaves behind.
-    pub dropped: Vec<String>,
     /// Workers of the whole job.
     pub workers: u32,
     /// The sources: a batch is planned when each of them has a plan for it.

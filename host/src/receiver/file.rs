@@ -99,7 +99,7 @@ impl<'a> Part<'a> {
     /// The error of a file that is not what it was when it was read up to `from`.
     fn changed(&self, from: Position, what: &str) -> Error {
         let (name, path, read) = (&self.source.name, self.path.display(), from.offset);
-        Error::environment(format!(
+        Error::job(format!(
             "source `{name}`: cannot read on in `{path}`, of which batches hold the first {read} bytes: {what}; bring \
              the file back as it was, or forget what was read with `--drop-state {name}`, and all that is there is \
              read from its beginning"

@@ -70,7 +70,7 @@ fn wrong(source: &SourceSpec, path: &Path, line: u64, reason: &str) -> Error {
 
 fn shrunk(source: &SourceSpec, path: &Path, from: Position, bytes: u64) -> Error {
     let (name, path, read) = (&source.name, path.display(), from.offset);
-    Error::environment(format!(
+    Error::job(format!(
         "source `{name}`: cannot read on in `{path}`, of which batches hold the first {read} bytes: it has shrunk to \
          {bytes} bytes; bring the file back as it was, or forget what was read with `--drop-state {name}`"
     ))

@@ -14,14 +14,14 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 
-/// Makes the chunks of one planned batch of this source again. Errors are of kind `Environment`: what the plan tells
-/// of is not there any more, or not as it was; they name the file and say what to do.
+/// Makes the chunks of one planned batch of this source again. Errors are of kind `Job`, because starting again does not
+/// mend them: what the plan tells of is not there any more, or not as it was. They name the file and say what to do.
 pub fn replay(source: &SourceSpec, origin: &Origin, chunks: &[PlannedChunk]) -> Result<Vec<Chunk>> {
     let mut replayer = Replayer { source, origin, opened: None, line: None };
     let chunks = chunks.iter().map(|planned| {
         replayer.chunk(planned).map_err(|why| {
             let (name, at) = (&source.name, replayer.place(&planned.extent));
-            Error::environment(format!("source `{name}`: a batch cannot be replayed: {at}{why}{TO_DO}"))
+            Error::job(format!("source `{name}`: a batch cannot be replayed: {at}{why}{TO_DO}"))
         })
     });
     chunks.collect()
@@ -106,13 +106,7 @@ impl<'a> Replayer<'a> {
 
     /// The file of an extent; `None`: there can be none.
     fn path(&self, extent: &Extent) -> Option<PathBuf> {
-        match &self.source.kind {
-            SourceKind::File { path } | SourceKind::Queue { path } => Some(self.origin.folder.join(path)),
-            SourceKind::Directory { path, .. } => {
-                os_name(&extent.file).map(|name| self.origin.folder.join(path).join(name))
-            }
-            SourceKind::Rate { .. } | SourceKind::Socket { .. } | SourceKind::RawSocket { .. } => None,
-        }
+        file_of(self.source, self.origin, &extent.file)
     }
 
     /// Names the file and the bytes of an extent, for messages.
@@ -123,6 +117,15 @@ impl<'a> Replayer<'a> {
             (SourceKind::Directory { .. }, None) => format!("file `{}`: ", extent.file.escape_debug()),
             _ => format!("rows from {} on: ", extent.row),
         }
+    }
+}
+
+/// Where a file of a source is, by the name that positions and extents have of it; `None`: there can be none.
+pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str) -> Option<PathBuf> {
+    match &source.kind {
+        SourceKind::File { path } | SourceKind::Queue { path } => Some(origin.folder.join(path)),
+        SourceKind::Directory { path, .. } => os_name(name).map(|name| origin.folder.join(path).join(name)),
+        SourceKind::Rate { .. } | SourceKind::Socket { .. } | SourceKind::RawSocket { .. } => None,
     }
 }
 

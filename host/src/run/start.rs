@@ -4,7 +4,7 @@ use super::connect::Connected;
 use super::liveness::{self, Liveness};
 use super::{Done, Failure, Options, Running, Stopper, connect};
 use crate::checkpoint::recover::{self, Place};
-use crate::checkpoint::store::{self, Store};
+use crate::checkpoint::store::{self, Store, Version};
 use crate::checkpoint::types::{JobRecord, Positions, Start};
 use crate::checkpoint::{Kept, Lock, Owner, manifest, record};
 use crate::error::{Error, Result};
@@ -63,31 +63,53 @@ fn own(
     lock: Option<Lock>,
     record: Option<JobRecord>,
 ) -> Result<Stopper> {
+    let workers = |graph: &Graph| Ok::<_, Error>(workers(&graph.spec, &options)?.saturating_mul(processes(&options)));
     let mut before = false;
     let (graph, decided) = loop {
-        let held = manifest::read(&*store)?.filter(|_| !options.fresh);
+        let version = manifest_version(&*store)?;
+        let held = if options.fresh { None } else { manifest::read(&*store)? };
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
         let graph = Graph::resolve(spec.clone(), plugins, false)?;
         graph.check_sinks(job_id)?;
-        let workers = workers(&graph.spec, &options)?.saturating_mul(processes(&options));
-        let decided = recover::decide(&graph, &*store, &options, workers, record.clone())?;
-        match (decided.resume.as_before, &decided.before) {
-            (Some(until), Some(start)) if !before => {
-                replay_as_before(start, until, &options, plugins, &store, lock.clone())?;
-                before = true;
-            }
-            _ => break (graph, decided),
+        match recover::decide(&graph, &*store, &options, workers(&graph)?, record.clone(), None) {
+            // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
+            Err(_) if manifest_version(&*store)? != version => {}
+            Err(error) => return Err(error),
+            Ok(decided) => match (decided.resume.as_before, &decided.before) {
+                (Some(until), Some(start)) if !before => {
+                    replay_as_before(start, until, &options, plugins, &store, lock.clone())?;
+                    before = true;
+                }
+                _ => break (graph, decided),
+            },
         }
     };
     let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
     let failure = Failure::default();
-    let (owned, _) = recover::claim(decided, &*store, &failure)?;
+    // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
+    let (mut sinks, mut decided) = (None, decided);
+    if let Some(owner) = decided.owner() {
+        let open = open_sinks(&graph, true, Some(&owner), &failure)?;
+        let fenced = graph.spec.sinks.iter().zip(&open);
+        let fenced = fenced.filter_map(|(spec, sink)| Some((spec.name.clone(), sink.as_ref()?.committed()?)));
+        decided = recover::decide(&graph, &*store, &options, workers(&graph)?, record, Some(fenced.collect()))?;
+        sinks = Some(open);
+    }
+    decided.warn();
+    let owned = recover::claim(decided, &*store, &failure)?;
     let manifest = owned.manifest.clone();
     let place = Place { process: 0, processes: processes(&options) };
     let kept = recover::prepare(&graph, store, &manifest, Some(owned), place, lock, &options, &failure)?;
+    let sinks = match sinks {
+        Some(sinks) => sinks,
+        None => open_sinks(&graph, true, Some(&kept.owner), &failure)?,
+    };
     let peers = connected(&graph, &options, listener, manifest.generation, &failure)?;
-    let sinks = open_sinks(&graph, true, Some(&kept.owner), &failure)?;
     launch(graph, options, Some(kept), sinks, failure, peers)
+}
+
+fn manifest_version(store: &dyn Store) -> Result<Option<Version>> {
+    Ok(store.read_version(manifest::PATH)?.map(|(_, version)| version))
 }
 
 /// Runs the batches that a sink has committed again with the job, the plugins and the workers of before, as another job

@@ -139,6 +139,7 @@ fn take_over(path: &Path, file: &File, owner: &Owner) -> io::Result<(Option<Batc
     };
     file.set_len(found.1)?;
     file.sync_all()?;
+    fault::point("start.sink");
     marker::replace(&marker_path(path), &Marker::new(owner, None, None))?;
     Ok(found)
 }

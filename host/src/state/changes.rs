@@ -2,6 +2,7 @@
 //! and a push for each first change; what did not change is not looked at.
 
 use super::table::{Idle, Slot, StateTable};
+use crate::checkpoint::fault;
 use crate::checkpoint::state_file::{REMOVED, TOUCHED};
 use crate::error::{Error, Result};
 use crate::{batch::keys, batch::types::ColumnType};
@@ -123,7 +124,13 @@ impl StateTable {
         } else {
             let stored = changes.slots.iter().filter(|slot| self.known(**slot)).map(|slot| known(*slot));
             // A removed key that has a state again is among the stored ones.
-            let removed = changes.removed.iter().enumerate().map(|(place, key)| (key.hash, Row::Removed(place as u32)));
+            let lost = if fault::bug("removed-lost") { 0 } else { usize::MAX };
+            let removed = changes
+                .removed
+                .iter()
+                .take(lost)
+                .enumerate()
+                .map(|(place, key)| (key.hash, Row::Removed(place as u32)));
             stored.chain(removed.filter(|(hash, row)| !self.is_back(changes, *hash, *row))).collect()
         };
         rows.sort_unstable_by(|(first, a), (second, b)| match first.cmp(second) {
@@ -152,8 +159,11 @@ impl StateTable {
             columns.push(column.gather_or_null(&slots, &known)?);
         }
         if let Some(idle) = &self.idle {
+            let lost = fault::bug("touched-lost");
             let touched = |row: &Row| match row {
-                Row::Known(slot) => Some(idle.touched[*slot as usize]).filter(|touched| *touched != Idle::NEVER),
+                Row::Known(slot) => {
+                    Some(idle.touched[*slot as usize]).filter(|touched| *touched != Idle::NEVER && !lost)
+                }
                 Row::Removed(_) => None,
             };
             let touched: TimestampMicrosecondArray = rows.iter().map(touched).collect();

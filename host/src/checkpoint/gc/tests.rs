@@ -8,7 +8,6 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
     let start = |(generation, after, first): &(u64, u64, u64)| Start {
         generation: Generation(*generation),
         checkpoint: BatchId(0),
-        dropped: Vec::new(),
         after: BatchId(*after),
         first: BatchId(*first),
         workers: 2,

@@ -1,7 +1,7 @@
 use super::record::{header, put, put_header};
 use super::*;
 use crate::batch::chunk::{Chunk, Refusal};
-use crate::checkpoint::store::{Log, Object, Store, StoreError, Version};
+use crate::checkpoint::store::{Guard, Log, Object, Store, StoreError, Version};
 use crate::checkpoint::types::{Extent, Piece, PlannedChunk, Position};
 use crate::run::Failure;
 use bytes::Bytes;
@@ -76,6 +76,9 @@ impl Log for MemoryLog {
 impl Store for Memory {
     fn place(&self) -> String {
         "memory".into()
+    }
+    fn lock(&self) -> Result<Option<Guard>, StoreError> {
+        Ok(None)
     }
     fn read(&self, _: &str) -> Result<Option<Bytes>, StoreError> {
         unreachable!()
@@ -158,7 +161,7 @@ impl Random {
         let mut chunks = Vec::new();
         for _ in 0..self.below(4) {
             let extent = Extent { file: self.text(), start: self.number(), bytes: self.number(), row: self.number() };
-            let kept = (self.below(2) == 0).then(|| self.chunk());
+            let kept = (self.below(2) == 0).then(|| Chunk { extent: extent.clone(), ..self.chunk() });
             chunks.push(PlannedChunk { extent, rows: self.number() as u32, kept });
         }
         let position = |random: &mut Random| Position { offset: random.number(), mark: random.number() as i64 };
@@ -180,8 +183,7 @@ fn small() -> (Vec<Piece>, Vec<u8>) {
     let chunk = |bytes: &'static [u8]| Chunk {
         bytes: Bytes::from_static(bytes),
         ends: vec![bytes.len() as u32],
-        header: Bytes::new(),
-        refused: vec![],
+        ..Chunk::default()
     };
     let planned = |bytes| PlannedChunk { extent: Extent::default(), rows: 1, kept: Some(chunk(bytes)) };
     let piece = |batch, source: &str, bytes| Piece {

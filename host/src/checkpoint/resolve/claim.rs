@@ -18,7 +18,6 @@ pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &Wanted, job:
         after: resume.after,
         first: resume.first,
         checkpoint: resume.checkpoint,
-        dropped: resume.dropped.clone(),
         workers: wanted.workers,
         sources: sources(wanted),
         job_digest: wanted.job_digest.clone(),
@@ -57,13 +56,18 @@ fn drop_tables(checkpoint: Option<&mut Checkpoint>, dropped: &[String]) {
 /// The manifest with one more checkpoint and without what it makes needless. A checkpoint older than the newest changes
 /// nothing.
 pub fn publish(manifest: &Manifest, checkpoint: Checkpoint) -> Manifest {
+    publish_keeping(manifest, checkpoint, CHECKPOINTS_KEPT)
+}
+
+/// [`publish`] with another number of checkpoints to keep, at least one.
+pub fn publish_keeping(manifest: &Manifest, checkpoint: Checkpoint, kept: usize) -> Manifest {
     let mut published = manifest.clone();
     if published.newest().is_some_and(|newest| newest.batch > checkpoint.batch) {
         return published;
     }
     published.checkpoints.retain(|older| older.batch < checkpoint.batch);
     published.checkpoints.push(checkpoint);
-    let surplus = published.checkpoints.len().saturating_sub(CHECKPOINTS_KEPT);
+    let surplus = published.checkpoints.len().saturating_sub(kept.max(1));
     published.checkpoints.drain(..surplus);
     trim_starts(&mut published);
     published

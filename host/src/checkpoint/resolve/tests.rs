@@ -10,7 +10,6 @@ fn start(generation: u64, after: u64, first: u64) -> Start {
     Start {
         generation: Generation(generation),
         checkpoint: BatchId(0),
-        dropped: Vec::new(),
         after: BatchId(after),
         first: BatchId(first),
         workers: 2,
@@ -41,6 +40,11 @@ fn path(batch: u64) -> String {
 }
 
 /// A checkpoint with one file, at [`path`].
+/// The same start, of a job that loads this checkpoint.
+fn loading(checkpoint: u64, start: Start) -> Start {
+    Start { checkpoint: BatchId(checkpoint), ..start }
+}
+
 fn checkpoint(batch: u64) -> Checkpoint {
     let mut tables = tables();
     tables[0].files.push(StateFile {
@@ -190,7 +194,7 @@ fn what_is_committed_is_replayed_by_the_job_that_made_it() {
     let dropping = Wanted { drop: vec!["totals".into()], ..other };
     let resume = resolve(&found, &dropping).unwrap();
     let claimed = claim(found.manifest.as_ref(), &resume, &dropping, "job", "new");
-    assert_eq!(claimed.starts[1], Start { generation: Generation(2), ..start(2, 5, 6) });
+    assert_eq!(claimed.starts[1], loading(2, start(2, 5, 6)));
     assert_eq!(claimed.checkpoints, [checkpoint(2)]);
 }
 
@@ -204,11 +208,11 @@ fn a_claim_records_what_counts_from_now_on() {
     };
     let next = take(&all, &wanted());
     assert_eq!((next.generation, next.job_id.as_str(), batches(&next)), (Generation(2), "id", vec![2, 4, 6]));
-    assert_eq!(next.starts, [start(1, 0, 1), start(2, 7, 8)]);
+    assert_eq!(next.starts, [start(1, 0, 1), loading(6, start(2, 7, 8))]);
 
     // What is given up does not come back with the next start, nor do its ids.
     let back = take(&all, &from(5));
-    assert_eq!((back.starts.clone(), batches(&back)), (vec![start(1, 0, 1), start(2, 5, 8)], vec![2, 4]));
+    assert_eq!((back.starts.clone(), batches(&back)), (vec![start(1, 0, 1), loading(4, start(2, 5, 8))], vec![2, 4]));
     let again = Found { manifest: Some(back), ..all.clone() };
     let again = Found { planned: again.planned.into_iter().filter(|(batch, _)| batch.0 <= 5).collect(), ..again };
     assert_eq!(resolve(&again, &wanted()).map(|resume| short(&resume)), Ok((4, vec![5], 5, 8, None)));

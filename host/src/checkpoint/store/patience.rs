@@ -9,13 +9,32 @@ const TRY_EVERY: Duration = Duration::from_millis(200);
 
 /// Tries again, as long as the job lives, while the reason why it does not work may pass; says so once, and once more
 /// when it goes on. The job waits meanwhile.
-pub fn patiently<T>(failure: &Failure, mut attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T> {
+pub fn patiently<T>(failure: &Failure, attempt: impl FnMut() -> Result<T, StoreError>) -> Result<T> {
+    wait_out(failure, attempt, |told| match told {
+        Told::Paused(error) => {
+            tracing::warn!("paused: {error}; the job goes on by itself when {}", remedy(&error.reason));
+        }
+        Told::GoesOn(pause) => tracing::info!("goes on after a pause of {:.1} s", pause.as_secs_f32()),
+    })
+}
+
+/// What the operator hears.
+enum Told<'a> {
+    Paused(&'a StoreError),
+    GoesOn(Duration),
+}
+
+fn wait_out<T>(
+    failure: &Failure,
+    mut attempt: impl FnMut() -> Result<T, StoreError>,
+    mut tell: impl FnMut(Told<'_>),
+) -> Result<T> {
     let mut paused: Option<Instant> = None;
     loop {
         let error = match attempt() {
             Ok(done) => {
                 if let Some(since) = paused {
-                    tracing::info!("goes on after a pause of {:.1} s", since.elapsed().as_secs_f32());
+                    tell(Told::GoesOn(since.elapsed()));
                 }
                 return Ok(done);
             }
@@ -26,7 +45,7 @@ pub fn patiently<T>(failure: &Failure, mut attempt: impl FnMut() -> Result<T, St
         }
         if paused.is_none() {
             paused = Some(Instant::now());
-            tracing::warn!("paused: {error}; the job goes on by itself when {}", remedy(&error.reason));
+            tell(Told::Paused(&error));
         }
         std::thread::sleep(TRY_EVERY);
     }
@@ -43,49 +62,26 @@ mod tests {
     use super::super::io_failed;
     use super::*;
     use std::io;
-    use std::sync::{Arc, Mutex};
 
     fn full() -> StoreError {
         io_failed("write /x".into(), &io::Error::from_raw_os_error(libc::ENOSPC))
     }
 
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().expect("no panic").extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    /// What is logged while `work` runs.
-    fn logged(work: impl FnOnce()) -> String {
-        let lines = Lines::default();
-        let writer = lines.clone();
-        let log = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false).finish();
-        tracing::subscriber::with_default(log, work);
-        let bytes = lines.0.lock().expect("no panic").clone();
-        String::from_utf8(bytes).expect("text")
-    }
-
     #[test]
     fn a_full_disk_pauses_and_says_so_once() {
-        let mut left = 3;
-        let log = logged(|| {
-            let done = patiently(&Failure::default(), || {
-                left -= 1;
-                if left > 0 { Err(full()) } else { Ok("done") }
+        let (mut left, mut told) = (3, Vec::new());
+        let attempt = || {
+            left -= 1;
+            if left > 0 { Err(full()) } else { Ok("done") }
+        };
+        let done = wait_out(&Failure::default(), attempt, |what| {
+            told.push(match what {
+                Told::Paused(error) => format!("{error}; when {}", remedy(&error.reason)),
+                Told::GoesOn(_) => "goes on".to_owned(),
             });
-            assert_eq!(done.expect("there is room in the end"), "done");
         });
-        let paused = "paused: cannot write /x: No space left on device; the job goes on by itself when there is room";
-        assert_eq!(log.matches(paused).count(), 1, "{log}");
-        assert_eq!(log.matches("goes on after a pause").count(), 1, "{log}");
+        assert_eq!(done.expect("there is room in the end"), "done");
+        assert_eq!(told, ["cannot write /x: No space left on device; when there is room", "goes on"]);
         assert_eq!(left, 0);
     }
 

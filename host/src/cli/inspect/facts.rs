@@ -13,6 +13,9 @@ use std::collections::BTreeMap;
 use std::fs::TryLockError;
 use std::path::Path;
 
+/// How the identity of a source begins whose rows the plans keep.
+const SOCKETS: [&str; 2] = ["socket ", "raw-socket "];
+
 /// A checkpoint folder as `--json` prints it.
 #[derive(Debug, Serialize)]
 pub struct Facts {
@@ -28,6 +31,9 @@ pub struct Facts {
     pub checkpoints: Vec<CheckpointFacts>,
     /// How far each source was read, by name, at the newest checkpoint.
     pub positions: BTreeMap<String, SourceFacts>,
+    /// Rows that each source received and that cannot be lost any more, where they cannot be read a second time: those
+    /// of planned batches, and those that a batch will hold. A sender that can goes on behind them.
+    pub received: BTreeMap<String, u64>,
     /// Batches after the newest checkpoint that the next start replays.
     pub planned: Option<PlannedFacts>,
     /// What lies in the folder, by what it is.
@@ -109,6 +115,7 @@ impl Facts {
         let newest = manifest.checkpoints.last();
         let mut note = |error: Error| problems.push(error.message);
         let positions = newest.map(|checkpoint| positions(store, checkpoint, &mut note)).unwrap_or_default();
+        let received = received(store, manifest, &positions).map_err(&mut note).unwrap_or_default();
         let planned = planned(store, manifest).map_err(&mut note).ok().flatten();
         Ok(Facts {
             place: store.place(),
@@ -119,6 +126,7 @@ impl Facts {
             starts: manifest.starts.clone(),
             checkpoints: manifest.checkpoints.iter().map(CheckpointFacts::of).collect(),
             positions,
+            received,
             planned,
             stored,
             problems,
@@ -203,6 +211,34 @@ fn files_of(rows: &arrow::array::RecordBatch) -> Result<Positions> {
     };
     let position = |row| Position { offset: u64::try_from(offset.value(row)).unwrap_or(0), mark: mark.value(row) };
     Ok((0..file.len()).map(|row| (file.value(row).to_owned(), position(row))).collect())
+}
+
+/// By source. Rows are counted since the job's first start, so pieces follow each other whichever start wrote them.
+fn received(
+    store: &dyn Store,
+    manifest: &Manifest,
+    positions: &BTreeMap<String, SourceFacts>,
+) -> Result<BTreeMap<String, u64>> {
+    let newest = manifest.checkpoints.last().map_or(BatchId(0), |checkpoint| checkpoint.batch);
+    let mut pieces: BTreeMap<String, Vec<(Generation, u64, u64)>> = BTreeMap::new();
+    let sockets = positions.iter().filter(|(_, facts)| SOCKETS.iter().any(|kind| facts.source.starts_with(kind)));
+    pieces.extend(sockets.map(|(name, _)| (name.clone(), Vec::new())));
+    let logs = plan::read_heads(store)?;
+    let later = |_: &plan::LogName, head: &plan::Head| head.batch > newest;
+    plan::read_pieces(store, &logs, later, |name, piece| {
+        for chunk in piece.chunks.iter().filter(|chunk| chunk.kept.is_some()) {
+            let rows = (name.generation, chunk.extent.row, u64::from(chunk.rows));
+            pieces.entry(piece.source.clone()).or_default().push(rows);
+        }
+    })?;
+    let end = |source: &str| positions.get(source).and_then(|facts| facts.files.get("")).map_or(0, |at| at.offset);
+    let received = pieces.into_iter().map(|(source, pieces)| {
+        let begin = end(&source);
+        let last = resolve::leftovers(begin, &pieces).last().and_then(|(last, _)| pieces.get(*last));
+        let end = last.map_or(begin, |(_, row, rows)| row.saturating_add(*rows));
+        (source, end)
+    });
+    Ok(received.collect())
 }
 
 fn planned(store: &dyn Store, manifest: &Manifest) -> Result<Option<PlannedFacts>> {

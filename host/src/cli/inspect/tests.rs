@@ -47,11 +47,11 @@ fn facts() -> Facts {
         files: 3,
         bytes: 21_180,
         tables: vec![table],
+        sinks: [("out".to_owned(), BatchId(120))].into(),
     };
     let start = |generation, after, workers| Start {
         generation: Generation(generation),
         checkpoint: BatchId(0),
-        dropped: Vec::new(),
         after: BatchId(after),
         first: BatchId(after + 1),
         workers,
@@ -75,6 +75,7 @@ fn facts() -> Facts {
         starts: vec![start(1, 0, 1), start(2, 117, 8)],
         checkpoints: vec![checkpoint],
         positions,
+        received: BTreeMap::from([("e".to_owned(), 6)]),
         planned: Some(PlannedFacts { first: BatchId(121), last: BatchId(123), batches: 3 }),
         stored: BTreeMap::from([("state".to_owned(), Stored { objects: 3, bytes: 21_180 })]),
         problems: vec!["state/x.arrow is missing; the checkpoint of batch 120 needs it".into()],
@@ -99,6 +100,7 @@ positions:     a (file in.txt): read to the end, byte 10
                d (rate 5): 1 row made
                e (socket 127.0.0.1:1): 4 rows received
                f (directory none): nothing read yet
+received:      e: 6 rows for good
 planned:       3 batches, 121 to 123; the next start replays them
 stored:        state: 3 objects, 20.7 KiB
 problems:      state/x.arrow is missing; the checkpoint of batch 120 needs it

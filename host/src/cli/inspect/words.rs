@@ -37,6 +37,10 @@ pub fn of(facts: &Facts) -> String {
     if !facts.positions.is_empty() {
         section("positions", facts.positions.iter().map(|(name, source)| positions(name, source)).collect());
     }
+    if !facts.received.is_empty() {
+        let received = facts.received.iter();
+        section("received", received.map(|(name, rows)| format!("{name}: {} for good", count(*rows, "row"))).collect());
+    }
     section("planned", vec![planned(facts)]);
     let stored = facts.stored.iter().map(|(folder, stored)| {
         format!("{folder}: {}, {}", count(stored.objects as u64, "object"), size(stored.bytes))

@@ -89,6 +89,7 @@ impl Kept {
         let (batch, part) = found.map_or((None, None), |marker| (marker.batch, marker.part));
         let take_over = || {
             finish(folder, part.as_deref())?;
+            fault::point("start.sink");
             marker::replace(&folder.join(MARKER), &Marker::new(owner, batch, part.clone()))?;
             sync_folder(folder.parent().unwrap_or(folder))
         };

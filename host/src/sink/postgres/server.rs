@@ -148,6 +148,7 @@ impl Server {
             self.markers
         );
         let generation = number(owner.generation.0)?;
+        fault::point("start.sink");
         let row = client.query_opt(&claim, &[&owner.job_id, &self.sink, &owner.job, &generation]).await?;
         match row {
             Some(row) => Ok(batch(row.try_get(0)?)),

@@ -1,0 +1,128 @@
+//! Whether the files that a start is going to read again, or to read on, are still there and long enough. Looked at
+//! before the job is claimed, so that a start without them is refused with nothing touched.
+
+use super::super::plan::{self, LogHeads};
+use super::super::resolve::Resume;
+use super::super::store::Store;
+use super::super::types::{Manifest, Positions, TableOf};
+use super::super::{positions, read};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::ids::BatchId;
+use crate::job::spec::{Origin, SourceKind, SourceSpec};
+use crate::receiver::replay;
+use std::collections::BTreeMap;
+
+/// What is needed of a file.
+#[derive(Default)]
+struct Needed {
+    /// Its first bytes, so many.
+    bytes: u64,
+    /// The first batch to run again that holds some of them, and the batch before it.
+    planned: Option<(BatchId, BatchId)>,
+}
+
+/// An error where a file of a source that process 0 receives is missing or has shrunk; it says which, and what to do.
+pub fn check(
+    graph: &Graph,
+    store: &dyn Store,
+    manifest: &Manifest,
+    logs: &[LogHeads],
+    resume: &Resume,
+    processes: usize,
+) -> Result<()> {
+    let mine = graph.spec.sources.iter().step_by(processes.max(1));
+    for source in mine.filter(|source| reads_files(source)) {
+        let needed = needed(source, store, manifest, logs, resume)?;
+        for (name, needed) in needed.iter().filter(|(_, needed)| needed.bytes > 0) {
+            look(source, &graph.spec.origin, name, needed)?;
+        }
+    }
+    Ok(())
+}
+
+fn reads_files(source: &SourceSpec) -> bool {
+    matches!(source.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Queue { .. })
+}
+
+/// What a start reads of the files of a source, by their names.
+fn needed(
+    source: &SourceSpec,
+    store: &dyn Store,
+    manifest: &Manifest,
+    logs: &[LogHeads],
+    resume: &Resume,
+) -> Result<BTreeMap<String, Needed>> {
+    let mut positions = held(source, store, manifest, resume)?;
+    let mut needed: BTreeMap<String, Needed> = BTreeMap::new();
+    let mut before = BTreeMap::new();
+    let mut last = resume.checkpoint;
+    for (batch, planned) in &resume.replay {
+        before.insert(*batch, (planned.generation, last));
+        last = *batch;
+    }
+    let mut moved = BTreeMap::new();
+    plan::read_pieces(
+        store,
+        logs,
+        |name, head| {
+            let counts = before.get(&head.batch).is_some_and(|(generation, _)| *generation == name.generation);
+            counts && head.source == source.name
+        },
+        |_, piece| {
+            let Some((_, before)) = before.get(&piece.batch) else { return };
+            for chunk in piece.chunks {
+                let needed = needed.entry(chunk.extent.file).or_default();
+                needed.bytes = needed.bytes.max(chunk.extent.start.saturating_add(chunk.extent.bytes));
+                needed.planned = needed.planned.into_iter().chain([(piece.batch, *before)]).min();
+            }
+            moved.insert(piece.batch, piece.moved);
+        },
+    )?;
+    positions.extend(moved.into_values().flatten());
+    let ends = !matches!(source.kind, SourceKind::Queue { .. });
+    for (name, position) in positions.into_iter().filter(|(_, position)| !ends || position.mark == 0) {
+        let needed = needed.entry(name).or_default();
+        needed.bytes = needed.bytes.max(position.offset);
+    }
+    Ok(needed)
+}
+
+/// The positions of a source in the checkpoint that is going to be loaded.
+fn held(source: &SourceSpec, store: &dyn Store, manifest: &Manifest, resume: &Resume) -> Result<Positions> {
+    let loaded = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == resume.checkpoint);
+    let tables = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
+    let mut tables = tables.filter(|table| table.of == TableOf::Source && !resume.dropped.contains(&table.name));
+    let Some(table) = tables.find(|table| table.name == source.name) else { return Ok(Positions::new()) };
+    let (first, end) = positions::ALL_GROUPS;
+    positions::restore(&source.name, &read::load_table(store, table, first, end, None)?)
+}
+
+fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &Needed) -> Result<()> {
+    let Some(path) = replay::file_of(source, origin, file) else { return Ok(()) };
+    let what = match std::fs::metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is not there any more".to_owned(),
+        Err(error) => return Err(Error::environment(format!("cannot look at {}: {error}", path.display()))),
+        Ok(metadata) if !metadata.is_file() => format!("cannot be read again: {}", replay::NOT_A_FILE),
+        Ok(metadata) if metadata.len() < needed.bytes => format!("has shrunk to {} bytes", metadata.len()),
+        Ok(_) => return Ok(()),
+    };
+    let (name, bytes, path) = (&source.name, needed.bytes, path.display());
+    let choice = match needed.planned {
+        // Its input would be lost silently, or read again from elsewhere.
+        Some((batch, BatchId(0))) => format!(
+            "batch {batch}, which is to be run again, needs it. Bring it back as it was, or begin anew with `--fresh`"
+        ),
+        Some((batch, before)) => format!(
+            "batch {batch}, which is to be run again, needs it. Bring it back as it was, or go back to the batch before \
+             with `--resume-from {before}`"
+        ),
+        None => format!(
+            "bring it back as it was, or forget what was read with `--drop-state {name}`: all that is there is then read \
+             from its beginning"
+        ),
+    };
+    Err(Error::job(format!(
+        "source `{name}`: `{path}`, of which batches hold the first {bytes} bytes, {what}; {choice}"
+    )))
+}

@@ -1,0 +1,306 @@
+//! The kill loop: a job is killed again and again, at named steps and at random moments, until it has come to its end.
+
+use crate::{Process, holds_within};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// How long a life waits for the step at which it is to die. Steps that do not come are no failure: a job that has no
+/// batch to run again never comes to that.
+const STEP_MAX: Duration = Duration::from_secs(2);
+/// How long a job may take to come to its end, when nobody kills it any more.
+const END_MAX: Duration = Duration::from_secs(60);
+/// What the supervisor says of a worker process that was killed.
+const DIED: &str = "worker process died (signal 9)";
+/// What it says of one that ended with an error or a panic. A kill must not lead to any.
+const FAILED: [&str; 2] = ["worker process failed", "worker process ended unexpectedly"];
+
+/// Numbers that look random and are the same for the same seed (splitmix64).
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    /// The numbers of this seed.
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from `first` to `last`.
+    pub fn from(&mut self, first: u64, last: u64) -> u64 {
+        first + self.number() % (last - first + 1)
+    }
+
+    /// One of these.
+    pub fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        &all[self.from(0, all.len() as u64 - 1) as usize]
+    }
+}
+
+/// A step at which the program can be told to die.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Point {
+    /// Its name in the program.
+    pub name: &'static str,
+    /// The process dies when it passes it for a time between these.
+    pub passes: (u64, u64),
+    /// It lies inside of a checkpoint.
+    pub inside: bool,
+}
+
+const fn point(name: &'static str, first: u64, last: u64) -> Point {
+    Point { name, passes: (first, last), inside: false }
+}
+
+const fn inside(name: &'static str, first: u64, last: u64) -> Point {
+    Point { name, passes: (first, last), inside: true }
+}
+
+/// Every named step of plan, checkpoint, commit, start and replay. The manifest is replaced for the first time when a
+/// start claims the job, so the second time belongs to a checkpoint.
+pub const POINTS: [Point; 21] = [
+    inside("checkpoint.state", 1, 6),
+    point("plan.before", 1, 15),
+    point("commit.before", 1, 15),
+    inside("manifest.before", 2, 2),
+    point("commit.written", 1, 15),
+    point("start.recorded", 1, 1),
+    inside("checkpoint.published", 1, 4),
+    point("plan.durable", 1, 15),
+    point("start.claim", 1, 1),
+    inside("checkpoint.state-written", 1, 6),
+    point("commit.marked", 1, 15),
+    point("store.append", 1, 15),
+    inside("manifest.after", 2, 2),
+    point("commit.after", 1, 15),
+    point("start.claimed", 1, 1),
+    inside("checkpoint.manifest", 1, 4),
+    point("replay.batch", 1, 2),
+    point("start.sink", 1, 2),
+    inside("checkpoint.tidied", 1, 4),
+    point("store.write", 1, 14),
+    point("start.loaded", 1, 1),
+];
+
+/// What a loop has done so far.
+#[derive(Clone, Debug, Default)]
+pub struct Tally {
+    /// Deaths of worker processes, with or without their supervisor.
+    pub kills: u64,
+    /// Those inside of a checkpoint.
+    pub inside: u64,
+    /// Times that the job was started again, by its supervisor or by the loop.
+    pub restarts: u64,
+    /// Rows compared at the ends.
+    pub rows: u64,
+    /// Deaths at each named step.
+    pub at: BTreeMap<&'static str, u64>,
+}
+
+impl Tally {
+    /// Adds what another loop has done.
+    pub fn add(&mut self, other: &Tally) {
+        self.kills += other.kills;
+        self.inside += other.inside;
+        self.restarts += other.restarts;
+        self.rows += other.rows;
+        for (name, deaths) in &other.at {
+            *self.at.entry(name).or_default() += deaths;
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Tally { kills, inside, restarts, rows, at } = self;
+        let named: u64 = at.values().sum();
+        let points = at.len();
+        write!(
+            f,
+            "{kills} kills, {inside} of them inside a checkpoint, {named} at {points} named steps; {restarts} restarts; \
+             {rows} rows compared"
+        )
+    }
+}
+
+/// A job that can be killed and started again.
+pub trait Victim {
+    /// Its folder.
+    fn folder(&self) -> &Path;
+    /// Starts the program with this many workers, and faults for the environment variable `MILLSTREAM_TEST_FAULT`.
+    fn start(&self, workers: u64, faults: &str) -> Process;
+    /// Whether all that it was to do is to be seen, where it does not end by itself.
+    fn done(&self) -> bool {
+        false
+    }
+}
+
+/// How to kill.
+#[derive(Clone, Debug)]
+pub struct Killer {
+    /// Decides everything that is left open.
+    pub random: Random,
+    /// The steps to die at, in this order and then from the beginning.
+    pub points: Vec<Point>,
+    /// Faults that are there all the time: planted bugs.
+    pub bugs: String,
+    /// Also kill at random moments.
+    pub anytime: bool,
+    /// What was done.
+    pub tally: Tally,
+    next: usize,
+    next_inside: usize,
+}
+
+/// How a life ended.
+enum Life {
+    Killed,
+    /// The job has come to its end.
+    Done,
+}
+
+impl Killer {
+    /// Kills at all points and at random moments; `first`: where in the list of points to begin.
+    pub fn new(seed: u64, first: usize) -> Killer {
+        let mut points = POINTS.to_vec();
+        points.rotate_left(first % POINTS.len());
+        Killer { anytime: true, ..Killer::at(seed, &points, "") }
+    }
+
+    /// Kills at these points only, with planted bugs.
+    pub fn at(seed: u64, points: &[Point], bugs: &str) -> Killer {
+        let (random, tally) = (Random::new(seed), Tally::default());
+        Killer { random, points: points.to_vec(), bugs: bugs.into(), anytime: false, tally, next: 0, next_inside: 0 }
+    }
+
+    /// Runs a job to its end, and kills it on the way until there were as many kills as asked for. An error is a failure of
+    /// the job, in its words.
+    pub fn run(&mut self, job: &dyn Victim, kills: u64) -> Result<(), String> {
+        while self.tally.kills < kills {
+            let life = self.life(job)?;
+            free(job)?;
+            if let Life::Done = life {
+                return Ok(());
+            }
+            self.tally.restarts += 1;
+        }
+        let workers = self.random.from(1, 3);
+        let mut process = job.start(workers, &self.bugs);
+        holds_within(END_MAX, || over(&mut process, job));
+        finish(job, process)
+    }
+
+    /// One start of the program, until it is killed or done.
+    fn life(&mut self, job: &dyn Victim) -> Result<Life, String> {
+        let workers = self.random.from(1, 3);
+        let named = !self.anytime || self.random.from(1, 4) > 1;
+        let mut process;
+        if named {
+            let point = self.point();
+            let pass = self.random.from(point.passes.0, point.passes.1);
+            let faults = format!("kill@{}:{pass},{}", point.name, self.bugs);
+            process = job.start(workers, faults.trim_end_matches(','));
+            holds_within(STEP_MAX, || over(&mut process, job) || process.stderr().contains(DIED));
+            if process.stderr().contains(DIED) {
+                *self.tally.at.entry(point.name).or_default() += 1;
+                self.tally.inside += u64::from(point.inside);
+                self.tally.kills += 1;
+                if !self.anytime || self.random.from(1, 2) == 1 {
+                    // With its supervisor.
+                    process.kill();
+                    return Ok(Life::Killed);
+                }
+                self.tally.restarts += 1;
+            }
+        } else {
+            process = job.start(workers, &self.bugs);
+        }
+        self.kill_anytime(job, process)
+    }
+
+    /// Kills the worker process, or the supervisor and so both, some time from now.
+    fn kill_anytime(&mut self, job: &dyn Victim, mut process: Process) -> Result<Life, String> {
+        if self.over_within(700, &mut process, job) {
+            return finish(job, process).map(|()| Life::Done);
+        }
+        let children = process.children();
+        if !children.is_empty() && self.random.from(1, 2) == 1 {
+            children.iter().for_each(|child| send("KILL", *child));
+            self.tally.kills += 1;
+            self.tally.restarts += 1;
+            if self.over_within(500, &mut process, job) {
+                return finish(job, process).map(|()| Life::Done);
+            }
+        }
+        self.tally.kills += u64::from(!process.children().is_empty());
+        process.kill();
+        Ok(Life::Killed)
+    }
+
+    /// Whether the job comes to its end within a random time of at most so many milliseconds.
+    fn over_within(&mut self, most: u64, process: &mut Process, job: &dyn Victim) -> bool {
+        let time = Duration::from_millis(self.random.from(1, most));
+        holds_within(time, || over(process, job))
+    }
+
+    /// The next step to die at. At least a third of all kills are to lie inside a checkpoint.
+    fn point(&mut self) -> Point {
+        let inside: Vec<&Point> = self.points.iter().filter(|point| point.inside).collect();
+        if self.anytime && self.tally.inside * 3 <= self.tally.kills {
+            self.next_inside += 1;
+            return *inside[self.next_inside % inside.len()];
+        }
+        self.next += 1;
+        self.points[(self.next - 1) % self.points.len()]
+    }
+}
+
+/// Whether a job has come to its end, well or not.
+fn over(process: &mut Process, job: &dyn Victim) -> bool {
+    process.ended() || job.done() || failed(process)
+}
+
+fn failed(process: &Process) -> bool {
+    let said = process.stderr();
+    FAILED.iter().any(|words| said.contains(words))
+}
+
+/// The end of a job that has ended, or is to be stopped as all is done.
+fn finish(job: &dyn Victim, mut process: Process) -> Result<(), String> {
+    if failed(&process) {
+        return Err(format!("the job fails\n{}", process.stderr()));
+    }
+    if !process.ended() && job.done() {
+        process.signal("TERM");
+    }
+    if !holds_within(END_MAX, || process.ended()) {
+        return Err(format!("the job does not come to its end\n{}", process.stderr()));
+    }
+    let ended = process.wait();
+    if ended.code == Some(0) { Ok(()) } else { Err(format!("the job failed ({:?})\n{}", ended.code, ended.stderr)) }
+}
+
+/// Waits until nobody holds the job's checkpoint folder: a worker process dies a moment after its supervisor.
+fn free(job: &dyn Victim) -> Result<(), String> {
+    let free = || match File::open(job.folder().join("checkpoint/lock")) {
+        Ok(lock) => lock.try_lock_shared().is_ok(),
+        Err(_) => true,
+    };
+    if holds_within(END_MAX, free) { Ok(()) } else { Err("a worker process does not die with its supervisor".into()) }
+}
+
+/// Sends a signal to a process that may be gone already.
+fn send(name: &str, id: u32) {
+    let sent = Command::new("kill").args([&format!("-{name}"), &id.to_string()]).stderr(Stdio::null()).status();
+    sent.expect("there is a program `kill`");
+}

@@ -1,0 +1,244 @@
+//! Checkpoints that are damaged: whatever is cut off or flipped, the job is refused with the name of what is damaged, or
+//! its output is as if nothing had happened. Nothing in between.
+
+use millstream::checkpoint::store::{self, Store};
+use millstream::checkpoint::types::{Manifest, Piece};
+use millstream::checkpoint::{manifest, plan, positions, read, record};
+use millstream::error::Result;
+use millstream_tests::{Ended, Process, Trial, root};
+use regex::Regex;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+const INPUT: &str = "[[\"a\"],[\"b\"],[\"a\"]]\n[[\"b\"]]\n[]\n[[\"c\"],[\"a\"]]\n[[\"a\"],[\"b\"]]\n[[\"c\"]]\n[[\"a\"]]\n[[\"d\"],[\"b\"]]\n";
+/// Larger files are damaged here and there.
+const WHOLE_BYTES_MAX: usize = 16 << 10;
+
+/// A job with virtual time that counts words, with a checkpoint every second batch.
+fn trial() -> Trial {
+    let trial = Trial::new(&format!(
+        r#"name = "counts"
+clock = "manual"
+workers = 1
+[checkpoint]
+dir = "checkpoint"
+every = 2
+[sources.words]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ word = "text" }}
+[stages.totals]
+from = "words"
+key = "word"
+plugin = "{}/plugins/running-count"
+[sinks.out]
+from = "totals"
+kind = "queue"
+path = "out.jsonl"
+"#,
+        root().display()
+    ));
+    trial.write("input.jsonl", INPUT);
+    trial
+}
+
+fn run(trial: &Trial, arguments: &[&str], fault: &str) -> Ended {
+    let all = [&["run", "job.toml", "--unsupervised"], arguments].concat();
+    Process::start(trial.command(&all).env("MILLSTREAM_TEST_FAULT", fault)).wait()
+}
+
+fn golden() -> String {
+    let trial = trial();
+    assert_eq!(run(&trial, &[], "").code, Some(0));
+    trial.text("out.jsonl")
+}
+
+type Files = BTreeMap<String, Vec<u8>>;
+
+/// The files below a folder of the trial by their path there; not the lock, and not what a kill left half written.
+fn files(trial: &Trial) -> Files {
+    fn walk(root: &Path, folder: &Path, found: &mut Files) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            if path.is_dir() {
+                walk(root, &path, found);
+            } else if name != "lock" && !name.ends_with(".tmp") {
+                let inside = path.strip_prefix(root).unwrap().to_str().unwrap();
+                found.insert(inside.to_owned(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut found = Files::new();
+    walk(trial.folder(), trial.folder(), &mut found);
+    found
+}
+
+/// Makes the trial's folder what it was.
+fn restore(trial: &Trial, before: &Files) {
+    for path in files(trial).keys().filter(|path| !before.contains_key(*path)) {
+        fs::remove_file(trial.path(path)).unwrap();
+    }
+    for (path, bytes) in before {
+        trial.write(path, bytes);
+    }
+}
+
+/// What was done to a file: `None` in place of its bytes, it is gone.
+type Damage = (String, Option<Vec<u8>>);
+
+/// Every truncation and every flipped bit of a small file, many of a large one.
+fn damages(bytes: &[u8]) -> Vec<Damage> {
+    let small = bytes.len() <= WHOLE_BYTES_MAX;
+    let step = if small { 1 } else { bytes.len() / 64 };
+    let bits = if small { 8 } else { 1 };
+    let mut damages = vec![("is gone".to_owned(), None)];
+    for at in (0..bytes.len()).step_by(step) {
+        damages.push((format!("ends at byte {at}"), Some(bytes[..at].to_vec())));
+        for bit in 0..bits {
+            let bit = (bit + at) % 8;
+            let mut flipped = bytes.to_vec();
+            flipped[at] ^= 1 << bit;
+            damages.push((format!("bit {bit} of byte {at} is flipped"), Some(flipped)));
+        }
+    }
+    damages
+}
+
+/// A few of them, spread over the file.
+fn few_damages(bytes: &[u8]) -> Vec<Damage> {
+    let mut damages = damages(bytes);
+    let step = damages.len() / 5;
+    // Not of one bit or one kind only.
+    (0..5).map(|number| number * step + number).map(|at| std::mem::take(&mut damages[at])).collect()
+}
+
+fn apply(trial: &Trial, path: &str, damaged: Option<&Vec<u8>>) {
+    match damaged {
+        Some(bytes) => drop(trial.write(path, bytes)),
+        None => fs::remove_file(trial.path(path)).unwrap(),
+    }
+}
+
+/// All that a start reads of a checkpoint folder, or the refusal.
+fn read_all(store: &dyn Store) -> Result<String> {
+    let Some((manifest, _)) = manifest::read(store)? else { return Ok("nothing".into()) };
+    let Manifest { starts, checkpoints, .. } = &manifest;
+    let mut tables = Vec::new();
+    for table in checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables) {
+        let (first, end) = positions::ALL_GROUPS;
+        tables.push(read::load_table(store, table, first, end, None)?);
+    }
+    let logs = plan::read_heads(store)?;
+    for log in &logs {
+        log.check(&store.place())?;
+    }
+    let mut pieces: Vec<Piece> = Vec::new();
+    plan::read_pieces(store, &logs, |_, _| true, |_, piece| pieces.push(piece))?;
+    let record = record::read(store, starts.last().expect("a job that was started"))?;
+    let logs: Vec<_> = logs.iter().map(|log| (&log.path, &log.heads)).collect();
+    Ok(format!("{manifest:?}\n{tables:?}\n{logs:?}\n{pieces:?}\n{record:?}"))
+}
+
+/// The trial goes on to the golden output from each damage that is not refused; and from each that is, the way out that
+/// the refusal names works.
+fn check(trial: &Trial, golden: &str) {
+    let before = files(trial);
+    let whole: Vec<(&String, &Vec<u8>)> = before.iter().filter(|(path, _)| path.starts_with("checkpoint/")).collect();
+    assert!(whole.iter().any(|(path, _)| path.ends_with(".log")) && whole.iter().any(|(path, _)| path.ends_with("totals.arrow")));
+    let store = store::open("checkpoint", trial.folder()).unwrap();
+    let facts = read_all(&*store).unwrap();
+    let mut others: BTreeMap<String, (&String, Damage)> = BTreeMap::new();
+    let (mut noticed, mut harmless) = (0, 0);
+    for (path, bytes) in &whole {
+        let inside = path.strip_prefix("checkpoint/").unwrap();
+        for (what, damaged) in damages(bytes) {
+            apply(trial, path, damaged.as_ref());
+            match read_all(&*store) {
+                Err(error) => {
+                    noticed += 1;
+                    assert!(error.message.contains(inside), "{path} {what}, and nobody says so: {error}");
+                }
+                Ok(read) if read == facts => {
+                    harmless += 1;
+                    // A blob is read, and compared with its digest, where a batch must be run again as it was.
+                    assert!(path.starts_with("checkpoint/blobs/"), "{path} {what}, and nobody notices");
+                }
+                Ok(read) => drop(others.insert(read, (path, (what, damaged)))),
+            }
+        }
+        trial.write(path, bytes);
+    }
+    let few = whole.iter().flat_map(|(path, bytes)| few_damages(bytes).into_iter().map(move |damage| (*path, damage)));
+    let runs: Vec<_> = few.chain(others.into_values()).collect();
+    println!("{noticed} damages are noticed, {harmless} are not read, {} are tried with the program", runs.len());
+    let (mut went_on, mut refused) = (0, 0);
+    for (path, (what, damaged)) in runs {
+        apply(trial, path, damaged.as_ref());
+        if goes_on(trial, path, &what, golden, &before) { went_on += 1 } else { refused += 1 }
+        restore(trial, &before);
+    }
+    println!("{went_on} of them went on to the same output, {refused} were refused");
+    assert!(refused > 10 && went_on > 5, "{refused} {went_on}");
+}
+
+/// Whether a start goes on to the golden output; otherwise it must refuse as it should.
+fn goes_on(trial: &Trial, path: &str, what: &str, golden: &str, before: &Files) -> bool {
+    let damaged = files(trial);
+    let ended = run(trial, &[], "");
+    let told = format!("{path} {what}: {}", ended.stderr);
+    if ended.code == Some(0) {
+        assert!(trial.text("out.jsonl") == golden, "{told}\n{}", trial.text("out.jsonl"));
+        return true;
+    }
+    assert!(matches!(ended.code, Some(1 | 2)), "{told}");
+    assert!(!told.contains("panicked") && !told.contains("mistake of Millstream itself"), "{told}");
+    let name = path.strip_prefix("checkpoint/").unwrap();
+    assert!(ended.stderr.contains(name), "{told}");
+    assert!(files(trial) == damaged, "something was changed: {told}");
+    if path.ends_with("manifest.json") {
+        // It says what counts, so there is no batch to go back to.
+        assert!(told.contains("`--fresh`") && told.contains("from a copy"), "{told}");
+        assert_eq!(run(trial, &["--fresh", "--yes"], "").code, Some(0));
+        assert!(trial.text("out.jsonl") == golden);
+        return false;
+    }
+    let resume = Regex::new("`--resume-from ([0-9]+)`").unwrap();
+    let batch = &resume.captures(&ended.stderr).unwrap_or_else(|| panic!("no way out: {told}"))[1];
+    let ended = run(trial, &["--resume-from", batch], "");
+    assert_eq!(ended.code, Some(0), "{told}\n--resume-from {batch}: {}", ended.stderr);
+    let (out, batch) = (trial.text("out.jsonl"), batch.parse::<usize>().unwrap());
+    let committed = String::from_utf8_lossy(&before["out.jsonl"]).into_owned();
+    if batch >= committed.lines().count() {
+        assert!(out == golden, "{told}\n--resume-from {batch}: {out}");
+    } else {
+        // Nothing is taken back, and the input behind that batch comes again under new ids.
+        assert!(out.starts_with(&committed), "{told}\n{out}");
+        let rows = |text: &str| text.lines().map(|line| line.split_once("\"rows\"").unwrap().1.to_owned()).collect::<Vec<_>>();
+        let (again, golden) = (rows(&out[committed.len()..]), rows(golden));
+        assert_eq!(again, golden[batch..], "{told}\n--resume-from {batch}");
+    }
+    false
+}
+
+#[test]
+fn of_a_job_that_was_stopped() {
+    let golden = golden();
+    let trial = trial();
+    let five: String = INPUT.split_inclusive('\n').take(5).collect();
+    trial.write("input.jsonl", five);
+    assert_eq!(run(&trial, &[], "").code, Some(0));
+    trial.write("input.jsonl", INPUT);
+    check(&trial, &golden);
+}
+
+#[test]
+fn of_a_job_that_was_killed() {
+    let golden = golden();
+    // Behind some checkpoints, with batches that are committed, and others that are only planned.
+    let trial = trial();
+    assert_eq!(run(&trial, &[], "kill@commit.after:3").code, None);
+    assert_eq!(run(&trial, &[], "kill@commit.before:3").code, None);
+    check(&trial, &golden);
+}

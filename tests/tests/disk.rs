@@ -1,0 +1,217 @@
+//! Disks that are full or turn read-only while a job runs: it says so within a second, waits, and goes on by itself when
+//! they can be written again. Small file systems are mounted, which takes the superuser.
+
+use millstream_tests::{Process, Trial, holds_within, root, until};
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A file system of its own at this path. Unmounted when this is dropped.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// In memory, of 4 MiB. `None`, and why, where nothing may be mounted.
+    fn small(path: PathBuf) -> Option<Mounted> {
+        fs::create_dir_all(&path).unwrap();
+        let size = ["-t", "tmpfs", "-o", "size=4m", "small"];
+        mount(&size, &path).map(|()| Mounted(path)).inspect_err(|why| eprintln!("NOT TESTED: {why}")).ok()
+    }
+
+    /// The same files once more above themselves, but so that nothing can be written.
+    fn read_only(path: PathBuf) -> Mounted {
+        mount(&["--bind", path.to_str().unwrap()], &path).unwrap();
+        let mounted = Mounted(path);
+        mount(&["-o", "remount,bind,ro"], &mounted.0).unwrap();
+        mounted
+    }
+}
+
+fn mount(arguments: &[&str], path: &Path) -> Result<(), String> {
+    let done = Command::new("mount").args(arguments).arg(path).output().map_err(|error| error.to_string())?;
+    if done.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&done.stderr).into_owned()) }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Lazily, as the job may have a file open there.
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// Takes all room that is left; gives it back when it is dropped.
+struct Filler(PathBuf);
+
+impl Filler {
+    fn of(folder: &Path) -> Filler {
+        let filler = Filler(folder.join("filler"));
+        let mut file = File::create(&filler.0).unwrap();
+        // To the last byte.
+        for block in [vec![1; 64 << 10], vec![1; 4096], vec![1; 1]] {
+            while file.write_all(&block).is_ok() {}
+        }
+        filler
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).expect("the filler is there");
+    }
+}
+
+/// A job that counts numbers as they are made, ever on. Its checkpoints are in `checkpoint`, what its sinks write in `out`.
+fn job() -> Trial {
+    let trial = Trial::new(&format!(
+        r#"name = "numbers"
+batch = "20ms"
+workers = 2
+[checkpoint]
+dir = "checkpoint/folder"
+every = "100ms"
+[sources.made]
+kind = "rate"
+rows_per_second = 500
+[stages.totals]
+from = "made"
+key = "value"
+plugin = "{}/plugins/running-count"
+[sinks.parts]
+from = "totals"
+kind = "files"
+path = "out/parts"
+[sinks.lines]
+from = "made"
+kind = "queue"
+path = "out/lines.jsonl"
+"#,
+        root().display()
+    ));
+    fs::create_dir(trial.path("out")).unwrap();
+    trial
+}
+
+/// How many numbers the sink of files holds, as far as whoever lists it sees.
+fn parts(trial: &Trial) -> usize {
+    let names = fs::read_dir(trial.path("out/parts")).into_iter().flatten().map(|entry| entry.unwrap().file_name());
+    names.filter(|name| name.to_str().unwrap().starts_with("part-")).count()
+}
+
+/// Each number is there once in each sink, and counted once.
+fn nothing_lost_or_doubled(trial: &Trial) {
+    let lines = trial.rows("out/lines.jsonl");
+    assert!((0..).zip(&lines).all(|(value, row)| row["value"] == value), "{lines:?}");
+    let mut values = Vec::new();
+    for entry in fs::read_dir(trial.path("out/parts")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.file_name().unwrap().to_str().unwrap().starts_with("part-") {
+            for line in fs::read_to_string(&path).unwrap().lines() {
+                let row: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert_eq!(row["count"], 1, "{line}");
+                values.push(row["value"].as_u64().unwrap());
+            }
+        }
+    }
+    values.sort_unstable();
+    assert!(values.iter().copied().eq(0..lines.len() as u64), "{} and {}", values.len(), lines.len());
+}
+
+/// Something stops `trial` from writing for a while: the job says `reason` within a second, commits nothing more or
+/// loses nothing, does not say it again and again, and goes on by itself.
+fn pauses_and_goes_on<T>(folder: &str, reason: &str, remedy: &str, disturb: impl Fn(&Path) -> T) {
+    let trial = job();
+    let Some(_small) = Mounted::small(trial.path(folder)) else { return };
+    let mut job = trial.start(&[]);
+    for time in 1..=2 {
+        let before = parts(&trial);
+        job.until("it goes on", |_| parts(&trial) > before + 3);
+        let disturbed = disturb(&trial.path(folder));
+        let began = Instant::now();
+        let said = |job: &Process| job.stderr().matches("paused: cannot ").count();
+        let said_before = said(&job);
+        job.until("it says that it waits", |job| said(job) > said_before || time > 1 && said(job) > 1);
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}: {}", began.elapsed(), job.stderr());
+        // Whatever else there is to be written waits as well by now, and the job stands still.
+        let mut since = (Instant::now(), parts(&trial));
+        until("it stands still", || {
+            let now = parts(&trial);
+            if now != since.1 {
+                since = (Instant::now(), now);
+            }
+            since.0.elapsed() > Duration::from_millis(700)
+        });
+        let told = job.stderr();
+        // At most once for each thread that writes: plans, state, sinks.
+        let lines = told.lines().filter(|line| line.contains("paused: ")).count();
+        assert!(lines <= 4 * time, "{told}");
+        assert!(told.contains(reason) && told.contains(remedy), "{told}");
+        assert!(told.lines().filter(|line| line.contains("paused: ")).all(|line| line.contains(folder)), "{told}");
+        assert!(!told.contains("starting it again") && !told.contains("error:"), "{told}");
+        let resumed = |job: &Process| job.stderr().matches("goes on after a pause of ").count();
+        let before = resumed(&job);
+        drop(disturbed);
+        let again = holds_within(Duration::from_secs(5), || resumed(&job) > before && parts(&trial) > since.1 + 3);
+        assert!(again, "{}", job.stderr());
+    }
+    job.signal("TERM");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    nothing_lost_or_doubled(&trial);
+    // And all of it counts for the next start.
+    let mut job = trial.start(&[]);
+    job.until_stderr(" 0 batches to run again");
+    job.signal("TERM");
+    assert_eq!(job.wait().code, Some(0));
+    nothing_lost_or_doubled(&trial);
+}
+
+#[test]
+fn a_full_disk_of_checkpoints() {
+    pauses_and_goes_on("checkpoint", "No space left on device", "the job goes on by itself when there is room", Filler::of);
+}
+
+#[test]
+fn a_full_disk_of_sinks() {
+    pauses_and_goes_on("out", "No space left on device", "the job goes on by itself when there is room", Filler::of);
+}
+
+#[test]
+fn a_read_only_folder_of_checkpoints() {
+    let read_only = |path: &Path| Mounted::read_only(path.to_owned());
+    pauses_and_goes_on("checkpoint", "Read-only file system", "the job goes on by itself when this works again", read_only);
+}
+
+#[test]
+fn a_read_only_folder_of_sinks() {
+    let read_only = |path: &Path| Mounted::read_only(path.to_owned());
+    pauses_and_goes_on("out", "Read-only file system", "the job goes on by itself when this works again", read_only);
+}
+
+#[test]
+fn a_job_that_waits_for_a_disk_can_be_stopped_at_once_and_goes_on_later() {
+    let trial = job();
+    let Some(_small) = Mounted::small(trial.path("checkpoint")) else { return };
+    let mut job = trial.start(&[]);
+    job.until("it goes on", |_| parts(&trial) > 3);
+    let filler = Filler::of(&trial.path("checkpoint"));
+    job.until_stderr("paused: cannot ");
+    job.signal("TERM");
+    job.until_stderr("stopping; batches in flight are finished (again: at once)");
+    job.signal("TERM");
+    let ended = job.wait_within(Duration::from_secs(5));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    // No room even to say who owns the job now.
+    let ended = trial.run(&[]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = ["No space left on device; make room there, or name another `dir` in [checkpoint]"];
+    told.iter().for_each(|told| assert!(ended.stderr.contains(told), "{}", ended.stderr));
+    drop(filler);
+    let mut job = trial.start(&[]);
+    let before = parts(&trial);
+    job.until("it goes on", |_| parts(&trial) > before + 3);
+    job.signal("TERM");
+    assert_eq!(job.wait().code, Some(0));
+    nothing_lost_or_doubled(&trial);
+}

@@ -1,0 +1,72 @@
+//! Jobs that are killed again and again, at every named step and at random moments, and must put out what they put out
+//! undisturbed: nothing lost, nothing twice, the rows of a key in order. And, to test this test, bugs that it must find.
+//!
+//! `KILLS` and `SEED` in the environment say how many kills and which ones; `make torture` runs only this, for longer.
+
+#[path = "kill/bugs.rs"]
+mod bugs;
+#[path = "kill/entries.rs"]
+mod entries;
+#[path = "kill/files.rs"]
+mod files;
+#[path = "kill/table.rs"]
+mod table;
+#[path = "kill/virtual_time.rs"]
+mod virtual_time;
+
+use millstream_tests::{Killer, POINTS, Tally};
+use std::io::Write;
+use std::time::Instant;
+
+/// Kills of all loops together, where the environment does not say.
+const KILLS: u64 = 120;
+const SEED: u64 = 1;
+
+fn setting(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, and must be a number")))
+}
+
+/// Runs trials of a job, each to its end, until it was killed so many times.
+fn torture(name: &str, number: u64, kills: u64, trial: impl Fn(&mut Killer, u64) -> Result<(), String>) -> Tally {
+    let (seed, every) = (setting("SEED").unwrap_or(SEED), setting("KILLS").unwrap_or(KILLS));
+    let mut killer = Killer::new(seed.wrapping_mul(3).wrapping_add(number), POINTS.len() * number as usize / 3);
+    // The disk is one that forgets what was not synced.
+    killer.bugs = "lose-unsynced".into();
+    // The first is not disturbed.
+    let mut wanted = 0;
+    loop {
+        if let Err(told) = trial(&mut killer, wanted) {
+            let (tally, repeat) = (&killer.tally, format!("make torture KILLS={every} SEED={seed}"));
+            panic!("{name}: after {tally}: {told}\nrepeat it with: {repeat}");
+        }
+        if killer.tally.kills >= kills {
+            return killer.tally;
+        }
+        wanted = kills;
+    }
+}
+
+#[test]
+fn no_kill_at_any_moment_loses_or_doubles_a_row() {
+    let began = Instant::now();
+    let kills = setting("KILLS").unwrap_or(KILLS).div_ceil(3);
+    let mut all = Tally::default();
+    std::thread::scope(|scope| {
+        let files = scope.spawn(|| torture("files", 0, kills, files::trial));
+        let table =
+            scope.spawn(|| table::with_server(|server| torture("table", 1, kills, |k, n| table::trial(server, k, n))));
+        let virtual_time = scope.spawn(|| torture("virtual time", 2, kills, virtual_time::trial));
+        for part in [files, table, virtual_time] {
+            all.add(&part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+    });
+    let said = format!("kill loop: {all}; {:.0} s\n", began.elapsed().as_secs_f64());
+    // Not captured, as `print` would be.
+    let _ = std::io::stderr().write_all(said.as_bytes());
+    assert!(all.kills >= 3 * kills && all.inside * 3 >= all.kills, "{said}");
+    if all.kills >= KILLS {
+        let spared: Vec<_> = POINTS.iter().map(|point| point.name).filter(|name| !all.at.contains_key(name)).collect();
+        assert!(spared.is_empty(), "nothing died at {spared:?}; {:?}", all.at);
+    }
+}

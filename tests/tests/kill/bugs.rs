@@ -1,0 +1,106 @@
+//! Bugs that are planted in the program, each of which the kill loop must find.
+
+use crate::files::{self, Setting};
+use crate::{table, virtual_time};
+use millstream_tests::{Killer, Point};
+
+/// A bug that shows only when the process dies at the right moment may stay hidden for so many tries.
+const TRIES: u64 = 12;
+const KILLS: u64 = 3;
+
+const FILES: Setting = Setting { rows: 1500, batch: "5ms", every: "3", consumes: false };
+
+const fn at(name: &'static str, first: u64, last: u64) -> Point {
+    Point { name, passes: (first, last), inside: false }
+}
+
+/// Runs trials with the bug until one fails.
+fn found(bug: &str, points: &[Point], trial: impl Fn(&mut Killer) -> Result<(), String>) {
+    for seed in 1..=TRIES {
+        let mut killer = Killer::at(seed, points, bug);
+        if let Err(told) = trial(&mut killer) {
+            println!("found in try {seed}, after {}: {told}", killer.tally);
+            return;
+        }
+    }
+    panic!("the bug {bug} was not found in {TRIES} tries");
+}
+
+fn found_in_files(bug: &str, points: &[Point], setting: Setting) {
+    found(bug, points, |killer| files::trial_of(killer, KILLS, setting));
+}
+
+fn found_in_virtual_time(bug: &str, points: &[Point]) {
+    found(bug, points, |killer| virtual_time::trial_of(killer, KILLS, "3"));
+}
+
+/// The part is to be seen before the sink remembers that it is.
+#[test]
+fn a_marker_after_the_part_is_found() {
+    found_in_files("bug@marker-late", &[at("commit.unmarked", 2, 12)], Setting { consumes: true, ..FILES });
+}
+
+/// The rows are committed, and then the marker in another transaction.
+#[test]
+fn a_marker_after_the_transaction_is_found() {
+    table::with_server(|server| {
+        found("bug@marker-late", &[at("commit.unmarked", 2, 12)], |killer| {
+            table::trial_of(server, killer, KILLS, "5ms", "4")
+        });
+    });
+}
+
+#[test]
+fn what_was_not_synced_is_missed() {
+    found_in_files("lose-unsynced,bug@skip-fsync", &[at("commit.after", 3, 12)], FILES);
+}
+
+/// Batches are committed before it is durable what they hold.
+#[test]
+fn a_late_plan_is_found() {
+    found_in_files("bug@plan-late", &[at("plan.before", 2, 12)], FILES);
+}
+
+#[test]
+fn a_lost_delta_is_found() {
+    found_in_files("bug@delta-lost", &[at("checkpoint.published", 4, 7)], FILES);
+}
+
+#[test]
+fn a_lost_removal_is_found() {
+    found_in_files("bug@removed-lost", &[at("checkpoint.published", 4, 7)], FILES);
+}
+
+#[test]
+fn a_lost_position_is_found() {
+    let slow = Setting { batch: "40ms", every: "1", rows: 400, ..FILES };
+    found_in_files("bug@position-lost", &[at("checkpoint.published", 3, 6)], slow);
+}
+
+/// The manifest names files that are not written yet.
+#[test]
+fn state_that_is_written_after_the_manifest_is_found() {
+    found_in_files("bug@state-late", &[at("checkpoint.published", 2, 5)], FILES);
+}
+
+/// A log is removed that is still needed.
+#[test]
+fn an_eager_collector_is_found() {
+    found_in_files("bug@gc-eager", &[at("commit.after", 20, 40)], FILES);
+}
+
+#[test]
+fn a_sink_that_skips_nothing_is_found() {
+    found_in_files("bug@no-skip", &[at("commit.after", 2, 12)], FILES);
+}
+
+/// The state does not tell when its keys had their last rows.
+#[test]
+fn lost_times_of_keys_are_found() {
+    found_in_virtual_time("bug@touched-lost", &[at("checkpoint.published", 4, 20)]);
+}
+
+#[test]
+fn a_replay_at_other_times_is_found() {
+    found_in_virtual_time("bug@wrong-times", &[at("plan.durable", 3, 40)]);
+}

@@ -1,0 +1,128 @@
+//! A queue with virtual time through a plugin with state and a timeout: batches and their times are the same at every
+//! run, so what the sinks hold must be the same to the byte, at every moment.
+
+use millstream_tests::{Killer, Process, Random, Trial, Victim, plugin};
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+use std::sync::OnceLock;
+
+const BATCHES: u64 = 250;
+const JOB: &str = r#"name = "virtual-time"
+batch = "1s"
+clock = "manual"
+[checkpoint]
+dir = "checkpoint"
+every = EVERY
+[sources.lines]
+kind = "queue"
+path = "input.jsonl"
+schema = { n = "int64", k = "text" }
+[stages.entries]
+from = "lines"
+key = "k"
+plugin = "PLUGIN"
+timeout = "9s"
+[sinks.parts]
+from = "entries"
+kind = "files"
+path = "out"
+[sinks.log]
+from = "entries"
+kind = "queue"
+path = "log.jsonl"
+"#;
+
+/// A trial with checkpoints after so many batches as the killer chooses.
+pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
+    let every = *killer.random.one_of(&["3", "8", "\"5s\""]);
+    trial_of(killer, kills, every)
+}
+
+/// Runs the job to its end, killed this many times, and compares.
+pub fn trial_of(killer: &mut Killer, kills: u64, every: &str) -> Result<(), String> {
+    let expected = undisturbed();
+    let job = VirtualTime::new(every);
+    killer.run(&job, kills).map_err(|told| format!("every {every}: {told}"))?;
+    let found = job.output();
+    if found.0 != expected.0 {
+        return Err(format!("every {every}: {}", difference(&expected.0, &found.0)));
+    }
+    if found.1 != expected.1 {
+        return Err(format!("every {every}: the parts are not what they are undisturbed"));
+    }
+    killer.tally.rows += found.0.matches("\"n\":").count() as u64;
+    Ok(())
+}
+
+/// The text of the queue, and of all parts one after the other with their names.
+type Output = (String, String);
+
+/// What an undisturbed run puts out.
+fn undisturbed() -> &'static Output {
+    static OUTPUT: OnceLock<Output> = OnceLock::new();
+    OUTPUT.get_or_init(|| {
+        let job = VirtualTime::new("8");
+        let ended = job.start(1, "").wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let output = job.output();
+        // All that is to be tried is there: keys that time out, and ones that are removed and come back.
+        assert!(output.0.contains("\"n\":-1") && output.0.matches("\"place\":1,").count() > 40);
+        output
+    })
+}
+
+fn difference(expected: &str, found: &str) -> String {
+    let mut lines = expected.lines().zip(found.lines());
+    match lines.find(|(expected, found)| expected != found) {
+        Some((expected, found)) => format!("a line of the queue is\n{found}\nand undisturbed it is\n{expected}"),
+        None => format!("the queue has {} lines, and undisturbed {}", found.lines().count(), expected.lines().count()),
+    }
+}
+
+struct VirtualTime(Trial);
+
+impl VirtualTime {
+    fn new(every: &str) -> VirtualTime {
+        let plugin = plugin("ledger").display().to_string();
+        let trial = Trial::new(&JOB.replace("EVERY", every).replace("PLUGIN", &plugin));
+        trial.write("input.jsonl", input());
+        VirtualTime(trial)
+    }
+
+    fn output(&self) -> Output {
+        let mut names: Vec<_> = fs::read_dir(self.0.path("out"))
+            .expect("the sink has made its folder")
+            .map(|entry| entry.expect("it can be read").file_name().into_string().expect("names are text"))
+            .filter(|name| name.starts_with("part-"))
+            .collect();
+        names.sort();
+        let parts = names.iter().map(|name| format!("{name}\n{}", self.0.text(&format!("out/{name}")))).collect();
+        (self.0.text("log.jsonl"), parts)
+    }
+}
+
+/// Few rows a batch, of few keys, so that some keys are idle for long.
+fn input() -> String {
+    let mut random = Random::new(7);
+    let (mut text, mut n) = (String::new(), 0);
+    for _ in 0..BATCHES {
+        let rows = (0..random.from(0, 6)).map(|_| {
+            n += 1;
+            format!("[{n},\"k{}\"]", random.from(1, 40))
+        });
+        let _ = writeln!(text, "[{}]", rows.collect::<Vec<_>>().join(","));
+    }
+    text
+}
+
+impl Victim for VirtualTime {
+    fn folder(&self) -> &Path {
+        self.0.folder()
+    }
+
+    fn start(&self, workers: u64, faults: &str) -> Process {
+        let mut command = self.0.command(&["run", "job.toml", "--workers", &workers.to_string()]);
+        Process::start(command.env("MILLSTREAM_TEST_FAULT", faults))
+    }
+}

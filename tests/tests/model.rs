@@ -1,0 +1,86 @@
+//! The protocol of plans, commits, checkpoints and starts, checked in all the orders in which it can happen.
+//!
+//! The decisions are those of the program: `planned`, `resolve`, `claim`, `leftovers`, `commits`, `publish` and `garbage`
+//! are called here as they are called there. What is modelled is the world around them: a store, two sinks, the steps of a
+//! job, and what can go wrong between any two of them.
+//!
+//! **Job.** Two workers. Each has a source and writes its pieces: worker 0 reads a source that can be read again, worker 1
+//! receives from a socket. Each writes its own file of every checkpoint. Three batches, two of them in flight; how many
+//! rows a batch takes differs by generation, so that a batch planned anew is another batch. Checkpoints follow on each
+//! batch, or on some; every other one is a base, those between tell changes.
+//!
+//! **What goes wrong.** At any two moments, in the middle of a start too, another start begins. The process that ran until
+//! then is dead, or only seems so: it may still do what it had in flight, at any later moment: append plans, write files,
+//! commit, replace the manifest, list and delete objects. A write whose answer never came is a step that was taken just
+//! before the end; a request that arrives late is a step of such a process.
+//!
+//! **State.** What a table holds is told by how much of each input it has absorbed, and what a sink holds by how much was
+//! committed to it: a batch whose input, or whose state, is not just what follows breaks a property at once.
+//!
+//! **Bounds.** One of the two crashes, either, leaves a process alive; it takes at most [`OLD_STEPS_MAX`] steps after the
+//! crash, begins no further batch, and ends when a third process starts. Whatever runs takes its own steps in every order
+//! in which they can happen, but for these: a job takes them in one order while an older process still may take some,
+//! before the crash that none survives if the other is survived, and after the last crash. Those orders are tried without
+//! the rest. Objects are deleted in the order of the listing. Sinks are alike, and so are the workers' files, so that which
+//! of the two is first does not count.
+
+mod model {
+    pub mod check;
+    pub mod objects;
+    pub mod start;
+    pub mod state;
+    pub mod steps;
+}
+
+use model::state::{Bug, Protocol};
+use stateright::{Checker, Expectation, HasDiscoveries, Model};
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Instant;
+
+/// Steps that a process may take after another has begun in its place: enough to replace the manifest, list the store and
+/// delete.
+const OLD_STEPS_MAX: u8 = 3;
+/// Threads that search.
+const THREADS: usize = 2;
+
+#[test]
+fn nothing_is_lost_or_doubled_in_any_order_of_events() {
+    let began = Instant::now();
+    let checker = protocol(None).checker().threads(THREADS).spawn_bfs().join();
+    say(&format!(
+        "model: {} different states, {} steps between them, at most {} one after the other, in {:.1} s",
+        checker.unique_state_count(),
+        checker.state_count(),
+        checker.max_depth(),
+        began.elapsed().as_secs_f64()
+    ));
+    checker.assert_properties();
+}
+
+#[test]
+fn every_rule_is_needed() {
+    for bug in Bug::ALL {
+        let began = Instant::now();
+        let search = protocol(Some(bug)).checker().threads(THREADS).finish_when(HasDiscoveries::AnyFailures);
+        let checker = search.spawn_dfs().join();
+        let must_hold = |name| checker.model().property(name).expectation != Expectation::Sometimes;
+        let broken = checker.discoveries().into_iter().find(|(name, _)| must_hold(name));
+        let Some((name, path)) = broken else { panic!("{bug:?}: no counterexample was found") };
+        let actions: Vec<_> = path.into_actions().iter().map(|action| format!("{action:?}")).collect();
+        say(&format!(
+            "model: {bug:?} breaks `{name}`, in {:.1} s: {}",
+            began.elapsed().as_secs_f64(),
+            actions.join(", ")
+        ));
+    }
+}
+
+fn protocol(bug: Option<Bug>) -> Protocol {
+    Protocol { bug, old_steps_max: OLD_STEPS_MAX, ends: Mutex::default() }
+}
+
+/// Says something that is shown although the test succeeds.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

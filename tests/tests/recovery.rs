@@ -1,0 +1,606 @@
+//! Starting a job with checkpoints again: it goes on where it was, says so, and refuses what would lose something before
+//! it touches anything.
+
+use millstream_tests::{Ended, Process, Trial, plugin, root, until};
+use regex::Regex;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+const INPUT: &str =
+    "[[\"a\",1],[\"b\",2],[\"a\",3]]\n[[\"b\",4]]\n[]\n[[\"c\",5],[\"a\",6]]\n[[\"a\",7],[\"b\",8]]\n[[\"c\",9]]\n";
+
+/// A job with virtual time: rows of a queue, filtered, and counted by key since the start.
+fn job() -> String {
+    format!(
+        r#"name = "counts"
+clock = "manual"
+
+[checkpoint]
+dir = "checkpoint"
+every = 2
+
+[sources.words]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ word = "text", n = "int64" }}
+
+[stages.some]
+from = "words"
+plugin = "{0}/plugins/filter-expr"
+config = {{ where = "n > 0" }}
+
+[stages.totals]
+from = "some"
+key = "word"
+plugin = "{0}/plugins/running-count"
+
+[sinks.out]
+from = "totals"
+kind = "queue"
+path = "out.jsonl"
+"#,
+        root().display()
+    )
+}
+
+fn trial() -> Trial {
+    let trial = Trial::new(&job());
+    trial.write("input.jsonl", INPUT);
+    trial
+}
+
+/// Changes one place of the job file.
+fn change(trial: &Trial, from: &str, to: &str) {
+    let text = trial.text("job.toml");
+    assert_eq!(text.matches(from).count(), 1, "{from}");
+    trial.write("job.toml", text.replace(from, to));
+}
+
+/// The first lines of the input.
+fn lines(count: usize) -> String {
+    INPUT.split_inclusive('\n').take(count).collect()
+}
+
+/// What the job writes when nothing disturbs it.
+fn golden() -> String {
+    let trial = trial();
+    trial.run_well(&[]);
+    assert_eq!(trial.batches("out.jsonl").len(), 6);
+    trial.text("out.jsonl")
+}
+
+/// Runs until the process kills itself at a step.
+fn killed(trial: &Trial, arguments: &[&str], fault: &str) -> Ended {
+    let all = [&["run", "job.toml", "--unsupervised"], arguments].concat();
+    let ended = Process::start(trial.command(&all).env("MILLSTREAM_TEST_FAULT", format!("kill@{fault}"))).wait();
+    assert_eq!(ended.code, None, "it does not come to {fault}: {}", ended.stderr);
+    ended
+}
+
+/// All files of the trial with their bytes, but for the lock, which names the process that tried last.
+fn snapshot(trial: &Trial) -> BTreeMap<String, Vec<u8>> {
+    fn walk(folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.file_name().is_some_and(|name| name != "lock") {
+                found.insert(path.display().to_string(), fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(trial.folder(), &mut found);
+    found
+}
+
+/// A start that is refused with exit code 2, with nothing changed; its words.
+fn refused(trial: &Trial, arguments: &[&str]) -> String {
+    let before = snapshot(trial);
+    let told = trial.refused(&[&["run", "job.toml"], arguments].concat());
+    assert!(snapshot(trial) == before, "something was changed: {told}");
+    told
+}
+
+/// A start that fails with exit code 1, with nothing changed; its words.
+fn failed(trial: &Trial, arguments: &[&str]) -> String {
+    let before = snapshot(trial);
+    let ended = trial.run(arguments);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(snapshot(trial) == before, "something was changed: {}", ended.stderr);
+    ended.stderr
+}
+
+fn contains(told: &str, all: &[&str]) {
+    for part in all {
+        assert!(told.contains(part), "no {part:?} in:\n{told}");
+    }
+}
+
+#[test]
+fn the_same_command_goes_on_and_says_from_where() {
+    let golden = golden();
+    let trial = trial();
+    let ended = trial.run_well(&["--timeout", "60s"]);
+    contains(&ended.stderr, &["`counts` begins at batch 1; checkpoints in ", "/checkpoint"]);
+    let told = trial.run_well(&[]).stderr;
+    let resumed = "`counts` goes on after the checkpoint of batch 6 \\(start 2\\): 3 state rows, 0 batches to run again, \
+                   loaded in [0-9]\\.[0-9]{2} s";
+    assert!(Regex::new(resumed).unwrap().is_match(&told), "{told}");
+
+    fs::remove_dir_all(trial.path("checkpoint")).unwrap();
+    // Batch 3 has been planned by then, and no checkpoint holds it.
+    killed(&trial, &["--set", "checkpoint.every=1000"], "commit.after:3");
+    let told = trial.run_well(&["--set", "checkpoint.every=1000"]).stderr;
+    let resumed =
+        "`counts` goes on after the checkpoint of batch 0 \\(start 2\\): 0 state rows, [3-6] batches to run again";
+    assert!(Regex::new(resumed).unwrap().is_match(&told), "{told}");
+    assert_eq!(trial.text("out.jsonl"), golden);
+}
+
+#[test]
+fn stages_without_state_may_change_their_name_place_and_operator() {
+    let golden = golden();
+    for (fault, every) in [("commit.after:4", "1"), ("checkpoint.published:1", "1"), ("commit.after:3", "1000")] {
+        let trial = trial();
+        let every = format!("checkpoint.every={every}");
+        killed(&trial, &["--set", &every], fault);
+        let text = trial.text("job.toml");
+        let (head, rest) = text.split_once("[stages.some]").unwrap();
+        let (some, rest) = rest.split_once("[stages.totals]").unwrap();
+        let some = format!("[stages.a]\nfrom = \"z\"{}", some.split_once("\"words\"").unwrap().1);
+        let z = "[stages.z]\nfrom = \"words\"\n";
+        trial.write("job.toml", format!("{head}[stages.totals]{}\n{some}\n{z}", rest.replace("\"some\"", "\"a\"")));
+        trial.run_well(&["--set", &every]);
+        assert_eq!(trial.text("out.jsonl"), golden, "{fault}");
+    }
+}
+
+#[test]
+fn what_would_lose_state_is_refused_until_it_is_given_up() {
+    let totals = "with `--drop-state totals`";
+    let other_state = format!("plugin = \"{}/plugins/running-total\"", root().display());
+    let this_state = format!("plugin = \"{}/plugins/running-count\"", root().display());
+    type Change<'a> = (&'a str, Vec<(&'a str, &'a str)>, Vec<&'a str>, &'a [&'a str]);
+    let changes: [Change; 6] = [
+        (
+            "another name",
+            vec![("[stages.totals]", "[stages.sums]"), ("from = \"totals\"", "from = \"sums\"")],
+            vec![
+                "stage `totals`: the checkpoint after batch 3 holds its state (key (word text or null), state (count int64))",
+                "the job has no stage with state of that name",
+                totals,
+            ],
+            &["totals"],
+        ),
+        (
+            "another key",
+            vec![("key = \"word\"", "key = \"n\"")],
+            vec![
+                "stage `totals`: its state does not fit any more",
+                "key (word text or null)",
+                "key (n int64 or null)",
+                totals,
+            ],
+            &["totals"],
+        ),
+        (
+            "another state",
+            vec![(&this_state, &other_state), ("n = \"int64\"", "amount = \"int64\""), ("n > 0", "amount > 0")],
+            vec!["stage `totals`: its state does not fit any more", "state (count int64)", "state (total ", totals],
+            &["totals"],
+        ),
+        (
+            "a source elsewhere",
+            vec![("path = \"input.jsonl\"", "path = \"other.jsonl\"")],
+            vec![
+                "source `words` was queue input.jsonl and is queue other.jsonl now",
+                "read it from its beginning with `--drop-state words`",
+            ],
+            &["words"],
+        ),
+        (
+            "a source of another name",
+            vec![("[sources.words]", "[sources.lines]"), ("from = \"words\"", "from = \"lines\"")],
+            vec!["source `words` (queue input.jsonl)", "the job has no source of that name", "`--drop-state words`"],
+            &["words"],
+        ),
+        (
+            "two things at once",
+            vec![("key = \"word\"", "key = \"n\""), ("path = \"input.jsonl\"", "path = \"other.jsonl\"")],
+            vec![totals, "`--drop-state words`"],
+            &["words", "totals"],
+        ),
+    ];
+    for (what, replacements, words, drop) in changes {
+        let trial = trial();
+        trial.write("input.jsonl", lines(3));
+        trial.write("other.jsonl", INPUT);
+        trial.run_well(&[]);
+        trial.write("input.jsonl", INPUT);
+        for (from, to) in replacements {
+            change(&trial, from, to);
+        }
+        let before = trial.text("out.jsonl");
+        contains(&refused(&trial, &[]), &words);
+        let wrong = refused(&trial, &["--drop-state", "nothing"]);
+        contains(&wrong, &["`--drop-state nothing`: there is nothing of that name to drop", "`totals`, `words`"]);
+        let all: Vec<String> = drop.iter().map(|name| format!("--drop-state={name}")).collect();
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let ended = trial.run_well(&all);
+        let after = trial.text("out.jsonl");
+        assert!(after.starts_with(&before) && after.len() > before.len(), "{what}: {after}\n{}", ended.stderr);
+        let batches = trial.batches("out.jsonl");
+        assert!((1..).zip(&batches).all(|(id, batch)| batch["batch"] == id), "{what}: {after}");
+        let count = if drop.contains(&"words") { 9 } else { 6 };
+        assert_eq!(batches.len(), count, "{what}: {after}");
+        // Batch 4 is of a dropped stage, with new state, or of a dropped source, from its beginning.
+        let expected = match (drop.contains(&"words"), drop.contains(&"totals")) {
+            (false, true) if what != "another state" => 1,
+            (true, false) => 4,
+            (true, true) => 1,
+            _ => continue,
+        };
+        let highest = batches[3]["rows"].as_array().unwrap().iter().map(|row| row["count"].as_i64().unwrap()).max();
+        assert_eq!(highest, Some(expected), "{what}: {after}");
+        // The choice was made once.
+        trial.run_well(&[]);
+        assert_eq!(trial.text("out.jsonl"), after, "{what}");
+    }
+}
+
+#[test]
+fn beginning_anew_must_be_meant() {
+    let golden = golden();
+    let trial = trial();
+    trial.run_well(&[]);
+    let told = refused(&trial, &["--fresh"]);
+    contains(&told, &["--fresh forgets batch 6 and all before it of the job `counts`", "add --yes if that is meant"]);
+    let ended = trial.run_well(&["--fresh", "--yes"]);
+    contains(&ended.stderr, &["`counts` begins at batch 1"]);
+    assert_eq!(trial.text("out.jsonl"), golden);
+    contains(&trial.run_well(&[]).stderr, &["goes on after the checkpoint of batch 6"]);
+    // A terminal is asked, and may say no.
+    let ask = |answer: &str| {
+        let command = format!("{} run job.toml --fresh", millstream_tests::millstream().display());
+        let mut script = Command::new("script");
+        let mut script = Process::start(script.args(["-qec", &command, "/dev/null"]).current_dir(trial.folder()));
+        script.until("it asks", |process| process.stdout().contains("Type yes to go on"));
+        script.say(&format!("{answer}\n"));
+        script.wait()
+    };
+    let before = snapshot(&trial);
+    let ended = ask("no");
+    assert_eq!(ended.code, Some(2), "{}", ended.stdout);
+    contains(&ended.stdout, &["nothing was forgotten, and the job was not started"]);
+    assert!(snapshot(&trial) == before);
+    let ended = ask("yes");
+    assert_eq!(ended.code, Some(0), "{}", ended.stdout);
+    contains(&ended.stdout, &["`counts` begins at batch 1"]);
+    assert_eq!(trial.text("out.jsonl"), golden);
+}
+
+#[test]
+fn a_folder_of_another_job_or_a_newer_version_is_left_alone() {
+    let trial = trial();
+    trial.run_well(&[]);
+    change(&trial, "name = \"counts\"", "name = \"sums\"");
+    let told = refused(&trial, &[]);
+    contains(&told, &["these are the checkpoints of the job `counts`, and this one is `sums`", "choose another `dir`"]);
+    change(&trial, "name = \"sums\"", "name = \"counts\"");
+
+    let manifest = trial.text("checkpoint/manifest.json");
+    trial.write("checkpoint/manifest.json", manifest.replacen("millstream-manifest 1 ", "millstream-manifest 2 ", 1));
+    let told = failed(&trial, &[]);
+    contains(
+        &told,
+        &["manifest.json was written by a newer version", "Nothing was changed", "Use that version or a later one"],
+    );
+    trial.write("checkpoint/manifest.json", "{\"name\":\"of something else\"}\n");
+    contains(&failed(&trial, &[]), &["manifest.json is not a manifest of Millstream", "Name another `dir`"]);
+    fs::remove_file(trial.path("checkpoint/manifest.json")).unwrap();
+    contains(&failed(&trial, &[]), &["manifest.json is missing, but there is plans/", "--fresh"]);
+    trial.write("checkpoint/manifest.json", manifest);
+    trial.run_well(&[]);
+}
+
+#[test]
+fn a_folder_that_cannot_be_written_or_is_in_use_is_refused() {
+    let blocked = trial();
+    blocked.write("a-file", "");
+    for (dir, reason) in [
+        ("a-file", "File exists"),
+        ("a-file/below", "File exists"),
+        ("/proc/checkpoint", "cannot keep checkpoints in /proc/checkpoint"),
+    ] {
+        let told = failed(&blocked, &["--set", &format!("checkpoint.dir={dir}")]);
+        contains(&told, &[reason, "name another `dir` in [checkpoint]"]);
+    }
+    assert!(!blocked.path("out.jsonl").exists());
+
+    let trial = Trial::new(&numbers(100));
+    let mut job = trial.start(&[]);
+    job.until("it has committed", |_| trial.batches("out.jsonl").len() > 2);
+    let other = trial.run(&[]);
+    assert_eq!(other.code, Some(1), "{}", other.stderr);
+    contains(&other.stderr, &["a running job uses it (process ", "stop that first, or name another `dir`"]);
+    assert!(!other.stderr.contains("starting it again"), "{}", other.stderr);
+    let written = trial.batches("out.jsonl").len();
+    job.until("it goes on", |_| trial.batches("out.jsonl").len() > written);
+    stopped_well(job);
+}
+
+/// A job with real time that makes so many numbers a second and counts them by key.
+fn numbers(rows_per_second: u64) -> String {
+    format!(
+        r#"name = "numbers"
+batch = "50ms"
+workers = 2
+[checkpoint]
+dir = "checkpoint"
+every = "200ms"
+[sources.made]
+kind = "rate"
+rows_per_second = {rows_per_second}
+[stages.totals]
+from = "made"
+key = "value"
+plugin = "{}/plugins/running-count"
+[sinks.totals-out]
+from = "totals"
+kind = "queue"
+path = "totals.jsonl"
+[sinks.out]
+from = "made"
+kind = "queue"
+path = "out.jsonl"
+"#,
+        root().display()
+    )
+}
+
+fn stopped_well(job: Process) -> Ended {
+    job.signal("TERM");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended
+}
+
+/// The numbers that a sink of the job holds: each is there once, and in order.
+fn made(trial: &Trial) -> usize {
+    let rows = trial.rows("out.jsonl");
+    assert!((0..).zip(&rows).all(|(value, row)| row["value"] == value), "{rows:?}");
+    rows.len()
+}
+
+#[test]
+fn a_signal_drains_commits_and_checkpoints() {
+    let trial = Trial::new(&numbers(2000));
+    let mut rows = 0;
+    for start in 1..=4 {
+        let mut job = trial.start(&[]);
+        job.until("it goes on", |_| trial.rows("out.jsonl").len() > rows + 200);
+        let ended = stopped_well(job);
+        if start > 1 {
+            contains(
+                &ended.stderr,
+                &[&format!("(start {start})"), &format!("{rows} state rows, 0 batches to run again")],
+            );
+        }
+        let more = made(&trial);
+        assert!(more > rows + 200);
+        rows = more;
+    }
+    // And all of them are in the state.
+    let shown = Process::start(&mut trial.command(&[
+        "state",
+        "job.toml",
+        "--sql",
+        "select count(*) n, min(count) low, max(count) high from totals",
+        "--json",
+    ]))
+    .wait();
+    assert_eq!(shown.stdout, format!("{{\"n\":{rows},\"low\":1,\"high\":1}}\n"), "{}", shown.stderr);
+}
+
+#[test]
+fn state_can_be_queried_while_the_job_runs_and_after() {
+    let trial = Trial::new(&numbers(1000));
+    let query = |sql: &str| {
+        let ended = Process::start(&mut trial.command(&["state", "job.toml", "--sql", sql, "--json"])).wait();
+        (ended.code, ended.stdout, ended.stderr)
+    };
+    let job = trial.start(&[]);
+    let mut seen = 0;
+    for _ in 0..10 {
+        until("more is in the state", || {
+            let (code, shown, _) = query("select count(*) n, sum(value) total from totals");
+            let Some(row) = (code == Some(0)).then(|| serde_json::from_str::<serde_json::Value>(&shown).unwrap())
+            else {
+                return false;
+            };
+            let n = row["n"].as_i64().unwrap();
+            // A checkpoint is of whole batches: no number is missing among those that are there.
+            assert_eq!(row["total"].as_i64().unwrap_or(0), n * (n - 1) / 2);
+            let more = n > seen;
+            seen = seen.max(n);
+            more
+        });
+    }
+    stopped_well(job);
+    let (code, shown, _) = query("select value from totals order by value desc limit 2");
+    let rows = trial.rows("out.jsonl").len();
+    assert_eq!(shown, format!("{{\"value\":{}}}\n{{\"value\":{}}}\n", rows - 1, rows - 2));
+    assert_eq!(code, Some(0));
+    let (code, _, told) = query("select * from nothing");
+    assert_eq!(code, Some(2));
+    contains(&told, &["nothing", "totals: value int64"]);
+}
+
+#[test]
+fn state_files_are_read_by_others() {
+    let trial = trial();
+    trial.run_well(&["--workers", "1", "--set", "checkpoint.every=1000"]);
+    let python = Command::new(root().join("scripts/python.sh")).output().unwrap();
+    let python = String::from_utf8(python.stdout).unwrap();
+    let script = "
+import glob, json, sys
+import pyarrow as pa
+tables = [pa.ipc.open_file(path).read_all() for path in sorted(glob.glob('checkpoint/state/*-totals.arrow'))]
+table = pa.concat_tables(tables)
+print(table.schema.names, [str(kind) for kind in table.schema.types])
+print(json.dumps(sorted(table.to_pylist(), key=lambda row: row['word'])))
+";
+    let ended = Process::start(Command::new(python.trim()).args(["-c", script]).current_dir(trial.folder())).wait();
+    assert_eq!(
+        ended.stdout,
+        "['word', 'count', 'millstream_removed'] ['string', 'int64', 'bool']\n\
+         [{\"word\": \"a\", \"count\": 4, \"millstream_removed\": false}, {\"word\": \"b\", \"count\": 3, \
+         \"millstream_removed\": false}, {\"word\": \"c\", \"count\": 2, \"millstream_removed\": false}]\n",
+        "{}",
+        ended.stderr
+    );
+}
+
+/// The bytes of a component with a section more, which does nothing: another build of it.
+fn rebuilt(name: &str) -> Vec<u8> {
+    let mut bytes = fs::read(plugin(name).join(format!("{name}.wasm"))).unwrap();
+    bytes.extend_from_slice(&[0, 5, 4, b'm', b'o', b'r', b'e']);
+    bytes
+}
+
+/// What is committed stays as the job made it that committed it, and so does the state that belongs to it.
+#[test]
+fn a_job_that_was_changed_after_a_kill_replays_as_before() {
+    let narrower = |trial: &Trial| change(trial, "n > 0", "n > 6");
+    // What comes out where the job is changed after so many batches and nothing disturbs it.
+    let changed_after = |batches: usize| {
+        let trial = trial();
+        trial.write("input.jsonl", lines(batches));
+        trial.run_well(&[]);
+        narrower(&trial);
+        trial.write("input.jsonl", INPUT);
+        trial.run_well(&[]);
+        trial.text("out.jsonl")
+    };
+    for every in ["1", "2", "1000"] {
+        let every = format!("checkpoint.every={every}");
+        for commits in [1, 2, 4, 5] {
+            let trial = trial();
+            let component = root().join("plugins/filter-expr/filter-expr.wasm");
+            trial.write("filter.wasm", fs::read(component).unwrap());
+            let named = format!("plugin = \"{}/plugins/filter-expr\"", root().display());
+            change(&trial, &named, "plugin = \"filter.wasm\"");
+            killed(&trial, &["--set", &every, "--workers", "3"], &format!("commit.after:{commits}"));
+            narrower(&trial);
+            // The component of before is not there any more; the checkpoint has kept it.
+            trial.write("filter.wasm", rebuilt("filter-expr"));
+            let ended = trial.run_well(&["--set", &every, "--workers", "2"]);
+            assert_eq!(trial.text("out.jsonl"), changed_after(commits), "{every}, {commits}: {}", ended.stderr);
+        }
+    }
+}
+
+/// Such a replay is itself killed, at each of its steps.
+#[test]
+fn a_replay_as_before_may_be_killed_too() {
+    let golden = golden();
+    for fault in [
+        "start.claim:1",
+        "start.claimed:1",
+        "replay.batch:2",
+        "checkpoint.state:1",
+        "checkpoint.manifest:1",
+        "checkpoint.published:1",
+        "start.claim:2",
+        "start.claimed:2",
+        "commit.before:1",
+    ] {
+        let trial = trial();
+        let every = ["--set", "checkpoint.every=1000"];
+        killed(&trial, &[&every[..], &["--workers", "3"]].concat(), "commit.after:4");
+        killed(&trial, &[&every[..], &["--workers", "1"]].concat(), fault);
+        trial.run_well(&[&every[..], &["--workers", "2"]].concat());
+        assert_eq!(trial.text("out.jsonl"), golden, "{fault}");
+    }
+}
+
+/// A plugin that gives up on a batch, and then is mended by another config, or by another build.
+#[test]
+fn a_mended_plugin_goes_on_with_the_batch_that_it_failed_on() {
+    let job = |how: &str| {
+        format!(
+            "clock = \"manual\"\n[checkpoint]\ndir = \"checkpoint\"\nevery = 2\n[sources.lines]\nkind = \"queue\"\npath = \
+             \"input.jsonl\"\nschema = {{ value = \"text\" }}\n[stages.passed]\nfrom = \"lines\"\nplugin = \
+             \"passed.wasm\"\n{how}[stages.totals]\nfrom = \"passed\"\nkey = \"value\"\nplugin = \
+             \"{}/plugins/running-count\"\n[sinks.out]\nfrom = \"totals\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+            root().display()
+        )
+    };
+    let (good, bad) = (job(""), job("config = { how = \"panic\" }\n"));
+    let lines: Vec<String> = (1..=5).map(|line| format!("[[\"every line\"],[\"line {line}\"]]\n")).collect();
+    let misbehave = fs::read(plugin("misbehave").join("misbehave.wasm")).unwrap();
+    for mended_by_build in [false, true] {
+        let trial = Trial::new(&good);
+        trial.write("passed.wasm", &misbehave);
+        trial.write("input.jsonl", lines[..3].concat());
+        trial.run_well(&[]);
+        let before = trial.text("out.jsonl");
+        trial.write("input.jsonl", lines.concat());
+        trial.write("job.toml", &bad);
+        for _ in 0..2 {
+            let ended = trial.run(&[]);
+            assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+            contains(&ended.stderr, &["I give up on batch 4"]);
+            assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+            assert_eq!(trial.text("out.jsonl"), before);
+        }
+        trial.write("job.toml", &good);
+        if mended_by_build {
+            trial.write("passed.wasm", rebuilt("misbehave"));
+        }
+        trial.run_well(&[]);
+        let whole = Trial::new(&good);
+        whole.write("passed.wasm", &misbehave);
+        whole.write("input.jsonl", lines.concat());
+        whole.run_well(&[]);
+        assert_eq!(trial.text("out.jsonl"), whole.text("out.jsonl"));
+        assert_eq!(trial.batches("out.jsonl").len(), 5);
+    }
+}
+
+#[test]
+fn initial_states_and_timeouts_are_not_begun_anew() {
+    let trial =
+        Trial::new(&job().replace(
+            "running-count\"",
+            "running-count\"\ninitial = \"initial.csv\"\ntimeout = \"4s\"\nemit = \"state\"",
+        ));
+    trial.write("initial.csv", "word,count\na,100\nz,1000\n");
+    let counts = |trial: &Trial| {
+        let batch = trial.batches("out.jsonl").pop().unwrap();
+        let row = |row: &serde_json::Value| (row["word"].as_str().unwrap().to_owned(), row["count"].as_i64().unwrap());
+        batch["rows"].as_array().unwrap().iter().map(row).collect::<BTreeMap<_, _>>()
+    };
+    let is = |counts: &[(&str, i64)]| {
+        counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect::<BTreeMap<_, _>>()
+    };
+    trial.write("input.jsonl", lines(1));
+    trial.run_well(&[]);
+    assert_eq!(counts(&trial), is(&[("a", 102), ("b", 1), ("z", 1000)]));
+    trial.write("initial.csv", "word,count\na,500\nb,500\ny,500\n");
+    for (line, expected) in [
+        (2, &[("a", 102), ("b", 2), ("z", 1000)][..]),
+        (3, &[("a", 102), ("b", 2), ("z", 1000)]),
+        (4, &[("a", 103), ("b", 2), ("c", 1), ("z", 1000)]),
+        // `z` has had no row for four seconds, over four starts.
+        (5, &[("a", 104), ("b", 3), ("c", 1)]),
+        (6, &[("a", 104), ("b", 3), ("c", 2)]),
+    ] {
+        trial.write("input.jsonl", lines(line));
+        trial.run_well(&["--workers", &(line % 3 + 1).to_string()]);
+        assert_eq!(counts(&trial), is(expected), "after batch {line}");
+    }
+}
