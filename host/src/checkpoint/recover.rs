@@ -9,7 +9,7 @@ use super::record::{self, Recorded};
 use super::resolve::{self, Found, Planned, Resume, Wanted};
 use super::save::{Owned, Saver, lost};
 use super::store::{Store, Version};
-use super::types::{Checkpoint, JobRecord, Manifest, Start, Table, TableOf};
+use super::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
 use super::{Kept, Lock, Markers, Owner, SourceStart, fault, manifest, read, state_file};
 use crate::batch::chunk::Chunk;
 use crate::error::{Error, Result};
@@ -83,8 +83,9 @@ pub fn decide(
         logs = plan::read_heads(store)?;
         found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
         found.planned = resolve::planned(&manifest.starts, &heads(&logs));
-        for checkpoint in &manifest.checkpoints {
-            found.damaged.extend(damaged(store, checkpoint)?);
+        found.damaged.extend(damaged(store, &manifest.checkpoints)?);
+        if let Some(last) = manifest.starts.last() {
+            found.damaged.extend(record::damages(store, last));
         }
     }
     let resolved = resolve::resolve(&found, &wanted);
@@ -108,6 +109,9 @@ impl Decided {
     /// Tells the operator what is worth knowing before the job goes on.
     pub fn warn(&self) {
         warn_of_sinks(&self.found);
+        for (path, reason) in &self.found.damaged {
+            tracing::warn!("`{path}` cannot be read: {reason}; the job goes on, as this start does not need it");
+        }
         if let Some((first, last)) = self.resume.repeated {
             tracing::warn!(
                 "sinks have committed batches {first} to {last}, which are given up: their input is read again, and what \
@@ -175,10 +179,12 @@ fn listed(store: &dyn Store) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// The state files of a checkpoint that are missing or damaged, with the reason.
-fn damaged(store: &dyn Store, checkpoint: &Checkpoint) -> Result<BTreeMap<String, String>> {
+/// The state files of checkpoints that are missing or damaged, with the reason. Files that they share are read once.
+fn damaged(store: &dyn Store, checkpoints: &[Checkpoint]) -> Result<BTreeMap<String, String>> {
+    let files = checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables).flat_map(|table| &table.files);
+    let files: BTreeMap<&String, &StateFile> = files.map(|file| (&file.path, file)).collect();
     let mut damaged = BTreeMap::new();
-    for file in checkpoint.tables.iter().flat_map(|table| &table.files) {
+    for file in files.into_values() {
         match store.read(&file.path)? {
             None => {
                 damaged.insert(file.path.clone(), "it is missing".to_owned());
