@@ -165,6 +165,8 @@ pub struct Killer {
     pub bugs: String,
     /// Also kill at random moments.
     anytime: bool,
+    /// Steps at which it dies at least once.
+    musts: Vec<&'static str>,
     /// What was done.
     pub tally: Tally,
 }
@@ -177,26 +179,35 @@ enum Life {
 }
 
 impl Killer {
-    /// Kills at all points and at random moments. `part` of 3: which third of the points comes first.
+    /// Kills at all points and at random moments. `part` of 3: which third of the points comes first, so that three loops
+    /// leave none out.
     pub fn new(seed: u64, part: usize) -> Killer {
         let (mut inside, mut points): (Vec<_>, Vec<_>) = POINTS.iter().partition(|point| point.inside);
         for points in [&mut inside, &mut points] {
             let first = points.len() * part / 3;
             points.rotate_left(first);
         }
-        Killer { anytime: true, inside, ..Killer::at(seed, &points, "") }
+        let first = |points: &[Point]| points[..points.len().div_ceil(3)].to_vec();
+        let musts = [first(&inside), first(&points)].concat().iter().map(|point| point.name).collect();
+        Killer { anytime: true, inside, musts, ..Killer::at(seed, &points, "") }
     }
 
     /// Kills at these points only, with planted bugs.
     pub fn at(seed: u64, points: &[Point], bugs: &str) -> Killer {
         let (points, inside) = (points.to_vec(), Vec::new());
-        Killer { random: Random::new(seed), points, inside, bugs: bugs.into(), anytime: false, tally: Tally::default() }
+        let (random, tally) = (Random::new(seed), Tally::default());
+        Killer { random, points, inside, bugs: bugs.into(), anytime: false, musts: Vec::new(), tally }
     }
 
-    /// Runs a job to its end, and kills it on the way until there were as many kills as asked for. An error is a failure of
-    /// the job, in its words.
+    /// Whether there were as many kills as asked for, and at the steps where there must be some.
+    pub fn is_done(&self, kills: u64) -> bool {
+        self.tally.kills >= kills && (kills == 0 || self.musts.iter().all(|name| self.tally.at.contains_key(name)))
+    }
+
+    /// Runs a job to its end, and kills it on the way until that [is done](Killer::is_done). An error is a failure of the
+    /// job, in its words.
     pub fn run(&mut self, job: &dyn Victim, kills: u64) -> Result<(), String> {
-        while self.tally.kills < kills {
+        while !self.is_done(kills) {
             let life = self.life(job)?;
             free(job)?;
             if let Life::Done = life {
