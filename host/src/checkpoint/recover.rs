@@ -9,7 +9,7 @@ use super::record::{self, Recorded};
 use super::resolve::{self, Found, Planned, Resume, Wanted};
 use super::save::{Owned, Saver, lost};
 use super::store::{Store, Version};
-use super::types::{Checkpoint, JobRecord, Manifest, Start, Table, TableOf};
+use super::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
 use super::{Kept, Lock, Markers, Owner, SourceStart, fault, manifest, read, state_file};
 use crate::batch::chunk::Chunk;
 use crate::error::{Error, Result};
@@ -83,9 +83,7 @@ pub fn decide(
         logs = plan::read_heads(store)?;
         found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
         found.planned = resolve::planned(&manifest.starts, &heads(&logs));
-        for checkpoint in &manifest.checkpoints {
-            found.damaged.extend(damaged(store, checkpoint)?);
-        }
+        found.damaged.extend(damaged(store, &manifest.checkpoints)?);
     }
     let resolved = resolve::resolve(&found, &wanted);
     let resume = resolved.map_err(|refusal| Error::job(format!("{}: {refusal}", store.place())))?;
@@ -175,10 +173,14 @@ fn listed(store: &dyn Store) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// The state files of a checkpoint that are missing or damaged, with the reason.
-fn damaged(store: &dyn Store, checkpoint: &Checkpoint) -> Result<BTreeMap<String, String>> {
+/// The state files of checkpoints that are missing or damaged, with the reason.
+fn damaged(store: &dyn Store, checkpoints: &[Checkpoint]) -> Result<BTreeMap<String, String>> {
+    let tables = checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables);
+    // Checkpoints share most of their files, and reading is what a start takes its time for.
+    let files: BTreeMap<&str, &StateFile> =
+        tables.flat_map(|table| &table.files).map(|file| (file.path.as_str(), file)).collect();
     let mut damaged = BTreeMap::new();
-    for file in checkpoint.tables.iter().flat_map(|table| &table.files) {
+    for file in files.into_values() {
         match store.read(&file.path)? {
             None => {
                 damaged.insert(file.path.clone(), "it is missing".to_owned());
