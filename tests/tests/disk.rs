@@ -169,7 +169,12 @@ fn pauses_and_goes_on<T>(folder: &str, reason: &str, remedy: &str, disturb: impl
 
 #[test]
 fn a_full_disk_of_checkpoints() {
-    pauses_and_goes_on("checkpoint", "No space left on device", "the job goes on by itself when there is room", Filler::of);
+    pauses_and_goes_on(
+        "checkpoint",
+        "No space left on device",
+        "the job goes on by itself when there is room",
+        Filler::of,
+    );
 }
 
 #[test]
@@ -180,7 +185,12 @@ fn a_full_disk_of_sinks() {
 #[test]
 fn a_read_only_folder_of_checkpoints() {
     let read_only = |path: &Path| Mounted::read_only(path.to_owned());
-    pauses_and_goes_on("checkpoint", "Read-only file system", "the job goes on by itself when this works again", read_only);
+    pauses_and_goes_on(
+        "checkpoint",
+        "Read-only file system",
+        "the job goes on by itself when this works again",
+        read_only,
+    );
 }
 
 #[test]

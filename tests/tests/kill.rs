@@ -19,7 +19,7 @@ use std::io::Write;
 use std::time::Instant;
 
 /// Kills of all loops together, where the environment does not say.
-const KILLS: u64 = 120;
+const KILLS: u64 = 150;
 const SEED: u64 = 1;
 
 fn setting(name: &str) -> Option<u64> {
@@ -28,9 +28,9 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// Runs trials of a job, each to its end, until it was killed so many times.
-fn torture(name: &str, number: u64, kills: u64, trial: impl Fn(&mut Killer, u64) -> Result<(), String>) -> Tally {
+fn torture(name: &str, number: usize, kills: u64, trial: impl Fn(&mut Killer, u64) -> Result<(), String>) -> Tally {
     let (seed, every) = (setting("SEED").unwrap_or(SEED), setting("KILLS").unwrap_or(KILLS));
-    let mut killer = Killer::new(seed.wrapping_mul(3).wrapping_add(number), POINTS.len() * number as usize / 3);
+    let mut killer = Killer::new(seed.wrapping_mul(3).wrapping_add(number as u64), number);
     // The disk is one that forgets what was not synced.
     killer.bugs = "lose-unsynced".into();
     // The first is not disturbed.

@@ -2,7 +2,7 @@
 
 use millstream::checkpoint::store::{self, Store, StoreError, Version, patiently};
 use millstream::run::Failure;
-use millstream_tests::{FailingProxy, S3Server, free_port};
+use millstream_tests::{FailingProxy, Process, S3Server, Trial, free_port, root, until};
 use std::sync::Arc;
 
 fn open(url: &str, settings: &[(String, String)]) -> Arc<dyn Store> {
@@ -126,4 +126,137 @@ fn a_server_that_is_away_is_waited_for() {
     assert!(error.passing, "{error}");
     let text = error.to_string();
     assert!(text.contains("write s3://bucket/x/state/a") && text.contains("Connection refused"), "{text}");
+}
+
+/// A job with virtual time whose checkpoints are in a bucket; its input has so many lines.
+fn counting(lines: usize) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"name = "counts"
+clock = "manual"
+[checkpoint]
+dir = "s3://bucket/jobs/counts"
+every = 2
+[sources.words]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ word = "text" }}
+[stages.totals]
+from = "words"
+key = "word"
+plugin = "{}/plugins/running-count"
+[sinks.out]
+from = "totals"
+kind = "queue"
+path = "out.jsonl"
+[sinks.parts]
+from = "words"
+kind = "files"
+path = "parts"
+"#,
+        root().display()
+    ));
+    let line = |line: usize| format!("[[\"every\"],[\"w{}\"],[\"w{}\"]]\n", line % 3, line % 5);
+    trial.write("input.jsonl", (0..lines).map(line).collect::<String>());
+    trial
+}
+
+fn start(trial: &Trial, arguments: &[&str], settings: &[(String, String)], fault: &str) -> Process {
+    let all = [&["run", "job.toml"], arguments].concat();
+    let mut command = trial.command(&all);
+    Process::start(command.envs(settings.iter().cloned()).env("MILLSTREAM_TEST_FAULT", fault))
+}
+
+/// All that the sinks hold.
+fn written(trial: &Trial) -> (String, Vec<(String, String)>) {
+    let names =
+        std::fs::read_dir(trial.path("parts")).expect("the sink made it").map(|entry| entry.unwrap().file_name());
+    let mut parts: Vec<_> =
+        names.filter_map(|name| name.into_string().ok()).filter(|name| !name.starts_with('.')).collect();
+    parts.sort();
+    let parts = parts.into_iter().map(|name| (name.clone(), trial.text(&format!("parts/{name}")))).collect();
+    (trial.text("out.jsonl"), parts)
+}
+
+/// Killed at each of these steps, with two workers and then with three, and resumed with one; `settings` lead to the bucket.
+fn resumes_in_a_bucket(settings: &[(String, String)], faults: &[&str]) {
+    let golden = counting(8);
+    golden.run_well(&["--set", "checkpoint.dir=checkpoint"]);
+    let golden = written(&golden);
+    let trial = counting(8);
+    for (number, fault) in faults.iter().enumerate() {
+        let workers = if number == 0 { "2" } else { "3" };
+        let ended = start(&trial, &["--unsupervised", "--workers", workers], settings, fault).wait();
+        assert_eq!(ended.code, None, "{fault}: {}", ended.stderr);
+    }
+    let ended = start(&trial, &["--workers", "1"], settings, "").wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("`counts` goes on after the checkpoint of batch "), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+    assert_eq!(written(&trial), golden);
+    let mut state =
+        trial.command(&["state", "job.toml", "--sql", "select count from totals where word = 'every'", "--json"]);
+    let shown = Process::start(state.envs(settings.iter().cloned())).wait();
+    assert_eq!(shown.stdout, "{\"count\":8}\n", "{}", shown.stderr);
+}
+
+#[test]
+fn a_killed_job_resumes_from_a_bucket() {
+    let faults = ["kill@commit.marked:5", "kill@checkpoint.state-written:1", "kill@start.claimed:1"];
+    let server = S3Server::start();
+    resumes_in_a_bucket(&server.settings(), &faults);
+}
+
+#[test]
+fn a_killed_job_resumes_from_a_bucket_that_fails_every_third_request() {
+    let server = S3Server::start();
+    let proxy = FailingProxy::before(&server);
+    resumes_in_a_bucket(&proxy.settings(), &["kill@commit.marked:5"]);
+    assert!(proxy.requests() > 30, "{}", proxy.requests());
+}
+
+/// Nothing locks a bucket, so a job may be started while it still runs elsewhere: the older one loses it.
+#[test]
+fn a_second_start_takes_the_job_over_and_the_first_commits_nothing_more() {
+    let server = S3Server::start();
+    let settings = server.settings();
+    let trial = Trial::new(
+        r#"name = "numbers"
+batch = "20ms"
+workers = 1
+[checkpoint]
+dir = "s3://bucket/jobs/numbers"
+every = "100ms"
+[sources.made]
+kind = "rate"
+rows_per_second = 500
+[sinks.parts]
+from = "made"
+kind = "files"
+path = "parts"
+"#,
+    );
+    let parts = || std::fs::read_dir(trial.path("parts")).into_iter().flatten().count();
+    let mut older = start(&trial, &["--unsupervised"], &settings, "");
+    for _ in 0..4 {
+        let before = parts();
+        until("the older start commits", || parts() > before + 5);
+        // On this machine the sink's folder is locked by the older start; from another one the lock is not seen.
+        std::fs::remove_file(trial.path("parts/.millstream.lock")).expect("the sink has locked its folder");
+        let newer = start(&trial, &["--unsupervised"], &settings, "");
+        let ended = older.wait();
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("lost"), "{}", ended.stderr);
+        older = newer;
+    }
+    let before = parts();
+    until("the newest start commits", || parts() > before + 5);
+    older.signal("TERM");
+    let ended = older.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let values: Vec<u64> = written(&trial).1.iter().flat_map(|(_, text)| text.lines()).map(value).collect();
+    assert!(values.iter().copied().eq(0..values.len() as u64), "{values:?}");
+}
+
+fn value(line: &str) -> u64 {
+    serde_json::from_str::<serde_json::Value>(line).expect("a row")["value"].as_u64().expect("a number")
 }
