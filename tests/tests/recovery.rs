@@ -79,14 +79,15 @@ fn killed(trial: &Trial, arguments: &[&str], fault: &str) -> Ended {
     ended
 }
 
-/// All files of the trial with their bytes, but for the lock, which names the process that tried last.
+/// All files of the trial with their bytes, but for the lock, which names the process that tried last, and what a kill
+/// left half written.
 fn snapshot(trial: &Trial) -> BTreeMap<String, Vec<u8>> {
     fn walk(folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 walk(&path, found);
-            } else if path.file_name().is_some_and(|name| name != "lock") {
+            } else if path.file_name().is_some_and(|name| name != "lock" && !name.to_str().unwrap().ends_with(".tmp")) {
                 found.insert(path.display().to_string(), fs::read(&path).unwrap());
             }
         }
@@ -603,4 +604,102 @@ fn initial_states_and_timeouts_are_not_begun_anew() {
         trial.run_well(&["--workers", &(line % 3 + 1).to_string()]);
         assert_eq!(counts(&trial), is(expected), "after batch {line}");
     }
+}
+
+/// Sources of files, of which batches were planned that no sink has committed, and others that are in the checkpoint.
+fn reading(kind: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"name = "reading"
+batch = "10ms"
+[checkpoint]
+dir = "checkpoint"
+every = 2
+[sources.words]
+{kind}
+rows_per_batch_max = 2
+[sinks.out]
+from = "words"
+kind = "queue"
+path = "out.jsonl"
+"#
+    ));
+    let lines = |from: usize| (from..from + 10).map(|line| format!("line {line}\n")).collect::<String>();
+    trial.write("in/a.txt", lines(10));
+    trial.write("in/b.txt", lines(20));
+    trial
+}
+
+#[test]
+fn input_that_is_not_as_it_was_is_refused_before_anything_is_touched() {
+    let file = "kind = \"file\"\npath = \"in/a.txt\"";
+    let directory = "kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"";
+    for kind in [file, directory] {
+        let trial = reading(kind);
+        killed(&trial, &["--until-idle"], "commit.before:4");
+        let whole = trial.text("in/a.txt");
+        let planned = "`./in/a.txt`, of which batches hold the first ";
+        // Gone.
+        fs::rename(trial.path("in/a.txt"), trial.path("kept")).unwrap();
+        let told = refused(&trial, &[]);
+        if kind == file {
+            contains(&told, &["job.toml:8: source `words`: path `./in/a.txt`: there is no such file"]);
+        } else {
+            contains(
+                &told,
+                &["source `words`: ", planned, " is not there any more; batch ", "Bring it back as it was"],
+            );
+        }
+        // Shorter than what was planned.
+        trial.write("in/a.txt", &whole[..20]);
+        let told = refused(&trial, &[]);
+        contains(
+            &told,
+            &["source `words`: ", planned, "has shrunk to 20 bytes; batch ", "which is to be run again, needs it"],
+        );
+        assert!(told.contains("`--resume-from ") || told.contains("`--fresh`"), "{told}");
+        // As long, but other records: the program cannot know before it reads them.
+        trial.write("in/a.txt", whole.replace("line 1", "line\n1"));
+        let before = trial.text("out.jsonl");
+        let ended = trial.run(&["--until-idle"]);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        contains(
+            &ended.stderr,
+            &[
+                "source `words`: a batch cannot be replayed: bytes ",
+                "of `./in/a.txt`: the file was changed: 2 records are planned",
+            ],
+        );
+        assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
+        assert_eq!(trial.text("out.jsonl"), before);
+        // As it was.
+        trial.write("in/a.txt", &whole);
+        trial.run_well(&["--until-idle"]);
+        let expected = if kind == file { 10..20 } else { 10..30 };
+        let rows: Vec<String> =
+            trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect();
+        let mut sorted = rows.clone();
+        sorted.sort();
+        assert_eq!(sorted, expected.map(|line| format!("line {line}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn input_that_shrank_after_it_was_committed_can_be_given_up() {
+    let trial = trial();
+    trial.write("input.jsonl", lines(4));
+    trial.run_well(&[]);
+    trial.write("input.jsonl", lines(2));
+    let told = refused(&trial, &[]);
+    let words =
+        ["source `words`: `./input.jsonl`, of which batches hold the first ", "has shrunk to ", "`--drop-state words`"];
+    contains(&told, &words);
+    trial.run_well(&["--drop-state", "words"]);
+    let batches = trial.batches("out.jsonl");
+    assert_eq!(batches.len(), 6);
+    let count = |word: &str| {
+        let rows = batches[4]["rows"].as_array().unwrap();
+        rows.iter().find(|row| row["word"] == word).map(|row| row["count"].as_i64().unwrap())
+    };
+    // What was counted stays, and the first line is counted once more.
+    assert_eq!((count("a"), count("b"), count("c")), (Some(5), Some(3), None), "{batches:?}");
 }

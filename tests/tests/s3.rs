@@ -214,12 +214,9 @@ fn a_killed_job_resumes_from_a_bucket_that_fails_every_third_request() {
     assert!(proxy.requests() > 30, "{}", proxy.requests());
 }
 
-/// Nothing locks a bucket, so a job may be started while it still runs elsewhere: the older one loses it.
-#[test]
-fn a_second_start_takes_the_job_over_and_the_first_commits_nothing_more() {
-    let server = S3Server::start();
-    let settings = server.settings();
-    let trial = Trial::new(
+/// A job that makes numbers, ever on.
+fn numbers() -> Trial {
+    Trial::new(
         r#"name = "numbers"
 batch = "20ms"
 workers = 1
@@ -234,27 +231,62 @@ from = "made"
 kind = "files"
 path = "parts"
 "#,
-    );
-    let parts = || std::fs::read_dir(trial.path("parts")).into_iter().flatten().count();
+    )
+}
+
+fn parts(trial: &Trial) -> usize {
+    std::fs::read_dir(trial.path("parts")).into_iter().flatten().count()
+}
+
+fn until_it_commits(trial: &Trial) {
+    let before = parts(trial);
+    until("it commits", || parts(trial) > before + 5);
+}
+
+fn stops_with_each_number_once(job: Process, trial: &Trial) {
+    job.signal("TERM");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let values: Vec<u64> = written(trial).1.iter().flat_map(|(_, text)| text.lines()).map(value).collect();
+    assert!(values.iter().copied().eq(0..values.len() as u64), "{values:?}");
+}
+
+/// Nothing locks a bucket, but the folder of the sink is locked.
+#[test]
+fn a_second_start_on_the_same_machine_is_refused() {
+    let server = S3Server::start();
+    let (trial, settings) = (numbers(), server.settings());
+    let job = start(&trial, &[], &settings, "");
+    until_it_commits(&trial);
+    let ended = start(&trial, &[], &settings, "").wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("another running process has it open; stop that one first"), "{}", ended.stderr);
+    until_it_commits(&trial);
+    stops_with_each_number_once(job, &trial);
+}
+
+/// A process that only seemed dead comes back after another machine has taken its job over.
+#[test]
+fn who_lost_the_job_commits_nothing_more() {
+    let server = S3Server::start();
+    let (trial, settings) = (numbers(), server.settings());
     let mut older = start(&trial, &["--unsupervised"], &settings, "");
-    for _ in 0..4 {
-        let before = parts();
-        until("the older start commits", || parts() > before + 5);
-        // On this machine the sink's folder is locked by the older start; from another one the lock is not seen.
+    for _ in 0..3 {
+        until_it_commits(&trial);
+        older.signal("STOP");
+        // Another machine does not see the lock of the folder.
         std::fs::remove_file(trial.path("parts/.millstream.lock")).expect("the sink has locked its folder");
         let newer = start(&trial, &["--unsupervised"], &settings, "");
+        until_it_commits(&trial);
+        older.signal("CONT");
         let ended = older.wait();
-        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-        assert!(ended.stderr.contains("lost"), "{}", ended.stderr);
+        assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+        let words = ["the job was started again elsewhere", "another process has taken over the job"];
+        assert!(words.iter().any(|words| ended.stderr.contains(words)), "{}", ended.stderr);
         older = newer;
     }
-    let before = parts();
-    until("the newest start commits", || parts() > before + 5);
-    older.signal("TERM");
-    let ended = older.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    let values: Vec<u64> = written(&trial).1.iter().flat_map(|(_, text)| text.lines()).map(value).collect();
-    assert!(values.iter().copied().eq(0..values.len() as u64), "{values:?}");
+    until_it_commits(&trial);
+    stops_with_each_number_once(older, &trial);
 }
 
 fn value(line: &str) -> u64 {

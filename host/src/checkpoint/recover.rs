@@ -108,7 +108,9 @@ impl Decided {
 
     /// Tells the operator what is worth knowing before the job goes on.
     pub fn warn(&self) {
-        warn_of_sinks(&self.found);
+        if !self.wanted.fresh {
+            warn_of_sinks(&self.found);
+        }
         for (path, reason) in &self.found.damaged {
             tracing::warn!("`{path}` cannot be read: {reason}; the job goes on, as this start does not need it");
         }
@@ -231,11 +233,11 @@ pub fn prepare(
     store: Arc<dyn Store>,
     manifest: &Manifest,
     owned: Option<Owned>,
-    place: Place,
     lock: Option<Lock>,
     options: &Options,
     failure: &Failure,
 ) -> Result<Kept> {
+    let place = options.place();
     let Some(start) = manifest.starts.last().cloned() else {
         return Err(Error::bug("a claimed manifest without a start"));
     };
@@ -258,7 +260,7 @@ pub fn prepare(
     let sources = sources(graph, &*store, &logs, &tables, &counted, &start, place)?;
     let generation = manifest.generation;
     let markers = Markers::default();
-    let plan = PlanWriter::start(store.clone(), generation, place.process, start.after, failure.clone())?;
+    let plan = PlanWriter::start(store.clone(), generation, place.0, start.after, failure.clone())?;
     let saver = Saver::start(
         store.clone(),
         generation,
@@ -287,15 +289,6 @@ pub fn prepare(
     })
 }
 
-/// This process among those of the job.
-#[derive(Clone, Copy)]
-pub struct Place {
-    /// Its number, from 0.
-    pub process: usize,
-    /// How many there are.
-    pub processes: usize,
-}
-
 /// Where the sources that this process receives go on.
 fn sources(
     graph: &Graph,
@@ -304,11 +297,11 @@ fn sources(
     tables: &[Table],
     counted: &BTreeMap<BatchId, Planned>,
     start: &Start,
-    place: Place,
+    (process, processes): (usize, usize),
 ) -> Result<Vec<Mutex<Option<SourceStart>>>> {
     let mut starts: BTreeMap<String, SourceStart> = BTreeMap::new();
     for (number, source) in graph.spec.sources.iter().enumerate() {
-        if number % place.processes != place.process {
+        if number % processes != process {
             continue;
         }
         let mut from = SourceStart::default();

@@ -64,7 +64,7 @@ impl Sink for FilesSink {
         if let Some(kept) = &mut self.kept {
             return kept
                 .commit(&part, batch, &bytes)
-                .map_err(|e| e.within(format!("sink `{}`: batch {batch}", self.name)));
+                .map_err(|e| marker::told(e.within(format!("sink `{}`: batch {batch}", self.name))));
         }
         let unfinished = unfinished(&part);
         write_new(&unfinished, &part, &bytes).map_err(|cause| {

@@ -7,9 +7,10 @@
 use crate::checkpoint::Owner;
 use crate::checkpoint::state_file::checksum;
 use crate::checkpoint::types::FORMAT_VERSION;
+use crate::error::{Error, Kind};
 use crate::ids::{BatchId, Generation};
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -18,6 +19,15 @@ use std::time::{Duration, Instant};
 /// How long an opening sink waits for a process that is just going away.
 const LOCK_WAIT_MS: u64 = if cfg!(test) { 100 } else { 3_000 };
 const LOCK_LOOK_MS: u64 = 20;
+
+/// How the reason ends why a process may not commit any more.
+pub(super) const LOST: &str = "has lost it";
+
+/// An error of a commit as the job tells it. A process that has lost the job is not started again, as it would only take
+/// the job back.
+pub(super) fn told(error: Error) -> Error {
+    if error.message.ends_with(LOST) { Error { kind: Kind::Job, ..error } } else { error }
+}
 
 /// Who writes, and how far.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,7 +66,7 @@ impl Marker {
         }
         if self.generation > owner.generation {
             return Err(io::Error::other(format!(
-                "the job was started again elsewhere (generation {}), and this process (generation {}) has lost it",
+                "the job was started again elsewhere (generation {}), and this process (generation {}) {LOST}",
                 self.generation, owner.generation
             )));
         }
@@ -96,12 +106,38 @@ pub(super) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
     let mut text = serde_json::to_string(marker)?;
     text.push('\n');
     let sum = checksum(text.as_bytes());
-    let unfinished = beside(path, ".tmp");
+    // Each start has its own, so that one that comes back late does not write into that of another.
+    let unfinished = beside(path, &format!(".{}.tmp", marker.generation));
     let mut file = File::create(&unfinished)?;
     file.write_all(format!("{text}{sum}\n").as_bytes())?;
     file.sync_all()?;
-    fs::rename(&unfinished, path)?;
+    fs::rename(&unfinished, path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => gone(),
+        _ => cause,
+    })?;
     sync_folder(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// As [`replace`], for a start that takes over: markers that others have not finished are removed first.
+pub(super) fn take_over(path: &Path, marker: &Marker) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let other = entry.file_name();
+        let between = other.to_str().and_then(|other| other.strip_prefix(name)?.strip_suffix("tmp"));
+        if between.is_some_and(|between| between.trim_matches(|c: char| c == '.' || c.is_ascii_digit()).is_empty()) {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    replace(path, marker)
+}
+
+/// The error of a process that does not find what it has just written: only who takes the job over removes it.
+pub(super) fn gone() -> io::Error {
+    io::Error::other(format!(
+        "its unfinished file is gone: the job was started again elsewhere, and this process {LOST}"
+    ))
 }
 
 /// The path with this behind its last name.

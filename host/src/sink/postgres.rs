@@ -11,7 +11,7 @@ mod table;
 mod tests;
 
 use self::server::{Fault, Server, Session};
-use super::{Sink, wrong};
+use super::{Sink, marker, wrong};
 use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
@@ -168,7 +168,7 @@ impl PostgresSink {
             }
             if !fault.passing {
                 let (name, message) = (&self.name, fault.message);
-                return Err(Error::environment(format!("sink `{name}`: batch {batch}: {message}")));
+                return Err(marker::told(Error::environment(format!("sink `{name}`: batch {batch}: {message}"))));
             }
             if pause.is_zero() {
                 tracing::warn!(

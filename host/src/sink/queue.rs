@@ -82,7 +82,7 @@ impl Sink for QueueSink {
             )));
         }
         kept.commit(&self.path, &self.file, batch, &line)
-            .map_err(|e| e.within(format!("sink `{}`: batch {batch}", self.name)))
+            .map_err(|e| marker::told(e.within(format!("sink `{}`: batch {batch}", self.name))))
     }
 
     fn committed(&self) -> Option<BatchId> {
@@ -93,17 +93,18 @@ impl Sink for QueueSink {
 impl Kept {
     fn commit(&mut self, path: &Path, file: &File, batch: BatchId, line: &[u8]) -> Result<()> {
         fault::point("commit.before");
+        let failed = |cause| io_failed(format!("write {}", path.display()), &cause);
         let append = || {
-            check_ours(path, &self.owner)?;
             file.write_all_at(line, self.bytes)?;
             fault::point("commit.written");
             file.sync_data()
         };
         store::patiently(&self.failure, || {
+            check_ours(path, &self.owner).map_err(failed)?;
             append().map_err(|cause| {
                 // Half a line is no harm to who reads whole ones, but it need not stay.
                 let _ = file.set_len(self.bytes);
-                io_failed(format!("write {}", path.display()), &cause)
+                failed(cause)
             })
         })?;
         fault::point("commit.after");
@@ -140,7 +141,7 @@ fn take_over(path: &Path, file: &File, owner: &Owner) -> io::Result<(Option<Batc
     file.set_len(found.1)?;
     file.sync_all()?;
     fault::point("start.sink");
-    marker::replace(&marker_path(path), &Marker::new(owner, None, None))?;
+    marker::take_over(&marker_path(path), &Marker::new(owner, None, None))?;
     Ok(found)
 }
 

@@ -90,7 +90,7 @@ impl Kept {
         let take_over = || {
             finish(folder, part.as_deref())?;
             fault::point("start.sink");
-            marker::replace(&folder.join(MARKER), &Marker::new(owner, batch, part.clone()))?;
+            marker::take_over(&folder.join(MARKER), &Marker::new(owner, batch, part.clone()))?;
             sync_folder(folder.parent().unwrap_or(folder))
         };
         patiently(failure, "open the folder", folder, take_over).map_err(|e| e.within(format!("sink `{name}`")))?;
@@ -115,7 +115,10 @@ impl Kept {
             sync_folder(&self.folder)
         })?;
         fault::point("commit.written");
-        let mark = || marker::replace(&marker_path, &Marker::new(&self.owner, Some(batch), name.clone()));
+        let mark = || {
+            self.check_ours(&marker_path)?;
+            marker::replace(&marker_path, &Marker::new(&self.owner, Some(batch), name.clone()))
+        };
         let show = || show(&unfinished, part).and_then(|()| sync_folder(&self.folder));
         if fault::bug("marker-late") {
             step(&show)?;
@@ -162,7 +165,13 @@ fn check_same(part: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Gives an unfinished part its name. When it is tried again, it may have it already.
 fn show(unfinished: &Path, part: &Path) -> io::Result<()> {
     match fs::rename(unfinished, part) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !unfinished.exists() && part.exists() => Ok(()),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound && !unfinished.exists() => {
+            if part.exists() {
+                Ok(())
+            } else {
+                Err(marker::gone())
+            }
+        }
         renamed => renamed,
     }
 }
