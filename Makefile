@@ -9,11 +9,12 @@ MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
 PLUGINS := $(patsubst %/.,%,$(wildcard plugins/*/.))
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.))
 
-.PHONY: help setup build demo test bench lint
+.PHONY: help setup build demo test torture bench lint
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
 	@echo 'make test    all tests'
+	@echo 'make torture kills jobs at every moment and compares what they put out (KILLS=1000 SEED=1)'
 	@echo 'make bench   speed and memory, against native loops'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
@@ -35,6 +36,14 @@ test: build
 	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
 	cargo test --release --workspace
 	@for plugin in $(PLUGINS); do echo "cases of $$plugin" && "$(MILLSTREAM)" test $$plugin || exit 1; done
+
+# As many kills as asked for. The seed that a failure names repeats its choices.
+KILLS ?= 1000
+SEED ?= $(shell date +%s)
+torture: build
+	@scripts/setup.sh tests
+	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
+	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace --test kill -- --nocapture no_kill
 
 bench: build
 	@"$(MILLSTREAM)" build host/benches/identity

@@ -58,6 +58,13 @@ pub struct Options {
     pub dry: bool,
 }
 
+impl Options {
+    /// The number of this process, and how many there are.
+    pub(crate) fn place(&self) -> (usize, usize) {
+        self.cluster.as_ref().map_or((0, 1), |cluster| (cluster.process, cluster.hosts.len()))
+    }
+}
+
 /// This process among those that run a job together.
 #[derive(Clone, Debug)]
 pub struct Cluster {

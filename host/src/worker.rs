@@ -55,7 +55,7 @@ fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
         Ok(built) => built,
         Err(error) => return running.failure.set(error),
     };
-    if let Some(kept) = &running.kept {
+    if let Some(kept) = running.kept.as_ref().filter(|_| !running.options.dry) {
         kept.loaded_by_worker(running.workers);
     }
     let mut beginner = (worker.index() == 0).then(|| Beginner::new(ticks, running));

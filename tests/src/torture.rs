@@ -14,9 +14,16 @@ const STEP_MAX: Duration = Duration::from_secs(2);
 /// How long a job may take to come to its end, when nobody kills it any more.
 const END_MAX: Duration = Duration::from_secs(60);
 /// What the supervisor says of a worker process that was killed.
-const DIED: &str = "worker process died (signal 9)";
-/// What it says of one that ended with an error or a panic. A kill must not lead to any.
+const DIED: &str = "died (signal 9)";
+/// What it says of an only one that ended with an error or a panic. A kill must not lead to any. (Of several processes,
+/// one may say that it lost another before that one is seen to be dead.)
 const FAILED: [&str; 2] = ["worker process failed", "worker process ended unexpectedly"];
+
+/// What it says where it is told to stop and has no worker process that could finish.
+const STOPPED: [&str; 2] = ["stopped; what was not committed comes", "died (signal 9) while it stopped"];
+
+/// What it says when it runs.
+const RUNS: [&str; 2] = ["goes on after the checkpoint", "begins at batch"];
 
 /// Numbers that look random and are the same for the same seed (splitmix64).
 #[derive(Clone, Debug)]
@@ -150,16 +157,18 @@ pub trait Victim {
 pub struct Killer {
     /// Decides everything that is left open.
     pub random: Random,
-    /// The steps to die at, in this order and then from the beginning.
-    pub points: Vec<Point>,
+    /// The steps to die at next, in this order and then from the beginning.
+    points: Vec<Point>,
+    /// Those inside of a checkpoint, where they take turns with the others.
+    inside: Vec<Point>,
     /// Faults that are there all the time: planted bugs.
     pub bugs: String,
     /// Also kill at random moments.
-    pub anytime: bool,
+    anytime: bool,
+    /// Steps at which it dies at least once.
+    musts: Vec<&'static str>,
     /// What was done.
     pub tally: Tally,
-    next: usize,
-    next_inside: usize,
 }
 
 /// How a life ended.
@@ -170,23 +179,35 @@ enum Life {
 }
 
 impl Killer {
-    /// Kills at all points and at random moments; `first`: where in the list of points to begin.
-    pub fn new(seed: u64, first: usize) -> Killer {
-        let mut points = POINTS.to_vec();
-        points.rotate_left(first % POINTS.len());
-        Killer { anytime: true, ..Killer::at(seed, &points, "") }
+    /// Kills at all points and at random moments. `part` of 3: which third of the points comes first, so that three loops
+    /// leave none out.
+    pub fn new(seed: u64, part: usize) -> Killer {
+        let (mut inside, mut points): (Vec<_>, Vec<_>) = POINTS.iter().partition(|point| point.inside);
+        for points in [&mut inside, &mut points] {
+            let first = points.len() * part / 3;
+            points.rotate_left(first);
+        }
+        let first = |points: &[Point]| points[..points.len().div_ceil(3)].to_vec();
+        let musts = [first(&inside), first(&points)].concat().iter().map(|point| point.name).collect();
+        Killer { anytime: true, inside, musts, ..Killer::at(seed, &points, "") }
     }
 
     /// Kills at these points only, with planted bugs.
     pub fn at(seed: u64, points: &[Point], bugs: &str) -> Killer {
+        let (points, inside) = (points.to_vec(), Vec::new());
         let (random, tally) = (Random::new(seed), Tally::default());
-        Killer { random, points: points.to_vec(), bugs: bugs.into(), anytime: false, tally, next: 0, next_inside: 0 }
+        Killer { random, points, inside, bugs: bugs.into(), anytime: false, musts: Vec::new(), tally }
     }
 
-    /// Runs a job to its end, and kills it on the way until there were as many kills as asked for. An error is a failure of
-    /// the job, in its words.
+    /// Whether there were as many kills as asked for, and at the steps where there must be some.
+    pub fn is_done(&self, kills: u64) -> bool {
+        self.tally.kills >= kills && (kills == 0 || self.musts.iter().all(|name| self.tally.at.contains_key(name)))
+    }
+
+    /// Runs a job to its end, and kills it on the way until that [is done](Killer::is_done). An error is a failure of the
+    /// job, in its words.
     pub fn run(&mut self, job: &dyn Victim, kills: u64) -> Result<(), String> {
-        while self.tally.kills < kills {
+        while !self.is_done(kills) {
             let life = self.life(job)?;
             free(job)?;
             if let Life::Done = life {
@@ -197,13 +218,13 @@ impl Killer {
         let workers = self.random.from(1, 3);
         let mut process = job.start(workers, &self.bugs);
         holds_within(END_MAX, || over(&mut process, job));
-        finish(job, process)
+        finish(job, process).map(drop)
     }
 
     /// One start of the program, until it is killed or done.
     fn life(&mut self, job: &dyn Victim) -> Result<Life, String> {
         let workers = self.random.from(1, 3);
-        let named = !self.anytime || self.random.from(1, 4) > 1;
+        let named = !self.anytime || self.random.from(1, 6) > 1;
         let mut process;
         if named {
             let point = self.point();
@@ -221,6 +242,11 @@ impl Killer {
                     return Ok(Life::Killed);
                 }
                 self.tally.restarts += 1;
+            } else if self.anytime && !point.inside {
+                // It comes again soon, and with other steps before it.
+                self.points.rotate_right(1);
+                let next = self.points.len().min(2) - 1;
+                self.points.swap(0, next);
             }
         } else {
             process = job.start(workers, &self.bugs);
@@ -231,7 +257,7 @@ impl Killer {
     /// Kills the worker process, or the supervisor and so both, some time from now.
     fn kill_anytime(&mut self, job: &dyn Victim, mut process: Process) -> Result<Life, String> {
         if self.over_within(700, &mut process, job) {
-            return finish(job, process).map(|()| Life::Done);
+            return finish(job, process);
         }
         let children = process.children();
         if !children.is_empty() && self.random.from(1, 2) == 1 {
@@ -239,7 +265,7 @@ impl Killer {
             self.tally.kills += 1;
             self.tally.restarts += 1;
             if self.over_within(500, &mut process, job) {
-                return finish(job, process).map(|()| Life::Done);
+                return finish(job, process);
             }
         }
         self.tally.kills += u64::from(!process.children().is_empty());
@@ -255,13 +281,10 @@ impl Killer {
 
     /// The next step to die at. At least a third of all kills are to lie inside a checkpoint.
     fn point(&mut self) -> Point {
-        let inside: Vec<&Point> = self.points.iter().filter(|point| point.inside).collect();
-        if self.anytime && self.tally.inside * 3 <= self.tally.kills {
-            self.next_inside += 1;
-            return *inside[self.next_inside % inside.len()];
-        }
-        self.next += 1;
-        self.points[(self.next - 1) % self.points.len()]
+        let due = !self.inside.is_empty() && self.tally.inside * 3 < self.tally.kills + 6;
+        let points = if due { &mut self.inside } else { &mut self.points };
+        points.rotate_left(1);
+        points[points.len() - 1]
     }
 }
 
@@ -276,10 +299,14 @@ fn failed(process: &Process) -> bool {
 }
 
 /// The end of a job that has ended, or is to be stopped as all is done.
-fn finish(job: &dyn Victim, mut process: Process) -> Result<(), String> {
+fn finish(job: &dyn Victim, mut process: Process) -> Result<Life, String> {
     if failed(&process) {
         return Err(format!("the job fails\n{}", process.stderr()));
     }
+    // Before it runs, it may not listen to signals yet.
+    holds_within(END_MAX, || {
+        process.ended() || !job.done() || RUNS.iter().any(|words| process.stderr().contains(words))
+    });
     if !process.ended() && job.done() {
         process.signal("TERM");
     }
@@ -287,7 +314,12 @@ fn finish(job: &dyn Victim, mut process: Process) -> Result<(), String> {
         return Err(format!("the job does not come to its end\n{}", process.stderr()));
     }
     let ended = process.wait();
-    if ended.code == Some(0) { Ok(()) } else { Err(format!("the job failed ({:?})\n{}", ended.code, ended.stderr)) }
+    match ended.code {
+        Some(0) => Ok(Life::Done),
+        // It was to stop when its worker process had just been killed.
+        Some(1) if STOPPED.iter().any(|words| ended.stderr.contains(words)) => Ok(Life::Killed),
+        code => Err(format!("the job failed ({code:?})\n{}", ended.stderr)),
+    }
 }
 
 /// Waits until nobody holds the job's checkpoint folder: a worker process dies a moment after its supervisor.

@@ -64,6 +64,7 @@ impl Recorded {
         failure: &Failure,
     ) -> Result<()> {
         let held = before.and_then(|before| read(store, before).ok()).map(|record| record.blobs).unwrap_or_default();
+        let held: BTreeMap<String, String> = held.into_iter().filter(|(_, place)| blob(store, place).is_ok()).collect();
         for (name, bytes) in &self.blobs {
             let wanted = digest(bytes);
             let place = match held.values().find(|place| digest_in(place) == wanted) {
@@ -106,14 +107,31 @@ pub fn read(store: &dyn Store, start: &Start) -> Result<JobRecord> {
     if digest_of(&record)? == start.job_digest { Ok(record) } else { Err(damaged(store, &path)) }
 }
 
+/// The bytes of a blob; an error where it is missing or damaged.
+fn blob(store: &dyn Store, path: &str) -> Result<Bytes> {
+    let bytes = store.read(path)?;
+    bytes.filter(|bytes| digest(bytes) == digest_in(path)).ok_or_else(|| damaged(store, path))
+}
+
+/// What is missing or damaged of the record of a start and of its blobs, with the reason.
+pub fn damages(store: &dyn Store, start: &Start) -> BTreeMap<String, String> {
+    let reason = || "it is missing or damaged".to_owned();
+    match read(store, start) {
+        Err(_) => [(start.record_path(), reason())].into(),
+        Ok(record) => {
+            let damaged = record.blobs.into_values().filter(|path| blob(store, path).is_err());
+            damaged.map(|path| (path, reason())).collect()
+        }
+    }
+}
+
 /// The job of a record. Its components and files are written into `folder`, and the job refers to them there.
 pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSpec> {
     let origin = PathBuf::from(&record.folder);
     let mut spec = job::parse(&record.text, &origin.join("job.toml"), &origin, &record.sets)?;
     let mut places = BTreeMap::new();
     for (path, from) in &record.blobs {
-        let bytes = store.read(from)?;
-        let bytes = bytes.filter(|bytes| digest(bytes) == digest_in(from)).ok_or_else(|| damaged(store, from))?;
+        let bytes = blob(store, from)?;
         let extension = Path::new(path).extension().map_or("wasm".into(), |e| e.to_string_lossy());
         let place = folder.join(format!("{}.{extension}", digest_in(from)));
         std::fs::write(&place, &bytes)

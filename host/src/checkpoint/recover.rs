@@ -9,7 +9,7 @@ use super::record::{self, Recorded};
 use super::resolve::{self, Found, Planned, Resume, Wanted};
 use super::save::{Owned, Saver, lost};
 use super::store::{Store, Version};
-use super::types::{Checkpoint, JobRecord, Manifest, Start, Table, TableOf};
+use super::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
 use super::{Kept, Lock, Markers, Owner, SourceStart, fault, manifest, read, state_file};
 use crate::batch::chunk::Chunk;
 use crate::error::{Error, Result};
@@ -83,8 +83,9 @@ pub fn decide(
         logs = plan::read_heads(store)?;
         found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
         found.planned = resolve::planned(&manifest.starts, &heads(&logs));
-        for checkpoint in &manifest.checkpoints {
-            found.damaged.extend(damaged(store, checkpoint)?);
+        found.damaged.extend(damaged(store, &manifest.checkpoints)?);
+        if let Some(last) = manifest.starts.last() {
+            found.damaged.extend(record::damages(store, last));
         }
     }
     let resolved = resolve::resolve(&found, &wanted);
@@ -107,7 +108,12 @@ impl Decided {
 
     /// Tells the operator what is worth knowing before the job goes on.
     pub fn warn(&self) {
-        warn_of_sinks(&self.found);
+        if !self.wanted.fresh {
+            warn_of_sinks(&self.found);
+        }
+        for (path, reason) in &self.found.damaged {
+            tracing::warn!("`{path}` cannot be read: {reason}; the job goes on, as this start does not need it");
+        }
         if let Some((first, last)) = self.resume.repeated {
             tracing::warn!(
                 "sinks have committed batches {first} to {last}, which are given up: their input is read again, and what \
@@ -175,10 +181,12 @@ fn listed(store: &dyn Store) -> Result<Vec<String>> {
     Ok(paths)
 }
 
-/// The state files of a checkpoint that are missing or damaged, with the reason.
-fn damaged(store: &dyn Store, checkpoint: &Checkpoint) -> Result<BTreeMap<String, String>> {
+/// The state files of checkpoints that are missing or damaged, with the reason. Files that they share are read once.
+fn damaged(store: &dyn Store, checkpoints: &[Checkpoint]) -> Result<BTreeMap<String, String>> {
+    let files = checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables).flat_map(|table| &table.files);
+    let files: BTreeMap<&String, &StateFile> = files.map(|file| (&file.path, file)).collect();
     let mut damaged = BTreeMap::new();
-    for file in checkpoint.tables.iter().flat_map(|table| &table.files) {
+    for file in files.into_values() {
         match store.read(&file.path)? {
             None => {
                 damaged.insert(file.path.clone(), "it is missing".to_owned());
@@ -225,11 +233,11 @@ pub fn prepare(
     store: Arc<dyn Store>,
     manifest: &Manifest,
     owned: Option<Owned>,
-    place: Place,
     lock: Option<Lock>,
     options: &Options,
     failure: &Failure,
 ) -> Result<Kept> {
+    let place = options.place();
     let Some(start) = manifest.starts.last().cloned() else {
         return Err(Error::bug("a claimed manifest without a start"));
     };
@@ -252,7 +260,7 @@ pub fn prepare(
     let sources = sources(graph, &*store, &logs, &tables, &counted, &start, place)?;
     let generation = manifest.generation;
     let markers = Markers::default();
-    let plan = PlanWriter::start(store.clone(), generation, place.process, start.after, failure.clone())?;
+    let plan = PlanWriter::start(store.clone(), generation, place.0, start.after, failure.clone())?;
     let saver = Saver::start(
         store.clone(),
         generation,
@@ -281,15 +289,6 @@ pub fn prepare(
     })
 }
 
-/// This process among those of the job.
-#[derive(Clone, Copy)]
-pub struct Place {
-    /// Its number, from 0.
-    pub process: usize,
-    /// How many there are.
-    pub processes: usize,
-}
-
 /// Where the sources that this process receives go on.
 fn sources(
     graph: &Graph,
@@ -298,11 +297,11 @@ fn sources(
     tables: &[Table],
     counted: &BTreeMap<BatchId, Planned>,
     start: &Start,
-    place: Place,
+    (process, processes): (usize, usize),
 ) -> Result<Vec<Mutex<Option<SourceStart>>>> {
     let mut starts: BTreeMap<String, SourceStart> = BTreeMap::new();
     for (number, source) in graph.spec.sources.iter().enumerate() {
-        if number % place.processes != place.process {
+        if number % processes != process {
             continue;
         }
         let mut from = SourceStart::default();

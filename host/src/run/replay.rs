@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::start::{OpenSinks, launch};
-use crate::checkpoint::recover::{self, Place};
+use crate::checkpoint::recover;
 use crate::checkpoint::resolve;
 use crate::checkpoint::store::{self, Store};
 use crate::checkpoint::types::{Manifest, Start};
@@ -50,9 +50,8 @@ pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) 
     let options = Options { workers: Some(workers), replay_until: Some(batch), dry: true, ..options };
     let graph = Graph::resolve(spec, &PluginHost::new()?, false)?;
     let failure = Failure::default();
-    let place = Place { process: 0, processes: 1 };
     let pretended = pretend(&manifest, base, batch, start);
-    let kept = recover::prepare(&graph, store, &pretended, None, place, None, &options, &failure)?;
+    let kept = recover::prepare(&graph, store, &pretended, None, None, &options, &failure)?;
     let caught = Arc::new(Mutex::new(Vec::new()));
     let sinks = catching(&graph, batch, &caught);
     let (sink_specs, origin) = (graph.spec.sinks.clone(), graph.spec.origin.clone());

@@ -3,7 +3,7 @@
 use super::connect::Connected;
 use super::liveness::{self, Liveness};
 use super::{Done, Failure, Options, Running, Stopper, connect};
-use crate::checkpoint::recover::{self, Place};
+use crate::checkpoint::recover;
 use crate::checkpoint::store::{self, Store, Version};
 use crate::checkpoint::types::{JobRecord, Positions, Start};
 use crate::checkpoint::{Kept, Lock, Owner, manifest, record};
@@ -63,7 +63,7 @@ fn own(
     lock: Option<Lock>,
     record: Option<JobRecord>,
 ) -> Result<Stopper> {
-    let workers = |graph: &Graph| Ok::<_, Error>(workers(&graph.spec, &options)?.saturating_mul(processes(&options)));
+    let workers = |graph: &Graph| Ok::<_, Error>(workers(&graph.spec, &options)?.saturating_mul(options.place().1));
     let mut before = false;
     let (graph, decided) = loop {
         let version = manifest_version(&*store)?;
@@ -98,8 +98,7 @@ fn own(
     decided.warn();
     let owned = recover::claim(decided, &*store, &failure)?;
     let manifest = owned.manifest.clone();
-    let place = Place { process: 0, processes: processes(&options) };
-    let kept = recover::prepare(&graph, store, &manifest, Some(owned), place, lock, &options, &failure)?;
+    let kept = recover::prepare(&graph, store, &manifest, Some(owned), lock, &options, &failure)?;
     let sinks = match sinks {
         Some(sinks) => sinks,
         None => open_sinks(&graph, true, Some(&kept.owner), &failure)?,
@@ -155,14 +154,8 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
             store.place()
         )));
     };
-    let process = options.cluster.as_ref().map_or(0, |cluster| cluster.process);
-    let place = Place { process, processes: processes(&options) };
-    let kept = recover::prepare(&graph, store, &manifest, None, place, None, &options, &failure)?;
+    let kept = recover::prepare(&graph, store, &manifest, None, None, &options, &failure)?;
     launch(graph, options, Some(kept), Vec::new(), failure, peers)
-}
-
-fn processes(options: &Options) -> usize {
-    options.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len())
 }
 
 /// The other processes of the job.
@@ -206,7 +199,7 @@ pub(super) fn launch(
     failure: Failure,
     mut peers: Option<Peers>,
 ) -> Result<Stopper> {
-    let (process, processes) = options.cluster.as_ref().map_or((0, 1), |c| (c.process, c.hosts.len()));
+    let (process, processes) = options.place();
     let workers = workers(&graph.spec, &options)?;
     let first_thread = Arc::new(OnceLock::<Thread>::new());
     let mut inboxes = Vec::new();

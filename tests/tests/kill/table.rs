@@ -2,7 +2,7 @@
 //! last row of each key. The sender cannot be told which rows arrived, so after a kill it asks `millstream inspect`.
 
 use crate::entries::{Entry, compare, expected, keys};
-use millstream_tests::{Killer, Postgres, Process, Trial, Victim, plugin};
+use millstream_tests::{Killer, Postgres, Process, Trial, Victim, free_port, plugin};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
@@ -26,6 +26,10 @@ kind = "socket"
 address = "127.0.0.1:PORT"
 format = "json"
 schema = { n = "int64", k = "text" }
+# With two processes, the second one receives this: a batch is planned when both have planned it.
+[sources.ticks]
+kind = "rate"
+rows_per_second = 10
 [stages.entries]
 from = "rows"
 key = "k"
@@ -44,6 +48,15 @@ mode = "upsert"
 key = "k"
 "#;
 
+/// How many processes run the job.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Processes {
+    /// Two at every fourth start, otherwise one.
+    Any,
+    /// Two.
+    Two,
+}
+
 /// Runs something with a server of its own.
 pub fn with_server<T>(run: impl FnOnce(&Postgres) -> T) -> T {
     run(&Postgres::start())
@@ -53,11 +66,17 @@ pub fn with_server<T>(run: impl FnOnce(&Postgres) -> T) -> T {
 pub fn trial(server: &Postgres, killer: &mut Killer, kills: u64) -> Result<(), String> {
     let batch = *killer.random.one_of(&["0s", "5ms", "20ms"]);
     let every = *killer.random.one_of(&["4", "\"50ms\"", "\"150ms\""]);
-    trial_of(server, killer, kills, batch, every).map_err(|told| format!("batch {batch}, every {every}: {told}"))
+    let setting = (batch, every, Processes::Any);
+    trial_of(server, killer, kills, setting).map_err(|told| format!("batch {batch}, every {every}: {told}"))
 }
 
 /// Runs the job until all rows have arrived, killed this many times, and compares.
-pub fn trial_of(server: &Postgres, killer: &mut Killer, kills: u64, batch: &str, every: &str) -> Result<(), String> {
+pub fn trial_of(
+    server: &Postgres,
+    killer: &mut Killer,
+    kills: u64,
+    (batch, every, processes): (&str, &str, Processes),
+) -> Result<(), String> {
     server.sql("set client_min_messages = warning; drop table if exists entries, accounts");
     let keys = keys(ROWS, &mut killer.random);
     let expected = expected(&keys);
@@ -65,7 +84,8 @@ pub fn trial_of(server: &Postgres, killer: &mut Killer, kills: u64, batch: &str,
     let port = listener.local_addr().expect("it has an address").port();
     let text = JOB.replace("BATCH", batch).replace("EVERY", every).replace("PORT", &port.to_string());
     let text = text.replace("PLUGIN", &plugin("ledger").display().to_string()).replace("URL", &server.url());
-    let job = Table { trial: Trial::new(&text), rows: ROWS, seen: AtomicU64::new(0) };
+    let (seen, starts) = (AtomicU64::new(0), AtomicU64::new(0));
+    let job = Table { trial: Trial::new(&text), rows: ROWS, processes, seen, starts };
     let stop = AtomicBool::new(false);
     let (ran, read) = std::thread::scope(|scope| {
         scope.spawn(|| Sender { listener, keys: &keys, trial: &job.trial, stop: &stop }.serve());
@@ -94,8 +114,10 @@ pub fn trial_of(server: &Postgres, killer: &mut Killer, kills: u64, batch: &str,
 struct Table {
     trial: Trial,
     rows: u64,
+    processes: Processes,
     /// Rows that the reader has seen.
     seen: AtomicU64,
+    starts: AtomicU64,
 }
 
 impl Victim for Table {
@@ -105,6 +127,11 @@ impl Victim for Table {
 
     fn start(&self, workers: u64, faults: &str) -> Process {
         let mut command = self.trial.command(&["run", "job.toml", "--workers", &workers.to_string()]);
+        let number = self.starts.fetch_add(1, Ordering::Relaxed);
+        if self.processes == Processes::Two || number % 4 == 3 {
+            let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+            command.args(["--processes", "2", "--hosts", &hosts]);
+        }
         Process::start(command.env("MILLSTREAM_TEST_FAULT", faults).env("PW", Postgres::PASSWORD))
     }
 

@@ -152,7 +152,7 @@ impl Random {
         let zeros = self.below(2) == 0;
         let bytes: Vec<u8> = (0..end).map(|_| if zeros { 0 } else { self.next() as u8 }).collect();
         let refused = (0..self.below(3))
-            .map(|row| Refusal { row: row as u32, reason: self.text(), dropped: self.below(100) as u64 })
+            .map(|row| Refusal { row: row as u32, reason: self.text(), dropped: self.below(100) })
             .collect();
         Chunk { bytes: bytes.into(), ends, header: self.text().into(), refused, ..Chunk::default() }
     }
