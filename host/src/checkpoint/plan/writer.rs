@@ -20,7 +20,7 @@ const APPEND_BYTES_MAX: usize = BYTES_PER_BATCH_MAX as usize;
 /// what encoding costs, so batches of the usual sizes keep theirs.
 const BUFFER_BYTES_KEPT: usize = 2 * APPEND_BYTES_MAX;
 /// How late the planted bug `plan-late` appends.
-const BUG_DELAY: Duration = Duration::from_millis(50);
+const BUG_DELAY: Duration = Duration::from_millis(300);
 
 type Durable = Box<dyn FnOnce() + Send>;
 
