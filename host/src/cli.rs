@@ -72,7 +72,8 @@ enum Command {
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = tracing_subscriber::EnvFilter::try_from_env("MILLSTREAM_LOG").unwrap_or_else(|_| "info,object_store=warn".into());
+    let filter = tracing_subscriber::EnvFilter::try_from_env("MILLSTREAM_LOG")
+        .unwrap_or_else(|_| "info,object_store=warn".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(|| LogOutput)

@@ -13,6 +13,7 @@
 //! ```
 
 mod connect;
+mod launch;
 mod liveness;
 pub mod replay;
 mod start;

@@ -1,7 +1,7 @@
 //! Running one planned batch again, from its plan and the state before it: nothing is committed, nothing is written.
 
 use super::Options;
-use super::start::{OpenSinks, launch};
+use super::launch::{OpenSinks, launch};
 use crate::checkpoint::recover;
 use crate::checkpoint::resolve;
 use crate::checkpoint::store::{self, Store};

@@ -1,33 +1,20 @@
-//! Starting a job: checks, sinks, receivers, workers.
+//! Starting a job: what is there, what is to be done about it, and who may do it.
 
 use super::connect::Connected;
-use super::liveness::{self, Liveness};
-use super::{Done, Failure, Options, Running, Stopper, connect};
+use super::launch::{Peers, launch, open_sinks};
+use super::{Failure, Options, Stopper, connect, liveness};
 use crate::checkpoint::recover;
 use crate::checkpoint::store::{self, Store, Version};
-use crate::checkpoint::types::{JobRecord, Positions, Start};
-use crate::checkpoint::{Kept, Lock, Owner, manifest, record};
+use crate::checkpoint::types::{JobRecord, Start};
+use crate::checkpoint::{Lock, manifest, record};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, inbox_bytes_max};
+use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::JobSpec;
-use crate::metrics::Metrics;
 use crate::plugin::PluginHost;
-use crate::receiver::{self, inbox::Inbox};
-use crate::timely_ext::{is_lost_connection, lost_connection};
-use crate::{sink, worker};
-use std::any::Any;
-use std::fmt::Display;
-use std::net::{TcpListener, TcpStream};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::Thread;
-use timely::communication::allocator::ProcessBuilder;
-use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
-use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
-use timely::{CommunicationConfig, WorkerConfig};
-use tokio::runtime::Handle;
+use crate::timely_ext::lost_connection;
+use std::net::TcpListener;
+use std::sync::Arc;
 
 /// Starts a job. What can be wrong is found before anything runs or is written.
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
@@ -158,14 +145,6 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
     launch(graph, options, Some(kept), Vec::new(), failure, peers)
 }
 
-/// The other processes of the job.
-pub(super) struct Peers {
-    sockets: Vec<Option<TcpStream>>,
-    /// As process 0 says.
-    generation: Generation,
-    liveness: Liveness,
-}
-
 /// Connects with the other processes, where there are some. From then on the job fails when one of them is lost.
 fn connected(
     graph: &Graph,
@@ -190,91 +169,8 @@ fn connected(
     Ok(Some(Peers { sockets, generation, liveness }))
 }
 
-/// Starts receivers and workers.
-pub(super) fn launch(
-    graph: Graph,
-    options: Options,
-    kept: Option<Kept>,
-    sinks: OpenSinks,
-    failure: Failure,
-    mut peers: Option<Peers>,
-) -> Result<Stopper> {
-    let (process, processes) = options.place();
-    let workers = workers(&graph.spec, &options)?;
-    let first_thread = Arc::new(OnceLock::<Thread>::new());
-    let mut inboxes = Vec::new();
-    for (number, source) in graph.spec.sources.iter().enumerate() {
-        let thread = first_thread.clone();
-        let wake = Box::new(move || thread.get().into_iter().for_each(Thread::unpark));
-        let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
-        inboxes.push((number % processes == process).then(|| Arc::new(Inbox::new(bytes_max, wake))));
-    }
-    let receivers = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("millstream-receivers")
-        .enable_all()
-        .build()
-        .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
-    let running = Arc::new(Running {
-        graph,
-        options,
-        workers,
-        inboxes,
-        first_worker: process * workers,
-        failure,
-        metrics: Metrics::default(),
-        batches: AtomicU64::new(0),
-        kept: kept.map(Arc::new),
-        stop: AtomicBool::new(false),
-        sinks: Mutex::new(sinks),
-    });
-    if running.options.replay_until.is_none() {
-        receive(&running, receivers.handle());
-    }
-    let sockets = peers.as_mut().map(|peers| std::mem::take(&mut peers.sockets));
-    let guards = start_workers(&running, sockets, first_thread)?;
-    let liveness = peers.map(|peers| peers.liveness);
-    let done = Arc::new(Done::default());
-    let stopper = Stopper { running: running.clone(), done: done.clone() };
-    std::thread::Builder::new()
-        .name("millstream-end".into())
-        .spawn(move || {
-            // timely passes the panics of its connections on to whoever waits for the workers.
-            let joined =
-                catch_unwind(AssertUnwindSafe(|| guards.join().into_iter().find_map(std::result::Result::err)));
-            let ended = match joined {
-                Ok(Some(words)) if !is_lost_connection(&words) => Some(Error::bug(words)),
-                Ok(None) => None,
-                Ok(Some(_)) | Err(_) => Some(lost_connection()),
-            };
-            running.inboxes.iter().flatten().for_each(|inbox| inbox.close());
-            receivers.shutdown_background();
-            let error = running.failure.error().or(ended);
-            if let (Some(liveness), None) = (liveness, &error) {
-                liveness.goodbye();
-            }
-            *done.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.map_or(Ok(()), Err));
-            done.changed.notify_all();
-        })
-        .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
-    Ok(stopper)
-}
-
-/// Starts the receivers of this process where their sources go on.
-fn receive(running: &Running, runtime: &Handle) {
-    for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.inboxes).enumerate() {
-        let Some(inbox) = inbox else { continue };
-        let mut from = Positions::new();
-        if let Some(start) = running.kept.as_ref().and_then(|kept| kept.source(number)) {
-            let (positions, leftovers) = start;
-            from = positions;
-            inbox.put_back(leftovers);
-        }
-        receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from);
-    }
-}
-
-fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
+/// Worker threads of each process.
+pub(super) fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
     let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     match options.workers.or(spec.workers).unwrap_or_else(cores) {
         0 => Err(Error::job("`workers` is 0; a job needs at least one worker")),
@@ -283,47 +179,4 @@ fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
         }
         workers => Ok(workers),
     }
-}
-
-/// The sinks by number, each to be taken once by the worker that owns it.
-pub(super) type OpenSinks = Vec<Option<Box<dyn sink::Sink>>>;
-
-/// Opens the sinks, where this process owns them.
-fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, failure: &Failure) -> Result<OpenSinks> {
-    let mut sinks = Vec::new();
-    for spec in graph.spec.sinks.iter().filter(|_| owned) {
-        sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?));
-    }
-    Ok(sinks)
-}
-
-/// Starts the worker threads; where there are several processes, as soon as all are there.
-fn start_workers(
-    running: &Arc<Running>,
-    sockets: Option<Vec<Option<TcpStream>>>,
-    first_thread: Arc<OnceLock<Thread>>,
-) -> Result<WorkerGuards<()>> {
-    let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
-    let threads = running.workers;
-    let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
-        match (&running.options.cluster, sockets) {
-            (Some(cluster), Some(sockets)) => {
-                let hooks = Hooks::default();
-                let local = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
-                let (allocators, connections) =
-                    initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
-                        .map_err(|error| failed(&error))?;
-                (allocators.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(connections))
-            }
-            _ => CommunicationConfig::Process(threads).try_build().map_err(|error| failed(&error))?,
-        };
-    let running = running.clone();
-    timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
-        if worker.index() == running.first_worker {
-            // The inboxes wake this thread when something arrives.
-            let _ = first_thread.set(std::thread::current());
-        }
-        worker::drive(worker, &running);
-    })
-    .map_err(|error| failed(&error))
 }

@@ -83,7 +83,7 @@ fn walk(
     let path = name.path();
     let torn = |at: usize| {
         let bytes = log.len().saturating_sub(at);
-        tracing::info!("the last append to `{path}` was cut short at byte {at}; its {bytes} bytes do not count");
+        tracing::debug!("the last append to `{path}` was cut short at byte {at}; its {bytes} bytes do not count");
         Ok(None)
     };
     let damaged = |at: usize, what: String| Ok(Some(format!("{what} (at byte {at} of {})", log.len())));

@@ -1,0 +1,118 @@
+//! Mistakes in sinks.
+
+use super::Cases;
+
+/// The keys of `[sinks.screen]`, whose header is line 1.
+pub(super) const SINK: Cases = &[
+    (
+        r#"kind = "print""#,
+        r#"job.toml:1: sink `screen`: `from` is missing; write from = "…" with the name of a source or stage"#,
+    ),
+    (
+        r#"from = "lines""#,
+        r#"job.toml:1: sink `screen`: `kind` is missing; write kind = "print", or one of files, queue, postgres"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "kafka""#,
+        r#"job.toml:3: sink `screen`: `kind = "kafka"` is not available in this version; write one of: `print`, `files`, `queue`, `postgres`"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres""#,
+        r#"job.toml:1: sink `screen`: `url` is missing; write url = "postgres://user:${PGPASSWORD}@127.0.0.1/database"
+job.toml:1: sink `screen`: `table` is missing; write table = "counts""#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "mysql://h/a"
+table = "a.b.c""#,
+        r#"job.toml:4: sink `screen`: `url` is not that of a PostgreSQL database; write it as "postgres://user:${PGPASSWORD}@host/database"
+job.toml:5: sink `screen`: `table = "a.b.c"` is not a table; write it as "counts" or "schema.counts""#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres://h/a"
+table = "t"
+key = "value""#,
+        r#"job.toml:6: sink `screen`: `key` does nothing without mode = "upsert"; write that, or remove `key`"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres://me:${PW@h/a"
+table = "t"
+mode = "append""#,
+        r#"job.toml:4: sink `screen`: `url` has `${` without the name of an environment variable; write it as ${PGPASSWORD}"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres://h/a"
+table = "t"
+mode = "upsert""#,
+        r#"job.toml:1: sink `screen`: `key` is missing; write key = "word", or key = ["a", "b"]"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres://h/a"
+table = "t"
+mode = "delete"
+key = ["a", "a"]"#,
+        r#"job.toml:6: sink `screen`: `mode = "delete"` is not available in this version; write one of: `append`, `upsert`"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "postgres"
+url = "postgres:///a"
+table = "t"
+mode = "upsert"
+key = ["a", "a"]"#,
+        r#"job.toml:4: sink `screen`: `url` names no host; write it as "postgres://user:${PGPASSWORD}@host/database"
+job.toml:7: sink `screen`: `key` names `a` twice; remove one"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "prnt""#,
+        r#"job.toml:3: sink `screen`: `kind = "prnt"` is unknown; did you mean `print`?"#,
+    ),
+    (
+        r#"from = "lines"
+kind = "print"
+rows = "ten""#,
+        "job.toml:4: sink `screen`: `rows` is text, needs a whole number; write rows = 10",
+    ),
+    (
+        r#"from = "lines"
+kind = "print"
+rows = -1"#,
+        "job.toml:4: sink `screen`: `rows` is -1; write a number of 0 to 1000000",
+    ),
+    (
+        r#"from = "lines"
+kind = "print"
+path = "out""#,
+        "job.toml:4: sink `screen`: `path` is not for kind `print` but for `files`, `queue`; remove it",
+    ),
+    (
+        r#"from = "lines"
+kind = "files""#,
+        r#"job.toml:1: sink `screen`: `path` is missing; write path = "output""#,
+    ),
+    (
+        r#"from = "lines"
+kind = "files"
+path = "out"
+format = "xml""#,
+        r#"job.toml:5: sink `screen`: `format = "xml"` is unknown; write one of: `json`, `text`, `csv`, `parquet`"#,
+    ),
+    (
+        r#"from = "words"
+kind = "queue"
+path = "out.jsonl""#,
+        "job.toml:2: sink `screen`: `from` names `words`, which is neither a source nor a stage; there are `lines`",
+    ),
+];

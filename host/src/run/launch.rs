@@ -1,0 +1,163 @@
+//! From a checked job to running threads: sinks, receivers, workers.
+
+use super::liveness::Liveness;
+use super::start::workers;
+use super::{Done, Failure, Options, Running, Stopper};
+use crate::checkpoint::types::Positions;
+use crate::checkpoint::{Kept, Owner};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, inbox_bytes_max};
+use crate::ids::Generation;
+use crate::metrics::Metrics;
+use crate::receiver::{self, inbox::Inbox};
+use crate::timely_ext::{is_lost_connection, lost_connection};
+use crate::{sink, worker};
+use std::any::Any;
+use std::fmt::Display;
+use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::Thread;
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
+use timely::{CommunicationConfig, WorkerConfig};
+use tokio::runtime::Handle;
+
+/// The other processes of the job.
+pub(super) struct Peers {
+    /// The connections of the dataflow, by process; `None` for this one.
+    pub sockets: Vec<Option<TcpStream>>,
+    /// As process 0 says.
+    pub generation: Generation,
+    /// Tells when one of them is lost.
+    pub liveness: Liveness,
+}
+
+/// Starts receivers and workers.
+pub(super) fn launch(
+    graph: Graph,
+    options: Options,
+    kept: Option<Kept>,
+    sinks: OpenSinks,
+    failure: Failure,
+    mut peers: Option<Peers>,
+) -> Result<Stopper> {
+    let (process, processes) = options.place();
+    let workers = workers(&graph.spec, &options)?;
+    let first_thread = Arc::new(OnceLock::<Thread>::new());
+    let mut inboxes = Vec::new();
+    for (number, source) in graph.spec.sources.iter().enumerate() {
+        let thread = first_thread.clone();
+        let wake = Box::new(move || thread.get().into_iter().for_each(Thread::unpark));
+        let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
+        inboxes.push((number % processes == process).then(|| Arc::new(Inbox::new(bytes_max, wake))));
+    }
+    let receivers = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("millstream-receivers")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
+    let running = Arc::new(Running {
+        graph,
+        options,
+        workers,
+        inboxes,
+        first_worker: process * workers,
+        failure,
+        metrics: Metrics::default(),
+        batches: AtomicU64::new(0),
+        kept: kept.map(Arc::new),
+        stop: AtomicBool::new(false),
+        sinks: Mutex::new(sinks),
+    });
+    if running.options.replay_until.is_none() {
+        receive(&running, receivers.handle());
+    }
+    let sockets = peers.as_mut().map(|peers| std::mem::take(&mut peers.sockets));
+    let guards = start_workers(&running, sockets, first_thread)?;
+    let liveness = peers.map(|peers| peers.liveness);
+    let done = Arc::new(Done::default());
+    let stopper = Stopper { running: running.clone(), done: done.clone() };
+    std::thread::Builder::new()
+        .name("millstream-end".into())
+        .spawn(move || {
+            // timely passes the panics of its connections on to whoever waits for the workers.
+            let joined =
+                catch_unwind(AssertUnwindSafe(|| guards.join().into_iter().find_map(std::result::Result::err)));
+            let ended = match joined {
+                Ok(Some(words)) if !is_lost_connection(&words) => Some(Error::bug(words)),
+                Ok(None) => None,
+                Ok(Some(_)) | Err(_) => Some(lost_connection()),
+            };
+            running.inboxes.iter().flatten().for_each(|inbox| inbox.close());
+            receivers.shutdown_background();
+            let error = running.failure.error().or(ended);
+            if let (Some(liveness), None) = (liveness, &error) {
+                liveness.goodbye();
+            }
+            *done.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.map_or(Ok(()), Err));
+            done.changed.notify_all();
+        })
+        .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
+    Ok(stopper)
+}
+
+/// Starts the receivers of this process where their sources go on.
+fn receive(running: &Running, runtime: &Handle) {
+    for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.inboxes).enumerate() {
+        let Some(inbox) = inbox else { continue };
+        let mut from = Positions::new();
+        if let Some(start) = running.kept.as_ref().and_then(|kept| kept.source(number)) {
+            let (positions, leftovers) = start;
+            from = positions;
+            inbox.put_back(leftovers);
+        }
+        receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from);
+    }
+}
+
+/// The sinks by number, each to be taken once by the worker that owns it.
+pub(super) type OpenSinks = Vec<Option<Box<dyn sink::Sink>>>;
+
+/// Opens the sinks, where this process owns them.
+pub(super) fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, failure: &Failure) -> Result<OpenSinks> {
+    let mut sinks = Vec::new();
+    for spec in graph.spec.sinks.iter().filter(|_| owned) {
+        sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?));
+    }
+    Ok(sinks)
+}
+
+/// Starts the worker threads; where there are several processes, as soon as all are there.
+fn start_workers(
+    running: &Arc<Running>,
+    sockets: Option<Vec<Option<TcpStream>>>,
+    first_thread: Arc<OnceLock<Thread>>,
+) -> Result<WorkerGuards<()>> {
+    let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
+    let threads = running.workers;
+    let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
+        match (&running.options.cluster, sockets) {
+            (Some(cluster), Some(sockets)) => {
+                let hooks = Hooks::default();
+                let local = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
+                let (allocators, connections) =
+                    initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
+                        .map_err(|error| failed(&error))?;
+                (allocators.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(connections))
+            }
+            _ => CommunicationConfig::Process(threads).try_build().map_err(|error| failed(&error))?,
+        };
+    let running = running.clone();
+    timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
+        if worker.index() == running.first_worker {
+            // The inboxes wake this thread when something arrives.
+            let _ = first_thread.set(std::thread::current());
+        }
+        worker::drive(worker, &running);
+    })
+    .map_err(|error| failed(&error))
+}
