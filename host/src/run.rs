@@ -59,6 +59,11 @@ pub struct Options {
     pub dry: bool,
 }
 
+/// Worker threads of all processes of a job.
+pub(crate) fn workers_of_all(spec: &JobSpec, options: &Options) -> Result<usize> {
+    Ok(start::workers(spec, options)?.saturating_mul(options.place().1))
+}
+
 impl Options {
     /// The number of this process, and how many there are.
     pub(crate) fn place(&self) -> (usize, usize) {

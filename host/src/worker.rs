@@ -135,14 +135,7 @@ impl Beginner {
             _ => None,
         };
         if let Some((batch, time)) = self.replay.front().copied() {
-            if self.in_flight.len() as u64 >= running.graph.spec.in_flight_max {
-                return None;
-            }
-            self.replay.pop_front();
-            fault::point("replay.batch");
-            let time = if fault::bug("wrong-times") { now } else { time };
-            self.send(running, batch, time);
-            return Some(Duration::ZERO);
+            return self.run_again(running, batch, if fault::bug("wrong-times") { now } else { time });
         }
         let facts = Facts {
             now,
@@ -173,6 +166,17 @@ impl Beginner {
                 Some(Duration::ZERO)
             }
         }
+    }
+
+    /// Begins a planned batch with its time of then, as soon as one more may be in flight.
+    fn run_again(&mut self, running: &Running, batch: BatchId, time: BatchTime) -> Option<Duration> {
+        if self.in_flight.len() as u64 >= running.graph.spec.in_flight_max {
+            return None;
+        }
+        self.replay.pop_front();
+        fault::point("replay.batch");
+        self.send(running, batch, time);
+        Some(Duration::ZERO)
     }
 
     fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime) {

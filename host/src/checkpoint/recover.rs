@@ -47,7 +47,6 @@ pub fn decide(
     graph: &Graph,
     store: &dyn Store,
     options: &Options,
-    workers: usize,
     record: Option<JobRecord>,
     fenced: Option<BTreeMap<String, BatchId>>,
 ) -> Result<Decided> {
@@ -67,7 +66,7 @@ pub fn decide(
     let recorded = Recorded::of(graph, &options.sets, record)?;
     let wanted = Wanted {
         job_digest: recorded.digest.clone(),
-        workers: u32::try_from(workers).unwrap_or(u32::MAX),
+        workers: u32::try_from(crate::run::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
         tables: tables_of(graph),
         fresh: options.fresh,
         resume_from: options.resume_from,

@@ -3,7 +3,7 @@
 use super::connect::Connected;
 use super::launch::{Peers, launch, open_sinks};
 use super::{Failure, Options, Stopper, connect, liveness};
-use crate::checkpoint::recover;
+use crate::checkpoint::recover::{self, Decided};
 use crate::checkpoint::store::{self, Store, Version};
 use crate::checkpoint::types::{JobRecord, Start};
 use crate::checkpoint::{Lock, manifest, record};
@@ -50,36 +50,16 @@ fn own(
     lock: Option<Lock>,
     record: Option<JobRecord>,
 ) -> Result<Stopper> {
-    let workers = |graph: &Graph| Ok::<_, Error>(workers(&graph.spec, &options)?.saturating_mul(options.place().1));
-    let mut before = false;
-    let (graph, decided) = loop {
-        let version = manifest_version(&*store)?;
-        let held = if options.fresh { None } else { manifest::read(&*store)? };
-        let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
-        let graph = Graph::resolve(spec.clone(), plugins, false)?;
-        graph.check_sinks(job_id)?;
-        match recover::decide(&graph, &*store, &options, workers(&graph)?, record.clone(), None) {
-            // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
-            Err(_) if manifest_version(&*store)? != version => {}
-            Err(error) => return Err(error),
-            Ok(decided) => match (decided.resume.as_before, &decided.before) {
-                (Some(until), Some(start)) if !before => {
-                    replay_as_before(start, until, &options, plugins, &store, lock.clone())?;
-                    before = true;
-                }
-                _ => break (graph, decided),
-            },
-        }
-    };
+    let (graph, mut decided) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
     let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
     let failure = Failure::default();
     // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
-    let (mut sinks, mut decided) = (None, decided);
+    let mut sinks = None;
     if let Some(owner) = decided.owner() {
         let open = open_sinks(&graph, true, Some(&owner), &failure)?;
         let fenced = graph.spec.sinks.iter().zip(&open);
         let fenced = fenced.filter_map(|(spec, sink)| Some((spec.name.clone(), sink.as_ref()?.committed()?)));
-        decided = recover::decide(&graph, &*store, &options, workers(&graph)?, record, Some(fenced.collect()))?;
+        decided = recover::decide(&graph, &*store, &options, record, Some(fenced.collect()))?;
         sinks = Some(open);
     }
     decided.warn();
@@ -92,6 +72,42 @@ fn own(
     };
     let peers = connected(&graph, &options, listener, manifest.generation, &failure)?;
     launch(graph, options, Some(kept), sinks, failure, peers)
+}
+
+/// Looks and decides, until it is clear that the job can go on as what it is now.
+fn settle(
+    spec: &JobSpec,
+    options: &Options,
+    plugins: &PluginHost,
+    store: &Arc<dyn Store>,
+    lock: Option<&Lock>,
+    record: Option<&JobRecord>,
+) -> Result<(Graph, Decided)> {
+    let mut ran_as_before = false;
+    loop {
+        let version = manifest_version(&**store)?;
+        let held = if options.fresh { None } else { manifest::read(&**store)? };
+        let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
+        let graph = Graph::resolve(spec.clone(), plugins, false)?;
+        graph.check_sinks(job_id)?;
+        let decided = match recover::decide(&graph, &**store, options, record.cloned(), None) {
+            // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
+            Err(_) if manifest_version(&**store)? != version => continue,
+            decided => decided?,
+        };
+        match (decided.resume.as_before, &decided.before) {
+            (Some(until), Some(start)) if !ran_as_before => {
+                replay_as_before(start, until, options, plugins, store, lock.cloned())?;
+                ran_as_before = true;
+            }
+            (Some(until), _) => {
+                return Err(Error::bug(format!(
+                    "batches up to {until} ran again as they were, and no checkpoint came of it"
+                )));
+            }
+            (None, _) => return Ok((graph, decided)),
+        }
+    }
 }
 
 fn manifest_version(store: &dyn Store) -> Result<Option<Version>> {
