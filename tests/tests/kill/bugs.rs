@@ -57,9 +57,8 @@ fn a_marker_after_the_transaction_is_found() {
 fn lost_leftovers_are_found() {
     table::with_server(|server| {
         let setting = ("5ms", "4", Processes::Two);
-        found("bug@leftovers-lost", &[at("plan.before", 4, 20)], |killer| {
-            // It is not often that one process dies just between the other one's plan and its own.
-            table::trial_of(server, killer, 2 * KILLS, setting)
+        found("bug@leftovers-lost", &[at("plan.before-other", 2, 5)], |killer| {
+            table::trial_of(server, killer, KILLS, setting)
         });
     });
 }
