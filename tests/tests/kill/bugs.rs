@@ -1,7 +1,7 @@
 //! Bugs that are planted in the program, each of which the kill loop must find.
 
 use crate::files::{self, Setting};
-use crate::table::{self, Processes};
+use crate::table;
 use crate::virtual_time;
 use millstream_tests::{Killer, Point};
 
@@ -47,19 +47,8 @@ fn a_marker_after_the_transaction_is_found() {
     table::with_server(|server| {
         // The sinks take turns, and the first is the one where a row can be there twice.
         let points = [3, 5, 7].map(|pass| at("commit.unmarked", pass, pass));
-        let setting = ("5ms", "4", Processes::Any);
+        let setting = ("5ms", "4");
         found("bug@marker-late", &points, |killer| table::trial_of(server, killer, KILLS, setting));
-    });
-}
-
-/// One process has planned a batch and the other has not, so the rows that the first one received are in no batch.
-#[test]
-fn lost_leftovers_are_found() {
-    table::with_server(|server| {
-        let setting = ("5ms", "4", Processes::Two);
-        found("bug@leftovers-lost", &[at("plan.before-other", 2, 5)], |killer| {
-            table::trial_of(server, killer, KILLS, setting)
-        });
     });
 }
 

@@ -48,15 +48,6 @@ mode = "upsert"
 key = "k"
 "#;
 
-/// How many processes run the job.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Processes {
-    /// Two at every fourth start, otherwise one.
-    Any,
-    /// Two.
-    Two,
-}
-
 /// Runs something with a server of its own.
 pub fn with_server<T>(run: impl FnOnce(&Postgres) -> T) -> T {
     run(&Postgres::start())
@@ -66,7 +57,7 @@ pub fn with_server<T>(run: impl FnOnce(&Postgres) -> T) -> T {
 pub fn trial(server: &Postgres, killer: &mut Killer, kills: u64) -> Result<(), String> {
     let batch = *killer.random.one_of(&["0s", "5ms", "20ms"]);
     let every = *killer.random.one_of(&["4", "\"50ms\"", "\"150ms\""]);
-    let setting = (batch, every, Processes::Any);
+    let setting = (batch, every);
     trial_of(server, killer, kills, setting).map_err(|told| format!("batch {batch}, every {every}: {told}"))
 }
 
@@ -75,7 +66,7 @@ pub fn trial_of(
     server: &Postgres,
     killer: &mut Killer,
     kills: u64,
-    (batch, every, processes): (&str, &str, Processes),
+    (batch, every): (&str, &str),
 ) -> Result<(), String> {
     server.sql("set client_min_messages = warning; drop table if exists entries, accounts");
     let keys = keys(ROWS, &mut killer.random);
@@ -85,7 +76,7 @@ pub fn trial_of(
     let text = JOB.replace("BATCH", batch).replace("EVERY", every).replace("PORT", &port.to_string());
     let text = text.replace("PLUGIN", &plugin("ledger").display().to_string()).replace("URL", &server.url());
     let (seen, starts) = (AtomicU64::new(0), AtomicU64::new(0));
-    let job = Table { trial: Trial::new(&text), rows: ROWS, processes, seen, starts };
+    let job = Table { trial: Trial::new(&text), rows: ROWS, seen, starts };
     let stop = AtomicBool::new(false);
     let (ran, read) = std::thread::scope(|scope| {
         scope.spawn(|| Sender { listener, keys: &keys, trial: &job.trial, stop: &stop }.serve());
@@ -114,7 +105,6 @@ pub fn trial_of(
 struct Table {
     trial: Trial,
     rows: u64,
-    processes: Processes,
     /// Rows that the reader has seen.
     seen: AtomicU64,
     starts: AtomicU64,
@@ -128,7 +118,8 @@ impl Victim for Table {
     fn start(&self, workers: u64, faults: &str) -> Process {
         let mut command = self.trial.command(&["run", "job.toml", "--workers", &workers.to_string()]);
         let number = self.starts.fetch_add(1, Ordering::Relaxed);
-        if self.processes == Processes::Two || number % 4 == 3 {
+        // Two processes at every fourth start, otherwise one.
+        if number % 4 == 3 {
             let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
             command.args(["--processes", "2", "--hosts", &hosts]);
         }

@@ -19,7 +19,7 @@ const APPEND_BYTES_MAX: usize = BYTES_PER_BATCH_MAX as usize;
 /// Bytes of the buffer that are kept from append to append, more are given back: memory that is new costs several times
 /// what encoding costs, so batches of the usual sizes keep theirs.
 const BUFFER_BYTES_KEPT: usize = 2 * APPEND_BYTES_MAX;
-/// How late planted bugs append.
+/// How late the planted bug `plan-late` appends.
 const BUG_DELAY: Duration = Duration::from_millis(300);
 
 type Durable = Box<dyn FnOnce() + Send>;
@@ -167,15 +167,7 @@ impl Writing {
             self.callbacks.drain(..).for_each(|durable| durable());
             std::thread::sleep(BUG_DELAY);
         }
-        if self.name.process == 0 {
-            fault::point("plan.before");
-        } else {
-            if fault::bug("leftovers-lost") {
-                // Leftovers are there when another process had planned the batch by now.
-                std::thread::sleep(BUG_DELAY);
-            }
-            fault::point("plan.before-other");
-        }
+        fault::point("plan.before");
         let (failure, buffer) = (&self.failure, &self.buffer);
         let appended = patiently(failure, || log.append(buffer));
         appended.map_err(|error| self.failed(error))?;
