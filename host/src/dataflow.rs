@@ -4,15 +4,29 @@
 //! ticks -> source -> decode -> [stage -> exchange -> stage …] -> sink
 //! ```
 
+mod aggregate;
+mod by_key;
 mod checkpoint;
+mod cogroup;
+mod enrich;
+mod event_time;
+mod join;
+mod plugin;
+mod rows_window;
+mod sessions;
+mod shape;
 mod sinks;
+mod simple;
 mod source;
+mod sql;
 mod stages;
+mod update;
+mod windowed;
 
 use crate::batch::part::Part;
 use crate::error::{Error, Result};
-use crate::graph::rejected_name;
-use crate::ids::PartOrder;
+use crate::graph::{Graph, StageNode, rejected_name};
+use crate::ids::ClockId;
 use crate::run::Running;
 use crate::timely_ext::{ChangesStream, Parts, Tick, Ticks};
 use std::collections::BTreeMap;
@@ -49,12 +63,13 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
         let mut built = Built { streams: Streams::new(), gate: vec![all_ticks.clone()], changes: Vec::new() };
         built.sources(&all_ticks, at, running);
         for stage in &running.graph.stages {
-            let input = union(scope, &built.streams, &stage.from)?;
+            let input = inputs(scope, &built.streams, stage, &running.graph)?;
             let at = stages::At { ticks: all_ticks.clone(), index: at.0, peers: at.1, running };
-            let (rows, rejected, changes) = stages::build(stage, input, at)?;
-            built.streams.insert(stage.name.clone(), rows);
-            built.streams.insert(rejected_name(&stage.name), rejected);
-            built.changes.extend(changes);
+            let streams = stages::build(stage, input, &at)?;
+            built.streams.insert(stage.name.clone(), streams.rows);
+            built.streams.insert(rejected_name(&stage.name), streams.rejected);
+            built.streams.extend(stage.sides.iter().map(|(name, _)| name.clone()).zip(streams.sides));
+            built.changes.extend(streams.changes);
         }
         let sunk = built.sinks(scope, at.0, running)?;
         sunk.clone().probe_with(&committed).probe_with(&finished);
@@ -94,7 +109,7 @@ impl<'s> Built<'s> {
         self.gate.extend(ends.iter().cloned().map(passed));
         let mut inputs = Vec::new();
         for spec in &running.graph.spec.sinks {
-            let input = union(scope, &self.streams, &spec.from)?;
+            let input = union(scope, &self.streams, &spec.from, &running.graph)?;
             self.gate.push(passed(input.clone()));
             inputs.push(input);
         }
@@ -117,19 +132,32 @@ fn broadcast(ticks: Ticks<'_>, peers: usize) -> Ticks<'_> {
     ticks.flat_map(move |tick| (0..peers as u64).map(move |to| Tick { to, ..tick })).exchange(|tick: &Tick| tick.to)
 }
 
+/// What a stage works on: one stream, in which parts tell the input that they came in by.
+fn inputs<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, stage: &StageNode, graph: &Graph) -> Result<Parts<'s>> {
+    if let [only] = stage.inputs.as_slice() {
+        return union(scope, streams, &only.from, graph);
+    }
+    let mut inputs = Vec::new();
+    for (place, input) in (0u32..).zip(&stage.inputs) {
+        inputs.push(union(scope, streams, &input.from, graph)?.map(move |part: Part| Part { input: place, ..part }));
+    }
+    Ok(scope.concatenate(inputs))
+}
+
 /// One stream of several, whose order is the same however their parts arrive.
-fn union<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, from: &[String]) -> Result<Parts<'s>> {
+fn union<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, from: &[String], graph: &Graph) -> Result<Parts<'s>> {
     let find = |name: &String| {
         streams.get(name).cloned().ok_or_else(|| Error::bug(format!("the stream `{name}` is not built yet")))
     };
     if let [only] = from {
         return find(only);
     }
-    let count = from.len() as u64;
     let mut inputs = Vec::new();
     for (place, name) in (0u64..).zip(from) {
+        let made = graph.clock_in_union(name, from.len(), ClockId::MADE);
         inputs.push(find(name)?.map(move |part: Part| Part {
-            order: PartOrder(part.order.0.saturating_mul(count).saturating_add(place)),
+            order: part.order.then(place),
+            clock_id: if part.clock_id == ClockId::MADE { made } else { part.clock_id },
             ..part
         }));
     }

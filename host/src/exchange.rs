@@ -44,6 +44,6 @@ pub fn by_key_group(rows: &RecordBatch, hashes: &[KeyHash]) -> Result<RecordBatc
 
 /// The parts that carry such sub-batches; all have the order of the part that they come from.
 pub fn parts_of(split: Vec<(u64, RecordBatch)>, part: &Part) -> impl Iterator<Item = Part> {
-    let (order, time) = (part.order, part.time);
-    split.into_iter().map(move |(to, rows)| Part { to, order, time, rows })
+    let Part { order, clock_id, input, time, .. } = part.clone();
+    split.into_iter().map(move |(to, rows)| Part { to, order: order.clone(), clock_id, input, time, rows })
 }

@@ -1,24 +1,39 @@
 //! A job with its plugins loaded and every edge type-checked: what the dataflow is built from.
 
+mod aggregate;
+mod enrich;
+mod event_time;
+mod join;
 mod paths;
+mod plugin;
+mod shape;
+mod simple;
+mod sql;
+mod summary;
+mod window;
+
+pub use enrich::EnrichNode;
+pub use event_time::{EventTimeNode, watermark_table};
+pub use join::JoinNode;
+pub use plugin::{CogroupNode, PluginNode, UpdateNode};
+pub use shape::Shape;
+pub use simple::SimpleNode;
+pub use sql::SqlNode;
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;
 use crate::batch::rejected::rejected_schema;
 use crate::batch::types::{self, ColumnType};
+use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
-use crate::job::{
-    self,
-    spec::{JobSpec, OperatorSpec, PluginSpec, StageSpec, UpdateEmit, UpdateOn},
-};
-use crate::plugin::{Description, Plugin, PluginHost, StageUse, World};
-use crate::{limits, receiver, sink, state};
-use arrow::array::RecordBatch;
+use crate::ids::ClockId;
+use crate::job::spec::{JobSpec, OperatorSpec, StageSpec};
+use crate::plugin::PluginHost;
+use crate::window::WindowNode;
+use crate::{job, limits, receiver, sink};
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// A checked job.
 pub struct Graph {
@@ -26,8 +41,10 @@ pub struct Graph {
     pub spec: JobSpec,
     /// Stages in an order in which each comes after those that it reads.
     pub stages: Vec<StageNode>,
-    /// Every stream by name, `<name>` and `<name>.rejected`.
+    /// Every stream by name: `<name>`, `<name>.rejected`, and what else stages put out beside.
     pub streams: BTreeMap<String, SchemaRef>,
+    /// Whose clocks the times in the rows of a stream follow.
+    pub clocks: BTreeMap<String, BTreeSet<ClockId>>,
 }
 
 /// A checked stage.
@@ -35,18 +52,40 @@ pub struct Graph {
 pub struct StageNode {
     /// Its name.
     pub name: String,
-    /// The streams that it reads, by name.
-    pub from: Vec<String>,
-    /// The columns of its input.
+    /// What it reads.
+    pub inputs: Vec<InputNode>,
+    /// The columns that the operator works on: those of the first input, with the bounds of its window behind them where
+    /// rows of event time windows come out of a window first.
     pub input: SchemaRef,
-    /// Places of its key columns in the input.
+    /// Places of its key columns in `input`.
     pub key: Vec<usize>,
     /// The columns of its rows.
     pub output: SchemaRef,
     /// The columns of its rejected rows.
     pub rejected: SchemaRef,
+    /// The rows that the operator works on, where these are not those of one batch.
+    pub window: Option<WindowNode>,
+    /// How its rows tell their time.
+    pub event_time: Option<EventTimeNode>,
     /// What it does.
     pub operator: Operator,
+    /// What happens to the operator's rows before they leave the stage.
+    pub shape: Option<Shape>,
+    /// Streams beside `<name>` and `<name>.rejected`, with their columns: late rows first, then branches.
+    pub sides: Vec<(String, SchemaRef)>,
+    /// What checkpoints hold of it, without files.
+    pub tables: Vec<Table>,
+}
+
+/// What a stage reads by one name.
+#[derive(Clone)]
+pub struct InputNode {
+    /// Its name in queries.
+    pub name: String,
+    /// The streams: their union.
+    pub from: Vec<String>,
+    /// The columns.
+    pub schema: SchemaRef,
 }
 
 /// What a stage does, ready to be built.
@@ -60,48 +99,57 @@ pub enum Operator {
     Update(PluginNode, Box<UpdateNode>),
     /// A plugin of world `aggregate`.
     Reduce(PluginNode),
+    /// A plugin of world `cogroup`.
+    Cogroup(Box<CogroupNode>),
     /// Built-in aggregates.
     Aggregate(Builtin),
+    /// A query.
+    Sql(Box<SqlNode>),
+    /// A join.
+    Join(Box<JoinNode>),
+    /// A table from outside beside each row.
+    Enrich(Box<EnrichNode>),
+    /// Chooses or spreads rows.
+    Simple(SimpleNode),
 }
 
-/// A plugin as a stage uses it.
-#[derive(Clone)]
-pub struct PluginNode {
-    /// The plugin.
-    pub plugin: Plugin,
-    /// What it said of itself for this stage.
-    pub description: Description,
-    /// What the stage gives it.
-    pub stage: StageUse,
-    /// Places in the input of the columns that it reads.
-    pub reads: Vec<usize>,
+/// What checking an operator makes.
+struct Made {
+    /// The columns of its rows, before `filter` and `select`.
+    output: SchemaRef,
+    operator: Operator,
+    /// What checkpoints hold of it.
+    tables: Vec<Table>,
+    /// Branches, without the stage's name.
+    branches: Vec<(String, SchemaRef)>,
 }
 
-/// What an update stage needs beside its plugin.
-#[derive(Clone)]
-pub struct UpdateNode {
-    /// The stage's name.
-    pub name: String,
-    /// The columns of its input.
-    pub input: SchemaRef,
-    /// Places of the key columns in the input.
-    pub key: Vec<usize>,
-    /// Places in the input of the columns that the plugin reads.
-    pub reads: Vec<usize>,
-    /// The columns of its rows.
-    pub output: SchemaRef,
-    /// The columns of its rejected rows.
-    pub rejected: SchemaRef,
-    /// What the plugin said of itself.
-    pub description: Description,
-    /// Which keys are called.
-    pub on: UpdateOn,
-    /// What the stage's rows are.
-    pub emit: UpdateEmit,
-    /// When keys are idle.
-    pub timeout: Option<Duration>,
-    /// Initial states: key columns, then state columns.
-    pub initial: Option<RecordBatch>,
+impl Made {
+    /// An operator without state and branches.
+    fn of(output: SchemaRef, operator: Operator) -> Made {
+        Made { output, operator, tables: Vec::new(), branches: Vec::new() }
+    }
+}
+
+/// A stage that is being checked: what the checks of its operator look at.
+struct Making<'a> {
+    graph: &'a Graph,
+    spec: &'a StageSpec,
+    inputs: &'a [InputNode],
+    /// See [`StageNode::input`].
+    input: &'a SchemaRef,
+    key: &'a [usize],
+    rejected: &'a SchemaRef,
+    window: Option<&'a WindowNode>,
+    event_time: Option<&'a EventTimeNode>,
+    host: &'a PluginHost,
+}
+
+impl Making<'_> {
+    /// The key columns.
+    fn key_schema(&self) -> Result<Schema> {
+        self.input.project(self.key).map_err(|e| Error::bug(e.to_string()))
+    }
 }
 
 impl Graph {
@@ -109,12 +157,15 @@ impl Graph {
     /// of a job that begins, so what they write to is looked at, too; of one that goes on: [`Graph::check_sinks`].
     pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool) -> Result<Graph> {
         job::check(&spec)?;
-        let mut graph = Graph { stages: Vec::new(), streams: BTreeMap::new(), spec };
-        for source in &graph.spec.sources {
+        let mut graph = Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), spec };
+        for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
             let schema = decode::Decoder::new(source).schema();
             graph.streams.insert(source.name.clone(), schema);
             graph.streams.insert(rejected_name(&source.name), decode::rejected_schema());
+            for name in [source.name.clone(), rejected_name(&source.name)] {
+                graph.clocks.insert(name, [ClockId(number)].into());
+            }
         }
         for index in job::order(&graph.spec)? {
             let stage = &graph.spec.stages[index];
@@ -124,6 +175,12 @@ impl Graph {
             })?;
             graph.streams.insert(node.name.clone(), node.output.clone());
             graph.streams.insert(rejected_name(&node.name), node.rejected.clone());
+            graph.streams.extend(node.sides.iter().cloned());
+            let clocks = graph.clocks_of(&node);
+            let streams = [node.name.clone(), rejected_name(&node.name)].into_iter();
+            for name in streams.chain(node.sides.iter().map(|(name, _)| name.clone())) {
+                graph.clocks.insert(name, clocks.clone());
+            }
             graph.stages.push(node);
         }
         for spec in &graph.spec.sinks {
@@ -171,164 +228,146 @@ impl Graph {
     }
 
     fn stage(&self, stage: &StageSpec, host: &PluginHost) -> Result<StageNode> {
-        let input = self.union(&stage.from)?;
+        let inputs = self.inputs(stage)?;
+        let Some(first) = inputs.first() else { return Err(Error::job("`from` is empty")) };
+        let event_time = event_time::check(self, stage, &inputs)?;
+        let window = window::check(self, stage)?;
+        let input = window::operator_input(self, stage, window.as_ref(), &first.schema, host)?;
         let key = key_places(stage, &input)?;
-        let rejected = rejected_schema(&input);
-        let (output, operator) = match &stage.operator {
-            OperatorSpec::Union => (input.clone(), Operator::Union),
-            OperatorSpec::Aggregate(functions) => {
-                let builtin = Builtin::new(functions, key.clone(), &input)?;
-                (builtin.output(), Operator::Aggregate(builtin))
-            }
-            OperatorSpec::Plugin(plugin) => self.plugin(stage, plugin, &input, &key, &rejected, host)?,
+        let rejected = if inputs.len() == 1 { rejected_schema(&first.schema) } else { mixed_rejected_schema() };
+        let making = Making {
+            graph: self,
+            spec: stage,
+            inputs: &inputs,
+            input: &input,
+            key: &key,
+            rejected: &rejected,
+            window: window.as_ref(),
+            event_time: event_time.as_ref(),
+            host,
         };
+        let mut made = making.operator()?;
+        let mut tables = event_time::tables(&making);
+        tables.append(&mut window::tables(&making)?);
+        tables.append(&mut made.tables);
+        let shape = shape::check(stage, &made.output)?;
+        let output = shape.as_ref().map_or(made.output, |shape| shape.output.clone());
         distinct_columns(&output)?;
-        let (name, from) = (stage.name.clone(), stage.from.clone());
-        Ok(StageNode { name, from, input, key, output, rejected, operator })
+        let late = event_time.as_ref().map(|_| {
+            let columns = if inputs.len() == 1 { first.schema.clone() } else { rejected.clone() };
+            (late_name(&stage.name), columns)
+        });
+        let branches = made.branches.into_iter().map(|(name, schema)| (format!("{}.{name}", stage.name), schema));
+        Ok(StageNode {
+            name: stage.name.clone(),
+            sides: late.into_iter().chain(branches).collect(),
+            operator: made.operator,
+            inputs,
+            input,
+            key,
+            output,
+            rejected,
+            window,
+            event_time,
+            shape,
+            tables,
+        })
     }
 
-    fn plugin(
-        &self,
-        stage: &StageSpec,
-        spec: &PluginSpec,
-        input: &SchemaRef,
-        key: &[usize],
-        rejected: &SchemaRef,
-        host: &PluginHost,
-    ) -> Result<(SchemaRef, Operator)> {
-        let node = self.load(stage, spec, input, key, host)?;
-        let description = &node.description;
-        let keys = input.project(key).map_err(|e| Error::bug(e.to_string()))?;
-        let told = format!("plugin {} {}", description.name, description.version);
-        check_key(description.key.as_deref(), &keys, &told)?;
-        let world = node.plugin.world();
-        let options = &spec.update;
-        let any_option =
-            options.on.is_some() || options.emit.is_some() || options.timeout.is_some() || options.initial.is_some();
-        if world != World::Update && any_option {
-            return Err(Error::job(format!(
-                "`on`, `emit`, `timeout` and `initial` are for plugins of world update, and {told} is of world \
-                 {world}; remove them"
-            )));
+    /// What a stage reads: one union, or several inputs side by side.
+    fn inputs(&self, stage: &StageSpec) -> Result<Vec<InputNode>> {
+        if !stage.reads_side_by_side() {
+            let name = stage.from.first().cloned().unwrap_or_default();
+            return Ok(vec![InputNode { name, schema: self.union(&stage.from)?, from: stage.from.clone() }]);
         }
-        match world {
-            World::Transform => Ok((description.output.clone(), Operator::Transform(node))),
-            World::Aggregate => {
-                let fields = keys.fields().iter().chain(description.output.fields()).cloned();
-                let output = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-                Ok((output, Operator::Reduce(node)))
-            }
-            World::Update if key.is_empty() => {
-                Err(Error::job(format!("{told} keeps a state by key: write which columns, as `key = \"user\"`")))
-            }
-            World::Update => {
-                let fields = keys.fields().iter().chain(description.state.fields()).cloned();
-                let table = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-                let emit = options.emit.unwrap_or_default();
-                let output = if emit == UpdateEmit::Rows { description.output.clone() } else { table.clone() };
-                let initial = match &options.initial {
-                    None => None,
-                    Some(path) => Some(self.initial(path, &table, key.len())?),
-                };
-                let update = UpdateNode {
-                    name: stage.name.clone(),
-                    input: input.clone(),
-                    key: key.to_vec(),
-                    reads: node.reads.clone(),
-                    output: output.clone(),
-                    rejected: rejected.clone(),
-                    description: description.clone(),
-                    on: options.on.unwrap_or_default(),
-                    emit,
-                    timeout: options.timeout,
-                    initial,
-                };
-                Ok((output, Operator::Update(node, Box::new(update))))
-            }
-        }
+        let input = |name: &String| {
+            let from = vec![name.clone()];
+            Ok(InputNode { name: name.clone(), schema: self.union(&from)?, from })
+        };
+        stage.reads().map(input).collect()
     }
 
-    /// Loads a stage's plugin and asks it about this input.
-    fn load(
-        &self,
-        stage: &StageSpec,
-        spec: &PluginSpec,
-        input: &Schema,
-        key: &[usize],
-        host: &PluginHost,
-    ) -> Result<PluginNode> {
-        let plugin = host.load(&self.spec.origin.folder.join(&spec.path))?;
-        let config = spec.config.to_string();
-        let key: SchemaRef = Arc::new(input.project(key).map_err(|e| Error::bug(e.to_string()))?);
-        let description = plugin.describe(&config, input, &key)?;
-        let told = format!("plugin {} {}", description.name, description.version);
-        let reads = read_places(&description.input, input, &told, &stage.from)?;
-        let mut files = BTreeMap::new();
-        for (name, path) in &spec.files {
-            let path = self.spec.origin.folder.join(path);
-            let bytes = std::fs::read(&path)
-                .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
-            files.insert(name.clone(), bytes.into());
+    /// Whose clocks the rows of a stage follow: those of its inputs where parts only pass through it.
+    fn clocks_of(&self, stage: &StageNode) -> BTreeSet<ClockId> {
+        if !stage.keeps_parts() {
+            return [ClockId::MADE].into();
         }
-        let stage =
-            StageUse { stage: stage.name.clone(), config, instance: spec.instance, limits: spec.limits, files, key };
-        Ok(PluginNode { plugin, description, stage, reads })
+        stage.inputs.iter().flat_map(|input| self.clocks_of_union(&input.from)).collect()
     }
 
-    /// Reads initial states. What is wrong with them is for the author of the job to mend.
-    fn initial(&self, path: &std::path::Path, table: &SchemaRef, keys: usize) -> Result<RecordBatch> {
-        let loaded = state::load_initial(&self.spec.origin.folder.join(path), table, keys);
-        loaded.map_err(|error| Error::job(format!("`initial`: {}", error.message)))
+    /// Whose clocks the rows of a union follow.
+    pub fn clocks_of_union(&self, from: &[String]) -> BTreeSet<ClockId> {
+        let of = |name: &String| {
+            let clocks = self.clocks.get(name).cloned().unwrap_or_default();
+            clocks.into_iter().map(|clock| self.clock_in_union(name, from.len(), clock)).collect::<Vec<_>>()
+        };
+        from.iter().flat_map(of).collect()
+    }
+
+    /// The clock that a part of a stream has in a union of so many: streams that stages made keep clocks of their own.
+    pub fn clock_in_union(&self, stream: &str, streams: usize, clock: ClockId) -> ClockId {
+        if clock != ClockId::MADE || streams == 1 {
+            return clock;
+        }
+        let place = self.streams.keys().position(|name| name == stream).unwrap_or_default();
+        ClockId((self.spec.sources.len() + place) as u32)
     }
 
     /// The stages that are plugins, by name.
     pub fn plugins(&self) -> impl Iterator<Item = (&str, &PluginNode)> {
-        self.stages.iter().filter_map(|stage| match &stage.operator {
-            Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => {
-                Some((stage.name.as_str(), node))
-            }
-            Operator::Union | Operator::Aggregate(_) => None,
-        })
+        self.stages.iter().filter_map(|stage| Some((stage.name.as_str(), stage.plugin()?)))
+    }
+}
+
+impl Making<'_> {
+    fn operator(&self) -> Result<Made> {
+        match &self.spec.operator {
+            OperatorSpec::Union => Ok(Made::of(self.input.clone(), Operator::Union)),
+            OperatorSpec::Aggregate { columns, inverse } => aggregate::check(self, columns, *inverse),
+            OperatorSpec::Plugin(plugin) => plugin::check(self, plugin),
+            OperatorSpec::Cogroup { plugin, .. } => plugin::check_cogroup(self, plugin),
+            OperatorSpec::Sql { query, functions } => sql::check(self, query, functions),
+            OperatorSpec::Join(join) => join::check(self, join),
+            OperatorSpec::Enrich(enrich) => enrich::check(self, enrich),
+            OperatorSpec::Top { .. }
+            | OperatorSpec::Distinct(_)
+            | OperatorSpec::Deduplicate { .. }
+            | OperatorSpec::Sample(_)
+            | OperatorSpec::Split(_)
+            | OperatorSpec::Repartition { .. } => simple::check(self),
+        }
+    }
+}
+
+impl StageNode {
+    /// Its plugin, if it is one.
+    pub fn plugin(&self) -> Option<&PluginNode> {
+        match &self.operator {
+            Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
+            _ => None,
+        }
     }
 
-    /// The same for processes that run the same job: with the same streams, columns, plugins and batch interval.
-    pub fn digest(&self) -> u64 {
-        let JobSpec { name, batch, clock, .. } = &self.spec;
-        xxhash_rust::xxh3::xxh3_64(format!("{name} {batch:?} {clock:?}\n{}", self.summary()).as_bytes())
-    }
-
-    /// The graph for `millstream validate`: a line for each source, stage and sink, with its columns.
-    pub fn summary(&self) -> String {
-        let mut text = String::new();
-        let columns = |name: &str| self.streams.get(name).map_or(String::new(), |schema| types::describe(schema));
-        for source in &self.spec.sources {
-            let _ = writeln!(text, "source  {:<16} {}", source.name, columns(&source.name));
-        }
-        for stage in &self.stages {
-            let _ = writeln!(text, "stage   {:<16} {}", stage.name, columns(&stage.name));
-            if let Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) = &stage.operator {
-                let told = &node.description;
-                let _ = writeln!(
-                    text,
-                    "        {:<16} plugin {} {} ({}), {}",
-                    "",
-                    told.name,
-                    told.version,
-                    node.plugin.world(),
-                    node.plugin.digest(),
-                );
-            }
-        }
-        for sink in &self.spec.sinks {
-            let _ = writeln!(text, "sink    {:<16} from {}", sink.name, sink.from.join(", "));
-        }
-        text
+    /// Whether parts only pass through it: each comes out as one part or none, with its place in the batch.
+    fn keeps_parts(&self) -> bool {
+        self.window.is_none() && matches!(self.operator, Operator::Union | Operator::Transform(_))
     }
 }
 
 /// The name of the stream of rows that a source or stage refused.
 pub fn rejected_name(name: &str) -> String {
     format!("{name}.rejected")
+}
+
+/// The name of the stream of rows that came too late.
+pub fn late_name(name: &str) -> String {
+    format!("{name}.late")
+}
+
+/// The columns of rejected and late rows of a stage whose inputs differ: which input, the row as JSON, and why.
+pub fn mixed_rejected_schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, ColumnType::Text.arrow(), true);
+    Arc::new(Schema::new(vec![text("input"), text("row"), text("reason")]))
 }
 
 /// How much a source may hold for batches to come: a batch, or less where batches follow each other at once.
@@ -346,47 +385,6 @@ fn key_places(stage: &StageSpec, input: &Schema) -> Result<Vec<usize>> {
         places.push(place);
     }
     Ok(places)
-}
-
-/// Finds the columns that a plugin reads in the stage's input.
-fn read_places(reads: &Schema, input: &Schema, told: &str, from: &[String]) -> Result<Vec<usize>> {
-    let from = from.join(", ");
-    let mut places = Vec::new();
-    for field in reads.fields() {
-        let needs = ColumnType::of(field.data_type());
-        let Ok(place) = input.index_of(field.name()) else {
-            return Err(Error::job(format!(
-                "{told} reads a column `{}` ({needs}), which `{from}` does not have; it has: {}",
-                field.name(),
-                types::describe(input),
-            )));
-        };
-        let has = ColumnType::of(input.field(place).data_type());
-        if has != needs {
-            return Err(Error::job(format!(
-                "{told} reads column `{}` as {needs}, but in `{from}` it is {has}",
-                field.name(),
-            )));
-        }
-        places.push(place);
-    }
-    Ok(places)
-}
-
-/// Checks the key columns against what a plugin needs, by type and place.
-fn check_key(needs: Option<&Schema>, keys: &Schema, told: &str) -> Result<()> {
-    let Some(needs) = needs else { return Ok(()) };
-    let kinds = |schema: &Schema| -> Vec<ColumnType> {
-        schema.fields().iter().map(|field| ColumnType::of(field.data_type())).collect()
-    };
-    if kinds(needs) == kinds(keys) {
-        return Ok(());
-    }
-    Err(Error::job(format!(
-        "{told} needs a key of {}, and the stage's key is {}; mend `key`",
-        types::describe(needs),
-        types::describe(keys),
-    )))
 }
 
 fn distinct_columns(schema: &Schema) -> Result<()> {

@@ -11,10 +11,45 @@ pub struct BatchId(pub u64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct BatchTime(pub i64);
 
-/// Where a part stands among the parts of its batch at one point of the graph. It does not depend on the number of
-/// workers, so sorting by it restores the order of arrival.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct PartOrder(pub u64);
+/// Where a part stands among the parts of its batch at one point of the graph: a path, compared place by place. It does
+/// not depend on the number of workers, so sorting by it restores the order of arrival.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PartOrder(Vec<u64>);
+
+impl PartOrder {
+    /// A path of one place.
+    pub fn at(place: u64) -> PartOrder {
+        PartOrder(vec![place])
+    }
+
+    /// A place within the part's own.
+    #[must_use]
+    pub fn then(mut self, place: u64) -> PartOrder {
+        self.0.push(place);
+        self
+    }
+
+    /// The part's place within an outer one.
+    #[must_use]
+    pub fn under(mut self, outer: u64) -> PartOrder {
+        self.0.insert(0, outer);
+        self
+    }
+
+    /// The places, the outermost first.
+    pub fn places(&self) -> &[u64] {
+        &self.0
+    }
+}
+
+/// Which rows share a clock, for watermarks: those of one source by its number, or those that one stage made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClockId(pub u32);
+
+impl ClockId {
+    /// Rows that a stage made of others; where several such streams meet, each gets a number of its own.
+    pub const MADE: ClockId = ClockId(u32::MAX);
+}
 
 /// How often a job with checkpoints was started: 1, 2, 3 … Whoever holds a smaller one than the manifest has lost the job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -97,6 +97,8 @@ pub struct CallContext {
     pub batch: BatchId,
     /// Its time.
     pub time: BatchTime,
+    /// Event time up to which input is complete, in microseconds; none where the stage has no event time.
+    pub watermark: Option<i64>,
 }
 
 /// What `process` returns.

@@ -3,6 +3,7 @@
 mod changes;
 mod column;
 mod initial;
+pub mod keeper;
 mod restore;
 mod table;
 pub mod update;

@@ -3,7 +3,9 @@
 
 use crate::batch::part::Part;
 use crate::error::{Error, Result};
-use crate::ids::{BatchId, BatchTime, PartOrder};
+use crate::event_time::EventClock;
+use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
+use crate::plugin::CallContext;
 use crate::run::Failure;
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
@@ -40,7 +42,47 @@ pub struct BatchContext {
     pub id: BatchId,
     /// Its time.
     pub time: BatchTime,
+    /// Event time, in an operator that has it.
+    pub watermark: Watermark,
 }
+
+impl BatchContext {
+    /// A batch without event time.
+    pub fn new(id: BatchId, time: BatchTime) -> BatchContext {
+        BatchContext { id, time, watermark: Watermark::default() }
+    }
+
+    /// What a plugin is told of it.
+    pub fn call(&self) -> CallContext {
+        CallContext { batch: self.id, time: self.time, watermark: self.watermark.now }
+    }
+}
+
+/// Event time up to which input is complete, in microseconds; `None`: not known yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watermark {
+    /// After the batch before: what was complete then cannot change any more, so older rows are late.
+    pub before: Option<i64>,
+    /// After this batch: what is complete now is put out with it.
+    pub now: Option<i64>,
+}
+
+/// How far event time has come in one part of a batch.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Progress {
+    /// The worker that this copy is for: all get one.
+    pub to: u64,
+    /// Whose clock it is.
+    pub clock_id: ClockId,
+    /// The greatest time among the rows, in microseconds.
+    pub max_us: i64,
+}
+
+/// The progress of event time in a stage's input, a copy for each worker.
+pub type ProgressStream<'s> = Stream<'s, u64, Vec<Progress>>;
+
+/// `Part::input` of late rows where they come out of an operator together with rejected ones.
+pub const LATE: u32 = u32::MAX;
 
 /// Rows of a table that a checkpoint has to hold.
 #[derive(Clone, Debug)]
@@ -95,27 +137,47 @@ pub fn lost_connection() -> Error {
 }
 
 /// What an operator puts out for one batch.
-#[derive(Default)]
 pub struct Output {
     /// Rows for the next stages.
     pub rows: Vec<Part>,
-    /// Rejected rows.
+    /// Rejected rows, and late ones with [`LATE`] as their input.
     pub rejected: Vec<Part>,
+    /// Of the rows that are pushed.
+    pub clock_id: ClockId,
+    /// Of the rows that are pushed.
+    pub input: u32,
+}
+
+impl Default for Output {
+    fn default() -> Output {
+        Output { rows: Vec::new(), rejected: Vec::new(), clock_id: ClockId::MADE, input: 0 }
+    }
 }
 
 impl Output {
     /// Adds rows for the next stages, unless there are none.
     pub fn push(&mut self, context: BatchContext, order: PartOrder, rows: RecordBatch) {
         if rows.num_rows() > 0 {
-            self.rows.push(Part { to: 0, order, time: context.time, rows });
+            self.rows.push(self.part(self.input, context, order, rows));
         }
     }
 
     /// Adds rejected rows, unless there are none.
     pub fn reject(&mut self, context: BatchContext, order: PartOrder, rows: RecordBatch) {
         if rows.num_rows() > 0 {
-            self.rejected.push(Part { to: 0, order, time: context.time, rows });
+            self.rejected.push(self.part(0, context, order, rows));
         }
+    }
+
+    /// Adds late rows, unless there are none.
+    pub fn late(&mut self, context: BatchContext, order: PartOrder, rows: RecordBatch) {
+        if rows.num_rows() > 0 {
+            self.rejected.push(self.part(LATE, context, order, rows));
+        }
+    }
+
+    fn part(&self, input: u32, context: BatchContext, order: PartOrder, rows: RecordBatch) -> Part {
+        Part { to: 0, order, clock_id: self.clock_id, input, time: context.time, rows }
     }
 }
 
@@ -139,7 +201,8 @@ pub fn each_part<'s>(
             input.for_each(|capability, parts| {
                 let mut output = Output::default();
                 for part in parts.drain(..) {
-                    let context = BatchContext { id: BatchId::of_stamp(*capability.time()).0, time: part.time };
+                    let context = BatchContext::new(BatchId::of_stamp(*capability.time()).0, part.time);
+                    (output.clock_id, output.input) = (part.clock_id, part.input);
                     if !failure.happened()
                         && let Err(error) = work(context, part, &mut output)
                     {
@@ -198,11 +261,27 @@ pub fn each_batch_with_state<'s>(
     name: &str,
     failure: Failure,
     route: impl Fn(&Part) -> u64 + 'static,
+    work: impl BatchWork + 'static,
+) -> (Parts<'s>, Parts<'s>, ChangesStream<'s>) {
+    each_batch_in_time(parts, None, ticks, name, failure, route, work)
+}
+
+/// As [`each_batch_with_state`]; with event time where `time` is there: the progress of the input, and this worker's clock,
+/// which shows the same on every worker. Late rows come out among the rejected ones, see [`LATE`].
+pub fn each_batch_in_time<'s>(
+    parts: Parts<'s>,
+    time: Option<(ProgressStream<'s>, EventClock)>,
+    ticks: Ticks<'s>,
+    name: &str,
+    failure: Failure,
+    route: impl Fn(&Part) -> u64 + 'static,
     mut work: impl BatchWork + 'static,
 ) -> (Parts<'s>, Parts<'s>, ChangesStream<'s>) {
     let mut builder = OperatorBuilder::new(name.to_owned(), parts.scope());
     let mut input = builder.new_input(parts, Exchange::new(route));
     let mut ticks = builder.new_input(ticks, Pipeline);
+    let (progress, mut clock) = time.unzip();
+    let mut progress = progress.map(|progress| builder.new_input(progress, Exchange::new(|p: &Progress| p.to)));
     let (rows, rows_stream) = builder.new_output::<Vec<Part>>();
     let (rejected, rejected_stream) = builder.new_output::<Vec<Part>>();
     let (changes, changes_stream) = builder.new_output::<Vec<Changes>>();
@@ -218,12 +297,17 @@ pub fn each_batch_with_state<'s>(
             ticks.for_each(|capability, ticks| {
                 let entry = waiting.entry(*capability.time()).or_default();
                 entry.begun = ticks.first().map(|tick| Begun {
-                    time: tick.time,
+                    tick: *tick,
                     for_rows: capability.retain(0),
                     for_rejected: capability.retain(1),
                     for_changes: capability.retain(2),
                 });
             });
+            if let Some(progress) = &mut progress {
+                progress.for_each(|capability, progress| {
+                    waiting.entry(*capability.time()).or_default().progress.append(progress);
+                });
+            }
             while let Some(first) = waiting.first_entry() {
                 let stamp = *first.key();
                 if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) || failure.happened() {
@@ -234,18 +318,27 @@ pub fn each_batch_with_state<'s>(
                 let (id, barrier) = BatchId::of_stamp(stamp);
                 let mut output = Output::default();
                 let done = if barrier {
-                    work.barrier(id).map(|saved| {
+                    work.barrier(id).and_then(|mut saved| {
+                        if let Some(clock) = &mut clock {
+                            saved.extend(clock.barrier(id)?);
+                        }
                         changes.activate().session(&begun.for_changes).give_iterator(saved.into_iter());
+                        Ok(())
                     })
                 } else {
                     // Stable: rows that a transform refused for a null come before those that its plugin refused.
-                    batch.parts.sort_by_key(|part| part.order);
-                    work.batch(BatchContext { id, time: begun.time }, batch.parts, &mut output)
+                    batch.parts.sort_by(|a, b| a.order.cmp(&b.order));
+                    let watermark = clock.as_mut().map(|clock| clock.batch(begun.tick.time, &batch.progress));
+                    let context = BatchContext {
+                        watermark: watermark.unwrap_or_default(),
+                        ..BatchContext::new(id, begun.tick.time)
+                    };
+                    work.batch(context, batch.parts, &mut output)
                 };
                 if let Err(error) = done {
                     failure.set(error);
                     // What waits stays, with its capabilities: nobody may take this batch for complete.
-                    waiting.insert(stamp, Waiting { parts: Vec::new(), begun: Some(begun) });
+                    waiting.insert(stamp, Waiting { begun: Some(begun), ..Waiting::default() });
                     break;
                 }
                 rows.activate().session(&begun.for_rows).give_iterator(output.rows.drain(..));
@@ -262,12 +355,13 @@ type PartOutput = OutputBuilder<u64, CapacityContainerBuilder<Vec<Part>>>;
 #[derive(Default)]
 struct Waiting {
     parts: Vec<Part>,
+    progress: Vec<Progress>,
     begun: Option<Begun>,
 }
 
 /// The tick of a batch, and the right to put something out for it.
 struct Begun {
-    time: BatchTime,
+    tick: Tick,
     for_rows: Capability<u64>,
     for_rejected: Capability<u64>,
     for_changes: Capability<u64>,

@@ -113,7 +113,7 @@ fn caller(host: &PluginHost, plugin: &str, time_max: Duration, rows: &RecordBatc
 }
 
 fn context() -> CallContext {
-    CallContext { batch: BatchId(1), time: BatchTime(0) }
+    CallContext { batch: BatchId(1), time: BatchTime(0), watermark: None }
 }
 
 /// The first word of each line.

@@ -1,6 +1,6 @@
 //! What flows along the edges of the graph.
 
-use crate::ids::{BatchTime, PartOrder};
+use crate::ids::{BatchTime, ClockId, PartOrder};
 use arrow::array::RecordBatch;
 use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
@@ -12,6 +12,10 @@ pub struct Part {
     pub to: u64,
     /// Its place among the parts of the batch.
     pub order: PartOrder,
+    /// Whose clock the times in its rows follow.
+    pub clock_id: ClockId,
+    /// Which of its stage's inputs it came in by, or which stream it goes out by; 0 where there is one.
+    pub input: u32,
     /// The batch time.
     pub time: BatchTime,
     /// The rows.
@@ -25,15 +29,16 @@ impl Serialize for Part {
         let mut writer = StreamWriter::try_new(&mut bytes, &self.rows.schema()).map_err(S::Error::custom)?;
         writer.write(&self.rows).and_then(|()| writer.finish()).map_err(S::Error::custom)?;
         drop(writer);
-        (self.to, self.order, self.time, bytes).serialize(serializer)
+        (self.to, &self.order, self.clock_id, self.input, self.time, bytes).serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Part {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Part, D::Error> {
-        let (to, order, time, bytes): (u64, PartOrder, BatchTime, Vec<u8>) = Deserialize::deserialize(deserializer)?;
+        type Fields = (u64, PartOrder, ClockId, u32, BatchTime, Vec<u8>);
+        let (to, order, clock_id, input, time, bytes): Fields = Deserialize::deserialize(deserializer)?;
         let mut reader = StreamReader::try_new(bytes.as_slice(), None).map_err(D::Error::custom)?;
         let rows = reader.next().ok_or_else(|| D::Error::custom("a part without rows"))?.map_err(D::Error::custom)?;
-        Ok(Part { to, order, time, rows })
+        Ok(Part { to, order, clock_id, input, time, rows })
     }
 }

@@ -107,7 +107,11 @@ pub fn prune(mut files: Vec<StateFile>) -> Vec<StateFile> {
 pub fn only(rows: &RecordBatch, keys: usize, groups: &[Range<u32>]) -> Result<RecordBatch, ArrowError> {
     let columns = rows.columns().get(..keys).ok_or_else(|| ArrowError::SchemaError("it lacks key columns".into()))?;
     let within = |hash: KeyHash| groups.iter().any(|groups| groups.contains(&(hash.group() as u32)));
-    let hashes = Keys::encode(columns, rows.num_rows())?.hashes();
+    // Rows without a key belong to the first worker.
+    let hashes = match columns {
+        [] => vec![KeyHash(0); rows.num_rows()],
+        columns => Keys::encode(columns, rows.num_rows())?.hashes(),
+    };
     filter_record_batch(rows, &hashes.into_iter().map(|hash| Some(within(hash))).collect::<BooleanArray>())
 }
 

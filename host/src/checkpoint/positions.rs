@@ -125,6 +125,7 @@ pub fn table_of(source: &SourceSpec) -> Table {
         name: source.name.clone(),
         identity,
         key: vec![column("file", "text")],
+        sub: Vec::new(),
         state: vec![column("offset", "int64"), column("mark", "int64")],
         files: Vec::new(),
     }

@@ -86,8 +86,8 @@ fn counting(table: &Table, live: &Live, rows: RecordBatch) -> Result<RecordBatch
 fn merge(table: &Table, files: Vec<RecordBatch>) -> Result<RecordBatch> {
     let schema = Arc::new(Schema::new(fields(&table.state)?));
     let told = |error: Error| error.within(format!("the checkpoint: {}", about(table)));
-    let mut merged =
-        StateTable::new(fields(&table.key)?, schema, None).map_err(|error| told(Error::environment(error)))?;
+    let mut merged = StateTable::new(fields(table.key.iter().chain(&table.sub))?, schema, None)
+        .map_err(|error| told(Error::environment(error)))?;
     for rows in files {
         merged.restore(&rows, |_| true).map_err(told)?;
     }
@@ -95,7 +95,7 @@ fn merge(table: &Table, files: Vec<RecordBatch>) -> Result<RecordBatch> {
 }
 
 /// Columns as Arrow has them.
-pub fn fields(columns: &[Column]) -> Result<Vec<Arc<Field>>> {
+pub fn fields<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Result<Vec<Arc<Field>>> {
     let field = |column: &Column| match ColumnType::from_name(&column.kind) {
         Some(kind) => Ok(Arc::new(Field::new(&column.name, kind.arrow(), column.nullable))),
         None => Err(Error::environment(format!(
@@ -104,7 +104,7 @@ pub fn fields(columns: &[Column]) -> Result<Vec<Arc<Field>>> {
             column.name, column.kind
         ))),
     };
-    columns.iter().map(field).collect()
+    columns.into_iter().map(field).collect()
 }
 
 #[cfg(test)]

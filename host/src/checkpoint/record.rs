@@ -8,7 +8,7 @@ use crate::graph::Graph;
 use crate::ids::Generation;
 use crate::job::{
     self,
-    spec::{JobSpec, OperatorSpec, PluginSpec},
+    spec::{JobSpec, PluginSpec},
 };
 use crate::run::Failure;
 use bytes::Bytes;
@@ -87,8 +87,7 @@ fn files_of(graph: &Graph) -> BTreeMap<String, PathBuf> {
     let folder = &graph.spec.origin.folder;
     for (stage, node) in graph.plugins() {
         let spec = graph.spec.stages.iter().find(|spec| spec.name == stage);
-        let Some(OperatorSpec::Plugin(PluginSpec { path, files: granted, update, .. })) = spec.map(|s| &s.operator)
-        else {
+        let Some(PluginSpec { path, files: granted, update, .. }) = spec.and_then(|spec| spec.plugins().pop()) else {
             continue;
         };
         files.insert(path.display().to_string(), node.plugin.file().to_owned());
@@ -144,7 +143,7 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
         }
     };
     for stage in &mut spec.stages {
-        if let OperatorSpec::Plugin(plugin) = &mut stage.operator {
+        for plugin in stage.plugins_mut() {
             replace(&mut plugin.path);
             plugin.files.values_mut().for_each(replace);
             plugin.update.initial.iter_mut().for_each(replace);

@@ -13,10 +13,10 @@ use super::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, Tab
 use super::{Kept, Lock, Markers, Owner, SourceStart, fault, manifest, read, state_file};
 use crate::batch::chunk::Chunk;
 use crate::error::{Error, Result};
-use crate::graph::{Graph, Operator};
+use crate::graph::Graph;
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::run::{Failure, Options};
-use crate::{sink, state};
+use crate::sink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
@@ -34,10 +34,7 @@ pub struct Decided {
 
 /// The tables of a job: of its stages with state, in order, then of its sources, in order.
 pub fn tables_of(graph: &Graph) -> Vec<Table> {
-    let stages = graph.stages.iter().filter_map(|stage| match &stage.operator {
-        Operator::Update(_, node) => Some(state::update::table_of(node)),
-        _ => None,
-    });
+    let stages = graph.stages.iter().flat_map(|stage| stage.tables.iter().cloned());
     stages.chain(graph.spec.sources.iter().map(positions::table_of)).collect()
 }
 

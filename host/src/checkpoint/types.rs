@@ -1,9 +1,12 @@
 //! The facts of recovery, as they are stored and as decisions are made over them. No I/O, no clock.
 
 use crate::batch::chunk::Chunk;
+use crate::batch::types::ColumnType;
 use crate::ids::{BatchId, BatchTime, Generation};
+use arrow::datatypes::Field;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Version of everything that is written into a checkpoint folder. A newer one is refused.
 pub const FORMAT_VERSION: u32 = 1;
@@ -115,8 +118,11 @@ pub struct Table {
     pub name: String,
     /// What it belongs to, in words that change when it must not be used any more: of a source, kind and path or address.
     pub identity: String,
-    /// The key columns.
+    /// The key columns: their hash decides which worker has a row.
     pub key: Vec<Column>,
+    /// Columns that tell the rows of one key apart, as the start of a window; none: a key has one row.
+    #[serde(default)]
+    pub sub: Vec<Column>,
     /// The state columns.
     pub state: Vec<Column>,
     /// Its files, in the order in which they apply.
@@ -132,6 +138,18 @@ pub struct Column {
     pub kind: String,
     /// Whether it may be null.
     pub nullable: bool,
+}
+
+impl Column {
+    /// Columns of Arrow's.
+    pub fn of<'a>(fields: impl IntoIterator<Item = &'a Arc<Field>>) -> Vec<Column> {
+        let column = |field: &Arc<Field>| Column {
+            name: field.name().clone(),
+            kind: ColumnType::of(field.data_type()).to_string(),
+            nullable: field.is_nullable(),
+        };
+        fields.into_iter().map(column).collect()
+    }
 }
 
 /// A file of rows of a table.

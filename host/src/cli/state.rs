@@ -123,7 +123,12 @@ fn tables_of(store: &dyn Store, checkpoint: &Checkpoint) -> Result<Vec<State>> {
     let stages = checkpoint.tables.iter().filter(|table| table.of == TableOf::Stage);
     let state = |table: &crate::checkpoint::types::Table| {
         let rows = read::merged(store, table)?;
-        Ok(State { name: table.name.clone(), key: table.key.clone(), columns: table.state.clone(), rows })
+        Ok(State {
+            name: table.name.clone(),
+            key: table.key.iter().chain(&table.sub).cloned().collect(),
+            columns: table.state.clone(),
+            rows,
+        })
     };
     stages.map(state).collect()
 }

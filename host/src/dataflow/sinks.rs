@@ -47,7 +47,8 @@ pub fn build<'s>(
 /// ones in words.
 pub fn unread<'s>(streams: &Streams<'s>, running: &Running) -> Vec<Parts<'s>> {
     let graph = &running.graph;
-    let readers = graph.stages.iter().map(|stage| &stage.from).chain(graph.spec.sinks.iter().map(|sink| &sink.from));
+    let inputs = graph.stages.iter().flat_map(|stage| &stage.inputs).map(|input| &input.from);
+    let readers = inputs.chain(graph.spec.sinks.iter().map(|sink| &sink.from));
     let read: Vec<&String> = readers.flatten().collect();
     let mut ends = Vec::new();
     for (name, stream) in streams.iter().filter(|(name, _)| !read.contains(name)) {

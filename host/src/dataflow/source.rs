@@ -7,7 +7,7 @@ use crate::checkpoint::plan::PlanWriter;
 use crate::checkpoint::positions::{self, PositionTable};
 use crate::checkpoint::types::{Piece, PlannedChunk, TableOf};
 use crate::error::Result;
-use crate::ids::{BatchId, BatchTime, PartOrder};
+use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::job::spec::{Origin, SourceSpec};
 use crate::receiver::{self, inbox::Inbox};
 use crate::run::{Failure, Running};
@@ -54,7 +54,7 @@ pub fn build<'s>(
 ) -> SourceStreams<'s> {
     let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
     let (cuts, planned, changes) = cut(ticks, &spec.name, cutter, worker, running.failure.clone());
-    let (rows, rejected) = decode(cuts, spec, running);
+    let (rows, rejected) = decode(cuts, number, spec, running);
     SourceStreams { rows, rejected, planned, changes }
 }
 
@@ -181,7 +181,7 @@ fn cut<'s>(
                         let small = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() <= SMALL_BATCH_BYTES;
                         let cuts = (0u64..).zip(chunks).map(|(place, chunk)| {
                             let to = if small { index as u64 } else { spread.next(chunk.bytes.len() as u64) };
-                            Cut { to, order: PartOrder(place), time: tick.time, chunk }
+                            Cut { to, order: PartOrder::at(place), time: tick.time, chunk }
                         });
                         output.activate().session(&capability).give_iterator(cuts);
                     }
@@ -217,7 +217,13 @@ impl Spread {
 
 /// Decodes the chunks that come to this worker: one, and then the others run, so that what decoding and the first
 /// stages make of a chunk is still in the processor's cache when it is used.
-fn decode<'s>(cuts: Stream<'s, u64, Vec<Cut>>, spec: &SourceSpec, running: &Running) -> (Parts<'s>, Parts<'s>) {
+fn decode<'s>(
+    cuts: Stream<'s, u64, Vec<Cut>>,
+    number: usize,
+    spec: &SourceSpec,
+    running: &Running,
+) -> (Parts<'s>, Parts<'s>) {
+    let clock_id = ClockId(number as u32);
     let mut decoder = Decoder::new(spec);
     let metrics = running.metrics.of(&spec.name);
     let scope = cuts.scope();
@@ -236,10 +242,10 @@ fn decode<'s>(cuts: Stream<'s, u64, Vec<Cut>>, spec: &SourceSpec, running: &Runn
             });
             let Some((for_rows, for_rejected, cut)) = waiting.pop_front() else { return };
             let decoded = decoder.decode(&cut.chunk);
-            let context = BatchContext { id: BatchId::of_stamp(*for_rows.time()).0, time: cut.time };
-            let mut output = Output::default();
+            let context = BatchContext::new(BatchId::of_stamp(*for_rows.time()).0, cut.time);
+            let mut output = Output { clock_id, ..Output::default() };
             metrics.add_rows(decoded.rows.num_rows());
-            output.push(context, cut.order, decoded.rows);
+            output.push(context, cut.order.clone(), decoded.rows);
             if let Some(refused) = decoded.rejected {
                 metrics.add_rejected(refused.num_rows());
                 output.reject(context, cut.order, refused);

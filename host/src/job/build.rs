@@ -236,7 +236,16 @@ impl StageSpec {
         from: impl IntoIterator<Item = S>,
         operator: OperatorSpec,
     ) -> StageSpec {
-        StageSpec { name: name.into(), from: texts(from), key: Vec::new(), operator }
+        StageSpec {
+            name: name.into(),
+            from: texts(from),
+            key: Vec::new(),
+            window: None,
+            event_time: None,
+            operator,
+            filter: None,
+            select: None,
+        }
     }
 
     /// The rows of all inputs.
@@ -265,7 +274,7 @@ impl StageSpec {
             parsed.map_err(|message| Error::job(format!("stage `{name}`: `aggregate.{output}`: {message}")))
         };
         let columns = columns.iter().map(one).collect::<Result<_>>()?;
-        Ok(StageSpec::new(name, from, OperatorSpec::Aggregate(columns)))
+        Ok(StageSpec::new(name, from, OperatorSpec::Aggregate { columns, inverse: false }))
     }
 
     /// Sets the columns by which rows are partitioned.

@@ -78,8 +78,8 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
     let known: BTreeSet<&str> = streams.iter().copied().collect();
     let mut once = known.clone();
     streams.retain(|name| once.remove(name));
-    let stages = job.stages.iter().map(|s| ("stages", "stage", &s.name, &s.from));
-    let sinks = job.sinks.iter().map(|s| ("sinks", "sink", &s.name, &s.from));
+    let stages = job.stages.iter().map(|s| ("stages", "stage", &s.name, s.reads().cloned().collect::<Vec<_>>()));
+    let sinks = job.sinks.iter().map(|s| ("sinks", "sink", &s.name, s.from.clone()));
     for (section, what, name, from) in stages.chain(sinks) {
         let path = format!("{section}.{name}.from");
         if mistakes.full() {
@@ -93,7 +93,7 @@ fn inputs(job: &JobSpec, mistakes: &Mistakes) {
             wrong("it has no `from`; write the name of a source or stage".into());
         }
         let mut seen = BTreeSet::new();
-        for input in from {
+        for input in &from {
             if !seen.insert(input) {
                 wrong(format!("`from` names `{input}` twice, which would double its rows; remove one"));
             } else if let Some(message) = unknown(input, name, &known, &streams, job) {
@@ -159,7 +159,7 @@ fn edges(job: &JobSpec) -> Vec<Vec<usize>> {
     }
     let sources: BTreeSet<&str> = job.sources.iter().map(|s| s.name.as_str()).collect();
     let reads = |stage: &StageSpec| {
-        let parts = stage.from.iter().map(|from| stream(from).0).filter(|part| !sources.contains(part));
+        let parts = stage.reads().map(|from| stream(from).0).filter(|part| !sources.contains(part));
         parts.filter_map(|part| index.get(part).copied()).collect()
     };
     job.stages.iter().map(reads).collect()

@@ -272,7 +272,8 @@ fn stage(spec: &StageSpec, part: &Part<'_>) {
         ),
         OperatorSpec::Union => {}
         OperatorSpec::Plugin(plugin) => plugin_parts(plugin, part),
-        OperatorSpec::Aggregate(columns) => aggregates(columns, &spec.key, part),
+        OperatorSpec::Aggregate { columns, .. } => aggregates(columns, &spec.key, part),
+        _ => {}
     }
 }
 

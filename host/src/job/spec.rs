@@ -1,6 +1,10 @@
 //! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
 //! Rust programs may build one directly.
 
+mod stage;
+
+pub use stage::*;
+
 use crate::batch::types::ColumnType;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -177,135 +181,6 @@ pub struct ColumnSpec {
     pub kind: ColumnType,
     /// Where the value is in a JSON record: a path, as `["user", "name"]`. One element, its name, by default.
     pub path: Vec<String>,
-}
-
-/// One operator of the graph.
-#[derive(Clone, Debug)]
-pub struct StageSpec {
-    /// Its name in the job.
-    pub name: String,
-    /// The streams that it reads: names of sources and stages, or `<name>.rejected`.
-    pub from: Vec<String>,
-    /// The columns by which its rows are partitioned.
-    pub key: Vec<String>,
-    /// What it does.
-    pub operator: OperatorSpec,
-}
-
-/// What a stage does.
-#[derive(Clone, Debug)]
-pub enum OperatorSpec {
-    /// The rows of all inputs.
-    Union,
-    /// A plugin of any world.
-    Plugin(PluginSpec),
-    /// Built-in aggregates per batch and key.
-    Aggregate(Vec<AggregateSpec>),
-}
-
-/// A plugin as a stage uses it.
-#[derive(Clone, Debug)]
-pub struct PluginSpec {
-    /// A component file or a plugin folder, as in the job file.
-    pub path: PathBuf,
-    /// The stage's `config`.
-    pub config: serde_json::Value,
-    /// How long an instance lives.
-    pub instance: InstanceSpec,
-    /// Limits of one call.
-    pub limits: PluginLimits,
-    /// Files that the plugin may read, by the name it knows them by.
-    pub files: BTreeMap<String, PathBuf>,
-    /// Options of world `update`; an error with another world where one is set.
-    pub update: UpdateSpec,
-}
-
-/// How long a plugin instance lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum InstanceSpec {
-    /// One call.
-    #[default]
-    Batch,
-    /// As long as the worker, unless a call fails.
-    Worker,
-}
-
-/// Limits of one plugin call.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PluginLimits {
-    /// Linear memory of an instance.
-    pub memory_bytes_max: u64,
-    /// Wall-clock time of a call; zero: no limit.
-    pub time_max: Duration,
-    /// Bytes that a call may return.
-    pub output_bytes_max: u64,
-}
-
-/// Options of a stage with a plugin of world `update`; `None`: not set in the job.
-#[derive(Clone, Debug, Default)]
-pub struct UpdateSpec {
-    /// Which keys are called (default `touched`).
-    pub on: Option<UpdateOn>,
-    /// What the stage's rows are (default `rows`).
-    pub emit: Option<UpdateEmit>,
-    /// Idle keys get one last call after this time and are removed.
-    pub timeout: Option<Duration>,
-    /// Initial state: a csv file (with a header) or JSON lines, with key and state columns.
-    pub initial: Option<PathBuf>,
-}
-
-/// Which keys a batch calls.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UpdateOn {
-    /// Those with rows in the batch (mapWithState).
-    #[default]
-    Touched,
-    /// All that have rows or a state (updateStateByKey).
-    All,
-}
-
-/// What the rows of an update stage are.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum UpdateEmit {
-    /// What the plugin returns.
-    #[default]
-    Rows,
-    /// Key and new state of each key called in the batch that has a state afterwards.
-    Changes,
-    /// Key and state of every key.
-    State,
-}
-
-/// A built-in aggregate: `n = "count(*)"`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AggregateSpec {
-    /// Name of the output column.
-    pub output: String,
-    /// The function.
-    pub function: AggregateFunction,
-    /// Its column; `None` for `count(*)`.
-    pub column: Option<String>,
-    /// `count(distinct x)`
-    pub distinct: bool,
-}
-
-/// The built-in aggregate functions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AggregateFunction {
-    /// `count(*)`, `count(x)`, `count(distinct x)`
-    Count,
-    /// `sum(x)`
-    Sum,
-    /// `min(x)`
-    Min,
-    /// `max(x)`
-    Max,
-    /// `avg(x)`
-    Avg,
-    /// `first(x)`: in the order of arrival
-    First,
-    /// `last(x)`
-    Last,
 }
 
 /// A named output.

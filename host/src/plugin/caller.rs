@@ -253,5 +253,5 @@ impl Caller {
 }
 
 fn record(context: CallContext, config: &str) -> Context<'_> {
-    Context { batch: context.batch.0, time: context.time.0, watermark: None, config }
+    Context { batch: context.batch.0, time: context.time.0, watermark: context.watermark, config }
 }

@@ -1,39 +1,36 @@
 //! A keyed stage with a plugin of world `update` (updateStateByKey and mapWithState): groups the rows of a batch by
 //! key, passes them with the old states, and stores what comes back.
 
+use super::keeper::Keeper;
 use super::table::{Slot, StateTable};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::batch::rejected::rejected_rows;
-use crate::batch::types::ColumnType;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::graph::UpdateNode;
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
-use crate::plugin::{CallContext, Caller, Groups, Updated};
+use crate::plugin::{Caller, Groups, Updated};
+use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use std::sync::Arc;
 
 /// The table of a stage as a checkpoint describes it, without files.
 pub fn table_of(node: &UpdateNode) -> Table {
-    let column = |field: &Field| Column {
-        name: field.name().clone(),
-        kind: ColumnType::of(field.data_type()).to_string(),
-        nullable: field.is_nullable(),
-    };
     Table {
         of: TableOf::Stage,
         name: node.name.clone(),
         identity: String::new(),
-        key: node.key.iter().filter_map(|place| node.input.fields().get(*place)).map(|field| column(field)).collect(),
-        state: node.description.state.fields().iter().map(|field| column(field)).collect(),
+        key: Column::of(node.key.iter().filter_map(|place| node.input.fields().get(*place))),
+        sub: Vec::new(),
+        state: Column::of(node.description.state.fields()),
         files: Vec::new(),
     }
 }
@@ -53,7 +50,7 @@ pub struct UpdateStage {
 
 /// Rows that the plugin refuses come after all those that were refused before it for a null, whose order is that of the
 /// parts that they came in.
-const REFUSED_ORDER: u64 = 1 << 52;
+const REFUSED_ORDER: u64 = u64::MAX;
 
 const NOT_CALLED: u32 = u32::MAX;
 
@@ -78,37 +75,19 @@ impl UpdateStage {
         Ok(UpdateStage { node, caller, table, worker, peers, place: Vec::new(), key_schema, began: false })
     }
 
-    /// From now on, changes are noted for [`UpdateStage::changes`].
-    pub fn track_changes(&mut self) {
-        self.table.track_changes();
-    }
-
-    /// Takes over the state of a checkpoint, instead of initial states: the rows of its files, in the order in which
-    /// they apply. Rows of other workers' keys may be among them.
-    pub fn restore(&mut self, files: impl IntoIterator<Item = RecordBatch>) -> Result<()> {
-        self.node.initial = None;
-        let (worker, peers) = (self.worker, self.peers);
-        for rows in files {
-            self.table
-                .restore(&rows, |hash| hash.worker(peers) == worker)
-                .map_err(|error| error.within(format!("stage `{}`: its state in the checkpoint", self.node.name)))?;
+    /// Takes over the state of a checkpoint, instead of initial states, and notes changes from now on.
+    pub fn restore(&mut self, keeper: &Keeper, running: &Running) -> Result<()> {
+        let restored = keeper.restore(running, &mut self.table);
+        let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", self.node.name));
+        if restored.map_err(told)? {
+            self.node.initial = None;
         }
         Ok(())
     }
 
-    /// The rows of the next file of a checkpoint, see [`StateTable::changes`].
-    pub fn changes(&mut self, base: bool) -> Result<RecordBatch> {
-        self.table.changes(base)
-    }
-
-    /// How many rows changed since the last call of [`UpdateStage::changes`].
-    pub fn changed(&self) -> u64 {
-        self.table.changed()
-    }
-
-    /// How many keys have a state.
-    pub fn len(&self) -> usize {
-        self.table.len()
+    /// Its table, for what checkpoints hold of it.
+    pub fn table(&mut self) -> &mut StateTable {
+        &mut self.table
     }
 
     /// Works on the rows of a batch that this worker owns.
@@ -120,10 +99,10 @@ impl UpdateStage {
         let touched_and_called = self.gather(context.time, &parts).map_err(Error::arrow)?;
         let (touched, called) = touched_and_called;
         let mut start = Start::default();
-        let mut order = (self.worker as u64) << 32;
+        let mut order = 0;
         while start.group < called.slots.len() {
             let end = start.next_call(&called.ends);
-            self.call(context, &called, start, end, PartOrder(order), output)?;
+            self.call(context, &called, start, end, order, output)?;
             start = end;
             order += 1;
         }
@@ -131,7 +110,7 @@ impl UpdateStage {
         if self.node.emit == UpdateEmit::State {
             let mut all: Vec<Slot> = self.table.all().collect();
             self.table.sort(&mut all);
-            self.emit_states(context, PartOrder(order), &all, output)?;
+            self.emit_states(context, order, &all, output)?;
         }
         Ok(())
     }
@@ -181,19 +160,18 @@ impl UpdateStage {
         called: &Called,
         start: Start,
         end: Start,
-        order: PartOrder,
+        order: u64,
         output: &mut Output,
     ) -> Result<()> {
         let slots = &called.slots[start.group..end.group];
         let all_rows = called.rows.slice(start.row as usize, (end.row - start.row) as usize);
         let groups = self.groups(called, start, end, &all_rows).map_err(Error::arrow)?;
-        let Updated { states, kept, output: emitted, rejections } =
-            self.caller.update(CallContext { batch: context.id, time: context.time }, &groups)?;
+        let Updated { states, kept, output: emitted, rejections } = self.caller.update(context.call(), &groups)?;
         let kept: BooleanArray =
             (0..slots.len()).map(|row| Some(kept.value(row) && !groups.timed_out.value(row))).collect();
         self.table.store(slots, &states, &kept);
         match self.node.emit {
-            UpdateEmit::Rows => output.push(context, order, emitted),
+            UpdateEmit::Rows => output.push(context, self.order(order), emitted),
             UpdateEmit::Changes => {
                 let kept: Vec<Slot> =
                     slots.iter().enumerate().filter(|(row, _)| kept.value(*row)).map(|(_, slot)| *slot).collect();
@@ -201,7 +179,7 @@ impl UpdateStage {
             }
             UpdateEmit::State => {}
         }
-        let refused = PartOrder(REFUSED_ORDER.saturating_add(order.0));
+        let refused = PartOrder::at(REFUSED_ORDER).then(self.worker as u64).then(order);
         output.reject(
             context,
             refused,
@@ -224,10 +202,18 @@ impl UpdateStage {
         })
     }
 
-    fn emit_states(&self, context: BatchContext, order: PartOrder, slots: &[Slot], output: &mut Output) -> Result<()> {
+    fn order(&self, call: u64) -> PartOrder {
+        PartOrder::at(self.worker as u64).then(call)
+    }
+
+    fn emit_states(&self, context: BatchContext, order: u64, slots: &[Slot], output: &mut Output) -> Result<()> {
         let mut columns = self.table.keys(slots).map_err(Error::arrow)?;
         columns.extend(self.table.states(slots).map_err(Error::arrow)?.0.columns().iter().cloned());
-        output.push(context, order, RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)?);
+        output.push(
+            context,
+            self.order(order),
+            RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)?,
+        );
         Ok(())
     }
 

@@ -28,6 +28,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         of: TableOf::Stage,
         name: "t".into(),
         identity: String::new(),
+        sub: Vec::new(),
         key: Vec::new(),
         state: Vec::new(),
         files: files.iter().map(file).collect(),

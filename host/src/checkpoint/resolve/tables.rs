@@ -38,7 +38,8 @@ fn stage(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String> 
             shape(before)
         ));
     };
-    (before.key != now.key || before.state != now.state).then(|| {
+    let same = |table: &Table| (table.key.clone(), table.sub.clone(), table.state.clone(), table.identity.clone());
+    (same(before) != same(now)).then(|| {
         format!(
             "stage `{name}`: its state does not fit any more. The checkpoint after batch {batch} has {}; the job now wants \
              {}. Change the stage back, or let it start with empty state {choice}.",
@@ -66,7 +67,9 @@ fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String>
 }
 
 fn shape(table: &Table) -> String {
-    format!("key {}, state {}", columns(&table.key), columns(&table.state))
+    let of = if table.identity.is_empty() { String::new() } else { format!("{}, ", table.identity) };
+    let sub = if table.sub.is_empty() { String::new() } else { format!(" and {}", columns(&table.sub)) };
+    format!("{of}key {}{sub}, state {}", columns(&table.key), columns(&table.state))
 }
 
 /// Columns in words, as `word text, n int64 or null`.

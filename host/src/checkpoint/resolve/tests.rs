@@ -24,7 +24,15 @@ fn column(name: &str, kind: &str) -> Column {
 
 fn stage(name: &str, state: &str) -> Table {
     let (key, state) = (vec![column("word", "text")], vec![column("n", state)]);
-    Table { of: TableOf::Stage, name: name.into(), identity: String::new(), key, state, files: Vec::new() }
+    Table {
+        of: TableOf::Stage,
+        name: name.into(),
+        identity: String::new(),
+        key,
+        sub: Vec::new(),
+        state,
+        files: Vec::new(),
+    }
 }
 
 fn source(name: &str, identity: &str) -> Table {

@@ -153,7 +153,7 @@ impl CheckpointFacts {
 
 impl TableFacts {
     fn of(table: &Table) -> TableFacts {
-        let Table { of, name, identity, key, state, files } = table;
+        let Table { of, name, identity, key, sub, state, files } = table;
         let (mut base, mut changes) = (FilesFacts::default(), FilesFacts::default());
         for file in fold::applicable(files, 0, KEY_GROUPS as u32) {
             let sort = if file.base { &mut base } else { &mut changes };
@@ -162,7 +162,15 @@ impl TableFacts {
             sort.bytes = sort.bytes.saturating_add(file.bytes);
         }
         let (name, identity) = (name.clone(), identity.clone());
-        TableFacts { of: *of, name, identity, key: key.clone(), state: state.clone(), base, changes }
+        TableFacts {
+            of: *of,
+            name,
+            identity,
+            key: key.iter().chain(sub).cloned().collect(),
+            state: state.clone(),
+            base,
+            changes,
+        }
     }
 }
 

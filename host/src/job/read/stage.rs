@@ -22,7 +22,7 @@ pub(in crate::job) fn stage(name: String, r: &Reader<'_>) -> StageSpec {
     r.need("from", "from = \"…\" with the name of a source or stage");
     let from = r.texts("from", "from = \"lines\" or from = [\"a\", \"b\"]").unwrap_or_default();
     let key = r.texts("key", "key = \"word\" or key = [\"a\", \"b\"]").unwrap_or_default();
-    StageSpec { name, from, key, operator: operator(r) }
+    StageSpec { name, from, key, window: None, event_time: None, operator: operator(r), filter: None, select: None }
 }
 
 fn operator(r: &Reader<'_>) -> OperatorSpec {
@@ -40,7 +40,11 @@ fn operator(r: &Reader<'_>) -> OperatorSpec {
     for key in keys::PLUGIN_KEYS.iter().filter(|key| r.has(key) && !later) {
         r.wrong(key, format!("`{key}` is for stages with a plugin; {instead}"));
     }
-    if r.has("aggregate") { OperatorSpec::Aggregate(aggregates(r)) } else { OperatorSpec::Union }
+    if r.has("aggregate") {
+        OperatorSpec::Aggregate { columns: aggregates(r), inverse: false }
+    } else {
+        OperatorSpec::Union
+    }
 }
 
 fn plugin(r: &Reader<'_>) -> PluginSpec {

@@ -106,7 +106,7 @@ fn the_example_is_read_whole() {
     let config = json!({ "separator": " ", "depth": { "n": 3, "since": "2026-01-02" }, "list": [1, 2.5, true] });
     assert_eq!(words.config, config);
     assert!(words.update.on.is_none() && words.update.emit.is_none());
-    let OperatorSpec::Aggregate(hot) = &job.stages[2].operator else { panic!("an aggregate") };
+    let OperatorSpec::Aggregate { columns: hot, .. } = &job.stages[2].operator else { panic!("an aggregate") };
     let all: Vec<_> = hot.iter().map(|a| (a.output.as_str(), a.function, a.column.as_deref(), a.distinct)).collect();
     let expected = [
         ("n", AggregateFunction::Count, None, false),

@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const CONTEXT: CallContext = CallContext { batch: BatchId(12), time: BatchTime(1) };
+const CONTEXT: CallContext = CallContext { batch: BatchId(12), time: BatchTime(1), watermark: None };
 const TEXT: u32 = 3;
 
 fn load(component: &[u8]) -> Plugin {

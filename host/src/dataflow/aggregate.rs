@@ -1,0 +1,122 @@
+//! Stages that aggregate the rows of one batch: on each part, then by key on the worker that owns it.
+
+use super::plugin::{WholeRows, caller};
+use super::stages::At;
+use crate::aggregate::builtin::Builtin;
+use crate::aggregate::reduce::{self, combine_by_key};
+use crate::batch::group::Grouper;
+use crate::batch::keys::canonical_column;
+use crate::error::{Error, Result};
+use crate::exchange::{parts_of, split_by_key};
+use crate::graph::{PluginNode, StageNode};
+use crate::ids::PartOrder;
+use crate::timely_ext::{Parts, each_batch, each_part};
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{Schema, SchemaRef};
+use std::sync::Arc;
+
+/// Built-in aggregates: rows, and no rejected rows.
+pub fn aggregate<'s>(
+    stage: &StageNode,
+    builtin: &Builtin,
+    input: Parts<'s>,
+    at: &At<'s, '_>,
+) -> (Parts<'s>, Parts<'s>) {
+    let failure = at.running.failure.clone();
+    let metrics = at.running.metrics.of(&stage.name);
+    let (local, peers, mut grouper) = (builtin.clone(), at.peers, Grouper::default());
+    let (partial, _) = each_part(input, &format!("{} partial", stage.name), failure.clone(), move |_, part, output| {
+        let (partial, hashes) = local.partial(&part.rows, &mut grouper)?;
+        let split = split_by_key(&partial, &hashes, peers).map_err(Error::arrow)?;
+        output.rows.extend(parts_of(split, &part));
+        Ok(())
+    });
+    let (builtin, index, name, mut grouper) = (builtin.clone(), at.index, stage.name.clone(), Grouper::default());
+    each_batch(
+        partial,
+        at.ticks.clone(),
+        &stage.name,
+        failure,
+        |part| part.to,
+        move |context, parts, output| {
+            // Without a key there is one row a batch, also of nothing; it belongs to worker 0.
+            if parts.is_empty() && (builtin.key_columns() > 0 || index > 0) {
+                return Ok(());
+            }
+            let partials: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
+            let rows = builtin
+                .finish(&partials, &mut grouper)
+                .map_err(|error| error.within(format!("stage `{name}`: batch {}", context.id)))?;
+            metrics.add_rows(rows.num_rows());
+            output.push(context, PartOrder::at(index as u64), rows);
+            Ok(())
+        },
+    )
+}
+
+/// A plugin of world `aggregate`: its rows, and its rejected rows.
+pub fn reduce<'s>(
+    stage: &StageNode,
+    node: &PluginNode,
+    input: Parts<'s>,
+    at: &At<'s, '_>,
+) -> Result<(Parts<'s>, Parts<'s>)> {
+    let failure = at.running.failure.clone();
+    let metrics = at.running.metrics.of(&stage.name);
+    let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
+    let fields = keys.fields().iter().chain(node.description.state.fields()).cloned();
+    let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+
+    let mut lifting = caller(node, &metrics);
+    let whole = WholeRows::new(stage, node, &metrics);
+    let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), at.peers, Grouper::default());
+    let (partial, refused) =
+        each_part(input, &format!("{} lift", stage.name), failure.clone(), move |context, part, output| {
+            let rows = whole.of(context, &part, output)?;
+            if rows.num_rows() == 0 {
+                return Ok(());
+            }
+            let lifted = lifting.lift(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
+            let keys: Vec<ArrayRef> = key.iter().map(|key| canonical_column(rows.column(*key))).collect();
+            let reduced = combine_by_key(&mut lifting, context.call(), &keys, lifted, &mut grouper)?;
+            let rows = reduce::with_keys(&schema, &reduced.keys, &reduced.accumulators)?;
+            match reduced.encoded {
+                None => output.push(context, part.order.clone(), rows),
+                Some(keys) => {
+                    let split = split_by_key(&rows, &keys.hashes(), peers).map_err(Error::arrow)?;
+                    output.rows.extend(parts_of(split, &part));
+                }
+            }
+            Ok(())
+        });
+
+    let mut caller = caller(node, &metrics);
+    let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
+    let (index, mut grouper) = (at.index, Grouper::default());
+    let (rows, _) = each_batch(
+        partial,
+        at.ticks.clone(),
+        &stage.name,
+        failure,
+        |part| part.to,
+        move |context, parts, output| {
+            if parts.is_empty() {
+                return Ok(());
+            }
+            let parts: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
+            let (keys, accumulators) = reduce::split_keys(&parts, &between, key.len())?;
+            let reduced = combine_by_key(&mut caller, context.call(), &keys, accumulators, &mut grouper)?;
+            let count = reduced.accumulators.num_rows();
+            let keys = reduce::key_batch(&stage_input, &key, reduced.keys.clone(), count)?;
+            let lowered = caller.lower(context.call(), &keys, &reduced.accumulators)?;
+            metrics.add_rows(count);
+            output.push(
+                context,
+                PartOrder::at(index as u64),
+                reduce::with_keys(&output_schema, &reduced.keys, &lowered)?,
+            );
+            Ok(())
+        },
+    );
+    Ok((rows, refused))
+}

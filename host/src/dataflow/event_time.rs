@@ -1,0 +1,134 @@
+//! The time of rows: computed once where they come into the stage, and told to all workers as progress.
+
+use super::stages::At;
+use crate::batch::part::Part;
+use crate::batch::rejected::rejected_rows;
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use crate::event_time::{EventClock, Watermarks};
+use crate::graph::{EventTimeNode, StageNode, watermark_table};
+use crate::run::Failure;
+use crate::state::keeper::Keeper;
+use crate::timely_ext::{BatchContext, Output, Parts, Progress, ProgressStream, each_part};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, max};
+use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
+use std::sync::Arc;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+/// The column with the time of a row, the last of the rows of a stage with event time: a timestamp, never null.
+pub const TIME: &str = "millstream_time";
+
+/// Rows with their time.
+pub struct Timed<'s> {
+    /// The rows, with [`TIME`] as their last column.
+    pub rows: Parts<'s>,
+    /// Rows without a time that can be used.
+    pub rejected: Parts<'s>,
+    /// A copy for each worker.
+    pub progress: ProgressStream<'s>,
+}
+
+/// Gives the rows of a stage their time.
+pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: &At<'s, '_>) -> Timed<'s> {
+    let stamp = Stamp { node: node.clone(), stage: stage.clone() };
+    let metrics = at.running.metrics.of(&stage.name);
+    let failure = at.running.failure.clone();
+    let (rows, rejected) = each_part(parts, &format!("{} time", stage.name), failure.clone(), {
+        move |context, part, output| {
+            let rejected = stamp.part(context, part, output)?;
+            metrics.add_rejected(rejected);
+            Ok(())
+        }
+    });
+    let progress = progress(rows.clone(), &format!("{} progress", stage.name), at.peers, failure);
+    Timed { rows, rejected, progress }
+}
+
+/// This worker's clock of a stage, as the checkpoint that is loaded has it.
+pub fn clock(stage: &StageNode, node: &EventTimeNode, at: &At<'_, '_>) -> Result<EventClock> {
+    let watermarks = Watermarks::new(&node.clocks, node.lateness_us, node.idle_us);
+    let keeper = Keeper::open(at.running, &watermark_table(&stage.name), at.index, at.peers);
+    Ok(EventClock::new(watermarks, keeper))
+}
+
+/// Times before the year 1 and after the year 9999 are mistakes.
+const TIME_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+
+struct Stamp {
+    node: EventTimeNode,
+    stage: StageNode,
+}
+
+impl Stamp {
+    /// Puts out the rows with their time, and those without one as rejected; returns how many these are.
+    fn part(&self, context: BatchContext, part: Part, output: &mut Output) -> Result<usize> {
+        let place = part.input as usize;
+        let Some(time) = self.node.times.get(place) else { return Err(Error::bug("a part of an unknown input")) };
+        let times = time.evaluate(context, &part.rows)?;
+        let values = times.as_primitive::<TimestampMicrosecondType>();
+        let latest = self.node.ahead_us_max.map_or(i64::MAX, |ahead| context.time.0.saturating_add(ahead));
+        let good =
+            |row: usize| values.is_valid(row) && TIME_US.contains(&values.value(row)) && values.value(row) <= latest;
+        let bad: Vec<(u32, String)> = (0..values.len())
+            .filter(|row| !good(*row))
+            .map(|row| (row as u32, self.why(values, row, latest)))
+            .collect();
+        let field = Field::new(TIME, ColumnType::Timestamp.arrow(), false);
+        let fields = part.rows.schema_ref().fields().iter().cloned().chain([Arc::new(field)]);
+        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let refused = bad.len();
+        let stamped = |rows: &RecordBatch, times| {
+            RecordBatch::try_new(schema.clone(), rows.columns().iter().cloned().chain([times]).collect())
+        };
+        if bad.is_empty() {
+            output.push(context, part.order, stamped(&part.rows, times).map_err(Error::arrow)?);
+            return Ok(0);
+        }
+        let keep: BooleanArray = (0..values.len()).map(|row| Some(good(row))).collect();
+        let kept = filter_record_batch(&part.rows, &keep).map_err(Error::arrow)?;
+        let kept_times = arrow::compute::filter(&times, &keep).map_err(Error::arrow)?;
+        output.push(context, part.order.clone(), stamped(&kept, kept_times).map_err(Error::arrow)?);
+        let rejected = rejected_rows(&self.stage.rejected, &part.rows, bad).map_err(Error::arrow)?;
+        output.reject(context, part.order, rejected);
+        Ok(refused)
+    }
+
+    fn why(&self, values: &arrow::array::TimestampMicrosecondArray, row: usize, latest: i64) -> String {
+        if values.is_null(row) {
+            return "its time is null".into();
+        }
+        let time = values.value(row);
+        if TIME_US.contains(&time) && time > latest {
+            return "its time lies too far in the future; raise `ahead_max` if it is right".into();
+        }
+        format!("its time, {time} microseconds since 1970, is not between the years 1 and 9999")
+    }
+}
+
+/// The greatest time of each part, once for each worker.
+fn progress<'s>(parts: Parts<'s>, name: &str, peers: usize, failure: Failure) -> ProgressStream<'s> {
+    let mut builder = OperatorBuilder::new(name.to_owned(), parts.scope());
+    let mut input = builder.new_input(parts, Pipeline);
+    let (output, stream) = builder.new_output::<Vec<Progress>>();
+    let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Progress>>>::from(output);
+    builder.build(move |_| {
+        move |_| {
+            input.for_each(|capability, parts| {
+                let mut made = Vec::new();
+                for part in parts.drain(..).filter(|_| !failure.happened()) {
+                    let times = part.rows.column(part.rows.num_columns().saturating_sub(1)).clone();
+                    let Some(max_us) = times.as_primitive_opt::<TimestampMicrosecondType>().and_then(max) else {
+                        continue;
+                    };
+                    made.extend((0..peers as u64).map(|to| Progress { to, clock_id: part.clock_id, max_us }));
+                }
+                output.activate().session(&capability).give_iterator(made.into_iter());
+            });
+        }
+    });
+    stream
+}

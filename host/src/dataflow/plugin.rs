@@ -1,0 +1,79 @@
+//! Stages with a plugin of world `transform`, and what stages with any plugin need.
+
+use super::stages::At;
+use crate::batch::part::Part;
+use crate::batch::rejected::{rejected_rows, without_nulls};
+use crate::error::{Error, Result};
+use crate::graph::{PluginNode, StageNode};
+use crate::ids::PartOrder;
+use crate::metrics::Counts;
+use crate::plugin::{Caller, Processed};
+use crate::timely_ext::{BatchContext, Output, Parts, each_part};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+/// A stage with a plugin of world `transform`: its rows, and its rejected rows.
+pub fn transform<'s>(
+    stage: &StageNode,
+    node: &PluginNode,
+    input: Parts<'s>,
+    at: &At<'s, '_>,
+) -> (Parts<'s>, Parts<'s>) {
+    let metrics = at.running.metrics.of(&stage.name);
+    let mut caller = caller(node, &metrics);
+    let whole = WholeRows::new(stage, node, &metrics);
+    each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
+        let rows = whole.of(context, &part, output)?;
+        let Processed { rows: made, rejections } =
+            caller.process(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
+        metrics.add_rows(made.num_rows());
+        output.push(context, part.order.clone(), made);
+        whole.reject(context, part.order, &rows, rejections, output)
+    })
+}
+
+/// A caller of the stage's plugin, whose counters are the stage's.
+pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
+    let caller = node.plugin.caller(node.stage.clone(), &node.description);
+    metrics.share_counters(caller.counters().clone());
+    caller
+}
+
+/// Takes the rows that a plugin can read out of a part; those with a null where it needs a value are rejected.
+pub struct WholeRows {
+    /// Places of the columns that the plugin reads.
+    pub reads: Vec<usize>,
+    needs: SchemaRef,
+    rejected: SchemaRef,
+    metrics: Counts,
+}
+
+impl WholeRows {
+    /// For the plugin of this stage.
+    pub fn new(stage: &StageNode, node: &PluginNode, metrics: &Counts) -> WholeRows {
+        let (reads, needs) = (node.reads.clone(), node.description.input.clone());
+        WholeRows { reads, needs, rejected: stage.rejected.clone(), metrics: metrics.clone() }
+    }
+
+    /// The rows of a part that the plugin can read.
+    pub fn of(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
+        let (rows, nulls) = without_nulls(part.rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
+        self.reject(context, part.order.clone(), &part.rows, nulls, output)?;
+        Ok(rows)
+    }
+
+    fn reject(
+        &self,
+        context: BatchContext,
+        order: PartOrder,
+        rows: &RecordBatch,
+        rejections: Vec<(u32, String)>,
+        output: &mut Output,
+    ) -> Result<()> {
+        if !rejections.is_empty() {
+            self.metrics.add_rejected(rejections.len());
+            output.reject(context, order, rejected_rows(&self.rejected, rows, rejections).map_err(Error::arrow)?);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Stages with a plugin of world `update`.
+
+use super::by_key::split_parts;
+use super::plugin::{WholeRows, caller};
+use super::stages::{At, Input, StageStreams};
+use crate::batch::part::Part;
+use crate::error::Result;
+use crate::graph::{PluginNode, StageNode, UpdateNode};
+use crate::ids::BatchId;
+use crate::metrics::Counts;
+use crate::state::keeper::Keeper;
+use crate::state::update::UpdateStage;
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, each_batch_with_state, each_part};
+use timely::dataflow::operators::Concat;
+
+/// Builds the stage.
+pub fn build<'s>(
+    stage: &StageNode,
+    node: &PluginNode,
+    update: &UpdateNode,
+    input: Input<'s>,
+    at: &At<'s, '_>,
+) -> Result<StageStreams<'s>> {
+    let metrics = at.running.metrics.of(&stage.name);
+    let caller = caller(node, &metrics);
+    let whole = WholeRows::new(stage, node, &metrics);
+    let failure = at.running.failure.clone();
+    let (checked, nulls) =
+        each_part(input.parts, &format!("{} nulls", stage.name), failure.clone(), move |context, part, output| {
+            let rows = whole.of(context, &part, output)?;
+            output.push(context, part.order.clone(), rows);
+            Ok(())
+        });
+    let (split, _) = split_parts(stage, checked, at);
+    let state = UpdateStage::new(update.clone(), caller, at.index, at.peers)?;
+    let work = StateWork::new(stage, state, metrics, at)?;
+    let (rows, refused, changes) =
+        each_batch_with_state(split, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
+    Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, refused.concat(nulls)) })
+}
+
+/// An update stage on one worker, with what checkpoints hold of it.
+struct StateWork {
+    state: UpdateStage,
+    metrics: Counts,
+    keeper: Option<Keeper>,
+}
+
+impl StateWork {
+    fn new(stage: &StageNode, mut state: UpdateStage, metrics: Counts, at: &At<'_, '_>) -> Result<StateWork> {
+        let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
+        if let Some(keeper) = &keeper {
+            state.restore(keeper, at.running)?;
+        }
+        Ok(StateWork { state, metrics, keeper })
+    }
+}
+
+impl BatchWork for StateWork {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        self.state.batch(context, parts, output)?;
+        self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
+        self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
+        Ok(())
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
+        Ok(keeper.changes(after, self.state.table())?.into_iter().collect())
+    }
+}

@@ -1,0 +1,80 @@
+//! How the rows of a stage tell their time: `time`, `lateness`, `idle`.
+
+use super::{Graph, InputNode, Making};
+use crate::batch::types::ColumnType;
+use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::error::{Error, Result};
+use crate::event_time::ClockIds;
+use crate::job::spec::{ClockSpec, StageSpec};
+use crate::sql::expression::Expression;
+use crate::window::microseconds;
+
+/// Event time of a stage, checked. Times are in microseconds.
+#[derive(Clone)]
+pub struct EventTimeNode {
+    /// What makes the time of a row, by input.
+    pub times: Vec<Expression>,
+    /// How much older than the newest row of its clock a row may be.
+    pub lateness_us: i64,
+    /// A clock without rows for so long does not hold the watermark back.
+    pub idle_us: Option<i64>,
+    /// Rows further ahead of the batch time are rejected.
+    pub ahead_us_max: Option<i64>,
+    /// Whose clocks the rows may follow.
+    pub clocks: ClockIds,
+}
+
+/// Ahead of the machine's clock, where the job does not say how far a row may be.
+const AHEAD_US_MAX: i64 = 24 * 3600 * 1_000_000;
+
+pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> Result<Option<EventTimeNode>> {
+    let Some(spec) = &stage.event_time else { return Ok(None) };
+    let mut times = Vec::new();
+    for (place, input) in inputs.iter().enumerate() {
+        let Some(text) = spec.time.get(place).or(spec.time.first()) else {
+            return Err(Error::job("`time` is empty; write the name of a timestamp column"));
+        };
+        let time = Expression::new(text, &input.schema).map_err(|error| error.within("`time`"))?;
+        let kind = ColumnType::of(time.data_type());
+        if kind != ColumnType::Timestamp {
+            return Err(Error::job(format!(
+                "`time = \"{text}\"` is {kind}, and a time is a timestamp; make one of it, as time = \"to_timestamp({text})\""
+            )));
+        }
+        times.push(time);
+    }
+    let default = (graph.spec.clock == ClockSpec::Wall).then_some(AHEAD_US_MAX);
+    Ok(Some(EventTimeNode {
+        times,
+        lateness_us: microseconds(spec.lateness),
+        idle_us: spec.idle.map(microseconds),
+        ahead_us_max: spec.ahead_max.map(microseconds).or(default),
+        clocks: inputs.iter().flat_map(|input| graph.clocks_of_union(&input.from)).collect(),
+    }))
+}
+
+/// The table of a stage's watermarks.
+pub fn watermark_table(stage: &str) -> String {
+    format!("{stage}.watermark")
+}
+
+pub(super) fn tables(making: &Making<'_>) -> Vec<Table> {
+    if making.event_time.is_none() {
+        return Vec::new();
+    }
+    let column =
+        |name: &str, kind: ColumnType, nullable| Column { name: name.into(), kind: kind.to_string(), nullable };
+    vec![Table {
+        of: TableOf::Stage,
+        name: watermark_table(&making.spec.name),
+        identity: String::new(),
+        key: vec![column("clock", ColumnType::Int64, false)],
+        sub: Vec::new(),
+        state: vec![
+            column("time", ColumnType::Timestamp, true),
+            column("quiet", ColumnType::Int64, false),
+            column("watermark", ColumnType::Timestamp, true),
+        ],
+        files: Vec::new(),
+    }]
+}

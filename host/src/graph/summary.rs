@@ -1,0 +1,42 @@
+//! A graph in words, for `millstream validate`.
+
+use super::Graph;
+use crate::batch::types;
+use crate::job::spec::JobSpec;
+use std::fmt::Write as _;
+
+impl Graph {
+    /// The same for processes that run the same job: with the same streams, columns, plugins and batch interval.
+    pub fn digest(&self) -> u64 {
+        let JobSpec { name, batch, clock, .. } = &self.spec;
+        xxhash_rust::xxh3::xxh3_64(format!("{name} {batch:?} {clock:?}\n{}", self.summary()).as_bytes())
+    }
+
+    /// The graph for `millstream validate`: a line for each source, stage and sink, with its columns.
+    pub fn summary(&self) -> String {
+        let mut text = String::new();
+        let columns = |name: &str| self.streams.get(name).map_or(String::new(), |schema| types::describe(schema));
+        for source in &self.spec.sources {
+            let _ = writeln!(text, "source  {:<16} {}", source.name, columns(&source.name));
+        }
+        for stage in &self.stages {
+            let _ = writeln!(text, "stage   {:<16} {}", stage.name, columns(&stage.name));
+            if let Some(node) = stage.plugin() {
+                let told = &node.description;
+                let _ = writeln!(
+                    text,
+                    "        {:<16} plugin {} {} ({}), {}",
+                    "",
+                    told.name,
+                    told.version,
+                    node.plugin.world(),
+                    node.plugin.digest(),
+                );
+            }
+        }
+        for sink in &self.spec.sinks {
+            let _ = writeln!(text, "sink    {:<16} from {}", sink.name, sink.from.join(", "));
+        }
+        text
+    }
+}

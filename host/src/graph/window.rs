@@ -1,0 +1,81 @@
+//! `window` of a stage: which rows are in one, and which columns that adds.
+
+use super::{Graph, Making, Operator};
+use crate::batch::types::ColumnType;
+use crate::checkpoint::types::Table;
+use crate::error::{Error, Result};
+use crate::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
+use crate::plugin::{PluginHost, World};
+use crate::window::{WINDOW_END, WINDOW_START, WindowNode, microseconds};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::sync::Arc;
+
+pub(super) fn check(graph: &Graph, stage: &StageSpec) -> Result<Option<WindowNode>> {
+    let Some(spec) = &stage.window else { return Ok(None) };
+    let update = spec.emit == WindowEmit::Update;
+    Ok(Some(match (&spec.extent, stage.event_time.is_some()) {
+        (WindowExtent::Sliding { size, slide }, true) => {
+            let slide_us = slide.map_or(microseconds(*size), microseconds);
+            WindowNode::Sliding { size_us: microseconds(*size), slide_us, update }
+        }
+        (WindowExtent::Sliding { size, slide }, false) => WindowNode::Batches {
+            size_us: microseconds(*size),
+            slide_us: microseconds(slide.unwrap_or(graph.spec.batch)),
+        },
+        (WindowExtent::Session { gap, length_max }, true) => {
+            WindowNode::Session { gap_us: microseconds(*gap), length_us_max: microseconds(*length_max), update }
+        }
+        (WindowExtent::Session { .. }, false) => {
+            return Err(Error::job("a session window needs event time; write time = \"…\" with a timestamp column"));
+        }
+    }))
+}
+
+/// The columns that the operator works on: aggregates have windows of their own, before all others rows come out of the
+/// window first.
+pub(super) fn operator_input(
+    graph: &Graph,
+    stage: &StageSpec,
+    window: Option<&WindowNode>,
+    rows: &SchemaRef,
+    host: &PluginHost,
+) -> Result<SchemaRef> {
+    let aggregates = match &stage.operator {
+        OperatorSpec::Aggregate { .. } => true,
+        OperatorSpec::Plugin(plugin) => {
+            host.load(&graph.spec.origin.folder.join(&plugin.path))?.world() == World::Aggregate
+        }
+        _ => false,
+    };
+    match window {
+        Some(window) if window.of_event_time() && !aggregates => Ok(with_bounds(rows)),
+        _ => Ok(rows.clone()),
+    }
+}
+
+/// The bounds of a window as columns.
+fn bounds() -> [Arc<Field>; 2] {
+    [WINDOW_START, WINDOW_END].map(|name| Arc::new(Field::new(name, ColumnType::Timestamp.arrow(), false)))
+}
+
+/// Rows as they come out of windows of event time.
+pub fn with_bounds(rows: &Schema) -> SchemaRef {
+    Arc::new(Schema::new(rows.fields().iter().cloned().chain(bounds()).collect::<Vec<_>>()))
+}
+
+/// The columns of a windowed aggregate: key, bounds of the window where it is one of event time, aggregates.
+pub(super) fn with_bounds_behind(keys: &Schema, window: Option<&WindowNode>, aggregates: Vec<Arc<Field>>) -> SchemaRef {
+    let bounds = bounds().into_iter().filter(|_| window.is_some_and(WindowNode::of_event_time));
+    Arc::new(Schema::new(keys.fields().iter().cloned().chain(bounds).chain(aggregates).collect::<Vec<_>>()))
+}
+
+/// What checkpoints hold of a window whose rows the operator works on.
+pub(super) fn tables(making: &Making<'_>) -> Result<Vec<Table>> {
+    let _ = making;
+    Ok(Vec::new())
+}
+
+/// Whether an operator has windows of its own.
+pub fn has_own_windows(operator: &Operator) -> bool {
+    matches!(operator, Operator::Aggregate(_) | Operator::Reduce(_))
+}

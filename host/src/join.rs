@@ -1,0 +1,1 @@
+//! Joins: rows of two inputs side by side. No I/O, no clock.

@@ -1,0 +1,3 @@
+//! SQL through DataFusion: expressions over the rows of a part, and queries over batches and windows.
+
+pub mod expression;

@@ -1,0 +1,75 @@
+//! What checkpoints hold of a table on one worker: loads it, and says at each barrier what has to be written.
+
+use super::StateTable;
+use crate::checkpoint::types::{StateFile, TableOf};
+use crate::checkpoint::{Kept, fold, read};
+use crate::error::Result;
+use crate::ids::BatchId;
+use crate::run::Running;
+use crate::timely_ext::Changes;
+use arrow::array::RecordBatch;
+
+/// A table's place among the job's, and the files that make up this worker's part of it.
+pub struct Keeper {
+    table: usize,
+    files: Vec<StateFile>,
+    groups: (u32, u32),
+}
+
+impl Keeper {
+    /// Of the table of this name; `None` where the job keeps no checkpoints.
+    pub fn open(running: &Running, name: &str, worker: usize, peers: usize) -> Option<Keeper> {
+        let kept = running.kept.as_ref()?;
+        let table = kept.table(TableOf::Stage, name)?;
+        let files = kept.tables.get(table)?.files.clone();
+        Some(Keeper { table, files, groups: fold::group_range(worker, peers) })
+    }
+
+    /// The rows of the checkpoint that is loaded, of the key groups that this worker owns, file by file in the order in
+    /// which they apply; `None` where it does not hold the table.
+    pub fn load(&self, running: &Running) -> Result<Option<Vec<RecordBatch>>> {
+        self.load_groups(running, self.groups)
+    }
+
+    /// As [`Keeper::load`], of all key groups: for what every worker has to know.
+    pub fn load_all(&self, running: &Running) -> Result<Option<Vec<RecordBatch>>> {
+        self.load_groups(running, crate::checkpoint::positions::ALL_GROUPS)
+    }
+
+    fn load_groups(&self, running: &Running, (first, end): (u32, u32)) -> Result<Option<Vec<RecordBatch>>> {
+        let Some((kept, table)) = running.kept.as_ref().and_then(|kept| Some((kept, kept.tables.get(self.table)?)))
+        else {
+            return Ok(None);
+        };
+        if !kept.held.contains(&self.table) {
+            return Ok(None);
+        }
+        read::load_table(&*kept.store, table, first, end, None).map(Some)
+    }
+
+    /// Takes over the table from the checkpoint that is loaded, and notes its changes from now on. Whether there was one.
+    pub fn restore(&self, running: &Running, table: &mut StateTable) -> Result<bool> {
+        table.track_changes();
+        let Some(rows) = self.load(running)? else { return Ok(false) };
+        for rows in rows {
+            table.restore(&rows, |_| true)?;
+        }
+        if let Some(Kept { restored, .. }) = running.kept.as_deref() {
+            restored.add(table.len());
+        }
+        Ok(true)
+    }
+
+    /// What the checkpoint after this batch has to hold of a table whose changes are noted.
+    pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<Changes>> {
+        let changed = state.changed();
+        if changed == 0 {
+            return Ok(None);
+        }
+        let (first, end) = self.groups;
+        let base = fold::base_due(&self.files, first, end, changed, state.len() as u64);
+        let rows = state.changes(base)?;
+        fold::note(&mut self.files, after, self.groups, base, rows.num_rows() as u64);
+        Ok(Some(Changes { table: self.table, groups: self.groups, base, rows }))
+    }
+}

@@ -1,0 +1,50 @@
+//! Windows: which rows belong together. No I/O, no clock.
+
+use std::time::Duration;
+
+/// The column of a window's start, in the rows of stages with windows of event time.
+pub const WINDOW_START: &str = "window_start";
+/// The column of a window's end: the first moment that is not in it any more.
+pub const WINDOW_END: &str = "window_end";
+
+/// The windows of a stage, checked. Times are in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowNode {
+    /// Processing time: whole batches, by batch time.
+    Batches {
+        /// Length of a window.
+        size_us: i64,
+        /// From one window to the next; windows end at its multiples from the job's first batch.
+        slide_us: i64,
+    },
+    /// Event time: windows begin at the multiples of `slide_us` since 1970, as Flink's and Beam's.
+    Sliding {
+        /// Length of a window.
+        size_us: i64,
+        /// From one window to the next; `size_us`: tumbling windows.
+        slide_us: i64,
+        /// Results with every batch that changes them, instead of once.
+        update: bool,
+    },
+    /// Event time: rows of a key with less than `gap_us` between them.
+    Session {
+        /// A session ends when nothing came for so long.
+        gap_us: i64,
+        /// A session that would get longer is closed and another one begins.
+        length_us_max: i64,
+        /// Results with every batch that changes them, instead of once.
+        update: bool,
+    },
+}
+
+impl WindowNode {
+    /// Whether its windows are of event time, so that their rows carry [`WINDOW_START`] and [`WINDOW_END`].
+    pub fn of_event_time(&self) -> bool {
+        !matches!(self, WindowNode::Batches { .. })
+    }
+}
+
+/// A length of time in microseconds.
+pub fn microseconds(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
+}
