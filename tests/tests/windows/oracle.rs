@@ -104,11 +104,7 @@ struct Window<'a> {
     changed: bool,
 }
 
-fn in_time(
-    stage: &Stage,
-    batches: &[Vec<Event>],
-    windows: &mut dyn Windows,
-) -> Vec<(&'static str, Vec<Vec<Value>>)> {
+fn in_time(stage: &Stage, batches: &[Vec<Event>], windows: &mut dyn Windows) -> Vec<(&'static str, Vec<Vec<Value>>)> {
     let mut watermark = Watermark { stage, newest: [None; 2], active: [1; 2], complete: None };
     let (mut out, mut late) = (Vec::new(), Vec::new());
     for (events, batch) in batches.iter().zip(1..) {
