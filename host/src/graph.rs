@@ -312,11 +312,6 @@ impl Graph {
         let place = self.streams.keys().position(|name| name == stream).unwrap_or_default();
         ClockId((self.spec.sources.len() + place) as u32)
     }
-
-    /// The stages that are plugins, by name.
-    pub fn plugins(&self) -> impl Iterator<Item = (&str, &PluginNode)> {
-        self.stages.iter().filter_map(|stage| Some((stage.name.as_str(), stage.plugin()?)))
-    }
 }
 
 impl Making<'_> {

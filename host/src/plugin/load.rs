@@ -144,7 +144,7 @@ impl Loader {
 }
 
 /// The component file that a path stands for.
-fn find(path: &Path) -> Result<PathBuf> {
+pub fn find(path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     let Ok(metadata) = fs::metadata(path) else {
         return Err(Error::job(format!("there is no plugin at {shown}: no such file or folder")));
