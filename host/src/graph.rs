@@ -22,6 +22,7 @@ pub use sql::SqlNode;
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;
+pub use crate::batch::rejected::mixed_rejected_schema;
 use crate::batch::rejected::rejected_schema;
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::Table;
@@ -292,24 +293,25 @@ impl Graph {
         if !stage.keeps_parts() {
             return [ClockId::MADE].into();
         }
-        stage.inputs.iter().flat_map(|input| self.clocks_of_union(&input.from)).collect()
+        self.clocks_of_inputs(&stage.inputs)
     }
 
-    /// Whose clocks the rows of a union follow.
-    pub fn clocks_of_union(&self, from: &[String]) -> BTreeSet<ClockId> {
+    /// Whose clocks the rows of these inputs follow.
+    fn clocks_of_inputs(&self, inputs: &[InputNode]) -> BTreeSet<ClockId> {
+        let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
         let of = |name: &String| {
             let clocks = self.clocks.get(name).cloned().unwrap_or_default();
-            clocks.into_iter().map(|clock| self.clock_in_union(name, from.len(), clock)).collect::<Vec<_>>()
+            clocks.into_iter().map(|clock| self.clock_among(name, streams.len(), clock)).collect::<Vec<_>>()
         };
-        from.iter().flat_map(of).collect()
+        streams.iter().flat_map(|name| of(name)).collect()
     }
 
-    /// The clock that a part of a stream has in a union of so many: streams that stages made keep clocks of their own.
-    pub fn clock_in_union(&self, stream: &str, streams: usize, clock: ClockId) -> ClockId {
+    /// The clock of a part of a stream in a stage that reads so many: what different stages made keeps different clocks.
+    pub fn clock_among(&self, stream: &str, streams: usize, clock: ClockId) -> ClockId {
         if clock != ClockId::MADE || streams == 1 {
             return clock;
         }
-        let place = self.streams.keys().position(|name| name == stream).unwrap_or_default();
+        let place = self.spec.stages.iter().position(|stage| stage.name == part_of(stream)).unwrap_or_default();
         ClockId((self.spec.sources.len() + place) as u32)
     }
 
@@ -354,6 +356,11 @@ impl StageNode {
     }
 }
 
+/// The source or stage that puts out a stream: names have no dots, and what comes beside has one.
+fn part_of(stream: &str) -> &str {
+    stream.split('.').next().unwrap_or(stream)
+}
+
 /// The name of the stream of rows that a source or stage refused.
 pub fn rejected_name(name: &str) -> String {
     format!("{name}.rejected")
@@ -362,12 +369,6 @@ pub fn rejected_name(name: &str) -> String {
 /// The name of the stream of rows that came too late.
 pub fn late_name(name: &str) -> String {
     format!("{name}.late")
-}
-
-/// The columns of rejected and late rows of a stage whose inputs differ: which input, the row as JSON, and why.
-pub fn mixed_rejected_schema() -> SchemaRef {
-    let text = |name: &str| Field::new(name, ColumnType::Text.arrow(), true);
-    Arc::new(Schema::new(vec![text("input"), text("row"), text("reason")]))
 }
 
 /// How much a source may hold for batches to come: a batch, or less where batches follow each other at once.

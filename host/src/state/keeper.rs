@@ -1,6 +1,7 @@
 //! What checkpoints hold of a table on one worker: loads it, and says at each barrier what has to be written.
 
 use super::StateTable;
+use crate::batch::keys::KeyHash;
 use crate::checkpoint::types::{StateFile, TableOf};
 use crate::checkpoint::{Kept, fold, read};
 use crate::error::Result;
@@ -58,6 +59,17 @@ impl Keeper {
             restored.add(table.len());
         }
         Ok(true)
+    }
+
+    /// Whether this worker writes the rows of a key with this hash.
+    pub fn owns(&self, hash: KeyHash) -> bool {
+        (self.groups.0..self.groups.1).contains(&(hash.group() as u32))
+    }
+
+    /// What the checkpoint after this batch has to hold where `rows` are all that this worker owns.
+    pub fn base(&mut self, after: BatchId, rows: RecordBatch) -> Changes {
+        fold::note(&mut self.files, after, self.groups, true, rows.num_rows() as u64);
+        Changes { table: self.table, groups: self.groups, base: true, rows }
     }
 
     /// What the checkpoint after this batch has to hold of a table whose changes are noted.
