@@ -5,6 +5,7 @@
 //! ```
 
 mod aggregate;
+mod begun;
 mod by_key;
 mod checkpoint;
 mod cogroup;
@@ -139,7 +140,12 @@ fn inputs<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, stage: &StageNode, g
     }
     let mut inputs = Vec::new();
     for (place, input) in (0u32..).zip(&stage.inputs) {
-        inputs.push(union(scope, streams, &input.from, graph)?.map(move |part: Part| Part { input: place, ..part }));
+        let made = graph.clock_among(&input.name, stage.inputs.len(), ClockId::MADE);
+        inputs.push(union(scope, streams, &input.from, graph)?.map(move |part: Part| Part {
+            input: place,
+            clock_id: if part.clock_id == ClockId::MADE { made } else { part.clock_id },
+            ..part
+        }));
     }
     Ok(scope.concatenate(inputs))
 }
@@ -154,7 +160,7 @@ fn union<'s>(scope: Scope<'s, u64>, streams: &Streams<'s>, from: &[String], grap
     }
     let mut inputs = Vec::new();
     for (place, name) in (0u64..).zip(from) {
-        let made = graph.clock_in_union(name, from.len(), ClockId::MADE);
+        let made = graph.clock_among(name, from.len(), ClockId::MADE);
         inputs.push(find(name)?.map(move |part: Part| Part {
             order: part.order.then(place),
             clock_id: if part.clock_id == ClockId::MADE { made } else { part.clock_id },

@@ -1,39 +1,67 @@
 //! Event time of a stage: one clock a worker, which shows the same on each. No I/O; the clock of the machine is not read.
 
+pub mod saved;
 mod watermark;
 
-pub use watermark::Watermarks;
+pub use watermark::{Clock, Watermarks};
 
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{Changes, Progress, Watermark};
+use crate::timely_ext::{Changes, Progress, Tick, Watermark};
+use std::collections::BTreeMap;
+
+/// The clocks whose rows a stage may see, so that none of them is left out before its first row. A checkpoint knows them
+/// by name, as their ids change with the job.
+pub type ClockNames = BTreeMap<ClockId, String>;
 
 /// The clock of one stage on one worker: its watermarks, and what checkpoints hold of them.
 pub struct EventClock {
     watermarks: Watermarks,
+    names: ClockNames,
+    lapses: Lapses,
     keeper: Option<Keeper>,
 }
 
 impl EventClock {
     /// A clock that goes on from these watermarks. `keeper`: of the table of watermarks, where the job keeps checkpoints.
-    pub fn new(watermarks: Watermarks, keeper: Option<Keeper>) -> EventClock {
-        EventClock { watermarks, keeper }
+    pub fn new(watermarks: Watermarks, names: ClockNames, lapses: Lapses, keeper: Option<Keeper>) -> EventClock {
+        EventClock { watermarks, names, lapses, keeper }
     }
 
-    /// A batch of this time is complete; `progress` is that of all workers.
-    pub fn batch(&mut self, time: BatchTime, progress: &[Progress]) -> Watermark {
+    /// A batch is complete; `progress` is that of all workers.
+    pub fn batch(&mut self, tick: Tick, progress: &[Progress]) -> Watermark {
+        let lapse_us = self.lapses.next(tick.time, tick.resumed);
         let before = self.watermarks.watermark();
         let progress = progress.iter().map(|progress| (progress.clock_id, progress.max_us));
-        Watermark { before, now: self.watermarks.batch(time, progress) }
+        Watermark { before, now: self.watermarks.batch(lapse_us, progress) }
     }
 
     /// What a checkpoint has to hold of it: rows of the key groups that this worker owns.
     pub fn barrier(&mut self, after: BatchId) -> Result<Option<Changes>> {
-        let _ = (&self.keeper, after);
-        Ok(None)
+        let Some(keeper) = &mut self.keeper else { return Ok(None) };
+        let rows = saved::rows(&self.watermarks, &self.names, |hash| keeper.owns(hash))?;
+        Ok(rows.map(|rows| keeper.base(after, rows)))
     }
 }
 
-/// The clocks whose rows a stage may see, so that none of them is left out before its first row.
-pub type ClockIds = std::collections::BTreeSet<ClockId>;
+/// How much time passes from batch to batch. The time for which a job was stopped is no reason to take its sources for
+/// idle, so of the time before the first new batch of a start an interval counts at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Lapses {
+    /// The batch interval.
+    pub interval_us: i64,
+    /// When the last batch was; `None`: there was none.
+    pub last: Option<BatchTime>,
+}
+
+impl Lapses {
+    /// The next batch comes.
+    fn next(&mut self, time: BatchTime, resumed: bool) -> i64 {
+        let lapse_us = self.last.replace(time).map_or(0, |last| time.0.saturating_sub(last.0).max(0));
+        if resumed { lapse_us.min(self.interval_us) } else { lapse_us }
+    }
+}
+
+#[cfg(test)]
+mod tests;

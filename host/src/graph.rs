@@ -19,9 +19,11 @@ pub use plugin::{CogroupNode, PluginNode, UpdateNode};
 pub use shape::Shape;
 pub use simple::SimpleNode;
 pub use sql::SqlNode;
+pub use window::{begun_table, rows_table, with_bounds};
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;
+pub use crate::batch::rejected::mixed_rejected_schema;
 use crate::batch::rejected::rejected_schema;
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::Table;
@@ -234,21 +236,22 @@ impl Graph {
         let window = window::check(self, stage)?;
         let input = window::operator_input(self, stage, window.as_ref(), &first.schema, host)?;
         let key = key_places(stage, &input)?;
-        let rejected = if inputs.len() == 1 { rejected_schema(&first.schema) } else { mixed_rejected_schema() };
+        let refused = |rows: &Schema| if inputs.len() == 1 { rejected_schema(rows) } else { mixed_rejected_schema() };
+        let rejected = refused(&first.schema);
         let making = Making {
             graph: self,
             spec: stage,
             inputs: &inputs,
             input: &input,
             key: &key,
-            rejected: &rejected,
+            rejected: &refused(&input),
             window: window.as_ref(),
             event_time: event_time.as_ref(),
             host,
         };
         let mut made = making.operator()?;
         let mut tables = event_time::tables(&making);
-        tables.append(&mut window::tables(&making)?);
+        tables.append(&mut window::tables(&making, &made.operator)?);
         tables.append(&mut made.tables);
         let shape = shape::check(stage, &made.output)?;
         let output = shape.as_ref().map_or(made.output, |shape| shape.output.clone());
@@ -292,24 +295,25 @@ impl Graph {
         if !stage.keeps_parts() {
             return [ClockId::MADE].into();
         }
-        stage.inputs.iter().flat_map(|input| self.clocks_of_union(&input.from)).collect()
+        self.clocks_of_inputs(&stage.inputs)
     }
 
-    /// Whose clocks the rows of a union follow.
-    pub fn clocks_of_union(&self, from: &[String]) -> BTreeSet<ClockId> {
+    /// Whose clocks the rows of these inputs follow.
+    fn clocks_of_inputs(&self, inputs: &[InputNode]) -> BTreeSet<ClockId> {
+        let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
         let of = |name: &String| {
             let clocks = self.clocks.get(name).cloned().unwrap_or_default();
-            clocks.into_iter().map(|clock| self.clock_in_union(name, from.len(), clock)).collect::<Vec<_>>()
+            clocks.into_iter().map(|clock| self.clock_among(name, streams.len(), clock)).collect::<Vec<_>>()
         };
-        from.iter().flat_map(of).collect()
+        streams.iter().flat_map(|name| of(name)).collect()
     }
 
-    /// The clock that a part of a stream has in a union of so many: streams that stages made keep clocks of their own.
-    pub fn clock_in_union(&self, stream: &str, streams: usize, clock: ClockId) -> ClockId {
+    /// The clock of a part of a stream in a stage that reads so many: what different stages made keeps different clocks.
+    pub fn clock_among(&self, stream: &str, streams: usize, clock: ClockId) -> ClockId {
         if clock != ClockId::MADE || streams == 1 {
             return clock;
         }
-        let place = self.streams.keys().position(|name| name == stream).unwrap_or_default();
+        let place = self.spec.stages.iter().position(|stage| stage.name == part_of(stream)).unwrap_or_default();
         ClockId((self.spec.sources.len() + place) as u32)
     }
 }
@@ -349,6 +353,11 @@ impl StageNode {
     }
 }
 
+/// The source or stage that puts out a stream: names have no dots, and what comes beside has one.
+fn part_of(stream: &str) -> &str {
+    stream.split('.').next().unwrap_or(stream)
+}
+
 /// The name of the stream of rows that a source or stage refused.
 pub fn rejected_name(name: &str) -> String {
     format!("{name}.rejected")
@@ -357,12 +366,6 @@ pub fn rejected_name(name: &str) -> String {
 /// The name of the stream of rows that came too late.
 pub fn late_name(name: &str) -> String {
     format!("{name}.late")
-}
-
-/// The columns of rejected and late rows of a stage whose inputs differ: which input, the row as JSON, and why.
-pub fn mixed_rejected_schema() -> SchemaRef {
-    let text = |name: &str| Field::new(name, ColumnType::Text.arrow(), true);
-    Arc::new(Schema::new(vec![text("input"), text("row"), text("reason")]))
 }
 
 /// How much a source may hold for batches to come: a batch, or less where batches follow each other at once.

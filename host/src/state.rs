@@ -9,4 +9,4 @@ mod table;
 pub mod update;
 
 pub use initial::load as load_initial;
-pub use table::StateTable;
+pub use table::{Slot, StateTable};

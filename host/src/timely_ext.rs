@@ -33,6 +33,8 @@ pub struct Tick {
     pub to: u64,
     /// The batch time.
     pub time: BatchTime,
+    /// The first new batch of a start: the job was stopped before it.
+    pub resumed: bool,
 }
 
 /// The batch that an operator works on.
@@ -328,7 +330,7 @@ pub fn each_batch_in_time<'s>(
                 } else {
                     // Stable: rows that a transform refused for a null come before those that its plugin refused.
                     batch.parts.sort_by(|a, b| a.order.cmp(&b.order));
-                    let watermark = clock.as_mut().map(|clock| clock.batch(begun.tick.time, &batch.progress));
+                    let watermark = clock.as_mut().map(|clock| clock.batch(begun.tick, &batch.progress));
                     let context = BatchContext {
                         watermark: watermark.unwrap_or_default(),
                         ..BatchContext::new(id, begun.tick.time)

@@ -181,8 +181,9 @@ impl Beginner {
 
     fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime) {
         if let Some(ticks) = &mut self.ticks {
+            let resumed = running.kept.as_ref().is_some_and(|kept| kept.resumed.contains(&batch));
             ticks.advance_to(batch.stamp());
-            ticks.send(Tick { to: 0, time });
+            ticks.send(Tick { to: 0, time, resumed });
             // The barrier after it may still come.
             ticks.advance_to(batch.barrier());
         }
@@ -198,7 +199,7 @@ impl Beginner {
     /// A barrier after the last batch that was begun.
     fn send_barrier(&mut self) {
         if let (Some(ticks), Some(barriers)) = (&mut self.ticks, &mut self.barriers) {
-            ticks.send(Tick { to: 0, time: self.last_time });
+            ticks.send(Tick { to: 0, time: self.last_time, resumed: false });
             ticks.advance_to(self.begun.next().stamp());
             barriers.barrier_begun(self.begun.barrier(), time::now(), self.last_time);
         }

@@ -1,11 +1,13 @@
 //! Rows that a plugin refused, as they flow in `<stage>.rejected`.
 
 use crate::batch::types::ColumnType;
-use arrow::array::{Array, BooleanArray, RecordBatch, StringArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray, UInt32Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
+use arrow::json::WriterBuilder;
+use arrow::json::writer::LineDelimited;
 use std::sync::Arc;
 
 /// Rejected rows as their stream has them: the row as it came, and the reason.
@@ -30,6 +32,34 @@ pub fn rejected_schema(input: &Schema) -> SchemaRef {
     let mut fields: Vec<_> = input.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(name, ColumnType::Text.arrow(), true)));
     Arc::new(Schema::new(fields))
+}
+
+/// The same where a stage has several inputs: which one, the row as JSON, the reason.
+pub fn mixed_rejected_rows(
+    input: &str,
+    rows: &RecordBatch,
+    rejections: Vec<(u32, String)>,
+) -> Result<RecordBatch, ArrowError> {
+    let (indices, reasons): (Vec<u32>, Vec<String>) = rejections.into_iter().unzip();
+    let rows = take_record_batch(rows, &UInt32Array::from(indices))?;
+    let mut lines = Vec::new();
+    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut lines);
+    writer.write(&rows)?;
+    writer.finish()?;
+    drop(writer);
+    let lines = String::from_utf8(lines).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+    let columns: [ArrayRef; 3] = [
+        Arc::new(StringArray::from(vec![input; rows.num_rows()])),
+        Arc::new(lines.lines().map(Some).collect::<StringArray>()),
+        Arc::new(StringArray::from(reasons)),
+    ];
+    RecordBatch::try_new(mixed_rejected_schema(), columns.to_vec())
+}
+
+/// The columns of rejected and late rows of a stage whose inputs differ.
+pub fn mixed_rejected_schema() -> SchemaRef {
+    let text = |name: &str| Field::new(name, ColumnType::Text.arrow(), true);
+    Arc::new(Schema::new(vec![text("input"), text("row"), text("reason")]))
 }
 
 /// Takes out rows that are null in a column which a plugin needs a value of. `places` are the columns that the plugin

@@ -278,6 +278,7 @@ pub fn prepare(
         replay: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
         loaded: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         first: start.first,
+        resumed: manifest.starts.iter().map(|start| start.first).collect(),
         sources,
         markers,
         restored: Default::default(),

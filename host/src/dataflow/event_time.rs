@@ -2,14 +2,15 @@
 
 use super::stages::At;
 use crate::batch::part::Part;
-use crate::batch::rejected::rejected_rows;
+use crate::batch::rejected::{mixed_rejected_rows, rejected_rows};
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
-use crate::event_time::{EventClock, Watermarks};
+use crate::event_time::{EventClock, Lapses, Watermarks, saved};
 use crate::graph::{EventTimeNode, StageNode, watermark_table};
 use crate::run::Failure;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, Output, Parts, Progress, ProgressStream, each_part};
+use crate::window::microseconds;
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, max};
 use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
@@ -48,11 +49,31 @@ pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: 
     Timed { rows, rejected, progress }
 }
 
+/// The progress and the clock of a stage, where it has event time.
+pub fn of<'s>(
+    stage: &StageNode,
+    progress: Option<ProgressStream<'s>>,
+    at: &At<'s, '_>,
+) -> Result<Option<(ProgressStream<'s>, EventClock)>> {
+    match (progress, &stage.event_time) {
+        (Some(progress), Some(node)) => Ok(Some((progress, clock(stage, node, at)?))),
+        _ => Ok(None),
+    }
+}
+
 /// This worker's clock of a stage, as the checkpoint that is loaded has it.
 pub fn clock(stage: &StageNode, node: &EventTimeNode, at: &At<'_, '_>) -> Result<EventClock> {
-    let watermarks = Watermarks::new(&node.clocks, node.lateness_us, node.idle_us);
+    let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us);
+    let mut lapses = Lapses { interval_us: microseconds(at.running.graph.spec.batch), last: None };
     let keeper = Keeper::open(at.running, &watermark_table(&stage.name), at.index, at.peers);
-    Ok(EventClock::new(watermarks, keeper))
+    if let Some(keeper) = &keeper
+        && let Some(rows) = keeper.load_all(at.running)?
+    {
+        let within = |error: Error| error.within(format!("the checkpoint: stage `{}`", stage.name));
+        saved::restore(&mut watermarks, &node.clocks, &rows).map_err(within)?;
+        lapses.last = at.running.kept.as_ref().map(|kept| kept.loaded.1);
+    }
+    Ok(EventClock::new(watermarks, node.clocks.clone(), lapses, keeper))
 }
 
 /// Times before the year 1 and after the year 9999 are mistakes.
@@ -92,7 +113,11 @@ impl Stamp {
         let kept = filter_record_batch(&part.rows, &keep).map_err(Error::arrow)?;
         let kept_times = arrow::compute::filter(&times, &keep).map_err(Error::arrow)?;
         output.push(context, part.order.clone(), stamped(&kept, kept_times).map_err(Error::arrow)?);
-        let rejected = rejected_rows(&self.stage.rejected, &part.rows, bad).map_err(Error::arrow)?;
+        let rejected = match self.stage.inputs.as_slice() {
+            [_] => rejected_rows(&self.stage.rejected, &part.rows, bad),
+            inputs => mixed_rejected_rows(inputs.get(place).map_or("", |input| &input.name), &part.rows, bad),
+        };
+        let rejected = rejected.map_err(Error::arrow)?;
         output.reject(context, part.order, rejected);
         Ok(refused)
     }

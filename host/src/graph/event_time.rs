@@ -1,10 +1,11 @@
 //! How the rows of a stage tell their time: `time`, `lateness`, `idle`.
 
-use super::{Graph, InputNode, Making};
+use super::{Graph, InputNode, Making, part_of};
 use crate::batch::types::ColumnType;
-use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::checkpoint::types::{Table, TableOf};
 use crate::error::{Error, Result};
-use crate::event_time::ClockIds;
+use crate::event_time::{ClockNames, saved};
+use crate::ids::ClockId;
 use crate::job::spec::{ClockSpec, StageSpec};
 use crate::sql::expression::Expression;
 use crate::window::microseconds;
@@ -21,7 +22,7 @@ pub struct EventTimeNode {
     /// Rows further ahead of the batch time are rejected.
     pub ahead_us_max: Option<i64>,
     /// Whose clocks the rows may follow.
-    pub clocks: ClockIds,
+    pub clocks: ClockNames,
 }
 
 /// Ahead of the machine's clock, where the job does not say how far a row may be.
@@ -49,7 +50,7 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         lateness_us: microseconds(spec.lateness),
         idle_us: spec.idle.map(microseconds),
         ahead_us_max: spec.ahead_max.map(microseconds).or(default),
-        clocks: inputs.iter().flat_map(|input| graph.clocks_of_union(&input.from)).collect(),
+        clocks: clock_names(graph, inputs),
     }))
 }
 
@@ -59,22 +60,30 @@ pub fn watermark_table(stage: &str) -> String {
 }
 
 pub(super) fn tables(making: &Making<'_>) -> Vec<Table> {
-    if making.event_time.is_none() {
-        return Vec::new();
-    }
-    let column =
-        |name: &str, kind: ColumnType, nullable| Column { name: name.into(), kind: kind.to_string(), nullable };
+    let Some(spec) = &making.spec.event_time else { return Vec::new() };
+    let (clock, state) = saved::columns();
     vec![Table {
         of: TableOf::Stage,
         name: watermark_table(&making.spec.name),
-        identity: String::new(),
-        key: vec![column("clock", ColumnType::Int64, false)],
+        // Another time is another watermark.
+        identity: format!("time {}", spec.time.join(", ")),
+        key: vec![clock],
         sub: Vec::new(),
-        state: vec![
-            column("time", ColumnType::Timestamp, true),
-            column("quiet", ColumnType::Int64, false),
-            column("watermark", ColumnType::Timestamp, true),
-        ],
+        state,
         files: Vec::new(),
     }]
+}
+
+/// The clocks that a stage sees, by the names of the sources and stages that they are of.
+fn clock_names(graph: &Graph, inputs: &[InputNode]) -> ClockNames {
+    let (sources, stages) = (&graph.spec.sources, &graph.spec.stages);
+    let name = |id: ClockId| {
+        let place = id.0 as usize;
+        let source = sources.get(place).map(|source| &source.name);
+        let stage = || stages.get(place.checked_sub(sources.len())?).map(|stage| &stage.name);
+        // The only stream that the stage reads.
+        let only = || inputs.first().and_then(|input| input.from.first()).map_or("", |stream| part_of(stream));
+        source.or_else(stage).map_or_else(|| only().to_owned(), String::clone)
+    };
+    graph.clocks_of_inputs(inputs).into_iter().map(|id| (id, name(id))).collect()
 }

@@ -1,6 +1,7 @@
 //! What checkpoints hold of a table on one worker: loads it, and says at each barrier what has to be written.
 
 use super::StateTable;
+use crate::batch::keys::KeyHash;
 use crate::checkpoint::types::{StateFile, TableOf};
 use crate::checkpoint::{Kept, fold, read};
 use crate::error::Result;
@@ -60,15 +61,37 @@ impl Keeper {
         Ok(true)
     }
 
+    /// Whether this worker writes the rows of a key with this hash.
+    pub fn owns(&self, hash: KeyHash) -> bool {
+        (self.groups.0..self.groups.1).contains(&(hash.group() as u32))
+    }
+
+    /// What the checkpoint after this batch has to hold where `rows` are all that this worker owns.
+    pub fn base(&mut self, after: BatchId, rows: RecordBatch) -> Changes {
+        fold::note(&mut self.files, after, self.groups, true, rows.num_rows() as u64);
+        Changes { table: self.table, groups: self.groups, base: true, rows }
+    }
+
     /// What the checkpoint after this batch has to hold of a table whose changes are noted.
     pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<Changes>> {
-        let changed = state.changed();
+        self.changes_of(after, state.changed(), state.len() as u64, |base| state.changes(base))
+    }
+
+    /// The same of a table of any kind, of which so many rows changed of so many; `rows` makes the rows of the file: all
+    /// where it is told so, or else those that changed.
+    pub fn changes_of(
+        &mut self,
+        after: BatchId,
+        changed: u64,
+        all: u64,
+        rows: impl FnOnce(bool) -> Result<RecordBatch>,
+    ) -> Result<Option<Changes>> {
         if changed == 0 {
             return Ok(None);
         }
         let (first, end) = self.groups;
-        let base = fold::base_due(&self.files, first, end, changed, state.len() as u64);
-        let rows = state.changes(base)?;
+        let base = fold::base_due(&self.files, first, end, changed, all);
+        let rows = rows(base)?;
         fold::note(&mut self.files, after, self.groups, base, rows.num_rows() as u64);
         Ok(Some(Changes { table: self.table, groups: self.groups, base, rows }))
     }
