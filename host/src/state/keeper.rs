@@ -74,13 +74,24 @@ impl Keeper {
 
     /// What the checkpoint after this batch has to hold of a table whose changes are noted.
     pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<Changes>> {
-        let changed = state.changed();
+        self.changes_of(after, state.changed(), state.len() as u64, |base| state.changes(base))
+    }
+
+    /// The same of rows that are kept otherwise: how many changed, how many there are, and what writes all of them (`true`)
+    /// or those that changed.
+    pub fn changes_of(
+        &mut self,
+        after: BatchId,
+        changed: u64,
+        count: u64,
+        rows: impl FnOnce(bool) -> Result<RecordBatch>,
+    ) -> Result<Option<Changes>> {
         if changed == 0 {
             return Ok(None);
         }
         let (first, end) = self.groups;
-        let base = fold::base_due(&self.files, first, end, changed, state.len() as u64);
-        let rows = state.changes(base)?;
+        let base = fold::base_due(&self.files, first, end, changed, count);
+        let rows = rows(base)?;
         fold::note(&mut self.files, after, self.groups, base, rows.num_rows() as u64);
         Ok(Some(Changes { table: self.table, groups: self.groups, base, rows }))
     }
