@@ -109,3 +109,13 @@ pub const RESTARTS_MAX: u32 = 10;
 pub const CHECKPOINT_EVERY_MS: u64 = 10_000;
 /// Checkpoints that are kept, the newest included.
 pub const CHECKPOINTS_KEPT: usize = 3;
+/// Slides of one window.
+pub const WINDOW_SLIDES_MAX: u64 = 100_000;
+/// Default of `length_max` of session windows, in milliseconds.
+pub const SESSION_LENGTH_MS_MAX: u64 = 24 * 3600 * 1_000;
+/// Most that `partitions` of a `repartition` stage may say.
+pub const PARTITIONS_MAX: u64 = 1_024;
+/// Default of `poll` of an enrichment by a file, in milliseconds.
+pub const ENRICH_FILE_POLL_MS: u64 = 1_000;
+/// Default of `poll` of an enrichment by a query, in milliseconds.
+pub const ENRICH_QUERY_POLL_MS: u64 = 30_000;

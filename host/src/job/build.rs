@@ -295,6 +295,7 @@ impl PluginSpec {
             limits: PluginLimits::default(),
             files: BTreeMap::new(),
             update: UpdateSpec::default(),
+            inverse: None,
         }
     }
 

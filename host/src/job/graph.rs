@@ -72,63 +72,109 @@ fn all(job: &JobSpec) -> impl Iterator<Item = (&'static str, &'static str, &str)
     sources.chain(stages).chain(sinks)
 }
 
-/// Every `from` names streams that there are, each once.
+/// A part that has rows to read.
+struct Readable<'a> {
+    name: &'a str,
+    what: &'static str,
+    /// What it puts out beside its rows: `rejected`, `late`, branches. `None`: it could not be read whole.
+    sides: Option<Vec<&'a str>>,
+}
+
+/// The parts that have rows to read; of those with one name the first.
+fn readable<'a>(job: &'a JobSpec, mistakes: &Mistakes) -> Vec<Readable<'a>> {
+    let sources =
+        job.sources.iter().map(|source| Readable { name: &source.name, what: "source", sides: Some(vec!["rejected"]) });
+    let stages = job.stages.iter().map(|stage| {
+        let whole = !mistakes.within(&format!("stages.{}", stage.name));
+        Readable { name: &stage.name, what: "stage", sides: whole.then(|| stage.sides().collect()) }
+    });
+    let mut seen = BTreeSet::new();
+    sources.chain(stages).filter(|part| seen.insert(part.name)).collect()
+}
+
+/// Every input names a stream that there is, each once.
 fn inputs(job: &JobSpec, mistakes: &Mistakes) {
-    let mut streams: Vec<&str> = all(job).filter(|(_, what, _)| *what != "sink").map(|(_, _, name)| name).collect();
-    let known: BTreeSet<&str> = streams.iter().copied().collect();
-    let mut once = known.clone();
-    streams.retain(|name| once.remove(name));
-    let stages = job.stages.iter().map(|s| ("stages", "stage", &s.name, s.reads().cloned().collect::<Vec<_>>()));
-    let sinks = job.sinks.iter().map(|s| ("sinks", "sink", &s.name, s.from.clone()));
-    for (section, what, name, from) in stages.chain(sinks) {
-        let path = format!("{section}.{name}.from");
+    let parts = readable(job, mistakes);
+    let stages = job.stages.iter().map(|stage| {
+        let more = if matches!(stage.operator, OperatorSpec::Join(_)) { "join.with" } else { "cogroup" };
+        let key = |at| if at < stage.from.len() { "from" } else { more };
+        let inputs: Vec<_> = stage.reads().enumerate().map(|(at, input)| (key(at), input)).collect();
+        ("stages", "stage", &stage.name, inputs, stage.reads_side_by_side())
+    });
+    let sinks = job.sinks.iter().map(|sink| {
+        let inputs: Vec<_> = sink.from.iter().map(|input| ("from", input)).collect();
+        ("sinks", "sink", &sink.name, inputs, false)
+    });
+    for (section, what, name, inputs, side_by_side) in stages.chain(sinks) {
+        let part = format!("{section}.{name}");
         if mistakes.full() {
             return;
         }
-        if mistakes.within(&path) {
+        if mistakes.within(&format!("{part}.from")) {
             continue;
         }
-        let wrong = |message: String| mistakes.add(path.clone(), &format!("{what} `{name}`: "), message);
-        if from.is_empty() && !mistakes.within(&format!("{section}.{name}")) {
-            wrong("it has no `from`; write the name of a source or stage".into());
+        let wrong = |key: &str, message: String| {
+            mistakes.add(format!("{part}.{key}"), &format!("{what} `{name}`: "), message);
+        };
+        if !inputs.iter().any(|(key, _)| *key == "from") && !mistakes.within(&part) {
+            wrong("from", "it has no `from`; write the name of a source or stage".into());
         }
         let mut seen = BTreeSet::new();
-        for input in &from {
-            if !seen.insert(input) {
-                wrong(format!("`from` names `{input}` twice, which would double its rows; remove one"));
-            } else if let Some(message) = unknown(input, name, &known, &streams, job) {
-                wrong(message);
+        for (key, input) in inputs {
+            if seen.insert(input) {
+                unknown(key, input, name, &parts, job).into_iter().for_each(|message| wrong(key, message));
+            } else if side_by_side {
+                let message = "to have it beside itself, make a stage of it that only has `from`, and name that";
+                wrong(key, format!("`{input}` is an input twice; {message}"));
+            } else {
+                wrong(key, format!("`{key}` names `{input}` twice, which would double its rows; remove one"));
             }
         }
     }
 }
 
-/// What is wrong with one name in a `from`.
-fn unknown(input: &str, reader: &str, known: &BTreeSet<&str>, streams: &[&str], job: &JobSpec) -> Option<String> {
-    let (part, rejected) = stream(input);
-    if known.contains(part) {
-        return None;
+/// What is wrong with one name of a stream.
+fn unknown(key: &str, input: &str, reader: &str, parts: &[Readable<'_>], job: &JobSpec) -> Option<String> {
+    let (name, side) = stream(input);
+    if let Some(part) = parts.iter().find(|part| part.name == name) {
+        return no_side(key, part, side?);
     }
-    if job.sinks.iter().any(|sink| sink.name == part) {
+    if job.sinks.iter().any(|sink| sink.name == name) {
         return Some(format!(
-            "`from` names the sink `{part}`, and a sink has no rows to read; name what the sink reads"
+            "`{key}` names the sink `{name}`, and a sink has no rows to read; name what the sink reads"
         ));
     }
-    if let Some((part, word)) = part.split_once('.') {
-        let message = match word {
-            "late" => format!("`{part}.late`: late rows are not available in this version; remove it"),
-            _ => format!("`from` names `{input}`; a stream is the name of a source or stage, or `<name>.rejected`"),
-        };
-        return Some(message);
-    }
-    let others: Vec<&str> = streams.iter().copied().filter(|name| *name != reader).collect();
-    let hint = match suggest::nearest(part, others.iter().copied()) {
-        Some(near) if rejected => format!("did you mean `{near}.rejected`?"),
-        Some(near) => format!("did you mean `{near}`?"),
-        None if others.is_empty() => "there is nothing else to read".into(),
-        None => format!("there are {}", suggest::list(others.iter().copied().take(20))),
+    let others = || parts.iter().map(|part| part.name).filter(|other| *other != reader);
+    let hint = match suggest::nearest(name, others().collect::<Vec<_>>()) {
+        Some(near) => match side {
+            Some(side) => format!("did you mean `{near}.{side}`?"),
+            None => format!("did you mean `{near}`?"),
+        },
+        None if others().next().is_none() => "there is nothing else to read".into(),
+        None => format!("there are {}", suggest::list(others().take(20))),
     };
-    Some(format!("`from` names `{part}`, which is neither a source nor a stage; {hint}"))
+    Some(format!("`{key}` names `{name}`, which is neither a source nor a stage; {hint}"))
+}
+
+/// What is wrong with a stream beside the rows of a part.
+fn no_side(key: &str, part: &Readable<'_>, side: &str) -> Option<String> {
+    let (name, what) = (part.name, part.what);
+    let sides = part.sides.as_ref().filter(|sides| !sides.contains(&side))?;
+    if side == "late" {
+        let way = match what {
+            "source" => "they come with stages that have `time`; read `<stage>.late` of one of these",
+            _ => "they come with event time; write time = \"…\" with a timestamp column there, or remove it here",
+        };
+        return Some(format!("`{key}` names `{name}.late`, and the {what} `{name}` has no late rows: {way}"));
+    }
+    let hint = match suggest::nearest(side, sides.iter().copied()) {
+        Some(near) => format!("did you mean `{name}.{near}`?"),
+        None => {
+            let streams: Vec<String> = sides.iter().map(|side| format!("{name}.{side}")).collect();
+            format!("there are {}", suggest::list([name].into_iter().chain(streams.iter().map(String::as_str))))
+        }
+    };
+    Some(format!("`{key}` names `{name}.{side}`, which the {what} `{name}` does not put out; {hint}"))
 }
 
 /// Virtual time needs test batches and an interval.

@@ -34,11 +34,12 @@ pub(super) fn check(name: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The part that a stream comes from, and whether it is the part's rejected rows: `words`, `words.rejected`.
-pub fn stream(from: &str) -> (&str, bool) {
-    match from.strip_suffix(".rejected") {
-        Some(part) => (part, true),
-        None => (from, false),
+/// The part that a stream comes from, and what of it where it is not its rows: `rejected`, `late`, or a branch, as in
+/// `words.rejected`.
+pub fn stream(from: &str) -> (&str, Option<&str>) {
+    match from.split_once('.') {
+        Some((part, what)) => (part, Some(what)),
+        None => (from, None),
     }
 }
 

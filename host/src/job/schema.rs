@@ -35,14 +35,25 @@ fn table(keys: &[Key]) -> Map<String, Value> {
     schema
 }
 
-/// A source, stage or sink. A stage has one operator, and keys that are for plugins need one.
+/// A source, stage or sink. A stage has one operator, and keys that are for one operator need it.
 fn part(keys: &[Key]) -> Map<String, Value> {
     let mut schema = table(keys);
     if keys.iter().any(|key| key.name == "plugin") {
-        let needs: Map<String, Value> =
+        let mut needs: Map<String, Value> =
             keys::PLUGIN_KEYS.iter().map(|key| (key.to_string(), json!(["plugin"]))).collect();
+        needs.insert("cogroup".into(), json!(["plugin", "key"]));
+        needs.insert("deduplicate".into(), json!(["key"]));
+        needs.insert("functions".into(), json!(["sql"]));
         schema.insert("dependentRequired".into(), Value::Object(needs));
-        schema.insert("not".into(), json!({ "required": ["plugin", "aggregate"] }));
+        let emits = json!({ "properties": { "emit": { "enum": keys::PLUGIN_EMITS } }, "required": ["emit"] });
+        schema.insert("if".into(), emits);
+        schema.insert("then".into(), json!({ "required": ["plugin"] }));
+        let two = |(at, one): (usize, &&str)| {
+            let others = keys::OPERATORS.iter().skip(at + 1).filter(|other| (*one, **other) != ("plugin", "cogroup"));
+            others.map(|other| json!({ "required": [one, other] })).collect::<Vec<_>>()
+        };
+        let pairs: Vec<Value> = keys::OPERATORS.iter().enumerate().flat_map(two).collect();
+        schema.insert("not".into(), json!({ "anyOf": pairs }));
     }
     schema
 }
@@ -108,7 +119,16 @@ fn shape(shape: &Shape) -> Value {
             "minProperties": 1,
             "additionalProperties": { "anyOf": [{ "type": "string", "enum": ColumnType::NAMES }, table(COLUMN)] },
         }),
-        Shape::TextByName => json!({ "type": "object", "additionalProperties": text }),
+        Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        Shape::Within => {
+            let bound = json!({ "type": "string", "pattern": units::SIGNED_TIME_PATTERN });
+            json!({ "anyOf": [
+                { "type": "string", "pattern": units::TIME_PATTERN },
+                { "type": "array", "items": bound, "minItems": 2, "maxItems": 2 },
+            ] })
+        }
+        Shape::ByName(each) => json!({ "type": "object", "additionalProperties": self::shape(each) }),
+        Shape::Either(shapes) => json!({ "anyOf": shapes.iter().map(self::shape).collect::<Vec<_>>() }),
         Shape::Aggregates => json!({
             "type": "object",
             "minProperties": 1,

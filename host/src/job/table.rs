@@ -46,7 +46,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes that the value of a key has the wrong type.
-    fn wrong_type(&self, key: &str, value: &Value, needs: &str, example: &str) {
+    pub fn wrong_type(&self, key: &str, value: &Value, needs: &str, example: &str) {
         self.wrong(key, format!("`{}{key}` is {}, needs {needs}; write {example}", self.inside, type_of(value)));
     }
 
@@ -60,6 +60,8 @@ impl<'a> Reader<'a> {
                     let message = format!("`{key}` is not for kind `{kind}` but for {kinds}; remove it");
                     self.wrong(key, message);
                 }
+            } else if let Some(place) = self.elsewhere(key) {
+                self.wrong(key, format!("`{key}` {place}"));
             } else if later.contains(&key.as_str()) {
                 self.wrong(key, format!("`{}{key}` is not available in this version; remove it", self.inside));
             } else {
@@ -74,6 +76,12 @@ impl<'a> Reader<'a> {
                 self.wrong(key, format!("unknown key `{}{key}`{hint}", self.inside));
             }
         }
+    }
+
+    /// Where a key belongs that a part has at its top, and should not.
+    fn elsewhere(&self, key: &str) -> Option<&'static str> {
+        let (section, _) = self.path.split_once('.')?;
+        if self.inside.is_empty() { keys::elsewhere(section, key) } else { None }
     }
 
     /// Text.
@@ -126,6 +134,23 @@ impl<'a> Reader<'a> {
                 None
             }
         }
+    }
+
+    /// A number from 0 to 1.
+    pub fn share(&self, key: &str) -> Option<f64> {
+        let share = match self.table.get(key)? {
+            Value::Integer(number) => *number as f64,
+            Value::Float(number) => *number,
+            other => {
+                self.wrong_type(key, other, "a number from 0 to 1", &format!("{key} = 0.1"));
+                return None;
+            }
+        };
+        if (0.0..=1.0).contains(&share) {
+            return Some(share);
+        }
+        self.wrong(key, format!("`{}{key}` is {share}; write a number from 0 to 1, as {key} = 0.1", self.inside));
+        None
     }
 
     /// A time.

@@ -1,5 +1,6 @@
 //! Times and sizes as a job file writes them: `"500ms"`, `"64MiB"`.
 
+use crate::window::microseconds;
 use std::time::Duration;
 
 /// The units of times, and what one is in microseconds.
@@ -21,6 +22,8 @@ const TIME_US_MAX: u64 = 10 * 366 * 86_400 * 1_000_000;
 
 /// JSON Schema patterns of what [`time`] and [`size`] take.
 pub(super) const TIME_PATTERN: &str = "^[0-9]+(us|ms|s|m|h)$";
+/// See [`TIME_PATTERN`]; of [`signed_time_us`].
+pub(super) const SIGNED_TIME_PATTERN: &str = "^[-+]?[0-9]+(us|ms|s|m|h)$";
 /// See [`TIME_PATTERN`].
 pub(super) const SIZE_PATTERN: &str = "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)$";
 /// What to write for a time.
@@ -35,6 +38,20 @@ pub fn time(text: &str) -> Result<Duration, String> {
         return Err("that is more than ten years; write a shorter time".into());
     }
     Ok(Duration::from_micros(us))
+}
+
+/// A time that may have a sign, in microseconds: `-5s`.
+pub(super) fn signed_time_us(text: &str) -> Result<i64, String> {
+    let (bare, sign) = match text.strip_prefix('-') {
+        Some(rest) => (rest, -1),
+        None => (text.strip_prefix('+').unwrap_or(text), 1),
+    };
+    Ok(sign * microseconds(time(bare)?))
+}
+
+/// Whether a program may ask for so long a time: what [`time`] reads is never longer.
+pub(super) fn fits(time: Duration) -> bool {
+    time.as_micros() <= u128::from(TIME_US_MAX)
 }
 
 /// A size such as `64MiB`, in bytes; an error says what to write.

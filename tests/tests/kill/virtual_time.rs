@@ -1,5 +1,6 @@
-//! A queue with virtual time through a plugin with state and a timeout: batches and their times are the same at every
-//! run, so what the sinks hold must be the same to the byte, at every moment.
+//! Queues with virtual time through a plugin with state and a timeout, windows of processing and of event time, sessions
+//! and a join: batches and their times are the same at every run, so what the sinks hold must be the same to the byte, at
+//! every moment.
 
 use millstream_tests::{Killer, Process, Random, Trial, Victim, plugin};
 use std::fmt::Write;
@@ -17,7 +18,11 @@ every = EVERY
 [sources.lines]
 kind = "queue"
 path = "input.jsonl"
-schema = { n = "int64", k = "text" }
+schema = { n = "int64", k = "text", ts = "timestamp" }
+[sources.others]
+kind = "queue"
+path = "others.jsonl"
+schema = { n = "int64", k = "text", ts = "timestamp" }
 [stages.entries]
 from = "lines"
 key = "k"
@@ -31,7 +36,50 @@ path = "out"
 from = "entries"
 kind = "queue"
 path = "log.jsonl"
+[stages.recent]
+from = "lines"
+key = "k"
+window = { size = "20s", slide = "4s" }
+aggregate = { rows = "count(*)", first = "first(n)", last = "last(n)" }
+[stages.timed]
+from = ["lines", "others"]
+key = "k"
+window = { size = "12s", slide = "3s", time = "ts", lateness = "2s", idle = "5s" }
+aggregate = { rows = "count(*)", first = "first(n)", mean = "avg(n)" }
+[stages.visits]
+from = ["lines", "others"]
+key = "k"
+window = { gap = "6s", time = "ts", lateness = "1s" }
+aggregate = { rows = "count(*)", most = "max(n)" }
+[stages.pairs]
+from = "lines"
+time = "ts"
+lateness = "2s"
+join = { with = "others", on = "k", type = "left", within = "3s" }
+[sinks.recent]
+from = "recent"
+kind = "queue"
+path = "recent.jsonl"
+[sinks.timed]
+from = "timed"
+kind = "queue"
+path = "timed.jsonl"
+[sinks.late]
+from = "timed.late"
+kind = "queue"
+path = "late.jsonl"
+[sinks.visits]
+from = "visits"
+kind = "queue"
+path = "visits.jsonl"
+[sinks.pairs]
+from = "pairs"
+kind = "queue"
+path = "pairs.jsonl"
 "#;
+
+/// The queues of the job.
+const QUEUES: [&str; 6] = ["log", "recent", "timed", "late", "visits", "pairs"];
 
 /// A trial with checkpoints after so many batches as the killer chooses.
 pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
@@ -55,7 +103,7 @@ pub fn trial_of(killer: &mut Killer, kills: u64, every: &str) -> Result<(), Stri
     Ok(())
 }
 
-/// The text of the queue, and of all parts one after the other with their names.
+/// The text of the queues, and of all parts one after the other with their names.
 type Output = (String, String);
 
 /// What an undisturbed run puts out.
@@ -86,7 +134,8 @@ impl VirtualTime {
     fn new(every: &str) -> VirtualTime {
         let plugin = plugin("ledger").display().to_string();
         let trial = Trial::new(&JOB.replace("EVERY", every).replace("PLUGIN", &plugin));
-        trial.write("input.jsonl", input());
+        trial.write("input.jsonl", input(7));
+        trial.write("others.jsonl", input(8));
         VirtualTime(trial)
     }
 
@@ -98,18 +147,19 @@ impl VirtualTime {
             .collect();
         names.sort();
         let parts = names.iter().map(|name| format!("{name}\n{}", self.0.text(&format!("out/{name}")))).collect();
-        (self.0.text("log.jsonl"), parts)
+        (QUEUES.map(|name| format!("{name}\n{}", self.0.text(&format!("{name}.jsonl")))).concat(), parts)
     }
 }
 
-/// Few rows a batch, of few keys, so that some keys are idle for long.
-fn input() -> String {
-    let mut random = Random::new(7);
+/// Few rows a batch, of few keys, so that some keys are idle for long; their times are more or less those of the batches.
+fn input(seed: u64) -> String {
+    let mut random = Random::new(seed);
     let (mut text, mut n) = (String::new(), 0);
-    for _ in 0..BATCHES {
+    for batch in 0..BATCHES {
         let rows = (0..random.from(0, 6)).map(|_| {
             n += 1;
-            format!("[{n},\"k{}\"]", random.from(1, 40))
+            let time_us = (batch + 10 - random.from(0, 4)) * 1_000_000;
+            format!("[{n},\"k{}\",{time_us}]", random.from(1, 40))
         });
         let _ = writeln!(text, "[{}]", rows.collect::<Vec<_>>().join(","));
     }

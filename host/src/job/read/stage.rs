@@ -1,141 +1,110 @@
 //! One stage of a job file.
 
-use crate::job::expression;
-use crate::job::keys;
-use crate::job::spec::{
-    AggregateSpec, InstanceSpec, OperatorSpec, PluginLimits, PluginSpec, StageSpec, UpdateEmit, UpdateOn, UpdateSpec,
-};
-use crate::job::table::{Reader, type_of};
-use crate::limits;
-use serde_json::Value as Json;
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use toml::Value;
+mod choose;
+mod join;
+mod plugin;
+mod time;
 
-/// What each operator of a later version is called, so that such a stage is not taken for a union.
-const OPERATORS_LATER: [&str; 12] =
-    ["window", "join", "cogroup", "enrich", "sql", "filter", "select", "top", "distinct", "sort", "branch", "cast"];
+use crate::job::keys;
+use crate::job::spec::{OperatorSpec, StageSpec, UpdateEmit, WindowEmit};
+use crate::job::table::Reader;
 
 /// Reads `[stages.<name>]`.
 pub(in crate::job) fn stage(name: String, r: &Reader<'_>) -> StageSpec {
     r.check_keys(keys::STAGE, keys::STAGE_KEYS_LATER, None);
     r.need("from", "from = \"…\" with the name of a source or stage");
     let from = r.texts("from", "from = \"lines\" or from = [\"a\", \"b\"]").unwrap_or_default();
-    let key = r.texts("key", "key = \"word\" or key = [\"a\", \"b\"]").unwrap_or_default();
-    StageSpec { name, from, key, window: None, event_time: None, operator: operator(r), filter: None, select: None }
+    let (rows, results) = emit(r);
+    let (window, event_time) = time::window_and_time(r, results);
+    StageSpec {
+        name,
+        from,
+        key: key(r),
+        window,
+        event_time,
+        operator: operator(r, rows),
+        filter: r.text("filter", "an SQL expression, as filter = \"n > 0\"").map(Into::into),
+        select: r.text("select", "the columns of the rows, as select = \"word, n * 2 as double\"").map(Into::into),
+    }
 }
 
-fn operator(r: &Reader<'_>) -> OperatorSpec {
-    if r.has("plugin") {
-        if r.has("aggregate") {
-            r.wrong(
-                "aggregate",
-                "a stage has one operator, and this one has `plugin` and `aggregate`; make two stages of it",
-            );
+/// The key, which may stand in `top`.
+fn key(r: &Reader<'_>) -> Vec<String> {
+    let example = "key = \"word\" or key = [\"a\", \"b\"]";
+    let top = if matches!(r.table.get("top"), Some(toml::Value::Table(_))) { r.inner("top", "") } else { None };
+    let inner = top.filter(|top| top.has("key"));
+    if let Some(top) = inner.as_ref().filter(|_| r.has("key")) {
+        top.wrong("key", "`key` stands in `top` and in the stage; remove one");
+    }
+    inner.as_ref().unwrap_or(r).texts("key", example).unwrap_or_default()
+}
+
+/// What `emit` says: of a plugin of world `update`, or of windows.
+fn emit(r: &Reader<'_>) -> (Option<UpdateEmit>, Option<WindowEmit>) {
+    let words = [
+        ("rows", (Some(UpdateEmit::Rows), None)),
+        ("changes", (Some(UpdateEmit::Changes), None)),
+        ("state", (Some(UpdateEmit::State), None)),
+        ("close", (None, Some(WindowEmit::Close))),
+        ("update", (None, Some(WindowEmit::Update))),
+    ];
+    let emit = r.choice("emit", &words, &[]).unwrap_or_default();
+    if emit.0.is_some() && !r.has("plugin") {
+        r.wrong("emit", for_plugins(r, "emit"));
+    }
+    emit
+}
+
+fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
+    let given: Vec<&str> = r.table.keys().map(String::as_str).filter(|key| keys::OPERATORS.contains(key)).collect();
+    let cogroup = given.contains(&"cogroup");
+    let first = if cogroup { Some(&"cogroup") } else { given.first() };
+    for other in given.iter().filter(|other| Some(*other) != first && !(cogroup && **other == "plugin")) {
+        let both = if cogroup { "cogroup" } else { given[0] };
+        let message =
+            format!("a stage has one operator, and this one has `{both}` and `{other}`; make two stages of it");
+        r.wrong(other, message);
+    }
+    if !r.has("plugin") {
+        for key in keys::PLUGIN_KEYS.iter().filter(|key| r.has(key)) {
+            r.wrong(key, for_plugins(r, key));
         }
-        return OperatorSpec::Plugin(plugin(r));
     }
-    let later = OPERATORS_LATER.iter().any(|key| r.has(key));
-    let instead = if r.has("aggregate") { "remove it" } else { "add plugin = \"…\", or remove it" };
-    for key in keys::PLUGIN_KEYS.iter().filter(|key| r.has(key) && !later) {
-        r.wrong(key, format!("`{key}` is for stages with a plugin; {instead}"));
+    if r.has("functions") && !r.has("sql") {
+        r.wrong("functions", "`functions` is for stages with `sql`; remove it");
     }
-    if r.has("aggregate") {
-        OperatorSpec::Aggregate { columns: aggregates(r), inverse: false }
-    } else {
-        OperatorSpec::Union
+    if r.has("inverse") && !r.has("aggregate") && !r.has("plugin") {
+        r.wrong("inverse", "`inverse` is for stages with `aggregate` or a plugin of world aggregate; remove it");
     }
-}
-
-fn plugin(r: &Reader<'_>) -> PluginSpec {
-    let example = "plugin = \"plugins/split-words\"";
-    r.choice("on_error", &[("fail", ())], &["reject"]);
-    let path = r.path("plugin", example).unwrap_or_else(|| "?".into());
-    let instances = [("batch", InstanceSpec::Batch), ("worker", InstanceSpec::Worker)];
-    PluginSpec {
-        config: config(r),
-        instance: r.choice("instance", &instances, &[]).unwrap_or_default(),
-        limits: plugin_limits(r),
-        files: files(r),
-        update: UpdateSpec {
-            on: r.choice("on", &[("touched", UpdateOn::Touched), ("all", UpdateOn::All)], &[]),
-            emit: r.choice(
-                "emit",
-                &[("rows", UpdateEmit::Rows), ("changes", UpdateEmit::Changes), ("state", UpdateEmit::State)],
-                &["update", "close"],
-            ),
-            timeout: r.time("timeout"),
-            initial: r.path("initial", "initial = \"totals.csv\""),
+    match first.copied() {
+        Some("plugin") => OperatorSpec::Plugin(plugin::plugin(r, emit)),
+        Some("cogroup") => join::cogroup(r, emit),
+        Some("aggregate") => {
+            OperatorSpec::Aggregate { columns: choose::aggregates(r), inverse: r.flag("inverse").unwrap_or_default() }
+        }
+        Some("sql") => OperatorSpec::Sql {
+            query: r.text("sql", "sql = \"select word, count(*) as n from words group by word\"").unwrap_or("?").into(),
+            functions: plugin::functions(r),
         },
-        ..PluginSpec::new(path)
+        Some("join") => join::join(r),
+        Some("enrich") => join::enrich(r),
+        Some("top") => choose::top(r),
+        Some("distinct") => choose::distinct(r),
+        Some("deduplicate") => choose::deduplicate(r),
+        Some("sample") => OperatorSpec::Sample(r.share("sample").unwrap_or(1.0)),
+        Some("split") => choose::split(r),
+        Some("repartition") => choose::repartition(r),
+        _ => OperatorSpec::Union,
     }
 }
 
-fn plugin_limits(r: &Reader<'_>) -> PluginLimits {
-    let mut limits = PluginLimits::default();
-    let Some(r) = r.inner("limits", "limits = { memory = \"64MiB\", time = \"2s\" }") else { return limits };
-    r.check_keys(keys::LIMITS, keys::LIMITS_LATER, None);
-    let (least, most) = (limits::PLUGIN_MEMORY_BYTES_MIN, limits::PLUGIN_MEMORY_BYTES_MAX_MAX);
-    if let Some(bytes) = r.size("memory", least, most) {
-        limits.memory_bytes_max = bytes;
+/// What is said of a key that only plugins understand.
+fn for_plugins(r: &Reader<'_>, key: &str) -> String {
+    if key == "on" && (r.has("join") || r.has("enrich")) {
+        let place = if r.has("join") { "join" } else { "enrich" };
+        return format!("`on` stands inside `{place}`; write it there, as {place} = {{ …, on = \"user\" }}");
     }
-    if let Some(time) = r.time("time") {
-        limits.time_max = time;
-    }
-    if let Some(bytes) = r.size("output", 1, most) {
-        limits.output_bytes_max = bytes;
-    }
-    limits
-}
-
-fn files(r: &Reader<'_>) -> BTreeMap<String, PathBuf> {
-    let example = "grant = { files = { stopwords = \"stopwords.txt\" } }";
-    let Some(grant) = r.inner("grant", example) else { return BTreeMap::new() };
-    grant.check_keys(keys::GRANT, keys::GRANTS_LATER, None);
-    let Some(files) = grant.inner("files", "files = { stopwords = \"stopwords.txt\" }") else {
-        return BTreeMap::new();
-    };
-    let path = |name: &String| files.path(name, &format!("the path of a file, as {name} = \"{name}.txt\""));
-    files.table.keys().filter_map(|name| Some((name.clone(), path(name)?))).collect()
-}
-
-fn aggregates(r: &Reader<'_>) -> Vec<AggregateSpec> {
-    let example = "aggregate = { n = \"count(*)\" }";
-    if matches!(r.table.get("aggregate"), Some(Value::String(_))) {
-        let message = "`aggregate` is text, needs a table of output columns; write aggregate = { n = \
-                       \"count(*)\" }, or plugin = \"…\" for a plugin of world aggregate";
-        r.wrong("aggregate", message);
-        return Vec::new();
-    }
-    let Some(columns) = r.inner("aggregate", example) else { return Vec::new() };
-    let one = |output: &String| {
-        let text = columns.text(output, &format!("{output} = \"count(*)\""))?;
-        let parsed = expression::aggregate(output, text);
-        parsed.map_err(|message| columns.wrong(output, format!("`{}{output}`: {message}", columns.inside))).ok()
-    };
-    columns.table.keys().filter_map(one).collect()
-}
-
-/// The stage's `config` as JSON. Dates become text.
-fn config(r: &Reader<'_>) -> Json {
-    let Some(value) = r.table.get("config") else { return Json::Object(Default::default()) };
-    json(value).unwrap_or_else(|value| {
-        let message = format!("`config` holds {value}, {} that JSON has no word for; write it as text", type_of(value));
-        r.wrong("config", message);
-        Json::Null
-    })
-}
-
-fn json(value: &Value) -> Result<Json, &Value> {
-    Ok(match value {
-        Value::String(text) => Json::String(text.clone()),
-        Value::Integer(number) => Json::from(*number),
-        Value::Float(number) => Json::Number(serde_json::Number::from_f64(*number).ok_or(value)?),
-        Value::Boolean(flag) => Json::Bool(*flag),
-        Value::Datetime(time) => Json::String(time.to_string()),
-        Value::Array(values) => Json::Array(values.iter().map(json).collect::<Result<_, _>>()?),
-        Value::Table(table) => {
-            Json::Object(table.iter().map(|(k, v)| Ok((k.clone(), json(v)?))).collect::<Result<_, &Value>>()?)
-        }
-    })
+    let operator = keys::OPERATORS.iter().any(|operator| r.has(operator));
+    let instead = if operator { "remove it" } else { "add plugin = \"…\", or remove it" };
+    format!("`{key}` is for stages with a plugin; {instead}")
 }

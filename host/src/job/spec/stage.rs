@@ -42,6 +42,16 @@ impl StageSpec {
         matches!(self.operator, OperatorSpec::Join(_) | OperatorSpec::Cogroup { .. } | OperatorSpec::Sql { .. })
     }
 
+    /// The streams that it puts out beside its rows, as `late` for `<stage>.late`.
+    pub fn sides(&self) -> impl Iterator<Item = &str> {
+        let late = self.event_time.iter().map(|_| "late");
+        let branches = match &self.operator {
+            OperatorSpec::Split(branches) => branches.as_slice(),
+            _ => &[],
+        };
+        ["rejected"].into_iter().chain(late).chain(branches.iter().map(|(name, _)| name.as_str()))
+    }
+
     /// The plugins that it uses.
     pub fn plugins(&self) -> Vec<&PluginSpec> {
         match &self.operator {
@@ -261,6 +271,8 @@ pub struct PluginSpec {
     pub files: BTreeMap<String, PathBuf>,
     /// Options of world `update`; an error with another world where one is set.
     pub update: UpdateSpec,
+    /// World `aggregate`: whether sliding windows use the plugin's inverse; `None`: where it has one.
+    pub inverse: Option<bool>,
 }
 
 /// How long a plugin instance lives.

@@ -1,0 +1,177 @@
+//! Operators with more than one input: `join`, `cogroup`, `enrich`.
+
+use super::plugin;
+use crate::batch::types::ColumnType;
+use crate::job::keys;
+use crate::job::spec::{
+    EnrichFormat, EnrichSpec, EnrichTable, JoinKind, JoinSpec, OperatorSpec, PluginSpec, UpdateEmit,
+};
+use crate::job::table::{Reader, type_of};
+use crate::job::{suggest, units};
+use crate::limits;
+use crate::window::microseconds;
+use std::path::Path;
+use std::time::Duration;
+use toml::Value;
+
+/// `join`; its `window` is read with that of the stage.
+pub(super) fn join(r: &Reader<'_>) -> OperatorSpec {
+    let mut spec = JoinSpec { with: None, on: Vec::new(), kind: JoinKind::Inner, within_us: None };
+    if let Some(r) = r.inner("join", "join = { with = \"orders\", on = \"user\" }") {
+        r.check_keys(keys::JOIN, &[], None);
+        r.need("on", "on = \"user\", with a column of both inputs");
+        let kinds = [
+            ("inner", JoinKind::Inner),
+            ("left", JoinKind::Left),
+            ("right", JoinKind::Right),
+            ("full", JoinKind::Full),
+        ];
+        spec = JoinSpec {
+            with: r.text("with", "with = \"orders\"").map(Into::into),
+            on: on(&r),
+            kind: r.choice("type", &kinds, &[]).unwrap_or_default(),
+            within_us: within(&r),
+        };
+    }
+    OperatorSpec::Join(spec)
+}
+
+/// The columns that must be equal, of both sides.
+fn on(r: &Reader<'_>) -> Vec<(String, String)> {
+    let example = "on = \"user\", on = [\"user\", \"day\"], or on = { user = \"user_id\" }";
+    if !matches!(r.table.get("on"), Some(Value::Table(_))) {
+        return r.texts("on", example).unwrap_or_default().into_iter().map(|name| (name.clone(), name)).collect();
+    }
+    let Some(pairs) = r.inner("on", example) else { return Vec::new() };
+    if pairs.table.is_empty() {
+        r.wrong("on", format!("`{}on` is empty; write {example}", r.inside));
+    }
+    let one = |left: &String| Some((left.clone(), pairs.text(left, "on = { user = \"user_id\" }")?.to_owned()));
+    pairs.table.keys().filter_map(one).collect()
+}
+
+/// `within`, in microseconds from and to.
+fn within(r: &Reader<'_>) -> Option<(i64, i64)> {
+    let name = format!("`{}within`", r.inside);
+    let example = "within = \"10s\", or from and to, as within = [\"-5s\", \"10s\"]";
+    let value = r.table.get("within")?;
+    let bounds: Option<Vec<&str>> = match value {
+        Value::String(_) => {
+            let most = microseconds(r.time("within")?);
+            return Some((-most, most));
+        }
+        Value::Array(bounds) => bounds.iter().map(Value::as_str).collect(),
+        _ => None,
+    };
+    let Some([from, to]) = bounds.as_deref() else {
+        r.wrong("within", format!("{name} is {}, needs a time or a list of two; write {example}", type_of(value)));
+        return None;
+    };
+    let bound = |text: &str| {
+        let time = units::signed_time_us(text);
+        time.map_err(|help| r.wrong("within", format!("{name}: `{text}` is not a time; {help}"))).ok()
+    };
+    let (from, to) = (bound(from), bound(to));
+    Some((from?, to?))
+}
+
+/// `cogroup = ["orders", "clicks"]`, or `cogroup = true` with all inputs in `from`.
+pub(super) fn cogroup(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
+    let with = match r.table.get("cogroup") {
+        Some(Value::Boolean(true)) => None,
+        Some(Value::Boolean(false)) => {
+            r.wrong("cogroup", "`cogroup = false` does nothing; remove it, or write cogroup = \"orders\"");
+            None
+        }
+        _ => r.texts("cogroup", "cogroup = \"orders\", or cogroup = true with all inputs in `from`"),
+    };
+    r.need("plugin", "plugin = \"…\" with a plugin of world cogroup");
+    let plugin = if r.has("plugin") { plugin::plugin(r, emit) } else { PluginSpec::new("?") };
+    OperatorSpec::Cogroup { with: with.unwrap_or_default(), plugin }
+}
+
+/// `enrich`
+pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
+    let none = || EnrichSpec {
+        table: EnrichTable::File { path: "?".into(), format: EnrichFormat::Csv },
+        on: Vec::new(),
+        kind: JoinKind::Left,
+        schema: Vec::new(),
+        poll: Duration::ZERO,
+    };
+    let Some(r) = r.inner("enrich", "enrich = { file = \"inventory.csv\", on = \"sku\" }") else {
+        return OperatorSpec::Enrich(none());
+    };
+    r.check_keys(keys::ENRICH, &[], None);
+    r.need("on", "on = \"sku\", with a column of the stage's input and of the table");
+    let table = table(&r);
+    let poll_ms = match table {
+        Some(EnrichTable::Postgres { .. }) => limits::ENRICH_QUERY_POLL_MS,
+        _ => limits::ENRICH_FILE_POLL_MS,
+    };
+    OperatorSpec::Enrich(EnrichSpec {
+        on: on(&r),
+        kind: r.choice("type", &[("left", JoinKind::Left), ("inner", JoinKind::Inner)], &[]).unwrap_or(JoinKind::Left),
+        schema: schema(&r),
+        poll: r.time("poll").unwrap_or(Duration::from_millis(poll_ms)),
+        table: table.unwrap_or(none().table),
+    })
+}
+
+/// Where the table comes from: `file`, or `url` and `query`.
+fn table(r: &Reader<'_>) -> Option<EnrichTable> {
+    let file = r.has("file");
+    for (key, of) in [("url", "file"), ("query", "file"), ("format", "url"), ("format", "query")] {
+        if r.has(key) && r.has(of) && (of == "file" || !file) {
+            r.wrong(key, format!("`{0}{key}` does not go with `{0}{of}`; remove one", r.inside));
+        }
+    }
+    if r.has("url") || r.has("query") {
+        let (url, query) = ("url = \"postgres://user:${PGPASSWORD}@127.0.0.1/database\"", "query = \"select …\"");
+        r.need("url", url);
+        r.need("query", query);
+        let (url, query) = (r.text("url", url), r.text("query", query));
+        return Some(EnrichTable::Postgres { url: url?.into(), query: query?.into() });
+    }
+    let example = "file = \"inventory.csv\"";
+    r.need("file", &format!("{example}, or url = \"postgres://…\" and query = \"select …\""));
+    let path = r.path("file", example)?;
+    let words = [("csv", EnrichFormat::Csv), ("json", EnrichFormat::Json), ("parquet", EnrichFormat::Parquet)];
+    let given = r.choice("format", &words, keys::FORMATS_LATER);
+    let format = if r.has("format") { given? } else { format_of(r, &path)? };
+    Some(EnrichTable::File { path, format })
+}
+
+/// The format that a file's name tells.
+fn format_of(r: &Reader<'_>, path: &Path) -> Option<EnrichFormat> {
+    match path.extension().and_then(|end| end.to_str()) {
+        Some("csv") => Some(EnrichFormat::Csv),
+        Some("json" | "jsonl" | "ndjson") => Some(EnrichFormat::Json),
+        Some("parquet") => Some(EnrichFormat::Parquet),
+        _ => {
+            let message = format!(
+                "the name of `{}file = \"{}\"` does not tell what is in it; write format = \"csv\", \"json\" or \
+                 \"parquet\"",
+                r.inside,
+                path.display()
+            );
+            r.wrong("file", message);
+            None
+        }
+    }
+}
+
+/// The columns of the table.
+fn schema(r: &Reader<'_>) -> Vec<(String, ColumnType)> {
+    let Some(columns) = r.inner("schema", "schema = { sku = \"text\", stock = \"int64\" }") else { return Vec::new() };
+    let one = |name: &String| {
+        let word = columns.text(name, &format!("its type, as {name} = \"int64\""))?;
+        let kind = ColumnType::from_name(word);
+        if kind.is_none() {
+            let hint = suggest::hint(word, ColumnType::NAMES, "the types are");
+            columns.wrong(name, format!("column `{name}`: unknown type `{word}`{hint}"));
+        }
+        Some((name.clone(), kind?))
+    };
+    columns.table.keys().filter_map(one).collect()
+}

@@ -1,0 +1,117 @@
+//! Window and event time of a stage.
+
+use crate::job::keys::{self, EVENT_TIME_KEYS};
+use crate::job::spec::{EventTimeSpec, WindowEmit, WindowExtent, WindowSpec};
+use crate::job::table::Reader;
+use crate::limits;
+use std::time::Duration;
+use toml::Value;
+
+const WINDOW: &str = "window = { size = \"30s\", slide = \"10s\" }, or window = { gap = \"30s\" } for sessions";
+
+/// The stage's window and event time, whose keys may stand in the window. `emit`: what the stage says of windows.
+pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Option<WindowSpec>, Option<EventTimeSpec>) {
+    let window = window(r);
+    let place = |key: &str| {
+        let inner = window.as_ref().filter(|window| window.has(key));
+        if let Some(inner) = inner.filter(|_| r.has(key)) {
+            inner.wrong(key, format!("`{key}` stands in `{}` and in the stage; remove one", within(inner)));
+        }
+        inner.or(Some(r).filter(|r| r.has(key)))
+    };
+    let places = EVENT_TIME_KEYS.map(|key| (key, place(key)));
+    let of_time = places.iter().any(|(key, place)| *key == "time" && place.is_some());
+    for (key, place) in places.iter().filter(|_| !of_time) {
+        if let Some(r) = place {
+            let message = format!(
+                "`{}{key}` is for event time; write time = \"…\" with a timestamp column, or remove it",
+                r.inside
+            );
+            r.wrong(key, message);
+        }
+    }
+    let emit = emit_of(r, window.as_ref(), emit, of_time);
+    let extent = window.as_ref().and_then(extent);
+    let [time, lateness, idle, ahead_max] = places;
+    let length = |(key, place): (&str, Option<&Reader<'_>>)| place.and_then(|r| r.time(key));
+    let event_time = time.1.and_then(|r| r.texts("time", "time = \"ts\" with a timestamp column")).map(|time| {
+        let lateness = length(lateness).unwrap_or_default();
+        EventTimeSpec { time, lateness, idle: length(idle), ahead_max: length(ahead_max) }
+    });
+    (extent.map(|extent| WindowSpec { extent, emit: emit.unwrap_or_default() }), event_time)
+}
+
+/// `window`, of the stage or of its join.
+fn window<'a>(r: &Reader<'a>) -> Option<Reader<'a>> {
+    let join = matches!(r.table.get("join"), Some(Value::Table(_))).then(|| r.inner("join", "")).flatten();
+    let in_join = join.filter(|join| join.has("window"));
+    if let Some(join) = in_join.as_ref().filter(|_| r.has("window")) {
+        join.wrong("window", "`window` stands in `join` and in the stage; remove one");
+    }
+    let window = in_join.as_ref().unwrap_or(r).inner("window", WINDOW)?;
+    window.check_keys(keys::WINDOW, &[], None);
+    Some(window)
+}
+
+/// What a table inside others is called, as `join.window`.
+fn within<'a>(r: &'a Reader<'_>) -> &'a str {
+    r.inside.trim_end_matches('.')
+}
+
+/// `emit`, in the window or on the stage.
+fn emit_of(
+    r: &Reader<'_>,
+    window: Option<&Reader<'_>>,
+    of_stage: Option<WindowEmit>,
+    of_time: bool,
+) -> Option<WindowEmit> {
+    let words = [("close", WindowEmit::Close), ("update", WindowEmit::Update)];
+    let inner = window.filter(|window| window.has("emit"));
+    if let Some(window) = inner.filter(|_| of_stage.is_some()) {
+        window.wrong("emit", format!("`emit` stands in `{}` and in the stage; remove one", within(window)));
+    }
+    let (r, emit) = match inner {
+        Some(window) => (window, window.choice("emit", &words, &[])),
+        None => (r, of_stage),
+    };
+    let shown = if emit? == WindowEmit::Update { "update" } else { "close" };
+    let name = format!("`{}emit = \"{shown}\"`", r.inside);
+    if window.is_none() {
+        r.wrong(
+            "emit",
+            format!("{name} is for windows, and this stage has none; add window = {{ size = \"30s\" }}, or remove it"),
+        );
+    } else if !of_time {
+        let message =
+            format!("{name} is for windows of event time; write time = \"…\" with a timestamp column, or remove it");
+        r.wrong("emit", message);
+    }
+    emit
+}
+
+/// Which rows are in one window.
+fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
+    let (sliding, session) = (["size", "slide"], ["gap", "length_max"]);
+    let first = |keys: [&'static str; 2]| keys.into_iter().find(|key| r.has(key));
+    if let (Some(one), Some(other)) = (first(sliding), first(session)) {
+        let message = format!(
+            "`{0}{one}` and `{0}{other}` do not go together: a window has `size` and `slide`, or `gap` for sessions; \
+             remove one",
+            r.inside
+        );
+        r.wrong(other, message);
+        return None;
+    }
+    if first(session).is_some() {
+        r.need("gap", "gap = \"30s\"");
+        let gap = r.time("gap");
+        let length_max = match r.has("length_max") {
+            true => r.time("length_max"),
+            false => Some(Duration::from_millis(limits::SESSION_LENGTH_MS_MAX)),
+        };
+        return Some(WindowExtent::Session { gap: gap?, length_max: length_max? });
+    }
+    r.need("size", "size = \"30s\", or gap = \"30s\" for sessions");
+    let (size, slide) = (r.time("size"), r.time("slide"));
+    Some(WindowExtent::Sliding { size: size?, slide })
+}
