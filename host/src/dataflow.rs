@@ -5,6 +5,7 @@
 //! ```
 
 mod aggregate;
+mod begun;
 mod by_key;
 mod checkpoint;
 mod cogroup;

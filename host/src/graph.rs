@@ -19,6 +19,7 @@ pub use plugin::{CogroupNode, PluginNode, UpdateNode};
 pub use shape::Shape;
 pub use simple::SimpleNode;
 pub use sql::SqlNode;
+pub use window::{begun_table, rows_table, with_bounds};
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;
@@ -235,21 +236,22 @@ impl Graph {
         let window = window::check(self, stage)?;
         let input = window::operator_input(self, stage, window.as_ref(), &first.schema, host)?;
         let key = key_places(stage, &input)?;
-        let rejected = if inputs.len() == 1 { rejected_schema(&first.schema) } else { mixed_rejected_schema() };
+        let refused = |rows: &Schema| if inputs.len() == 1 { rejected_schema(rows) } else { mixed_rejected_schema() };
+        let rejected = refused(&first.schema);
         let making = Making {
             graph: self,
             spec: stage,
             inputs: &inputs,
             input: &input,
             key: &key,
-            rejected: &rejected,
+            rejected: &refused(&input),
             window: window.as_ref(),
             event_time: event_time.as_ref(),
             host,
         };
         let mut made = making.operator()?;
         let mut tables = event_time::tables(&making);
-        tables.append(&mut window::tables(&making)?);
+        tables.append(&mut window::tables(&making, &made.operator)?);
         tables.append(&mut made.tables);
         let shape = shape::check(stage, &made.output)?;
         let output = shape.as_ref().map_or(made.output, |shape| shape.output.clone());

@@ -36,6 +36,21 @@ impl PartOrder {
         self
     }
 
+    /// Before all others.
+    pub fn first() -> PartOrder {
+        PartOrder(Vec::new())
+    }
+
+    /// The places as bytes, big-endian.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        self.0.iter().flat_map(|place| place.to_be_bytes()).collect()
+    }
+
+    /// What [`PartOrder::to_bytes`] wrote.
+    pub fn from_bytes(bytes: &[u8]) -> PartOrder {
+        PartOrder(bytes.as_chunks().0.iter().map(|place| u64::from_be_bytes(*place)).collect())
+    }
+
     /// The places, the outermost first.
     pub fn places(&self) -> &[u64] {
         &self.0

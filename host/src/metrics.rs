@@ -24,6 +24,7 @@ pub struct Counts(Arc<CountsInner>);
 struct CountsInner {
     rows: AtomicU64,
     rejected: AtomicU64,
+    late: AtomicU64,
     unread_rejected: AtomicU64,
     counters: Mutex<Vec<Counters>>,
 }
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub rows: u64,
     /// Rows rejected.
     pub rejected: u64,
+    /// Rows that came too late.
+    pub late: u64,
     /// Rejected rows that nothing reads.
     pub unread_rejected: u64,
     /// Counters of the plugin.
@@ -77,6 +80,11 @@ impl Counts {
         self.0.rejected.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
+    /// Counts rows that came too late.
+    pub fn add_late(&self, rows: usize) {
+        self.0.late.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
     /// Counters of a caller of the stage's plugin; they are summed over callers.
     pub fn share_counters(&self, counters: Counters) {
         self.0.counters.lock().unwrap_or_else(PoisonError::into_inner).push(counters);
@@ -111,6 +119,7 @@ impl Counts {
         Snapshot {
             rows: self.0.rows.load(Ordering::Relaxed),
             rejected: self.0.rejected.load(Ordering::Relaxed),
+            late: self.0.late.load(Ordering::Relaxed),
             unread_rejected: self.0.unread_rejected.load(Ordering::Relaxed),
             counters,
         }

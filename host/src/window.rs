@@ -1,5 +1,8 @@
 //! Windows: which rows belong together. No I/O, no clock.
 
+pub mod due;
+pub mod rows;
+
 use std::time::Duration;
 
 /// The column of a window's start, in the rows of stages with windows of event time.
@@ -41,6 +44,22 @@ impl WindowNode {
     /// Whether its windows are of event time, so that their rows carry [`WINDOW_START`] and [`WINDOW_END`].
     pub fn of_event_time(&self) -> bool {
         !matches!(self, WindowNode::Batches { .. })
+    }
+
+    /// In words, as tables of checkpoints are told apart by.
+    pub fn words(&self) -> String {
+        let words = |us: &i64| format!("{:?}", Duration::from_micros(u64::try_from(*us).unwrap_or_default()));
+        match self {
+            WindowNode::Batches { size_us, slide_us } => {
+                format!("windows of {} every {}", words(size_us), words(slide_us))
+            }
+            WindowNode::Sliding { size_us, slide_us, .. } => {
+                format!("windows of {} every {} in event time", words(size_us), words(slide_us))
+            }
+            WindowNode::Session { gap_us, length_us_max, .. } => {
+                format!("sessions with a gap of {}, at most {} long", words(gap_us), words(length_us_max))
+            }
+        }
     }
 }
 

@@ -59,6 +59,9 @@ cases! {
     running_count_timeout = "running-count-timeout",
     running_total = "running-total",
     union = "union",
+    watermark_idle = "watermark-idle",
+    window_rows = "window-rows",
+    window_rows_event_time = "window-rows-event-time",
     word_count = "word-count",
 }
 

@@ -1,9 +1,24 @@
-//! Windows whose rows an operator works on.
+//! Windows whose rows an operator works on: in the batch with which a window ends it gets all rows of the window, in the
+//! order in which they came, and otherwise none.
 
-use super::stages::{At, Input, StageStreams};
+use super::begun::Begun;
+use super::stages::{At, Input, StageStreams, split_late};
+use super::{event_time, sessions};
+use crate::batch::part::Part;
+use crate::batch::rejected::mixed_rejected_rows;
 use crate::error::{Error, Result};
-use crate::graph::StageNode;
+use crate::graph::{StageNode, rows_table, with_bounds};
+use crate::ids::{BatchId, ClockId, PartOrder};
+use crate::metrics::Counts;
+use crate::state::keeper::Keeper;
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Watermark, each_batch_in_time, each_part};
 use crate::window::WindowNode;
+use crate::window::rows::{PieceId, Pieces, Place, Slices};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Builds the stage.
 pub fn build<'s>(
@@ -12,6 +27,263 @@ pub fn build<'s>(
     input: Input<'s>,
     at: &At<'s, '_>,
 ) -> Result<StageStreams<'s>> {
-    let _ = (stage, window, input.parts, input.progress, at);
-    Err(Error::bug("not built yet"))
+    let windows = match *window {
+        WindowNode::Session { .. } => return sessions::rows::build(stage, window, input, at),
+        WindowNode::Batches { size_us, slide_us } => {
+            Windows::Batches { size_us, begun: Begun::new(stage, slide_us, at)? }
+        }
+        WindowNode::Sliding { size_us, slide_us, .. } => Windows::Sliding(Slices::new(size_us, slide_us)),
+    };
+    let failure = at.running.failure.clone();
+    let peers = at.peers;
+    let (placed, _) = each_part(input.parts, &format!("{} place", stage.name), failure.clone(), {
+        move |context, part, output| {
+            let to = PieceId::hash(context.id, &part)?.worker(peers) as u64;
+            output.rows.push(Part { to, ..part });
+            Ok(())
+        }
+    });
+    let time = event_time::of(stage, input.progress, at)?;
+    let work = RowsWindow::new(stage, windows, at)?;
+    let name = format!("{} window", stage.name);
+    let (rows, rejected, changes) =
+        each_batch_in_time(placed, time, at.ticks.clone(), &name, failure, |part| part.to, work);
+    let (rejected, late) = split_late(rejected);
+    let sides = if window.of_event_time() { vec![late] } else { Vec::new() };
+    Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, rejected) })
 }
+
+/// The kinds of windows.
+enum Windows {
+    Batches { size_us: i64, begun: Begun },
+    Sliding(Slices),
+}
+
+/// The rows that a worker keeps for the windows of a stage.
+struct RowsWindow {
+    windows: Windows,
+    pieces: Pieces,
+    keeper: Option<Keeper>,
+    late: LateRows,
+    /// The columns of rows as they come out, by input.
+    bounded: Vec<SchemaRef>,
+}
+
+impl RowsWindow {
+    fn new(stage: &StageNode, windows: Windows, at: &At<'_, '_>) -> Result<RowsWindow> {
+        let keeper = Keeper::open(at.running, &rows_table(&stage.name), at.index, at.peers);
+        let mut pieces = Pieces::new(keeper.is_some());
+        if let Some(keeper) = &keeper {
+            for rows in keeper.load(at.running)?.unwrap_or_default() {
+                pieces.restore(&rows).map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
+            }
+        }
+        let bounded = stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect();
+        let late = LateRows::of(stage, &at.running.metrics.of(&stage.name));
+        Ok(RowsWindow { windows, pieces, keeper, late, bounded })
+    }
+}
+
+impl BatchWork for RowsWindow {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let RowsWindow { windows, pieces, late, bounded, .. } = self;
+        let parts = numbered(context.id, parts);
+        match windows {
+            Windows::Batches { size_us, begun } => {
+                let ends = begun.next(context.time);
+                for (id, part) in parts {
+                    pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows);
+                }
+                if ends {
+                    let from_us = context.time.0.saturating_sub(*size_us);
+                    let inside = pieces.all().filter(|(id, _)| id.time_us > from_us);
+                    output.rows.extend(inside.map(|(id, rows)| piece_part(context, id, rows.clone())));
+                }
+                if let Some(end_us) = begun.end_us() {
+                    pieces.drop_while(|time_us| time_us <= end_us.saturating_sub(*size_us));
+                }
+            }
+            Windows::Sliding(slices) => {
+                for (id, part) in parts {
+                    slice(slices, pieces, context, id, part, |part, rows| late.push(context, part, rows, output))?;
+                }
+                close(slices, pieces, context, bounded, output)?;
+                pieces.drop_while(|slice| slices.done(slice, context.watermark.now));
+            }
+        }
+        Ok(())
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
+        let (changed, all) = (self.pieces.changed(), self.pieces.len());
+        let mut changes: Vec<Changes> =
+            keeper.changes_of(after, changed, all, |base| self.pieces.changes(base))?.into_iter().collect();
+        if let Windows::Batches { begun, .. } = &mut self.windows {
+            changes.extend(begun.barrier(after)?);
+        }
+        Ok(changes)
+    }
+}
+
+/// Parts with ids of their own, also where several have one place.
+fn numbered(batch: BatchId, parts: Vec<Part>) -> Vec<(PieceId, Part)> {
+    let mut seen: BTreeMap<(u32, PartOrder), u32> = BTreeMap::new();
+    let mut number = |part: Part| {
+        let next = seen.entry((part.input, part.order.clone())).or_default();
+        let id = PieceId { time_us: 0, batch, order: part.order.clone(), input: part.input, number: *next };
+        *next += 1;
+        (id, part)
+    };
+    parts.into_iter().map(&mut number).collect()
+}
+
+/// A piece as it comes out in this batch.
+fn piece_part(context: BatchContext, id: &PieceId, rows: RecordBatch) -> Part {
+    let order = id.order.clone().then(id.number.into()).under(id.batch.0);
+    Part { to: 0, order, clock_id: ClockId::MADE, input: id.input, time: context.time, rows }
+}
+
+/// Takes the last column off the rows of a part: their times.
+pub fn take_times(part: &Part) -> Result<(RecordBatch, TimestampMicrosecondArray)> {
+    let columns: Vec<usize> = (0..part.rows.num_columns().saturating_sub(1)).collect();
+    let times = part.rows.columns().last().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+    let times = times.cloned().ok_or_else(|| Error::bug("rows without their time"))?;
+    Ok((part.rows.project(&columns).map_err(Error::arrow)?, times))
+}
+
+/// The number of a row in its part, where the rows of a window are put together from slices.
+const ROW: &str = "millstream_row";
+
+/// Puts the rows of a part into slices.
+fn slice(
+    slices: &Slices,
+    pieces: &mut Pieces,
+    context: BatchContext,
+    id: PieceId,
+    part: Part,
+    late: impl FnOnce(&Part, RecordBatch) -> Result<()>,
+) -> Result<()> {
+    let (rows, times) = take_times(&part)?;
+    let mut places: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
+    let mut late_rows = Vec::new();
+    for (row, time) in (0u32..).zip(times.values()) {
+        match slices.place(*time, context.watermark.before) {
+            Place::Slice(slice) => places.entry(slice).or_default().push(row),
+            Place::Late => late_rows.push(row),
+            Place::Nowhere => {}
+        }
+    }
+    for (time_us, indices) in places {
+        let numbers = UInt32Array::from(indices);
+        let whole = numbers.len() == rows.num_rows();
+        let mut piece = if whole { rows.clone() } else { take_record_batch(&rows, &numbers).map_err(Error::arrow)? };
+        if slices.shared() {
+            piece = with_numbers(&piece, numbers)?;
+        }
+        pieces.insert(PieceId { time_us, ..id.clone() }, piece);
+    }
+    if late_rows.is_empty() {
+        return Ok(());
+    }
+    late(&part, take_record_batch(&rows, &UInt32Array::from(late_rows)).map_err(Error::arrow)?)
+}
+
+fn with_numbers(rows: &RecordBatch, numbers: UInt32Array) -> Result<RecordBatch> {
+    let field = Arc::new(Field::new(ROW, DataType::UInt32, false));
+    let fields: Vec<Arc<Field>> = rows.schema_ref().fields().iter().cloned().chain([field]).collect();
+    let numbers: ArrayRef = Arc::new(numbers);
+    let columns = rows.columns().iter().cloned().chain([numbers]).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Error::arrow)
+}
+
+/// Puts out the windows that are complete with this batch.
+fn close(
+    slices: &Slices,
+    pieces: &Pieces,
+    context: BatchContext,
+    bounded: &[SchemaRef],
+    output: &mut Output,
+) -> Result<()> {
+    let Watermark { before, now } = context.watermark;
+    if before == now {
+        return Ok(());
+    }
+    for (end, parts) in slices.closing(pieces.times().into_iter(), before, now) {
+        let mut found: BTreeMap<PieceId, Vec<&RecordBatch>> = BTreeMap::new();
+        for (id, rows) in parts.into_iter().flat_map(|slice| pieces.at(slice)) {
+            found.entry(PieceId { time_us: 0, ..id.clone() }).or_default().push(rows);
+        }
+        for (id, rows) in found {
+            let rows = if slices.shared() { in_order(&rows)? } else { rows.into_iter().cloned().collect::<Vec<_>>() };
+            let Some(schema) = bounded.get(id.input as usize) else { return Err(Error::bug("an unknown input")) };
+            for rows in rows {
+                let part = piece_part(context, &id, bounded_rows(schema, &rows, slices.start_of(end), end)?);
+                output.rows.push(Part { order: part.order.under(sortable(end)), ..part });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The rows of one part in their order, without their numbers.
+fn in_order(pieces: &[&RecordBatch]) -> Result<Vec<RecordBatch>> {
+    let Some(first) = pieces.first() else { return Ok(Vec::new()) };
+    let numbers = first.num_columns().saturating_sub(1);
+    let columns: Vec<usize> = (0..numbers).collect();
+    let mut rows = (*first).clone();
+    if pieces.len() > 1 {
+        rows = concat_batches(first.schema_ref(), pieces.iter().copied()).map_err(Error::arrow)?;
+        let order = sort_to_indices(rows.column(numbers), None, None).map_err(Error::arrow)?;
+        rows = take_record_batch(&rows, &order).map_err(Error::arrow)?;
+    }
+    Ok(vec![rows.project(&columns).map_err(Error::arrow)?])
+}
+
+/// Rows with the bounds of their window.
+pub fn bounded_rows(schema: &SchemaRef, rows: &RecordBatch, start_us: i64, end_us: i64) -> Result<RecordBatch> {
+    let bound = |us: i64| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from_value(us, rows.num_rows()).with_timezone("UTC"))
+    };
+    let columns = rows.columns().iter().cloned().chain([bound(start_us), bound(end_us)]).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
+}
+
+/// A time as a place in an order.
+pub fn sortable(time_us: i64) -> u64 {
+    (time_us as u64) ^ (1 << 63)
+}
+
+/// What comes too late, as `<stage>.late` has it.
+pub struct LateRows {
+    /// Names of the inputs.
+    inputs: Vec<String>,
+    metrics: Counts,
+}
+
+impl LateRows {
+    /// Of this stage.
+    pub fn of(stage: &StageNode, metrics: &Counts) -> LateRows {
+        LateRows { inputs: stage.inputs.iter().map(|input| input.name.clone()).collect(), metrics: metrics.clone() }
+    }
+
+    /// Puts out late rows of a part, without the column of their time.
+    pub fn push(&self, context: BatchContext, part: &Part, rows: RecordBatch, output: &mut Output) -> Result<()> {
+        self.metrics.add_late(rows.num_rows());
+        let rows = match self.inputs.as_slice() {
+            [_] => rows,
+            inputs => {
+                let input = inputs.get(part.input as usize).map_or("", String::as_str);
+                let why = |row: usize| (row as u32, WHY_LATE.to_owned());
+                let late = (0..rows.num_rows()).map(why).collect();
+                mixed_rejected_rows(input, &rows, late).map_err(Error::arrow)?
+            }
+        };
+        output.late(context, part.order.clone(), rows);
+        Ok(())
+    }
+}
+
+/// The reason beside late rows, where there is room for one.
+const WHY_LATE: &str = "it came after its windows were closed";

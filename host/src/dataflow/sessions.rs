@@ -1,5 +1,7 @@
 //! Aggregates over sessions.
 
+pub mod rows;
+
 use super::stages::{At, Input, StageStreams};
 use crate::error::{Error, Result};
 use crate::graph::StageNode;

@@ -2,10 +2,11 @@
 
 use super::{Graph, Making, Operator};
 use crate::batch::types::ColumnType;
-use crate::checkpoint::types::Table;
+use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
 use crate::plugin::{PluginHost, World};
+use crate::window::rows as pieces;
 use crate::window::{WINDOW_END, WINDOW_START, WindowNode, microseconds};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -69,10 +70,45 @@ pub(super) fn with_bounds_behind(keys: &Schema, window: Option<&WindowNode>, agg
     Arc::new(Schema::new(keys.fields().iter().cloned().chain(bounds).chain(aggregates).collect::<Vec<_>>()))
 }
 
-/// What checkpoints hold of a window whose rows the operator works on.
-pub(super) fn tables(making: &Making<'_>) -> Result<Vec<Table>> {
-    let _ = making;
-    Ok(Vec::new())
+/// The table of the rows that windows hold.
+pub fn rows_table(stage: &str) -> String {
+    format!("{stage}.rows")
+}
+
+/// The table of when the first batch of a stage with windows of processing time began.
+pub fn begun_table(stage: &str) -> String {
+    format!("{stage}.begun")
+}
+
+/// What checkpoints hold of a window whose rows the operator works on, and of when windows end.
+pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Table>> {
+    let Some(window) = making.window else { return Ok(Vec::new()) };
+    let table = |name: String, identity: String, [key, sub, state]: [Vec<Column>; 3]| Table {
+        of: TableOf::Stage,
+        name,
+        identity,
+        key,
+        sub,
+        state,
+        files: Vec::new(),
+    };
+    let name = &making.spec.name;
+    let mut tables = Vec::new();
+    if let WindowNode::Batches { .. } = window {
+        let column =
+            |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
+        let columns = [vec![column("name", ColumnType::Text)], Vec::new(), vec![column("time", ColumnType::Timestamp)]];
+        tables.push(table(begun_table(name), String::new(), columns));
+    }
+    if !has_own_windows(operator) {
+        tables.push(match window {
+            WindowNode::Session { .. } => {
+                return Err(Error::job("sessions without an aggregate are not available in this version"));
+            }
+            _ => table(rows_table(name), window.words(), pieces::columns()),
+        });
+    }
+    Ok(tables)
 }
 
 /// Whether an operator has windows of its own.

@@ -77,20 +77,20 @@ impl Keeper {
         self.changes_of(after, state.changed(), state.len() as u64, |base| state.changes(base))
     }
 
-    /// The same of rows that are kept otherwise: how many changed, how many there are, and what writes all of them (`true`)
-    /// or those that changed.
+    /// The same of a table of any kind, of which so many rows changed of so many; `rows` makes the rows of the file: all
+    /// where it is told so, or else those that changed.
     pub fn changes_of(
         &mut self,
         after: BatchId,
         changed: u64,
-        count: u64,
+        all: u64,
         rows: impl FnOnce(bool) -> Result<RecordBatch>,
     ) -> Result<Option<Changes>> {
         if changed == 0 {
             return Ok(None);
         }
         let (first, end) = self.groups;
-        let base = fold::base_due(&self.files, first, end, changed, count);
+        let base = fold::base_due(&self.files, first, end, changed, all);
         let rows = rows(base)?;
         fold::note(&mut self.files, after, self.groups, base, rows.num_rows() as u64);
         Ok(Some(Changes { table: self.table, groups: self.groups, base, rows }))

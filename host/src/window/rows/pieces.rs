@@ -1,0 +1,205 @@
+//! Pieces of parts by time, with what checkpoints have to know of them.
+
+use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::part::Part;
+use crate::batch::types::ColumnType;
+use crate::checkpoint::state_file::REMOVED;
+use crate::checkpoint::types::Column;
+use crate::error::{Error, Result};
+use crate::ids::{BatchId, PartOrder};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Which piece, in the order of time, then of arrival.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PieceId {
+    /// The batch time or the beginning of the slice.
+    pub time_us: i64,
+    /// The batch that its rows came in.
+    pub batch: BatchId,
+    /// The place of its part in the batch.
+    pub order: PartOrder,
+    /// The stage's input that it came in by.
+    pub input: u32,
+    /// Among parts of the same place: streams of rejected rows may have such.
+    pub number: u32,
+}
+
+impl PieceId {
+    /// Decides which worker keeps the pieces of a part.
+    pub fn hash(batch: BatchId, part: &Part) -> Result<KeyHash> {
+        let key =
+            key_columns(&[PieceId { time_us: 0, batch, order: part.order.clone(), input: part.input, number: 0 }]);
+        let hashes = Keys::encode(&key, 1).map_err(Error::arrow)?.hashes();
+        hashes.first().copied().ok_or_else(|| Error::bug("a key without a hash"))
+    }
+}
+
+/// Pieces by time.
+#[derive(Default)]
+pub struct Pieces {
+    pieces: BTreeMap<PieceId, RecordBatch>,
+    /// Those that are in no file.
+    fresh: BTreeSet<PieceId>,
+    /// Those that are in a file and no longer here.
+    removed: Vec<PieceId>,
+    /// Whether anybody asks for changes.
+    tracked: bool,
+}
+
+impl Pieces {
+    /// None. `tracked`: checkpoints are kept.
+    pub fn new(tracked: bool) -> Pieces {
+        Pieces { tracked, ..Pieces::default() }
+    }
+
+    /// Keeps a piece.
+    pub fn insert(&mut self, id: PieceId, rows: RecordBatch) {
+        if self.tracked {
+            self.fresh.insert(id.clone());
+        }
+        self.pieces.insert(id, rows);
+    }
+
+    /// All pieces, in order.
+    pub fn all(&self) -> impl Iterator<Item = (&PieceId, &RecordBatch)> {
+        self.pieces.iter()
+    }
+
+    /// The pieces of one time, in order.
+    pub fn at(&self, time_us: i64) -> impl Iterator<Item = (&PieceId, &RecordBatch)> {
+        let order = PartOrder::first();
+        let first = PieceId { time_us, batch: BatchId(0), order, input: 0, number: 0 };
+        self.pieces.range(first..).take_while(move |(id, _)| id.time_us == time_us)
+    }
+
+    /// The times of pieces, in order, each once.
+    pub fn times(&self) -> Vec<i64> {
+        let mut times: Vec<i64> = self.pieces.keys().map(|id| id.time_us).collect();
+        times.dedup();
+        times
+    }
+
+    /// Drops pieces from the earliest on, as long as their time is one that nobody needs.
+    pub fn drop_while(&mut self, done: impl Fn(i64) -> bool) {
+        while let Some(first) = self.pieces.first_entry() {
+            if !done(first.key().time_us) {
+                break;
+            }
+            let (id, _) = first.remove_entry();
+            if self.tracked && !self.fresh.remove(&id) {
+                self.removed.push(id);
+            }
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.pieces.len() as u64
+    }
+
+    /// How many rows a file of changes would have.
+    pub fn changed(&self) -> u64 {
+        (self.fresh.len() + self.removed.len()) as u64
+    }
+
+    /// The rows of the next file: all pieces for a `base`, or else what changed since the last call.
+    pub fn changes(&mut self, base: bool) -> Result<RecordBatch> {
+        let fresh = std::mem::take(&mut self.fresh);
+        let removed = std::mem::take(&mut self.removed);
+        let (kept, removed): (Vec<PieceId>, Vec<PieceId>) = match base {
+            true => (self.pieces.keys().cloned().collect(), Vec::new()),
+            false => (fresh.into_iter().collect(), removed),
+        };
+        let rows = kept.iter().filter_map(|id| self.pieces.get(id)).map(encode_rows).collect::<Result<Vec<_>>>()?;
+        let flags: BooleanArray = kept.iter().map(|_| Some(false)).chain(removed.iter().map(|_| Some(true))).collect();
+        let nothing = removed.iter().map(|_| None);
+        let rows: BinaryArray = rows.iter().map(|rows| Some(rows.as_slice())).chain(nothing).collect();
+        let ids: Vec<PieceId> = kept.into_iter().chain(removed).collect();
+        let numbers = Int64Array::from_iter_values(ids.iter().map(|id| i64::from(id.number)));
+        let times = TimestampMicrosecondArray::from_iter_values(ids.iter().map(|id| id.time_us));
+        let mut columns = key_columns(&ids);
+        columns.push(Arc::new(numbers));
+        columns.push(Arc::new(times.with_timezone("UTC")));
+        columns.push(Arc::new(rows));
+        columns.push(Arc::new(flags));
+        let names = [BATCH, INPUT, PLACE, NUMBER, TIME, ROWS, REMOVED];
+        let named = names.into_iter().zip(columns).map(|(name, column)| (name, column, name == ROWS));
+        RecordBatch::try_from_iter_with_nullable(named).map_err(Error::arrow)
+    }
+
+    /// Applies the rows of a file.
+    pub fn restore(&mut self, file: &RecordBatch) -> Result<()> {
+        let lacks = || Error::environment("the checkpoint lacks a column of the rows of a window");
+        let numbers = |name: &str| {
+            let column = file.column_by_name(name).and_then(|column| column.as_primitive_opt::<Int64Type>());
+            column.ok_or_else(lacks)
+        };
+        let bytes =
+            |name: &str| file.column_by_name(name).and_then(|column| column.as_binary_opt::<i32>()).ok_or_else(lacks);
+        let (batches, inputs, number, places) = (numbers(BATCH)?, numbers(INPUT)?, numbers(NUMBER)?, bytes(PLACE)?);
+        let times = file.column_by_name(TIME).and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let (times, rows) = (times.ok_or_else(lacks)?, bytes(ROWS)?);
+        for row in 0..file.num_rows() {
+            let id = PieceId {
+                time_us: times.value(row),
+                batch: BatchId(batches.value(row) as u64),
+                order: PartOrder::from_bytes(places.value(row)),
+                input: inputs.value(row) as u32,
+                number: number.value(row) as u32,
+            };
+            match rows.is_valid(row) {
+                true => drop(self.pieces.insert(id, decode_rows(rows.value(row))?)),
+                false => drop(self.pieces.remove(&id)),
+            }
+        }
+        Ok(())
+    }
+}
+
+const BATCH: &str = "batch";
+const INPUT: &str = "input";
+const PLACE: &str = "place";
+const NUMBER: &str = "number";
+const TIME: &str = "time";
+const ROWS: &str = "rows";
+
+/// The columns of the table: key, sub, state.
+pub fn columns() -> [Vec<Column>; 3] {
+    let column = |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
+    [
+        vec![column(BATCH, ColumnType::Int64), column(INPUT, ColumnType::Int64), column(PLACE, ColumnType::Binary)],
+        vec![column(NUMBER, ColumnType::Int64), column(TIME, ColumnType::Timestamp)],
+        vec![column(ROWS, ColumnType::Binary)],
+    ]
+}
+
+fn key_columns(ids: &[PieceId]) -> Vec<ArrayRef> {
+    vec![
+        Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id.batch.0 as i64))),
+        Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| i64::from(id.input)))),
+        Arc::new(BinaryArray::from_iter_values(ids.iter().map(|id| id.order.to_bytes()))),
+    ]
+}
+
+/// Rows as an Arrow IPC stream.
+pub fn encode_rows(rows: &RecordBatch) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(1024);
+    let mut writer = StreamWriter::try_new(&mut bytes, &rows.schema()).map_err(Error::arrow)?;
+    writer.write(rows).and_then(|()| writer.finish()).map_err(Error::arrow)?;
+    drop(writer);
+    Ok(bytes)
+}
+
+/// The rows of an Arrow IPC stream of one batch.
+pub fn decode_rows(bytes: &[u8]) -> Result<RecordBatch> {
+    let damaged = |error| Error::environment(format!("rows of a window in the checkpoint cannot be read: {error}"));
+    let mut reader = StreamReader::try_new(bytes, None).map_err(damaged)?;
+    let rows = reader.next().ok_or_else(|| Error::environment("a piece of a window in the checkpoint is empty"))?;
+    rows.map_err(damaged)
+}

@@ -1,0 +1,92 @@
+use super::*;
+use std::collections::BTreeSet;
+
+/// As splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % end
+    }
+}
+
+/// The ends of the windows that a time is in, from the definition.
+fn ends_of(time: i64, size: i64, slide: i64) -> Vec<i64> {
+    let starts = (-300..300).map(|number| number * slide);
+    starts.filter(|start| (*start..start + size).contains(&time)).map(|start| start + size).collect()
+}
+
+#[test]
+fn windows_hold_and_close_what_the_definition_says() {
+    let (mut closed_windows, mut late_rows, mut nowhere) = (0, 0, 0);
+    for case in 0..3_000 {
+        let mut random = Random(case);
+        let (size, slide) = (1 + random.below(12) as i64, 1 + random.below(12) as i64);
+        let slices = Slices::new(size, slide);
+        // What is kept: slice and time. What has come out: end and time, in order of ends.
+        let mut kept: Vec<(i64, i64)> = Vec::new();
+        let mut expected: BTreeSet<(i64, usize, i64)> = BTreeSet::new();
+        let (mut found, mut ends) = (BTreeSet::new(), Vec::new());
+        let mut watermark = None;
+        let mut rows = 0;
+        for _ in 0..10 {
+            let before = watermark;
+            for _ in 0..random.below(5) {
+                let time = random.below(60) as i64 - 20;
+                rows += 1;
+                let open: Vec<i64> = ends_of(time, size, slide);
+                let still: Vec<i64> = open.iter().copied().filter(|end| before.is_none_or(|w| *end > w)).collect();
+                match slices.place(time, before) {
+                    Place::Slice(slice) => {
+                        assert!(!still.is_empty() && slice <= time, "case {case}");
+                        kept.push((slice, rows));
+                        expected.extend(still.iter().map(|end| (*end, rows as usize, time)));
+                    }
+                    Place::Late => {
+                        assert!(still.is_empty() && !open.is_empty(), "case {case}");
+                        late_rows += 1;
+                    }
+                    Place::Nowhere => {
+                        assert!(open.is_empty(), "case {case}");
+                        nowhere += 1;
+                    }
+                }
+            }
+            if random.below(3) > 0 {
+                watermark = watermark.max(Some(random.below(60) as i64 - 20));
+            }
+            let times: BTreeSet<i64> = kept.iter().map(|(slice, _)| *slice).collect();
+            for (end, parts) in slices.closing(times.into_iter(), before, watermark) {
+                assert!(before.is_none_or(|before| end > before) && Some(end) <= watermark, "case {case}");
+                ends.push(end);
+                for (slice, row) in kept.iter().filter(|(slice, _)| parts.contains(slice)) {
+                    assert!(found.insert((end, *row as usize)), "case {case}: slice {slice} twice");
+                }
+            }
+            kept.retain(|(slice, _)| !slices.done(*slice, watermark));
+        }
+        let due: BTreeSet<(i64, usize)> =
+            expected.iter().filter(|(end, _, _)| Some(*end) <= watermark).map(|(end, row, _)| (*end, *row)).collect();
+        assert_eq!(found, due, "case {case}: size {size}, slide {slide}");
+        assert!(ends.is_sorted(), "case {case}");
+        closed_windows += ends.len();
+    }
+    assert!(closed_windows > 5_000 && late_rows > 1_000 && nowhere > 1_000);
+}
+
+#[test]
+fn times_at_the_ends_of_64_bits_do_no_harm() {
+    for (size, slide) in [(1, 1), (7, 3), (3, 7), (i64::MAX, 1), (1, i64::MAX), (i64::MAX, i64::MAX)] {
+        let slices = Slices::new(size, slide);
+        for time in [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX] {
+            for watermark in [None, Some(i64::MIN), Some(0)] {
+                let _ = slices.place(time, watermark);
+                let _ = slices.done(time, watermark);
+            }
+        }
+    }
+}
