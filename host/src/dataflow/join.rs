@@ -1,6 +1,8 @@
 //! Joins in the graph: rows go to the worker that owns the values of their `on` columns, and meet there.
 
+use super::by_key::hashes;
 use super::event_time;
+use super::rows_window::sortable;
 use super::stages::{At as Place, Input, StageStreams, split_late};
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
@@ -17,8 +19,6 @@ use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Parts, each_ba
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
-
-use super::by_key::hashes;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, node: &JoinNode, input: Input<'s>, at: &Place<'s, '_>) -> Result<StageStreams<'s>> {
@@ -90,7 +90,7 @@ impl PerBatch {
         for window in windows {
             let order = match window.bounds {
                 None => PartOrder::at(self.worker),
-                Some((end, start)) => PartOrder::at(ordered(end)).then(ordered(start)).then(self.worker),
+                Some((end, start)) => PartOrder::at(sortable(end)).then(sortable(start)).then(self.worker),
             };
             for (number, pairs) in (0u64..).zip(window.pairs.chunks(PART_ROWS_MAX)) {
                 let rows = joined.rows([&first, &second], pairs).map_err(Error::arrow)?;
@@ -100,11 +100,6 @@ impl PerBatch {
         }
         Ok(())
     }
-}
-
-/// A time as a place in an order.
-fn ordered(time: i64) -> u64 {
-    (time as u64) ^ (1 << 63)
 }
 
 /// An interval join on one worker, with what checkpoints hold of it.
@@ -156,7 +151,7 @@ impl Intervals {
 
     /// Late rows as their stream has them, in the order of key groups, so that it does not matter which workers had them.
     fn late(&self, side: Side, before: i64, rows: &RecordBatch) -> Result<RecordBatch> {
-        self.metrics.add_rejected(rows.num_rows());
+        self.metrics.add_late(rows.num_rows());
         let rows = by_key_group(rows, &hashes(&first(self.node.on), rows)?).map_err(Error::arrow)?;
         let last = rows.columns().last().and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
         let times = last.map(|times| times.values().to_vec()).unwrap_or_default();
