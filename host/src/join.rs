@@ -1,1 +1,70 @@
 //! Joins: rows of two inputs side by side. No I/O, no clock.
+//!
+//! A part reaches a join in the layout of [`crate::graph::JoinNode`]: the `on` columns first, those of all inputs in the
+//! same order, so that the same columns make the same key bytes on both sides.
+
+mod arrived;
+mod batch;
+mod interval;
+mod joined;
+mod kept;
+mod saved;
+mod waiting;
+
+pub use batch::windows;
+pub use interval::{Interval, IntervalJoin};
+pub use joined::{Joined, Source};
+pub use saved::{TIME, columns as saved_columns};
+
+use crate::error::{Error, Result};
+use crate::job::spec::JoinKind;
+use crate::limits::JOIN_ROWS_PER_BATCH_MAX;
+
+/// Which of the two inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// `from`
+    First,
+    /// `join.with`
+    Second,
+}
+
+impl Side {
+    /// Both, in order.
+    pub const BOTH: [Side; 2] = [Side::First, Side::Second];
+
+    /// The place of what belongs to it.
+    pub fn place(self) -> usize {
+        self as usize
+    }
+
+    /// The other one.
+    pub fn other(self) -> Side {
+        match self {
+            Side::First => Side::Second,
+            Side::Second => Side::First,
+        }
+    }
+
+    /// Whether its rows come out of the join without a partner, too.
+    pub fn is_outer(self, kind: JoinKind) -> bool {
+        match self {
+            Side::First => matches!(kind, JoinKind::Left | JoinKind::Full),
+            Side::Second => matches!(kind, JoinKind::Right | JoinKind::Full),
+        }
+    }
+}
+
+/// Refuses a batch that would give more rows than memory should be asked for.
+fn check_rows(rows: u64) -> Result<()> {
+    if rows <= JOIN_ROWS_PER_BATCH_MAX {
+        return Ok(());
+    }
+    Err(Error::environment(format!(
+        "the join would give more than {JOIN_ROWS_PER_BATCH_MAX} rows at once, as many rows of both inputs have the same \
+         values in `on`; join on more columns, or lower `rows_per_batch_max` of the sources"
+    )))
+}
+
+#[cfg(test)]
+mod tests;

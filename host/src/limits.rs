@@ -85,6 +85,8 @@ pub const PLUGIN_MEMORY_BYTES_MAX_MAX: u64 = 4 << 30;
 pub const REJECTED_ROWS_LOGGED: u64 = 5;
 /// Rows, and groups, of one call of an update plugin, unless a single group has more rows.
 pub const UPDATE_ROWS_PER_CALL_MAX: usize = 65_536;
+/// Rows that a join may make of one batch on one worker.
+pub const JOIN_ROWS_PER_BATCH_MAX: u64 = 50_000_000;
 /// Files of changes of one worker's part of a state table, before all of it is written again.
 pub const STATE_DELTAS_MAX: usize = 64;
 /// With `--until-idle`, how long all sources must have nothing to read.

@@ -1,11 +1,197 @@
-//! Joins in the graph.
+//! Joins in the graph: rows go to the worker that owns the values of their `on` columns, and meet there.
 
-use super::stages::{At, Input, StageStreams};
+use super::by_key::hashes;
+use super::event_time;
+use super::rows_window::sortable;
+use super::stages::{At as Place, Input, StageStreams, split_late};
+use crate::batch::keys::canonical_column;
+use crate::batch::part::Part;
+use crate::batch::rejected::mixed_rejected_rows;
 use crate::error::{Error, Result};
-use crate::graph::{JoinNode, StageNode};
+use crate::exchange::{by_key_group, parts_of, split_by_key};
+use crate::graph::{JoinNode, StageNode, right_table};
+use crate::ids::{BatchId, PartOrder};
+use crate::join::{self, IntervalJoin, Side};
+use crate::limits::PART_ROWS_MAX;
+use crate::metrics::Counts;
+use crate::state::keeper::Keeper;
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Parts, each_batch, each_batch_in_time, each_part};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
 
 /// Builds the stage.
-pub fn build<'s>(stage: &StageNode, node: &JoinNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
-    let _ = (stage, node, input, at);
-    Err(Error::bug("not built yet"))
+pub fn build<'s>(stage: &StageNode, node: &JoinNode, input: Input<'s>, at: &Place<'s, '_>) -> Result<StageStreams<'s>> {
+    let split = split(stage, node, input.parts, at);
+    let metrics = at.running.metrics.of(&stage.name);
+    let failure = at.running.failure.clone();
+    let Some(event_time) = stage.event_time.as_ref().filter(|_| node.interval.is_some()) else {
+        let work = PerBatch { name: stage.name.clone(), node: node.clone(), worker: at.index as u64, metrics };
+        let work = move |context, parts, output: &mut Output| work.batch(context, parts, output);
+        let (rows, rejected) = each_batch(split, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
+        return Ok(StageStreams::of(rows, rejected));
+    };
+    let Some(progress) = input.progress else { return Err(Error::bug("an interval join without event time")) };
+    let time = Some((progress, event_time::clock(stage, event_time, at)?));
+    let work = Intervals::new(stage, node, metrics, at)?;
+    let (rows, rejected, changes) =
+        each_batch_in_time(split, time, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
+    let (rejected, late) = split_late(rejected);
+    Ok(StageStreams { sides: vec![late], changes: vec![changes], ..StageStreams::of(rows, rejected) })
+}
+
+/// Lays rows out for the join, and splits parts by the owner of their key.
+fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, at: &Place<'s, '_>) -> Parts<'s> {
+    let (layouts, on, peers) = (node.layouts.clone(), node.on, at.peers);
+    let name = format!("{} by key", stage.name);
+    let (split, _) = each_part(parts, &name, at.running.failure.clone(), move |_, part, output| {
+        let layout = layouts.get(part.input as usize).ok_or_else(|| Error::bug("a part of an unknown input"))?;
+        let mut rows = part.rows.project(layout).map_err(Error::arrow)?;
+        let floats = |rows: &RecordBatch| rows.columns().iter().take(on).any(|c| c.data_type().is_floating());
+        if floats(&rows) {
+            // Values that are one key look alike, also after they were kept in a checkpoint.
+            let columns = rows.columns().iter().enumerate();
+            let columns = columns.map(|(place, c)| if place < on { canonical_column(c) } else { c.clone() });
+            rows = RecordBatch::try_new(rows.schema(), columns.collect()).map_err(Error::arrow)?;
+        }
+        let split = split_by_key(&rows, &hashes(&first(on), &rows)?, peers).map_err(Error::arrow)?;
+        output.rows.extend(parts_of(split, &part));
+        Ok(())
+    });
+    split
+}
+
+/// The places of the key columns in a layout.
+fn first(on: usize) -> Vec<usize> {
+    (0..on).collect()
+}
+
+/// A part's rows by the side that they came in by.
+fn by_side(parts: Vec<Part>) -> [Vec<Part>; 2] {
+    let (first, second) = parts.into_iter().partition(|part| part.input == Side::First as u32);
+    [first, second]
+}
+
+/// A join of the rows of a batch, or of windows that end with it.
+struct PerBatch {
+    name: String,
+    node: JoinNode,
+    worker: u64,
+    metrics: Counts,
+}
+
+impl PerBatch {
+    fn batch(&self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let sides = by_side(parts).map(|side| side.into_iter().map(|part| part.rows).collect::<Vec<_>>());
+        let JoinNode { kind, on, windowed, joined, .. } = &self.node;
+        let windows = join::windows(*kind, *on, *windowed, [&sides[0], &sides[1]])
+            .map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))?;
+        let [first, second] = [sides[0].iter().collect::<Vec<_>>(), sides[1].iter().collect()];
+        for window in windows {
+            let order = match window.bounds {
+                None => PartOrder::at(self.worker),
+                Some((end, start)) => PartOrder::at(sortable(end)).then(sortable(start)).then(self.worker),
+            };
+            for (number, pairs) in (0u64..).zip(window.pairs.chunks(PART_ROWS_MAX)) {
+                let rows = joined.rows([&first, &second], pairs).map_err(Error::arrow)?;
+                self.metrics.add_rows(rows.num_rows());
+                output.push(context, order.clone().then(number), rows);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An interval join on one worker, with what checkpoints hold of it.
+struct Intervals {
+    stage: StageNode,
+    node: JoinNode,
+    state: IntervalJoin,
+    keepers: Option<[Keeper; 2]>,
+    worker: u64,
+    metrics: Counts,
+}
+
+impl Intervals {
+    fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, at: &Place<'_, '_>) -> Result<Intervals> {
+        let interval = node.interval.clone().ok_or_else(|| Error::bug("an interval join without an interval"))?;
+        let keeper = |name: &str| Keeper::open(at.running, name, at.index, at.peers);
+        let keepers = keeper(&stage.name).zip(keeper(&right_table(&stage.name))).map(|(first, second)| [first, second]);
+        let mut state = IntervalJoin::new(interval, keepers.is_some())?;
+        for (side, keeper) in Side::BOTH.into_iter().zip(keepers.iter().flatten()) {
+            let mut table = state.table(side)?;
+            let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
+            if keeper.restore(at.running, &mut table).map_err(told)? {
+                state.restore(side, &table)?;
+            }
+        }
+        let (stage, node, worker) = (stage.clone(), node.clone(), at.index as u64);
+        Ok(Intervals { stage, node, state, keepers, worker, metrics })
+    }
+
+    /// The rows of a side that are not late, as one batch; the others go out as late.
+    fn on_time(&self, context: BatchContext, side: Side, parts: Vec<Part>, output: &mut Output) -> Result<RecordBatch> {
+        let mut good = Vec::with_capacity(parts.len());
+        for part in parts {
+            let last = part.rows.columns().last().and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+            let times = last.ok_or_else(|| Error::bug("a row of an interval join without its time"))?.values();
+            let Some(before) = context.watermark.before.filter(|before| times.iter().any(|time| time < before)) else {
+                good.push(part.rows);
+                continue;
+            };
+            let on_time: BooleanArray = times.iter().map(|time| Some(*time >= before)).collect();
+            let late: BooleanArray = times.iter().map(|time| Some(*time < before)).collect();
+            let filter = |which: &BooleanArray| filter_record_batch(&part.rows, which).map_err(Error::arrow);
+            good.push(filter(&on_time)?);
+            let rows = self.late(side, before, &filter(&late)?)?;
+            output.late(context, part.order.under(side as u64).then(self.worker), rows);
+        }
+        concat_batches(&self.node.columns[side.place()], &good).map_err(Error::arrow)
+    }
+
+    /// Late rows as their stream has them, in the order of key groups, so that it does not matter which workers had them.
+    fn late(&self, side: Side, before: i64, rows: &RecordBatch) -> Result<RecordBatch> {
+        self.metrics.add_late(rows.num_rows());
+        let rows = by_key_group(rows, &hashes(&first(self.node.on), rows)?).map_err(Error::arrow)?;
+        let last = rows.columns().last().and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+        let times = last.map(|times| times.values().to_vec()).unwrap_or_default();
+        let reason = |time: i64| format!("late by {}", seconds(before.saturating_sub(time)));
+        let reasons = (0u32..).zip(times).map(|(row, time)| (row, reason(time))).collect();
+        // As they came in: in the order of the input's columns.
+        let layout = &self.node.layouts[side.place()];
+        let input = self.stage.inputs.get(side.place()).ok_or_else(|| Error::bug("a join without its inputs"))?;
+        let places = (0..input.schema.fields().len()).filter_map(|place| layout.iter().position(|p| *p == place));
+        let rows = rows.project(&places.collect::<Vec<_>>()).map_err(Error::arrow)?;
+        mixed_rejected_rows(&input.name, &rows, reasons).map_err(Error::arrow)
+    }
+}
+
+/// A length of time as people read it: `1.5 s`.
+fn seconds(us: i64) -> String {
+    let text = format!("{}.{:06}", us / 1_000_000, us % 1_000_000);
+    format!("{} s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+impl BatchWork for Intervals {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let [first, second] = by_side(parts);
+        let first = self.on_time(context, Side::First, first, output)?;
+        let second = self.on_time(context, Side::Second, second, output)?;
+        let rows = self.state.batch(context.id, [first, second], context.watermark.now);
+        let rows = rows.map_err(|error| error.within(format!("stage `{}`: batch {}", self.stage.name, context.id)))?;
+        for (number, rows) in (0u64..).zip(rows) {
+            self.metrics.add_rows(rows.num_rows());
+            output.push(context, PartOrder::at(self.worker).then(number), rows);
+        }
+        Ok(())
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        let mut changes = Vec::new();
+        for (side, keeper) in Side::BOTH.into_iter().zip(self.keepers.iter_mut().flatten()) {
+            let (changed, count) = (self.state.changed(side), self.state.len(side) as u64);
+            changes.extend(keeper.changes_of(after, changed, count, |base| self.state.changes(side, base))?);
+        }
+        Ok(changes)
+    }
 }

@@ -1,14 +1,205 @@
-//! Stages with `join`.
+//! Stages with `join`: two inputs, the columns that must be equal, and what comes out.
+//!
+//! A join's columns are those of `on`, named as in the first input, the bounds of the window where it is one of event time,
+//! the other columns of the first input, and the other columns of the second. A column of the second input whose name is
+//! taken gets the input's name and `_` in front.
 
-use super::{Made, Making};
+use super::{InputNode, Made, Making, Operator, window};
+use crate::batch::types::{self, ColumnType};
+use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
-use crate::job::spec::JoinSpec;
+use crate::job::spec::{JoinKind, JoinSpec};
+use crate::join::{Interval, Joined, Side, Source, TIME, saved_columns};
+use crate::window::WindowNode;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::sync::Arc;
 
 /// What the stage needs to be built.
 #[derive(Clone)]
-pub struct JoinNode {}
+pub struct JoinNode {
+    /// Which rows come out without a partner, too.
+    pub kind: JoinKind,
+    /// How many columns make the key: the first ones of a layout.
+    pub on: usize,
+    /// Whether the bounds of a window follow.
+    pub windowed: bool,
+    /// How rows of each side are laid out for the join: places of the columns of its input, which may have the bounds of a
+    /// window or the time of the row behind those of the stream.
+    pub layouts: [Vec<usize>; 2],
+    /// The columns in that order.
+    pub columns: [SchemaRef; 2],
+    /// What comes out.
+    pub joined: Joined,
+    /// By event time, instead of by batch or window.
+    pub interval: Option<Interval>,
+}
+
+/// What checkpoints call the rows of the second input that wait.
+pub fn right_table(stage: &str) -> String {
+    format!("{stage}.right")
+}
 
 pub(super) fn check(making: &Making<'_>, join: &JoinSpec) -> Result<Made> {
-    let _ = (making, join);
-    Err(Error::job("`join` is not available in this version"))
+    let [first, second] = making.inputs else {
+        return Err(Error::job(format!(
+            "a join has two inputs, and this one has {}; write one in `from` and the other in `join.with`",
+            making.inputs.len()
+        )));
+    };
+    check_time(making, join)?;
+    let on = places(join, first, second)?;
+    let windowed = making.window.is_some_and(WindowNode::of_event_time);
+    let behind = match join.within_us {
+        Some(_) => vec![Arc::new(Field::new(TIME, ColumnType::Timestamp.arrow(), false))],
+        None => Vec::new(),
+    };
+    let layout = |input: &InputNode, on: &[usize]| {
+        let all = if windowed { window::with_bounds(&input.schema) } else { input.schema.clone() };
+        let all: Vec<Arc<Field>> = all.fields().iter().cloned().chain(behind.iter().cloned()).collect();
+        let bounds = if windowed { input.schema.fields().len()..all.len() } else { 0..0 };
+        let front: Vec<usize> = on.iter().copied().chain(bounds).collect();
+        let others = (0..all.len()).filter(|place| !front.contains(place));
+        let layout: Vec<usize> = front.iter().copied().chain(others).collect();
+        let fields: Vec<Arc<Field>> = layout.iter().filter_map(|place| all.get(*place).cloned()).collect();
+        (layout, Arc::new(Schema::new(fields)))
+    };
+    let ((first_layout, first_columns), (second_layout, second_columns)) =
+        (layout(first, &on[0]), layout(second, &on[1]));
+    let columns = [first_columns, second_columns];
+    let front = on[0].len() + if windowed { 2 } else { 0 };
+    let joined = joined(join.kind, front, behind.len(), &columns, &second.name);
+    let mut node = JoinNode {
+        kind: join.kind,
+        on: on[0].len(),
+        windowed,
+        layouts: [first_layout, second_layout],
+        columns: columns.clone(),
+        joined: joined.clone(),
+        interval: None,
+    };
+    let mut tables = Vec::new();
+    if let Some(within_us) = join.within_us {
+        tables = Side::BOTH.into_iter().map(|side| table(making, join, &node, side)).collect::<Result<_>>()?;
+        node.interval = Some(Interval { kind: join.kind, on: node.on, within_us, layouts: columns, joined });
+    }
+    let output = node.joined.schema.clone();
+    Ok(Made { tables, ..Made::of(output, Operator::Join(Box::new(node))) })
+}
+
+/// Whether what the stage says of time fits.
+fn check_time(making: &Making<'_>, join: &JoinSpec) -> Result<()> {
+    if !making.key.is_empty() {
+        return Err(Error::job("`key` has no meaning here, as a join is by the columns of `on`; leave it out"));
+    }
+    match (join.within_us, making.event_time.is_some(), making.window.is_some()) {
+        (Some(_), _, true) => Err(Error::job("a join is either by `window` or by `within`; leave one of them out")),
+        (Some(_), false, false) => Err(Error::job(
+            "`within` compares event times; write time = \"…\" with a timestamp column, or one for each input in a list",
+        )),
+        (Some((from, to)), true, false) if from > to => {
+            Err(Error::job(format!("`within` ends before it begins ({from} to {to} microseconds); change the order")))
+        }
+        (None, true, false) => Err(Error::job(
+            "`time` has no meaning without `within` or `window`, as the join is of the rows of each batch; write within = \
+             \"10s\", or leave `time` out",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The places of the columns of `on` in both inputs.
+fn places(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result<[Vec<usize>; 2]> {
+    if join.on.is_empty() {
+        return Err(Error::job("`join.on` is empty; write the columns that must be equal in both inputs"));
+    }
+    let mut places = [Vec::new(), Vec::new()];
+    for (left, right) in &join.on {
+        let place = |input: &InputNode, name: &str| {
+            types::column(&input.schema, name).map_err(|error| error.within(format!("`join.on`: in `{}`", input.name)))
+        };
+        let (a, b) = (place(first, left)?, place(second, right)?);
+        let kind = |input: &InputNode, place: usize| ColumnType::of(input.schema.field(place).data_type());
+        let (kind, other) = (kind(first, a), kind(second, b));
+        if kind != other {
+            return Err(Error::job(format!(
+                "`join.on`: `{left}` of `{}` is {kind}, and `{right}` of `{}` is {other}; they must have the same type",
+                first.name, second.name
+            )));
+        }
+        if let ColumnType::Arrow(other) = kind {
+            return Err(Error::job(format!("`join.on`: `{left}` is of type {other}, which cannot be a key")));
+        }
+        for (side, place, name) in [(0, a, left), (1, b, right)] {
+            let side: &mut Vec<usize> = &mut places[side];
+            if side.contains(&place) {
+                return Err(Error::job(format!("`join.on` names `{name}` twice; leave one out")));
+            }
+            side.push(place);
+        }
+    }
+    Ok(places)
+}
+
+/// The columns that come out. `front`: so many columns of a layout have the same values on both sides; `behind`: so many at
+/// its end do not come out.
+fn joined(kind: JoinKind, front: usize, behind: usize, columns: &[SchemaRef; 2], second: &str) -> Joined {
+    let [left, right] = columns;
+    let mut fields: Vec<Field> = Vec::new();
+    let mut sources = Vec::new();
+    for (place, (a, b)) in left.fields().iter().zip(right.fields()).take(front).enumerate() {
+        fields.push(a.as_ref().clone().with_nullable(a.is_nullable() || b.is_nullable()));
+        sources.push(Source::Both(place));
+    }
+    let others = |side: &SchemaRef| front..side.fields().len().saturating_sub(behind).max(front);
+    for place in others(left) {
+        let field = left.field(place).clone();
+        let nullable = field.is_nullable() || Side::Second.is_outer(kind);
+        fields.push(field.with_nullable(nullable));
+        sources.push(Source::First(place));
+    }
+    let taken: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
+    for place in others(right) {
+        let field = right.field(place).clone();
+        let nullable = field.is_nullable() || Side::First.is_outer(kind);
+        let name = match taken.contains(field.name()) {
+            true => format!("{second}_{}", field.name()),
+            false => field.name().clone(),
+        };
+        fields.push(field.with_name(name).with_nullable(nullable));
+        sources.push(Source::Second(place));
+    }
+    Joined { schema: Arc::new(Schema::new(fields)), sources }
+}
+
+/// What checkpoints hold of the rows of a side that wait for partners.
+fn table(making: &Making<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> Result<Table> {
+    let layout = &node.columns[side.place()];
+    for field in layout.fields() {
+        if let ColumnType::Arrow(other) = ColumnType::of(field.data_type()) {
+            let input = making.inputs.get(side.place()).map_or("", |input| &input.name);
+            return Err(Error::job(format!(
+                "the rows of `{input}` wait for partners, and column `{}` is of type {other}, which cannot be kept; put a \
+                 stage in front whose `select` leaves it out, or makes text or binary of it",
+                field.name()
+            )));
+        }
+    }
+    let (from, to) = join.within_us.unwrap_or_default();
+    let kind = match join.kind {
+        JoinKind::Inner => "inner",
+        JoinKind::Left => "left",
+        JoinKind::Right => "right",
+        JoinKind::Full => "full",
+    };
+    let columns = saved_columns(layout, node.on);
+    let stage = &making.spec.name;
+    Ok(Table {
+        of: TableOf::Stage,
+        name: if side == Side::First { stage.clone() } else { right_table(stage) },
+        identity: format!("{kind} join within {from} to {to} microseconds"),
+        key: Column::of(&columns.key),
+        sub: Column::of(&columns.sub),
+        state: Column::of(columns.state.fields()),
+        files: Vec::new(),
+    })
 }

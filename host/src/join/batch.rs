@@ -1,0 +1,171 @@
+//! Joins the rows of a batch, or of windows: a hash join whose output has an order of its own.
+
+use super::arrived::{ArrivedKeys, Slot, key_index};
+use super::joined::{At, Pair};
+use super::{Side, check_rows};
+use crate::aggregate::reduce::sort_by_rank;
+use crate::error::{Error, Result};
+use crate::job::spec::JoinKind;
+use crate::state::StateTable;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::TimestampMicrosecondType;
+use std::collections::BTreeMap;
+
+/// The pairs of one window of event time, or of the whole batch.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Window {
+    /// End and start, in microseconds; `None`: the rows are those of the batch.
+    pub bounds: Option<(i64, i64)>,
+    /// In order: by the hash of the key, then as the first side's rows arrived, then as the second's did.
+    pub pairs: Vec<Pair>,
+}
+
+/// Rows of one window by side, in order of arrival.
+type Rows = [Vec<At>; 2];
+
+/// Finds the pairs of each window, in the order of the windows' ends. `on`: how many columns make the key; where the rows
+/// are `windowed`, the next two are start and end of the window.
+pub fn windows(kind: JoinKind, on: usize, windowed: bool, sides: [&[RecordBatch]; 2]) -> Result<Vec<Window>> {
+    let keys = |side: &[RecordBatch]| side.iter().map(|rows| ArrivedKeys::of(rows, on)).collect::<Result<Vec<_>, _>>();
+    let keys = [keys(sides[0]).map_err(Error::arrow)?, keys(sides[1]).map_err(Error::arrow)?];
+    let mut by_window: BTreeMap<Option<(i64, i64)>, Rows> = BTreeMap::new();
+    for side in Side::BOTH {
+        for (chunk, rows) in (0u32..).zip(sides[side.place()]) {
+            let bounds = Bounds::of(rows, on, windowed)?;
+            let mut last: Option<(Option<(i64, i64)>, Vec<At>)> = None;
+            for row in 0..rows.num_rows() {
+                let (window, at) = (bounds.window(row), At { chunk, row: row as u32 });
+                match &mut last {
+                    Some((same, rows)) if *same == window => rows.push(at),
+                    _ => {
+                        if let Some((window, rows)) = last.replace((window, vec![at])) {
+                            by_window.entry(window).or_default()[side.place()].extend(rows);
+                        }
+                    }
+                }
+            }
+            if let Some((window, rows)) = last {
+                by_window.entry(window).or_default()[side.place()].extend(rows);
+            }
+        }
+    }
+    let mut windows = Vec::with_capacity(by_window.len());
+    let mut rows = 0u64;
+    for (bounds, at) in by_window {
+        let found = Found::new(&keys, at)?;
+        rows = rows.saturating_add(found.count(kind));
+        check_rows(rows)?;
+        windows.push(Window { bounds, pairs: found.pairs(kind) });
+    }
+    Ok(windows)
+}
+
+/// The bounds of the windows that rows belong to.
+struct Bounds<'a>(Option<(&'a [i64], &'a [i64])>);
+
+impl<'a> Bounds<'a> {
+    fn of(rows: &'a RecordBatch, on: usize, windowed: bool) -> Result<Bounds<'a>> {
+        if !windowed {
+            return Ok(Bounds(None));
+        }
+        let times = |place: usize| {
+            let column = rows.columns().get(place).and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
+            column.ok_or_else(|| Error::bug("a row of a windowed join without the bounds of its window"))
+        };
+        Ok(Bounds(Some((times(on)?.values(), times(on + 1)?.values()))))
+    }
+
+    fn window(&self, row: usize) -> Option<(i64, i64)> {
+        let (starts, ends) = self.0?;
+        Some((*ends.get(row)?, *starts.get(row)?))
+    }
+}
+
+/// The rows of one window by key.
+struct Found {
+    rows: Rows,
+    /// Rows sorted by the rank of their key, and where those of each rank end, by side.
+    sorted: [(Vec<u32>, Vec<u32>); 2],
+    /// Keys with a null, by rank: what has one has no partner.
+    null: Vec<bool>,
+}
+
+impl Found {
+    fn new(keys: &[Vec<ArrivedKeys>; 2], rows: Rows) -> Result<Found> {
+        let mut index = key_index().map_err(Error::arrow)?;
+        let mut null: Vec<bool> = Vec::new();
+        let mut slots_of = |side: Side| -> Result<Vec<Slot>> {
+            let mut slots = Vec::with_capacity(rows[side.place()].len());
+            for at in &rows[side.place()] {
+                let chunk = keys[side.place()].get(at.chunk as usize);
+                let chunk = chunk.ok_or_else(|| Error::bug("a row of a join without a key"))?;
+                let slot = chunk.slot(at.row as usize, &mut index);
+                if slot as usize == null.len() {
+                    null.push(chunk.is_null(at.row as usize));
+                }
+                slots.push(slot);
+            }
+            Ok(slots)
+        };
+        let slots = [slots_of(Side::First)?, slots_of(Side::Second)?];
+        let ranks = ranks(&index);
+        let sort = |slots: &[Slot]| sort_by_rank(slots.iter().map(|slot| ranks[*slot as usize]), ranks.len());
+        let sorted = [sort(&slots[0]), sort(&slots[1])];
+        let mut null_of_rank = vec![false; ranks.len()];
+        null.iter().zip(&ranks).for_each(|(null, rank)| null_of_rank[*rank as usize] = *null);
+        Ok(Found { rows, sorted, null: null_of_rank })
+    }
+
+    /// The rows of a side with the key of this rank, by their places among those of the window.
+    fn of(&self, side: Side, rank: usize) -> &[u32] {
+        let (ends, sorted) = &self.sorted[side.place()];
+        let start = if rank == 0 { 0 } else { ends[rank - 1] };
+        &sorted[start as usize..ends[rank] as usize]
+    }
+
+    fn meet(&self, rank: usize) -> bool {
+        !self.null[rank] && Side::BOTH.iter().all(|side| !self.of(*side, rank).is_empty())
+    }
+
+    fn count(&self, kind: JoinKind) -> u64 {
+        let count = |rank: usize| {
+            let [first, second] = Side::BOTH.map(|side| self.of(side, rank).len() as u64);
+            if self.meet(rank) {
+                return first.saturating_mul(second);
+            }
+            let alone = |side: Side, rows: u64| if side.is_outer(kind) { rows } else { 0 };
+            alone(Side::First, first) + alone(Side::Second, second)
+        };
+        (0..self.null.len()).fold(0, |sum, rank| sum.saturating_add(count(rank)))
+    }
+
+    fn pairs(&self, kind: JoinKind) -> Vec<Pair> {
+        let mut pairs = Vec::new();
+        let at = |side: Side, row: &u32| self.rows[side.place()].get(*row as usize).copied();
+        for rank in 0..self.null.len() {
+            let [first, second] = Side::BOTH.map(|side| self.of(side, rank));
+            if self.meet(rank) {
+                for a in first {
+                    pairs.extend(second.iter().map(|b| [at(Side::First, a), at(Side::Second, b)]));
+                }
+                continue;
+            }
+            if Side::First.is_outer(kind) {
+                pairs.extend(first.iter().map(|a| [at(Side::First, a), None]));
+            }
+            if Side::Second.is_outer(kind) {
+                pairs.extend(second.iter().map(|b| [None, at(Side::Second, b)]));
+            }
+        }
+        pairs
+    }
+}
+
+/// The place of each slot in the order of keys.
+fn ranks(index: &StateTable) -> Vec<u32> {
+    let mut order: Vec<Slot> = (0..index.slots() as Slot).collect();
+    index.sort(&mut order);
+    let mut ranks = vec![0; order.len()];
+    (0u32..).zip(&order).for_each(|(rank, slot)| ranks[*slot as usize] = rank);
+    ranks
+}

@@ -1,0 +1,196 @@
+//! What checkpoints hold of the rows of an interval join: a row of the table for each row that waits.
+
+use super::kept::KeptRows;
+use crate::batch::keys::Keys;
+use crate::batch::types::ColumnType;
+use crate::checkpoint::state_file::REMOVED;
+use crate::error::{Error, Result};
+use crate::ids::BatchId;
+use crate::state::StateTable;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{concat, concat_batches, take_record_batch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use std::sync::Arc;
+
+/// The batch that a row came with.
+pub const BATCH: &str = "millstream_batch";
+/// The number of a row in its batch: with the batch it tells the rows of a key apart, and which came first.
+pub const NUMBER: &str = "millstream_number";
+/// The time of a row.
+pub const TIME: &str = "millstream_time";
+/// Whether a row has found a partner.
+pub const MATCHED: &str = "millstream_matched";
+
+/// The columns of the table of rows in this layout, with their time as the last column.
+pub fn columns(layout: &Schema, on: usize) -> Columns {
+    Columns::of(layout, on)
+}
+
+/// The columns of a table.
+pub struct Columns {
+    /// Those of `on`.
+    pub key: Vec<Arc<Field>>,
+    /// [`BATCH`] and [`NUMBER`].
+    pub sub: Vec<Arc<Field>>,
+    /// The other columns of the row, its time, and [`MATCHED`].
+    pub state: SchemaRef,
+}
+
+impl Columns {
+    /// Of rows in this layout, with their time as the last column.
+    pub fn of(layout: &Schema, on: usize) -> Columns {
+        let (key, others) = layout.fields().split_at(on.min(layout.fields().len()));
+        let matched = Arc::new(Field::new(MATCHED, DataType::Boolean, false));
+        let state: Vec<Arc<Field>> = others.iter().cloned().chain([matched]).collect();
+        Columns { key: key.to_vec(), sub: numbers().to_vec(), state: Arc::new(Schema::new(state)) }
+    }
+
+    /// As a file has them: states are nullable, as removed rows have none.
+    fn in_file(&self) -> SchemaRef {
+        let state = self.state.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
+        let removed = Arc::new(Field::new(REMOVED, DataType::Boolean, false));
+        let fields = self.key.iter().chain(&self.sub).cloned().chain(state).chain([removed]);
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+}
+
+fn numbers() -> [Arc<Field>; 2] {
+    [BATCH, NUMBER].map(|name| Arc::new(Field::new(name, ColumnType::Int64.arrow(), false)))
+}
+
+/// No columns: what is stored beside the keys of an index.
+pub fn no_columns() -> SchemaRef {
+    Arc::new(Schema::empty())
+}
+
+/// The columns of rows that are kept: those of the layout, [`BATCH`] and [`NUMBER`].
+pub fn kept_schema(layout: &Schema) -> SchemaRef {
+    Arc::new(Schema::new(layout.fields().iter().cloned().chain(numbers()).collect::<Vec<_>>()))
+}
+
+/// The rows of a batch with their numbers.
+pub fn with_numbers(kept: &SchemaRef, batch: BatchId, rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let batches: ArrayRef = Arc::new(Int64Array::from_value(batch.0 as i64, rows.num_rows()));
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows.num_rows() as i64));
+    RecordBatch::try_new(kept.clone(), rows.columns().iter().cloned().chain([batches, numbers]).collect())
+}
+
+/// The places, in rows that are kept, of key and numbers; and of the others.
+fn places(kept: &Schema, on: usize) -> (Vec<usize>, Vec<usize>) {
+    let behind = kept.fields().len().saturating_sub(2);
+    ((0..on).chain([behind, behind + 1]).collect(), (on..behind).collect())
+}
+
+/// Rows from a checkpoint, in the order in which they arrived.
+pub struct Restored {
+    /// In the columns of [`kept_schema`].
+    pub numbered: RecordBatch,
+    /// Whether they have found a partner.
+    pub matched: BooleanArray,
+}
+
+/// The rows of a table with [`Columns`].
+pub fn restored(kept: &SchemaRef, on: usize, table: &StateTable) -> Result<Restored> {
+    let damaged = || Error::bug("the table of a join without its columns");
+    let rows = table.rows()?;
+    let column = |place: usize| rows.columns().get(place).ok_or_else(damaged);
+    let number =
+        |place: usize| Ok::<_, Error>(column(place)?.as_primitive_opt::<Int64Type>().ok_or_else(damaged)?.values());
+    let (batches, numbers) = (number(on)?, number(on + 1)?);
+    let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    // Rows that different workers wrote may have the same numbers, but those of one key have not.
+    order.sort_by_key(|row| (batches[*row as usize], numbers[*row as usize]));
+    let rows = take_record_batch(&rows, &UInt32Array::from(order)).map_err(Error::arrow)?;
+    let last = rows.num_columns().saturating_sub(1);
+    let layout = (0..on).chain(on + 2..last).chain([on, on + 1]).collect::<Vec<_>>();
+    let matched = rows.column(last).as_boolean_opt().cloned().ok_or_else(damaged)?;
+    let columns = rows.project(&layout).map_err(Error::arrow)?.columns().to_vec();
+    let numbered = RecordBatch::try_new(kept.clone(), columns).map_err(Error::arrow)?;
+    Ok(Restored { numbered, matched })
+}
+
+/// What checkpoints hold of the rows of one side, and what has changed since.
+pub struct Saved {
+    /// Whether there are checkpoints.
+    asked: bool,
+    /// Rows with smaller numbers are in files, or were.
+    written: u64,
+    /// Rows in files that have found their first partner since.
+    matched: Vec<u64>,
+    /// Keys and numbers of rows in files that are not kept any more.
+    removed: Vec<RecordBatch>,
+}
+
+impl Saved {
+    /// Nothing is in files. `asked`: there will be some.
+    pub fn new(asked: bool) -> Saved {
+        Saved { asked, written: 0, matched: Vec::new(), removed: Vec::new() }
+    }
+
+    /// Rows with numbers below this one are in files.
+    pub fn written_until(&mut self, number: u64) {
+        self.written = number;
+    }
+
+    /// A row has found its first partner.
+    pub fn matched(&mut self, number: u64) {
+        if self.asked && number < self.written {
+            self.matched.push(number);
+        }
+    }
+
+    /// These rows, which are still there, are about to be freed.
+    pub fn removed(&mut self, kept: &KeptRows, on: usize, numbers: &[u64]) -> Result<(), ArrowError> {
+        let written: Vec<u64> = numbers.iter().copied().filter(|number| *number < self.written).collect();
+        if self.asked && !written.is_empty() {
+            self.removed.push(kept.rows(&written)?.project(&places(kept.schema(), on).0)?);
+        }
+        Ok(())
+    }
+
+    /// Rows that [`Saved::changes`] would have without a base, at most.
+    pub fn changed(&self, kept: &KeptRows) -> u64 {
+        let removed: usize = self.removed.iter().map(RecordBatch::num_rows).sum();
+        (kept.numbers_from(self.written).count() + self.matched.len() + removed) as u64
+    }
+
+    /// The rows of the next file, in the order of the hashes of their keys; all of them for a `base`.
+    pub fn changes(&mut self, kept: &KeptRows, on: usize, base: bool) -> Result<RecordBatch, ArrowError> {
+        let mut matched = std::mem::take(&mut self.matched);
+        let removed = std::mem::take(&mut self.removed);
+        let new = kept.numbers_from(if base { 0 } else { self.written });
+        matched.retain(|number| !base && kept.is_kept(*number));
+        let numbers: Vec<u64> = matched.into_iter().chain(new).collect();
+        self.written = kept.next();
+        let rows = kept.rows(&numbers)?;
+        let flags: BooleanArray = numbers.iter().map(|number| Some(kept.is_matched(*number))).collect();
+        let (key, others) = places(kept.schema(), on);
+        let keys = rows.project(&key)?;
+        let removed = concat_batches(keys.schema_ref(), removed.iter().filter(|_| !base))?;
+        let columns =
+            Columns::of(&Schema::new(kept.schema().fields()[..kept.schema().fields().len() - 2].to_vec()), on);
+        let joined = |values: &ArrayRef, more: &ArrayRef| concat(&[values.as_ref(), more.as_ref()]);
+        let nothing = |values: &ArrayRef| new_null_array(values.data_type(), removed.num_rows());
+        let mut all = Vec::new();
+        for (values, more) in keys.columns().iter().zip(removed.columns()) {
+            all.push(joined(values, more)?);
+        }
+        for place in others {
+            all.push(joined(rows.column(place), &nothing(rows.column(place)))?);
+        }
+        let flags: ArrayRef = Arc::new(flags);
+        all.push(joined(&flags, &nothing(&flags))?);
+        let is_removed = |row: usize| Some(row >= numbers.len());
+        all.push(Arc::new((0..numbers.len() + removed.num_rows()).map(is_removed).collect::<BooleanArray>()));
+        by_hash(&RecordBatch::try_new(columns.in_file(), all)?, on)
+    }
+}
+
+/// Rows in the order of the hashes of their keys.
+fn by_hash(rows: &RecordBatch, on: usize) -> Result<RecordBatch, ArrowError> {
+    let hashes = Keys::encode(rows.columns().get(..on).unwrap_or_default(), rows.num_rows())?.hashes();
+    let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    order.sort_by_key(|row| hashes.get(*row as usize).copied());
+    take_record_batch(rows, &UInt32Array::from(order))
+}

@@ -1,0 +1,145 @@
+//! Joins against nested loops, over random rows.
+
+mod batch;
+mod interval;
+
+use super::{Joined, Side, Source};
+use crate::batch::keys::{KeyHash, Keys, canonical_column};
+use crate::batch::types::ColumnType;
+use crate::job::spec::JoinKind;
+use arrow::array::{ArrayRef, AsArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
+use std::sync::Arc;
+
+const KINDS: [JoinKind; 4] = [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full];
+
+/// Numbers that look random and are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn of(case: u64) -> Dice {
+        Dice(case.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// From 0 to `sides` - 1.
+    fn throw(&mut self, sides: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 20) % sides
+    }
+
+    fn chance(&mut self, percent: u64) -> bool {
+        self.throw(100) < percent
+    }
+}
+
+/// What keys are made of.
+#[derive(Clone, Copy)]
+struct KeyKind {
+    columns: &'static [ColumnType],
+    /// How many different values a column has.
+    values: u64,
+    null_percent: u64,
+}
+
+impl KeyKind {
+    fn random(dice: &mut Dice) -> KeyKind {
+        const KINDS: [&[ColumnType]; 4] =
+            [&[ColumnType::Text], &[ColumnType::Int64], &[ColumnType::Float64], &[ColumnType::Int64, ColumnType::Text]];
+        KeyKind {
+            columns: KINDS[dice.throw(4) as usize],
+            values: [1, 3, 12][dice.throw(3) as usize],
+            null_percent: [0, 15][dice.throw(2) as usize],
+        }
+    }
+
+    fn key(&self, dice: &mut Dice) -> Vec<Option<u64>> {
+        let value = |dice: &mut Dice| (!dice.chance(self.null_percent)).then(|| dice.throw(self.values));
+        self.columns.iter().map(|_| value(dice)).collect()
+    }
+}
+
+/// A row of a test: its key, the bounds of its window or its time, and an id.
+#[derive(Clone, Debug)]
+struct Row {
+    key: Vec<Option<u64>>,
+    times: Vec<i64>,
+    id: i64,
+}
+
+/// Rows in a layout: key, times in front or behind, id.
+fn rows_of(kind: KeyKind, rows: &[Row], times_in_front: bool) -> RecordBatch {
+    let mut columns: Vec<ArrayRef> = (0..kind.columns.len())
+        .map(|place| {
+            let values = rows.iter().map(|row| row.key[place]);
+            let floats = [0.0, -0.0, f64::NAN, 1.5];
+            let column: ArrayRef = match kind.columns[place] {
+                ColumnType::Text => {
+                    let text = |v: u64| if v % 2 == 0 { format!("k{v}") } else { format!("a-key-of-many-bytes-{v}") };
+                    Arc::new(values.map(|v| v.map(text)).collect::<StringArray>())
+                }
+                ColumnType::Float64 => {
+                    Arc::new(values.map(|v| v.map(|v| floats[v as usize % 4])).collect::<Float64Array>())
+                }
+                _ => Arc::new(values.map(|v| v.map(|v| v as i64)).collect::<Int64Array>()),
+            };
+            canonical_column(&column)
+        })
+        .collect();
+    let count = rows.first().map_or(0, |row| row.times.len());
+    let times = (0..count).map(|place| -> ArrayRef {
+        let times: TimestampMicrosecondArray = rows.iter().map(|row| Some(row.times[place])).collect();
+        Arc::new(times.with_timezone("UTC"))
+    });
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|row| row.id)));
+    if times_in_front {
+        columns.extend(times);
+        columns.push(ids);
+    } else {
+        columns.push(ids);
+        columns.extend(times);
+    }
+    RecordBatch::try_new(layout(kind, count, times_in_front), columns).unwrap()
+}
+
+fn layout(kind: KeyKind, times: usize, times_in_front: bool) -> SchemaRef {
+    let keys = (0..).zip(kind.columns).map(|(place, kind)| Field::new(format!("k{place}"), kind.arrow(), true));
+    let times = (0..times).map(|place| Field::new(format!("t{place}"), ColumnType::Timestamp.arrow(), false));
+    let id = Field::new("id", ColumnType::Int64.arrow(), false);
+    let behind: Vec<Field> =
+        if times_in_front { times.chain([id]).collect() } else { std::iter::once(id).chain(times).collect() };
+    Arc::new(Schema::new(keys.chain(behind).collect::<Vec<_>>()))
+}
+
+/// Key columns and both ids come out.
+fn joined(kind: KeyKind, id: usize) -> Joined {
+    let keys = (0..).zip(kind.columns).map(|(place, kind)| Field::new(format!("k{place}"), kind.arrow(), true));
+    let ids = ["first", "second"].map(|name| Field::new(name, ColumnType::Int64.arrow(), true));
+    let sources = (0..kind.columns.len()).map(Source::Both).chain([Source::First(id), Source::Second(id)]).collect();
+    Joined { schema: Arc::new(Schema::new(keys.chain(ids).collect::<Vec<_>>())), sources }
+}
+
+/// The ids that came out.
+fn ids(rows: &RecordBatch) -> Vec<[Option<i64>; 2]> {
+    let column = |behind: usize| rows.column(rows.num_columns() - behind).as_primitive::<Int64Type>();
+    column(2).iter().zip(column(1)).map(|(first, second)| [first, second]).collect()
+}
+
+/// The hash of each row's key, and its bytes.
+fn keys(kind: KeyKind, rows: &[Row]) -> Vec<(KeyHash, Vec<u8>)> {
+    let batch = rows_of(kind, rows, true);
+    let keys = Keys::encode(&batch.columns()[..kind.columns.len()], rows.len()).unwrap();
+    keys.hashes().into_iter().enumerate().map(|(row, hash)| (hash, keys.view().get(row).to_vec())).collect()
+}
+
+/// Whether rows may be partners, as SQL says of their keys.
+fn same_key(a: &Row, b: &Row, kind: KeyKind) -> bool {
+    let float = |value: u64| [0, 0, 2, 3][value as usize % 4];
+    let plain = |row: &Row| -> Option<Vec<u64>> { row.key.iter().copied().collect() };
+    let plain = |row| match plain(row) {
+        Some(key) if kind.columns == [ColumnType::Float64] => Some(key.into_iter().map(float).collect()),
+        other => other,
+    };
+    matches!((plain(a), plain(b)), (Some(a), Some(b)) if a == b)
+}
