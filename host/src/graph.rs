@@ -17,7 +17,7 @@ pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};
 pub use plugin::{CogroupNode, PluginNode, UpdateNode};
 pub use shape::Shape;
-pub use simple::SimpleNode;
+pub use simple::{SimpleNode, deduplicate_state};
 pub use sql::SqlNode;
 pub use window::{begun_table, rows_table, with_bounds};
 
@@ -347,9 +347,14 @@ impl StageNode {
         }
     }
 
-    /// Whether parts only pass through it: each comes out as one part or none, with its place in the batch.
+    /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.
     fn keeps_parts(&self) -> bool {
-        self.window.is_none() && matches!(self.operator, Operator::Union | Operator::Transform(_))
+        let keeps = match &self.operator {
+            Operator::Union | Operator::Transform(_) | Operator::Enrich(_) => true,
+            Operator::Simple(node) => node.keeps_parts(),
+            _ => false,
+        };
+        keeps && self.window.is_none()
     }
 }
 
