@@ -49,6 +49,18 @@ pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: 
     Timed { rows, rejected, progress }
 }
 
+/// The progress and the clock of a stage, where it has event time.
+pub fn of<'s>(
+    stage: &StageNode,
+    progress: Option<ProgressStream<'s>>,
+    at: &At<'s, '_>,
+) -> Result<Option<(ProgressStream<'s>, EventClock)>> {
+    match (progress, &stage.event_time) {
+        (Some(progress), Some(node)) => Ok(Some((progress, clock(stage, node, at)?))),
+        _ => Ok(None),
+    }
+}
+
 /// This worker's clock of a stage, as the checkpoint that is loaded has it.
 pub fn clock(stage: &StageNode, node: &EventTimeNode, at: &At<'_, '_>) -> Result<EventClock> {
     let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us);

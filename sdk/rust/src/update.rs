@@ -105,9 +105,25 @@ impl<R: Row> ExactSizeIterator for Rows<'_, R> {}
 type NewState<R> = Result<Option<R>, Rejection>;
 
 /// Calls a function for each group; called by the code that `#[update]` writes. A function that refuses refuses all
-/// rows of the group: the state stays as it was, nothing is emitted and no timer is set.
+/// rows of the group: the state stays as it was and nothing is emitted.
 #[inline]
-pub fn each<K: Row, I: Row, S, O: Append, T: timers::Uses>(
+pub fn each<K: Row, I: Row, S, O: Append>(
+    stage: &Stage,
+    context: &Context,
+    groups: Groups,
+    mut function: impl for<'x> FnMut(K::Of<'x>, Rows<'x, I>, Option<S::Of<'x>>, &Context, &mut O) -> NewState<S::Of<'x>>,
+) -> Result<Updated, Error>
+where
+    S: Row,
+{
+    each_timed::<K, I, S, O, ()>(stage, context, groups, |key, rows, state, context, out, ()| {
+        function(key, rows, state, context, out)
+    })
+}
+
+/// As [`each`], for a function that also gets the timers of its key, [`crate::Timers`]. Where it refuses, none is set.
+#[inline]
+pub fn each_timed<K: Row, I: Row, S, O: Append, T: timers::Uses>(
     stage: &Stage,
     context: &Context,
     groups: Groups,

@@ -98,7 +98,7 @@ fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStre
                 context: &::millstream_sdk::Context,
                 groups: ::millstream_sdk::update::Groups,
             ) -> ::std::result::Result<::millstream_sdk::update::Updated, ::millstream_sdk::Error> {
-                ::millstream_sdk::update::each::<#key, #rows, #state, #out, #timers>(
+                ::millstream_sdk::update::each_timed::<#key, #rows, #state, #out, #timers>(
                     stage,
                     context,
                     groups,
