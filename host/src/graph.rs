@@ -343,6 +343,7 @@ impl StageNode {
     pub fn plugin(&self) -> Option<&PluginNode> {
         match &self.operator {
             Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
+            Operator::Cogroup(node) => Some(&node.plugin),
             _ => None,
         }
     }

@@ -6,6 +6,7 @@ mod initial;
 pub mod keeper;
 mod restore;
 mod table;
+pub mod timers;
 pub mod update;
 
 pub use initial::load as load_initial;
