@@ -121,3 +121,7 @@ pub const PARTITIONS_MAX: u64 = 1_024;
 pub const ENRICH_FILE_POLL_MS: u64 = 1_000;
 /// Default of `poll` of an enrichment by a query, in milliseconds.
 pub const ENRICH_QUERY_POLL_MS: u64 = 30_000;
+/// Bytes of an SQL query or expression.
+pub const SQL_BYTES_MAX: usize = 64 << 10;
+/// Levels of an SQL query or expression: operators and keywords that belong together.
+pub const SQL_DEPTH_MAX: usize = 400;

@@ -107,6 +107,11 @@ impl Counts {
         self.0.rows.fetch_add(rows as u64, Ordering::Relaxed);
     }
 
+    /// Takes back rows that were counted as put out: the stage's `filter` held them.
+    pub fn drop_rows(&self, rows: usize) {
+        self.0.rows.fetch_sub(rows as u64, Ordering::Relaxed);
+    }
+
     /// Counts rejected rows.
     pub fn add_rejected(&self, rows: usize) {
         self.0.rejected.fetch_add(rows as u64, Ordering::Relaxed);

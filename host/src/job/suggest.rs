@@ -72,7 +72,7 @@ const ALIASES: &[(&str, &str)] = &[
 ];
 
 /// The known word nearest to this one, if one is near enough to be meant.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let plain = word.to_lowercase().replace('-', "_");
     if let Some(same) = known.clone().into_iter().find(|k| k.to_lowercase().replace('-', "_") == plain) {
         return Some(same);
