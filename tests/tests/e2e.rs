@@ -60,6 +60,7 @@ cases! { CASES:
     running_count_timeout = "running-count-timeout",
     running_total = "running-total",
     spark_count_by_window = "spark-count-by-window",
+    spark_joins = "spark-joins",
     spark_map_with_state = "spark-map-with-state",
     spark_reduce_by_key_and_window = "spark-reduce-by-key-and-window",
     spark_transform = "spark-transform",
