@@ -28,8 +28,8 @@ mod lower;
 mod tests;
 
 pub use caller::Caller;
-pub use load::find as component_file;
 pub use counters::{Counted, Counters, add as add_counted};
+pub use load::find as component_file;
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.
 pub const VERSION: &str = "0.1.1";

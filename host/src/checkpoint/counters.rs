@@ -2,7 +2,7 @@
 
 use super::types::{Column, Table, TableOf};
 use crate::batch::types::ColumnType;
-use crate::graph::Graph;
+use crate::graph::{Graph, StageNode};
 
 /// Its name. No stage can be called so: names of stages hold no dot.
 pub const TABLE: &str = "millstream.counters";
@@ -12,7 +12,7 @@ pub const COLUMNS: ([&str; 2], &str) = (["stage", "counter"], "count");
 
 /// The table of a job, without files; none where no plugin counts.
 pub fn table_of(graph: &Graph) -> Option<Table> {
-    graph.plugins().any(|(_, node)| node.plugin.uses("metrics")).then(|| {
+    graph.stages.iter().filter_map(StageNode::plugin).any(|node| node.plugin.uses("metrics")).then(|| {
         let column =
             |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
         let (key, count) = COLUMNS;
