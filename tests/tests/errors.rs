@@ -549,6 +549,22 @@ fn windows_as_they_are_understood() {
     );
 }
 
+/// Which world a plugin is of, only the plugin tells.
+#[test]
+fn what_only_aggregates_can_do() {
+    let stage = |keys: &str| {
+        let plugin = plugin("running-count").display().to_string();
+        let stage = format!("plugin = \"{plugin}\"\nwindow = {{ size = \"30s\" }}\n{keys}");
+        let job = changed("aggregate = { n_sum = \"sum(n)\" }", &stage);
+        job.replace("n = \"int64\"", "n = \"int64\", ts = \"timestamp\"")
+    };
+    for (keys, what) in [("inverse = false", "`inverse`"), ("time = \"ts\"\nemit = \"update\"", "`emit = \"update\"`")]
+    {
+        let told = "is for aggregates and plugins of world aggregate, and this stage is neither; remove it";
+        refused(&stage(keys), &format!("job.toml:9: stage `counts`: {what} {told}"));
+    }
+}
+
 #[test]
 fn joins_that_would_keep_all_rows() {
     let stage = |keys: &str| changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", keys);
