@@ -501,7 +501,111 @@ fn versions_to_come() {
          `files`, `queue`, `postgres`",
     );
     refused(
-        &changed("key = \"value\"", "key = \"value\"\nwindow = { size = \"30s\" }"),
-        "job.toml:12: stage `counts`: `window` is not available in this version; remove it",
+        &changed("key = \"value\"", "key = \"value\"\nsort = \"n\""),
+        "job.toml:12: stage `counts`: `sort` is not available in this version; remove it",
+    );
+}
+
+#[test]
+fn windows_that_are_not_of_whole_batches() {
+    let window = |window: &str| changed("key = \"value\"", &format!("key = \"value\"\nwindow = {window}"));
+    refused(
+        &window("{ size = \"2500ms\" }"),
+        "job.toml:12: stage `counts`: `window.size` is 2500ms, which is no multiple of the batch interval, 1s, and a \
+         window of processing time is made of whole batches; write \"2s\" or \"3s\"",
+    );
+    refused(
+        &window("{ size = \"30s\", slide = \"-10s\" }"),
+        "job.toml:12: stage `counts`: `window.slide = \"-10s\"` is not a time; write a whole number and one of us, ms, \
+         s, m, h, as \"1s\"",
+    );
+    refused(
+        &window("{ gap = \"30s\" }"),
+        "job.toml:12: stage `counts`: `window.gap`: sessions need event time; write time = \"…\" with a timestamp column",
+    );
+    let no_interval = window("{ size = \"30s\" }").replace("clock = \"manual\"", "batch = \"0s\"");
+    refused(
+        &no_interval,
+        "job.toml:12: stage `counts`: a window of processing time is made of whole batches, and with batch = \"0s\" \
+         these have no length; write batch = \"1s\" at the top, or time = \"…\" with a timestamp column for windows \
+         of event time",
+    );
+}
+
+/// `validate` tells what nobody wrote: the slide of a window, and that rows between windows are dropped.
+#[test]
+fn windows_as_they_are_understood() {
+    let told = |window: &str| {
+        let trial = trial(&changed("key = \"value\"", &format!("key = \"value\"\n{window}")));
+        let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stdout.lines().filter(|line| line.starts_with(' ')).map(|line| line.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(""), Vec::<String>::new());
+    assert_eq!(told("window = { size = \"30s\" }"), ["window 30s every 1s of processing time (each batch: 1s)"]);
+    assert_eq!(
+        told("window = { size = \"30s\", slide = \"1m\" }"),
+        ["window 30s every 1m of processing time (each batch: 1s); rows between windows are dropped"]
+    );
+}
+
+/// Which world a plugin is of, only the plugin tells.
+#[test]
+fn what_only_aggregates_can_do() {
+    let stage = |keys: &str| {
+        let plugin = plugin("running-count").display().to_string();
+        let stage = format!("plugin = \"{plugin}\"\nwindow = {{ size = \"30s\" }}\n{keys}");
+        let job = changed("aggregate = { n_sum = \"sum(n)\" }", &stage);
+        job.replace("n = \"int64\"", "n = \"int64\", ts = \"timestamp\"")
+    };
+    for (keys, what) in [("inverse = false", "`inverse`"), ("time = \"ts\"\nemit = \"update\"", "`emit = \"update\"`")]
+    {
+        let told = "is for aggregates and plugins of world aggregate, and this stage is neither; remove it";
+        refused(&stage(keys), &format!("job.toml:9: stage `counts`: {what} {told}"));
+    }
+}
+
+#[test]
+fn joins_that_would_keep_all_rows() {
+    let stage = |keys: &str| changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", keys);
+    refused(
+        &stage("time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"value\" }"),
+        "job.toml:11: stage `counts`: a join with `time` but without a bound would have to keep all rows for ever; \
+         write within = \"10s\" in `join`, or window = { size = \"30s\" }, or remove `time` to join the rows of each \
+         batch",
+    );
+    refused(
+        &stage("join = { with = \"lines.rejected\", on = \"value\", within = \"10s\" }"),
+        "job.toml:11: stage `counts`: `join.within` needs event time: without it nothing tells which rows can be \
+         forgotten, and the join would keep all of them; write time = \"…\" with a timestamp column (a list: one for \
+         each input), or remove `within` to join the rows of each batch",
+    );
+}
+
+#[test]
+fn streams_beside_the_rows_of_a_stage() {
+    refused(
+        &changed("from = \"counts\"", "from = \"counts.late\""),
+        "job.toml:15: sink `screen`: `from` names `counts.late`, and the stage `counts` has no late rows: they come \
+         with event time; write time = \"…\" with a timestamp column there, or remove it here",
+    );
+    let split = "[stages.parts]\nfrom = \"lines\"\nsplit = { errors = \"n > 5\" }\n[sinks.screen]";
+    refused(
+        &changed("[sinks.screen]", split).replace("from = \"counts\"", "from = \"parts.error\""),
+        "job.toml:18: sink `screen`: `from` names `parts.error`, which the stage `parts` does not put out; did you mean \
+         `parts.errors`?",
+    );
+}
+
+#[test]
+fn stages_with_two_operators() {
+    refused(
+        &changed("key = \"value\"", "sql = \"select 1\""),
+        "job.toml:12: stage `counts`: a stage has one operator, and this one has `sql` and `aggregate`; make two stages \
+         of it",
+    );
+    refused(
+        &changed("schema =", "time = \"ts\"\nschema ="),
+        "job.toml:7: source `lines`: `time` is for the stage that has the window; write it there",
     );
 }

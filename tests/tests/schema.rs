@@ -32,13 +32,14 @@ fn wrong(schema: &Value, value: &Value, path: &str) -> Vec<String> {
     for (word, says) in words {
         let fits = match word.as_str() {
             "$schema" | "title" | "description" | "then" => true,
-            "type" => kind(value) == says,
+            "type" => kind(value) == says || (says == "number" && kind(value) == "integer"),
             "enum" => says.as_array().unwrap().contains(value),
             "const" => says == value,
             "pattern" => value.as_str().is_none_or(|text| Regex::new(says.as_str().unwrap()).unwrap().is_match(text)),
             "minLength" => value.as_str().is_none_or(|text| text.chars().count() as u64 >= says.as_u64().unwrap()),
             "minimum" => value.as_f64().is_none_or(|number| number >= says.as_f64().unwrap()),
             "maximum" => value.as_f64().is_none_or(|number| number <= says.as_f64().unwrap()),
+            "maxItems" => value.as_array().is_none_or(|items| items.len() as u64 <= says.as_u64().unwrap()),
             "minItems" => value.as_array().is_none_or(|items| items.len() as u64 >= says.as_u64().unwrap()),
             "minProperties" => value.as_object().is_none_or(|table| table.len() as u64 >= says.as_u64().unwrap()),
             "required" => value.as_object().is_none_or(|table| has_all(table, says)),
@@ -164,5 +165,77 @@ fn the_schema_has_the_rules_of_kinds_units_and_operators() {
         let mut changed = right.clone();
         changed.pointer_mut(table).unwrap()[key] = value;
         assert!(!wrong(&schema, &changed, "").is_empty(), "{path} may not be {}", changed.pointer(path).unwrap());
+    }
+}
+
+/// Stages of every operator, in every spelling, and what is wrong with each.
+#[test]
+fn the_schema_has_the_rules_of_windows_and_operators() {
+    let schema = schema();
+    let holds = |stage: &Value| {
+        let mut stage = stage.clone();
+        stage["from"] = json!("in");
+        let job = json!({
+            "sources": { "in": { "kind": "socket", "address": "here:1" } },
+            "stages": { "a": stage },
+            "sinks": { "out": { "from": "a", "kind": "print" } },
+        });
+        wrong(&schema, &job, "").is_empty()
+    };
+    for stage in [
+        json!({ "window": { "size": "30s", "slide": "10s" }, "aggregate": { "n": "count(*)" }, "inverse": true }),
+        json!({ "window": { "gap": "30s", "length_max": "1h", "time": "ts", "emit": "update" } }),
+        json!({ "window": { "size": "30s" }, "time": ["a", "b"], "lateness": "5s", "idle": "1m", "emit": "close" }),
+        json!({ "sql": "select 1", "functions": { "f": "p", "g": { "plugin": "p", "config": 5 } } }),
+        json!({ "join": { "with": "b", "on": "k", "type": "full", "within": "10s" } }),
+        json!({ "join": { "on": { "a": "b" }, "within": ["-5s", "10s"], "window": { "size": "1s" } } }),
+        json!({ "cogroup": true, "plugin": "p", "key": "k" }),
+        json!({ "cogroup": ["b"], "plugin": "p", "key": "k", "config": 1 }),
+        json!({ "enrich": { "file": "a.csv", "on": ["k"], "type": "left", "schema": { "k": "text" } } }),
+        json!({ "enrich": { "url": "u", "query": "q", "on": "k", "poll": "30s" } }),
+        json!({ "top": { "n": 10, "by": "v", "order": "asc", "key": "k" } }),
+        json!({ "distinct": true }),
+        json!({ "distinct": ["a"] }),
+        json!({ "deduplicate": { "within": "1m" }, "key": "k" }),
+        json!({ "sample": 0.5 }),
+        json!({ "sample": 1 }),
+        json!({ "split": { "a": "x" }, "filter": "x", "select": "y" }),
+        json!({ "repartition": { "partitions": 4 } }),
+        json!({ "plugin": "p", "emit": "changes", "time": "ts" }),
+    ] {
+        assert!(holds(&stage), "{stage}");
+    }
+    for stage in [
+        json!({ "window": "30s" }),
+        json!({ "window": { "size": "-30s" } }),
+        json!({ "window": { "size": "30s", "emit": "rows" } }),
+        json!({ "window": { "length": "30s" } }),
+        json!({ "lateness": "5 s" }),
+        json!({ "emit": "rows" }),
+        json!({ "emit": "now" }),
+        json!({ "sql": "select 1", "aggregate": { "n": "count(*)" } }),
+        json!({ "functions": { "f": "p" } }),
+        json!({ "sql": "select 1", "functions": { "f": { "config": 5 } } }),
+        json!({ "join": { "with": "b" } }),
+        json!({ "join": { "on": "k", "type": "outer" } }),
+        json!({ "join": { "on": "k", "within": ["1s"] } }),
+        json!({ "join": { "on": "k", "within": ["1s", "2s", "3s"] } }),
+        json!({ "join": { "on": "k" }, "top": { "n": 1, "by": "v" } }),
+        json!({ "cogroup": true, "plugin": "p" }),
+        json!({ "cogroup": true, "key": "k" }),
+        json!({ "cogroup": true, "plugin": "p", "key": "k", "sample": 0.5 }),
+        json!({ "enrich": { "file": "a.csv" } }),
+        json!({ "enrich": { "file": "a.csv", "on": "k", "type": "full" } }),
+        json!({ "top": { "by": "v" } }),
+        json!({ "top": { "n": 0, "by": "v" } }),
+        json!({ "deduplicate": { "within": "1m" } }),
+        json!({ "sample": 1.5 }),
+        json!({ "sample": "10%" }),
+        json!({ "split": { "a": 5 } }),
+        json!({ "repartition": { "partitions": 2000 } }),
+        json!({ "filter": "" }),
+        json!({ "sort": "n" }),
+    ] {
+        assert!(!holds(&stage), "{stage}");
     }
 }

@@ -1,6 +1,8 @@
 //! A graph in words, for `millstream validate`.
 
 mod stage;
+#[cfg(test)]
+mod tests;
 
 use super::Graph;
 use crate::batch::types;

@@ -48,9 +48,28 @@ pub(super) fn operator_input(
         }
         _ => false,
     };
+    if !aggregates {
+        only_of_aggregates(stage)?;
+    }
     match window {
         Some(window) if window.of_event_time() && !aggregates => Ok(with_bounds(rows)),
         _ => Ok(rows.clone()),
+    }
+}
+
+/// What only aggregates can do: refine the results of a window, and take out what leaves it.
+fn only_of_aggregates(stage: &StageSpec) -> Result<()> {
+    let wrong = |what: &str| {
+        Err(Error::job(format!(
+            "{what} is for aggregates and plugins of world aggregate, and this stage is neither; remove it"
+        )))
+    };
+    if stage.plugins().iter().any(|plugin| plugin.inverse.is_some()) {
+        return wrong("`inverse`");
+    }
+    match &stage.window {
+        Some(window) if window.emit == WindowEmit::Update => wrong("`emit = \"update\"`"),
+        _ => Ok(()),
     }
 }
 

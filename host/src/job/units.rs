@@ -65,6 +65,7 @@ pub fn show_time(time: Duration) -> String {
     let unit = TIMES.iter().rev().find(|(_, each)| us != 0 && us.is_multiple_of(u128::from(*each)));
     match unit {
         Some((unit, each)) => format!("{}{unit}", us / u128::from(*each)),
+        None if us == 0 => "0s".into(),
         None => format!("{us}us"),
     }
 }

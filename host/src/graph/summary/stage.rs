@@ -23,7 +23,7 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
     lines
 }
 
-fn window(window: &WindowNode, batch: Duration) -> String {
+pub(super) fn window(window: &WindowNode, batch: Duration) -> String {
     let results = |update: bool| match update {
         true => "results refined with every batch",
         false => "results when a window is complete",
@@ -56,7 +56,7 @@ fn window(window: &WindowNode, batch: Duration) -> String {
     }
 }
 
-fn event_time(spec: &StageSpec, node: &EventTimeNode) -> String {
+pub(super) fn event_time(spec: &StageSpec, node: &EventTimeNode) -> String {
     let times = spec.event_time.iter().flat_map(|spec| &spec.time).map(|text| on_one_line(text)).collect::<Vec<_>>();
     let idle = match node.idle_us {
         Some(idle) => format!("a source without rows for {} is not waited for", time(idle)),
@@ -70,7 +70,7 @@ fn event_time(spec: &StageSpec, node: &EventTimeNode) -> String {
     format!("event time {}, lateness {lateness}, late rows to {late}; {idle}{ahead}", times.join(" and "))
 }
 
-fn operator(spec: &StageSpec) -> Option<String> {
+pub(super) fn operator(spec: &StageSpec) -> Option<String> {
     let inputs = || spec.reads().cloned().collect::<Vec<_>>();
     let each = |before: &str| match spec.key.as_slice() {
         [] => String::new(),

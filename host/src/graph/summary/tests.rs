@@ -1,0 +1,110 @@
+//! What `validate` says of each kind of stage.
+
+use super::stage::{event_time, operator, window};
+use crate::graph::EventTimeNode;
+use crate::job::spec::*;
+use crate::window::WindowNode;
+use std::time::Duration;
+
+const SECOND_US: i64 = 1_000_000;
+
+#[test]
+fn windows_show_the_defaults_that_nobody_wrote() {
+    let batches = |size, slide| WindowNode::Batches { size_us: size * SECOND_US, slide_us: slide * SECOND_US };
+    let sliding = |update| WindowNode::Sliding { size_us: 30 * SECOND_US, slide_us: 30 * SECOND_US, update };
+    let (gap_us, length_us_max) = (30 * SECOND_US, 24 * 3600 * SECOND_US);
+    for (node, expected) in [
+        (batches(30, 10), "window 30s every 10s of processing time (each batch: 1s)"),
+        (batches(30, 60), "window 30s every 1m of processing time (each batch: 1s); rows between windows are dropped"),
+        (sliding(false), "window 30s every 30s of event time, results when a window is complete"),
+        (sliding(true), "window 30s every 30s of event time, results refined with every batch"),
+        (
+            WindowNode::Session { gap_us, length_us_max, update: false },
+            "sessions with less than 30s between rows, at most 24h long, of event time, results when a window is complete",
+        ),
+    ] {
+        assert_eq!(window(&node, Duration::from_secs(1)), expected);
+    }
+}
+
+#[test]
+fn event_time_shows_who_is_waited_for() {
+    let spec = StageSpec::union("hot", ["a"]).event_time(EventTimeSpec::new("to_timestamp(\n  at)"));
+    let node = |idle_us, ahead_us_max| EventTimeNode {
+        times: Vec::new(),
+        lateness_us: 0,
+        idle_us,
+        ahead_us_max,
+        clocks: Default::default(),
+    };
+    assert_eq!(
+        event_time(&spec, &node(None, None)),
+        "event time to_timestamp( at), lateness 0s, late rows to hot.late; every source is waited for"
+    );
+    assert_eq!(
+        event_time(&spec, &node(Some(60 * SECOND_US), Some(3600 * SECOND_US))),
+        "event time to_timestamp( at), lateness 0s, late rows to hot.late; a source without rows for 1m is not waited \
+         for; rows more than 1h ahead are rejected"
+    );
+}
+
+#[test]
+fn operators_say_what_they_do_in_one_line() {
+    let time = EventTimeSpec::new("ts");
+    let interval = JoinSpec { within_us: Some((-5 * SECOND_US, 10 * SECOND_US)), ..JoinSpec::on(["user"]) };
+    let left = JoinSpec { on: vec![("user".into(), "id".into())], ..JoinSpec::on(["user"]).kind(JoinKind::Left) };
+    let password = EnrichSpec {
+        table: EnrichTable::Postgres { url: "postgres://me:secret@h/d".into(), query: "select 1".into() },
+        ..EnrichSpec::file("", EnrichFormat::Csv, ["sku"])
+    };
+    let window = WindowSpec::of(Duration::from_secs(30));
+    let count = StageSpec::aggregate("s", ["a"], &[("n", "count(*)")]).unwrap();
+    for (stage, expected) in [
+        (StageSpec::union("s", ["a"]), None),
+        (count.clone(), None),
+        (count.inverse(), Some("what leaves a window is taken out by the inverse")),
+        (StageSpec::cogroup("s", ["a", "b"], "p").key(["k"]), Some("cogroup of a, b by k in each batch")),
+        (StageSpec::sql("s", ["a", "b"], "select\n1").window(window), Some("sql over each window of a, b")),
+        (
+            StageSpec::sql("s", ["a"], "select 1").function("f", "plugins/f").function("g", "plugins/g"),
+            Some("sql over each batch of a, with functions f (plugins/f), g (plugins/g)"),
+        ),
+        (
+            StageSpec::join("s", ["a", "b"], interval),
+            Some("inner join of a and b on user, within -5s to 10s of event time"),
+        ),
+        (StageSpec::join("s", ["a", "b"], left), Some("left join of a and b on user = id, in each batch")),
+        (
+            StageSpec::enrich("s", ["a"], EnrichSpec::file("t.csv", EnrichFormat::Csv, ["sku", "day"])),
+            Some("left join with t.csv on sku, day, looked at every 1s"),
+        ),
+        (StageSpec::enrich("s", ["a"], password), Some("left join with a query on sku, looked at every 1s")),
+        (
+            StageSpec::top("s", ["a"], 10, "total", false).key(["k"]),
+            Some("top 10 of each batch by total, largest first, for each k"),
+        ),
+        (StageSpec::top("s", ["a"], 1, "total", true), Some("top 1 of each batch by total, smallest first")),
+        (StageSpec::distinct("s", ["a"], ["k", "l"]), Some("of rows of a batch that are equal in k, l the first")),
+        (StageSpec::distinct("s", ["a"], [""; 0]), Some("of rows of a batch that are equal in all columns the first")),
+        (
+            StageSpec::deduplicate("s", ["a"], Duration::from_secs(600)).key(["k"]),
+            Some("the first row of each k within 10m of processing time"),
+        ),
+        (
+            StageSpec::deduplicate("s", ["a"], Duration::from_secs(600)).key(["k"]).event_time(time),
+            Some("the first row of each k within 10m of event time"),
+        ),
+        (StageSpec::sample("s", ["a"], 0.25), Some("a share of 0.25 of the rows")),
+        (
+            StageSpec::split("s", ["a"], &[("x", "a"), ("y", "b")]),
+            Some("split into s.x, s.y; the other rows stay in s"),
+        ),
+        (StageSpec::repartition("s", ["a"], Some(4)).key(["k"]), Some("repartition into 4 parts, by k")),
+        (
+            StageSpec::repartition("s", ["a"], None),
+            Some("repartition into as many parts as there are workers, in turn"),
+        ),
+    ] {
+        assert_eq!(operator(&stage).as_deref(), expected);
+    }
+}
