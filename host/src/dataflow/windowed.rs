@@ -54,7 +54,7 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
 }
 
 /// The functions of a stage, for one operator on this worker.
-fn functions(stage: &StageNode, metrics: &Counts) -> Result<Functions> {
+pub fn functions(stage: &StageNode, metrics: &Counts) -> Result<Functions> {
     match &stage.operator {
         Operator::Aggregate(builtin) => Ok(Functions::builtin(builtin, stage.input.fields().len())),
         Operator::Reduce(node) => Ok(Functions::Plugin(Box::new(Reducer {
