@@ -2,4 +2,5 @@
 //! before the exchange; the worker that owns a key puts the partial results together, in the order of arrival.
 
 pub mod builtin;
+pub mod functions;
 pub mod reduce;

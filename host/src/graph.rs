@@ -12,6 +12,7 @@ mod sql;
 mod summary;
 mod window;
 
+pub use aggregate::clock_table;
 pub use enrich::EnrichNode;
 pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};
@@ -19,7 +20,7 @@ pub use plugin::{CogroupNode, PluginNode, UpdateNode};
 pub use shape::Shape;
 pub use simple::{SimpleNode, deduplicate_state};
 pub use sql::SqlNode;
-pub use window::{begun_table, rows_table, with_bounds};
+pub use window::{begun_table, has_own_windows, rows_table, with_bounds, with_bounds_behind};
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;

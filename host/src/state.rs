@@ -9,5 +9,6 @@ mod table;
 pub mod timers;
 pub mod update;
 
+pub use column::StateColumn;
 pub use initial::load as load_initial;
 pub use table::{Slot, StateTable};

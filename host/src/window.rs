@@ -1,8 +1,13 @@
 //! Windows: which rows belong together. No I/O, no clock.
 
+pub mod batches;
+pub mod closing;
 pub mod due;
+pub mod panes;
 pub mod rows;
 pub mod sessions;
+pub mod slices;
+mod sums;
 
 use std::time::Duration;
 
@@ -68,3 +73,6 @@ impl WindowNode {
 pub fn microseconds(time: Duration) -> i64 {
     i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -76,6 +76,7 @@ cases! { CASES:
     split = "split",
     spread = "spread",
     top = "top",
+    sessions = "sessions",
     union = "union",
     watermark_idle = "watermark-idle",
     window_rows = "window-rows",

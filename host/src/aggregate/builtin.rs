@@ -17,6 +17,9 @@ use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctio
 use datafusion_physical_expr::expressions::Column;
 use std::sync::Arc;
 
+mod accumulators;
+mod kept;
+
 /// The aggregates of one stage, checked against its input.
 #[derive(Clone)]
 pub struct Builtin {
@@ -24,6 +27,8 @@ pub struct Builtin {
     functions: Vec<Function>,
     partial: SchemaRef,
     output: SchemaRef,
+    /// Windows of processing time take out what leaves them, and keys without rows stay.
+    pub inverse: bool,
 }
 
 /// One aggregate function and its argument.
@@ -40,6 +45,10 @@ struct Function {
     name: String,
     /// How many columns its partial result has.
     state_columns: usize,
+    /// The types of these.
+    states: Vec<DataType>,
+    function: AggregateFunction,
+    distinct: bool,
 }
 
 /// What happens to values before DataFusion's function sees them, and to its results, where it alone does not do what
@@ -72,7 +81,8 @@ impl Builtin {
             output.push(Field::new(&spec.output, function.output(), true));
             functions.push(function);
         }
-        Ok(Builtin { keys, functions, partial: Arc::new(Schema::new(partial)), output: Arc::new(Schema::new(output)) })
+        let (partial, output) = (Arc::new(Schema::new(partial)), Arc::new(Schema::new(output)));
+        Ok(Builtin { keys, functions, partial, output, inverse: false })
     }
 
     /// The stage's output: key columns, then one column for each aggregate.
@@ -138,7 +148,7 @@ impl Builtin {
 
     /// The row of a batch without rows, as SQL has it: counts are 0, all else is null. Group accumulators take it for
     /// granted that each group has a row.
-    fn of_nothing(&self) -> Result<RecordBatch> {
+    pub fn of_nothing(&self) -> Result<RecordBatch> {
         let value = |function: &Function| function.expression.create_accumulator()?.evaluate()?.to_array_of_size(1);
         let result = |function: &Function| function.result(value(function).map_err(datafusion)?);
         let columns = self.functions.iter().map(result).collect::<Result<_>>()?;
@@ -179,8 +189,19 @@ impl Function {
             .alias(&spec.output)
             .with_distinct(spec.distinct);
         let expression = Arc::new(builder.build().map_err(datafusion)?);
-        let state_columns = expression.state_fields().map_err(datafusion)?.len();
-        Ok(Function { expression, column, argument, convert, name: spec.output.clone(), state_columns })
+        let states = expression.state_fields().map_err(datafusion)?;
+        let states: Vec<DataType> = states.iter().map(|state| state.data_type().clone()).collect();
+        Ok(Function {
+            expression,
+            column,
+            argument,
+            convert,
+            name: spec.output.clone(),
+            state_columns: states.len(),
+            states,
+            function: spec.function,
+            distinct: spec.distinct,
+        })
     }
 
     fn accumulator(&self) -> Result<Box<dyn GroupsAccumulator>> {
@@ -206,15 +227,17 @@ impl Function {
             Convert::Ordered => Ok(unordered(&values)),
             Convert::Wide => {
                 let exact = CastOptions { safe: false, ..CastOptions::default() };
-                cast_with_options(&values, &DataType::Int64, &exact).map_err(|_| {
-                    Error::environment(format!(
-                        "`{}`: the sum does not fit int64; make the column float64, or the batches smaller",
-                        self.name
-                    ))
-                })
+                cast_with_options(&values, &DataType::Int64, &exact).map_err(|_| self.does_not_fit())
             }
             Convert::None | Convert::Canonical => Ok(values),
         }
+    }
+
+    fn does_not_fit(&self) -> Error {
+        Error::environment(format!(
+            "`{}`: the sum does not fit int64; make the column float64, or the batches smaller",
+            self.name
+        ))
     }
 
     /// The argument's values. `count(*)` counts rows whatever they hold, so any column without nulls does.

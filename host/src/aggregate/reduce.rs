@@ -85,6 +85,20 @@ pub fn sort_by_rank(ranks: impl Iterator<Item = u32> + Clone, count: usize) -> (
     (ends, sorted)
 }
 
+/// Combines the accumulators of each group, in the order of the rows: a row for each group.
+pub fn combine_groups(
+    caller: &mut Caller,
+    context: CallContext,
+    rows: &RecordBatch,
+    groups: &[usize],
+    count: usize,
+) -> Result<RecordBatch> {
+    let (ends, sorted) = sort_by_rank(groups.iter().map(|group| *group as u32), count);
+    let runs = ends.iter().scan(0, |start, end| Some(end - std::mem::replace(start, *end))).collect();
+    let sorted = take_record_batch(rows, &UInt32Array::from(sorted)).map_err(Error::arrow)?;
+    combine_runs(caller, context, sorted, runs)
+}
+
 /// Combines each run of rows into one row.
 fn combine_runs(
     caller: &mut Caller,

@@ -78,7 +78,10 @@ impl WholeRows {
     ) -> Result<()> {
         if !rejections.is_empty() {
             self.metrics.add_rejected(rejections.len());
-            output.reject(context, order, rejected_rows(&self.rejected, rows, rejections).map_err(Error::arrow)?);
+            // Rows may have columns behind those that came in: their time, and the bounds of their window.
+            let came: Vec<usize> = (0..self.rejected.fields().len().saturating_sub(1)).collect();
+            let rows = rows.project(&came).map_err(Error::arrow)?;
+            output.reject(context, order, rejected_rows(&self.rejected, &rows, rejections).map_err(Error::arrow)?);
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ pub fn build<'s>(
     at: &At<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let windows = match *window {
-        WindowNode::Session { .. } => return sessions::rows::build(stage, window, input, at),
+        WindowNode::Session { .. } => return sessions::build(stage, input, at),
         WindowNode::Batches { size_us, slide_us } => {
             Windows::Batches { size_us, begun: Begun::new(stage, slide_us, at)? }
         }

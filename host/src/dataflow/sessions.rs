@@ -1,13 +1,231 @@
-//! Aggregates over sessions.
+//! Sessions: on the worker that owns their key, in the order in which their rows came. What they hold is aggregated or, for
+//! other operators, kept as rows until they close. Sessions come out in the order of key hashes, those of a key by start.
 
-pub mod rows;
+mod contents;
 
-use super::stages::{At, Input, StageStreams};
+use super::by_key::by_key;
+use super::event_time;
+use super::plugin::WholeRows;
+use super::rows_window::{LateRows, take_times};
+use super::stages::{At, Input, StageStreams, split_late};
+use crate::batch::group::{Grouped, Grouper};
+use crate::batch::keys::{Keys, canonical_column};
+use crate::batch::part::Part;
 use crate::error::{Error, Result};
-use crate::graph::StageNode;
+use crate::graph::{Operator, StageNode, rows_table};
+use crate::ids::BatchId;
+use crate::metrics::Counts;
+use crate::state::keeper::Keeper;
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Parts, each_batch_in_time, each_part};
+use crate::window::WindowNode;
+use crate::window::sessions::{Gap, OpenSessions, TouchedSession};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use contents::Contents;
+use timely::dataflow::operators::Concat;
 
-/// Builds the stage.
+/// Builds the stage. Without an aggregate the rows of sessions come out, for the stage's operator.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
-    let _ = (stage, input.parts, input.progress, at);
-    Err(Error::bug("not built yet"))
+    let metrics = at.running.metrics.of(&stage.name);
+    let (whole, nulls) = without_nulls(stage, input.parts, &metrics, at);
+    let keyed = by_key(stage, whole, at);
+    let time = event_time::of(stage, input.progress, at)?;
+    let work = SessionWork::new(stage, metrics, at)?;
+    // Without a key there is one worker that has all sessions.
+    let to = if stage.key.is_empty() { 0 } else { at.index as u64 };
+    let name = format!("{} sessions", stage.name);
+    let failure = at.running.failure.clone();
+    let (rows, rejected, changes) =
+        each_batch_in_time(keyed, time, at.ticks.clone(), &name, failure, move |_| to, work);
+    let (rejected, late) = split_late(rejected);
+    let rejected = nulls.into_iter().fold(rejected, |rejected, nulls| rejected.concat(nulls));
+    Ok(StageStreams { sides: vec![late], changes: vec![changes], ..StageStreams::of(rows, rejected) })
+}
+
+/// Rows that an aggregate of a plugin can read, and those that it cannot.
+fn without_nulls<'s>(
+    stage: &StageNode,
+    parts: Parts<'s>,
+    metrics: &Counts,
+    at: &At<'s, '_>,
+) -> (Parts<'s>, Option<Parts<'s>>) {
+    let Operator::Reduce(node) = &stage.operator else { return (parts, None) };
+    let whole = WholeRows::new(stage, node, metrics);
+    let name = format!("{} nulls", stage.name);
+    let (parts, nulls) = each_part(parts, &name, at.running.failure.clone(), move |context, part, output| {
+        let rows = whole.of(context, &part, output)?;
+        output.push(context, part.order.clone(), rows);
+        Ok(())
+    });
+    (parts, Some(nulls))
+}
+
+/// The sessions of a stage on one worker.
+struct SessionWork {
+    name: String,
+    sessions: OpenSessions,
+    contents: Contents,
+    keeper: Option<Keeper>,
+    grouper: Grouper,
+    key: Vec<usize>,
+    input: SchemaRef,
+    gap: Gap,
+    update: bool,
+    late: LateRows,
+    index: usize,
+}
+
+impl SessionWork {
+    fn new(stage: &StageNode, metrics: Counts, at: &At<'_, '_>) -> Result<SessionWork> {
+        let (Some(WindowNode::Session { gap_us, length_us_max, update }), Some(input)) =
+            (stage.window, stage.inputs.first())
+        else {
+            return Err(Error::bug("sessions without a gap"));
+        };
+        let gap = Gap { gap_us, length_us_max };
+        let late = LateRows::of(stage, &metrics);
+        let contents = Contents::of(stage, metrics)?;
+        let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
+        let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
+        let table = if contents.are_rows() { rows_table(&stage.name) } else { stage.name.clone() };
+        let keeper = Keeper::open(at.running, &table, at.index, at.peers);
+        if let Some(keeper) = &keeper {
+            let told = |error: Error| error.within(format!("stage `{}`: its sessions in the checkpoint", stage.name));
+            keeper.restore(at.running, sessions.table()).map_err(told)?;
+            sessions.restored().map_err(told)?;
+        }
+        Ok(SessionWork {
+            name: stage.name.clone(),
+            sessions,
+            contents,
+            keeper,
+            grouper: Grouper::default(),
+            key: stage.key.clone(),
+            input: input.schema.clone(),
+            gap,
+            update,
+            late,
+            index: at.index,
+        })
+    }
+
+    fn work(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<()> {
+        if !parts.is_empty() {
+            self.take_in(context, parts, output)?;
+        }
+        let closed = self.sessions.close(context.watermark.now)?;
+        if !self.update {
+            self.contents.put_out(context, self.index, self.gap, closed, output)?;
+        }
+        Ok(())
+    }
+
+    /// Brings rows into their sessions.
+    fn take_in(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<()> {
+        let (mut rows, mut times) = (Vec::new(), Vec::new());
+        for part in parts {
+            let (own, own_times) = take_times(part)?;
+            rows.push(own);
+            times.extend_from_slice(own_times.values());
+        }
+        let all = concat_batches(&self.input, &rows).map_err(Error::arrow)?;
+        let keys: Vec<ArrayRef> = self.key.iter().map(|key| canonical_column(all.column(*key))).collect();
+        let encoded = Keys::encode(&keys, all.num_rows()).map_err(Error::arrow)?;
+        let grouped = if keys.is_empty() { Grouped::whole(all.num_rows()) } else { self.grouper.group(&encoded) };
+        let touched = self.sessions.assign(&encoded, &grouped, &times, context.watermark.before);
+        self.put_out_late(context, parts, &rows, &touched.of_row, output)?;
+        if touched.sessions.is_empty() {
+            return Ok(());
+        }
+        let on_time: UInt32Array = (0u32..).zip(&touched.of_row).filter_map(|(row, of)| of.map(|_| row)).collect();
+        let all = if on_time.len() == all.num_rows() {
+            all
+        } else {
+            take_record_batch(&all, &on_time).map_err(Error::arrow)?
+        };
+        let of_row: Vec<usize> = touched.of_row.iter().flatten().copied().collect();
+        let made = self.contents.make(context, self.key.len(), &all, &of_row, touched.sessions.len())?;
+        let accumulators = self.with_what_was(context, &touched.sessions, made)?;
+        let slots = self.sessions.store(&keys, &encoded, &touched.sessions, &accumulators)?;
+        if self.update {
+            let results = self.sessions.results(slots)?;
+            self.contents.put_out(context, self.index, self.gap, results, output)?;
+        }
+        Ok(())
+    }
+
+    fn put_out_late(
+        &self,
+        context: BatchContext,
+        parts: &[Part],
+        rows: &[RecordBatch],
+        of_row: &[Option<usize>],
+        output: &mut Output,
+    ) -> Result<()> {
+        let mut rest = of_row;
+        for (part, rows) in parts.iter().zip(rows) {
+            let (own, others) = rest.split_at(rows.num_rows().min(rest.len()));
+            rest = others;
+            let late: UInt32Array = (0u32..).zip(own).filter_map(|(row, of)| of.is_none().then_some(row)).collect();
+            if !late.is_empty() {
+                let rows = take_record_batch(rows, &late).map_err(Error::arrow)?;
+                self.late.push(context, part, rows, output)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts together what sessions held before, those that are one now by start, and what this batch brought.
+    fn with_what_was(
+        &mut self,
+        context: BatchContext,
+        sessions: &[TouchedSession],
+        made: RecordBatch,
+    ) -> Result<RecordBatch> {
+        let older: Vec<usize> = (0..sessions.len()).filter(|place| !sessions[*place].of.is_empty()).collect();
+        let most = sessions.iter().map(|session| session.of.len()).max().unwrap_or_default();
+        if most == 0 {
+            return Ok(made);
+        }
+        let slots: Vec<u32> = sessions.iter().filter_map(|session| session.of.first().copied()).collect();
+        let mut before = self.sessions.accumulators(&slots)?;
+        for round in 1..most {
+            let more = |(_, place): &(usize, &usize)| Some(*sessions[**place].of.get(round)?);
+            let (places, slots): (Vec<usize>, Vec<u32>) =
+                older.iter().enumerate().filter_map(|pair| Some((pair.0, more(&pair)?))).unzip();
+            let right = self.sessions.accumulators(&slots)?;
+            let combined = self.contents.combine(context, &taken(&before, &places)?, &right)?;
+            before = replaced(&before, &places, &combined)?;
+        }
+        let combined = self.contents.combine(context, &before, &taken(&made, &older)?)?;
+        replaced(&made, &older, &combined)
+    }
+}
+
+impl BatchWork for SessionWork {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let worked = self.work(context, &parts, output);
+        worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
+        Ok(keeper.changes(after, self.sessions.table())?.into_iter().collect())
+    }
+}
+
+fn taken(rows: &RecordBatch, places: &[usize]) -> Result<RecordBatch> {
+    let places = UInt32Array::from_iter_values(places.iter().map(|place| *place as u32));
+    take_record_batch(rows, &places).map_err(Error::arrow)
+}
+
+/// `rows`, those at these places replaced.
+fn replaced(rows: &RecordBatch, places: &[usize], with: &RecordBatch) -> Result<RecordBatch> {
+    let mut order: Vec<(usize, usize)> = (0..rows.num_rows()).map(|row| (0, row)).collect();
+    for (row, place) in places.iter().enumerate() {
+        order[*place] = (1, row);
+    }
+    let with = RecordBatch::try_new(rows.schema(), with.columns().to_vec()).map_err(Error::arrow)?;
+    interleave_record_batch(&[rows, &with], &order).map_err(Error::arrow)
 }

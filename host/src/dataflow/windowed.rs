@@ -1,11 +1,187 @@
-//! Aggregates over sliding windows, of processing time and of event time.
+//! Aggregates over sliding windows, of processing time and of event time: on each part, then by key and pane on the
+//! worker that owns the key.
 
-use super::stages::{At, Input, StageStreams};
+mod batches;
+mod partial;
+mod times;
+
+use super::plugin::caller;
+use super::stages::{At, Input, StageStreams, split_late};
+use crate::aggregate::functions::{Functions, Reducer};
+use crate::batch::group::Grouper;
+use crate::batch::part::Part;
+use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
-use crate::graph::StageNode;
+use crate::graph::{Operator, StageNode};
+use crate::ids::PartOrder;
+use crate::limits::PART_ROWS_MAX;
+use crate::metrics::Counts;
+use crate::timely_ext::{BatchContext, Output, each_batch_in_time, each_batch_with_state};
+use crate::window::batches::{PartialRows, Window};
+use crate::window::slices::Slices;
+use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::compute::{concat, concat_batches};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::sync::Arc;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
-    let _ = (stage, input.parts, input.progress, at);
-    Err(Error::bug("not built yet"))
+    let failure = at.running.failure.clone();
+    let ticks = at.ticks.clone();
+    match (stage.window, &stage.event_time, input.progress) {
+        (Some(WindowNode::Batches { size_us, slide_us }), _, _) => {
+            let (parts, rejected) = partial::of_batches(stage, input.parts, at)?;
+            let work = batches::Work::new(stage, size_us, slide_us, at)?;
+            let (rows, _, changes) =
+                each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
+            let sides = stage.sides.iter().map(|_| split_late(rejected.clone()).1).collect();
+            Ok(StageStreams { rows, rejected, sides, changes: vec![changes] })
+        }
+        (Some(WindowNode::Sliding { size_us, slide_us, update }), Some(node), Some(progress)) => {
+            let slices = Slices::new(size_us, slide_us);
+            let (parts, refused) = partial::of_times(stage, node, slices, input.parts, progress.clone(), at)?;
+            let clock = super::event_time::clock(stage, node, at)?;
+            let work = times::Work::new(stage, slices, update, at)?;
+            let time = Some((progress, clock));
+            let (rows, _, changes) =
+                each_batch_in_time(parts, time, ticks, &stage.name, failure, |part: &Part| part.to, work);
+            let (rejected, late) = split_late(refused);
+            Ok(StageStreams { rows, rejected, sides: vec![late], changes: vec![changes] })
+        }
+        _ => Err(Error::bug("an aggregate over windows without windows")),
+    }
+}
+
+/// The functions of a stage, for one operator on this worker.
+pub fn functions(stage: &StageNode, metrics: &Counts) -> Result<Functions> {
+    match &stage.operator {
+        Operator::Aggregate(builtin) => Ok(Functions::builtin(builtin, stage.input.fields().len())),
+        Operator::Reduce(node) => Ok(Functions::Plugin(Box::new(Reducer {
+            caller: caller(node, metrics),
+            input: stage.input.clone(),
+            key: stage.key.clone(),
+            reads: node.reads.clone(),
+            state: node.description.state.clone(),
+            grouper: Grouper::default(),
+        }))),
+        _ => Err(Error::bug("windows of an aggregate that is none")),
+    }
+}
+
+/// Puts together what the parts of a batch brought to this worker.
+fn gather(parts: Vec<Part>, schema: &SchemaRef, keys: usize) -> Result<Option<PartialRows>> {
+    let parts: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
+    let all = match parts.as_slice() {
+        [] => return Ok(None),
+        [only] => only.clone(),
+        parts => concat_batches(schema, parts).map_err(Error::arrow)?,
+    };
+    let (keys, partial) = all.columns().split_at_checked(keys).ok_or_else(|| Error::bug("a part without its key"))?;
+    Ok(Some(PartialRows { keys: keys.to_vec(), partial: partial.to_vec(), rows: all.num_rows() }))
+}
+
+/// Makes rows of windows and puts them out.
+struct Results {
+    functions: Functions,
+    /// The columns of the operator's rows.
+    output: SchemaRef,
+    of_event_time: bool,
+    has_key: bool,
+    index: usize,
+    metrics: Counts,
+}
+
+impl Results {
+    fn new(stage: &StageNode, at: &At<'_, '_>) -> Result<Results> {
+        let metrics = at.running.metrics.of(&stage.name);
+        let of_event_time = stage.event_time.is_some();
+        let keys = stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned();
+        let bound = |name| Arc::new(Field::new(name, ColumnType::Timestamp.arrow(), false));
+        let bounds = [WINDOW_START, WINDOW_END].map(bound).into_iter().filter(|_| of_event_time);
+        let results: Vec<Arc<Field>> = match &stage.operator {
+            Operator::Aggregate(builtin) => builtin.output().fields().iter().skip(stage.key.len()).cloned().collect(),
+            Operator::Reduce(node) => node.description.output.fields().iter().cloned().collect(),
+            _ => Vec::new(),
+        };
+        let fields: Vec<Arc<Field>> = keys.chain(bounds).chain(results).collect();
+        Ok(Results {
+            functions: functions(stage, &metrics)?,
+            output: Arc::new(Schema::new(fields)),
+            of_event_time,
+            has_key: !stage.key.is_empty(),
+            index: at.index,
+            metrics,
+        })
+    }
+
+    /// The rows of windows, one behind the other.
+    fn rows(&mut self, context: BatchContext, windows: &[Window]) -> Result<RecordBatch> {
+        let keys = columns_of(windows)?;
+        let accumulators = match windows {
+            [only] => only.accumulators.clone(),
+            all => {
+                let schema = self.functions.accumulators()?;
+                concat_batches(&schema, all.iter().map(|window| &window.accumulators)).map_err(Error::arrow)?
+            }
+        };
+        let count = accumulators.num_rows();
+        let results = self.functions.lower(context.call(), &keys, &accumulators)?;
+        let mut columns = keys;
+        if self.of_event_time {
+            let starts = windows.iter().flat_map(|window| std::iter::repeat_n(window.start, window.ids.len()));
+            let ends = windows.iter().flat_map(|window| std::iter::repeat_n(window.end, window.ids.len()));
+            columns.push(times(starts));
+            columns.push(times(ends));
+        }
+        columns.extend(results.columns().iter().cloned());
+        let options = RecordBatchOptions::new().with_row_count(Some(count));
+        RecordBatch::try_new_with_options(self.output.clone(), columns, &options).map_err(Error::arrow)
+    }
+
+    /// Puts out windows of event time.
+    fn put_out(&mut self, context: BatchContext, windows: &[Window], output: &mut Output) -> Result<()> {
+        // Few calls of a plugin, none of which gets more than it should unless a window alone is larger.
+        let mut rest = windows;
+        while !rest.is_empty() {
+            let mut rows = 0;
+            let fits = |window: &&Window| {
+                rows += window.ids.len();
+                rows <= PART_ROWS_MAX
+            };
+            let count = rest.iter().take_while(fits).count().max(1);
+            let (windows, others) = rest.split_at(count);
+            rest = others;
+            let rows = self.rows(context, windows)?;
+            self.metrics.add_rows(rows.num_rows());
+            let mut start = 0;
+            for window in windows {
+                // Orders have no sign, and times grow from below zero.
+                let order = PartOrder::at(window.end as u64 ^ 1 << 63).then(self.index as u64);
+                output.push(context, order, rows.slice(start, window.ids.len()));
+                start += window.ids.len();
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The key columns of windows, one behind the other.
+fn columns_of(windows: &[Window]) -> Result<Vec<ArrayRef>> {
+    match windows {
+        [only] => Ok(only.keys.clone()),
+        all => {
+            let count = all.first().map_or(0, |window| window.keys.len());
+            let column = |place: usize| {
+                let columns: Vec<&dyn arrow::array::Array> =
+                    all.iter().filter_map(|window| window.keys.get(place)).map(|column| column.as_ref()).collect();
+                concat(&columns).map_err(Error::arrow)
+            };
+            (0..count).map(column).collect()
+        }
+    }
+}
+
+fn times(times: impl Iterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
 }

@@ -1,6 +1,6 @@
 //! Stages with a plugin: loads it, asks it about its input, and checks key and columns.
 
-use super::{Graph, InputNode, Made, Making, Operator, window};
+use super::{Graph, InputNode, Made, Making, Operator, aggregate, window};
 use crate::batch::types::{self, ColumnType};
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
@@ -72,7 +72,10 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
         World::Aggregate => {
             let fields = description.output.fields().iter().cloned().collect();
             let output = window::with_bounds_behind(&keys, making.window, fields);
-            Ok(Made::of(output, Operator::Reduce(node)))
+            let mut node = node;
+            node.description.inverse &= spec.inverse != Some(false);
+            let tables = aggregate::plugin_tables(making, &node)?;
+            Ok(Made { tables, ..Made::of(output, Operator::Reduce(node)) })
         }
         World::Cogroup => Err(Error::job(format!(
             "{told} is of world cogroup, which reads several inputs side by side: write cogroup = [\"…\"] with the others"

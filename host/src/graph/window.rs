@@ -6,8 +6,8 @@ use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
 use crate::plugin::{PluginHost, World};
-use crate::window::rows as pieces;
 use crate::window::{WINDOW_END, WINDOW_START, WindowNode, microseconds};
+use crate::window::{rows as pieces, sessions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -84,7 +84,7 @@ pub fn with_bounds(rows: &Schema) -> SchemaRef {
 }
 
 /// The columns of a windowed aggregate: key, bounds of the window where it is one of event time, aggregates.
-pub(super) fn with_bounds_behind(keys: &Schema, window: Option<&WindowNode>, aggregates: Vec<Arc<Field>>) -> SchemaRef {
+pub fn with_bounds_behind(keys: &Schema, window: Option<&WindowNode>, aggregates: Vec<Arc<Field>>) -> SchemaRef {
     let bounds = bounds().into_iter().filter(|_| window.is_some_and(WindowNode::of_event_time));
     Arc::new(Schema::new(keys.fields().iter().cloned().chain(bounds).chain(aggregates).collect::<Vec<_>>()))
 }
@@ -112,22 +112,32 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
         files: Vec::new(),
     };
     let name = &making.spec.name;
-    let mut tables = Vec::new();
-    if let WindowNode::Batches { .. } = window {
-        let column =
-            |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
-        let columns = [vec![column("name", ColumnType::Text)], Vec::new(), vec![column("time", ColumnType::Timestamp)]];
-        tables.push(table(begun_table(name), String::new(), columns));
-    }
-    if !has_own_windows(operator) {
-        tables.push(match window {
-            WindowNode::Session { .. } => {
-                return Err(Error::job("sessions without an aggregate are not available in this version"));
-            }
-            _ => table(rows_table(name), window.words(), pieces::columns()),
-        });
-    }
-    Ok(tables)
+    let aggregates = has_own_windows(operator);
+    Ok(match window {
+        WindowNode::Session { .. } => {
+            let (table_name, contents, words) = match operator {
+                Operator::Aggregate(builtin) => (name.clone(), builtin.accumulators()?, builtin.words()),
+                Operator::Reduce(node) => (name.clone(), node.description.state.clone(), String::new()),
+                _ => (rows_table(name), sessions::rows_kept(), String::new()),
+            };
+            let key = Column::of(making.key_schema()?.fields());
+            let start = Column::of([&Arc::new(sessions::start_field())]);
+            let state = Column::of(sessions::state_schema(&contents).fields());
+            vec![table(table_name, format!("{}: {words}", window.words()), [key, start, state])]
+        }
+        _ if aggregates => Vec::new(),
+        WindowNode::Sliding { .. } => vec![table(rows_table(name), window.words(), pieces::columns())],
+        WindowNode::Batches { .. } => {
+            let column =
+                |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
+            let columns =
+                [vec![column("name", ColumnType::Text)], Vec::new(), vec![column("time", ColumnType::Timestamp)]];
+            vec![
+                table(begun_table(name), String::new(), columns),
+                table(rows_table(name), window.words(), pieces::columns()),
+            ]
+        }
+    })
 }
 
 /// Whether an operator has windows of its own.

@@ -121,7 +121,7 @@ impl StateTable {
     }
 
     /// The slot of a key that has one.
-    pub(super) fn find(&self, key: &[u8], hash: KeyHash) -> Option<Slot> {
+    pub fn find(&self, key: &[u8], hash: KeyHash) -> Option<Slot> {
         let same = |slot: &Slot| self.hashes[*slot as usize] == hash.0 && keys::equal(self.key(*slot), key);
         self.index.find(hash.0, same).copied()
     }

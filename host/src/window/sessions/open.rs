@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
 use arrow::compute::take_arrays;
-use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -60,7 +60,7 @@ pub struct Results {
 
 /// The column of a session's start, which tells the sessions of a key apart.
 pub fn start_field() -> Field {
-    Field::new("start", ColumnType::Timestamp.arrow(), false)
+    Field::new("millstream_start", ColumnType::Timestamp.arrow(), false)
 }
 
 /// The columns of a session's state: the time of its last row, then its accumulators.
@@ -228,6 +228,11 @@ impl OpenSessions {
         let sessions = starts.into_iter().zip(values(states.columns().first())?).map(session).collect();
         Ok(Results { keys, sessions, accumulators: self.accumulators(slots)? })
     }
+}
+
+/// The column of a session's rows: Arrow IPC streams one behind the other, each with its length before it.
+pub fn rows_kept() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("rows", DataType::Binary, false)]))
 }
 
 /// A column of times.

@@ -1,0 +1,176 @@
+//! What sessions hold: accumulators of an aggregate, or their rows.
+
+use crate::aggregate::functions::Functions;
+use crate::aggregate::reduce::sort_by_rank;
+use crate::batch::keys::Keys;
+use crate::dataflow::rows_window::{bounded_rows, sortable};
+use crate::dataflow::windowed::functions;
+use crate::error::{Error, Result};
+use crate::graph::{Operator, StageNode, has_own_windows, with_bounds, with_bounds_behind};
+use crate::ids::PartOrder;
+use crate::metrics::Counts;
+use crate::timely_ext::{BatchContext, Output};
+use crate::window::panes::Accumulate;
+use crate::window::rows::{decode_rows, encode_rows};
+use crate::window::sessions::{Gap, Results, rows_kept, times};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{Fields, Int64Type, SchemaRef};
+use std::sync::Arc;
+
+/// What sessions hold.
+pub enum Contents {
+    /// Accumulators, of which results are made.
+    Functions {
+        /// How.
+        functions: Box<Functions>,
+        /// Counts the rows put out.
+        metrics: Counts,
+        /// The columns of results: key, bounds, aggregates.
+        output: SchemaRef,
+    },
+    /// Rows, for the operator behind the window.
+    Rows {
+        /// As they come in.
+        input: SchemaRef,
+        /// As they go out.
+        output: SchemaRef,
+    },
+}
+
+impl Contents {
+    /// As the stage's operator needs it.
+    pub fn of(stage: &StageNode, metrics: Counts) -> Result<Contents> {
+        let (window, Some(input)) = (stage.window.as_ref(), stage.inputs.first()) else {
+            return Err(Error::bug("a stage without inputs"));
+        };
+        if !has_own_windows(&stage.operator) {
+            return Ok(Contents::Rows { input: input.schema.clone(), output: with_bounds(&input.schema) });
+        }
+        let results: Fields = match &stage.operator {
+            Operator::Aggregate(builtin) => builtin.output().fields().iter().skip(stage.key.len()).cloned().collect(),
+            Operator::Reduce(node) => node.description.output.fields().clone(),
+            _ => Fields::empty(),
+        };
+        let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
+        let output = with_bounds_behind(&keys, window, results.iter().cloned().collect());
+        Ok(Contents::Functions { functions: Box::new(functions(stage, &metrics)?), metrics, output })
+    }
+
+    /// Whether rows are kept.
+    pub fn are_rows(&self) -> bool {
+        matches!(self, Contents::Rows { .. })
+    }
+
+    /// The columns in which they are kept.
+    pub fn accumulators(&self) -> Result<SchemaRef> {
+        match self {
+            Contents::Functions { functions, .. } => functions.accumulators(),
+            Contents::Rows { .. } => Ok(rows_kept()),
+        }
+    }
+
+    /// The accumulators of so many sessions of rows, whose session stands beside each; the key is of so many columns.
+    pub fn make(
+        &mut self,
+        context: BatchContext,
+        keys: usize,
+        rows: &RecordBatch,
+        of_row: &[usize],
+        count: usize,
+    ) -> Result<RecordBatch> {
+        let Contents::Functions { functions, .. } = self else { return kept_by_session(rows, of_row, count) };
+        let run = |run: &[usize]| Some((i64::try_from(*run.first()?).ok()?, run.len()));
+        let runs: Vec<(i64, usize)> = of_row.chunk_by(|a, b| a == b).filter_map(run).collect();
+        let partials = functions.partial_by_pane(context.call(), rows, &runs)?;
+        let partial = concat_batches(&functions.partial_schema(true), &partials).map_err(Error::arrow)?;
+        let session = partial.columns().get(keys).and_then(|session| session.as_primitive_opt::<Int64Type>());
+        let session: &Int64Array = session.ok_or_else(|| Error::bug("partial results without their session"))?;
+        let groups: Vec<usize> = session.values().iter().map(|session| *session as usize).collect();
+        let states = partial.columns().get(keys + 1..).unwrap_or_default();
+        functions.within(context.call()).merge(states, &groups, count)
+    }
+
+    /// Puts accumulators together, row by row; those on the left come first.
+    pub fn combine(&mut self, context: BatchContext, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
+        if let Contents::Functions { functions, .. } = self {
+            return functions.within(context.call()).combine(left, right);
+        }
+        let (left, right) = (bytes_of(left)?, bytes_of(right)?);
+        let mut both = BinaryBuilder::new();
+        for row in 0..left.len().min(right.len()) {
+            both.append_value([left.value(row), right.value(row)].concat());
+        }
+        RecordBatch::try_new(rows_kept(), vec![Arc::new(both.finish())]).map_err(Error::arrow)
+    }
+
+    /// Puts out sessions of this worker.
+    pub fn put_out(
+        &mut self,
+        context: BatchContext,
+        index: usize,
+        gap: Gap,
+        results: Results,
+        output: &mut Output,
+    ) -> Result<()> {
+        let Results { keys, sessions, accumulators } = results;
+        if sessions.is_empty() {
+            return Ok(());
+        }
+        match self {
+            Contents::Functions { functions, metrics, output: schema } => {
+                let lowered = functions.lower(context.call(), &keys, &accumulators)?;
+                let starts = times(sessions.iter().map(|session| session.start_us));
+                let ends = times(sessions.iter().map(|session| gap.end(*session)));
+                let columns = keys.into_iter().chain([starts, ends]).chain(lowered.columns().iter().cloned());
+                let rows = RecordBatch::try_new(schema.clone(), columns.collect()).map_err(Error::arrow)?;
+                metrics.add_rows(rows.num_rows());
+                output.push(context, PartOrder::at(index as u64), rows);
+            }
+            Contents::Rows { input, output: schema } => {
+                let hashes = Keys::encode(&keys, sessions.len()).map_err(Error::arrow)?.hashes();
+                let kept = bytes_of(&accumulators)?;
+                for (row, (session, hash)) in sessions.into_iter().zip(hashes).enumerate() {
+                    let rows = rows_of(input, kept.value(row))?;
+                    let rows = bounded_rows(schema, &rows, session.start_us, gap.end(session))?;
+                    output.push(context, PartOrder::at(hash.0).then(sortable(session.start_us)), rows);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bytes_of(kept: &RecordBatch) -> Result<&BinaryArray> {
+    let bytes = kept.columns().first().and_then(|bytes| bytes.as_binary_opt::<i32>());
+    bytes.ok_or_else(|| Error::bug("sessions without their rows"))
+}
+
+/// The rows of each session as they are kept.
+fn kept_by_session(rows: &RecordBatch, of_row: &[usize], count: usize) -> Result<RecordBatch> {
+    let (ends, sorted) = sort_by_rank(of_row.iter().map(|session| *session as u32), count);
+    let sorted = take_record_batch(rows, &UInt32Array::from(sorted)).map_err(Error::arrow)?;
+    let mut kept = BinaryBuilder::new();
+    let mut start = 0;
+    for end in ends {
+        let bytes = encode_rows(&sorted.slice(start as usize, (end - start) as usize))?;
+        start = end;
+        kept.append_value([&(bytes.len() as u64).to_le_bytes(), bytes.as_slice()].concat());
+    }
+    let kept: ArrayRef = Arc::new(kept.finish());
+    RecordBatch::try_new(rows_kept(), vec![kept]).map_err(Error::arrow)
+}
+
+/// The rows of a session.
+fn rows_of(schema: &SchemaRef, mut kept: &[u8]) -> Result<RecordBatch> {
+    let damaged = || Error::environment("the rows of a session in the checkpoint are damaged");
+    let mut pieces = Vec::new();
+    while !kept.is_empty() {
+        let (length, rest) = kept.split_first_chunk::<8>().ok_or_else(damaged)?;
+        let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| damaged())?;
+        let (piece, rest) = rest.split_at_checked(length).ok_or_else(damaged)?;
+        pieces.push(decode_rows(piece)?);
+        kept = rest;
+    }
+    concat_batches(schema, &pieces).map_err(Error::arrow)
+}

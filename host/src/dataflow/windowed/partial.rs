@@ -1,0 +1,157 @@
+//! What happens to rows before they reach the worker that owns their key: late ones leave, the others are aggregated.
+
+use super::functions;
+use crate::aggregate::functions::Functions;
+use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::part::Part;
+use crate::dataflow::plugin::WholeRows;
+use crate::dataflow::stages::At;
+use crate::error::{Error, Result};
+use crate::exchange::{parts_of, split_by_key};
+use crate::graph::{EventTimeNode, Operator, StageNode};
+use crate::timely_ext::{BatchContext, BatchWork, Output, Parts, ProgressStream, each_batch_in_time, each_part};
+use crate::window::slices::Slices;
+use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
+
+/// Processing time: partial results of each part, and rejected rows.
+pub fn of_batches<'s>(stage: &StageNode, parts: Parts<'s>, at: &At<'s, '_>) -> Result<(Parts<'s>, Parts<'s>)> {
+    let mut front = Front::new(stage, at)?;
+    let name = format!("{} partial", stage.name);
+    Ok(each_part(parts, &name, at.running.failure.clone(), move |context, part, output| {
+        let rows = front.whole(context, &part, output)?;
+        if rows.num_rows() > 0 {
+            let partial = front.functions.partial(context.call(), &rows)?;
+            front.send(partial, &part, output)?;
+        }
+        Ok(())
+    }))
+}
+
+/// Event time: partial results by slice, and rejected and late rows. It waits for a batch to be complete, because only then
+/// is it known which of its rows are late.
+pub fn of_times<'s>(
+    stage: &StageNode,
+    node: &EventTimeNode,
+    slices: Slices,
+    parts: Parts<'s>,
+    progress: ProgressStream<'s>,
+    at: &At<'s, '_>,
+) -> Result<(Parts<'s>, Parts<'s>)> {
+    let work = TimedFront { front: Front::new(stage, at)?, slices };
+    let (name, index) = (format!("{} partial", stage.name), at.index as u64);
+    let (ticks, failure) = (at.ticks.clone(), at.running.failure.clone());
+    // The stage's other operator has a clock that shows the same, and saves it for both.
+    let time = Some((progress, crate::dataflow::event_time::clock(stage, node, at)?));
+    let (rows, refused, _) = each_batch_in_time(parts, time, ticks, &name, failure, move |_| index, work);
+    Ok((rows, refused))
+}
+
+struct Front {
+    functions: Functions,
+    /// Of a plugin.
+    whole: Option<WholeRows>,
+    keys: usize,
+    peers: usize,
+}
+
+impl Front {
+    fn new(stage: &StageNode, at: &At<'_, '_>) -> Result<Front> {
+        let metrics = at.running.metrics.of(&stage.name);
+        let whole = match &stage.operator {
+            Operator::Reduce(node) => Some(WholeRows::new(stage, node, &metrics)),
+            _ => None,
+        };
+        Ok(Front { functions: functions(stage, &metrics)?, whole, keys: stage.key.len(), peers: at.peers })
+    }
+
+    /// The rows that the functions can read.
+    fn whole(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
+        match &self.whole {
+            Some(whole) => whole.of(context, part, output),
+            None => Ok(part.rows.clone()),
+        }
+    }
+
+    /// Sends partial results to the workers that own their keys; without a key, to the first.
+    fn send(&self, partial: RecordBatch, part: &Part, output: &mut Output) -> Result<()> {
+        let split = if self.peers == 1 || self.keys == 0 {
+            vec![(0, partial)]
+        } else {
+            split_by_key(&partial, &self.hashes(&partial)?, self.peers).map_err(Error::arrow)?
+        };
+        output.rows.extend(parts_of(split, part));
+        Ok(())
+    }
+
+    fn hashes(&self, partial: &RecordBatch) -> Result<Vec<KeyHash>> {
+        let keys = partial.columns().get(..self.keys).ok_or_else(|| Error::bug("partial results without a key"))?;
+        Ok(Keys::encode(keys, partial.num_rows()).map_err(Error::arrow)?.hashes())
+    }
+}
+
+struct TimedFront {
+    front: Front,
+    slices: Slices,
+}
+
+impl BatchWork for TimedFront {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        parts.into_iter().try_for_each(|part| self.part(context, part, output))
+    }
+}
+
+impl TimedFront {
+    fn part(&mut self, context: BatchContext, part: Part, output: &mut Output) -> Result<()> {
+        let rows = self.front.whole(context, &part, output)?;
+        let (slices, rows) = self.on_time(context, &Part { rows, ..part.clone() }, output)?;
+        self.aggregate(context, &slices, &rows, &part, output)
+    }
+
+    fn aggregate(
+        &mut self,
+        context: BatchContext,
+        slices: &[i64],
+        rows: &RecordBatch,
+        part: &Part,
+        output: &mut Output,
+    ) -> Result<()> {
+        if rows.num_rows() == 0 {
+            return Ok(());
+        }
+        let runs: Vec<(i64, usize)> =
+            slices.chunk_by(|a, b| a == b).filter_map(|run| Some((*run.first()?, run.len()))).collect();
+        let partials = self.front.functions.partial_by_pane(context.call(), rows, &runs)?;
+        let schema = self.front.functions.partial_schema(true);
+        let partial = match partials.as_slice() {
+            [only] => only.clone(),
+            partials => concat_batches(&schema, partials).map_err(Error::arrow)?,
+        };
+        self.front.send(partial, part, output)
+    }
+
+    /// Takes the time off the rows, and late rows out of them; those between windows go silently, as they were never to be
+    /// in one. Returns the slice of each row left, and the rows.
+    fn on_time(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<(Vec<i64>, RecordBatch)> {
+        let columns = part.rows.num_columns().saturating_sub(1);
+        let time =
+            part.rows.columns().get(columns).and_then(|time| time.as_primitive_opt::<TimestampMicrosecondType>());
+        let times = time.ok_or_else(|| Error::bug("rows without their time"))?;
+        let slices: Vec<i64> = times.values().iter().map(|time| self.slices.of(*time)).collect();
+        let rows = part.rows.project(&(0..columns).collect::<Vec<_>>()).map_err(Error::arrow)?;
+        let before = context.watermark.before;
+        let in_window = |slice: i64| self.slices.is_in_window(slice);
+        let is_late = |slice: i64| before.is_some_and(|before| self.slices.last_end(slice) <= before);
+        if slices.iter().all(|slice| in_window(*slice) && !is_late(*slice)) {
+            return Ok((slices, rows));
+        }
+        let only = |wanted: &dyn Fn(i64) -> bool| {
+            let mask: BooleanArray = slices.iter().map(|slice| Some(in_window(*slice) && wanted(*slice))).collect();
+            filter_record_batch(&rows, &mask).map_err(Error::arrow)
+        };
+        output.late(context, part.order.clone(), only(&is_late)?);
+        let rows = only(&|slice| !is_late(slice))?;
+        Ok((slices.into_iter().filter(|slice| in_window(*slice) && !is_late(*slice)).collect(), rows))
+    }
+}

@@ -1,0 +1,69 @@
+//! Windows of event time on the worker that owns the keys.
+
+use super::{Results, gather};
+use crate::batch::part::Part;
+use crate::dataflow::stages::At;
+use crate::error::{Error, Result};
+use crate::graph::StageNode;
+use crate::ids::BatchId;
+use crate::state::keeper::Keeper;
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
+use crate::window::closing::TimeWindows;
+use crate::window::slices::Slices;
+use arrow::datatypes::{Field, SchemaRef};
+use std::sync::Arc;
+
+/// The stage on one worker.
+pub struct Work {
+    name: String,
+    windows: TimeWindows,
+    results: Results,
+    partial: SchemaRef,
+    /// Key columns and the pane.
+    keys: usize,
+    keeper: Option<Keeper>,
+}
+
+impl Work {
+    /// As the checkpoint that is loaded has it.
+    pub fn new(stage: &StageNode, slices: Slices, update: bool, at: &At<'_, '_>) -> Result<Work> {
+        let results = Results::new(stage, at)?;
+        let keys: Vec<Arc<Field>> =
+            stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
+        let mut windows = TimeWindows::new(slices, update, &keys, &results.functions.accumulators()?)?;
+        let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
+        if let Some(keeper) = &keeper {
+            let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
+            keeper.restore(at.running, windows.panes().table()).map_err(told)?;
+            windows.panes().restored().map_err(told)?;
+        }
+        Ok(Work {
+            name: stage.name.clone(),
+            windows,
+            partial: results.functions.partial_schema(true),
+            results,
+            keys: stage.key.len() + 1,
+            keeper,
+        })
+    }
+
+    fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let rows = gather(parts, &self.partial, self.keys)?;
+        let (before, now) = (context.watermark.before, context.watermark.now);
+        let functions = &mut self.results.functions.within(context.call());
+        let windows = self.windows.batch(functions, before, now, rows)?;
+        self.results.put_out(context, &windows, output)
+    }
+}
+
+impl BatchWork for Work {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let worked = self.work(context, parts, output);
+        worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
+        Ok(keeper.changes(after, self.windows.panes().table())?.into_iter().collect())
+    }
+}

@@ -1,0 +1,351 @@
+//! The rows of windows on one worker, aggregated: an accumulator for each key and pane. A pane is what no window cuts
+//! in two: a batch in processing time, a slice of time in event time. Windows share panes and hold no rows of their own.
+
+use crate::batch::keys::Keys;
+use crate::error::{Error, Result};
+use crate::state::{Slot, StateTable};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::{take_arrays, take_record_batch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What windows need of an aggregate. Accumulators are columns, a row for each; those on the left are of earlier rows.
+pub trait Accumulate {
+    /// Puts the partial results of groups together, in the order of the rows: a row for each group.
+    fn merge(&mut self, partial: &[ArrayRef], groups: &[usize], count: usize) -> Result<RecordBatch>;
+    /// Puts accumulators together, row by row.
+    fn combine(&mut self, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch>;
+    /// Takes accumulators out of others again, row by row.
+    fn inverse(&mut self, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch>;
+}
+
+/// A key's number as long as the key is there.
+pub type KeyId = u32;
+
+/// No slot, no key.
+pub const NONE: u32 = u32::MAX;
+
+/// The column that tells the panes of a key apart: the batch time, or the start of the slice.
+pub const PANE: &str = "millstream_pane";
+
+/// That column.
+pub fn pane_field() -> Field {
+    Field::new(PANE, DataType::Int64, false)
+}
+
+/// The pane that no rows are in: the running total of a key, for windows that take out again what leaves them.
+const RUNNING: i64 = i64::MIN;
+
+/// The keys of one pane, and where their accumulators are.
+#[derive(Clone, Debug, Default)]
+pub struct PaneRows {
+    /// The keys, each once.
+    pub ids: Vec<KeyId>,
+    /// Their slots.
+    pub slots: Vec<Slot>,
+}
+
+/// Panes in order.
+pub type RowsByPane = BTreeMap<i64, PaneRows>;
+
+/// All panes.
+pub struct Panes {
+    /// Key and pane, and the accumulators: what checkpoints hold.
+    table: StateTable,
+    /// The keys: slots of this table are [`KeyId`]s.
+    keys: StateTable,
+    key_columns: usize,
+    rows: RowsByPane,
+    /// The key of each slot.
+    id_of: Vec<KeyId>,
+    /// How many panes each key is in.
+    panes_of: Vec<u32>,
+    /// The slot of each key's running total.
+    running: Vec<Slot>,
+    /// Scratch: the group of a slot within a batch, outside of one [`NONE`].
+    group_of: Vec<u32>,
+    /// All keys in the order of their hashes, until they change.
+    ordered: Option<Vec<KeyId>>,
+}
+
+impl Panes {
+    /// No rows yet. `keys`: the stage's key columns.
+    pub fn new(keys: &[Arc<Field>], accumulators: SchemaRef) -> Result<Panes> {
+        let with_pane = keys.iter().cloned().chain([Arc::new(pane_field())]).collect();
+        let nothing = Arc::new(Schema::empty());
+        Ok(Panes {
+            table: StateTable::new(with_pane, accumulators, None).map_err(Error::arrow)?,
+            keys: StateTable::new(keys.to_vec(), nothing, None).map_err(Error::arrow)?,
+            key_columns: keys.len(),
+            rows: RowsByPane::new(),
+            id_of: Vec::new(),
+            panes_of: Vec::new(),
+            running: Vec::new(),
+            group_of: Vec::new(),
+            ordered: None,
+        })
+    }
+
+    /// The table, for what checkpoints hold of it.
+    pub fn table(&mut self) -> &mut StateTable {
+        &mut self.table
+    }
+
+    /// Finds its way about the table after that was restored.
+    pub fn restored(&mut self) -> Result<()> {
+        let slots: Vec<Slot> = self.table.all().collect();
+        let columns = self.table.keys(&slots).map_err(Error::arrow)?;
+        self.note(&columns, &slots)
+    }
+
+    /// Adds partial results: key columns, pane and what [`Accumulate::merge`] takes, row by row. Returns the slots that
+    /// changed, each once, in the order of their first rows.
+    pub fn add(
+        &mut self,
+        functions: &mut impl Accumulate,
+        keys_and_pane: &[ArrayRef],
+        partial: &[ArrayRef],
+        rows: usize,
+    ) -> Result<Vec<Slot>> {
+        let keys = Keys::encode(keys_and_pane, rows).map_err(Error::arrow)?;
+        let view = keys.view();
+        let (mut slots, mut first_rows, mut groups) = (Vec::new(), Vec::new(), Vec::with_capacity(rows));
+        for row in 0..rows {
+            let slot = self.table.slot(view.get(row), view.short(row).1);
+            if self.group_of.len() < self.table.slots() {
+                self.group_of.resize(self.table.slots(), NONE);
+            }
+            let group = &mut self.group_of[slot as usize];
+            if *group == NONE {
+                *group = slots.len() as u32;
+                slots.push(slot);
+                first_rows.push(row as u32);
+            }
+            groups.push(*group as usize);
+        }
+        slots.iter().for_each(|slot| self.group_of[*slot as usize] = NONE);
+        let added = functions.merge(partial, &groups, slots.len())?;
+        let (old, new): (Vec<u32>, Vec<u32>) =
+            (0..slots.len() as u32).partition(|row| self.table.known(slots[*row as usize]));
+        if !old.is_empty() {
+            let old_slots = pick(&slots, &old);
+            let before = self.accumulators(&old_slots)?;
+            let sums = functions.combine(&before, &take_rows(&added, &old)?)?;
+            self.table.store(&old_slots, &sums, &all(old.len()));
+        }
+        if !new.is_empty() {
+            let new_slots = pick(&slots, &new);
+            self.table.store(&new_slots, &take_rows(&added, &new)?, &all(new.len()));
+            let first = UInt32Array::from(pick(&first_rows, &new));
+            let columns = take_arrays(keys_and_pane, &first, None).map_err(Error::arrow)?;
+            self.note(&columns, &new_slots)?;
+        }
+        Ok(slots)
+    }
+
+    /// Notes which keys and panes new slots are of.
+    fn note(&mut self, keys_and_pane: &[ArrayRef], slots: &[Slot]) -> Result<()> {
+        let keys = Keys::encode(&keys_and_pane[..self.key_columns], slots.len()).map_err(Error::arrow)?;
+        let (keys, panes) = (keys.view(), keys_and_pane[self.key_columns].as_primitive::<Int64Type>());
+        self.id_of.resize(self.table.slots(), NONE);
+        for (row, slot) in slots.iter().enumerate() {
+            let id = self.keys.slot(keys.get(row), keys.short(row).1);
+            if self.panes_of.len() < self.keys.slots() {
+                self.panes_of.resize(self.keys.slots(), 0);
+                self.running.resize(self.keys.slots(), NONE);
+            }
+            self.id_of[*slot as usize] = id;
+            if self.panes_of[id as usize] == 0 && self.running[id as usize] == NONE {
+                self.ordered = None;
+            }
+            if panes.value(row) == RUNNING {
+                self.running[id as usize] = *slot;
+                continue;
+            }
+            self.panes_of[id as usize] += 1;
+            let rows = self.rows.entry(panes.value(row)).or_default();
+            rows.ids.push(id);
+            rows.slots.push(*slot);
+        }
+        Ok(())
+    }
+
+    /// Removes all panes before this one, and the keys that are in no other.
+    pub fn remove_before(&mut self, pane: i64) {
+        while let Some(first) = self.rows.first_entry() {
+            if *first.key() >= pane {
+                break;
+            }
+            let rows = first.remove();
+            self.remove(&rows.slots);
+            let mut gone = Vec::new();
+            for id in rows.ids {
+                self.panes_of[id as usize] -= 1;
+                if self.panes_of[id as usize] == 0 && self.running[id as usize] == NONE {
+                    gone.push(id);
+                }
+            }
+            self.forget(&gone);
+        }
+    }
+
+    fn remove(&mut self, slots: &[Slot]) {
+        let nothing = RecordBatch::new_empty(self.table.state_schema());
+        self.table.store(slots, &nothing, &BooleanArray::new(BooleanBuffer::new_unset(slots.len()), None));
+    }
+
+    fn forget(&mut self, ids: &[KeyId]) {
+        if !ids.is_empty() {
+            let nothing = RecordBatch::new_empty(Arc::new(Schema::empty()));
+            self.keys.store(ids, &nothing, &BooleanArray::new(BooleanBuffer::new_unset(ids.len()), None));
+            self.ordered = None;
+        }
+    }
+
+    /// All panes, in order.
+    pub fn rows(&self) -> &RowsByPane {
+        &self.rows
+    }
+
+    /// The accumulators of these slots.
+    pub fn accumulators(&self, slots: &[Slot]) -> Result<RecordBatch> {
+        Ok(self.table.states(slots).map_err(Error::arrow)?.0)
+    }
+
+    /// The key of a slot.
+    pub fn id_of(&self, slot: Slot) -> KeyId {
+        self.id_of[slot as usize]
+    }
+
+    /// How many numbers of keys there may be.
+    pub fn ids(&self) -> usize {
+        self.keys.slots()
+    }
+
+    /// How many slots there may be.
+    pub fn slots(&self) -> usize {
+        self.table.slots()
+    }
+
+    /// The panes of slots.
+    pub fn panes_of_slots(&self, slots: &[Slot]) -> Result<Int64Array> {
+        let columns = self.table.keys(slots).map_err(Error::arrow)?;
+        let panes = columns.last().ok_or_else(|| Error::bug("a table of panes without panes"))?;
+        Ok(panes.as_primitive::<Int64Type>().clone())
+    }
+
+    /// What these panes hold of some keys.
+    pub fn rows_of(&self, ids: &[KeyId], panes: std::ops::Range<i64>) -> Result<RowsByPane> {
+        let mut columns = self.key_columns(ids)?;
+        let place = columns.len();
+        let mut rows = RowsByPane::new();
+        if panes.start >= panes.end {
+            return Ok(rows);
+        }
+        for pane in self.rows.range(panes).map(|(pane, _)| *pane) {
+            columns.truncate(place);
+            columns.push(Arc::new(Int64Array::from(vec![pane; ids.len()])));
+            let keys = Keys::encode(&columns, ids.len()).map_err(Error::arrow)?;
+            let view = keys.view();
+            let mut found = PaneRows::default();
+            for (row, id) in ids.iter().enumerate() {
+                if let Some(slot) = self.table.find(view.get(row), view.short(row).1) {
+                    found.ids.push(*id);
+                    found.slots.push(slot);
+                }
+            }
+            rows.insert(pane, found);
+        }
+        Ok(rows)
+    }
+
+    /// The key columns of these keys.
+    pub fn key_columns(&self, ids: &[KeyId]) -> Result<Vec<ArrayRef>> {
+        self.keys.keys(ids).map_err(Error::arrow)
+    }
+
+    /// All keys, in the order of their hashes.
+    pub fn ordered(&mut self) -> &[KeyId] {
+        let Panes { keys, panes_of, running, ordered, .. } = self;
+        ordered.get_or_insert_with(|| {
+            let there = |id: &KeyId| panes_of[*id as usize] > 0 || running[*id as usize] != NONE;
+            let mut ids: Vec<KeyId> = (0..panes_of.len() as KeyId).filter(there).collect();
+            keys.sort(&mut ids);
+            ids
+        })
+    }
+
+    /// Orders keys by their hashes.
+    pub fn sort(&self, ids: &mut [KeyId]) {
+        self.keys.sort(ids);
+    }
+
+    /// Adds a pane to the running totals of its keys.
+    pub fn run(&mut self, functions: &mut impl Accumulate, pane: i64) -> Result<()> {
+        let Some(rows) = self.rows.get(&pane).cloned() else { return Ok(()) };
+        let added = self.accumulators(&rows.slots)?;
+        let (old, new): (Vec<u32>, Vec<u32>) =
+            (0..rows.ids.len() as u32).partition(|row| self.running[rows.ids[*row as usize] as usize] != NONE);
+        if !old.is_empty() {
+            let slots = self.running_slots(&pick(&rows.ids, &old));
+            let sums = functions.combine(&self.accumulators(&slots)?, &take_rows(&added, &old)?)?;
+            self.table.store(&slots, &sums, &all(slots.len()));
+        }
+        if !new.is_empty() {
+            let mut columns = self.key_columns(&pick(&rows.ids, &new))?;
+            columns.push(Arc::new(Int64Array::from(vec![RUNNING; new.len()])));
+            let keys = Keys::encode(&columns, new.len()).map_err(Error::arrow)?;
+            let view = keys.view();
+            let slots: Vec<Slot> =
+                (0..new.len()).map(|row| self.table.slot(view.get(row), view.short(row).1)).collect();
+            self.table.store(&slots, &take_rows(&added, &new)?, &all(new.len()));
+            self.note(&columns, &slots)?;
+        }
+        Ok(())
+    }
+
+    /// Takes all panes before this one out of the running totals of their keys.
+    pub fn run_out(&mut self, functions: &mut impl Accumulate, before: i64) -> Result<()> {
+        let leaving: Vec<PaneRows> = self.rows.range(..before).map(|(_, rows)| rows.clone()).collect();
+        for rows in leaving {
+            let slots = self.running_slots(&rows.ids);
+            let left = functions.inverse(&self.accumulators(&slots)?, &self.accumulators(&rows.slots)?)?;
+            self.table.store(&slots, &left, &all(slots.len()));
+        }
+        Ok(())
+    }
+
+    /// The slots of the running totals of keys that have one.
+    pub fn running_slots(&self, ids: &[KeyId]) -> Vec<Slot> {
+        ids.iter().map(|id| self.running[*id as usize]).collect()
+    }
+
+    /// Removes those of these keys of which nothing is in any pane.
+    pub fn forget_empty(&mut self, ids: impl Iterator<Item = KeyId>) {
+        let empty: Vec<KeyId> = ids.filter(|id| self.panes_of[*id as usize] == 0).collect();
+        let slots = self.running_slots(&empty);
+        self.remove(&slots);
+        empty.iter().for_each(|id| self.running[*id as usize] = NONE);
+        self.forget(&empty);
+    }
+}
+
+/// As many rows, all kept.
+pub fn all(rows: usize) -> BooleanArray {
+    BooleanArray::new(BooleanBuffer::new_set(rows), None)
+}
+
+/// The values at these places.
+pub fn pick(values: &[u32], places: &[u32]) -> Vec<u32> {
+    places.iter().map(|place| values[*place as usize]).collect()
+}
+
+/// The rows at these places, which are in order and there once each.
+pub fn take_rows(rows: &RecordBatch, places: &[u32]) -> Result<RecordBatch> {
+    if places.len() == rows.num_rows() {
+        return Ok(rows.clone());
+    }
+    take_record_batch(rows, &UInt32Array::from(places.to_vec())).map_err(Error::arrow)
+}

@@ -1,0 +1,244 @@
+//! Windows against plain recomputation: random rows, batches, watermarks, and restarts.
+
+use super::batches::{BatchWindows, PartialRows, Window};
+use super::closing::TimeWindows;
+use super::panes::Accumulate;
+use super::slices::Slices;
+use crate::error::Result;
+use crate::state::StateTable;
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Text, one behind the other: what is combined in another order is seen. Its inverse takes the part off the front.
+struct Concatenation {
+    combines: usize,
+}
+
+fn accumulators() -> SchemaRef {
+    Arc::new(Schema::new(vec![Field::new("text", DataType::Utf8, false)]))
+}
+
+fn texts(values: impl Iterator<Item = String>) -> RecordBatch {
+    let values: ArrayRef = Arc::new(StringArray::from_iter_values(values));
+    RecordBatch::try_new(accumulators(), vec![values]).unwrap()
+}
+
+fn pairs(left: &RecordBatch, right: &RecordBatch) -> Vec<(String, String)> {
+    assert_eq!(left.num_rows(), right.num_rows());
+    let of = |rows: &RecordBatch, row| rows.column(0).as_string::<i32>().value(row).to_owned();
+    (0..left.num_rows()).map(|row| (of(left, row), of(right, row))).collect()
+}
+
+impl Accumulate for Concatenation {
+    fn merge(&mut self, partial: &[ArrayRef], groups: &[usize], count: usize) -> Result<RecordBatch> {
+        let mut merged = vec![String::new(); count];
+        for (row, group) in groups.iter().enumerate() {
+            merged[*group] += partial[0].as_string::<i32>().value(row);
+        }
+        Ok(texts(merged.into_iter()))
+    }
+
+    fn combine(&mut self, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
+        self.combines += left.num_rows();
+        Ok(texts(pairs(left, right).into_iter().map(|(left, right)| left + &right)))
+    }
+
+    fn inverse(&mut self, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
+        let rest = |(whole, part): (String, String)| whole.strip_prefix(&part).expect("it begins with it").to_owned();
+        Ok(texts(pairs(whole, part).into_iter().map(rest)))
+    }
+}
+
+/// A row: its key, its time (of its batch in processing time), and a text of its own.
+#[derive(Clone, Debug)]
+struct Row {
+    key: i64,
+    time: i64,
+    text: String,
+}
+
+fn keys() -> Vec<Arc<Field>> {
+    vec![Arc::new(Field::new("key", DataType::Int64, true))]
+}
+
+fn partial(rows: &[Row], pane: Option<&dyn Fn(i64) -> i64>) -> Option<PartialRows> {
+    let column = |values: Vec<i64>| -> ArrayRef { Arc::new(Int64Array::from(values)) };
+    let mut keys = vec![column(rows.iter().map(|row| row.key).collect())];
+    keys.extend(pane.map(|pane| column(rows.iter().map(|row| pane(row.time)).collect())));
+    let partial: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|row| &row.text)));
+    Some(PartialRows { keys, partial: vec![partial], rows: rows.len() })
+}
+
+/// A window as a test sees it.
+#[derive(Clone, Debug, PartialEq)]
+struct Seen {
+    end: i64,
+    rows: BTreeMap<i64, String>,
+}
+
+fn seen(window: &Window) -> Seen {
+    let keys = window.keys[0].as_primitive::<Int64Type>().values();
+    let texts = window.accumulators.column(0).as_string::<i32>();
+    let rows = keys.iter().zip(texts).map(|(key, text)| (*key, text.unwrap_or_default().to_owned())).collect();
+    Seen { end: window.end, rows }
+}
+
+fn naive(rows: &[Row], end: i64, within: impl Fn(i64) -> bool) -> Seen {
+    let mut seen = Seen { end, rows: BTreeMap::new() };
+    for row in rows.iter().filter(|row| within(row.time)) {
+        *seen.rows.entry(row.key).or_default() += &row.text;
+    }
+    seen
+}
+
+/// What a checkpoint would bring back.
+fn copy(from: &mut StateTable, to: &mut StateTable) {
+    to.restore(&from.rows().unwrap(), |_| true).unwrap();
+}
+
+/// A small seeded generator (xorshift64), so that failures repeat.
+struct Random(u64);
+
+impl Random {
+    /// From `range`.
+    fn from(&mut self, range: std::ops::Range<i64>) -> i64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        range.start + ((self.0 >> 11) as i64).rem_euclid(range.end - range.start)
+    }
+
+    /// Once in so many times.
+    fn one_in(&mut self, times: i64) -> bool {
+        self.from(0..times) == 0
+    }
+}
+
+const CASES: u64 = 5000;
+
+#[test]
+fn windows_of_batches_hold_what_came_in_them() {
+    for seed in 1..=CASES {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let (size, slide, first) = (random.from(1..12), random.from(1..15), random.from(-30..30));
+        let inverse = random.one_in(2);
+        let make = || BatchWindows::new(size, slide, inverse, &keys(), &accumulators()).unwrap();
+        let mut functions = Concatenation { combines: 0 };
+        let (mut windows, mut all, mut time, mut due) = (make(), Vec::new(), first, first - 1 + slide);
+        for number in 0..random.from(1..60) {
+            if let (true, Some(clock)) = (random.one_in(8), windows.clock()) {
+                let mut next = make();
+                copy(windows.panes().table(), next.panes().table());
+                next.restored(&mut functions, clock).unwrap();
+                windows = next;
+            }
+            if number > 0 {
+                time += if random.one_in(5) { random.from(1..40) } else { 1 };
+            }
+            let row = |place| Row { key: random.from(0..5), time, text: format!("{number}.{place} ") };
+            let count = if time % 3 == 0 { 0 } else { 4 };
+            let rows: Vec<Row> = (0..count).map(row).collect();
+            all.extend(rows.clone());
+            let window = windows.batch(&mut functions, time, 1, partial(&rows, None)).unwrap();
+            let expected = (time >= due).then(|| naive(&all, time, |at| time - size < at && at <= time));
+            if time >= due {
+                due = first - 1 + ((time - first + 1).div_euclid(slide) + 1) * slide;
+            }
+            let mut seen = window.as_ref().map(seen);
+            if let (Some(seen), true) = (&mut seen, inverse) {
+                // Keys without rows stay, with nothing.
+                seen.rows.retain(|_, text| !text.is_empty());
+            }
+            assert_eq!(seen, expected, "seed {seed}, time {time}: {size} every {slide}, inverse {inverse}");
+        }
+    }
+}
+
+#[test]
+fn windows_of_event_time_hold_what_was_not_late() {
+    for seed in 1..=CASES {
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let slices = Slices::new(random.from(1..12), random.from(1..15));
+        let (Slices { size, slide, .. }, update) = (slices, random.one_in(3));
+        let (lateness, mut newest) = (random.from(0..12), random.from(-50..50));
+        let make = || TimeWindows::new(slices, update, &keys(), &accumulators()).unwrap();
+        let mut functions = Concatenation { combines: 0 };
+        let (mut windows, mut all, mut now) = (make(), Vec::<Row>::new(), None::<i64>);
+        for number in 0..random.from(1..25) {
+            if random.one_in(8) {
+                let mut next = make();
+                copy(windows.panes().table(), next.panes().table());
+                next.panes().restored().unwrap();
+                windows = next;
+            }
+            newest += if random.one_in(6) { random.from(1..100) } else { 0 };
+            let count = random.from(0..6);
+            let row = |place| {
+                let (key, time) = (random.from(0..4), newest + random.from(-14..6));
+                Row { key, time, text: format!("{number}.{place} ") }
+            };
+            let rows: Vec<Row> = (0..count).map(row).collect();
+            let first = all.iter().map(|row| row.time).min().unwrap_or(newest).min(newest - 20) - size;
+            let range = first.div_euclid(slide)..(newest + 20).div_euclid(slide) + 1;
+            let ends = || range.clone().map(|n| n * slide + size);
+            let before = now;
+            let open = |end: i64| before.is_none_or(|before| end > before);
+            let holds = |end: i64, row: &Row| end - size <= row.time && row.time < end;
+            let rows: Vec<Row> =
+                rows.into_iter().filter(|row| ends().any(|end| open(end) && holds(end, row))).collect();
+            newest = newest.max(rows.iter().map(|row| row.time).max().unwrap_or(newest));
+            now = now.max(rows.iter().map(|row| row.time - lateness).max());
+            let pane = |time| slices.of(time);
+            let got = windows.batch(&mut functions, before, now, partial(&rows, Some(&pane))).unwrap();
+            let got: Vec<Seen> = got.iter().map(seen).collect();
+            all.extend(rows.clone());
+            // Within a window rows stand by slice, then as they came.
+            let mut sorted = all.clone();
+            sorted.sort_by_key(|row| slices.of(row.time));
+            let mut expected = Vec::new();
+            for end in ends() {
+                let mut whole = naive(&sorted, end, |time| end - size <= time && time < end);
+                if update {
+                    whole.rows.retain(|key, _| open(end) && rows.iter().any(|row| row.key == *key && holds(end, row)));
+                } else if !open(end) || now.is_none_or(|now| end > now) {
+                    continue;
+                }
+                expected.push(whole);
+            }
+            expected.retain(|seen| !seen.rows.is_empty());
+            assert_eq!(got, expected, "seed {seed}, batch {number}: {size} every {slide}, update {update}");
+        }
+    }
+}
+
+#[test]
+fn a_slide_costs_the_same_however_many_fit_into_a_window() {
+    let mut combines = Vec::new();
+    for size in [10, 1000] {
+        let mut functions = Concatenation { combines: 0 };
+        let mut windows = BatchWindows::new(size, 1, false, &keys(), &accumulators()).unwrap();
+        for time in 1..=10_000 {
+            let rows = [Row { key: 1, time, text: "x".into() }];
+            let window = windows.batch(&mut functions, time, 1, partial(&rows, None)).unwrap();
+            assert_eq!(seen(&window.unwrap()).rows[&1].len() as i64, time.min(size));
+        }
+        combines.push(functions.combines);
+    }
+    assert!(combines.iter().all(|combines| *combines <= 3 * 10_000), "{combines:?}");
+}
+
+#[test]
+fn time_that_passes_without_rows_costs_nothing_and_gives_nothing() {
+    let mut functions = Concatenation { combines: 0 };
+    let mut windows = TimeWindows::new(Slices::new(10, 1), false, &keys(), &accumulators()).unwrap();
+    let year_9999 = 253_402_300_799_999_999;
+    let slice = |time| time;
+    let row = |time| [Row { key: 1, time, text: "x".into() }];
+    windows.batch(&mut functions, None, Some(0), partial(&row(0), Some(&slice))).unwrap();
+    let closed =
+        windows.batch(&mut functions, Some(0), Some(year_9999), partial(&row(year_9999), Some(&slice))).unwrap();
+    assert_eq!(closed.iter().map(|window| window.end).collect::<Vec<_>>(), (1..=10).collect::<Vec<_>>());
+    assert!(windows.batch(&mut functions, Some(year_9999), Some(i64::MAX), None).unwrap().len() <= 10);
+}
