@@ -39,6 +39,16 @@ impl SqlNode {
         }
     }
 
+    /// What `millstream validate` tells of it.
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+        let function = |function: &PluginFunction| {
+            let told = function.description().map_or(String::new(), |told| format!("{} {}", told.name, told.version));
+            let (world, digest) = (function.plugin().world(), function.plugin().digest());
+            format!("function {}: plugin {told} ({world}), {digest}", function.name())
+        };
+        [format!("runs {}", self.runs())].into_iter().chain(self.functions.iter().map(function))
+    }
+
     /// Whether each part of its rows comes of one part of its input.
     pub fn keeps_parts(&self) -> bool {
         *self.query.spread() == Spread::Parts
