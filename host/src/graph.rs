@@ -354,6 +354,7 @@ impl StageNode {
         let keeps = match &self.operator {
             Operator::Union | Operator::Transform(_) | Operator::Enrich(_) => true,
             Operator::Simple(node) => node.keeps_parts(),
+            Operator::Sql(node) => node.keeps_parts(),
             _ => false,
         };
         keeps && self.window.is_none()

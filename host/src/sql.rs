@@ -1,8 +1,13 @@
 //! SQL through DataFusion: expressions over the rows of a part, and queries over batches and windows.
 
-pub mod expression;
 mod batch_time;
 mod checked;
+pub mod expression;
+pub mod function;
+mod gather;
 mod mistake;
+pub mod query;
 mod session;
+mod slot;
+pub mod spread;
 mod types;

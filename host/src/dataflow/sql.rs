@@ -1,12 +1,218 @@
 //! Stages with a query.
 
+use super::by_key::hashes;
 use super::stages::{At, StageStreams};
+use crate::batch::part::Part;
 use crate::error::{Error, Result};
+use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{SqlNode, StageNode};
-use crate::timely_ext::Parts;
+use crate::ids::PartOrder;
+use crate::metrics::Counts;
+use crate::sql::query::Prepared;
+use crate::sql::spread::Spread;
+use crate::timely_ext::{BatchContext, Output, Parts, each_batch, each_part};
+use crate::window::WindowNode;
+use arrow::array::{AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::TimestampMicrosecondType;
+use std::collections::BTreeMap;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, node: &SqlNode, parts: Parts<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
-    let _ = (stage, node, parts, at);
-    Err(Error::bug("not built yet"))
+    let metrics = at.running.metrics.of(&stage.name);
+    let functions: Vec<_> = node.functions.iter().map(|function| function.callable(Some(metrics.clone()))).collect();
+    let query =
+        StageQuery { stage: stage.clone(), node: node.clone(), prepared: node.query.prepare(&functions)?, metrics };
+    let (name, failure) = (stage.name.as_str(), at.running.failure.clone());
+    let (rows, rejected) = match node.query.spread() {
+        Spread::Parts => {
+            each_part(parts, name, failure, move |context, part, output| query.part(context, part, output))
+        }
+        Spread::ByKey(_) => {
+            let parts = split(node, parts, at);
+            let whole = Whole { query, worker: at.index as u64 };
+            each_batch(
+                parts,
+                at.ticks.clone(),
+                name,
+                failure,
+                |part| part.to,
+                move |context, parts, output| {
+                    // Without rows there are no keys.
+                    if parts.is_empty() { Ok(()) } else { whole.batch(context, &parts, output) }
+                },
+            )
+        }
+        Spread::One(_) => {
+            // A batch without rows is asked as well. A window without rows is not: in most batches there is none to ask.
+            let (here, windowed) = (at.index == 0, stage.window.is_some());
+            let whole = Whole { query, worker: 0 };
+            each_batch(
+                parts,
+                at.ticks.clone(),
+                name,
+                failure,
+                |_| 0,
+                move |context, parts, output| {
+                    if here && !(windowed && parts.is_empty()) { whole.batch(context, &parts, output) } else { Ok(()) }
+                },
+            )
+        }
+    };
+    Ok(StageStreams::of(rows, rejected))
+}
+
+/// Sends rows to the worker that owns their key.
+fn split<'s>(node: &SqlNode, parts: Parts<'s>, at: &At<'s, '_>) -> Parts<'s> {
+    let (keys, peers) = (node.keys.clone(), at.peers);
+    let (parts, _) = each_part(parts, "sql by key", at.running.failure.clone(), move |_, part, output| {
+        let Some(key) = keys.get(part.input as usize) else { return Err(Error::bug("a part of an unknown input")) };
+        let split = split_by_key(&part.rows, &hashes(key, &part.rows)?, peers).map_err(Error::arrow)?;
+        output.rows.extend(parts_of(split, &part));
+        Ok(())
+    });
+    parts
+}
+
+/// The query of a stage on one worker.
+struct StageQuery {
+    stage: StageNode,
+    node: SqlNode,
+    prepared: Prepared,
+    metrics: Counts,
+}
+
+impl StageQuery {
+    /// Runs it over a part alone.
+    fn part(&self, context: BatchContext, part: Part, output: &mut Output) -> Result<()> {
+        let mut tables: Vec<RecordBatch> = self.empty();
+        if let Some(table) = tables.get_mut(part.input as usize) {
+            *table = self.columns(part.input as usize, &part.rows)?;
+        }
+        output.input = 0;
+        let branches = self.run(context, tables)?;
+        let alone = branches.len() == 1;
+        for (branch, rows) in (0u64..).zip(branches) {
+            self.metrics.add_rows(rows.num_rows());
+            // As a union has them: all rows of a branch before those of the next.
+            let order = if alone { part.order.clone() } else { part.order.clone().under(branch) };
+            output.push(context, order, rows);
+        }
+        Ok(())
+    }
+
+    fn run(&self, context: BatchContext, tables: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+        self.prepared.run(context, tables).map_err(|error| match error.message.starts_with("stage `") {
+            true => error,
+            false => error.within(format!("stage `{}`", self.stage.name)),
+        })
+    }
+
+    fn empty(&self) -> Vec<RecordBatch> {
+        self.node.query.inputs().iter().map(|(_, schema)| RecordBatch::new_empty(schema.clone())).collect()
+    }
+
+    /// The columns of an input, without the time behind them that rows carry in stages with event time.
+    fn columns(&self, input: usize, rows: &RecordBatch) -> Result<RecordBatch> {
+        let Some((_, schema)) = self.node.query.inputs().get(input) else {
+            return Err(Error::bug("a part of an unknown input"));
+        };
+        let columns: Vec<usize> = (0..schema.fields().len()).collect();
+        rows.project(&columns).map_err(Error::arrow)
+    }
+}
+
+/// A query over all rows of a batch or window that reached this worker.
+struct Whole {
+    query: StageQuery,
+    worker: u64,
+}
+
+impl Whole {
+    fn batch(&self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<()> {
+        let mut tables = Vec::new();
+        for (place, (_, schema)) in self.query.node.query.inputs().iter().enumerate() {
+            let of_input = parts.iter().filter(|part| part.input as usize == place);
+            let rows = of_input.map(|part| self.query.columns(place, &part.rows)).collect::<Result<Vec<_>>>()?;
+            let rows = match rows.as_slice() {
+                [one] => one.clone(),
+                many => concat_batches(schema, many).map_err(Error::arrow)?,
+            };
+            tables.push(match self.query.node.keys.get(place) {
+                Some(key) if self.by_key().is_some() => {
+                    by_key_group(&rows, &hashes(key, &rows)?).map_err(Error::arrow)?
+                }
+                _ => rows,
+            });
+        }
+        if self.query.stage.window.as_ref().is_some_and(WindowNode::of_event_time) {
+            return self.windows(context, &tables, output);
+        }
+        self.run(context, tables, PartOrder::at(self.worker), output)
+    }
+
+    /// Places of the key columns in the query's rows.
+    fn by_key(&self) -> Option<&[usize]> {
+        match self.query.node.query.spread() {
+            Spread::ByKey(places) => Some(places),
+            _ => None,
+        }
+    }
+
+    /// Each window by itself, in the order of their ends.
+    fn windows(&self, context: BatchContext, tables: &[RecordBatch], output: &mut Output) -> Result<()> {
+        let mut windows: BTreeMap<(i64, i64), Vec<Vec<u32>>> = BTreeMap::new();
+        for (place, table) in tables.iter().enumerate() {
+            let [start, end] = bounds(table)?;
+            for (row, (start, end)) in (0u32..).zip(start.iter().zip(end)) {
+                let rows = windows.entry((*end, *start)).or_insert_with(|| vec![Vec::new(); tables.len()]);
+                if let Some(rows) = rows.get_mut(place) {
+                    rows.push(row);
+                }
+            }
+        }
+        for ((end, start), rows) in windows {
+            let taken = tables.iter().zip(rows).map(|(table, rows)| take_record_batch(table, &UInt32Array::from(rows)));
+            let taken = taken.collect::<Result<_, _>>().map_err(Error::arrow)?;
+            let order = PartOrder::at(ordered(end)).then(ordered(start)).then(self.worker);
+            self.run(context, taken, order, output)?;
+        }
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        context: BatchContext,
+        tables: Vec<RecordBatch>,
+        order: PartOrder,
+        output: &mut Output,
+    ) -> Result<()> {
+        let branches = self.query.run(context, tables)?;
+        let schema = self.query.node.query.output();
+        let mut rows = match branches.as_slice() {
+            [one] => one.clone(),
+            many => concat_batches(&schema, many).map_err(Error::arrow)?,
+        };
+        if let Some(key) = self.by_key() {
+            rows = by_key_group(&rows, &hashes(key, &rows)?).map_err(Error::arrow)?;
+        }
+        self.query.metrics.add_rows(rows.num_rows());
+        output.push(context, order, rows);
+        Ok(())
+    }
+}
+
+/// The starts and ends of the windows of rows: their last two columns.
+fn bounds(rows: &RecordBatch) -> Result<[&[i64]; 2]> {
+    let times = |from_end: usize| {
+        let column = rows.num_columns().checked_sub(from_end).and_then(|place| rows.columns().get(place));
+        let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+        times.map(|times| &times.values()[..]).ok_or_else(|| Error::bug("rows without the bounds of their window"))
+    };
+    Ok([times(2)?, times(1)?])
+}
+
+/// A time as a place in an order.
+fn ordered(time: i64) -> u64 {
+    (time as u64) ^ (1 << 63)
 }

@@ -236,14 +236,18 @@ fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<
 
 /// Loads a stage's plugin and asks it about this input.
 fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<PluginNode> {
-    let Making { graph, spec: stage, input, host, .. } = *making;
-    let folder = &graph.spec.origin.folder;
-    let plugin = host.load(&folder.join(&spec.path))?;
-    let config = spec.config.to_string();
-    let key: SchemaRef = Arc::new(making.key_schema()?);
-    let description = plugin.describe_inputs(&config, inputs, &key)?;
+    let Making { spec: stage, input, .. } = *making;
+    let (plugin, used) = for_use(making, spec, Arc::new(making.key_schema()?))?;
+    let description = plugin.describe_inputs(&used.config, inputs, &used.key)?;
     let told = format!("plugin {} {}", description.name, description.version);
     let reads = read_places(&description.input, input, &told, &stage.from)?;
+    Ok(PluginNode { plugin, description, stage: used, reads })
+}
+
+/// Loads a plugin, and what the stage gives it.
+pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
+    let folder = &making.graph.spec.origin.folder;
+    let plugin = making.host.load(&folder.join(&spec.path))?;
     let mut files = BTreeMap::new();
     for (name, path) in &spec.files {
         let path = folder.join(path);
@@ -251,9 +255,9 @@ fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<
             .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
         files.insert(name.clone(), bytes.into());
     }
-    let stage =
-        StageUse { stage: stage.name.clone(), config, instance: spec.instance, limits: spec.limits, files, key };
-    Ok(PluginNode { plugin, description, stage, reads })
+    let (stage, config) = (making.spec.name.clone(), spec.config.to_string());
+    let used = StageUse { stage, config, instance: spec.instance, limits: spec.limits, files, key };
+    Ok((plugin, used))
 }
 
 /// Reads initial states. What is wrong with them is for the author of the job to mend.

@@ -1,15 +1,117 @@
 //! Stages with `sql`.
 
-use super::{Made, Making};
+use super::window::with_bounds;
+use super::{InputNode, Made, Making, Operator, plugin};
 use crate::error::{Error, Result};
 use crate::job::spec::PluginSpec;
+use crate::sql::function::PluginFunction;
+use crate::sql::query::Query;
+use crate::sql::spread::Spread;
+use crate::window::WindowNode;
+use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// What the stage needs to be built.
 #[derive(Clone)]
-pub struct SqlNode {}
+pub struct SqlNode {
+    /// The query.
+    pub query: Query,
+    /// Plugins that it calls as functions.
+    pub functions: Vec<PluginFunction>,
+    /// Places of the key columns in each input, where the query is spread by key.
+    pub keys: Vec<Vec<usize>>,
+    key_names: Vec<String>,
+    /// A key with which the query could be spread.
+    advice: Option<String>,
+}
+
+impl SqlNode {
+    /// Where it runs, in words.
+    pub fn runs(&self) -> String {
+        match self.query.spread() {
+            Spread::Parts => "on every worker, part by part".into(),
+            Spread::ByKey(_) => format!("on every worker, by key `{}`", self.key_names.join(", ")),
+            Spread::One(why) => match &self.advice {
+                None => format!("on one worker: {why}"),
+                Some(key) => format!("on one worker: {why}; with key = \"{key}\" it would run on every worker"),
+            },
+        }
+    }
+
+    /// What `millstream validate` tells of it.
+    pub(super) fn lines(&self) -> impl Iterator<Item = String> {
+        let function = |function: &PluginFunction| {
+            let told = function.description().map_or(String::new(), |told| format!("{} {}", told.name, told.version));
+            let (world, digest) = (function.plugin().world(), function.plugin().digest());
+            format!("function {}: plugin {told} ({world}), {digest}", function.name())
+        };
+        [format!("runs {}", self.runs())].into_iter().chain(self.functions.iter().map(function))
+    }
+
+    /// Whether each part of its rows comes of one part of its input.
+    pub fn keeps_parts(&self) -> bool {
+        *self.query.spread() == Spread::Parts
+    }
+}
 
 pub(super) fn check(making: &Making<'_>, query: &str, functions: &BTreeMap<String, PluginSpec>) -> Result<Made> {
-    let _ = (making, query, functions);
-    Err(Error::job("`sql` is not available in this version"))
+    let functions = functions.iter().map(|(name, spec)| function(making, name, spec)).collect::<Result<Vec<_>>>()?;
+    let callable: Vec<_> = functions.iter().map(|function| function.callable(None)).collect();
+    let of_event_time = making.window.is_some_and(WindowNode::of_event_time);
+    let columns = |input: &InputNode| if of_event_time { with_bounds(&input.schema) } else { input.schema.clone() };
+    let tables: Vec<(String, SchemaRef)> =
+        making.inputs.iter().map(|input| (input.name.clone(), columns(input))).collect();
+    let key_names = making.spec.key.clone();
+    let keys = common_keys(&tables, &key_names);
+    let used: &[String] = if keys.is_some() { &key_names } else { &[] };
+    let query = |keys: &[String]| Query::new(query, tables.clone(), keys, &callable);
+    let checked = query(used).map_err(|error| error.within("`sql`"))?;
+    if let Some(unused) = functions.iter().find(|function| function.description().is_none()) {
+        return Err(Error::job(format!(
+            "the query does not call the function `{0}`; remove `functions.{0}`",
+            unused.name()
+        )));
+    }
+    let advice = match checked.spread() {
+        Spread::One(_) if key_names.is_empty() => advice(&tables, &checked, query),
+        _ => None,
+    };
+    let output = checked.output();
+    let node = SqlNode { query: checked, functions, keys: keys.unwrap_or_default(), key_names, advice };
+    Ok(Made::of(output, Operator::Sql(Box::new(node))))
+}
+
+/// Places of the key columns in each table; `None` where one of them has not all, or has them with other types.
+fn common_keys(tables: &[(String, SchemaRef)], keys: &[String]) -> Option<Vec<Vec<usize>>> {
+    let places = |schema: &Schema| keys.iter().map(|key| schema.index_of(key).ok()).collect::<Option<Vec<_>>>();
+    let kinds = |schema: &Schema, places: &[usize]| {
+        places.iter().map(|place| schema.field(*place).data_type().clone()).collect::<Vec<_>>()
+    };
+    let (_, first) = tables.first()?;
+    let wanted = kinds(first, &places(first)?);
+    tables.iter().map(|(_, schema)| places(schema).filter(|places| kinds(schema, places) == wanted)).collect()
+}
+
+/// A column that would spread the query as a key.
+fn advice(
+    tables: &[(String, SchemaRef)],
+    checked: &Query,
+    query: impl Fn(&[String]) -> Result<Query>,
+) -> Option<String> {
+    let output = checked.output();
+    let names = output.fields().iter().map(|field| field.name().clone());
+    let mut candidates = names.filter(|name| common_keys(tables, std::slice::from_ref(name)).is_some());
+    candidates.find(|name| {
+        let with_key = query(std::slice::from_ref(name));
+        with_key.is_ok_and(|query| matches!(query.spread(), Spread::ByKey(_)))
+    })
+}
+
+fn function(making: &Making<'_>, name: &str, spec: &PluginSpec) -> Result<PluginFunction> {
+    let load = || {
+        let (plugin, stage) = plugin::for_use(making, spec, Arc::new(Schema::empty()))?;
+        PluginFunction::new(name, plugin, stage)
+    };
+    load().map_err(|error| error.within(format!("function `{name}`")))
 }

@@ -102,7 +102,7 @@ fn schema_words(error: &SchemaError) -> String {
             format!("there is no column `{}`{of}; there are: {}{hint}", field.name, listed(valid_fields))
         }
         SchemaError::AmbiguousReference { field } => {
-            format!("several tables have a column `{0}`; write of which, as `words.{0}`", field.name)
+            format!("`{0}` could be several columns; write of which table, as `words.{0}`", field.name)
         }
         SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
             format!("there would be two columns `{name}`; name one of them otherwise, as `{name} as other`")

@@ -1,6 +1,6 @@
 //! What a stage does, in words: defaults that were not written become visible.
 
-use super::super::{EventTimeNode, Graph, StageNode};
+use super::super::{EventTimeNode, Graph, Operator, StageNode};
 use crate::job::spec::{EnrichSpec, EnrichTable, JoinKind, JoinSpec, OperatorSpec, StageSpec};
 use crate::job::units::show_time;
 use crate::window::WindowNode;
@@ -13,6 +13,9 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
     lines.extend(stage.window.as_ref().map(|window| self::window(window, graph.spec.batch)));
     lines.extend(stage.event_time.as_ref().map(|time| event_time(spec, time)));
     lines.extend(operator(spec));
+    if let Operator::Sql(node) = &stage.operator {
+        lines.extend(node.lines());
+    }
     if let Some(node) = stage.plugin() {
         let told = &node.description;
         let (world, digest) = (node.plugin.world(), node.plugin.digest());

@@ -1,0 +1,165 @@
+//! Rows of a plan put together, and sorted, in an order that hangs on nothing but the rows.
+
+use super::session::ROWS_AT_ONCE;
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::SchemaRef;
+use arrow::row::{RowConverter, SortField};
+use datafusion::common::Result;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::execution_plan::ReplaceChildrenOptions;
+use datafusion::physical_plan::memory::MemoryStream;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, common};
+use std::fmt;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+/// Stands in for DataFusion's sorts and merges: partitions one behind the other, equal rows in the order in which they
+/// came, no tasks. DataFusion's own take equal rows in any order, which hangs on what else there is to sort.
+#[derive(Debug)]
+pub struct Gather {
+    input: Arc<dyn ExecutionPlan>,
+    properties: Arc<PlanProperties>,
+    order: Option<LexOrdering>,
+    rows_max: Option<usize>,
+    /// All partitions become one; otherwise each is sorted by itself.
+    whole: bool,
+}
+
+/// The same plan, if it is none that `Gather` stands in for.
+pub fn gathered(plan: &Arc<dyn ExecutionPlan>) -> Option<Arc<dyn ExecutionPlan>> {
+    let properties = plan.properties().clone();
+    let (input, order, whole) = if let Some(sort) = plan.downcast_ref::<SortExec>() {
+        (sort.input(), Some(sort.expr().clone()), !sort.preserve_partitioning())
+    } else if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
+        (merge.input(), Some(merge.expr().clone()), true)
+    } else if let Some(merge) = plan.downcast_ref::<CoalescePartitionsExec>() {
+        (merge.input(), None, true)
+    } else {
+        return None;
+    };
+    Some(Arc::new(Gather { input: input.clone(), properties, order, rows_max: plan.fetch(), whole }))
+}
+
+/// Runs a future that waits for nothing outside: what it puts off it can do at once when it is asked again.
+pub fn finish<T>(future: impl Future<Output = T>) -> T {
+    let mut future = pin!(future);
+    let mut context = Context::from_waker(Waker::noop());
+    loop {
+        if let Poll::Ready(done) = future.as_mut().poll(&mut context) {
+            return done;
+        }
+    }
+}
+
+/// All rows of a partition of a plan.
+pub fn rows_of(plan: &Arc<dyn ExecutionPlan>, partition: usize, task: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
+    finish(common::collect(plan.execute(partition, task.clone())?))
+}
+
+impl Gather {
+    fn rows(&self, partition: usize, task: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
+        let count = self.input.properties().output_partitioning().partition_count();
+        let partitions = if self.whole { 0..count } else { partition..partition + 1 };
+        let mut rows = Vec::new();
+        for partition in partitions {
+            rows.extend(rows_of(&self.input, partition, task)?);
+        }
+        match &self.order {
+            None => Ok(first_rows(rows, self.rows_max)),
+            Some(order) => sorted(&self.input.schema(), &rows, order, self.rows_max),
+        }
+    }
+}
+
+fn first_rows(mut rows: Vec<RecordBatch>, rows_max: Option<usize>) -> Vec<RecordBatch> {
+    let mut left = rows_max.unwrap_or(usize::MAX);
+    for piece in &mut rows {
+        let taken = piece.num_rows().min(left);
+        left -= taken;
+        if taken < piece.num_rows() {
+            *piece = piece.slice(0, taken);
+        }
+    }
+    rows.retain(|piece| piece.num_rows() > 0);
+    rows
+}
+
+fn sorted(
+    schema: &SchemaRef,
+    rows: &[RecordBatch],
+    order: &LexOrdering,
+    rows_max: Option<usize>,
+) -> Result<Vec<RecordBatch>> {
+    let rows = concat_batches(schema, rows)?;
+    let columns = order.iter().map(|column| column.evaluate_to_sort_column(&rows)).collect::<Result<Vec<_>>>()?;
+    let field = |kind, options: Option<_>| SortField::new_with_options(kind, options.unwrap_or_default());
+    let fields = columns.iter().map(|column| field(column.values.data_type().clone(), column.options)).collect();
+    let values: Vec<_> = columns.into_iter().map(|column| column.values).collect();
+    let keys = RowConverter::new(fields)?.convert_columns(&values)?;
+    let mut places: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    places.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
+    places.truncate(rows_max.unwrap_or(usize::MAX));
+    let piece = |places: &[u32]| Ok(take_record_batch(&rows, &UInt32Array::from(places.to_vec()))?);
+    places.chunks(ROWS_AT_ONCE).map(piece).collect()
+}
+
+impl DisplayAs for Gather {
+    fn fmt_as(&self, _kind: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Gather")
+    }
+}
+
+impl ExecutionPlan for Gather {
+    fn name(&self) -> &str {
+        "Gather"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        visit: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        let mut next = TreeNodeRecursion::Continue;
+        for column in self.order.iter().flatten() {
+            if next == TreeNodeRecursion::Continue {
+                next = visit(&column.expr)?;
+            }
+        }
+        Ok(next)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _options: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(input) = children.into_iter().next() else { return Ok(self) };
+        let (properties, order) = (self.properties.clone(), self.order.clone());
+        Ok(Arc::new(Gather { input, properties, order, rows_max: self.rows_max, whole: self.whole }))
+    }
+
+    fn with_new_children(self: Arc<Self>, children: Vec<Arc<dyn ExecutionPlan>>) -> Result<Arc<dyn ExecutionPlan>> {
+        use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode;
+        self.replace_children(children, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))
+    }
+
+    /// Works at once, and not when the rows are asked for.
+    fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        let rows = self.rows(partition, &task)?;
+        Ok(Box::pin(MemoryStream::try_new(rows, self.input.schema(), None)?))
+    }
+}

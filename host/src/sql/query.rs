@@ -1,0 +1,205 @@
+//! A query over the rows of a batch or window: checked once, planned once a worker, run many times.
+
+use super::batch_time::in_batch;
+use super::checked::checked_step;
+use super::expression::parser;
+use super::gather::{finish, gathered, rows_of};
+use super::mistake::{self, mistake, told};
+use super::session::{Names, parser_options, state};
+use super::slot::Slot;
+use super::spread::{Spread, spread};
+use super::types::{convert, ours};
+use crate::error::{Error, Result};
+use crate::timely_ext::BatchContext;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::DataFusionError;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::datasource::provider_as_source;
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::sql::parser::Statement;
+use datafusion::sql::planner::SqlToRel;
+use datafusion::sql::sqlparser::ast;
+use std::sync::Arc;
+
+/// A checked query. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Query {
+    text: Arc<str>,
+    /// Tables: names and columns.
+    inputs: Arc<[(String, SchemaRef)]>,
+    output: SchemaRef,
+    spread: Spread,
+}
+
+/// A query that is ready to run, on one thread.
+pub struct Prepared {
+    query: Query,
+    plan: Arc<dyn ExecutionPlan>,
+    slots: Vec<Slot>,
+    task: Arc<TaskContext>,
+}
+
+impl Query {
+    /// Checks a query over these tables. `keys`: the stage's key columns, if all tables have them with the same types.
+    /// Errors point into the text.
+    pub fn new(
+        text: &str,
+        inputs: Vec<(String, SchemaRef)>,
+        keys: &[String],
+        functions: &[Arc<ScalarUDF>],
+    ) -> Result<Query> {
+        let (names, _) = names(&inputs, functions);
+        let logical = logical(text, &names)?;
+        let spread = spread(&logical, keys);
+        let physical = physical(&logical).map_err(|error| mistake(text, &names, &error))?;
+        let field = |field: &Arc<Field>| Field::new(field.name(), ours(field.data_type()), true);
+        let output = Arc::new(Schema::new(physical.schema().fields().iter().map(field).collect::<Vec<_>>()));
+        Ok(Query { text: text.into(), inputs: inputs.into(), output, spread })
+    }
+
+    /// The columns of its rows.
+    pub fn output(&self) -> SchemaRef {
+        self.output.clone()
+    }
+
+    /// Its tables: names and columns.
+    pub fn inputs(&self) -> &[(String, SchemaRef)] {
+        &self.inputs
+    }
+
+    /// Where it runs.
+    pub fn spread(&self) -> &Spread {
+        &self.spread
+    }
+
+    /// Plans it, with the functions that it was checked with or others of the same names and types.
+    pub fn prepare(&self, functions: &[Arc<ScalarUDF>]) -> Result<Prepared> {
+        let (names, slots) = names(&self.inputs, functions);
+        let plan = physical(&logical(&self.text, &names)?).map_err(|error| mistake(&self.text, &names, &error))?;
+        Ok(Prepared { query: self.clone(), plan, slots, task: state().task_ctx() })
+    }
+}
+
+impl Prepared {
+    /// Runs it over these rows, a table for each input. The rows of each branch of its union, or of the whole.
+    pub fn run(&self, context: BatchContext, tables: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
+        for (slot, rows) in self.slots.iter().zip(tables) {
+            slot.set(rows);
+        }
+        let done = in_batch(context, || self.rows());
+        done.map_err(|error| match mistake::own(&error) {
+            Some(own) => own.clone(),
+            None => {
+                let words = mistake::runtime_words(&error);
+                Error::environment(format!("batch {}: the query cannot be computed: {words}", context.id))
+            }
+        })
+    }
+
+    fn rows(&self) -> Result<Vec<RecordBatch>, DataFusionError> {
+        // Joins keep what they built, and every step its counts, from one run to the next.
+        let plan = reset_plan_states(self.plan.clone())?;
+        let partitions = plan.properties().output_partitioning().partition_count();
+        (0..partitions).map(|partition| self.in_our_types(&rows_of(&plan, partition, &self.task)?)).collect()
+    }
+
+    fn in_our_types(&self, rows: &[RecordBatch]) -> Result<RecordBatch, DataFusionError> {
+        let rows = match rows {
+            [one] => one.clone(),
+            many => concat_batches(&self.plan.schema(), many)?,
+        };
+        let kinds = self.query.output.fields().iter().map(|field| field.data_type());
+        let columns = rows.columns().iter().cloned().zip(kinds).map(|(column, kind)| convert(column, kind));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let columns = columns.collect::<Result<_, _>>()?;
+        Ok(RecordBatch::try_new_with_options(self.query.output.clone(), columns, &options)?)
+    }
+}
+
+fn names(inputs: &[(String, SchemaRef)], functions: &[Arc<ScalarUDF>]) -> (Names, Vec<Slot>) {
+    let slots: Vec<Slot> = inputs.iter().map(|(_, schema)| Slot::new(schema.clone())).collect();
+    let sources = slots.iter().map(|slot| provider_as_source(Arc::new(slot.clone())));
+    let tables = inputs.iter().map(|(name, _)| name.clone()).zip(sources).collect();
+    (Names::new(tables, functions), slots)
+}
+
+/// Reads the one query that a text must be, and plans it.
+fn logical(text: &str, names: &Names) -> Result<LogicalPlan> {
+    let wrong = |error: DataFusionError| mistake(text, names, &error);
+    let mut statements = parser(text).and_then(|mut parser| parser.parse_statements()).map_err(wrong)?;
+    let (Some(statement), None) = (statements.pop_front(), statements.pop_front()) else {
+        return Err(told(text, "`sql` is one query; write one `select`", None));
+    };
+    match &statement {
+        Statement::Statement(inner) if matches!(&**inner, ast::Statement::Query(_)) => {}
+        other => return Err(refused(text, &other.to_string())),
+    }
+    let plan = SqlToRel::new_with_options(names, parser_options()).statement_to_plan(statement).map_err(wrong)?;
+    let plan = state().optimize(&plan).map_err(wrong)?;
+    let foreign = |plan: &LogicalPlan| {
+        let other = matches!(
+            plan,
+            LogicalPlan::Dml(_) | LogicalPlan::Ddl(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_)
+        );
+        Ok(other)
+    };
+    if plan.exists(foreign).unwrap_or(true) {
+        return Err(refused(text, text.trim_start()));
+    }
+    Ok(plan)
+}
+
+fn refused(text: &str, statement: &str) -> Error {
+    let verb = statement.split_whitespace().next().unwrap_or_default().to_lowercase();
+    told(text, &format!("`sql` only reads: write one `select`, not `{verb}`"), None)
+}
+
+/// The steps that a plan may have: each gives the same rows in the same order whenever it is run, on this thread.
+const STEPS: [&str; 21] = [
+    "AggregateExec",
+    "BoundedWindowAggExec",
+    "CoalesceBatchesExec",
+    "CooperativeExec",
+    "CrossJoinExec",
+    "DataSourceExec",
+    "EmptyExec",
+    "FilterExec",
+    "Gather",
+    "GlobalLimitExec",
+    "HashJoinExec",
+    "LocalLimitExec",
+    "NestedLoopJoinExec",
+    "PiecewiseMergeJoinExec",
+    "PlaceholderRowExec",
+    "ProjectionExec",
+    "ScalarSubqueryExec",
+    "SlotScan",
+    "UnionExec",
+    "UnnestExec",
+    "WindowAggExec",
+];
+
+/// Steps that run here, in order and on this thread.
+fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
+    let plan = finish(state().query_planner().create_physical_plan(plan, state()))?;
+    let plan = plan
+        .transform_up(|step| match gathered(&step) {
+            Some(gathered) => Ok(Transformed::yes(gathered)),
+            None => Ok(Transformed::yes(checked_step(step)?)),
+        })
+        .data()?;
+    let unknown = |step: &Arc<dyn ExecutionPlan>| Ok(!STEPS.contains(&step.name()));
+    if plan.exists(unknown)? {
+        let words = "it needs a step of a kind that stages cannot run; write it another way".to_owned();
+        return Err(DataFusionError::Plan(words));
+    }
+    Ok(plan)
+}
+
+#[cfg(test)]
+mod tests;

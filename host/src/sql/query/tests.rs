@@ -1,0 +1,242 @@
+use super::*;
+use crate::batch::types::{ColumnType, describe, schema_of};
+use crate::ids::{BatchId, BatchTime};
+use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+use arrow::datatypes::Int64Type;
+
+fn words() -> (String, SchemaRef) {
+    let column = |name: &str, kind| (name.to_owned(), kind);
+    ("words".into(), schema_of(&[column("word", ColumnType::Text), column("n", ColumnType::Int64)]))
+}
+
+fn orders() -> (String, SchemaRef) {
+    let column = |name: &str, kind| (name.to_owned(), kind);
+    ("orders.rejected".into(), schema_of(&[column("word", ColumnType::Text), column("Price", ColumnType::Float64)]))
+}
+
+fn rows(values: &[(&str, i64)]) -> RecordBatch {
+    let texts: ArrayRef = Arc::new(StringArray::from_iter_values(values.iter().map(|value| value.0)));
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(values.iter().map(|value| value.1)));
+    RecordBatch::try_new(words().1, vec![texts, numbers]).unwrap()
+}
+
+fn context() -> BatchContext {
+    BatchContext::new(BatchId(3), BatchTime(5))
+}
+
+fn query(text: &str, keys: &[&str]) -> Query {
+    let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+    Query::new(text, vec![words(), orders()], &keys, &[]).unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn mistake_in(text: &str) -> String {
+    Query::new(text, vec![words(), orders()], &[], &[]).unwrap_err().message
+}
+
+/// Rows as text, cells with `|` between, rows with `, `.
+fn shown(rows: &[RecordBatch]) -> String {
+    let cell = |rows: &RecordBatch, row: usize, column: usize| {
+        arrow::util::display::array_value_to_string(rows.column(column), row).unwrap()
+    };
+    let line = |rows: &RecordBatch, row| {
+        (0..rows.num_columns()).map(|column| cell(rows, row, column)).collect::<Vec<_>>().join("|")
+    };
+    let lines = rows.iter().flat_map(|rows| (0..rows.num_rows()).map(move |row| line(rows, row)));
+    lines.collect::<Vec<_>>().join(", ")
+}
+
+fn answer(prepared: &Prepared, values: &[(&str, i64)]) -> String {
+    let other = RecordBatch::new_empty(orders().1);
+    shown(&prepared.run(context(), vec![rows(values), other]).unwrap())
+}
+
+#[test]
+fn a_plan_runs_again_over_other_rows() {
+    let values = [("b", 2), ("a", 1), ("b", 5), ("a", 1), ("c", 2)];
+    let cases = [
+        ("select word, count(*) as n from words group by word", "b|2, a|2, c|1"),
+        // Equal rows stay in the order in which they came.
+        ("select word, n from words order by n desc", "b|5, b|2, c|2, a|1, a|1"),
+        ("select word, sum(n) as total from words group by word order by total desc, word limit 2", "b|7, a|2"),
+        (
+            "select a.word, a.n, b.n as m from words a join words b on a.n = b.n where a.n > 1",
+            "b|2|2, c|2|2, b|5|5, b|2|2, c|2|2",
+        ),
+        (
+            "select word, row_number() over (partition by word order by n desc) as place from words",
+            "a|1, a|2, b|1, b|2, c|1",
+        ),
+        ("select distinct word from words", "b, a, c"),
+        ("select word from words where n > 1 union all select upper(word) from words where n > 2", "b, b, c, B"),
+        ("select count(*) as n, max(n) as top from words", "5|5"),
+        ("select word from words where n = (select max(n) from words)", "b"),
+        ("with two as (select * from words where n = 2) select count(*) as n from two", "2"),
+        ("select word, n from words where n = 5 or word in (select word from words where n = 1) limit 2", "a|1, b|5"),
+    ];
+    for (text, expected) in cases {
+        let prepared = query(text, &[]).prepare(&[]).unwrap();
+        let sorted = |text: String| {
+            let mut rows: Vec<String> = text.split(", ").map(str::to_owned).collect();
+            rows.sort();
+            rows
+        };
+        let first = answer(&prepared, &values);
+        if text.contains(" join ") || text.contains(" in (") {
+            assert_eq!(sorted(first.clone()), sorted(expected.into()), "{text}");
+        } else {
+            assert_eq!(first, expected, "{text}");
+        }
+        let one = answer(&prepared, &[("z", 1)]);
+        let fresh = answer(&query(text, &[]).prepare(&[]).unwrap(), &[("z", 1)]);
+        assert_eq!(one, fresh, "{text}");
+        assert_eq!(answer(&prepared, &values), first, "{text}");
+    }
+}
+
+#[test]
+fn a_batch_without_rows_is_answered() {
+    assert_eq!(answer(&query("select count(*) as n from words", &[]).prepare(&[]).unwrap(), &[]), "0");
+    let by_word = query("select word, count(*) as n from words group by word", &[]);
+    assert_eq!(answer(&by_word.prepare(&[]).unwrap(), &[]), "");
+}
+
+#[test]
+fn columns_have_our_types_and_names() {
+    let list =
+        "select word, count(*), n / 2.0 as half, row_number() over () as r, now() as t from words group by word, n";
+    assert_eq!(describe(&query(list, &[]).output()), "word text, count(*) int64, half float64, r int64, t timestamp");
+    let quoted = query("select Price from \"orders.rejected\" union all select o.Price from orders.rejected o", &[]);
+    assert_eq!(describe(&quoted.output()), "Price float64");
+}
+
+#[test]
+fn where_a_query_runs_follows_from_its_plan() {
+    let one = |why: &str| Spread::One(why.to_owned());
+    let cases = [
+        ("select word, n + 1 as m from words where n > 2", vec![], Spread::Parts),
+        ("select word from words union all select word from orders.rejected", vec!["word"], Spread::Parts),
+        ("select word, now() as t from (select * from words) w", vec![], Spread::Parts),
+        ("select 1 as one", vec![], one("it does not work row by row")),
+        ("select word, count(*) from words group by word", vec![], one("it groups rows")),
+        ("select word, count(*) from words group by word", vec!["word"], Spread::ByKey(vec![0])),
+        ("select count(*) as c, n, word from words group by n, word", vec!["word"], Spread::ByKey(vec![2])),
+        ("select count(*) as n from words group by word", vec!["word"], one("its rows do not hold the key `word`")),
+        (
+            "select n, count(*) from words group by n",
+            vec!["word"],
+            one("it groups rows by something else than the key `word`"),
+        ),
+        ("select count(*) from words", vec!["word"], one("it aggregates all rows")),
+        ("select word from words order by word", vec!["word"], one("it orders all rows")),
+        ("select word from words limit 3", vec!["word"], one("it takes the first of all rows")),
+        ("select distinct word, n from words", vec!["word"], Spread::ByKey(vec![0])),
+        (
+            "select word, sum(n) over (partition by word order by n) as s from words",
+            vec!["word"],
+            Spread::ByKey(vec![0]),
+        ),
+        (
+            "select word, sum(n) over (order by n) as s from words",
+            vec!["word"],
+            one("a window function is not partitioned by the key `word`"),
+        ),
+        (
+            "select w.word, n, Price from words w join orders.rejected o on w.word = o.word",
+            vec!["word"],
+            Spread::ByKey(vec![0]),
+        ),
+        (
+            "select w.word, n, Price from words w left join orders.rejected o on w.word = o.word",
+            vec!["word"],
+            Spread::ByKey(vec![0]),
+        ),
+        (
+            "select o.word, n, Price from words w left join orders.rejected o on w.word = o.word",
+            vec!["word"],
+            one("its rows do not hold the key `word`"),
+        ),
+        (
+            "select w.word from words w join words o on w.n = o.n",
+            vec!["word"],
+            one("it joins rows without the key `word` being equal"),
+        ),
+        (
+            "select word from words where word not in (select word from orders.rejected)",
+            vec!["word"],
+            one("`not in` looks at all rows"),
+        ),
+        (
+            "select word, count(*) as n from words where n = (select max(n) from words) group by word",
+            vec!["word"],
+            one("it has a query within"),
+        ),
+    ];
+    for (text, keys, expected) in cases {
+        assert_eq!(*query(text, &keys).spread(), expected, "{text}");
+    }
+}
+
+#[test]
+fn mistakes_are_pointed_at() {
+    let cases = [
+        (
+            "select wrod from words",
+            "there is no column `wrod`; there are: word, n; did you mean `word`?\n  SQL | select wrod from words\n      |        ^^^^",
+        ),
+        (
+            "select word\nfrom wrods",
+            "there is no table `wrods`; the stage's inputs are: orders.rejected, words; did you mean `words`?\n  line 2 | from wrods\n         |      ^^^^^",
+        ),
+        (
+            "select cuont(*) from words",
+            "there is no function `cuont`; did you mean `count`?\n  SQL | select cuont(*) from words\n      |        ^^^^^",
+        ),
+        ("selec word from words", "this is not SQL"),
+        ("insert into words values ('a', 1)", "`sql` only reads: write one `select`, not `insert`"),
+        ("drop table words", "`sql` only reads: write one `select`, not `drop`"),
+        ("create table x as select * from words", "`sql` only reads: write one `select`, not `create`"),
+        ("copy words to 'x.csv'", "`sql` only reads: write one `select`, not `copy`"),
+        ("set a = 1", "`sql` only reads: write one `select`, not `set`"),
+        ("explain select * from words", "`sql` only reads: write one `select`, not `explain`"),
+        ("select 1; select 2", "`sql` is one query; write one `select`"),
+        ("", "`sql` is one query; write one `select`"),
+        ("select word + 1 from words", "int64"),
+        ("select word, n from words group by word", "n"),
+        ("select word from words w, words v", "`word` could be several columns"),
+        ("select sum(word) from words", "sum"),
+        ("select * from words where random() > 0.5", "`random()` would give something else"),
+        ("select * from 'x.csv'", "there is no table"),
+        ("select * from range(3)", "range"),
+        ("with recursive a as (select 1 as n union all select n + 1 from a) select * from a", "ecursive"),
+    ];
+    for (text, words) in cases {
+        let message = mistake_in(text);
+        assert!(message.starts_with(words) || (words.len() < 50 && message.contains(words)), "{text}: {message}");
+    }
+}
+
+#[test]
+fn what_cannot_be_computed_names_the_batch() {
+    for (text, words) in [
+        ("select 1 / n as x from words", "division by zero"),
+        ("select n * 9223372036854775807 as x from words", "verflow"),
+        ("select sum(n * 9223372036854775807) as x from words", "verflow"),
+    ] {
+        let prepared = query(text, &[]).prepare(&[]).unwrap();
+        let other = RecordBatch::new_empty(orders().1);
+        let error = prepared.run(context(), vec![rows(&[("a", 0), ("b", 3)]), other]).unwrap_err();
+        assert!(error.message.starts_with("batch 3: ") && error.message.contains(words), "{text}: {error}");
+    }
+}
+
+#[test]
+fn groups_come_in_the_order_in_which_they_begin() {
+    // More rows than one step works on.
+    let values: Vec<(String, i64)> = (0..40_000).map(|row| (format!("w{}", (row * 7919) % 1_013), row)).collect();
+    let values: Vec<(&str, i64)> = values.iter().map(|(word, n)| (word.as_str(), *n)).collect();
+    let prepared = query("select word, min(n) as first from words group by word", &[]).prepare(&[]).unwrap();
+    let made = prepared.run(context(), vec![rows(&values), RecordBatch::new_empty(orders().1)]).unwrap();
+    let firsts = made[0].column(1).as_primitive::<Int64Type>();
+    assert_eq!(firsts.len(), 1_013);
+    assert!(firsts.values().is_sorted());
+}
