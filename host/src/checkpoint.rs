@@ -4,6 +4,7 @@
 //! replay, skip and delete is decided by pure functions ([`resolve`], [`gc`]) over facts ([`types`]); reading and
 //! writing stay behind the [`store`].
 
+pub mod counters;
 pub mod fault;
 pub mod fold;
 pub mod gc;

@@ -9,6 +9,7 @@ mod begun;
 mod by_key;
 mod checkpoint;
 mod cogroup;
+mod counters;
 mod enrich;
 mod event_time;
 mod join;
@@ -72,9 +73,10 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             built.streams.extend(stage.sides.iter().map(|(name, _)| name.clone()).zip(streams.sides));
             built.changes.extend(streams.changes);
         }
-        let sunk = built.sinks(scope, at.0, running)?;
+        let (sunk, gate) = built.sinks(scope, at.0, running)?;
         sunk.clone().probe_with(&committed).probe_with(&finished);
         if let Some(kept) = &running.kept {
+            built.changes.extend(counters::build(&all_ticks, gate, at, running)?);
             let changes = scope.concatenate(built.changes);
             checkpoint::build(all_ticks, changes, sunk, at.0, kept.saver.clone(), running.metrics.clone())
                 .probe_with(&finished);
@@ -104,8 +106,8 @@ impl<'s> Built<'s> {
         }
     }
 
-    /// One stream, without rows, that has passed a batch when all sinks have committed it.
-    fn sinks(&mut self, scope: Scope<'s, u64>, index: usize, running: &Arc<Running>) -> Result<Parts<'s>> {
+    /// Two streams without rows: one has passed a batch when all sinks have committed it, the other when they may.
+    fn sinks(&mut self, scope: Scope<'s, u64>, index: usize, running: &Arc<Running>) -> Result<(Parts<'s>, Ticks<'s>)> {
         let mut ends = sinks::unread(&self.streams, running);
         self.gate.extend(ends.iter().cloned().map(passed));
         let mut inputs = Vec::new();
@@ -119,7 +121,7 @@ impl<'s> Built<'s> {
             let sink = if index == 0 { running.take_sink(number) } else { None };
             ends.push(sinks::build(spec, input, gate.clone(), sink, running));
         }
-        Ok(scope.concatenate(ends.into_iter().chain([sinks::only_progress(gate)])))
+        Ok((scope.concatenate(ends.into_iter().chain([sinks::only_progress(gate.clone())])), gate))
     }
 }
 

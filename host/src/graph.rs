@@ -17,7 +17,7 @@ pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};
 pub use plugin::{CogroupNode, PluginNode, UpdateNode};
 pub use shape::Shape;
-pub use simple::SimpleNode;
+pub use simple::{SimpleNode, deduplicate_state};
 pub use sql::SqlNode;
 pub use window::{begun_table, rows_table, with_bounds};
 
@@ -316,11 +316,6 @@ impl Graph {
         let place = self.spec.stages.iter().position(|stage| stage.name == part_of(stream)).unwrap_or_default();
         ClockId((self.spec.sources.len() + place) as u32)
     }
-
-    /// The stages that are plugins, by name.
-    pub fn plugins(&self) -> impl Iterator<Item = (&str, &PluginNode)> {
-        self.stages.iter().filter_map(|stage| Some((stage.name.as_str(), stage.plugin()?)))
-    }
 }
 
 impl Making<'_> {
@@ -348,13 +343,19 @@ impl StageNode {
     pub fn plugin(&self) -> Option<&PluginNode> {
         match &self.operator {
             Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
+            Operator::Cogroup(node) => Some(&node.plugin),
             _ => None,
         }
     }
 
-    /// Whether parts only pass through it: each comes out as one part or none, with its place in the batch.
+    /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.
     fn keeps_parts(&self) -> bool {
-        self.window.is_none() && matches!(self.operator, Operator::Union | Operator::Transform(_))
+        let keeps = match &self.operator {
+            Operator::Union | Operator::Transform(_) | Operator::Enrich(_) => true,
+            Operator::Simple(node) => node.keeps_parts(),
+            _ => false,
+        };
+        keeps && self.window.is_none()
     }
 }
 

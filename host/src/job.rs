@@ -15,7 +15,7 @@ mod parts;
 mod read;
 mod schema;
 pub mod spec;
-mod suggest;
+pub(crate) mod suggest;
 mod table;
 #[cfg(test)]
 mod tests;

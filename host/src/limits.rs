@@ -29,6 +29,8 @@ pub const PLUGIN_LOG_LINES_MAX: u32 = 100;
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4096;
 /// Names of counters that one stage may make.
 pub const PLUGIN_COUNTERS_MAX: usize = 100;
+/// Timers that one plugin call may set and cancel.
+pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
 /// Bytes of the reason of one refused row; the rest is cut.
 pub const PLUGIN_REASON_BYTES_MAX: usize = 1024;
 /// Bytes of a plugin's own words in an error; the rest is cut.
@@ -119,3 +121,7 @@ pub const PARTITIONS_MAX: u64 = 1_024;
 pub const ENRICH_FILE_POLL_MS: u64 = 1_000;
 /// Default of `poll` of an enrichment by a query, in milliseconds.
 pub const ENRICH_QUERY_POLL_MS: u64 = 30_000;
+/// Bytes of an SQL query or expression.
+pub const SQL_BYTES_MAX: usize = 64 << 10;
+/// Levels of an SQL query or expression: operators and keywords that belong together.
+pub const SQL_DEPTH_MAX: usize = 400;

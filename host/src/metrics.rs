@@ -2,18 +2,20 @@
 
 use crate::ids::BatchId;
 use crate::limits::REJECTED_ROWS_LOGGED;
-use crate::plugin::Counters;
+use crate::plugin::{Counted, Counters, add_counted};
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The counts of a process, by name of source, stage or sink.
 #[derive(Clone, Default)]
 pub struct Metrics {
     by_name: Arc<Mutex<BTreeMap<String, Counts>>>,
     progress: Arc<AtomicU64>,
+    /// Plugins' counters in the checkpoint that was loaded, by stage.
+    restored: Arc<Mutex<BTreeMap<String, Counted>>>,
 }
 
 /// The counts of one source, stage or sink; shared by all workers of the process.
@@ -62,10 +64,40 @@ impl Metrics {
         self.progress.load(Ordering::Relaxed)
     }
 
-    /// All counts as they stand.
+    /// What plugins had counted at the checkpoint that is loaded: stage, counter, count.
+    pub fn restore_counters(&self, counted: Vec<(String, String, u64)>) {
+        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        for (stage, counter, count) in counted {
+            restored.entry(stage).or_default().insert(counter, count);
+        }
+    }
+
+    /// From now on what plugins count is kept by batch, until it is taken.
+    pub fn keep_counted_batches(&self) {
+        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        by_name.values().for_each(|counts| counts.counters().iter().for_each(Counters::keep_batches));
+    }
+
+    /// Takes what plugins counted in batches up to this one, by stage.
+    pub fn take_counted(&self, last: BatchId) -> BTreeMap<String, Counted> {
+        let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = by_name.iter().map(|(name, counts)| {
+            let taken = counts.counters().iter().map(|counters| counters.take(last)).collect::<Vec<_>>();
+            (name.clone(), sum(taken))
+        });
+        taken.filter(|(_, counted)| !counted.is_empty()).collect()
+    }
+
+    /// All counts as they stand: of this process since it was started; counters, on process 0, since the job's first start.
     pub fn snapshot(&self) -> BTreeMap<String, Snapshot> {
         let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        by_name.iter().map(|(name, counts)| (name.clone(), counts.snapshot())).collect()
+        let restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        let snapshot = |(name, counts): (&String, &Counts)| {
+            let mut snapshot = counts.snapshot();
+            snapshot.counters = sum([restored.get(name).cloned().unwrap_or_default(), snapshot.counters]);
+            (name.clone(), snapshot)
+        };
+        by_name.iter().map(snapshot).collect()
     }
 }
 
@@ -73,6 +105,11 @@ impl Counts {
     /// Counts rows put out.
     pub fn add_rows(&self, rows: usize) {
         self.0.rows.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// Takes back rows that were counted as put out: the stage's `filter` held them.
+    pub fn drop_rows(&self, rows: usize) {
+        self.0.rows.fetch_sub(rows as u64, Ordering::Relaxed);
     }
 
     /// Counts rejected rows.
@@ -87,7 +124,7 @@ impl Counts {
 
     /// Counters of a caller of the stage's plugin; they are summed over callers.
     pub fn share_counters(&self, counters: Counters) {
-        self.0.counters.lock().unwrap_or_else(PoisonError::into_inner).push(counters);
+        self.counters().push(counters);
     }
 
     /// Tells the operator about rejected rows that nothing reads: the first ones in words, all of them as a count.
@@ -109,13 +146,12 @@ impl Counts {
         }
     }
 
+    fn counters(&self) -> MutexGuard<'_, Vec<Counters>> {
+        self.0.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn snapshot(&self) -> Snapshot {
-        let mut counters = BTreeMap::new();
-        for shared in self.0.counters.lock().unwrap_or_else(PoisonError::into_inner).iter() {
-            for (name, count) in shared.snapshot() {
-                *counters.entry(name).or_default() += count;
-            }
-        }
+        let counters = sum(self.counters().iter().map(Counters::snapshot));
         Snapshot {
             rows: self.0.rows.load(Ordering::Relaxed),
             rejected: self.0.rejected.load(Ordering::Relaxed),
@@ -124,4 +160,10 @@ impl Counts {
             counters,
         }
     }
+}
+
+fn sum(all: impl IntoIterator<Item = Counted>) -> Counted {
+    let mut sum = Counted::new();
+    all.into_iter().for_each(|counted| add_counted(&mut sum, counted));
+    sum
 }

@@ -6,16 +6,18 @@ use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{InstanceSpec, PluginLimits};
 use crate::limits::{PLUGIN_MEMORY_BYTES_MAX, PLUGIN_OUTPUT_BYTES_MAX, PLUGIN_TIME_MS_MAX};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 mod bindings;
 mod cache;
 mod caller;
 mod check;
+mod counters;
 mod engine;
 mod failure;
 mod imports;
@@ -26,9 +28,11 @@ mod lower;
 mod tests;
 
 pub use caller::Caller;
+pub use counters::{Counted, Counters, add as add_counted};
+pub use load::find as component_file;
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.
-pub const VERSION: &str = "0.1.0";
+pub const VERSION: &str = "0.1.1";
 
 /// Loads plugins: engine, cache of compiled code and the clock of time limits. One a process; cheap to clone.
 #[derive(Clone)]
@@ -42,11 +46,6 @@ pub struct Plugin {
     loaded: Arc<load::Loaded>,
 }
 
-/// What a stage's plugin counted through `metrics`, summed over the workers of this process. Cheap to clone; clones
-/// count together.
-#[derive(Clone, Debug, Default)]
-pub struct Counters(Arc<Mutex<BTreeMap<String, u64>>>);
-
 /// A plugin's kind: the world that it implements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum World {
@@ -56,9 +55,12 @@ pub enum World {
     Update,
     /// Lift, combine, lower.
     Aggregate,
+    /// Several inputs by key.
+    Cogroup,
 }
 
-/// What a plugin says of itself for a config and an input; see `description` in `wit/types.wit`.
+/// What a plugin says of itself for a config and an input; see `description` in `wit/types.wit`. In world `cogroup` `input`
+/// is the first of `inputs`; in others it is the only one.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)]
 pub struct Description {
@@ -66,6 +68,7 @@ pub struct Description {
     pub version: String,
     pub doc: String,
     pub input: SchemaRef,
+    pub inputs: Vec<SchemaRef>,
     pub output: SchemaRef,
     pub state: SchemaRef,
     pub key: Option<SchemaRef>,
@@ -123,6 +126,28 @@ pub struct Groups {
     pub known: BooleanArray,
     /// Whether this is the last call of an idle key.
     pub timed_out: BooleanArray,
+    /// The timers for which groups are called; without meaning for a plugin that does not import `timers`.
+    pub due: DueTimes,
+}
+
+/// Timers that are due, by group; see `due-times` in `wit/timers.wit`.
+#[derive(Clone, Debug, Default)]
+pub struct DueTimes {
+    /// Where each group's times end.
+    pub ends: ScalarBuffer<u32>,
+    /// The times, in microseconds.
+    pub times_us: ScalarBuffer<i64>,
+}
+
+/// What a plugin asked for during a call of `update`: that its group be called at a time, or no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerChange {
+    /// The group.
+    pub group: u32,
+    /// When, in microseconds.
+    pub at_us: i64,
+    /// Whether it is set; otherwise cancelled.
+    pub is_set: bool,
 }
 
 /// What `update` returns; see `updated` in `wit/update.wit`.
@@ -135,6 +160,24 @@ pub struct Updated {
     pub output: RecordBatch,
     /// Rows of the groups that are refused, and why.
     pub rejections: Vec<(u32, String)>,
+    /// Timers set and cancelled, in order.
+    pub timers: Vec<TimerChange>,
+}
+
+/// The groups of a cogroup call; see `groups` in `wit/cogroup.wit`.
+pub struct Cogroups {
+    /// Key columns, one row a group.
+    pub keys: RecordBatch,
+    /// For each input the columns that the plugin reads, sorted by group, and where each group's rows end.
+    pub inputs: Vec<(RecordBatch, UInt32Array)>,
+}
+
+/// What `cogroup` returns.
+pub struct Cogrouped {
+    /// Emitted rows.
+    pub rows: RecordBatch,
+    /// For each input rows that are refused, and why.
+    pub rejections: Vec<Vec<(u32, String)>>,
 }
 
 impl std::fmt::Display for World {
@@ -143,14 +186,8 @@ impl std::fmt::Display for World {
             World::Transform => "transform",
             World::Update => "update",
             World::Aggregate => "aggregate",
+            World::Cogroup => "cogroup",
         })
-    }
-}
-
-impl Counters {
-    /// The counters by name, now.
-    pub fn snapshot(&self) -> BTreeMap<String, u64> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -183,18 +220,29 @@ impl Plugin {
     /// Asks the plugin what it does with this config (JSON text), this input and these key columns. An error of kind `Job` where it
     /// refuses them.
     pub fn describe(&self, config: &str, input: &Schema, key: &Schema) -> Result<Description> {
+        self.describe_inputs(config, &[Arc::new(input.clone())], key)
+    }
+
+    /// The same with several inputs, for world `cogroup`; others are asked about the first.
+    pub fn describe_inputs(&self, config: &str, inputs: &[SchemaRef], key: &Schema) -> Result<Description> {
         let identity = failure::Identity { stage: None, plugin: self.loaded.file.display().to_string() };
         let limits = PluginLimits {
             memory_bytes_max: PLUGIN_MEMORY_BYTES_MAX,
             time_max: Duration::from_millis(PLUGIN_TIME_MS_MAX),
             output_bytes_max: PLUGIN_OUTPUT_BYTES_MAX,
         };
-        let (files, all, key) = (BTreeMap::new(), Arc::new(input.clone()), Arc::new(key.clone()));
-        let stage = imports::Stage { files, input: all, key };
+        let stage = imports::Stage { files: BTreeMap::new(), inputs: inputs.to_vec(), key: Arc::new(key.clone()) };
         let mut instances = caller::Instances::new(self.loaded.clone(), identity, stage, limits, false);
-        let input = lower::schema(input);
-        let raw = instances.call(None, &self.loaded.describe, (config, &input))?;
-        instances.settle(None, &Counters::default(), check::description(self.world(), raw))
+        let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();
+        let describe = &self.loaded.describe;
+        let checked = if self.world() == World::Cogroup {
+            check::cogroup_description(instances.call(None, describe, (config, inputs.as_slice()))?)
+        } else {
+            let none = bindings::Schema::default();
+            let raw = instances.call(None, describe, (config, inputs.first().unwrap_or(&none)))?;
+            check::description(self.world(), raw)
+        };
+        instances.settle(None, &Counters::default(), checked)
     }
 
     /// A caller for one stage on one worker. `description` is what `describe` returned for the stage.
@@ -225,6 +273,11 @@ impl Plugin {
     /// Names of the interfaces that it imports.
     pub fn imports(&self) -> &[String] {
         &self.loaded.imports
+    }
+
+    /// Whether it imports an interface of ours, as `timers`.
+    pub fn uses(&self, interface: &str) -> bool {
+        self.loaded.uses(interface)
     }
 
     /// Whether its compiled code came from the cache.

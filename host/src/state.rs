@@ -6,7 +6,8 @@ mod initial;
 pub mod keeper;
 mod restore;
 mod table;
+pub mod timers;
 pub mod update;
 
 pub use initial::load as load_initial;
-pub use table::StateTable;
+pub use table::{Slot, StateTable};

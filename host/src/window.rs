@@ -2,6 +2,7 @@
 
 pub mod due;
 pub mod rows;
+pub mod sessions;
 
 use std::time::Duration;
 

@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
 
-/// A test for each number of workers, one with two processes, and those that stop and resume, of each case.
+/// A test for each number of workers, one with two processes, and those that stop and resume, of each case; the list of
+/// cases has this name.
 macro_rules! cases {
-    ($($module:ident = $name:literal,)*) => {
-        const CASES: &[&str] = &[$($name),*];
+    ($list:ident: $($module:ident = $name:literal,)*) => {
+        const $list: &[&str] = &[$($name),*];
         $(mod $module {
             #[test]
             fn one_worker() {
@@ -41,11 +42,14 @@ macro_rules! cases {
     };
 }
 
-cases! {
+cases! { CASES:
     aggregates_by_key = "aggregates-by-key",
     aggregates_floats = "aggregates-floats",
     aggregates_whole = "aggregates-whole",
     chained = "chained",
+    deduplicate = "deduplicate",
+    deduplicate_time = "deduplicate-time",
+    distinct = "distinct",
     filter_expr = "filter-expr",
     join_batches = "join-batches",
     join_intervals = "join-intervals",
@@ -62,6 +66,16 @@ cases! {
     running_count_initial = "running-count-initial",
     running_count_timeout = "running-count-timeout",
     running_total = "running-total",
+    spark_count_by_window = "spark-count-by-window",
+    spark_joins = "spark-joins",
+    spark_map_with_state = "spark-map-with-state",
+    spark_reduce_by_key_and_window = "spark-reduce-by-key-and-window",
+    spark_transform = "spark-transform",
+    spark_update_state = "spark-update-state",
+    spark_window = "spark-window",
+    split = "split",
+    spread = "spread",
+    top = "top",
     union = "union",
     watermark_idle = "watermark-idle",
     window_rows = "window-rows",
@@ -69,14 +83,32 @@ cases! {
     word_count = "word-count",
 }
 
+cases! { EXAMPLES:
+    example_clicks = "docs/examples/clicks",
+    example_fraud = "docs/examples/fraud",
+    example_hashtags = "docs/examples/hashtags",
+    example_running_word_count = "docs/examples/running-word-count",
+    example_sales = "docs/examples/sales",
+    example_sql = "docs/examples/sql",
+    example_stocks = "docs/examples/stocks",
+    example_windowed_count = "docs/examples/windowed-count",
+}
+
 #[test]
 fn every_case_is_run() {
-    let mut folders: Vec<String> = fs::read_dir(root().join("tests/e2e"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    folders.sort();
-    assert_eq!(folders, CASES, "the list in this file, and the folders");
+    assert_eq!(folders_in("tests/e2e"), CASES, "the list in this file, and the folders");
+    let mut examples = folders_in("docs/examples");
+    // Those of sockets and folders are run by `examples.rs`.
+    examples.retain(|name| root().join("docs/examples").join(name).join("input.jsonl").exists());
+    let examples: Vec<_> = examples.into_iter().map(|name| format!("docs/examples/{name}")).collect();
+    assert_eq!(examples, EXAMPLES, "the list in this file, and the examples");
+}
+
+fn folders_in(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().file_name());
+    let mut names: Vec<_> = entries.map(|name| name.into_string().unwrap()).collect();
+    names.sort();
+    names
 }
 
 /// A case, with a place for what its sinks write.
@@ -89,7 +121,7 @@ struct Case {
 
 impl Case {
     fn new(name: &str) -> Case {
-        let folder = root().join("tests/e2e").join(name);
+        let folder = if name.contains('/') { root().join(name) } else { root().join("tests/e2e").join(name) };
         let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
         let expected: Vec<_> = files.filter_map(|path| Some((sink_of(&path)?, path))).collect();
         assert!(!expected.is_empty(), "{name} expects nothing");
@@ -223,7 +255,8 @@ fn stop_and_resume(name: &str) {
         let (path, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name().into_string().unwrap());
         if name.starts_with("input") {
             inputs.push((name, fs::read_to_string(path).unwrap()));
-        } else if name.starts_with("initial") {
+        } else if name != "job.toml" && !name.starts_with("expected") {
+            // What else the job reads: initial states, tables.
             trial.write(&name, fs::read(path).unwrap());
         }
     }
@@ -244,8 +277,9 @@ fn stop_and_resume(name: &str) {
 
 /// A job of a case, for another folder.
 fn with_plugins_of_the_project(job: &Path) -> String {
-    let plugins = format!("\"{}/plugins/", root().display());
-    fs::read_to_string(job).unwrap().replace("\"../../../plugins/", &plugins)
+    let root = root().display().to_string();
+    let job = fs::read_to_string(job).unwrap().replace("\"../../../plugins/", &format!("\"{root}/plugins/"));
+    job.replace("\"../../plugins/", &format!("\"{root}/tests/plugins/"))
 }
 
 /// More rows than one part holds, so that all workers have some of every batch.

@@ -44,7 +44,8 @@ fn facts(plugin: &Plugin, line: &mut impl FnMut(&str, &str)) {
 }
 
 fn schemas(description: &Description, line: &mut impl FnMut(&str, &str)) {
-    line("reads", &columns(&description.input));
+    let inputs: Vec<String> = description.inputs.iter().map(|input| columns(input)).collect();
+    line("reads", &inputs.join("\n"));
     line("returns", &columns(&description.output));
     if !description.state.fields().is_empty() {
         line("state", &columns(&description.state));

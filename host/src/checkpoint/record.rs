@@ -10,6 +10,7 @@ use crate::job::{
     self,
     spec::{JobSpec, PluginSpec},
 };
+use crate::plugin::component_file;
 use crate::run::Failure;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -44,7 +45,7 @@ impl Recorded {
                 if let Some(file) = &spec.origin.file {
                     record.text = std::fs::read_to_string(file).map_err(|e| failed(file, e))?;
                 }
-                for (path, file) in files_of(graph) {
+                for (path, file) in files_of(spec)? {
                     let bytes = std::fs::read(&file).map_err(|e| failed(&file, e))?;
                     record.blobs.insert(path.clone(), blob_path(Generation(0), &digest(&bytes)));
                     blobs.insert(path, Bytes::from(bytes));
@@ -81,21 +82,18 @@ impl Recorded {
     }
 }
 
-/// Components and files that stages of a job are given: path as the job has it, and where the file is.
-fn files_of(graph: &Graph) -> BTreeMap<String, PathBuf> {
+/// Components and files that the plugins of a job are given: path as the job has it, and where the file is. The tables
+/// of enrichments are not among them, as their rows are in the plans.
+fn files_of(spec: &JobSpec) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
-    let folder = &graph.spec.origin.folder;
-    for (stage, node) in graph.plugins() {
-        let spec = graph.spec.stages.iter().find(|spec| spec.name == stage);
-        let Some(PluginSpec { path, files: granted, update, .. }) = spec.and_then(|spec| spec.plugins().pop()) else {
-            continue;
-        };
-        files.insert(path.display().to_string(), node.plugin.file().to_owned());
+    let folder = &spec.origin.folder;
+    for PluginSpec { path, files: granted, update, .. } in spec.stages.iter().flat_map(|stage| stage.plugins()) {
+        files.insert(path.display().to_string(), component_file(&folder.join(path))?);
         for path in granted.values().chain(&update.initial) {
             files.insert(path.display().to_string(), folder.join(path));
         }
     }
-    files
+    Ok(files)
 }
 
 /// The record of a start; an error where it is missing or damaged.

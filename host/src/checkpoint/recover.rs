@@ -10,7 +10,7 @@ use super::resolve::{self, Found, Planned, Resume, Wanted};
 use super::save::{Owned, Saver, lost};
 use super::store::{Store, Version};
 use super::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
-use super::{Kept, Lock, Markers, Owner, SourceStart, fault, manifest, read, state_file};
+use super::{Kept, Lock, Markers, Owner, SourceStart, counters, fault, manifest, read, state_file};
 use crate::batch::chunk::Chunk;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -32,10 +32,11 @@ pub struct Decided {
     recorded: Recorded,
 }
 
-/// The tables of a job: of its stages with state, in order, then of its sources, in order.
+/// The tables of a job: of its stages with state, in order, then of its sources, in order, then of counters.
 pub fn tables_of(graph: &Graph) -> Vec<Table> {
     let stages = graph.stages.iter().flat_map(|stage| stage.tables.iter().cloned());
-    stages.chain(graph.spec.sources.iter().map(positions::table_of)).collect()
+    let sources = graph.spec.sources.iter().map(positions::table_of);
+    stages.chain(sources).chain(counters::table_of(graph)).collect()
 }
 
 /// Looks at everything and decides. Changes nothing; an error is a refusal. `fenced`: what the sinks have committed, where

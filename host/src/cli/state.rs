@@ -201,7 +201,8 @@ fn tables_in_words(tables: &[State]) -> String {
     if tables.is_empty() {
         return "the checkpoint holds no state of stages, so there are no tables".into();
     }
-    let mut text = "there are these tables (write names with hyphens or capital letters in double quotes):".to_owned();
+    let mut text =
+        "there are these tables (write names with hyphens, dots or capital letters in double quotes):".to_owned();
     for State { name, rows, .. } in tables {
         let columns = rows.schema();
         let _ = write!(text, "\n  {name}: {}", crate::batch::types::describe(&columns));

@@ -1,11 +1,229 @@
-//! Stages with a plugin of world `cogroup`.
+//! Stages with a plugin of world `cogroup`: the rows of all inputs go to the worker that owns their key, and the plugin is
+//! called with all rows of a key side by side.
 
-use super::stages::{At, Input, StageStreams};
+use super::by_key::hashes;
+use super::event_time;
+use super::plugin::{caller, without_time};
+use super::stages::{At, Input, StageStreams, split_late};
+use crate::aggregate::reduce::sort_by_rank;
+use crate::batch::keys::Keys;
+use crate::batch::part::Part;
+use crate::batch::rejected::{mixed_rejected_rows, without_nulls};
 use crate::error::{Error, Result};
+use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{CogroupNode, StageNode};
+use crate::ids::PartOrder;
+use crate::metrics::Counts;
+use crate::plugin::{Caller, Cogrouped, Cogroups};
+use crate::state::{StateTable, update::Start};
+use crate::timely_ext::{BatchContext, BatchWork, Output, each_batch_in_time, each_part};
+use crate::window::WindowNode;
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{Schema, TimestampMicrosecondType};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use timely::dataflow::operators::Concat;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
-    let _ = (stage, node, input, at);
-    Err(Error::bug("not built yet"))
+    let metrics = at.running.metrics.of(&stage.name);
+    let failure = at.running.failure.clone();
+    let timed = input.progress.is_some();
+    let (whole, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
+        let (node, metrics, peers) = (node.clone(), metrics.clone(), at.peers);
+        move |context, part, output| {
+            let part = if timed { without_time(part)? } else { part };
+            let input = node.input(part.input)?;
+            let (rows, nulls) = without_nulls(part.rows.clone(), &input.reads, &input.needs).map_err(Error::arrow)?;
+            metrics.add_rejected(nulls.len());
+            if !nulls.is_empty() {
+                let refused = mixed_rejected_rows(&input.name, &part.rows, nulls).map_err(Error::arrow)?;
+                output.reject(context, part.order.clone().then(part.input.into()), refused);
+            }
+            let split = split_by_key(&rows, &hashes(&input.key, &rows)?, peers).map_err(Error::arrow)?;
+            output.rows.extend(parts_of(split, &part).filter(|part| part.rows.num_rows() > 0));
+            Ok(())
+        }
+    });
+    let work = CogroupWork {
+        node: node.clone(),
+        caller: caller(&node.plugin, &metrics),
+        metrics,
+        worker: at.index as u64,
+        windowed: stage.window.as_ref().is_some_and(WindowNode::of_event_time),
+    };
+    let time = event_time::of(stage, input.progress, at)?;
+    let (rows, refused, changes) =
+        each_batch_in_time(whole, time, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
+    let (refused, late) = split_late(refused);
+    let sides = if timed { vec![late] } else { Vec::new() };
+    Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, refused.concat(nulls)) })
+}
+
+/// The stage on one worker.
+struct CogroupWork {
+    node: CogroupNode,
+    caller: Caller,
+    metrics: Counts,
+    worker: u64,
+    /// Rows are those of windows, whose bounds are their last two columns.
+    windowed: bool,
+}
+
+/// Rejected rows come behind those that were refused for a null, whose order is that of their parts.
+const REFUSED_ORDER: u64 = u64::MAX;
+
+/// The rows of each input that meet: those of the batch, or of one window.
+type Meeting = Vec<Vec<RecordBatch>>;
+
+impl BatchWork for CogroupWork {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        if !self.windowed {
+            let mut meeting = self.nothing();
+            for part in parts {
+                meeting.get_mut(part.input as usize).ok_or_else(unknown_input)?.push(part.rows);
+            }
+            return self.meet(context, PartOrder::at(self.worker), &meeting, output);
+        }
+        let mut windows: BTreeMap<(i64, i64), Meeting> = BTreeMap::new();
+        for part in parts {
+            for (window, rows) in by_window(&part.rows)? {
+                let meeting = windows.entry(window).or_insert_with(|| self.nothing());
+                meeting.get_mut(part.input as usize).ok_or_else(unknown_input)?.push(rows);
+            }
+        }
+        for ((end_us, start_us), meeting) in windows {
+            let order = PartOrder::at(in_order(end_us)).then(in_order(start_us)).then(self.worker);
+            self.meet(context, order, &meeting, output)?;
+        }
+        Ok(())
+    }
+}
+
+fn unknown_input() -> Error {
+    Error::bug("a part of an unknown input")
+}
+
+/// A time as a place in an order.
+fn in_order(time_us: i64) -> u64 {
+    time_us.cast_unsigned() ^ (1 << 63)
+}
+
+impl CogroupWork {
+    fn nothing(&self) -> Meeting {
+        vec![Vec::new(); self.node.inputs.len()]
+    }
+
+    /// Calls the plugin with all groups of these rows, in the order of the hashes of their keys.
+    fn meet(&mut self, context: BatchContext, order: PartOrder, meeting: &Meeting, output: &mut Output) -> Result<()> {
+        let grouped = Grouped::of(&self.node, meeting)?;
+        let (mut start, mut call) = (Start::default(), 0);
+        while start.group < grouped.ends.len() {
+            let end = start.next_call(&grouped.ends);
+            self.call(context, order.clone().then(call), &grouped, start.group, end.group, output)?;
+            (start, call) = (end, call + 1);
+        }
+        Ok(())
+    }
+
+    /// Calls the plugin with some of the groups.
+    fn call(
+        &mut self,
+        context: BatchContext,
+        order: PartOrder,
+        grouped: &Grouped,
+        first: usize,
+        end: usize,
+        output: &mut Output,
+    ) -> Result<()> {
+        let mut inputs = Vec::new();
+        let mut all_rows = Vec::new();
+        for (input, (rows, ends)) in self.node.inputs.iter().zip(&grouped.inputs) {
+            let row =
+                |group: usize| group.checked_sub(1).and_then(|group| ends.get(group)).copied().unwrap_or_default();
+            let (from, to) = (row(first), row(end));
+            let rows = rows.slice(from as usize, to.saturating_sub(from) as usize);
+            let ends = ends.get(first..end).unwrap_or_default().iter().map(|end| end - from);
+            inputs.push((rows.project(&input.reads).map_err(Error::arrow)?, UInt32Array::from_iter_values(ends)));
+            all_rows.push(rows);
+        }
+        let keys = grouped.keys.slice(first, end - first);
+        let Cogrouped { rows, rejections } = self.caller.cogroup(context.call(), &Cogroups { keys, inputs })?;
+        self.metrics.add_rows(rows.num_rows());
+        output.push(context, order.clone(), rows);
+        for (place, ((input, rows), refused)) in self.node.inputs.iter().zip(&all_rows).zip(rejections).enumerate() {
+            self.metrics.add_rejected(refused.len());
+            if !refused.is_empty() {
+                let refused = mixed_rejected_rows(&input.name, rows, refused).map_err(Error::arrow)?;
+                output.reject(context, order.clone().then(place as u64).under(REFUSED_ORDER), refused);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows of all inputs, sorted by group.
+struct Grouped {
+    /// The key columns, one row a group, in the order of the hashes.
+    keys: RecordBatch,
+    /// For each input all columns of its rows, and where each group's end.
+    inputs: Vec<(RecordBatch, Vec<u32>)>,
+    /// Where each group's rows would end if those of all inputs were counted together.
+    ends: Vec<u32>,
+}
+
+impl Grouped {
+    fn of(node: &CogroupNode, meeting: &Meeting) -> Result<Grouped> {
+        let fields = node.key.fields().iter().cloned().collect();
+        let mut table = StateTable::new(fields, Arc::new(Schema::empty()), None).map_err(Error::arrow)?;
+        let mut slots_of_rows = Vec::new();
+        let mut inputs = Vec::new();
+        for (input, parts) in node.inputs.iter().zip(meeting) {
+            let rows = concat_batches(&input.schema, parts).map_err(Error::arrow)?;
+            let columns: Vec<ArrayRef> = input.key.iter().map(|place| rows.column(*place).clone()).collect();
+            let keys = Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)?;
+            let (view, hashes) = (keys.view(), keys.hashes());
+            let slots = hashes.into_iter().enumerate().map(|(row, hash)| table.slot(view.get(row), hash));
+            slots_of_rows.push(slots.collect::<Vec<u32>>());
+            inputs.push(rows);
+        }
+        let groups = table.slots();
+        let mut slots: Vec<u32> = (0..groups as u32).collect();
+        table.sort(&mut slots);
+        let mut rank_of_slot = vec![0u32; groups];
+        for (rank, slot) in (0u32..).zip(&slots) {
+            rank_of_slot[*slot as usize] = rank;
+        }
+        let mut sums = vec![0u32; groups];
+        let mut sorted = Vec::new();
+        for (rows, slots) in inputs.iter().zip(&slots_of_rows) {
+            let (ends, order) = sort_by_rank(slots.iter().map(|slot| rank_of_slot[*slot as usize]), groups);
+            sums.iter_mut().zip(&ends).for_each(|(sum, end)| *sum = sum.saturating_add(*end));
+            sorted.push((take_record_batch(rows, &UInt32Array::from(order)).map_err(Error::arrow)?, ends));
+        }
+        let keys = table.keys(&slots).map_err(Error::arrow)?;
+        let keys = RecordBatch::try_new(node.key.clone(), keys).map_err(Error::arrow)?;
+        Ok(Grouped { keys, inputs: sorted, ends: sums })
+    }
+}
+
+/// Rows by their window: end and start, in microseconds.
+fn by_window(rows: &RecordBatch) -> Result<Vec<((i64, i64), RecordBatch)>> {
+    let bound = |from_last: usize| {
+        let column = rows.num_columns().checked_sub(from_last).and_then(|place| rows.columns().get(place));
+        let times = column.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        times.ok_or_else(|| Error::bug("rows without the bounds of their window"))
+    };
+    let (starts, ends) = (bound(2)?, bound(1)?);
+    let mut windows: BTreeMap<(i64, i64), Vec<u32>> = BTreeMap::new();
+    for (row, window) in (0u32..).zip(ends.values().iter().copied().zip(starts.values().iter().copied())) {
+        windows.entry(window).or_default().push(row);
+    }
+    let window = |(window, indices): (_, Vec<u32>)| {
+        let all = indices.len() == rows.num_rows();
+        let taken = if all { Ok(rows.clone()) } else { take_record_batch(rows, &UInt32Array::from(indices)) };
+        taken.map(|rows| (window, rows)).map_err(Error::arrow)
+    };
+    windows.into_iter().map(window).collect()
 }

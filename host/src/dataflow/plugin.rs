@@ -39,6 +39,12 @@ pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     caller
 }
 
+/// A part without the time of its rows, which is their last column; see [`super::event_time::TIME`].
+pub fn without_time(part: Part) -> Result<Part> {
+    let columns: Vec<usize> = (0..part.rows.num_columns().saturating_sub(1)).collect();
+    Ok(Part { rows: part.rows.project(&columns).map_err(Error::arrow)?, ..part })
+}
+
 /// Takes the rows that a plugin can read out of a part; those with a null where it needs a value are rejected.
 pub struct WholeRows {
     /// Places of the columns that the plugin reads.

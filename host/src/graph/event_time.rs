@@ -60,14 +60,13 @@ pub fn watermark_table(stage: &str) -> String {
 }
 
 pub(super) fn tables(making: &Making<'_>) -> Vec<Table> {
-    if making.event_time.is_none() {
-        return Vec::new();
-    }
+    let Some(spec) = &making.spec.event_time else { return Vec::new() };
     let (clock, state) = saved::columns();
     vec![Table {
         of: TableOf::Stage,
         name: watermark_table(&making.spec.name),
-        identity: String::new(),
+        // Another time is another watermark.
+        identity: format!("time {}", spec.time.join(", ")),
         key: vec![clock],
         sub: Vec::new(),
         state,

@@ -1,7 +1,7 @@
 //! Whether a job would write over what it reads, or two sinks over each other.
 
 use crate::error::{Error, Result};
-use crate::job::spec::{JobSpec, SinkKind, SourceKind};
+use crate::job::spec::{EnrichSpec, EnrichTable, JobSpec, OperatorSpec, SinkKind, SourceKind};
 use std::path::{Path, PathBuf};
 
 /// A path of the job that is read or written.
@@ -65,9 +65,15 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
         used.push(at("the job keeps its checkpoints there".into(), Path::new(&checkpoint.dir), true));
     }
     for stage in &spec.stages {
+        let table = match &stage.operator {
+            OperatorSpec::Enrich(EnrichSpec { table: EnrichTable::File { path, .. }, .. }) => Some(path),
+            _ => None,
+        };
+        let by = || format!("stage `{}` reads that file", stage.name);
+        used.extend(table.map(|path| at(by(), path, false)));
         for plugin in stage.plugins() {
             for path in plugin.update.initial.iter().chain(plugin.files.values()) {
-                used.push(at(format!("stage `{}` reads that file", stage.name), path, false));
+                used.push(at(by(), path, false));
             }
         }
     }

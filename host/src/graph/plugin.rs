@@ -1,13 +1,14 @@
 //! Stages with a plugin: loads it, asks it about its input, and checks key and columns.
 
-use super::{Graph, Made, Making, Operator, window};
+use super::{Graph, InputNode, Made, Making, Operator, window};
 use crate::batch::types::{self, ColumnType};
 use crate::error::{Error, Result};
-use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn};
+use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use crate::plugin::{Description, Plugin, StageUse, World};
-use crate::state;
+use crate::state::{self, timers, timers::TimerClock};
+use crate::window::WindowNode;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -51,11 +52,13 @@ pub struct UpdateNode {
     pub timeout: Option<Duration>,
     /// Initial states: key columns, then state columns.
     pub initial: Option<RecordBatch>,
+    /// What timers go by; none where the plugin has no timers.
+    pub timers: Option<TimerClock>,
 }
 
 /// Checks a stage with a plugin, of any world.
 pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
-    let node = load(making, spec)?;
+    let node = load(making, spec, std::slice::from_ref(making.input))?;
     let Making { spec: stage, input, key, rejected, .. } = *making;
     let description = &node.description;
     let keys = making.key_schema()?;
@@ -63,14 +66,7 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
     check_key(description.key.as_deref(), &keys, &told)?;
     let world = node.plugin.world();
     let options = &spec.update;
-    let any_option =
-        options.on.is_some() || options.emit.is_some() || options.timeout.is_some() || options.initial.is_some();
-    if world != World::Update && any_option {
-        return Err(Error::job(format!(
-            "`on`, `emit`, `timeout` and `initial` are for plugins of world update, and {told} is of world \
-                 {world}; remove them"
-        )));
-    }
+    check_options(options, world, &told)?;
     match world {
         World::Transform => Ok(Made::of(description.output.clone(), Operator::Transform(node))),
         World::Aggregate => {
@@ -78,6 +74,9 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
             let output = window::with_bounds_behind(&keys, making.window, fields);
             Ok(Made::of(output, Operator::Reduce(node)))
         }
+        World::Cogroup => Err(Error::job(format!(
+            "{told} is of world cogroup, which reads several inputs side by side: write cogroup = [\"…\"] with the others"
+        ))),
         World::Update if key.is_empty() => {
             Err(Error::job(format!("{told} keeps a state by key: write which columns, as `key = \"user\"`")))
         }
@@ -102,31 +101,144 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
                 emit,
                 timeout: options.timeout,
                 initial,
+                timers: timer_clock(making, &node.plugin, &told)?,
             };
-            let tables = vec![state::update::table_of(&update)];
+            let mut tables = vec![state::update::table_of(&update)];
+            tables.extend(update.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));
             Ok(Made { tables, ..Made::of(output, Operator::Update(node, Box::new(update))) })
         }
     }
 }
 
+/// What the timers of a stage go by, where its plugin has some.
+fn timer_clock(making: &Making<'_>, plugin: &Plugin, told: &str) -> Result<Option<TimerClock>> {
+    if !plugin.uses("timers") {
+        return Ok(None);
+    }
+    match (making.event_time, making.window) {
+        (None, _) => Ok(Some(TimerClock::Batch)),
+        (Some(_), None) => Ok(Some(TimerClock::Watermark)),
+        (Some(_), Some(_)) => Err(Error::job(format!(
+            "{told} sets timers, which cannot wait for event time behind a window of the same stage; put the window into a \
+             stage of its own"
+        ))),
+    }
+}
+
+fn check_options(options: &UpdateSpec, world: World, told: &str) -> Result<()> {
+    let any = options.on.is_some() || options.emit.is_some() || options.timeout.is_some() || options.initial.is_some();
+    if world == World::Update || !any {
+        return Ok(());
+    }
+    Err(Error::job(format!(
+        "`on`, `emit`, `timeout` and `initial` are for plugins of world update, and {told} is of world {world}; remove them"
+    )))
+}
+
 /// What a stage with a plugin of world `cogroup` needs.
 #[derive(Clone)]
-pub struct CogroupNode {}
+pub struct CogroupNode {
+    /// Its plugin.
+    pub plugin: PluginNode,
+    /// The key columns, as the first input has them.
+    pub key: SchemaRef,
+    /// Its inputs, in order.
+    pub inputs: Vec<CogroupInput>,
+}
+
+/// One input of a stage with a plugin of world `cogroup`.
+#[derive(Clone)]
+pub struct CogroupInput {
+    /// Its name.
+    pub name: String,
+    /// The columns of its rows, with the bounds of their window where they come out of one of event time.
+    pub schema: SchemaRef,
+    /// Places of the key columns.
+    pub key: Vec<usize>,
+    /// Places of the columns that the plugin reads.
+    pub reads: Vec<usize>,
+    /// These columns as the plugin describes them.
+    pub needs: SchemaRef,
+}
+
+impl CogroupNode {
+    /// The input of this number.
+    pub fn input(&self, number: u32) -> Result<&CogroupInput> {
+        self.inputs.get(number as usize).ok_or_else(|| Error::bug("a part of an unknown input"))
+    }
+}
 
 /// Checks a stage with a plugin of world `cogroup`.
 pub(super) fn check_cogroup(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
-    let _ = (making, spec);
-    Err(Error::job("`cogroup` is not available in this version"))
+    let windowed = making.window.is_some_and(WindowNode::of_event_time);
+    let schema = |input: &InputNode| if windowed { window::with_bounds(&input.schema) } else { input.schema.clone() };
+    let schemas: Vec<SchemaRef> = making.inputs.iter().map(schema).collect();
+    let world = making.host.load(&making.graph.spec.origin.folder.join(&spec.path))?.world();
+    if world != World::Cogroup {
+        return Err(Error::job(format!(
+            "`cogroup` needs a plugin of world cogroup, and `{}` is of world {world}",
+            spec.path.display()
+        )));
+    }
+    if making.key.is_empty() {
+        return Err(Error::job(
+            "`cogroup` brings rows with equal keys together: write which columns, as key = \"user\"",
+        ));
+    }
+    let plugin = load(making, spec, &schemas)?;
+    let description = &plugin.description;
+    let told = format!("plugin {} {}", description.name, description.version);
+    check_options(&spec.update, world, &told)?;
+    let key: SchemaRef = Arc::new(making.key_schema()?);
+    check_key(description.key.as_deref(), &key, &told)?;
+    let (reads, has) = (description.inputs.len(), schemas.len());
+    if reads != has {
+        let names = making.inputs.iter().map(|input| format!("`{}`", input.name)).collect::<Vec<_>>().join(", ");
+        return Err(Error::job(format!("{told} reads {reads} inputs, and the stage has {has}: {names}")));
+    }
+    let input = |((input, schema), needs): ((&InputNode, &SchemaRef), &SchemaRef)| {
+        Ok(CogroupInput {
+            name: input.name.clone(),
+            schema: schema.clone(),
+            key: key_of_input(&key, input, schema)?,
+            reads: read_places(needs, schema, &told, &input.from)?,
+            needs: needs.clone(),
+        })
+    };
+    let inputs = making.inputs.iter().zip(&schemas).zip(&description.inputs).map(input).collect::<Result<_>>()?;
+    let output = description.output.clone();
+    Ok(Made::of(output, Operator::Cogroup(Box::new(CogroupNode { plugin, key, inputs }))))
+}
+
+/// Finds the key columns, which are those of the first input, in another one.
+fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<usize>> {
+    let place = |field: &Arc<Field>| {
+        let (name, needs) = (field.name(), ColumnType::of(field.data_type()));
+        let Ok(place) = schema.index_of(name) else {
+            return Err(Error::job(format!(
+                "key `{name}`: `{}` has no such column; it has: {}",
+                input.name,
+                types::describe(schema)
+            )));
+        };
+        let has = ColumnType::of(schema.field(place).data_type());
+        if has != needs {
+            let input = &input.name;
+            return Err(Error::job(format!("key `{name}` is {needs} in the first input and {has} in `{input}`")));
+        }
+        Ok(place)
+    };
+    key.fields().iter().map(place).collect()
 }
 
 /// Loads a stage's plugin and asks it about this input.
-fn load(making: &Making<'_>, spec: &PluginSpec) -> Result<PluginNode> {
+fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<PluginNode> {
     let Making { graph, spec: stage, input, host, .. } = *making;
     let folder = &graph.spec.origin.folder;
     let plugin = host.load(&folder.join(&spec.path))?;
     let config = spec.config.to_string();
     let key: SchemaRef = Arc::new(making.key_schema()?);
-    let description = plugin.describe(&config, input, &key)?;
+    let description = plugin.describe_inputs(&config, inputs, &key)?;
     let told = format!("plugin {} {}", description.name, description.version);
     let reads = read_places(&description.input, input, &told, &stage.from)?;
     let mut files = BTreeMap::new();

@@ -1,9 +1,10 @@
 //! `filter` and `select`: what happens to the operator's rows before they leave the stage.
 
+use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use crate::job::spec::StageSpec;
 use crate::sql::expression::Expression;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 
 /// `filter` and `select` of a stage, checked.
 #[derive(Clone)]
@@ -13,13 +14,33 @@ pub struct Shape {
     /// What rows must fulfil, over the operator's columns.
     pub filter: Option<Expression>,
     /// The columns to make, over the operator's; none: all as they are.
-    pub select: Vec<Expression>,
+    pub select: Option<Vec<Expression>>,
 }
 
 pub(super) fn check(stage: &StageSpec, operator: &SchemaRef) -> Result<Option<Shape>> {
-    let _ = operator;
-    if stage.filter.is_some() || stage.select.is_some() {
-        return Err(Error::job("`filter` and `select` are not available in this version"));
+    if stage.filter.is_none() && stage.select.is_none() {
+        return Ok(None);
     }
-    Ok(None)
+    let filter = match &stage.filter {
+        None => None,
+        Some(text) => Some(predicate(text, operator).map_err(|error| error.within("`filter`"))?),
+    };
+    let (output, select) = match &stage.select {
+        None => (operator.clone(), None),
+        Some(text) => {
+            let (output, made) = Expression::list(text, operator).map_err(|error| error.within("`select`"))?;
+            (output, Some(made))
+        }
+    };
+    Ok(Some(Shape { output, filter, select }))
+}
+
+/// An expression that is true or false.
+pub(super) fn predicate(text: &str, columns: &SchemaRef) -> Result<Expression> {
+    let expression = Expression::new(text, columns)?;
+    if *expression.data_type() == DataType::Boolean {
+        return Ok(expression);
+    }
+    let kind = ColumnType::of(expression.data_type());
+    Err(Error::job(format!("`{text}` is {kind}, and a condition is true or false; compare it, as `{text} = …`")))
 }

@@ -1,13 +1,178 @@
 //! Stages that choose or spread rows: top, distinct, deduplicate, sample, split, repartition.
 
-use super::{Made, Making};
+use super::{Made, Making, Operator};
+use crate::batch::types::{self, ColumnType};
+use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
+use crate::job::spec::OperatorSpec;
+use crate::sql::expression::Expression;
+use crate::window::{WINDOW_END, WINDOW_START, microseconds};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::sync::Arc;
 
-/// What such a stage does, checked.
+/// What such a stage does, checked. Columns are places in the stage's input.
 #[derive(Clone)]
-pub enum SimpleNode {}
+pub enum SimpleNode {
+    /// The first rows of each batch or window, and key.
+    Top {
+        /// How many.
+        n: usize,
+        /// The column that orders them.
+        by: usize,
+        /// Smallest first.
+        ascending: bool,
+        /// Start and end of the window, where rows carry them.
+        bounds: Option<(usize, usize)>,
+    },
+    /// Of rows that are equal in these columns the first of each batch or window.
+    Distinct(Vec<usize>),
+    /// Drops rows whose key came before within so many microseconds.
+    Deduplicate {
+        /// How long a key is remembered.
+        within_us: i64,
+    },
+    /// Keeps the rows whose hash is below this: a share of 2^64.
+    Sample(u128),
+    /// Rows by the first predicate that they fulfil.
+    Split(Vec<Expression>),
+    /// Rows spread anew over the workers.
+    Repartition {
+        /// Into so many parts; `None`: as many as there are workers.
+        partitions: Option<u32>,
+    },
+}
+
+impl SimpleNode {
+    /// Whether parts only pass through it.
+    pub(super) fn keeps_parts(&self) -> bool {
+        !matches!(self, SimpleNode::Top { .. } | SimpleNode::Deduplicate { .. })
+    }
+}
+
+/// What a stage with `deduplicate` holds of a key: the newest of the times at which rows of it were kept, and the others, as
+/// eight bytes each.
+pub fn deduplicate_state() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("kept_at", ColumnType::Timestamp.arrow(), false),
+        Field::new("kept_earlier", ColumnType::Binary.arrow(), true),
+    ]))
+}
 
 pub(super) fn check(making: &Making<'_>) -> Result<Made> {
-    let _ = making;
-    Err(Error::job("this operator is not available in this version"))
+    let spec = &making.spec.operator;
+    let deduplicates = matches!(spec, OperatorSpec::Deduplicate { .. });
+    if making.event_time.is_some() && making.window.is_none() && !deduplicates {
+        return Err(Error::job(
+            "`time` has no meaning here without a window; remove it, or write window = { size = \"1m\" }",
+        ));
+    }
+    let input = making.input.clone();
+    let node = match spec {
+        OperatorSpec::Top { n, by, ascending } => top(making, *n, by, *ascending)?,
+        OperatorSpec::Distinct(columns) => distinct(making, columns)?,
+        OperatorSpec::Deduplicate { within } => return deduplicate(making, microseconds(*within)),
+        OperatorSpec::Sample(share) => sample(*share)?,
+        OperatorSpec::Split(branches) => return split(making, branches),
+        OperatorSpec::Repartition { partitions: Some(0) } => {
+            return Err(Error::job("`repartition` into 0 partitions; write at least 1"));
+        }
+        OperatorSpec::Repartition { partitions } => SimpleNode::Repartition { partitions: *partitions },
+        _ => return Err(Error::bug("not a stage that chooses or spreads rows")),
+    };
+    Ok(Made::of(input, Operator::Simple(node)))
+}
+
+fn top(making: &Making<'_>, n: u64, by: &str, ascending: bool) -> Result<SimpleNode> {
+    if n == 0 {
+        return Err(Error::job("`top` with n = 0 gives no rows; write at least 1"));
+    }
+    let place = types::column(making.input, by).map_err(|error| error.within(format!("top by `{by}`")))?;
+    comparable(making, place, "top by")?;
+    let n = usize::try_from(n).unwrap_or(usize::MAX);
+    Ok(SimpleNode::Top { n, by: place, ascending, bounds: bounds(making)? })
+}
+
+/// Where the bounds of the window stand, in rows that come out of windows of event time.
+fn bounds(making: &Making<'_>) -> Result<Option<(usize, usize)>> {
+    if !making.window.is_some_and(|window| window.of_event_time()) {
+        return Ok(None);
+    }
+    Ok(Some((types::column(making.input, WINDOW_START)?, types::column(making.input, WINDOW_END)?)))
+}
+
+fn distinct(making: &Making<'_>, columns: &[String]) -> Result<SimpleNode> {
+    let mut places = Vec::new();
+    for name in columns {
+        places.push(types::column(making.input, name).map_err(|error| error.within(format!("distinct `{name}`")))?);
+    }
+    if places.is_empty() {
+        places = (0..making.input.fields().len()).collect();
+    } else if let Some((start, end)) = bounds(making)? {
+        places.extend([start, end]);
+    }
+    places.iter().try_for_each(|place| comparable(making, *place, "distinct"))?;
+    Ok(SimpleNode::Distinct(places))
+}
+
+/// An error where the values of a column cannot be compared.
+fn comparable(making: &Making<'_>, place: usize, what: &str) -> Result<()> {
+    let field = making.input.field(place);
+    match ColumnType::of(field.data_type()) {
+        ColumnType::Arrow(other) => Err(Error::job(format!(
+            "{what} `{}`: it is of type {other}, whose values cannot be compared here; name other columns",
+            field.name()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn deduplicate(making: &Making<'_>, within_us: i64) -> Result<Made> {
+    if making.key.is_empty() {
+        return Err(Error::job("`deduplicate` remembers keys: write which columns, as `key = \"id\"`"));
+    }
+    if making.window.is_some() {
+        return Err(Error::job(
+            "`deduplicate` has a time of its own, `within`, so that a window has no meaning; remove `window`",
+        ));
+    }
+    if within_us == 0 {
+        return Err(Error::job("`deduplicate` within no time drops nothing; write, for example, within = \"10m\""));
+    }
+    let table = Table {
+        of: TableOf::Stage,
+        name: making.spec.name.clone(),
+        identity: if making.event_time.is_some() { "event time" } else { "batch time" }.into(),
+        key: Column::of(making.key_schema()?.fields()),
+        sub: Vec::new(),
+        state: Column::of(deduplicate_state().fields()),
+        files: Vec::new(),
+    };
+    let operator = Operator::Simple(SimpleNode::Deduplicate { within_us });
+    Ok(Made { tables: vec![table], ..Made::of(making.input.clone(), operator) })
+}
+
+fn sample(share: f64) -> Result<SimpleNode> {
+    if !(0.0..=1.0).contains(&share) {
+        return Err(Error::job(format!("`sample = {share}` is no share; write a number from 0 to 1, as 0.1")));
+    }
+    // Exact: a float has fewer bits than this number.
+    Ok(SimpleNode::Sample((share * 18_446_744_073_709_551_616.0) as u128))
+}
+
+fn split(making: &Making<'_>, branches: &[(String, String)]) -> Result<Made> {
+    let mut predicates = Vec::new();
+    for (name, text) in branches {
+        let told = |error: Error| error.within(format!("split into `{name}`"));
+        let predicate = Expression::new(text, making.input).map_err(told)?;
+        if predicate.data_type() != &DataType::Boolean {
+            let kind = ColumnType::of(predicate.data_type());
+            return Err(told(Error::job(format!(
+                "`{text}` is {kind}, and must be true or false, as \"level = 'ERROR'\""
+            ))));
+        }
+        predicates.push(predicate);
+    }
+    let branches = branches.iter().map(|(name, _)| (name.clone(), making.input.clone())).collect();
+    let operator = Operator::Simple(SimpleNode::Split(predicates));
+    Ok(Made { branches, ..Made::of(making.input.clone(), operator) })
 }

@@ -1,5 +1,7 @@
 //! A graph in words, for `millstream validate`.
 
+mod stage;
+
 use super::Graph;
 use crate::batch::types;
 use crate::job::spec::JobSpec;
@@ -12,7 +14,8 @@ impl Graph {
         xxhash_rust::xxh3::xxh3_64(format!("{name} {batch:?} {clock:?}\n{}", self.summary()).as_bytes())
     }
 
-    /// The graph for `millstream validate`: a line for each source, stage and sink, with its columns.
+    /// The graph for `millstream validate`: a line for each source, stage and sink, with its columns, and below a stage
+    /// what it does.
     pub fn summary(&self) -> String {
         let mut text = String::new();
         let columns = |name: &str| self.streams.get(name).map_or(String::new(), |schema| types::describe(schema));
@@ -21,17 +24,8 @@ impl Graph {
         }
         for stage in &self.stages {
             let _ = writeln!(text, "stage   {:<16} {}", stage.name, columns(&stage.name));
-            if let Some(node) = stage.plugin() {
-                let told = &node.description;
-                let _ = writeln!(
-                    text,
-                    "        {:<16} plugin {} {} ({}), {}",
-                    "",
-                    told.name,
-                    told.version,
-                    node.plugin.world(),
-                    node.plugin.digest(),
-                );
+            for line in stage::lines(self, stage) {
+                let _ = writeln!(text, "        {:<16} {line}", "");
             }
         }
         for sink in &self.spec.sinks {

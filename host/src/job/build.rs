@@ -2,25 +2,29 @@
 //! [`check`](super::check) refuses here.
 //!
 //! ```
-//! use millstream::job::spec::{JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec};
+//! use millstream::job::spec::{JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec, WindowSpec};
 //! use serde_json::json;
+//! use std::time::Duration;
 //!
 //! let split = PluginSpec::new("plugins/split-words").config(json!({ "separator": " " }));
+//! let window = WindowSpec::sliding(Duration::from_secs(30), Duration::from_secs(10));
+//! let counts = StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")])?.key(["word"]).window(window).inverse();
 //! let job = JobSpec::new("word-count")
 //!     .source(SourceSpec::socket("lines", "127.0.0.1:9999"))
 //!     .stage(StageSpec::plugin("words", ["lines"], split))
-//!     .stage(StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")])?.key(["word"]))
-//!     .sink(SinkSpec::print("screen", ["counts"]));
+//!     .stage(counts.filter("n > 0"))
+//!     .stage(StageSpec::sql("longest", ["counts"], "select word, n from counts order by length(word) desc limit 10"))
+//!     .sink(SinkSpec::print("screen", ["counts", "longest"]));
 //! millstream::job::check(&job)?;
 //! # Ok::<(), millstream::error::Error>(())
 //! ```
 
-use super::expression;
+mod plugin;
+mod stage;
+
 use super::spec::*;
 use crate::batch::types::ColumnType;
-use crate::error::{Error, Result};
 use crate::limits;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -230,136 +234,9 @@ impl ColumnSpec {
     }
 }
 
-impl StageSpec {
-    fn new<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        operator: OperatorSpec,
-    ) -> StageSpec {
-        StageSpec {
-            name: name.into(),
-            from: texts(from),
-            key: Vec::new(),
-            window: None,
-            event_time: None,
-            operator,
-            filter: None,
-            select: None,
-        }
-    }
-
-    /// The rows of all inputs.
-    pub fn union<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> StageSpec {
-        StageSpec::new(name, from, OperatorSpec::Union)
-    }
-
-    /// A plugin; a path alone will do where no option is set.
-    pub fn plugin<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        plugin: impl Into<PluginSpec>,
-    ) -> StageSpec {
-        StageSpec::new(name, from, OperatorSpec::Plugin(plugin.into()))
-    }
-
-    /// Built-in aggregates per batch and key, as `("n", "count(*)")`. An error for what is not an aggregate.
-    pub fn aggregate<S: Into<String>>(
-        name: impl Into<String>,
-        from: impl IntoIterator<Item = S>,
-        columns: &[(&str, &str)],
-    ) -> Result<StageSpec> {
-        let name = name.into();
-        let one = |(output, text): &(&str, &str)| {
-            let parsed = expression::aggregate(output, text);
-            parsed.map_err(|message| Error::job(format!("stage `{name}`: `aggregate.{output}`: {message}")))
-        };
-        let columns = columns.iter().map(one).collect::<Result<_>>()?;
-        Ok(StageSpec::new(name, from, OperatorSpec::Aggregate { columns, inverse: false }))
-    }
-
-    /// Sets the columns by which rows are partitioned.
-    #[must_use]
-    pub fn key<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> StageSpec {
-        self.key = texts(columns);
-        self
-    }
-}
-
-impl PluginSpec {
-    /// The component file or plugin folder at this path, without config, with default limits.
-    pub fn new(path: impl Into<PathBuf>) -> PluginSpec {
-        PluginSpec {
-            path: path.into(),
-            config: serde_json::Value::Object(serde_json::Map::new()),
-            instance: InstanceSpec::default(),
-            limits: PluginLimits::default(),
-            files: BTreeMap::new(),
-            update: UpdateSpec::default(),
-            inverse: None,
-        }
-    }
-
-    /// Sets what the plugin is told.
-    #[must_use]
-    pub fn config(mut self, config: serde_json::Value) -> PluginSpec {
-        self.config = config;
-        self
-    }
-
-    /// Sets how long an instance lives.
-    #[must_use]
-    pub fn instance(mut self, instance: InstanceSpec) -> PluginSpec {
-        self.instance = instance;
-        self
-    }
-
-    /// Sets the limits of a call.
-    #[must_use]
-    pub fn limits(mut self, limits: PluginLimits) -> PluginSpec {
-        self.limits = limits;
-        self
-    }
-
-    /// Lets the plugin read a file, under this name.
-    #[must_use]
-    pub fn file(mut self, name: impl Into<String>, path: impl Into<PathBuf>) -> PluginSpec {
-        self.files.insert(name.into(), path.into());
-        self
-    }
-
-    /// Sets the options of world `update`.
-    #[must_use]
-    pub fn update(mut self, update: UpdateSpec) -> PluginSpec {
-        self.update = update;
-        self
-    }
-}
-
-impl From<&str> for PluginSpec {
-    fn from(path: &str) -> PluginSpec {
-        PluginSpec::new(path)
-    }
-}
-
-impl From<PathBuf> for PluginSpec {
-    fn from(path: PathBuf) -> PluginSpec {
-        PluginSpec::new(path)
-    }
-}
-
 impl Default for CheckpointEvery {
     fn default() -> CheckpointEvery {
         CheckpointEvery::Time(Duration::from_millis(limits::CHECKPOINT_EVERY_MS))
-    }
-}
-
-impl Default for PluginLimits {
-    fn default() -> PluginLimits {
-        PluginLimits {
-            memory_bytes_max: limits::PLUGIN_MEMORY_BYTES_MAX,
-            time_max: Duration::from_millis(limits::PLUGIN_TIME_MS_MAX),
-            output_bytes_max: limits::PLUGIN_OUTPUT_BYTES_MAX,
-        }
     }
 }
 

@@ -54,8 +54,8 @@ pub(super) fn aggregate(output: &str, text: &str) -> Result<AggregateSpec, Strin
     }
     let column = column_name(column).ok_or_else(|| {
         format!(
-            "`{column}` is not the name of a column, and only one fits here (expressions come with `sql` stages in a \
-             later version); compute it in a plugin before this stage"
+            "`{column}` is not the name of a column, and only one fits here; compute it in a stage before this one, as \
+             select = \"{column} as value\""
         )
     })?;
     Ok(spec(Some(column), distinct))

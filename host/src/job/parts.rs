@@ -1,5 +1,9 @@
 //! What must hold of each source, stage and sink by itself, whether a file or a program made it.
 
+mod join;
+mod stage;
+mod window;
+
 use super::mistakes::Mistakes;
 use super::spec::*;
 use super::{database, names, read};
@@ -12,10 +16,17 @@ use std::path::Path;
 struct Part<'a> {
     path: String,
     words: String,
+    job: &'a JobSpec,
     mistakes: &'a Mistakes,
 }
 
 impl Part<'_> {
+    /// Of several places where a key may stand the one where it does; in a job that a program built the first.
+    fn place<'k>(&self, places: [&'k str; 2]) -> &'k str {
+        let stands = |place: &str| self.job.origin.lines.contains_key(&format!("{}.{place}", self.path));
+        if stands(places[1]) { places[1] } else { places[0] }
+    }
+
     fn wrong(&self, key: &str, message: impl Into<String>) {
         self.mistakes.add_new(format!("{}.{key}", self.path), &self.words, message);
     }
@@ -25,26 +36,26 @@ impl Part<'_> {
 pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
     top(job, mistakes);
     job.checkpoint.iter().for_each(|spec| checkpoint(spec, mistakes));
-    fn part<'a>(section: &str, what: &str, name: &str, mistakes: &'a Mistakes) -> Option<Part<'a>> {
-        let part = Part { path: format!("{section}.{name}"), words: format!("{what} `{name}`: "), mistakes };
+    let part = |section: &str, what: &str, name: &str| {
+        let part = Part { path: format!("{section}.{name}"), words: format!("{what} `{name}`: "), job, mistakes };
         if let Err(message) = names::check(name) {
             mistakes.add(part.path, &format!("{what}: "), message);
             return None;
         }
         (!mistakes.within(&part.path)).then_some(part)
-    }
+    };
     for spec in &job.sources {
-        if let Some(part) = part("sources", "source", &spec.name, mistakes) {
+        if let Some(part) = part("sources", "source", &spec.name) {
             source(spec, &part);
         }
     }
     for spec in &job.stages {
-        if let Some(part) = part("stages", "stage", &spec.name, mistakes) {
-            stage(spec, &part);
+        if let Some(part) = part("stages", "stage", &spec.name) {
+            stage::check(spec, &part);
         }
     }
     for spec in &job.sinks {
-        if let Some(part) = part("sinks", "sink", &spec.name, mistakes) {
+        if let Some(part) = part("sinks", "sink", &spec.name) {
             sink(spec, &part);
         }
     }
@@ -260,67 +271,6 @@ fn file_path(key: &str, path: &Path, part: &Part<'_>) {
             key,
             format!("`{key} = \"{text}\"` is a URL, which is not available in this version; write a local path"),
         );
-    }
-}
-
-fn stage(spec: &StageSpec, part: &Part<'_>) {
-    twice("key", &spec.key, part);
-    match &spec.operator {
-        OperatorSpec::Union if !spec.key.is_empty() => part.wrong(
-            "key",
-            "`key` does nothing in a stage without an operator; remove it, or add plugin = \"…\" or aggregate = { … }",
-        ),
-        OperatorSpec::Union => {}
-        OperatorSpec::Plugin(plugin) => plugin_parts(plugin, part),
-        OperatorSpec::Aggregate { columns, .. } => aggregates(columns, &spec.key, part),
-        _ => {}
-    }
-}
-
-fn plugin_parts(plugin: &PluginSpec, part: &Part<'_>) {
-    let text = plugin.path.to_string_lossy();
-    if text.contains("://") || (text.contains('@') && !text.contains('/') && !plugin.path.exists()) {
-        let message = format!(
-            "`plugin = \"{text}\"`: plugins from a registry are not available in this version; write the path of a \
-             component or plugin folder"
-        );
-        part.wrong("plugin", message);
-    } else {
-        file_path("plugin", &plugin.path, part);
-    }
-    for (name, path) in &plugin.files {
-        file_path(&format!("grant.files.{name}"), path, part);
-    }
-    if let Some(path) = &plugin.update.initial {
-        file_path("initial", path, part);
-    }
-    if plugin.update.timeout.is_some_and(|timeout| timeout.is_zero()) {
-        part.wrong("timeout", "`timeout` is zero, which would remove every key at once; write a time such as \"30m\"");
-    }
-}
-
-fn aggregates(columns: &[AggregateSpec], key: &[String], part: &Part<'_>) {
-    if columns.is_empty() {
-        part.wrong("aggregate", "`aggregate` is empty; write aggregate = { n = \"count(*)\" }");
-    }
-    let mut seen = BTreeSet::new();
-    for column in columns {
-        let output = &column.output;
-        let path = format!("aggregate.{output}");
-        if output.is_empty() || output.chars().any(char::is_control) {
-            let shown = output.escape_debug();
-            part.wrong(&path, format!("`{shown}` is no name for a column; write one of visible characters"));
-        } else if key.contains(output) {
-            part.wrong(&path, format!("column `{output}` is a key already; give the aggregate another name"));
-        } else if !seen.insert(output) {
-            part.wrong(&path, format!("two aggregates are named `{output}`; rename one"));
-        }
-        if column.column.is_none() && column.function != AggregateFunction::Count {
-            part.wrong(&path, format!("aggregate `{output}` needs a column; only count does without"));
-        }
-        if column.distinct && (column.function != AggregateFunction::Count || column.column.is_none()) {
-            part.wrong(&path, format!("aggregate `{output}`: `distinct` is for count of a column only"));
-        }
     }
 }
 

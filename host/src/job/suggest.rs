@@ -46,10 +46,33 @@ const ALIASES: &[(&str, &str)] = &[
     ("group_by", "key"),
     ("keys", "key"),
     ("limit", "rows"),
+    ("limit", "n"),
+    ("where", "filter"),
+    ("having", "filter"),
+    ("windows", "window"),
+    ("over", "window"),
+    ("length", "size"),
+    ("every", "slide"),
+    ("hop", "slide"),
+    ("period", "slide"),
+    ("timestamp", "time"),
+    ("watermark", "lateness"),
+    ("allowed_lateness", "lateness"),
+    ("delay", "lateness"),
+    ("dedup", "deduplicate"),
+    ("dedupe", "deduplicate"),
+    ("outer", "full"),
+    ("full_outer", "full"),
+    ("left_outer", "left"),
+    ("right_outer", "right"),
+    ("ascending", "asc"),
+    ("descending", "desc"),
+    ("order_by", "by"),
+    ("udfs", "functions"),
 ];
 
 /// The known word nearest to this one, if one is near enough to be meant.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone) -> Option<&'a str> {
     let plain = word.to_lowercase().replace('-', "_");
     if let Some(same) = known.clone().into_iter().find(|k| k.to_lowercase().replace('-', "_") == plain) {
         return Some(same);

@@ -60,7 +60,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A time in the shortest of our units that keeps it whole, for messages.
-pub(super) fn show_time(time: Duration) -> String {
+pub fn show_time(time: Duration) -> String {
     let us = time.as_micros();
     let unit = TIMES.iter().rev().find(|(_, each)| us != 0 && us.is_multiple_of(u128::from(*each)));
     match unit {

@@ -152,6 +152,52 @@ pub struct Updated {
     pub rejections: Vec<Rejection>,
 }
 
+/// `cogrouper.description`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct CogroupDescription {
+    pub name: String,
+    pub version: String,
+    pub doc: String,
+    pub inputs: Vec<Schema>,
+    pub output: Schema,
+    pub key: Option<Schema>,
+    #[component(name = "config-schema")]
+    pub config_schema: String,
+}
+
+/// `cogrouper.input`
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub struct CogroupInput<'a> {
+    pub rows: BatchIn<'a>,
+    pub ends: &'a [u8],
+}
+
+/// `cogrouper.groups`
+#[derive(Clone, Copy, Debug, ComponentType, Lower)]
+#[component(record)]
+pub struct Cogroups<'a> {
+    pub keys: BatchIn<'a>,
+    pub inputs: &'a [CogroupInput<'a>],
+}
+
+/// `cogrouper.output`
+#[derive(Clone, Debug, ComponentType, Lift)]
+#[component(record)]
+pub struct CogroupOutput {
+    pub rows: BatchOut,
+    pub rejections: Vec<Vec<Rejection>>,
+}
+
+/// `timers.due-times`
+#[derive(Clone, Debug, ComponentType, Lower)]
+#[component(record)]
+pub struct DueTimes {
+    pub ends: Vec<u8>,
+    pub times: Vec<u8>,
+}
+
 /// `log.level`
 #[expect(dead_code, reason = "wasmtime makes the cases from their numbers")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
@@ -170,11 +216,15 @@ pub enum Level {
 
 /// Arguments of `describe`.
 pub type DescribeArgs<'a> = (&'a str, &'a Schema);
+/// Arguments of `describe` of world `cogroup`.
+pub type DescribeInputsArgs<'a> = (&'a str, &'a [Schema]);
 /// Arguments of `process` and of `lift`.
 pub type BatchArgs<'a> = (Context<'a>, BatchIn<'a>);
 /// Arguments of `combine`, `lower` and `inverse`.
 pub type PairArgs<'a> = (Context<'a>, BatchIn<'a>, BatchIn<'a>);
 /// Arguments of `update`.
 pub type UpdateArgs<'a> = (Context<'a>, Groups<'a>);
+/// Arguments of `cogroup`.
+pub type CogroupArgs<'a> = (Context<'a>, Cogroups<'a>);
 /// What every function returns.
 pub type Returned<T> = (Result<T, GuestError>,);

@@ -2,16 +2,19 @@
 
 use super::bindings::{BatchOut, Context, Returned};
 use super::failure::{self, Identity};
-use super::imports::{Guest, Stage};
+use super::imports::{Guest, Stage, Timers};
 use super::load::{AggregateCalls, Calls, Loaded};
 use super::lower::{self, Lowered};
-use super::{CallContext, Counters, Description, Groups, Processed, Updated, bindings, engine, lift};
+use super::{
+    CallContext, Cogrouped, Cogroups, Counted, Counters, Description, Groups, Processed, TimerChange, Updated,
+    bindings, engine, lift,
+};
 use crate::error::{Error, Result};
+use crate::ids::BatchId;
 use crate::job::spec::{InstanceSpec, PluginLimits};
-use crate::limits::PLUGIN_CALLS_PER_INSTANCE_MAX;
-use arrow::array::{BooleanArray, RecordBatch};
+use crate::limits::{PLUGIN_CALLS_PER_INSTANCE_MAX, PLUGIN_TIMER_CHANGES_MAX};
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower};
@@ -24,7 +27,9 @@ pub struct Instances {
     pub keep: bool,
     pub stage: Arc<Stage>,
     live: Option<Live>,
-    counted: BTreeMap<String, u64>,
+    /// Timers of the call: put in before, taken out after it.
+    timers: Timers,
+    counted: Counted,
 }
 
 struct Live {
@@ -37,7 +42,16 @@ impl Instances {
     /// No instance yet.
     pub fn new(loaded: Arc<Loaded>, identity: Identity, stage: Stage, limits: PluginLimits, keep: bool) -> Instances {
         let (identity, stage) = (Arc::new(identity), Arc::new(stage));
-        Instances { loaded, identity, limits, keep, stage, live: None, counted: BTreeMap::new() }
+        Instances {
+            loaded,
+            identity,
+            limits,
+            keep,
+            stage,
+            live: None,
+            timers: Timers::default(),
+            counted: Counted::new(),
+        }
     }
 
     /// Calls the function at `index`, in `batch` or, without one, for `describe`.
@@ -52,12 +66,14 @@ impl Instances {
         };
         live.calls += 1;
         live.store.data_mut().begin(batch);
+        live.store.data_mut().timers = std::mem::take(&mut self.timers);
         live.store.set_epoch_deadline(engine::ticks(self.limits.time_max));
         let called = live
             .instance
             .get_typed_func::<P, Returned<R>>(&mut live.store, index)
             .and_then(|function| function.call(&mut live.store, arguments));
         self.counted = live.store.data_mut().end();
+        self.timers = std::mem::take(&mut live.store.data_mut().timers);
         match called {
             Ok((Ok(result),)) => {
                 let memory_low = live.store.data().memory.bytes <= self.limits.memory_bytes_max / 2;
@@ -76,7 +92,7 @@ impl Instances {
         let counted = std::mem::take(&mut self.counted);
         match checked {
             Ok(result) => {
-                counters.merge(counted);
+                counters.merge(BatchId(batch.unwrap_or_default()), counted);
                 Ok(result)
             }
             Err(words) => {
@@ -123,7 +139,7 @@ impl Caller {
         let plugin = format!("{} {}", description.name, description.version);
         let identity = Identity { stage: Some(stage.stage), plugin };
         let keep = stage.instance == InstanceSpec::Worker;
-        let about = Stage { files: stage.files, input: description.input.clone(), key: stage.key };
+        let about = Stage { files: stage.files, inputs: description.inputs.clone(), key: stage.key };
         let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);
         let (output, state) = (description.output.clone(), description.state.clone());
         Caller { instances, loaded, config: stage.config, output, state, counters: Counters::default() }
@@ -159,24 +175,67 @@ impl Caller {
         let arguments = bindings::Groups {
             keys: keys.batch(&key_columns),
             rows: rows.batch(&row_columns),
-            ends: groups.ends.values().inner().as_slice(),
+            ends: ends_of(&groups.ends),
             states: states.batch(&state_columns),
             known: known.as_slice(),
             timed_out: timed_out.as_slice(),
         };
         let arguments = (record(context, &self.config), arguments);
+        self.instances.timers = Timers { due: groups.due.clone(), changes: Vec::new() };
         let updated: bindings::Updated = self.instances.call(Some(context.batch.0), update, arguments)?;
-        let checked = self.check_updated(groups, updated);
+        let timers = std::mem::take(&mut self.instances.timers).changes;
+        let checked = self.check_updated(groups, updated, timers);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
-    fn check_updated(&self, groups: &Groups, updated: bindings::Updated) -> Result<Updated, String> {
+    fn check_updated(
+        &self,
+        groups: &Groups,
+        updated: bindings::Updated,
+        timers: Vec<TimerChange>,
+    ) -> Result<Updated, String> {
         let count = groups.keys.num_rows();
         Ok(Updated {
             states: lift::batch("the new states", &self.state, Some(count), updated.states)?,
             kept: BooleanArray::new(lift::bits("kept", count, updated.kept)?, None),
             output: lift::batch("the rows", &self.output, None, updated.output)?,
             rejections: lift::rejections(groups.rows.num_rows(), updated.rejections)?,
+            timers: check_timers(count, timers)?,
+        })
+    }
+
+    /// World `cogroup`.
+    pub fn cogroup(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped> {
+        let loaded = self.loaded.clone();
+        let Calls::Cogroup { cogroup } = &loaded.calls else { return Err(self.wrong_world("cogroup")) };
+        let keys = self.lower_batch(&groups.keys)?;
+        let inputs = groups.inputs.iter().map(|(rows, _)| self.lower_batch(rows)).collect::<Result<Vec<_>>>()?;
+        let (key_columns, columns) = (keys.columns(), inputs.iter().map(Lowered::columns).collect::<Vec<_>>());
+        let inputs: Vec<_> = (inputs.iter().zip(&columns).zip(&groups.inputs))
+            .map(|((lowered, columns), (_, ends))| bindings::CogroupInput {
+                rows: lowered.batch(columns),
+                ends: ends_of(ends),
+            })
+            .collect();
+        let arguments = bindings::Cogroups { keys: keys.batch(&key_columns), inputs: &inputs };
+        let arguments = (record(context, &self.config), arguments);
+        let output: bindings::CogroupOutput = self.instances.call(Some(context.batch.0), cogroup, arguments)?;
+        let checked = self.check_cogrouped(groups, output);
+        self.instances.settle(Some(context.batch.0), &self.counters, checked)
+    }
+
+    fn check_cogrouped(&self, groups: &Cogroups, output: bindings::CogroupOutput) -> Result<Cogrouped, String> {
+        let (given, inputs) = (output.rejections.len(), groups.inputs.len());
+        if given != inputs {
+            return Err(format!("`rejections` has {given} lists, and there are {inputs} inputs"));
+        }
+        let rejections = output.rejections.into_iter().zip(&groups.inputs).enumerate();
+        let rejections = rejections.map(|(place, (raw, (rows, _)))| {
+            lift::rejections(rows.num_rows(), raw).map_err(|words| format!("input {place}: {words}"))
+        });
+        Ok(Cogrouped {
+            rejections: rejections.collect::<Result<_, _>>()?,
+            rows: lift::batch("the rows", &self.output, None, output.rows)?,
         })
     }
 
@@ -250,6 +309,23 @@ impl Caller {
         let (who, world) = (self.instances.identity.who(), self.loaded.calls.world());
         Error::bug(format!("{who} implements world `{world}`, which has no `{function}`"))
     }
+}
+
+/// Checks what a call asked of its timers.
+fn check_timers(groups: usize, changes: Vec<TimerChange>) -> Result<Vec<TimerChange>, String> {
+    if changes.len() > PLUGIN_TIMER_CHANGES_MAX {
+        return Err(format!("it sets or cancels more than {PLUGIN_TIMER_CHANGES_MAX} timers in one call"));
+    }
+    match changes.iter().find(|change| change.group as usize >= groups) {
+        Some(wrong) => {
+            Err(format!("a timer is for group {}, but there are {groups} groups (they count from 0)", wrong.group))
+        }
+        None => Ok(changes),
+    }
+}
+
+fn ends_of(ends: &UInt32Array) -> &[u8] {
+    ends.values().inner().as_slice()
 }
 
 fn record(context: CallContext, config: &str) -> Context<'_> {

@@ -24,21 +24,51 @@ pub fn description(world: World, raw: bindings::Description) -> Result<Descripti
     if world != World::Aggregate && raw.inverse {
         return Err("`inverse` is for world `aggregate` only".into());
     }
-    if !raw.config_schema.is_empty() {
-        serde_json::from_str::<serde_json::Value>(&raw.config_schema)
-            .map_err(|e| format!("`config-schema` is no JSON: {e}"))?;
-    }
+    config_schema(&raw.config_schema)?;
+    let input = schema("input", raw.input)?;
     Ok(Description {
         name: raw.name,
         version: raw.version,
         doc: printable(&raw.doc, DOC_BYTES_MAX),
-        input: schema("input", raw.input)?,
+        inputs: vec![input.clone()],
+        input,
         output: schema("output", raw.output)?,
         state: schema("state", raw.state)?,
         key: raw.key.map(|key| schema("key", key)).transpose()?,
         inverse: raw.inverse,
         config_schema: raw.config_schema,
     })
+}
+
+/// The same for world `cogroup`.
+pub fn cogroup_description(raw: bindings::CogroupDescription) -> Result<Description, String> {
+    name("its name", &raw.name)?;
+    name("its version", &raw.version)?;
+    config_schema(&raw.config_schema)?;
+    let inputs = raw.inputs.into_iter().enumerate();
+    let inputs =
+        inputs.map(|(place, input)| schema(&format!("inputs[{place}]"), input)).collect::<Result<Vec<_>, _>>()?;
+    let Some(input) = inputs.first().cloned() else { return Err("`inputs` names no input".into()) };
+    Ok(Description {
+        name: raw.name,
+        version: raw.version,
+        doc: printable(&raw.doc, DOC_BYTES_MAX),
+        input,
+        inputs,
+        output: schema("output", raw.output)?,
+        state: Arc::new(Schema::empty()),
+        key: raw.key.map(|key| schema("key", key)).transpose()?,
+        inverse: false,
+        config_schema: raw.config_schema,
+    })
+}
+
+fn config_schema(text: &str) -> Result<(), String> {
+    if text.is_empty() {
+        return Ok(());
+    }
+    let parsed = serde_json::from_str::<serde_json::Value>(text);
+    parsed.map(drop).map_err(|e| format!("`config-schema` is no JSON: {e}"))
 }
 
 fn name(what: &str, text: &str) -> Result<(), String> {

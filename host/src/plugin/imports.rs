@@ -1,10 +1,11 @@
-//! What a plugin may ask of the host: `log`, `metrics`, `files`, `stage`; and the limits of its instance.
+//! What a plugin may ask of the host: `log`, `metrics`, `files`, `stage`, `timers`; and the limits of its instance.
 
-use super::bindings::{Level, Schema};
+use super::bindings::{self, Level, Schema};
 use super::failure::{Identity, printable};
-use super::{Counters, VERSION, lower};
+use super::{DueTimes, TimerChange, VERSION, lower};
 use crate::limits::{
     PLUGIN_COUNTERS_MAX, PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_LOG_LINES_MAX, PLUGIN_PARTS_MAX, PLUGIN_TABLE_ELEMENTS_MAX,
+    PLUGIN_TIMER_CHANGES_MAX,
 };
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
@@ -13,8 +14,10 @@ use std::sync::Arc;
 use wasmtime::component::{Linker, WasmStr};
 use wasmtime::{ResourceLimiter, StoreContextMut};
 
-/// The interfaces that every plugin may import.
-pub const OFFERED: [&str; 4] = ["log", "metrics", "files", "stage"];
+/// The interfaces that every plugin may import; `timers` in world `update` only.
+pub const OFFERED: [&str; 5] = ["log", "metrics", "files", "stage", TIMERS];
+/// The interface with which plugins of world `update` ask for calls at a time.
+pub const TIMERS: &str = "timers";
 
 /// How many of the last lines at level error an error message repeats.
 const ERROR_LINES_KEPT: usize = 5;
@@ -24,8 +27,8 @@ const ERROR_LINES_KEPT: usize = 5;
 pub struct Stage {
     /// Contents of the files granted, by name.
     pub files: BTreeMap<String, Bytes>,
-    /// The columns of the rows that a call passes.
-    pub input: SchemaRef,
+    /// The columns of the rows that a call passes, by input.
+    pub inputs: Vec<SchemaRef>,
     /// The stage's key columns.
     pub key: SchemaRef,
 }
@@ -40,8 +43,19 @@ pub struct Guest {
     pub memory: Memory,
     /// The last lines at level error of this call.
     pub error_lines: Vec<String>,
+    /// Timers of this call.
+    pub timers: Timers,
     log_lines: u32,
     counted: BTreeMap<String, u64>,
+}
+
+/// What a call is told of its timers, and what it asks for.
+#[derive(Default)]
+pub struct Timers {
+    /// Those that are due.
+    pub due: DueTimes,
+    /// Those set and cancelled, in order; at most [`PLUGIN_TIMER_CHANGES_MAX`] and one more.
+    pub changes: Vec<TimerChange>,
 }
 
 /// The linear memory of an instance, all its memories together.
@@ -58,7 +72,16 @@ impl Guest {
     /// The host's side of a new instance.
     pub fn new(identity: Arc<Identity>, stage: Arc<Stage>, memory_bytes_max: u64) -> Guest {
         let memory = Memory { bytes_max: memory_bytes_max, bytes: 0, refused: false, last_growth: 0 };
-        Guest { identity, stage, batch: None, memory, error_lines: Vec::new(), log_lines: 0, counted: BTreeMap::new() }
+        Guest {
+            identity,
+            stage,
+            batch: None,
+            memory,
+            error_lines: Vec::new(),
+            timers: Timers::default(),
+            log_lines: 0,
+            counted: BTreeMap::new(),
+        }
     }
 
     /// A call begins.
@@ -124,29 +147,18 @@ impl Guest {
         }
     }
 
+    fn change_timer(&mut self, group: u32, at_us: i64, is_set: bool) {
+        if self.timers.changes.len() <= PLUGIN_TIMER_CHANGES_MAX {
+            self.timers.changes.push(TimerChange { group, at_us, is_set });
+        }
+    }
+
     fn file(&self, name: &str) -> Result<&Bytes, String> {
         self.stage.files.get(name).ok_or_else(|| {
             let names: Vec<&str> = self.stage.files.keys().map(String::as_str).collect();
             let granted = if names.is_empty() { "none".into() } else { names.join(", ") };
             format!("the job grants no file `{}` (granted: {granted})", printable(name, 100))
         })
-    }
-}
-
-impl Counters {
-    /// Adds what a call counted that succeeded, so that a call that is repeated counts once.
-    pub(super) fn merge(&self, counted: BTreeMap<String, u64>) {
-        if counted.is_empty() {
-            return;
-        }
-        let mut sums = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for (counter, amount) in counted {
-            if let Some(sum) = sums.get_mut(&counter) {
-                *sum = sum.saturating_add(amount);
-            } else if sums.len() < PLUGIN_COUNTERS_MAX {
-                sums.insert(counter, amount);
-            }
-        }
     }
 }
 
@@ -215,9 +227,28 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     })?;
     let mut stage = linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?;
     stage.func_wrap("input", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Schema,)> {
-        Ok((lower::schema(&cx.data().stage.input),))
+        let input = cx.data().stage.inputs.first();
+        Ok((input.map(|input| lower::schema(input)).unwrap_or_default(),))
+    })?;
+    stage.func_wrap("inputs", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Vec<Schema>,)> {
+        Ok((cx.data().stage.inputs.iter().map(|input| lower::schema(input)).collect(),))
     })?;
     stage.func_wrap("key", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Schema,)> {
         Ok((lower::schema(&cx.data().stage.key),))
+    })?;
+    let mut timers = linker.instance(&format!("millstream:plugin/{TIMERS}@{VERSION}"))?;
+    timers.func_wrap("set", |mut cx: StoreContextMut<'_, Guest>, (group, at): (u32, i64)| {
+        cx.data_mut().change_timer(group, at, true);
+        Ok(())
+    })?;
+    timers.func_wrap("cancel", |mut cx: StoreContextMut<'_, Guest>, (group, at): (u32, i64)| {
+        cx.data_mut().change_timer(group, at, false);
+        Ok(())
+    })?;
+    timers.func_wrap("due", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(bindings::DueTimes,)> {
+        let DueTimes { ends, times_us } = &cx.data().timers.due;
+        let bytes = |buffer: &arrow::buffer::Buffer| buffer.as_slice().to_vec();
+        let (ends, times) = (bytes(ends.inner()), bytes(times_us.inner()));
+        Ok((bindings::DueTimes { ends, times },))
     })
 }

@@ -2,10 +2,11 @@
 //! reading its world and its imports from its type, without running any of it.
 
 use super::bindings::{
-    BatchArgs, BatchOut, DescribeArgs, Description, Output, PairArgs, Returned, UpdateArgs, Updated,
+    BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, DescribeArgs, DescribeInputsArgs, Description,
+    Output, PairArgs, Returned, UpdateArgs, Updated,
 };
 use super::cache::{Cache, Digest, hex};
-use super::imports::{Guest, OFFERED};
+use super::imports::{Guest, OFFERED, TIMERS};
 use super::{VERSION, World};
 use crate::error::{Error, Result};
 use crate::limits::COMPONENT_BYTES_MAX;
@@ -46,6 +47,7 @@ pub enum Calls {
     Transform { process: ComponentExportIndex },
     Update { update: ComponentExportIndex },
     Aggregate(AggregateCalls),
+    Cogroup { cogroup: ComponentExportIndex },
 }
 
 /// The functions of world `aggregate`.
@@ -64,6 +66,7 @@ impl Calls {
             Calls::Transform { .. } => World::Transform,
             Calls::Update { .. } => World::Update,
             Calls::Aggregate(_) => World::Aggregate,
+            Calls::Cogroup { .. } => World::Cogroup,
         }
     }
 }
@@ -114,14 +117,16 @@ impl Loader {
             Error::plugin(format!("plugin {}: what it imports does not fit this host: {e:#}", file.display()))
         })?;
         let exports = Exports { file, component: &component, ty: &ty, interface: &interface };
+        let calls = exports.calls()?;
+        check_timers(file, &imports, calls.world())?;
         Ok(Loaded {
             file: file.to_owned(),
             bytes: bytes.len() as u64,
             digest,
             cached,
             imports,
-            describe: exports.function::<DescribeArgs<'_>, Returned<Description>>("describe")?,
-            calls: exports.calls()?,
+            describe: exports.describe(calls.world())?,
+            calls,
             interface: interface.clone(),
             pre,
         })
@@ -144,7 +149,7 @@ impl Loader {
 }
 
 /// The component file that a path stands for.
-fn find(path: &Path) -> Result<PathBuf> {
+pub fn find(path: &Path) -> Result<PathBuf> {
     let shown = path.display();
     let Ok(metadata) = fs::metadata(path) else {
         return Err(Error::job(format!("there is no plugin at {shown}: no such file or folder")));
@@ -231,6 +236,15 @@ fn check_imports(file: &Path, imports: &[String]) -> Result<()> {
     )))
 }
 
+/// Timers belong to keys with a state.
+fn check_timers(file: &Path, imports: &[String], world: World) -> Result<()> {
+    if world == World::Update || !imports.iter().any(|name| ours(name).is_some_and(|(own, _)| own == TIMERS)) {
+        return Ok(());
+    }
+    let file = file.display();
+    Err(Error::job(format!("plugin {file} imports timers, which are for world update, and is of world {world}")))
+}
+
 /// Interface and version of a name of our package: `millstream:plugin/log@0.1.0` is `log` and `0.1.0`.
 fn ours(name: &str) -> Option<(&str, &str)> {
     name.strip_prefix("millstream:plugin/")?.split_once('@')
@@ -239,7 +253,7 @@ fn ours(name: &str) -> Option<(&str, &str)> {
 /// The interface, of those exported, that makes a component a plugin.
 fn interface<'a>(file: &Path, exports: impl Iterator<Item = &'a str>) -> Result<String> {
     let exports: Vec<&str> = exports.collect();
-    let is_world = |interface: &str| ["transformer", "updater", "aggregator"].contains(&interface);
+    let is_world = |interface: &str| ["transformer", "updater", "aggregator", "cogrouper"].contains(&interface);
     let worlds: Vec<&str> =
         exports.iter().copied().filter(|name| ours(name).is_some_and(|(i, _)| is_world(i))).collect();
     let shown = file.display();
@@ -255,8 +269,8 @@ fn interface<'a>(file: &Path, exports: impl Iterator<Item = &'a str>) -> Result<
         [] => {
             let list = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
             Err(Error::job(format!(
-                "{shown} is a component, but no Millstream plugin: it exports {list}, and none of transformer, updater \
-                 and aggregator of millstream:plugin@{VERSION}"
+                "{shown} is a component, but no Millstream plugin: it exports {list}, and none of transformer, updater, \
+                 aggregator and cogrouper of millstream:plugin@{VERSION}"
             )))
         }
         _ => {
@@ -293,6 +307,9 @@ impl Exports<'_> {
                 Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<Output>>("process")? }
             }
             Some("updater") => Calls::Update { update: self.function::<UpdateArgs<'_>, Returned<Updated>>("update")? },
+            Some("cogrouper") => {
+                Calls::Cogroup { cogroup: self.function::<CogroupArgs<'_>, Returned<CogroupOutput>>("cogroup")? }
+            }
             _ => Calls::Aggregate(AggregateCalls {
                 lift: self.function::<BatchArgs<'_>, Returned<BatchOut>>("lift")?,
                 combine: self.function::<PairArgs<'_>, Returned<BatchOut>>("combine")?,
@@ -300,6 +317,13 @@ impl Exports<'_> {
                 inverse: self.function::<PairArgs<'_>, Returned<BatchOut>>("inverse")?,
             }),
         })
+    }
+
+    fn describe(&self, world: World) -> Result<ComponentExportIndex> {
+        match world {
+            World::Cogroup => self.function::<DescribeInputsArgs<'_>, Returned<CogroupDescription>>("describe"),
+            _ => self.function::<DescribeArgs<'_>, Returned<Description>>("describe"),
+        }
     }
 
     /// Finds a function and checks that it takes and returns what the interface says.
@@ -332,6 +356,11 @@ impl Loaded {
     /// The version of the interface that it was built for.
     pub fn interface_version(&self) -> &str {
         ours(&self.interface).map_or("", |(_, version)| version)
+    }
+
+    /// Whether it imports an interface of ours.
+    pub fn uses(&self, interface: &str) -> bool {
+        self.imports.iter().any(|name| ours(name).is_some_and(|(own, _)| own == interface))
     }
 
     /// `sha256:…`

@@ -1,23 +1,89 @@
 //! An SQL expression over the columns of one stream: `n > 0`, `price * amount`.
 
-use crate::batch::types;
+use super::batch_time::in_batch;
+use super::checked::checked;
+use super::mistake::{self, mistake, told};
+use super::session::{Names, parser_options, state};
+use super::types::{convert, ours};
 use crate::error::{Error, Result};
+use crate::limits::{SQL_BYTES_MAX, SQL_DEPTH_MAX};
 use crate::timely_ext::BatchContext;
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::tree_node::TreeNode;
+use datafusion::common::{DFSchema, DataFusionError, Span};
+use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::sql::parser::{DFParser, DFParserBuilder};
+use datafusion::sql::planner::{PlannerContext, SqlToRel};
+use datafusion::sql::sqlparser::ast;
+use datafusion::sql::sqlparser::ast::Spanned as _;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A checked expression. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Expression {
-    column: usize,
+    text: Arc<str>,
+    work: Work,
     data_type: DataType,
+}
+
+#[derive(Clone, Debug)]
+enum Work {
+    /// A column as it is.
+    Column(usize),
+    Compiled(Arc<dyn PhysicalExpr>),
 }
 
 impl Expression {
     /// Checks the expression against the columns that it may name. An error says where in the text what is wrong.
     pub fn new(text: &str, schema: &SchemaRef) -> Result<Expression> {
-        let column = types::column(schema, text)?;
-        Ok(Expression { column, data_type: schema.field(column).data_type().clone() })
+        // A name that is no identifier of SQL needs no quotes where it stands alone.
+        if let Ok(place) = schema.index_of(text) {
+            return Ok(Expression::column(place, schema));
+        }
+        let names = Names::new(BTreeMap::new(), &[]);
+        let parsed = parser(text).and_then(|mut parser| parser.parse_into_expr());
+        let parsed = parsed.map_err(|error| mistake(text, &names, &error))?;
+        if parsed.alias.is_some() {
+            return Err(told(text, "a name with `as` has no use here; remove it", None));
+        }
+        Compiler { text, names: &names, schema }.expression(parsed.expr)
+    }
+
+    /// Checks what `select` of SQL would hold: the columns, and what makes each.
+    pub fn list(text: &str, schema: &SchemaRef) -> Result<(SchemaRef, Vec<Expression>)> {
+        let names = Names::new(BTreeMap::new(), &[]);
+        let wrong = |error: DataFusionError| mistake(text, &names, &error);
+        let mut parser = parser(text).map_err(wrong)?;
+        let items = parser.parser.parse_projection().map_err(|error| wrong(error.into()))?;
+        let next = parser.parser.peek_token();
+        if next.token != Token::EOF {
+            let span = Span::try_from_sqlparser_span(next.span);
+            return Err(told(text, "only what stands between `select` and `from` belongs here", span));
+        }
+        let compiler = Compiler { text, names: &names, schema };
+        let (mut fields, mut made) = (Vec::new(), Vec::new());
+        for item in items {
+            for (name, expression) in compiler.item(item)? {
+                let nullable = match expression.work {
+                    Work::Column(place) => schema.field(place).is_nullable(),
+                    Work::Compiled(_) => true,
+                };
+                fields.push(Field::new(name, expression.data_type.clone(), nullable));
+                made.push(expression);
+            }
+        }
+        Ok((Arc::new(Schema::new(fields)), made))
+    }
+
+    fn column(place: usize, schema: &Schema) -> Expression {
+        let field = schema.field(place);
+        Expression { text: field.name().as_str().into(), work: Work::Column(place), data_type: ours(field.data_type()) }
     }
 
     /// The type of its values.
@@ -26,8 +92,181 @@ impl Expression {
     }
 
     /// Its values, one a row. An error where a row has none (a division by zero), which names the expression.
-    pub fn evaluate(&self, _context: BatchContext, rows: &RecordBatch) -> Result<ArrayRef> {
-        let column = rows.columns().get(self.column);
-        column.cloned().ok_or_else(|| Error::bug("rows without the column of an expression"))
+    pub fn evaluate(&self, context: BatchContext, rows: &RecordBatch) -> Result<ArrayRef> {
+        let values = match &self.work {
+            Work::Column(place) => rows.columns().get(*place).cloned(),
+            Work::Compiled(compiled) => {
+                let values = in_batch(context, || compiled.evaluate(rows)?.into_array(rows.num_rows()));
+                Some(values.map_err(|error| self.failed(context, &error))?)
+            }
+        };
+        let values = values.ok_or_else(|| Error::bug("rows without the column of an expression"))?;
+        convert(values, &self.data_type).map_err(|error| self.failed(context, &error.into()))
+    }
+
+    fn failed(&self, context: BatchContext, error: &DataFusionError) -> Error {
+        let words = mistake::runtime_words(error);
+        Error::environment(format!("batch {}: `{}` cannot be computed: {words}", context.id, self.text))
     }
 }
+
+/// Makes expressions over one schema.
+struct Compiler<'a> {
+    text: &'a str,
+    names: &'a Names,
+    schema: &'a SchemaRef,
+}
+
+impl Compiler<'_> {
+    /// The columns of one item of a list.
+    fn item(&self, item: ast::SelectItem) -> Result<Vec<(String, Expression)>> {
+        match item {
+            ast::SelectItem::UnnamedExpr(parsed) => {
+                let span = parsed.span();
+                let logical = self.logical(parsed)?;
+                let name = logical.schema_name().to_string();
+                Ok(vec![(name, self.compile(logical, span)?)])
+            }
+            ast::SelectItem::ExprWithAlias { expr, alias } => Ok(vec![(alias.value, self.expression(expr)?)]),
+            ast::SelectItem::Wildcard(options) if options == plain_wildcard(&options) => {
+                let columns = self.schema.fields().iter().enumerate();
+                Ok(columns
+                    .map(|(place, field)| (field.name().clone(), Expression::column(place, self.schema)))
+                    .collect())
+            }
+            ast::SelectItem::Wildcard(options) => {
+                let out = options.opt_except.as_ref().map(|except| {
+                    std::iter::once(&except.first_element).chain(&except.additional_elements).cloned().collect()
+                });
+                let Some(out) = out.or_else(|| options.opt_exclude.as_ref().and_then(excluded)) else {
+                    return Err(told(self.text, "after `*` there may only be `except (…)`", None));
+                };
+                self.all_but(&out)
+            }
+            other => Err(told(self.text, &format!("`{other}` cannot stand in `select`; name the columns"), None)),
+        }
+    }
+
+    fn all_but(&self, out: &[ast::Ident]) -> Result<Vec<(String, Expression)>> {
+        for name in out {
+            self.expression(ast::Expr::Identifier(name.clone()))?;
+        }
+        let columns = self.schema.fields().iter().enumerate();
+        let kept = columns.filter(|(_, field)| out.iter().all(|name| name.value != *field.name()));
+        Ok(kept.map(|(place, field)| (field.name().clone(), Expression::column(place, self.schema))).collect())
+    }
+
+    fn expression(&self, parsed: ast::Expr) -> Result<Expression> {
+        let span = parsed.span();
+        self.compile(self.logical(parsed)?, span)
+    }
+
+    fn logical(&self, parsed: ast::Expr) -> Result<Expr> {
+        let planner = SqlToRel::new_with_options(self.names, parser_options());
+        let planned =
+            self.columns().and_then(|columns| planner.sql_to_expr(parsed, &columns, &mut PlannerContext::new()));
+        planned.map_err(|error| mistake(self.text, self.names, &error))
+    }
+
+    fn columns(&self) -> Result<DFSchema, DataFusionError> {
+        DFSchema::try_from(self.schema.clone())
+    }
+
+    fn compile(&self, logical: Expr, at: datafusion::sql::sqlparser::tokenizer::Span) -> Result<Expression> {
+        let span = Span::try_from_sqlparser_span(at);
+        if let Some(what) = foreign(&logical) {
+            return Err(told(self.text, &format!("{what} cannot stand here, as it needs more than one row"), span));
+        }
+        if let Expr::Column(column) = &logical
+            && let Ok(place) = self.schema.index_of(&column.name)
+        {
+            return Ok(Expression::column(place, self.schema));
+        }
+        let text = logical.human_display().to_string().into();
+        let compile = || {
+            let columns = self.columns()?;
+            let compiled = checked(state().create_physical_expr(logical, &columns)?)?;
+            let kind = ours(&compiled.data_type(self.schema)?);
+            Ok((compiled, kind))
+        };
+        let (compiled, data_type) = compile().map_err(|error: DataFusionError| {
+            let error = mistake(self.text, self.names, &error);
+            if error.message.contains('^') { error } else { told(self.text, first_line(&error.message), span) }
+        })?;
+        Ok(Expression { text, work: Work::Compiled(compiled), data_type })
+    }
+}
+
+fn first_line(message: &str) -> &str {
+    message.lines().next().unwrap_or_default()
+}
+
+/// What an expression over single rows cannot hold.
+fn foreign(expression: &Expr) -> Option<&'static str> {
+    let mut found = None;
+    let _ = expression.exists(|part| {
+        found = match part {
+            Expr::AggregateFunction(_) => Some("an aggregate"),
+            Expr::WindowFunction(_) => Some("a window function"),
+            Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) => {
+                Some("a query in parentheses")
+            }
+            Expr::Unnest(_) => Some("`unnest`"),
+            _ => None,
+        };
+        Ok(found.is_some())
+    });
+    found
+}
+
+fn plain_wildcard(options: &ast::WildcardAdditionalOptions) -> ast::WildcardAdditionalOptions {
+    ast::WildcardAdditionalOptions { wildcard_token: options.wildcard_token.clone(), ..Default::default() }
+}
+
+fn excluded(exclude: &ast::ExcludeSelectItem) -> Option<Vec<ast::Ident>> {
+    let name = |name: &ast::ObjectName| name.0.first().and_then(|part| part.as_ident().cloned());
+    match exclude {
+        ast::ExcludeSelectItem::Single(one) => Some(vec![name(one)?]),
+        ast::ExcludeSelectItem::Multiple(many) => many.iter().map(name).collect(),
+    }
+}
+
+/// A parser for a text that is not too long, nor too deep to be worked on.
+pub fn parser(text: &str) -> Result<DFParser<'static>, DataFusionError> {
+    static DIALECT: GenericDialect = GenericDialect {};
+    if text.len() > SQL_BYTES_MAX {
+        return Err(DataFusionError::Plan(format!("it has more than {SQL_BYTES_MAX} bytes; make it shorter")));
+    }
+    let tokens =
+        Tokenizer::new(&DIALECT, text).tokenize().map_err(datafusion::sql::sqlparser::parser::ParserError::from)?;
+    if depth(&tokens) > SQL_DEPTH_MAX {
+        let words = format!("more than {SQL_DEPTH_MAX} operators and keywords belong together; take it apart");
+        return Err(DataFusionError::Plan(words));
+    }
+    DFParserBuilder::new(text).with_dialect(&DIALECT).build()
+}
+
+/// How deep the tree of a text may be at most: trees are walked by calls within calls. Each operator may be a level above
+/// those before it; what stands between commas stands side by side.
+fn depth(tokens: &[Token]) -> usize {
+    let (mut deepest, mut outer, mut here, mut levels) = (0, 0, 0, Vec::new());
+    for token in tokens {
+        match token {
+            Token::LParen | Token::LBracket | Token::LBrace => {
+                levels.push((outer, here));
+                outer += here + 1;
+                here = 0;
+            }
+            Token::RParen | Token::RBracket | Token::RBrace => (outer, here) = levels.pop().unwrap_or_default(),
+            Token::Comma => here = 0,
+            Token::Word(word) => here += usize::from(word.keyword != Keyword::NoKeyword),
+            Token::Number(..) | Token::SingleQuotedString(_) | Token::Period | Token::Whitespace(_) => {}
+            _ => here += 1,
+        }
+        deepest = deepest.max(outer + here);
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests;

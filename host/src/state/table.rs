@@ -110,6 +110,11 @@ impl StateTable {
         slot
     }
 
+    /// The state columns.
+    pub fn state_schema(&self) -> SchemaRef {
+        self.state_schema.clone()
+    }
+
     /// How many keys have a state.
     pub fn len(&self) -> usize {
         self.len

@@ -3,6 +3,7 @@
 
 use super::keeper::Keeper;
 use super::table::{Slot, StateTable};
+use super::timers::{self, TimerClock, Timers};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
@@ -13,7 +14,7 @@ use crate::graph::UpdateNode;
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
-use crate::plugin::{Caller, Groups, Updated};
+use crate::plugin::{Caller, DueTimes, Groups, Updated};
 use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -40,6 +41,8 @@ pub struct UpdateStage {
     node: UpdateNode,
     caller: Caller,
     table: StateTable,
+    /// Where the plugin asks for calls at a time.
+    timers: Option<Timers>,
     worker: usize,
     peers: usize,
     /// The place of a slot among the groups of the batch; `NOT_CALLED` outside of one.
@@ -62,6 +65,23 @@ struct Called {
     ends: Vec<u32>,
     /// All columns of the input, sorted by group.
     rows: RecordBatch,
+    /// Where each group's due timers end; empty where the stage has none.
+    due_ends: Vec<u32>,
+    /// Their times in microseconds.
+    due_us: Vec<i64>,
+}
+
+impl Called {
+    /// The timers of groups, from one to before another.
+    fn due(&self, start: usize, end: usize) -> DueTimes {
+        let Some(ends) = self.due_ends.get(start..end).filter(|_| !self.due_us.is_empty()) else {
+            return DueTimes { ends: vec![0; end - start].into(), ..DueTimes::default() };
+        };
+        let first = start.checked_sub(1).and_then(|before| self.due_ends.get(before)).copied().unwrap_or_default();
+        let last = ends.last().copied().unwrap_or(first);
+        let times_us = self.due_us.get(first as usize..last as usize).unwrap_or_default().to_vec();
+        DueTimes { ends: ends.iter().map(|end| end - first).collect(), times_us: times_us.into() }
+    }
 }
 
 impl UpdateStage {
@@ -72,15 +92,20 @@ impl UpdateStage {
         let state = node.description.state.clone();
         let table = StateTable::new(key_schema.fields().iter().cloned().collect(), state, timeout_us)
             .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))?;
-        Ok(UpdateStage { node, caller, table, worker, peers, place: Vec::new(), key_schema, began: false })
+        let timers =
+            node.timers.map(|clock| Timers::new(key_schema.fields(), clock)).transpose().map_err(Error::arrow)?;
+        Ok(UpdateStage { node, caller, table, timers, worker, peers, place: Vec::new(), key_schema, began: false })
     }
 
-    /// Takes over the state of a checkpoint, instead of initial states, and notes changes from now on.
-    pub fn restore(&mut self, keeper: &Keeper, running: &Running) -> Result<()> {
+    /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on.
+    pub fn restore(&mut self, keeper: &Keeper, timers: Option<&Keeper>, running: &Running) -> Result<()> {
         let restored = keeper.restore(running, &mut self.table);
         let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", self.node.name));
         if restored.map_err(told)? {
             self.node.initial = None;
+        }
+        if let (Some(timers), Some(keeper)) = (&mut self.timers, timers) {
+            timers.restore(keeper, running).map_err(told)?;
         }
         Ok(())
     }
@@ -90,14 +115,18 @@ impl UpdateStage {
         &mut self.table
     }
 
+    /// Its timers, where it has some.
+    pub fn timers(&mut self) -> Option<&mut Timers> {
+        self.timers.as_mut()
+    }
+
     /// Works on the rows of a batch that this worker owns.
     pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         if !std::mem::replace(&mut self.began, true) {
             self.table.touch_restored(context.time);
             self.store_initial(context.time)?;
         }
-        let touched_and_called = self.gather(context.time, &parts).map_err(Error::arrow)?;
-        let (touched, called) = touched_and_called;
+        let (touched, called) = self.gather(context, &parts).map_err(Error::arrow)?;
         let mut start = Start::default();
         let mut order = 0;
         while start.group < called.slots.len() {
@@ -115,14 +144,16 @@ impl UpdateStage {
         Ok(())
     }
 
-    /// Finds the groups of a batch: keys with rows, all others where the stage asks for them, and idle ones.
-    fn gather(&mut self, time: BatchTime, parts: &[Part]) -> Result<(Vec<Slot>, Called), ArrowError> {
+    /// Finds the groups of a batch: keys with rows, all others where the stage asks for them, idle ones, and those with
+    /// timers that are due.
+    fn gather(&mut self, context: BatchContext, parts: &[Part]) -> Result<(Vec<Slot>, Called), ArrowError> {
         let rows = concat_batches(&self.node.input, parts.iter().map(|part| &part.rows))?;
         let keys: Vec<_> = self.node.key.iter().map(|column| rows.column(*column).clone()).collect();
         let keys = Keys::encode(&keys, rows.num_rows())?;
         let keys = keys.view();
         let slot_of_row: Vec<Slot> =
             (0..keys.rows()).map(|row| self.table.slot(keys.get(row), keys.short(row).1)).collect();
+        let (slot_of_due, due_us) = self.take_due(context)?;
         self.place.resize(self.table.slots(), NOT_CALLED);
 
         let mut slots: Vec<Slot> = Vec::new();
@@ -134,8 +165,9 @@ impl UpdateStage {
         };
         slot_of_row.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
         let touched = slots.clone();
-        self.table.touch(&touched, time);
-        let idle = self.table.take_idle(time);
+        self.table.touch(&touched, context.time);
+        slot_of_due.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
+        let idle = self.table.take_idle(context.time);
         idle.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
         if self.node.on == UpdateOn::All {
             self.table.all().for_each(|slot| add(&mut self.place, slot, &mut slots));
@@ -148,9 +180,32 @@ impl UpdateStage {
         idle.iter().for_each(|slot| timed_out[self.place[*slot as usize] as usize] = true);
         let ranks = slot_of_row.iter().map(|slot| self.place[*slot as usize]);
         let (ends, sorted) = sort_by_rank(ranks, slots.len());
+        let (mut due_ends, mut order) = (Vec::new(), Vec::new());
+        if !slot_of_due.is_empty() {
+            let ranks = slot_of_due.iter().map(|slot| self.place[*slot as usize]);
+            (due_ends, order) = sort_by_rank(ranks, slots.len());
+        }
+        let due_us = order.into_iter().filter_map(|row| due_us.get(row as usize).copied()).collect();
         slots.iter().for_each(|slot| self.place[*slot as usize] = NOT_CALLED);
         let rows = take_record_batch(&rows, &UInt32Array::from(sorted))?;
-        Ok((touched, Called { slots, timed_out, ends, rows }))
+        Ok((touched, Called { slots, timed_out, ends, rows, due_ends, due_us }))
+    }
+
+    /// Takes the timers that are due: the slots of their keys, and their times.
+    fn take_due(&mut self, context: BatchContext) -> Result<(Vec<Slot>, Vec<i64>), ArrowError> {
+        let Some(timers) = &mut self.timers else { return Ok(Default::default()) };
+        let now_us = match timers.clock() {
+            TimerClock::Batch => Some(context.time.0),
+            TimerClock::Watermark => context.watermark.now,
+        };
+        let timers::Due { keys, times_us } = timers.take_due(now_us)?;
+        if times_us.is_empty() {
+            return Ok(Default::default());
+        }
+        let keys = Keys::encode(&keys, times_us.len())?;
+        let (view, hashes) = (keys.view(), keys.hashes());
+        let slots = hashes.into_iter().enumerate().map(|(row, hash)| self.table.slot(view.get(row), hash));
+        Ok((slots.collect(), times_us))
     }
 
     /// Calls the plugin with some of the groups, stores the states and emits.
@@ -166,10 +221,14 @@ impl UpdateStage {
         let slots = &called.slots[start.group..end.group];
         let all_rows = called.rows.slice(start.row as usize, (end.row - start.row) as usize);
         let groups = self.groups(called, start, end, &all_rows).map_err(Error::arrow)?;
-        let Updated { states, kept, output: emitted, rejections } = self.caller.update(context.call(), &groups)?;
+        let Updated { states, kept, output: emitted, rejections, timers } =
+            self.caller.update(context.call(), &groups)?;
         let kept: BooleanArray =
             (0..slots.len()).map(|row| Some(kept.value(row) && !groups.timed_out.value(row))).collect();
         self.table.store(slots, &states, &kept);
+        if let Some(own) = &mut self.timers {
+            own.apply(&groups.keys, &timers).map_err(Error::arrow)?;
+        }
         match self.node.emit {
             UpdateEmit::Rows => output.push(context, self.order(order), emitted),
             UpdateEmit::Changes => {
@@ -199,6 +258,7 @@ impl UpdateStage {
             states,
             known,
             timed_out: BooleanArray::from(called.timed_out[start.group..end.group].to_vec()),
+            due: called.due(start.group, end.group),
         })
     }
 
@@ -240,15 +300,17 @@ impl UpdateStage {
 
 /// A place between two groups.
 #[derive(Clone, Copy, Default)]
-struct Start {
-    group: usize,
-    row: u32,
+pub struct Start {
+    /// How many groups are before it.
+    pub group: usize,
+    /// How many rows.
+    pub row: u32,
 }
 
 impl Start {
     /// Where a call that begins here ends: after at least one group, and then before more rows or groups than a call
-    /// should have.
-    fn next_call(self, ends: &[u32]) -> Start {
+    /// should have. `ends` are those of all groups.
+    pub fn next_call(self, ends: &[u32]) -> Start {
         let groups_max = self.group.saturating_add(UPDATE_ROWS_PER_CALL_MAX).min(ends.len());
         let mut group = self.group + 1;
         while group < groups_max && ends[group] - self.row <= UPDATE_ROWS_PER_CALL_MAX as u32 {

@@ -6,6 +6,8 @@
 #[rustfmt::skip]
 pub mod aggregate;
 #[rustfmt::skip]
+pub mod cogroup;
+#[rustfmt::skip]
 pub mod transform;
 #[rustfmt::skip]
 pub mod update;

@@ -1,10 +1,14 @@
 //! What a component exports: the bindings' traits, implemented for every plugin. Called only by the macros.
 
 use crate::bindings::aggregate::exports::millstream::plugin::aggregator;
+use crate::bindings::cogroup::exports::millstream::plugin::cogrouper;
 use crate::bindings::transform::exports::millstream::plugin::transformer;
 use crate::bindings::transform::millstream::plugin::types;
 use crate::bindings::update::exports::millstream::plugin::updater;
-use crate::{Aggregate, Batch, Context, Description, Error, Rejected, Schema, Stage, Transform, Update, log, update};
+use crate::{
+    Aggregate, Batch, Cogroup, Context, Description, Error, Rejected, Schema, Stage, Transform, Update, cogroup, log,
+    update,
+};
 use std::any::Any;
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -51,7 +55,7 @@ fn rejections(rejected: Vec<Rejected>) -> Vec<types::Rejection> {
 impl<P: Transform> transformer::Guest for Exported<P> {
     fn describe(config: String, input: Schema) -> Result<Description, Error> {
         report_panics();
-        let stage = Stage::described(config, input);
+        let stage = Stage::described(config, vec![input]);
         P::new(&stage)?.describe(&stage)
     }
 
@@ -67,7 +71,7 @@ impl<P: Transform> transformer::Guest for Exported<P> {
 impl<P: Update> updater::Guest for Exported<P> {
     fn describe(config: String, input: Schema) -> Result<Description, Error> {
         report_panics();
-        let stage = Stage::described(config, input);
+        let stage = Stage::described(config, vec![input]);
         P::new(&stage)?.describe(&stage)
     }
 
@@ -96,7 +100,7 @@ impl<P: Update> updater::Guest for Exported<P> {
 impl<P: Aggregate> aggregator::Guest for Exported<P> {
     fn describe(config: String, input: Schema) -> Result<Description, Error> {
         report_panics();
-        let stage = Stage::described(config, input);
+        let stage = Stage::described(config, vec![input]);
         P::new(&stage)?.describe(&stage)
     }
 
@@ -123,6 +127,28 @@ impl<P: Aggregate> aggregator::Guest for Exported<P> {
         let of = Context::of(&context);
         with_plugin(context.config, P::new, |plugin, _| {
             plugin.inverse(&of, Batch::from_wire(whole), Batch::from_wire(part))?.into_wire()
+        })
+    }
+}
+
+impl<P: Cogroup> cogrouper::Guest for Exported<P> {
+    fn describe(config: String, inputs: Vec<Schema>) -> Result<cogrouper::Description, Error> {
+        report_panics();
+        let stage = Stage::described(config, inputs);
+        P::new(&stage)?.describe(&stage)
+    }
+
+    fn cogroup(context: types::Context, groups: cogrouper::Groups) -> Result<cogrouper::Output, Error> {
+        let of = Context::of(&context);
+        with_plugin(context.config, P::new, |plugin, stage| {
+            let inputs = groups.inputs.into_iter();
+            let inputs = inputs.map(|input| cogroup::Grouped { rows: Batch::from_wire(input.rows), ends: input.ends });
+            let groups = cogroup::Groups { keys: Batch::from_wire(groups.keys), inputs: inputs.collect() };
+            let cogrouped = plugin.cogroup(stage, &of, groups)?;
+            Ok(cogrouper::Output {
+                rows: cogrouped.rows.into_wire()?,
+                rejections: cogrouped.rejected.into_iter().map(rejections).collect(),
+            })
         })
     }
 }

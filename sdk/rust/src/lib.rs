@@ -25,9 +25,10 @@
 //! assert_eq!(run.rows, json!([{"word": "to"}, {"word": "be"}]));
 //! ```
 //!
-//! [`macro@Row`] makes a struct a row, [`macro@transform`], [`macro@update`] and [`macro@aggregate`] make a function
-//! or an `impl` block a plugin of that world, [`testing`] runs it in a plain `cargo test`. Plugins that work on any
-//! columns implement the trait of their world ([`Transform`], [`Update`], [`Aggregate`]) on whole batches.
+//! [`macro@Row`] makes a struct a row, [`macro@transform`], [`macro@update`], [`macro@aggregate`] and [`macro@cogroup`]
+//! make a function or an `impl` block a plugin of that world, [`testing`] runs it in a plain `cargo test`. Plugins that
+//! work on any columns implement the trait of their world ([`Transform`], [`Update`], [`Aggregate`], [`Cogroup`]) on whole
+//! batches.
 
 // The macros name this crate; so do they within its own tests.
 extern crate self as millstream_sdk;
@@ -37,6 +38,7 @@ pub mod batch;
 #[doc(hidden)]
 pub mod bindings;
 mod cell;
+pub mod cogroup;
 pub mod counter;
 mod error;
 #[doc(hidden)]
@@ -50,6 +52,7 @@ mod schema;
 mod stage;
 pub mod testing;
 pub mod text;
+pub mod timers;
 pub mod transform;
 pub mod update;
 #[doc(hidden)]
@@ -58,6 +61,7 @@ pub mod writer;
 pub use aggregate::Aggregate;
 pub use batch::Batch;
 pub use cell::{Cell, Timestamp};
+pub use cogroup::Cogroup;
 pub use error::{Error, Rejected, Rejection};
 /// Makes a struct a row: each field is a column of the field's name, `#[row(name = "…")]` gives it another one.
 ///
@@ -101,6 +105,34 @@ pub use millstream_sdk_macros::Row;
 /// }
 /// ```
 pub use millstream_sdk_macros::aggregate;
+/// Makes a function a plugin of world `cogroup`, which is called for each key with its rows of several inputs.
+///
+/// The function takes its key (a row; without it the plugin works with any key) and one `Rows<Row>` for each input, in the
+/// order of the stage's inputs: `from` first, then those of `cogroup`. It may take `&mut Out<Row>` or `&mut KeyedOut<Row>`
+/// (whose rows begin with the key columns), `&Config` and `&Context`. Without an output it returns its rows: a row, an
+/// `Option`, a `Vec` or `impl Iterator`. A `Result` around any of these refuses all rows of the key by `Err`.
+///
+/// ```
+/// # use millstream_sdk::{KeyedOut, Row, Rows, cogroup};
+/// #[derive(Row)]
+/// struct Order {
+///     amount: f64,
+/// }
+///
+/// #[derive(Row)]
+/// struct Summary {
+///     total: f64,
+///     clicks: i64,
+/// }
+///
+/// /// What each user spent, and how often they clicked.
+/// #[cogroup]
+/// fn summary(orders: Rows<Order>, clicks: Rows, out: &mut KeyedOut<Summary>) {
+///     let clicks = clicks.len() as i64;
+///     out.push(Summary { total: orders.map(|order| order.amount).sum(), clicks });
+/// }
+/// ```
+pub use millstream_sdk_macros::cogroup;
 /// Makes a function a plugin of world `transform`: rows in, rows out.
 ///
 /// The function takes a row, and may take in any order `&mut Out<Row>` for the rows it returns, `&Config` for the
@@ -135,7 +167,8 @@ pub use millstream_sdk_macros::transform;
 ///
 /// The function takes, in any order and each only if it wants it: its key (a row; without it the plugin works with any
 /// key), `Rows<Row>` (or `Rows` to count rows of any input), `Option<State>` (`None` for a new key), `&mut Out<Row>` or
-/// `&mut KeyedOut<Row>` (whose rows begin with the key columns), `&Config` and `&Context`. It returns the new state:
+/// `&mut KeyedOut<Row>` (whose rows begin with the key columns), `&Config`, `&Context` and `&mut Timers`
+/// ([`Timers`]: to be called for the key at a time). It returns the new state:
 /// `State`, or `Option<State>` where `None` removes the key, or a `Result` of these, where `Err` refuses all rows of
 /// the key and leaves its state as it was.
 ///
@@ -160,6 +193,7 @@ pub use row::Row;
 pub use schema::{Description, Field, Schema, Type};
 pub use serde_json::json;
 pub use stage::{Context, Stage};
+pub use timers::Timers;
 pub use transform::Transform;
 pub use update::{Rows, Update};
 

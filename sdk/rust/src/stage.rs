@@ -8,24 +8,24 @@ use serde::de::DeserializeOwned;
 #[derive(Clone, Debug)]
 pub struct Stage {
     config: String,
-    input: Option<Schema>,
+    inputs: Option<Vec<Schema>>,
     key: Option<Schema>,
 }
 
 impl Stage {
     /// The stage of a call. The host is asked for the schemas only when the plugin wants them.
     pub(crate) fn of_call(config: String) -> Stage {
-        Stage { config, input: None, key: None }
+        Stage { config, inputs: None, key: None }
     }
 
     /// The stage as `describe` is told it.
-    pub(crate) fn described(config: String, input: Schema) -> Stage {
-        Stage { config, input: Some(input), key: None }
+    pub(crate) fn described(config: String, inputs: Vec<Schema>) -> Stage {
+        Stage { config, inputs: Some(inputs), key: None }
     }
 
     /// A stage for tests.
-    pub(crate) fn given(config: String, input: Schema, key: Schema) -> Stage {
-        Stage { config, input: Some(input), key: Some(key) }
+    pub(crate) fn given(config: String, inputs: Vec<Schema>, key: Schema) -> Stage {
+        Stage { config, inputs: Some(inputs), key: Some(key) }
     }
 
     /// The stage's `config` as a type of yours.
@@ -42,9 +42,17 @@ impl Stage {
     }
 
     /// The columns of the rows that calls pass: in `describe` all columns of the stage's input, later those that the
-    /// description named.
+    /// description named. Of several inputs the first.
     pub fn input(&self) -> Schema {
-        self.input.clone().unwrap_or_else(host::input)
+        match &self.inputs {
+            Some(inputs) => inputs.first().cloned().unwrap_or_else(|| Schema::new(Vec::new())),
+            None => host::input(),
+        }
+    }
+
+    /// The columns of each input: one, but in world `cogroup`.
+    pub fn inputs(&self) -> Vec<Schema> {
+        self.inputs.clone().unwrap_or_else(host::inputs)
     }
 
     /// The stage's key columns; none where it has no key.
@@ -88,6 +96,11 @@ mod host {
     }
 
     #[cfg(target_arch = "wasm32")]
+    pub fn inputs() -> Vec<Schema> {
+        crate::bindings::transform::millstream::plugin::stage::inputs()
+    }
+
+    #[cfg(target_arch = "wasm32")]
     pub fn key() -> Schema {
         crate::bindings::transform::millstream::plugin::stage::key()
     }
@@ -95,6 +108,11 @@ mod host {
     #[cfg(not(target_arch = "wasm32"))]
     pub fn input() -> Schema {
         Schema::new(Vec::new())
+    }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn inputs() -> Vec<Schema> {
+        Vec::new()
     }
 
     #[cfg(not(target_arch = "wasm32"))]

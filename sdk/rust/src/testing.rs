@@ -5,6 +5,8 @@
 
 mod json;
 
+use crate::cogroup::{self, Cogroup};
+use crate::timers::host as timers;
 use crate::update::Groups;
 use crate::writer::{BitWriter, Writer};
 use crate::{Aggregate, Context, Description, Error, Rejected, Schema, Stage, Timestamp, Transform, Update};
@@ -17,19 +19,24 @@ use std::marker::PhantomData;
 pub struct Run {
     /// The rows returned: an array of objects.
     pub rows: Value,
-    /// The rows refused: their index in the rows passed in (for world `update`: sorted by key), and the reason.
+    /// The rows refused: their index in the rows passed in (for worlds `update` and `cogroup`: sorted by key; for
+    /// `cogroup` those of the second input are counted behind those of the first), and the reason.
     pub rejected: Vec<(u32, String)>,
 }
 
-/// A plugin under test: how its stage uses it. Made by [`transform`], [`update`] and [`aggregate`].
+/// A plugin under test: how its stage uses it. Made by [`transform`], [`update`],
+/// [`aggregate`] and [`cogroup()`].
 pub struct Test<P, W> {
     config: Value,
-    input: Schema,
+    inputs: Vec<Schema>,
     key: Schema,
     /// The batch that ran last.
     batch: u64,
     /// World `update`: the state of each key.
     states: Vec<(Value, Value)>,
+    /// World `update`: timers by key.
+    timers: Vec<(Value, i64)>,
+    watermark: Option<Timestamp>,
     plugin: PhantomData<(P, W)>,
 }
 
@@ -39,6 +46,8 @@ pub struct TransformWorld;
 pub struct UpdateWorld;
 /// World `aggregate`, as a mark on [`Test`].
 pub struct AggregateWorld;
+/// World `cogroup`, as a mark on [`Test`].
+pub struct CogroupWorld;
 
 /// Tests a plugin of world `transform`: the name of a function with `#[transform]` is its type.
 pub fn transform<P: Transform>() -> Test<P, TransformWorld> {
@@ -55,15 +64,21 @@ pub fn aggregate<P: Aggregate>() -> Test<P, AggregateWorld> {
     Test::new()
 }
 
+/// Tests a plugin of world `cogroup`: the name of a function with `#[cogroup]` is its type.
+pub fn cogroup<P: Cogroup>() -> Test<P, CogroupWorld> {
+    Test::new()
+}
+
 impl<P, W> Test<P, W> {
     fn new() -> Self {
-        let none = Schema::new(Vec::new());
         Test {
             config: Value::Object(Map::new()),
-            input: none.clone(),
-            key: none,
+            inputs: Vec::new(),
+            key: Schema::new(Vec::new()),
             batch: 0,
             states: Vec::new(),
+            timers: Vec::new(),
+            watermark: None,
             plugin: PhantomData,
         }
     }
@@ -86,27 +101,29 @@ impl<P, W> Test<P, W> {
     }
 
     /// The columns of the stage's input, as in `"user text, amount int64"`; only plugins that work on any input need it.
+    /// In world `cogroup` once for each input.
     ///
     /// # Panics
     /// Where this is no list of names and types.
     #[must_use]
     pub fn input(mut self, columns: &str) -> Self {
-        self.input = json::schema(columns);
+        self.inputs.push(json::schema(columns));
         self
     }
 
     fn described(&self) -> Stage {
-        Stage::given(self.config.to_string(), self.input.clone(), self.key.clone())
+        Stage::given(self.config.to_string(), self.inputs.clone(), self.key.clone())
     }
 
     /// The stage of a call: its input is what the description names.
     fn called(&self, description: &Description) -> Stage {
-        Stage::given(self.config.to_string(), description.input.clone(), self.key.clone())
+        Stage::given(self.config.to_string(), vec![description.input.clone()], self.key.clone())
     }
 
     fn context(&mut self) -> Context {
         self.batch += 1;
-        Context { batch: self.batch, time: Timestamp(self.batch as i64 * 1_000_000), watermark: None, timed_out: false }
+        let time = Timestamp(self.batch as i64 * 1_000_000);
+        Context { batch: self.batch, time, watermark: self.watermark, timed_out: false }
     }
 }
 
@@ -134,7 +151,8 @@ impl<P: Update> Test<P, UpdateWorld> {
     }
 
     /// Runs one batch: an array of objects with the key columns and the others. Keys come in the order of their first
-    /// rows; states are kept for the next run.
+    /// rows, then those without rows whose timers are due; states and timers are kept for the next run. The time of the
+    /// first run is second 1, that of the next second 2, and so on.
     pub fn run(&mut self, rows: Value) -> Result<Run, Error> {
         let groups = by_key(&self.key, &rows)?;
         self.call(groups, false)
@@ -145,32 +163,60 @@ impl<P: Update> Test<P, UpdateWorld> {
         self.call(vec![(json::object(&self.key, &key), Vec::new())], true)
     }
 
+    /// The watermark of the runs that follow, as in a stage with event time: timers go by it.
+    pub fn watermark(&mut self, watermark: Timestamp) {
+        self.watermark = Some(watermark);
+    }
+
     /// The states: an array of objects with the columns of key and state.
     pub fn states(&self) -> Value {
         let merged = |(key, state): &(Value, Value)| json::merge(key.clone(), state.clone());
         self.states.iter().map(merged).collect()
     }
 
-    fn call(&mut self, groups: Vec<(Value, Vec<Value>)>, timed_out: bool) -> Result<Run, Error> {
+    /// Takes the timers that are due, for each group; keys without rows are added to the groups.
+    fn due(&mut self, now: i64, groups: &mut Vec<(Value, Vec<Value>)>) -> Vec<Vec<i64>> {
+        let (due, wait): (Vec<_>, Vec<_>) = self.timers.drain(..).partition(|(_, at)| *at <= now);
+        self.timers = wait;
+        for (key, _) in &due {
+            if groups.iter().all(|(other, _)| other != key) {
+                groups.push((key.clone(), Vec::new()));
+            }
+        }
+        let of = |key: &Value| {
+            let mut times: Vec<i64> = due.iter().filter(|(own, _)| own == key).map(|(_, at)| *at).collect();
+            times.sort_unstable();
+            times
+        };
+        groups.iter().map(|(key, _)| of(key)).collect()
+    }
+
+    fn call(&mut self, mut groups: Vec<(Value, Vec<Value>)>, timed_out: bool) -> Result<Run, Error> {
         let description = self.describe()?;
         let stage = self.called(&description);
+        let context = self.context();
+        let now = self.watermark.unwrap_or(context.time).0;
+        let due = self.due(now, &mut groups);
         let state_of = |key: &Value| self.states.iter().find(|(known, _)| known == key).map(|(_, state)| state.clone());
         let old: Vec<Option<Value>> = groups.iter().map(|(key, _)| state_of(key)).collect();
         let keys: Vec<Value> = groups.iter().map(|(key, _)| key.clone()).collect();
-        let mut end = 0u32;
-        let ends = groups.iter().flat_map(|(_, rows)| {
-            end += rows.len() as u32;
-            end.to_le_bytes()
-        });
         let batch = Groups {
-            ends: ends.collect(),
+            ends: ends(groups.iter().map(|(_, rows)| rows.len())),
             keys: from_json(&self.key, &Value::Array(keys.clone()))?,
             rows: from_json(&description.input, &groups.iter().flat_map(|(_, rows)| rows.clone()).collect())?,
             known: bitmap(old.iter().map(Option::is_some)),
             timed_out: bitmap(keys.iter().map(|_| timed_out)),
             states: from_json(&description.state, &old.into_iter().map(Option::unwrap_or_default).collect())?,
         };
-        let updated = P::new(&stage)?.update(&stage, &self.context(), batch)?;
+        timers::begin(&due);
+        let updated = P::new(&stage)?.update(&stage, &context, batch);
+        let asked = timers::end();
+        let updated = updated?;
+        for (group, at, is_set) in asked {
+            let timer = (keys[group as usize].clone(), at);
+            self.timers.retain(|other| *other != timer);
+            self.timers.extend(is_set.then_some(timer));
+        }
         let states = to_json(&description.state, &updated.states)?;
         self.states.retain(|(known, _)| !keys.contains(known));
         for (i, (key, state)) in keys.into_iter().zip(states.as_array().cloned().unwrap_or_default()).enumerate() {
@@ -179,6 +225,48 @@ impl<P: Update> Test<P, UpdateWorld> {
             }
         }
         Ok(Run { rows: to_json(&description.output, &updated.output)?, rejected: reasons(updated.rejected) })
+    }
+}
+
+impl<P: Cogroup> Test<P, CogroupWorld> {
+    /// What the plugin says of itself.
+    pub fn describe(&self) -> Result<cogroup::Description, Error> {
+        let stage = self.described();
+        P::new(&stage)?.describe(&stage)
+    }
+
+    /// Runs one batch: for each input an array of objects with the key columns and the others. Keys come in the order of
+    /// their first rows, those of the first input first.
+    pub fn run(mut self, inputs: Value) -> Result<Run, Error> {
+        let description = self.describe()?;
+        let inputs = inputs.as_array().ok_or_else(|| Error::internal("inputs are an array of arrays of objects"))?;
+        let grouped = inputs.iter().map(|rows| by_key(&self.key, rows)).collect::<Result<Vec<_>, _>>()?;
+        let mut keys: Vec<Value> = Vec::new();
+        for (key, _) in grouped.iter().flatten() {
+            if !keys.contains(key) {
+                keys.push(key.clone());
+            }
+        }
+        let input = |(schema, groups): (&Schema, &Vec<(Value, Vec<Value>)>)| {
+            let rows_of = |key: &Value| groups.iter().find(|(own, _)| own == key).map(|(_, rows)| rows.clone());
+            let rows: Vec<Vec<Value>> = keys.iter().map(|key| rows_of(key).unwrap_or_default()).collect();
+            let ends = ends(rows.iter().map(Vec::len));
+            Ok(cogroup::Grouped { rows: from_json(schema, &rows.into_iter().flatten().collect())?, ends })
+        };
+        let inputs = description.inputs.iter().zip(&grouped).map(input).collect::<Result<Vec<_>, Error>>()?;
+        let rows_before = inputs.iter().scan(0, |sum, input| {
+            let before = *sum;
+            *sum += input.rows.rows() as u32;
+            Some(before)
+        });
+        let rows_before: Vec<u32> = rows_before.collect();
+        let groups = cogroup::Groups { keys: from_json(&self.key, &Value::Array(keys.clone()))?, inputs };
+        let stage = Stage::given(self.config.to_string(), description.inputs.clone(), self.key.clone());
+        let cogrouped = P::new(&stage)?.cogroup(&stage, &self.context(), groups)?;
+        let rejected = cogrouped.rejected.into_iter().zip(rows_before).flat_map(|(rejected, before)| {
+            reasons(rejected).into_iter().map(move |(row, reason)| (before + row, reason))
+        });
+        Ok(Run { rows: to_json(&description.output, &cogrouped.rows)?, rejected: rejected.collect() })
     }
 }
 
@@ -227,6 +315,16 @@ fn by_key(key: &Schema, rows: &Value) -> Result<Vec<(Value, Vec<Value>)>, Error>
         }
     }
     Ok(groups)
+}
+
+/// Where each group ends, by how many rows it has.
+fn ends(rows: impl Iterator<Item = usize>) -> Vec<u8> {
+    let mut end = 0u32;
+    let ends = rows.flat_map(|rows| {
+        end += rows as u32;
+        end.to_le_bytes()
+    });
+    ends.collect()
 }
 
 fn bitmap(bits: impl Iterator<Item = bool>) -> Vec<u8> {

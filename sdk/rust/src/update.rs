@@ -2,7 +2,7 @@
 
 use crate::batch::bit;
 use crate::writer::{BitWriter, Writer};
-use crate::{Append, Batch, Context, Description, Error, Rejected, Rejection, Row, Stage};
+use crate::{Append, Batch, Context, Description, Error, Rejected, Rejection, Row, Stage, timers};
 use std::marker::PhantomData;
 
 /// A plugin of world `update` on whole batches. `#[update]` on a function implements it for you; implement it yourself
@@ -59,8 +59,8 @@ pub struct Updated {
     pub rejected: Vec<Rejected>,
 }
 
-/// The rows of one key in a batch, in the order of arrival; none where the key is called without (`on = "all"`, or
-/// its timeout). `Rows` alone, without a row type, are only counted: the plugin then works on any input.
+/// The rows of one key in a batch, in the order of arrival; none where the key is called without (`on = "all"`, its
+/// timeout or a timer; in world `cogroup` where another input has rows). `Rows` alone, without a row type, are only counted: the plugin then works on any input.
 pub struct Rows<'x, R: Row = ()> {
     reader: R::Reader<'x>,
     next: usize,
@@ -68,6 +68,12 @@ pub struct Rows<'x, R: Row = ()> {
     /// Rows to leave out, in order; see [`Batch::missing`].
     skip: &'x [Rejected],
     row: PhantomData<R>,
+}
+
+impl<'x, R: Row> Rows<'x, R> {
+    pub(crate) fn new(reader: R::Reader<'x>, start: usize, end: usize, skip: &'x [Rejected]) -> Rows<'x, R> {
+        Rows { reader, next: start, end, skip, row: PhantomData }
+    }
 }
 
 impl<'x, R: Row> Iterator for Rows<'x, R> {
@@ -110,6 +116,29 @@ pub fn each<K: Row, I: Row, S, O: Append>(
 where
     S: Row,
 {
+    each_timed::<K, I, S, O, ()>(stage, context, groups, |key, rows, state, context, out, ()| {
+        function(key, rows, state, context, out)
+    })
+}
+
+/// As [`each`], for a function that also gets the timers of its key, [`crate::Timers`]. Where it refuses, none is set.
+#[inline]
+pub fn each_timed<K: Row, I: Row, S, O: Append, T: timers::Uses>(
+    stage: &Stage,
+    context: &Context,
+    groups: Groups,
+    mut function: impl for<'x> FnMut(
+        K::Of<'x>,
+        Rows<'x, I>,
+        Option<S::Of<'x>>,
+        &Context,
+        &mut O,
+        &mut T,
+    ) -> NewState<S::Of<'x>>,
+) -> Result<Updated, Error>
+where
+    S: Row,
+{
     let count = groups.keys.rows();
     let (keys, rows, states) = (groups.keys.reader::<K>()?, groups.rows.reader::<I>()?, groups.states.reader::<S>()?);
     let mut rejected = groups.rows.missing::<I>();
@@ -119,6 +148,7 @@ where
     let mut out = O::with_capacity(count, groups.rows.bytes().min(groups.keys.bytes()));
     let mut new_states = S::Writer::with_capacity(count, groups.states.bytes(), &[]);
     let mut kept = BitWriter::with_capacity(count, 0, &[]);
+    let mut timers = T::of_call();
     let mut start = 0;
     for group in 0..count {
         let end = groups.end(group);
@@ -130,11 +160,14 @@ where
         skip = rest;
         context.timed_out = groups.timed_out(group);
         out.begin(group as u32);
+        timers.begin(group);
         let before = out.rows();
         let known = groups.known(group);
         let state = known.then(|| S::read(&states, group));
-        let own_rows = Rows { reader: rows, next: start, end, skip: own, row: PhantomData };
-        let new = match function(K::read(&keys, group), own_rows, state, &context, &mut out) {
+        let own_rows = Rows::new(rows, start, end, own);
+        let new = function(K::read(&keys, group), own_rows, state, &context, &mut out, &mut timers);
+        timers.end(new.is_ok());
+        let new = match new {
             Ok(new) => new,
             Err(rejection) => {
                 out.truncate(before);

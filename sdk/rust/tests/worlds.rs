@@ -1,7 +1,7 @@
 //! What plugin functions may take and return, through the macros and the test runner.
 
 use millstream_sdk::{
-    Context, Error, KeyedOut, Out, Rejection, Row, Rows, Timestamp, json, testing, transform, update,
+    Context, Error, KeyedOut, Out, Rejection, Row, Rows, Timers, Timestamp, cogroup, json, testing, transform, update,
 };
 
 /// Every type of field.
@@ -203,4 +203,114 @@ fn keys_of_any_type_come_back_with_each_row() {
     let with = |key: &serde_json::Value, n: i64| json!({"a": key["a"], "b": key["b"], "c": key["c"], "n": n});
     assert_eq!(rows, json!([with(&one, 0), with(&one, 1), with(&two, 0)]));
     assert_eq!(test.states(), json!([]));
+}
+
+#[derive(Row)]
+struct Rung {
+    at: Timestamp,
+    rows: i64,
+}
+
+/// Asks for a call at each `n` seconds, `0` cancels second 4, below 0 is refused with what was asked for before it.
+#[update]
+fn alarms(rows: Rows<Number>, timers: &mut Timers, out: &mut KeyedOut<Rung>) -> Result<(), String> {
+    let count = rows.len() as i64;
+    timers.due().for_each(|at| out.push(Rung { at, rows: count }));
+    for row in rows {
+        match row.n {
+            ..0 => return Err("below 0".into()),
+            0 => timers.cancel(Timestamp(4_000_000)),
+            n => timers.set(Timestamp(n * 1_000_000)),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_timer_calls_its_key_once_when_its_time_has_come() {
+    let mut test = testing::update::<alarms>().key("k text");
+    let rung = |k: &str, at: i64, rows: i64| json!({"k": k, "at": at * 1_000_000, "rows": rows});
+    let row = |k: &str, n: i64| json!({"k": k, "n": n});
+    // One for the past, which rings in the next batch; one twice; one of a refused key.
+    let first = json!([row("a", 3), row("a", 0), row("a", 1), row("a", 3), row("b", 4), row("c", 2), row("c", -1)]);
+    assert_eq!(test.run(first).unwrap().rows, json!([]));
+    assert_eq!(test.run(json!([row("a", 2)])).unwrap().rows, json!([rung("a", 1, 1)]));
+    let third = test.run(json!([row("b", 0)])).unwrap();
+    assert_eq!(third.rows, json!([rung("a", 2, 0), rung("a", 3, 0)]));
+    assert_eq!(test.run(json!([])).unwrap().rows, json!([]), "second 4 of b was cancelled");
+
+    test.run(json!([row("a", 9)])).unwrap();
+    test.watermark(Timestamp(8_999_999));
+    assert_eq!(test.run(json!([])).unwrap().rows, json!([]), "the batch time no longer counts");
+    test.watermark(Timestamp(9_000_000));
+    assert_eq!(test.run(json!([])).unwrap().rows, json!([rung("a", 9, 0)]));
+}
+
+#[derive(Row)]
+struct Summary<'a> {
+    user: &'a str,
+    texts: i64,
+    longest: Option<&'a str>,
+    sum: i64,
+}
+
+/// Counts and sums up; refuses users that are called `nobody`.
+#[cogroup]
+fn summary<'a>(key: User<'a>, texts: Rows<'a, Text>, numbers: Rows<Number>) -> Result<Option<Summary<'a>>, String> {
+    if key.user == "nobody" {
+        return Err("nobody".into());
+    }
+    let sum = numbers.map(|number| number.n).sum();
+    let count = texts.len() as i64;
+    let longest = texts.map(|text| text.text).max_by_key(|text| text.len());
+    Ok((sum != 0).then_some(Summary { user: key.user, texts: count, longest, sum }))
+}
+
+#[test]
+fn a_cogroup_sees_the_rows_of_a_key_side_by_side() {
+    let test = testing::cogroup::<summary>().key("user text");
+    let description = test.describe().unwrap();
+    assert_eq!(description.inputs.iter().map(|input| input.fields[0].name.as_str()).collect::<Vec<_>>(), ["text", "n"]);
+    let text = |user: &str, text: Option<&str>| json!({"user": user, "text": text});
+    let number = |user: &str, n: Option<i64>| json!({"user": user, "n": n});
+    let texts = json!([
+        text("ann", Some("a")),
+        text("nobody", None),
+        text("ann", None),
+        text("nobody", Some("x")),
+        text("ann", Some("bc"))
+    ]);
+    let numbers =
+        json!([number("bob", Some(7)), number("nobody", Some(1)), number("ann", None), number("ann", Some(2))]);
+    let run = test.run(json!([texts, numbers])).unwrap();
+    assert_eq!(
+        run.rows,
+        json!([{"user": "ann", "texts": 2, "longest": "bc", "sum": 2}, {"user": "bob", "texts": 0, "longest": null, "sum": 7}])
+    );
+    // Sorted by key: ann (3 texts, 2 numbers), nobody (2 texts, 1 number), bob (1 number).
+    let null = |column: &str| format!("column `{column}` is null");
+    let nobody = || "nobody".to_owned();
+    assert_eq!(run.rejected, [(1, null("text")), (3, null("text")), (4, nobody()), (5, null("n")), (7, nobody())]);
+}
+
+#[derive(Row)]
+struct Counts {
+    left: i64,
+    right: i64,
+}
+
+/// Works with any inputs and any key.
+#[cogroup]
+fn counts(left: Rows, right: Rows, out: &mut KeyedOut<Counts>) {
+    out.push(Counts { left: left.len() as i64, right: right.len() as i64 });
+}
+
+#[test]
+fn a_cogroup_may_count_rows_of_any_key() {
+    let key = |a: i64, b: Option<bool>| json!({"a": a, "b": b});
+    let counted =
+        |a: i64, b: Option<bool>, left: i64, right: i64| json!({"a": a, "b": b, "left": left, "right": right});
+    let test = testing::cogroup::<counts>().key("a int64, b bool");
+    let run = test.run(json!([[key(1, None), key(1, None)], [key(1, Some(true)), key(1, None)]])).unwrap();
+    assert_eq!(run.rows, json!([counted(1, None, 2, 1), counted(1, Some(true), 0, 1)]));
 }

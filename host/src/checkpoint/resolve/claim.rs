@@ -1,6 +1,6 @@
 //! The manifests that a start and a checkpoint write.
 
-use super::{Resume, Wanted};
+use super::{Resume, Wanted, tables};
 use crate::checkpoint::gc::trim_starts;
 use crate::checkpoint::types::{Checkpoint, Manifest, Start, TableOf};
 use crate::ids::Generation;
@@ -49,7 +49,7 @@ fn sources(wanted: &Wanted) -> Vec<String> {
 
 fn drop_tables(checkpoint: Option<&mut Checkpoint>, dropped: &[String]) {
     if let Some(checkpoint) = checkpoint {
-        checkpoint.tables.retain(|table| !dropped.contains(&table.name));
+        checkpoint.tables.retain(|table| !tables::dropped(dropped, table));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Whether the tables of a checkpoint still fit the job.
 
 use super::Wanted;
+use crate::checkpoint::counters;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::ids::BatchId;
 
@@ -8,8 +9,12 @@ use crate::ids::BatchId;
 /// fit, and the choice.
 pub fn check(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Result<(), String> {
     let mut wrong = unknown_drops(batch, tables, wanted);
-    for table in tables.iter().filter(|table| !wanted.drop.contains(&table.name)) {
+    for table in tables.iter().filter(|table| !dropped(&wanted.drop, table)) {
         let now = wanted.tables.iter().find(|now| now.of == table.of && now.name == table.name);
+        // Counts that nobody adds to any more hold up nothing.
+        if now.is_none() && table.name == counters::TABLE {
+            continue;
+        }
         wrong.extend(match table.of {
             TableOf::Stage => stage(batch, table, now),
             TableOf::Source => source(batch, table, now),
@@ -18,30 +23,43 @@ pub fn check(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Result<(), St
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
 }
 
+/// Whether `--drop-state` names a table, or the stage that it is of: a stage may have several, as `hot` and `hot.watermark`.
+pub fn dropped(drop: &[String], table: &Table) -> bool {
+    drop.contains(&table.name) || drop.iter().any(|drop| drop == part_of(&table.name))
+}
+
+/// The stage or source that a table is of.
+fn part_of(table: &str) -> &str {
+    table.split('.').next().unwrap_or(table)
+}
+
 fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Vec<String> {
     let known: Vec<String> = tables.iter().map(|table| format!("`{}`", table.name)).collect();
     let known =
         if known.is_empty() { "has no tables".to_owned() } else { format!("has tables of {}", known.join(", ")) };
-    let unknown = wanted.drop.iter().filter(|drop| !tables.iter().any(|table| table.name == **drop));
+    let unknown =
+        wanted.drop.iter().filter(|drop| !tables.iter().any(|table| dropped(std::slice::from_ref(*drop), table)));
     unknown
         .map(|drop| format!("`--drop-state {drop}`: there is nothing of that name to drop: the checkpoint after batch {batch} {known}."))
         .collect()
 }
 
 fn stage(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String> {
-    let name = &before.name;
+    let name = part_of(&before.name);
+    let beside = before.name.strip_prefix(name).filter(|word| !word.is_empty());
+    let beside = beside.map_or(String::new(), |_| format!(", table `{}`", before.name));
     let choice = format!("with `--drop-state {name}`: all that it has remembered is lost then");
     let Some(now) = now else {
         return Some(format!(
-            "stage `{name}`: the checkpoint after batch {batch} holds its state ({}), but the job has no stage with state of \
-             that name. Put it back, or give its state up {choice}.",
+            "stage `{name}`{beside}: the checkpoint after batch {batch} holds its state ({}), but the job has no stage with such state \
+             of that name. Put it back, or give its state up {choice}.",
             shape(before)
         ));
     };
     let same = |table: &Table| (table.key.clone(), table.sub.clone(), table.state.clone(), table.identity.clone());
     (same(before) != same(now)).then(|| {
         format!(
-            "stage `{name}`: its state does not fit any more. The checkpoint after batch {batch} has {}; the job now wants \
+            "stage `{name}`{beside}: its state does not fit any more. The checkpoint after batch {batch} has {}; the job now wants \
              {}. Change the stage back, or let it start with empty state {choice}.",
             shape(before),
             shape(now)

@@ -183,6 +183,27 @@ pub enum OperatorSpec {
     },
 }
 
+impl OperatorSpec {
+    /// The operator as a job file names it; a union is not named.
+    pub fn word(&self) -> Option<&'static str> {
+        Some(match self {
+            OperatorSpec::Union => return None,
+            OperatorSpec::Plugin(_) => "plugin",
+            OperatorSpec::Cogroup { .. } => "cogroup",
+            OperatorSpec::Aggregate { .. } => "aggregate",
+            OperatorSpec::Sql { .. } => "sql",
+            OperatorSpec::Join(_) => "join",
+            OperatorSpec::Enrich(_) => "enrich",
+            OperatorSpec::Top { .. } => "top",
+            OperatorSpec::Distinct(_) => "distinct",
+            OperatorSpec::Deduplicate { .. } => "deduplicate",
+            OperatorSpec::Sample(_) => "sample",
+            OperatorSpec::Split(_) => "split",
+            OperatorSpec::Repartition { .. } => "repartition",
+        })
+    }
+}
+
 /// A join.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JoinSpec {

@@ -1,5 +1,9 @@
 //! Jobs that are right, and what is read from them.
 
+mod stages;
+
+pub(super) use stages::STAGES;
+
 use super::super::spec::*;
 use super::super::{check, order, schema};
 use super::{read, read_with};

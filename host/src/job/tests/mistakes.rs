@@ -1,6 +1,8 @@
 //! Every mistake of a job file with the whole message that its author sees.
 
 mod sinks;
+mod stages;
+mod windows;
 
 use super::{read, read_with};
 
@@ -20,10 +22,14 @@ kind = "print"
 
 #[test]
 fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
-    let groups: [(&str, Cases, String, String); 5] = [
+    let groups: [(&str, Cases, String, String); 9] = [
         ("TOP", TOP, String::new(), format!("{LINES}{SCREEN}")),
         ("SOURCE", SOURCE, "[sources.lines]\n".into(), SCREEN.into()),
         ("STAGE", STAGE, "[stages.words]\n".into(), format!("{LINES}{SCREEN}")),
+        ("stages::STAGE", stages::STAGE, "[stages.words]\nfrom = \"lines\"\n".into(), format!("{LINES}{SCREEN}")),
+        ("stages::WHOLE", stages::WHOLE, String::new(), format!("{LINES}{SCREEN}")),
+        ("windows::STAGE", windows::STAGE, "[stages.words]\nfrom = \"lines\"\n".into(), format!("{LINES}{SCREEN}")),
+        ("windows::WHOLE", windows::WHOLE, String::new(), format!("{LINES}{SCREEN}")),
         ("sinks::SINK", sinks::SINK, "[sinks.screen]\n".into(), LINES.into()),
         ("WHOLE", WHOLE, String::new(), String::new()),
     ];
@@ -382,11 +388,11 @@ plugin = "plugins/split""#,
     ),
     (
         r#"from = "lines.late""#,
-        "job.toml:2: stage `words`: `lines.late`: late rows are not available in this version; remove it",
+        "job.toml:2: stage `words`: `from` names `lines.late`, and the source `lines` has no late rows: they come with stages that have `time`; read `<stage>.late` of one of these",
     ),
     (
         r#"from = "lines.refused""#,
-        "job.toml:2: stage `words`: `from` names `lines.refused`; a stream is the name of a source or stage, or `<name>.rejected`",
+        "job.toml:2: stage `words`: `from` names `lines.refused`, which the source `lines` does not put out; there are `lines`, `lines.rejected`",
     ),
     (
         r#"from = "linse.rejected""#,
@@ -434,7 +440,7 @@ plugn = "q""#,
         r#"from = "lines"
 plugin = "p"
 sperator = " ""#,
-        "job.toml:4: stage `words`: unknown key `sperator`; these keys fit: `key`, `config`, `aggregate`, `on`, `emit`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`",
+        "job.toml:4: stage `words`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `config`, `aggregate`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`",
     ),
     (
         r#"from = "lines"
@@ -452,7 +458,7 @@ on = "touch""#,
         r#"from = "lines"
 plugin = "p"
 emit = "update""#,
-        r#"job.toml:4: stage `words`: `emit = "update"` is not available in this version; write one of: `rows`, `changes`, `state`"#,
+        r#"job.toml:4: stage `words`: `emit = "update"` is for windows, and this stage has none; add window = { size = "30s" }, or remove it"#,
     ),
     (
         r#"from = "lines"
@@ -546,7 +552,7 @@ aggregate = { n = "median(x)" }"#,
     (
         r#"from = "lines"
 aggregate = { n = "sum(price * 2)" }"#,
-        "job.toml:3: stage `words`: `aggregate.n`: `price * 2` is not the name of a column, and only one fits here (expressions come with `sql` stages in a later version); compute it in a plugin before this stage",
+        r#"job.toml:3: stage `words`: `aggregate.n`: `price * 2` is not the name of a column, and only one fits here; compute it in a stage before this one, as select = "price * 2 as value""#,
     ),
     (
         r#"from = "lines"
@@ -573,18 +579,6 @@ aggregate = { n = "count" }"#,
 key = "word"
 aggregate = { word = "count(*)" }"#,
         "job.toml:4: stage `words`: column `word` is a key already; give the aggregate another name",
-    ),
-    (
-        r#"from = "lines"
-window = { size = "30s" }
-aggregate = { n = "count(*)" }"#,
-        "job.toml:3: stage `words`: `window` is not available in this version; remove it",
-    ),
-    (
-        r#"from = "lines"
-sql = "select 1"
-config = {}"#,
-        "job.toml:3: stage `words`: `sql` is not available in this version; remove it",
     ),
 ];
 
@@ -755,7 +749,7 @@ job.toml:5: source `lines`: `kind = "sockt"` is unknown; did you mean `socket`?
 job.toml:6: source `lines`: unknown key `adress`; did you mean `address`?
 job.toml:9: stage `words`: unknown key `form`; did you mean `from`?
 job.toml:13: stage `totals`: `from` names `word`, which is neither a source nor a stage; did you mean `words`?
-job.toml:14: stage `totals`: unknown key `sperator`; these keys fit: `key`, `plugin`, `config`, `aggregate`, `on`, `emit`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`
+job.toml:14: stage `totals`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `plugin`, `config`, `aggregate`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`
 job.toml:19: sink `screen`: `rows` is text, needs a whole number; write rows = 10"#,
     ),
 ];

@@ -1,7 +1,7 @@
 //! Texts and files that are anything but a job.
 
 use super::super::{load, schema};
-use super::good::EXAMPLE;
+use super::good::{EXAMPLE, STAGES};
 use super::read;
 use crate::error::Kind;
 use crate::limits;
@@ -59,10 +59,14 @@ fn no_text_makes_it_panic() {
         "a.b.c.d",
         "18446744073709551616",
         "distinct",
+        "window = { size = \"30s\" }",
+        "time",
+        "[\"-5s\", \"10s\"]",
+        ".late",
     ];
     let (mut good, mut bad) = (0, 0);
-    for _ in 0..4_000 {
-        let mut text: Vec<char> = EXAMPLE.chars().collect();
+    for round in 0..6_000 {
+        let mut text: Vec<char> = if round % 2 == 0 { EXAMPLE } else { STAGES }.chars().collect();
         for _ in 0..=numbers.below(3) {
             let at = numbers.below(text.len());
             let end = (at + numbers.below(12)).min(text.len());

@@ -1,6 +1,6 @@
 //! Components made by hand: their functions return fixed bytes, trap, loop or grow.
 
-use crate::plugin::{PluginHost, engine, load::Loader};
+use crate::plugin::{PluginHost, VERSION, engine, load::Loader};
 use std::sync::Arc;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, EntityType, ExportKind, ExportSection, Function, FunctionSection,
@@ -113,7 +113,7 @@ pub fn host() -> PluginHost {
 pub fn of_world(world: &str, image: &Image, functions: &[(&str, Body)]) -> Vec<u8> {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).unwrap();
-    component(&resolve, package, world, "0.1.0", image, functions)
+    component(&resolve, package, world, VERSION, image, functions)
 }
 
 /// A component of world `w` of a WIT text.
@@ -153,6 +153,7 @@ fn parameters(function: &str) -> Vec<ValType> {
         "process" | "lift" => [&context[..], &[ValType::I32; 3]].concat(),
         "combine" | "lower" | "inverse" => [&context[..], &[ValType::I32; 6]].concat(),
         "update" => vec![ValType::I32],
+        "cogroup" => [&context[..], &[ValType::I32; 5]].concat(),
         _ => vec![],
     }
 }

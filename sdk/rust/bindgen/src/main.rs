@@ -10,7 +10,7 @@ use wit_bindgen_core::wit_parser::Resolve;
 use wit_bindgen_rust::{Opts, WithOption};
 
 /// The first world's module holds what all worlds share; the others refer to it.
-const WORLDS: [&str; 3] = ["transform", "update", "aggregate"];
+const WORLDS: [&str; 4] = ["transform", "update", "aggregate", "cogroup"];
 const SHARED: [&str; 5] = ["types", "log", "metrics", "files", "stage"];
 
 fn main() -> Result<()> {
@@ -50,5 +50,5 @@ fn wit_text(folder: &Path) -> Result<String> {
 
 fn shared(interface: &str) -> (String, WithOption) {
     let path = format!("crate::bindings::{}::millstream::plugin::{interface}", WORLDS[0]);
-    (format!("millstream:plugin/{interface}@0.1.0"), WithOption::Path(path))
+    (format!("millstream:plugin/{interface}@0.1.1"), WithOption::Path(path))
 }

@@ -6,6 +6,7 @@ macro_rules! quote {
 }
 
 mod aggregate;
+mod cogroup;
 mod row;
 mod signature;
 mod transform;
@@ -39,4 +40,11 @@ pub fn update(arguments: TokenStream, item: TokenStream) -> TokenStream {
 pub fn aggregate(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let arguments = parse_macro_input!(arguments as signature::Arguments);
     aggregate::expand(&arguments, item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
+}
+
+/// Documented in `millstream-sdk`.
+#[proc_macro_attribute]
+pub fn cogroup(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let arguments = parse_macro_input!(arguments as signature::Arguments);
+    cogroup::expand(&arguments, item.into()).unwrap_or_else(|error| error.to_compile_error()).into()
 }

@@ -33,6 +33,8 @@ impl Parse for Arguments {
 pub enum Argument {
     /// `&mut Out<…>` or `&mut KeyedOut<…>`: the whole type behind the reference.
     Out(Type),
+    /// `&mut Timers`
+    Timers,
     /// `&Context`
     Context,
     /// Any other `&T`.
@@ -64,8 +66,9 @@ impl Argument {
                 let inner = free(&reference.elem);
                 match last_segment(&inner).map(|segment| segment.ident.to_string()).as_deref() {
                     Some("Out" | "KeyedOut") if reference.mutability.is_some() => Argument::Out(inner),
+                    Some("Timers") if reference.mutability.is_some() => Argument::Timers,
                     _ if reference.mutability.is_some() => {
-                        return Err(Error::new_spanned(&typed.ty, "expected `&mut Out<…>`"));
+                        return Err(Error::new_spanned(&typed.ty, "expected `&mut Out<…>` or `&mut Timers`"));
                     }
                     Some("Context") => Argument::Context,
                     _ => Argument::Config(inner),
@@ -157,6 +160,11 @@ pub fn doc(attributes: &[Attribute]) -> String {
 
 /// The beginning of `describe`: name and version of the user's package, the doc comment, the config's schema.
 pub fn description(attributes: &[Attribute], arguments: &Arguments) -> TokenStream {
+    description_of(&quote!(::millstream_sdk::Description), attributes, arguments)
+}
+
+/// The same for a world whose description is this type.
+pub fn description_of(ty: &TokenStream, attributes: &[Attribute], arguments: &Arguments) -> TokenStream {
     let doc = doc(attributes);
     let config_schema = arguments
         .config_schema
@@ -164,7 +172,7 @@ pub fn description(attributes: &[Attribute], arguments: &Arguments) -> TokenStre
         .map(|schema| quote!(description.config_schema = ::std::string::String::from(#schema);));
     quote! {
         let mut description =
-            ::millstream_sdk::Description::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), #doc);
+            #ty::new(env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"), #doc);
         #config_schema
     }
 }

@@ -24,6 +24,7 @@ struct Parts {
     state: Option<Type>,
     out: Option<Type>,
     config: Option<Type>,
+    timers: bool,
     call: Vec<TokenStream>,
 }
 
@@ -36,6 +37,12 @@ impl Parts {
                     parts.call.push(quote!(context));
                     continue;
                 }
+                Argument::Timers if !parts.timers => {
+                    parts.timers = true;
+                    parts.call.push(quote!(timers));
+                    continue;
+                }
+                Argument::Timers => return Err(Error::new_spanned(argument, "a second argument of this kind")),
                 Argument::Value(ty) => (&mut parts.key, ty, quote!(key)),
                 Argument::Rows(ty) => (&mut parts.rows, ty, quote!(rows)),
                 Argument::Optional(ty) => (&mut parts.state, ty, quote!(state)),
@@ -52,7 +59,7 @@ impl Parts {
 }
 
 fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStream> {
-    let Parts { key, rows, state, out, config, call } = Parts::of(function)?;
+    let Parts { key, rows, state, out, config, timers, call } = Parts::of(function)?;
     let returned = Return::of(&function.sig.output);
     let name = &function.sig.ident;
     let new_state = new_state(&returned, &quote!(#name(#(#call),*)))
@@ -61,6 +68,7 @@ fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStre
     let state = state.or_else(|| returned.row().cloned()).unwrap_or_else(|| nothing.clone());
     let rows = rows.unwrap_or_else(|| nothing.clone());
     let out = out.unwrap_or_else(|| parse_quote!(::millstream_sdk::Out<()>));
+    let timers: Type = if timers { parse_quote!(::millstream_sdk::Timers) } else { nothing.clone() };
     let describe_key = key
         .as_ref()
         .map(|key| quote!(description.key = ::std::option::Option::Some(::millstream_sdk::row::schema::<#key>());));
@@ -90,11 +98,11 @@ fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStre
                 context: &::millstream_sdk::Context,
                 groups: ::millstream_sdk::update::Groups,
             ) -> ::std::result::Result<::millstream_sdk::update::Updated, ::millstream_sdk::Error> {
-                ::millstream_sdk::update::each::<#key, #rows, #state, #out>(
+                ::millstream_sdk::update::each_timed::<#key, #rows, #state, #out, #timers>(
                     stage,
                     context,
                     groups,
-                    |key, rows, state, context, out| { #new_state },
+                    |key, rows, state, context, out, timers| { #new_state },
                 )
             }
         }

@@ -105,6 +105,15 @@ fn state_that_does_not_fit_is_refused_unless_it_is_dropped() {
         refused(&found, &with(&tables), &["stage `totals`", "state (n int64)", words, "`--drop-state totals`"]);
         assert_eq!(resolve(&found, &dropping(&tables, "totals")).unwrap().dropped, ["totals"]);
     }
+    // A stage with two tables: one that does not fit is named, and both can be dropped by the name of the stage.
+    let mut beside = stage("totals.rows", "int64");
+    let two = found_with(&found, beside.clone());
+    beside.identity = "other windows".into();
+    let tables = [before[0].clone(), left.clone(), right.clone(), beside];
+    refused(&two, &with(&tables), &["stage `totals`, table `totals.rows`", "other windows", "`--drop-state totals`"]);
+    assert!(resolve(&two, &dropping(&tables, "totals")).is_ok());
+    assert!(resolve(&two, &dropping(&tables, "totals.rows")).is_ok());
+
     let moved = [before[0].clone(), source("left", "file c"), right.clone()];
     refused(&found, &with(&moved), &["source `left` was file a and is file c now", "`--drop-state left`"]);
     refused(&found, &with(&[before[0].clone(), left.clone()]), &["source `right` (file b)", "`--drop-state right`"]);
@@ -115,4 +124,13 @@ fn state_that_does_not_fit_is_refused_unless_it_is_dropped() {
     assert!(resolve(&found, &with(&[stage("new", "text"), right, left, before[0].clone()])).is_ok());
     refused(&found, &dropping(&before, "total"), &["`--drop-state total`", "`totals`, `left`, `right`"]);
     refused(&Found::default(), &dropping(&before, "totals"), &["`--drop-state totals`", "no checkpoint"]);
+}
+
+/// The same with one more table in all checkpoints.
+fn found_with(found: &Found, table: Table) -> Found {
+    let mut found = found.clone();
+    for checkpoint in found.manifest.iter_mut().flat_map(|manifest| &mut manifest.checkpoints) {
+        checkpoint.tables.push(table.clone());
+    }
+    found
 }

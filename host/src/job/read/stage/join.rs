@@ -120,10 +120,10 @@ pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
 
 /// Where the table comes from: `file`, or `url` and `query`.
 fn table(r: &Reader<'_>) -> Option<EnrichTable> {
-    let file = r.has("file");
-    for (key, of) in [("url", "file"), ("query", "file"), ("format", "url"), ("format", "query")] {
-        if r.has(key) && r.has(of) && (of == "file" || !file) {
-            r.wrong(key, format!("`{0}{key}` does not go with `{0}{of}`; remove one", r.inside));
+    let of = if r.has("url") { "url" } else { "query" };
+    for (key, other) in [("url", "file"), ("query", "file"), ("format", of)] {
+        if r.has(key) && r.has(other) && (other == "file" || !r.has("file")) {
+            r.wrong(key, format!("`{0}{key}` does not go with `{0}{other}`; remove one", r.inside));
         }
     }
     if r.has("url") || r.has("query") {

@@ -1,0 +1,29 @@
+//! The table of what plugins counted, in checkpoints.
+
+use super::types::{Column, Table, TableOf};
+use crate::batch::types::ColumnType;
+use crate::graph::{Graph, StageNode};
+
+/// Its name. No stage can be called so: names of stages hold no dot.
+pub const TABLE: &str = "millstream.counters";
+
+/// The columns that tell counters apart, and the one with the count.
+pub const COLUMNS: ([&str; 2], &str) = (["stage", "counter"], "count");
+
+/// The table of a job, without files; none where no plugin counts.
+pub fn table_of(graph: &Graph) -> Option<Table> {
+    graph.stages.iter().filter_map(StageNode::plugin).any(|node| node.plugin.uses("metrics")).then(|| {
+        let column =
+            |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
+        let (key, count) = COLUMNS;
+        Table {
+            of: TableOf::Stage,
+            name: TABLE.into(),
+            identity: String::new(),
+            key: key.iter().map(|name| column(name, ColumnType::Text)).collect(),
+            sub: Vec::new(),
+            state: vec![column(count, ColumnType::Int64)],
+            files: Vec::new(),
+        }
+    })
+}

@@ -1,0 +1,182 @@
+//! Counters of plugins as a part of checkpoints: what a batch counted goes to the worker that owns the counter when nothing
+//! of the batch can fail any more. A batch that runs again after a restart is in no checkpoint yet, so it counts once.
+
+use super::by_key::hashes;
+use crate::batch::keys::Keys;
+use crate::batch::part::Part;
+use crate::checkpoint::counters::{COLUMNS, TABLE};
+use crate::checkpoint::read::fields;
+use crate::error::{Error, Result};
+use crate::exchange::{parts_of, split_by_key};
+use crate::ids::{BatchId, ClockId, PartOrder};
+use crate::metrics::Metrics;
+use crate::run::Running;
+use crate::state::StateTable;
+use crate::state::keeper::Keeper;
+use crate::timely_ext::{
+    BatchContext, BatchWork, Changes, ChangesStream, Output, Parts, Tick, Ticks, each_batch_with_state,
+};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{Int64Type, Schema};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+/// Builds both steps, after all stages; `None` where no checkpoint holds counters. `gate` has passed a batch when nothing of
+/// it can fail any more.
+pub fn build<'s>(
+    ticks: &Ticks<'s>,
+    gate: Ticks<'s>,
+    (index, peers): (usize, usize),
+    running: &Arc<Running>,
+) -> Result<Option<ChangesStream<'s>>> {
+    let Some(keeper) = Keeper::open(running, TABLE, index, peers) else { return Ok(None) };
+    running.metrics.keep_counted_batches();
+    let work = Totals::new(keeper, index, running)?;
+    let is_first = index == running.first_worker;
+    let counted = counted(ticks.clone(), gate, is_first, peers, running);
+    let failure = running.failure.clone();
+    let (_, _, changes) =
+        each_batch_with_state(counted, ticks.clone(), "counters", failure, |part: &Part| part.to, work);
+    Ok(Some(changes))
+}
+
+/// On the first worker of each process: what the process counted in each batch.
+fn counted<'s>(ticks: Ticks<'s>, gate: Ticks<'s>, is_first: bool, peers: usize, running: &Running) -> Parts<'s> {
+    let (metrics, failure) = (running.metrics.clone(), running.failure.clone());
+    let mut builder = OperatorBuilder::new("counted".to_owned(), ticks.scope());
+    let mut ticks = builder.new_input(ticks, Pipeline);
+    let mut gate = builder.new_input(gate, Pipeline);
+    let (parts, parts_stream) = builder.new_output::<Vec<Part>>();
+    let mut parts = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Part>>>::from(parts);
+    builder.build(move |_| {
+        let mut begun = BTreeMap::new();
+        move |frontiers| {
+            gate.for_each(|_, _| {});
+            ticks.for_each(|capability, ticks| {
+                if let Some(tick) = ticks.first().filter(|_| is_first && !BatchId::of_stamp(*capability.time()).1) {
+                    begun.insert(*capability.time(), (*tick, capability.retain(0)));
+                }
+            });
+            while let Some(first) = begun.first_entry() {
+                let stamp = *first.key();
+                if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) || failure.happened() {
+                    break;
+                }
+                let (tick, capability) = first.get();
+                match counted_parts(&metrics, BatchId::of_stamp(stamp).0, *tick, peers) {
+                    Ok(counted) => parts.activate().session(capability).give_iterator(counted.into_iter()),
+                    Err(error) => {
+                        failure.set(error);
+                        break;
+                    }
+                }
+                first.remove();
+            }
+        }
+    });
+    parts_stream
+}
+
+/// What the process counted up to a batch and not yet told, for the workers that own the counters.
+fn counted_parts(metrics: &Metrics, batch: BatchId, tick: Tick, peers: usize) -> Result<Vec<Part>> {
+    let (mut stages, mut counters, mut counts) = (Vec::new(), Vec::new(), Vec::new());
+    for (stage, counted) in metrics.take_counted(batch) {
+        for (counter, count) in counted {
+            stages.push(stage.clone());
+            counters.push(counter);
+            counts.push(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+    if counts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (stages, counters): (ArrayRef, ArrayRef) =
+        (Arc::new(StringArray::from(stages)), Arc::new(StringArray::from(counters)));
+    let counts: ArrayRef = Arc::new(Int64Array::from(counts));
+    let ([stage, counter], count) = COLUMNS;
+    let rows =
+        RecordBatch::try_from_iter([(stage, stages), (counter, counters), (count, counts)]).map_err(Error::arrow)?;
+    let split = split_by_key(&rows, &hashes(&[0, 1], &rows)?, peers).map_err(Error::arrow)?;
+    let part = Part { to: 0, order: PartOrder::at(0), clock_id: ClockId::MADE, input: 0, time: tick.time, rows };
+    Ok(parts_of(split, &part).collect())
+}
+
+/// The counters that a worker owns, since the job's first start.
+struct Totals {
+    table: StateTable,
+    keeper: Keeper,
+}
+
+impl Totals {
+    fn new(keeper: Keeper, index: usize, running: &Running) -> Result<Totals> {
+        let within = |error: Error| error.within("the checkpoint: counters of plugins");
+        let Some(table) = running.kept.as_ref().and_then(|kept| kept.tables.iter().find(|table| table.name == TABLE))
+        else {
+            return Err(Error::bug("no table of counters"));
+        };
+        let new = || {
+            let state = Arc::new(Schema::new(fields(&table.state)?));
+            StateTable::new(fields(&table.key)?, state, None).map_err(Error::arrow)
+        };
+        let mut table = new()?;
+        keeper.restore(running, &mut table).map_err(within)?;
+        // One process tells what was counted before, so that no counter is told twice.
+        if index == 0 {
+            let mut all = new()?;
+            for rows in keeper.load_all(running)?.unwrap_or_default() {
+                all.restore(&rows, |_| true).map_err(within)?;
+            }
+            running.metrics.restore_counters(told(&all.rows()?));
+        }
+        Ok(Totals { table, keeper })
+    }
+
+    fn add(&mut self, rows: &RecordBatch) -> Result<()> {
+        let (Some(columns), Some(counts)) = (rows.columns().get(..2), count_column(rows)) else {
+            return Err(Error::bug("counters without their columns"));
+        };
+        let keys = Keys::encode(columns, rows.num_rows()).map_err(Error::arrow)?;
+        let view = keys.view();
+        let slots = keys.hashes().into_iter().enumerate().map(|(row, hash)| self.table.slot(view.get(row), hash));
+        let slots: Vec<u32> = slots.collect();
+        let (before, _) = self.table.states(&slots).map_err(Error::arrow)?;
+        let before = before.columns().first().and_then(|counts| counts.as_primitive_opt::<Int64Type>());
+        let Some(before) = before else { return Err(Error::bug("a table of counters without counts")) };
+        let sums = before.values().iter().zip(counts.values()).map(|(before, new)| before.saturating_add(*new));
+        let sums: ArrayRef = Arc::new(Int64Array::from_iter_values(sums));
+        let sums = RecordBatch::try_from_iter([(COLUMNS.1, sums)]).map_err(Error::arrow)?;
+        self.table.store(&slots, &sums, &BooleanArray::from(vec![true; slots.len()]));
+        Ok(())
+    }
+}
+
+impl BatchWork for Totals {
+    fn batch(&mut self, _context: BatchContext, parts: Vec<Part>, _output: &mut Output) -> Result<()> {
+        parts.iter().try_for_each(|part| self.add(&part.rows))
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        Ok(self.keeper.changes(after, &mut self.table)?.into_iter().collect())
+    }
+}
+
+fn count_column(rows: &RecordBatch) -> Option<&Int64Array> {
+    rows.columns().get(2)?.as_primitive_opt::<Int64Type>()
+}
+
+/// Counts by stage and counter, of rows of the table.
+fn told(rows: &RecordBatch) -> Vec<(String, String, u64)> {
+    let text = |place: usize| rows.columns().get(place).and_then(|column| column.as_string_opt::<i32>());
+    let (Some(stages), Some(counters), Some(counts)) = (text(0), text(1), count_column(rows)) else {
+        return Vec::new();
+    };
+    let row = |row: usize| {
+        let count = u64::try_from(counts.value(row)).unwrap_or_default();
+        (stages.value(row).to_owned(), counters.value(row).to_owned(), count)
+    };
+    (0..rows.num_rows()).map(row).collect()
+}

@@ -1,0 +1,137 @@
+//! Drops rows whose key came before within a time. The row that was kept counts: rows that are dropped do not make the time
+//! begin anew. With event time, which rows may arrive out of, a row is dropped that lies as near before or behind one that
+//! was kept.
+
+use super::memory::Memory;
+use crate::aggregate::reduce::sort_by_rank;
+use crate::batch::group::Grouper;
+use crate::batch::keys::Keys;
+use crate::batch::part::Part;
+use crate::dataflow::by_key::split_parts;
+use crate::dataflow::event_time;
+use crate::dataflow::stages::{At, Input, StageStreams, split_late};
+use crate::error::{Error, Result};
+use crate::graph::StageNode;
+use crate::ids::{BatchId, PartOrder};
+use crate::metrics::Counts;
+use crate::state::keeper::Keeper;
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, each_batch_in_time};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+
+/// Builds the stage, on the workers that own the keys.
+pub fn build<'s>(stage: &StageNode, within_us: i64, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+    let (split, _) = split_parts(stage, input.parts, at);
+    let time = match (&stage.event_time, input.progress) {
+        (Some(node), Some(progress)) => Some((progress, event_time::clock(stage, node, at)?)),
+        _ => None,
+    };
+    let timed = time.is_some();
+    let work = Work::new(stage, within_us, timed, at)?;
+    let (failure, ticks) = (at.running.failure.clone(), at.ticks.clone());
+    let (rows, beside, changes) = each_batch_in_time(split, time, ticks, &stage.name, failure, |part| part.to, work);
+    let (rejected, late) = split_late(beside);
+    let sides = if timed { vec![late] } else { Vec::new() };
+    Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, rejected) })
+}
+
+/// The stage on one worker.
+struct Work {
+    schema: SchemaRef,
+    key: Vec<usize>,
+    timed: bool,
+    memory: Memory,
+    grouper: Grouper,
+    worker: u64,
+    metrics: Counts,
+    keeper: Option<Keeper>,
+}
+
+impl Work {
+    fn new(stage: &StageNode, within_us: i64, timed: bool, at: &At<'_, '_>) -> Result<Work> {
+        let key_fields = stage.input.project(&stage.key).map_err(Error::arrow)?;
+        let mut memory = Memory::new(key_fields.fields().iter().cloned().collect(), within_us)?;
+        let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
+        if let Some(keeper) = &keeper {
+            let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
+            keeper.restore(at.running, memory.table()).map_err(told)?;
+            memory.restored()?;
+        }
+        Ok(Work {
+            schema: stage.input.clone(),
+            key: stage.key.clone(),
+            timed,
+            memory,
+            grouper: Grouper::default(),
+            worker: at.index as u64,
+            metrics: at.running.metrics.of(&stage.name),
+            keeper,
+        })
+    }
+
+    /// The rows of a batch by their key hashes, with the time of each where the stage has event time.
+    fn gather(&self, parts: &[Part]) -> Result<(RecordBatch, Option<ArrayRef>)> {
+        let columns: Vec<usize> = (0..self.schema.fields().len()).collect();
+        let rows = parts.iter().map(|part| part.rows.project(&columns)).collect::<Result<Vec<_>, _>>();
+        let rows = concat_batches(&self.schema, &rows.map_err(Error::arrow)?).map_err(Error::arrow)?;
+        if !self.timed || parts.is_empty() {
+            return Ok((rows, None));
+        }
+        let times: Vec<&dyn arrow::array::Array> =
+            parts.iter().filter_map(|part| part.rows.columns().last()).map(|times| times.as_ref()).collect();
+        Ok((rows, Some(arrow::compute::concat(&times).map_err(Error::arrow)?)))
+    }
+
+    fn take(rows: &RecordBatch, chosen: Vec<u32>) -> Result<RecordBatch> {
+        take_record_batch(rows, &UInt32Array::from(chosen)).map_err(Error::arrow)
+    }
+}
+
+impl BatchWork for Work {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        // What lies before can have no more duplicates.
+        let complete = if self.timed { context.watermark.before } else { Some(context.time.0) };
+        if let Some(complete) = complete {
+            self.memory.forget(complete)?;
+        }
+        let (rows, times) = self.gather(&parts)?;
+        let key: Vec<ArrayRef> = self.key.iter().map(|place| rows.column(*place).clone()).collect();
+        let keys = Keys::encode(&key, rows.num_rows()).map_err(Error::arrow)?;
+        let grouped = self.grouper.group(&keys);
+        let order = grouped.sorted(&keys);
+        let mut rank = vec![0_u32; grouped.count()];
+        for (place, group) in (0_u32..).zip(&order) {
+            rank[*group as usize] = place;
+        }
+        let (ends, sorted) = sort_by_rank(grouped.of_row.iter().map(|group| rank[*group]), grouped.count());
+        let times = times.as_ref().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        let time_of = |row: u32| times.map_or(context.time.0, |times| times.value(row as usize));
+
+        let slots = self.memory.slots(&keys, order.iter().map(|group| grouped.first_rows[*group as usize]));
+        let mut known = self.memory.times(&slots)?;
+        let (mut kept, mut late) = (Vec::new(), Vec::new());
+        let mut start = 0;
+        for (end, known) in ends.iter().zip(&mut known) {
+            for row in sorted.get(start..*end as usize).unwrap_or_default() {
+                let time = time_of(*row);
+                if self.timed && context.watermark.before.is_some_and(|before| time < before) {
+                    late.push(*row);
+                } else if self.memory.is_new(known, time) {
+                    kept.push(*row);
+                }
+            }
+            start = *end as usize;
+        }
+        self.memory.store(&slots, &known)?;
+        self.metrics.add_rows(kept.len());
+        output.push(context, PartOrder::at(self.worker), Work::take(&rows, kept)?);
+        output.late(context, PartOrder::at(self.worker), Work::take(&rows, late)?);
+        Ok(())
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
+        Ok(keeper.changes(after, self.memory.table())?.into_iter().collect())
+    }
+}

@@ -1,0 +1,50 @@
+//! One stream split into several by predicates.
+
+use super::with_rows;
+use crate::batch::part::Part;
+use crate::dataflow::stages::{At, StageStreams};
+use crate::error::{Error, Result};
+use crate::graph::StageNode;
+use crate::sql::expression::Expression;
+use crate::timely_ext::{BatchContext, Parts, each_part};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
+use timely::dataflow::operators::vec::{Filter, Map};
+
+/// Builds the stage. Branches travel beside the stage's own rows, each with its number as the part's input.
+pub fn build<'s>(stage: &StageNode, predicates: &[Expression], parts: Parts<'s>, at: &At<'s, '_>) -> StageStreams<'s> {
+    let metrics = at.running.metrics.of(&stage.name);
+    let branches = predicates.len() as u32;
+    let predicates = predicates.to_vec();
+    let (rows, beside) = each_part(parts, &stage.name, at.running.failure.clone(), move |context, part, output| {
+        metrics.add_rows(part.rows.num_rows());
+        let mut rest = part.rows.clone();
+        for (branch, predicate) in (0u32..).zip(&predicates) {
+            let taken = take(context, predicate, &mut rest)?;
+            if taken.num_rows() > 0 {
+                output.rejected.push(Part { input: branch, ..with_rows(&part, taken) });
+            }
+        }
+        if rest.num_rows() > 0 {
+            output.rows.push(with_rows(&part, rest));
+        }
+        Ok(())
+    });
+    let branch = |number: u32| {
+        let of_branch = beside.clone().filter(move |part: &Part| part.input == number);
+        of_branch.map(|part: Part| Part { input: 0, ..part })
+    };
+    let sides = (0..branches).map(branch).collect();
+    let rejected = beside.clone().filter(|_: &Part| false);
+    StageStreams { sides, ..StageStreams::of(rows, rejected) }
+}
+
+/// Takes out of `rest` the rows for which the predicate holds. What is null does not hold.
+fn take(context: BatchContext, predicate: &Expression, rest: &mut RecordBatch) -> Result<RecordBatch> {
+    let values = predicate.evaluate(context, rest)?;
+    let holds = values.as_boolean_opt().ok_or_else(|| Error::bug("a predicate that is not boolean"))?;
+    let holds: BooleanArray = if holds.null_count() > 0 { prep_null_mask_filter(holds) } else { holds.clone() };
+    let taken = filter_record_batch(rest, &holds).map_err(Error::arrow)?;
+    *rest = filter_record_batch(rest, &not(&holds).map_err(Error::arrow)?).map_err(Error::arrow)?;
+    Ok(taken)
+}

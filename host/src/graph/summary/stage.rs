@@ -1,0 +1,166 @@
+//! What a stage does, in words: defaults that were not written become visible.
+
+use super::super::{EventTimeNode, Graph, StageNode};
+use crate::job::spec::{EnrichSpec, EnrichTable, JoinKind, JoinSpec, OperatorSpec, StageSpec};
+use crate::job::units::show_time;
+use crate::window::WindowNode;
+use std::time::Duration;
+
+/// The lines below the one with the stage's columns, in the order in which rows meet what they tell.
+pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
+    let Some(spec) = graph.spec.stages.iter().find(|spec| spec.name == stage.name) else { return Vec::new() };
+    let mut lines = Vec::new();
+    lines.extend(stage.window.as_ref().map(|window| self::window(window, graph.spec.batch)));
+    lines.extend(stage.event_time.as_ref().map(|time| event_time(spec, time)));
+    lines.extend(operator(spec));
+    if let Some(node) = stage.plugin() {
+        let told = &node.description;
+        let (world, digest) = (node.plugin.world(), node.plugin.digest());
+        lines.push(format!("plugin {} {} ({world}), {digest}", told.name, told.version));
+    }
+    lines.extend(spec.filter.as_ref().map(|text| format!("filter {}", on_one_line(text))));
+    lines.extend(spec.select.as_ref().map(|text| format!("select {}", on_one_line(text))));
+    lines
+}
+
+fn window(window: &WindowNode, batch: Duration) -> String {
+    let results = |update: bool| match update {
+        true => "results refined with every batch",
+        false => "results when a window is complete",
+    };
+    let gaps = |size_us: i64, slide_us: i64| match slide_us > size_us {
+        true => "; rows between windows are dropped",
+        false => "",
+    };
+    match *window {
+        WindowNode::Batches { size_us, slide_us } => format!(
+            "window {} every {} of processing time (each batch: {}){}",
+            time(size_us),
+            time(slide_us),
+            show_time(batch),
+            gaps(size_us, slide_us),
+        ),
+        WindowNode::Sliding { size_us, slide_us, update } => format!(
+            "window {} every {} of event time, {}{}",
+            time(size_us),
+            time(slide_us),
+            results(update),
+            gaps(size_us, slide_us),
+        ),
+        WindowNode::Session { gap_us, length_us_max, update } => format!(
+            "sessions with less than {} between rows, at most {} long, of event time, {}",
+            time(gap_us),
+            time(length_us_max),
+            results(update),
+        ),
+    }
+}
+
+fn event_time(spec: &StageSpec, node: &EventTimeNode) -> String {
+    let times = spec.event_time.iter().flat_map(|spec| &spec.time).map(|text| on_one_line(text)).collect::<Vec<_>>();
+    let idle = match node.idle_us {
+        Some(idle) => format!("a source without rows for {} is not waited for", time(idle)),
+        None => "every source is waited for".into(),
+    };
+    let ahead = match node.ahead_us_max {
+        Some(ahead) => format!("; rows more than {} ahead are rejected", time(ahead)),
+        None => String::new(),
+    };
+    let (lateness, late) = (time(node.lateness_us), super::super::late_name(&spec.name));
+    format!("event time {}, lateness {lateness}, late rows to {late}; {idle}{ahead}", times.join(" and "))
+}
+
+fn operator(spec: &StageSpec) -> Option<String> {
+    let inputs = || spec.reads().cloned().collect::<Vec<_>>();
+    let each = |before: &str| match spec.key.as_slice() {
+        [] => String::new(),
+        key => format!("{before}{}", key.join(", ")),
+    };
+    let rows = if spec.window.is_some() { "window" } else { "batch" };
+    Some(match &spec.operator {
+        OperatorSpec::Union | OperatorSpec::Plugin(_) => return None,
+        OperatorSpec::Aggregate { inverse: true, .. } => "what leaves a window is taken out by the inverse".into(),
+        OperatorSpec::Aggregate { .. } => return None,
+        OperatorSpec::Cogroup { .. } => format!("cogroup of {}{} in each {rows}", inputs().join(", "), each(" by ")),
+        OperatorSpec::Sql { functions, .. } => {
+            let functions: Vec<String> =
+                functions.iter().map(|(name, plugin)| format!("{name} ({})", plugin.path.display())).collect();
+            let with = if functions.is_empty() { "" } else { ", with functions " };
+            format!("sql over each {rows} of {}{with}{}", inputs().join(", "), functions.join(", "))
+        }
+        OperatorSpec::Join(join) => self::join(join, &inputs(), rows),
+        OperatorSpec::Enrich(enrich) => self::enrich(enrich),
+        OperatorSpec::Top { n, by, ascending } => {
+            let order = if *ascending { "smallest" } else { "largest" };
+            format!("top {n} of each {rows} by {by}, {order} first{}", each(", for each "))
+        }
+        OperatorSpec::Distinct(columns) => {
+            let columns = if columns.is_empty() { "all columns".into() } else { columns.join(", ") };
+            format!("of rows of a {rows} that are equal in {columns} the first")
+        }
+        OperatorSpec::Deduplicate { within } => {
+            let time = if spec.event_time.is_some() { "event" } else { "processing" };
+            format!("the first row of each {} within {} of {time} time", spec.key.join(", "), show_time(*within))
+        }
+        OperatorSpec::Sample(share) => format!("a share of {share} of the rows"),
+        OperatorSpec::Split(branches) => {
+            let streams: Vec<String> = branches.iter().map(|(branch, _)| format!("{}.{branch}", spec.name)).collect();
+            format!("split into {}; the other rows stay in {}", streams.join(", "), spec.name)
+        }
+        OperatorSpec::Repartition { partitions } => {
+            let parts =
+                partitions.map_or("as many parts as there are workers".into(), |count| format!("{count} parts"));
+            let how = if spec.key.is_empty() { ", in turn".into() } else { each(", by ") };
+            format!("repartition into {parts}{how}")
+        }
+    })
+}
+
+fn join(join: &JoinSpec, inputs: &[String], rows: &str) -> String {
+    let among = match join.within_us {
+        Some((from, to)) => format!("within {} to {} of event time", signed(from), signed(to)),
+        None => format!("in each {rows}"),
+    };
+    format!("{} join of {} on {}, {among}", kind(join.kind), inputs.join(" and "), on(&join.on))
+}
+
+fn enrich(enrich: &EnrichSpec) -> String {
+    // The URL may hold a password.
+    let table = match &enrich.table {
+        EnrichTable::File { path, .. } => path.display().to_string(),
+        EnrichTable::Postgres { .. } => "a query".into(),
+    };
+    let (kind, on, poll) = (kind(enrich.kind), self::on(&enrich.on), show_time(enrich.poll));
+    format!("{kind} join with {table} on {on}, looked at every {poll}")
+}
+
+fn kind(kind: JoinKind) -> &'static str {
+    match kind {
+        JoinKind::Inner => "inner",
+        JoinKind::Left => "left",
+        JoinKind::Right => "right",
+        JoinKind::Full => "full",
+    }
+}
+
+fn on(pairs: &[(String, String)]) -> String {
+    let pair = |(left, right): &(String, String)| match left == right {
+        true => left.clone(),
+        false => format!("{left} = {right}"),
+    };
+    pairs.iter().map(pair).collect::<Vec<_>>().join(", ")
+}
+
+/// A length of time in microseconds.
+fn time(us: i64) -> String {
+    show_time(Duration::from_micros(us.unsigned_abs()))
+}
+
+fn signed(us: i64) -> String {
+    format!("{}{}", if us < 0 { "-" } else { "" }, time(us))
+}
+
+/// A text of the job without its line breaks.
+fn on_one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}

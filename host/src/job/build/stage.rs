@@ -1,0 +1,288 @@
+//! Stages made by a program.
+
+use super::texts;
+use crate::error::{Error, Result};
+use crate::job::expression;
+use crate::job::spec::*;
+use crate::limits;
+use crate::window::microseconds;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+impl StageSpec {
+    fn new<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        operator: OperatorSpec,
+    ) -> StageSpec {
+        StageSpec {
+            name: name.into(),
+            from: texts(from),
+            key: Vec::new(),
+            window: None,
+            event_time: None,
+            operator,
+            filter: None,
+            select: None,
+        }
+    }
+
+    /// The rows of all inputs.
+    pub fn union<S: Into<String>>(name: impl Into<String>, from: impl IntoIterator<Item = S>) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Union)
+    }
+
+    /// A plugin; a path alone will do where no option is set.
+    pub fn plugin<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        plugin: impl Into<PluginSpec>,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Plugin(plugin.into()))
+    }
+
+    /// Built-in aggregates per batch and key, as `("n", "count(*)")`. An error for what is not an aggregate.
+    pub fn aggregate<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        columns: &[(&str, &str)],
+    ) -> Result<StageSpec> {
+        let name = name.into();
+        let one = |(output, text): &(&str, &str)| {
+            let parsed = expression::aggregate(output, text);
+            parsed.map_err(|message| Error::job(format!("stage `{name}`: `aggregate.{output}`: {message}")))
+        };
+        let columns = columns.iter().map(one).collect::<Result<_>>()?;
+        Ok(StageSpec::new(name, from, OperatorSpec::Aggregate { columns, inverse: false }))
+    }
+
+    /// A query over each batch or window, with the inputs as its tables, by name.
+    pub fn sql<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        query: impl Into<String>,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Sql { query: query.into(), functions: BTreeMap::new() })
+    }
+
+    /// Pairs of rows of two streams that are equal in these columns.
+    pub fn join<S: Into<String>>(name: impl Into<String>, from: [S; 2], join: JoinSpec) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Join(join))
+    }
+
+    /// A plugin of world `cogroup`, which gets the rows of a key of all inputs in one call.
+    pub fn cogroup<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        plugin: impl Into<PluginSpec>,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Cogroup { with: Vec::new(), plugin: plugin.into() })
+    }
+
+    /// A table from outside beside each row.
+    pub fn enrich<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        enrich: EnrichSpec,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Enrich(enrich))
+    }
+
+    /// The `n` rows with the largest values of a column, or the smallest ones.
+    pub fn top<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        n: u64,
+        by: impl Into<String>,
+        ascending: bool,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Top { n, by: by.into(), ascending })
+    }
+
+    /// Of rows that are equal in these columns (none named: in all) the first.
+    pub fn distinct<S: Into<String>, C: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        columns: impl IntoIterator<Item = C>,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Distinct(texts(columns)))
+    }
+
+    /// Drops rows whose key came within this time before, over batches.
+    pub fn deduplicate<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        within: Duration,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Deduplicate { within })
+    }
+
+    /// A share of the rows, from 0 to 1.
+    pub fn sample<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        share: f64,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Sample(share))
+    }
+
+    /// Streams `<stage>.<branch>` of the rows that fulfil a predicate, as `("errors", "level = 'ERROR'")`.
+    pub fn split<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        branches: &[(&str, &str)],
+    ) -> StageSpec {
+        let branches = branches.iter().map(|(name, predicate)| (name.to_string(), predicate.to_string()));
+        StageSpec::new(name, from, OperatorSpec::Split(branches.collect()))
+    }
+
+    /// Spreads rows anew over the workers, into so many parts or as many as there are workers.
+    pub fn repartition<S: Into<String>>(
+        name: impl Into<String>,
+        from: impl IntoIterator<Item = S>,
+        partitions: Option<u32>,
+    ) -> StageSpec {
+        StageSpec::new(name, from, OperatorSpec::Repartition { partitions })
+    }
+
+    /// Sets the columns by which rows are partitioned.
+    #[must_use]
+    pub fn key<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> StageSpec {
+        self.key = texts(columns);
+        self
+    }
+
+    /// Sets the rows that the operator works on.
+    #[must_use]
+    pub fn window(mut self, window: WindowSpec) -> StageSpec {
+        self.window = Some(window);
+        self
+    }
+
+    /// Sets how rows tell their time.
+    #[must_use]
+    pub fn event_time(mut self, time: EventTimeSpec) -> StageSpec {
+        self.event_time = Some(time);
+        self
+    }
+
+    /// Sets an SQL expression that the operator's rows must fulfil to leave the stage.
+    #[must_use]
+    pub fn filter(mut self, expression: impl Into<String>) -> StageSpec {
+        self.filter = Some(expression.into());
+        self
+    }
+
+    /// Sets the columns of the rows that leave the stage, as `word, n * 2 as double`.
+    #[must_use]
+    pub fn select(mut self, columns: impl Into<String>) -> StageSpec {
+        self.select = Some(columns.into());
+        self
+    }
+
+    /// Takes out of built-in aggregates what leaves their sliding window; keys without rows stay.
+    #[must_use]
+    pub fn inverse(mut self) -> StageSpec {
+        if let OperatorSpec::Aggregate { inverse, .. } = &mut self.operator {
+            *inverse = true;
+        }
+        self
+    }
+
+    /// Adds a plugin of world `transform` that `sql` calls as a function by this name.
+    #[must_use]
+    pub fn function(mut self, name: impl Into<String>, plugin: impl Into<PluginSpec>) -> StageSpec {
+        if let OperatorSpec::Sql { functions, .. } = &mut self.operator {
+            functions.insert(name.into(), plugin.into());
+        }
+        self
+    }
+}
+
+impl WindowSpec {
+    /// Windows of `size`, a new one every `slide`.
+    pub fn sliding(size: Duration, slide: Duration) -> WindowSpec {
+        let extent = WindowExtent::Sliding { size, slide: Some(slide) };
+        WindowSpec { extent, emit: WindowEmit::Close }
+    }
+
+    /// Windows of `size`: in event time one behind the other, in processing time a new one with every batch.
+    pub fn of(size: Duration) -> WindowSpec {
+        WindowSpec { extent: WindowExtent::Sliding { size, slide: None }, emit: WindowEmit::Close }
+    }
+
+    /// Sessions: rows with less than `gap` between them, at most a day long.
+    pub fn session(gap: Duration) -> WindowSpec {
+        let length_max = Duration::from_millis(limits::SESSION_LENGTH_MS_MAX);
+        WindowSpec { extent: WindowExtent::Session { gap, length_max }, emit: WindowEmit::Close }
+    }
+
+    /// Results with every batch that changes them, instead of once.
+    #[must_use]
+    pub fn update(mut self) -> WindowSpec {
+        self.emit = WindowEmit::Update;
+        self
+    }
+}
+
+impl EventTimeSpec {
+    /// The time of a row by a timestamp column or an SQL expression; no lateness, all sources are waited for.
+    pub fn new(time: impl Into<String>) -> EventTimeSpec {
+        EventTimeSpec { time: vec![time.into()], lateness: Duration::ZERO, idle: None, ahead_max: None }
+    }
+
+    /// Sets how much older than the newest row of its source a row may be.
+    #[must_use]
+    pub fn lateness(mut self, lateness: Duration) -> EventTimeSpec {
+        self.lateness = lateness;
+        self
+    }
+
+    /// Sets after how long without rows a source is not waited for.
+    #[must_use]
+    pub fn idle(mut self, idle: Duration) -> EventTimeSpec {
+        self.idle = Some(idle);
+        self
+    }
+}
+
+impl JoinSpec {
+    /// An inner join of rows of one batch or window by columns that both inputs have.
+    pub fn on<S: Into<String>>(columns: impl IntoIterator<Item = S>) -> JoinSpec {
+        let on = texts(columns).into_iter().map(|name| (name.clone(), name)).collect();
+        JoinSpec { with: None, on, kind: JoinKind::Inner, within_us: None }
+    }
+
+    /// Sets which rows without a partner are kept.
+    #[must_use]
+    pub fn kind(mut self, kind: JoinKind) -> JoinSpec {
+        self.kind = kind;
+        self
+    }
+
+    /// Makes it an interval join: how far apart the event times of partners may be.
+    #[must_use]
+    pub fn within(mut self, time: Duration) -> JoinSpec {
+        let us = microseconds(time);
+        self.within_us = Some((-us, us));
+        self
+    }
+}
+
+impl EnrichSpec {
+    /// A file with a header or names of columns in it, looked at every second; rows that it knows nothing about stay.
+    pub fn file<S: Into<String>>(
+        path: impl Into<PathBuf>,
+        format: EnrichFormat,
+        on: impl IntoIterator<Item = S>,
+    ) -> EnrichSpec {
+        EnrichSpec {
+            table: EnrichTable::File { path: path.into(), format },
+            on: texts(on).into_iter().map(|name| (name.clone(), name)).collect(),
+            kind: JoinKind::Left,
+            schema: Vec::new(),
+            poll: Duration::from_millis(limits::ENRICH_FILE_POLL_MS),
+        }
+    }
+}

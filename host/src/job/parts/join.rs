@@ -1,0 +1,94 @@
+//! What must hold of joins, cogroups and enrichments.
+
+use super::{Part, file_path, twice};
+use crate::job::spec::*;
+use crate::job::{database, read, units};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+pub(super) fn join(spec: &StageSpec, join: &JoinSpec, part: &Part<'_>) {
+    let inputs = spec.reads().count();
+    if inputs != 2 {
+        let message = format!(
+            "a join has two inputs, and this one has {inputs}; write from = \"a\" and join = {{ with = \"b\", on = … }}"
+        );
+        part.wrong(if join.with.is_some() { "from" } else { "join.with" }, message);
+    }
+    on("join.on", &join.on, part);
+    let Some((from_us, to_us)) = join.within_us else { return };
+    let key = "join.within";
+    let time = |us: i64| Duration::from_micros(us.unsigned_abs());
+    if !units::fits(time(from_us)) || !units::fits(time(to_us)) {
+        part.wrong(key, format!("`{key}` is more than ten years; write a time such as \"10s\""));
+    } else if from_us > to_us {
+        let show = |us: i64| format!("{}{}", if us < 0 { "-" } else { "" }, units::show_time(time(us)));
+        let (from, to) = (show(from_us), show(to_us));
+        part.wrong(
+            key,
+            format!("`{key}` is from {from} to {to}, which is no time at all; write [\"{to}\", \"{from}\"]"),
+        );
+    } else if spec.window.is_some() {
+        part.wrong(key, "`join.within` and `window` both say which rows can be partners; remove one");
+    } else if spec.event_time.is_none() {
+        let message = "`join.within` needs event time: without it nothing tells which rows can be forgotten, and the \
+                       join would keep all of them; write time = \"…\" with a timestamp column (a list: one for each \
+                       input), or remove `within` to join the rows of each batch";
+        part.wrong(key, message);
+    }
+}
+
+/// The columns that must be equal.
+fn on(key: &str, pairs: &[(String, String)], part: &Part<'_>) {
+    if pairs.is_empty() {
+        part.wrong(key, format!("`{key}` is missing; write the columns that must be equal, as on = \"user\""));
+    }
+    let left: Vec<String> = pairs.iter().map(|(left, _)| left.clone()).collect();
+    twice(key, &left, part);
+    let right: Vec<String> = pairs.iter().map(|(_, right)| right.clone()).collect();
+    twice(key, &right, part);
+}
+
+pub(super) fn cogroup(spec: &StageSpec, part: &Part<'_>) {
+    if spec.key.is_empty() {
+        part.wrong("key", "`cogroup` needs `key`; write key = \"user\" with a column that all inputs have");
+    }
+    let inputs = spec.reads().count();
+    if inputs < 2 {
+        let message = format!(
+            "a cogroup has two inputs or more, and this one has {inputs}; write cogroup = [\"orders\", \"clicks\"] \
+             beside `from`, or cogroup = true with all inputs in `from`"
+        );
+        part.wrong("cogroup", message);
+    }
+}
+
+pub(super) fn enrich(enrich: &EnrichSpec, part: &Part<'_>) {
+    on("enrich.on", &enrich.on, part);
+    match &enrich.table {
+        EnrichTable::File { path, .. } => file_path("enrich.file", path, part),
+        EnrichTable::Postgres { url, query } => {
+            if let Err(message) = database::check_url(url) {
+                part.wrong("enrich.url", message);
+            }
+            if query.trim().is_empty() {
+                part.wrong("enrich.query", "`enrich.query` is empty; write a query, as query = \"select …\"");
+            }
+        }
+    }
+    if !matches!(enrich.kind, JoinKind::Inner | JoinKind::Left) {
+        part.wrong("enrich.type", "`enrich` keeps the stage's rows only; write type = \"left\" or type = \"inner\"");
+    }
+    if let Err(message) = read::poll_fits(enrich.poll) {
+        part.wrong("enrich.poll", message);
+    }
+    let mut seen = BTreeSet::new();
+    for (name, _) in &enrich.schema {
+        let path = format!("enrich.schema.{name}");
+        if name.is_empty() || name.chars().any(char::is_control) {
+            let shown = name.escape_debug();
+            part.wrong(&path, format!("`{shown}` is no name for a column; write one of visible characters"));
+        } else if !seen.insert(name) {
+            part.wrong(&path, format!("two columns are named `{name}`; rename one"));
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! What must hold of a stage by itself.
+
+use super::{Part, file_path, join, twice, window};
+use crate::job::names;
+use crate::job::spec::*;
+use crate::limits;
+use std::collections::BTreeSet;
+
+pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
+    key(spec, part);
+    window::check(spec, part);
+    window::event_time(spec, part);
+    for (key, text) in [("filter", &spec.filter), ("select", &spec.select)] {
+        if text.as_ref().is_some_and(|text| text.trim().is_empty()) {
+            part.wrong(key, format!("`{key}` is empty; write an SQL expression, or remove it"));
+        }
+    }
+    match &spec.operator {
+        OperatorSpec::Union => {}
+        OperatorSpec::Plugin(plugin) => plugin_parts(plugin, "", part),
+        OperatorSpec::Cogroup { plugin, .. } => {
+            join::cogroup(spec, part);
+            plugin_parts(plugin, "", part);
+        }
+        OperatorSpec::Aggregate { columns, inverse } => {
+            aggregates(columns, &spec.key, part);
+            if *inverse {
+                columns.iter().for_each(|column| invertible(column, part));
+            }
+        }
+        OperatorSpec::Sql { query, functions } => {
+            if query.trim().is_empty() {
+                part.wrong("sql", "`sql` is empty; write a query, as sql = \"select count(*) as n from words\"");
+            }
+            for (name, plugin) in functions {
+                function_name(name, part);
+                plugin_parts(plugin, &format!("functions.{name}."), part);
+            }
+        }
+        OperatorSpec::Join(join) => join::join(spec, join, part),
+        OperatorSpec::Enrich(enrich) => join::enrich(enrich, part),
+        _ => choose(spec, part),
+    }
+}
+
+/// Operators that choose or spread rows.
+fn choose(spec: &StageSpec, part: &Part<'_>) {
+    match &spec.operator {
+        OperatorSpec::Top { n, by, .. } => {
+            if *n == 0 {
+                part.wrong("top.n", "`top.n` is 0; write at least 1");
+            }
+            if by.is_empty() {
+                part.wrong("top.by", "`top.by` is empty; write the name of a column, as by = \"total\"");
+            }
+        }
+        OperatorSpec::Distinct(columns) => twice("distinct", columns, part),
+        OperatorSpec::Deduplicate { within } => {
+            window::length("deduplicate.within", *within, "10m", part);
+            if spec.key.is_empty() {
+                let message = "`deduplicate` needs `key`: which columns make two rows the same; write key = \"id\"";
+                part.wrong("key", message);
+            }
+        }
+        OperatorSpec::Sample(share) if !(0.0..=1.0).contains(share) => {
+            part.wrong("sample", format!("`sample` is {share}; write a number from 0 to 1, as sample = 0.1"));
+        }
+        OperatorSpec::Split(branches) => split(branches, part),
+        OperatorSpec::Repartition { partitions: Some(count) }
+            if *count == 0 || u64::from(*count) > limits::PARTITIONS_MAX =>
+        {
+            let most = limits::PARTITIONS_MAX;
+            let message = format!("`repartition.partitions` is {count}; write a number of 1 to {most}");
+            part.wrong("repartition.partitions", message);
+        }
+        _ => {}
+    }
+}
+
+/// The key: columns that differ, in a stage where they mean something.
+fn key(spec: &StageSpec, part: &Part<'_>) {
+    let place = part.place(["key", "top.key"]);
+    twice(place, &spec.key, part);
+    if spec.key.is_empty() {
+        return;
+    }
+    let word = spec.operator.word().unwrap_or_default();
+    match &spec.operator {
+        OperatorSpec::Join(_) => part
+            .wrong(place, "`key` does nothing in a join, which partitions its rows by the columns of `on`; remove it"),
+        // Windows keep the rows of a key together.
+        _ if spec.window.is_some() => {}
+        OperatorSpec::Union => part.wrong(
+            place,
+            "`key` does nothing in a stage without an operator; remove it, or add plugin = \"…\" or aggregate = { … }",
+        ),
+        OperatorSpec::Distinct(_) => part.wrong(
+            place,
+            "`key` does nothing in a stage with `distinct`; name the columns there, as distinct = \"user\"",
+        ),
+        OperatorSpec::Enrich(_) | OperatorSpec::Sample(_) | OperatorSpec::Split(_) => {
+            part.wrong(place, format!("`key` does nothing in a stage with `{word}`; remove it"));
+        }
+        _ => {}
+    }
+}
+
+fn split(branches: &[(String, String)], part: &Part<'_>) {
+    if branches.is_empty() {
+        let message = "`split` has no branches; write at least one, as split = { errors = \"level = 'ERROR'\" }";
+        part.wrong("split", message);
+    }
+    let mut seen = BTreeSet::new();
+    for (name, predicate) in branches {
+        let path = format!("split.{name}");
+        if let Err(message) = names::check(name) {
+            part.wrong(&path, format!("branch of `split`: {message}"));
+        } else if !seen.insert(name) {
+            part.wrong(&path, format!("two branches of `split` are named `{name}`; rename one"));
+        } else if predicate.trim().is_empty() {
+            let message = format!("`{path}` is empty; write an SQL expression, as {name} = \"level = 'ERROR'\"");
+            part.wrong(&path, message);
+        }
+    }
+}
+
+/// SQL knows functions by names that need no quotes.
+fn function_name(name: &str, part: &Part<'_>) {
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    if name.starts_with(|c: char| c.is_ascii_lowercase())
+        && name.chars().all(fits)
+        && name.len() <= limits::NAME_BYTES_MAX
+    {
+        return;
+    }
+    let message = format!(
+        "`{}` is not the name of a function: these are of small letters, digits and `_`, begin with a letter and have \
+         at most {} bytes; write such a name",
+        name.escape_debug(),
+        limits::NAME_BYTES_MAX
+    );
+    part.wrong(&format!("functions.{name}"), message);
+}
+
+/// Whether an aggregate can take out what leaves a window.
+fn invertible(column: &AggregateSpec, part: &Part<'_>) {
+    let fits = matches!(column.function, AggregateFunction::Count | AggregateFunction::Sum) && !column.distinct;
+    if !fits {
+        let message = format!(
+            "`inverse` is for `count` and `sum`, which can take out what leaves a window, and `{}` cannot; remove \
+             `inverse`, or make a stage of its own of this column",
+            column.output
+        );
+        part.wrong(&format!("aggregate.{}", column.output), message);
+    }
+}
+
+/// A plugin; `inside`: of which key it is, as `functions.sentiment.`.
+fn plugin_parts(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+    let text = plugin.path.to_string_lossy();
+    if text.contains("://") || (text.contains('@') && !text.contains('/') && !plugin.path.exists()) {
+        let message = format!(
+            "`{inside}plugin = \"{text}\"`: plugins from a registry are not available in this version; write the path of a \
+             component or plugin folder"
+        );
+        part.wrong(&format!("{inside}plugin"), message);
+    } else {
+        file_path(&format!("{inside}plugin"), &plugin.path, part);
+    }
+    for (name, path) in &plugin.files {
+        file_path(&format!("{inside}grant.files.{name}"), path, part);
+    }
+    if let Some(path) = &plugin.update.initial {
+        file_path("initial", path, part);
+    }
+    if plugin.update.timeout.is_some_and(|timeout| timeout.is_zero()) {
+        part.wrong("timeout", "`timeout` is zero, which would remove every key at once; write a time such as \"30m\"");
+    }
+}
+
+fn aggregates(columns: &[AggregateSpec], key: &[String], part: &Part<'_>) {
+    if columns.is_empty() {
+        part.wrong("aggregate", "`aggregate` is empty; write aggregate = { n = \"count(*)\" }");
+    }
+    let mut seen = BTreeSet::new();
+    for column in columns {
+        let output = &column.output;
+        let path = format!("aggregate.{output}");
+        if output.is_empty() || output.chars().any(char::is_control) {
+            let shown = output.escape_debug();
+            part.wrong(&path, format!("`{shown}` is no name for a column; write one of visible characters"));
+        } else if key.contains(output) {
+            part.wrong(&path, format!("column `{output}` is a key already; give the aggregate another name"));
+        } else if !seen.insert(output) {
+            part.wrong(&path, format!("two aggregates are named `{output}`; rename one"));
+        }
+        if column.column.is_none() && column.function != AggregateFunction::Count {
+            part.wrong(&path, format!("aggregate `{output}` needs a column; only count does without"));
+        }
+        if column.distinct && (column.function != AggregateFunction::Count || column.column.is_none()) {
+            part.wrong(&path, format!("aggregate `{output}`: `distinct` is for count of a column only"));
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What must hold of windows and event time.
+
+use super::Part;
+use crate::job::spec::*;
+use crate::job::units;
+use crate::limits::WINDOW_SLIDES_MAX;
+use std::time::Duration;
+
+/// What to write for event time.
+const TIME: &str = "write time = \"…\" with a timestamp column";
+
+pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
+    inverse(spec, part);
+    let Some(window) = &spec.window else { return };
+    let name = part.place(["window", "join.window"]);
+    match &window.extent {
+        WindowExtent::Sliding { size, slide } => sliding(spec, *size, *slide, name, part),
+        WindowExtent::Session { gap, length_max } => {
+            let good = length(&format!("{name}.gap"), *gap, "30s", part);
+            if length(&format!("{name}.length_max"), *length_max, "24h", part) && good && length_max < gap {
+                let (most, gap) = (units::show_time(*length_max), units::show_time(*gap));
+                let message = format!(
+                    "`{name}.length_max` is {most}, and a session of a single row lasts its `gap`, {gap}; write a \
+                     longer time"
+                );
+                part.wrong(&format!("{name}.length_max"), message);
+            }
+            if spec.event_time.is_none() {
+                part.wrong(&format!("{name}.gap"), format!("`{name}.gap`: sessions need event time; {TIME}"));
+            }
+        }
+    }
+    if window.emit == WindowEmit::Update {
+        let place = part.place(["emit", &format!("{name}.emit")]).to_owned();
+        if spec.event_time.is_none() {
+            part.wrong(&place, format!("`emit = \"update\"` is for windows of event time; {TIME}, or remove it"));
+        } else if !matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Plugin(_)) {
+            let message = "`emit = \"update\"` is for aggregates, whose results of a window can be refined; remove it";
+            part.wrong(&place, message);
+        }
+    }
+}
+
+/// A length of time that is neither zero nor absurd; whether it is good.
+pub(super) fn length(key: &str, time: Duration, example: &str, part: &Part<'_>) -> bool {
+    let good = time >= Duration::from_micros(1) && units::fits(time);
+    if time < Duration::from_micros(1) {
+        part.wrong(key, format!("`{key}` is zero; write a time such as \"{example}\""));
+    } else if !good {
+        part.wrong(key, format!("`{key}` is more than ten years; write a time such as \"{example}\""));
+    }
+    good
+}
+
+fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str, part: &Part<'_>) {
+    let (size_key, slide_key) = (format!("{name}.size"), format!("{name}.slide"));
+    let good = length(&size_key, size, "30s", part);
+    if !slide.is_none_or(|slide| length(&slide_key, slide, "10s", part)) || !good {
+        return;
+    }
+    let batch = if spec.event_time.is_some() { Duration::from_micros(1) } else { part.job.batch };
+    if part.mistakes.within("batch") && spec.event_time.is_none() {
+        return;
+    }
+    if batch.is_zero() {
+        let message = format!(
+            "a window of processing time is made of whole batches, and with batch = \"0s\" these have no length; write \
+             batch = \"1s\" at the top, or {} for windows of event time",
+            TIME.trim_start_matches("write ")
+        );
+        return part.wrong(name, message);
+    }
+    for (key, time) in [(&size_key, Some(size)), (&slide_key, slide)] {
+        let Some(time) = time.filter(|time| !time.as_micros().is_multiple_of(batch.as_micros())) else { continue };
+        let below = multiple(time.as_micros() / batch.as_micros(), batch);
+        let above = multiple(time.as_micros() / batch.as_micros() + 1, batch);
+        let nearest = if below.is_zero() {
+            format!("\"{}\"", units::show_time(above))
+        } else {
+            format!("\"{}\" or \"{}\"", units::show_time(below), units::show_time(above))
+        };
+        let (time, batch) = (units::show_time(time), units::show_time(batch));
+        let message = format!(
+            "`{key}` is {time}, which is no multiple of the batch interval, {batch}, and a window of processing time \
+             is made of whole batches; write {nearest}"
+        );
+        return part.wrong(key, message);
+    }
+    let each = slide.unwrap_or(if spec.event_time.is_some() { size } else { batch });
+    let slides = size.as_micros() / each.as_micros().max(1);
+    if slides > u128::from(WINDOW_SLIDES_MAX) {
+        let least = size.as_micros().div_ceil(u128::from(WINDOW_SLIDES_MAX)).div_ceil(batch.as_micros());
+        let (each, least) = (units::show_time(each), units::show_time(multiple(least, batch)));
+        let message = format!(
+            "a window would have {slides} slides of {each}, more than {WINDOW_SLIDES_MAX}; write slide = \"{least}\" or \
+             longer, or a shorter `size`"
+        );
+        part.wrong(&slide_key, message);
+    }
+}
+
+/// So many batches.
+fn multiple(count: u128, batch: Duration) -> Duration {
+    Duration::from_micros(u64::try_from(count.saturating_mul(batch.as_micros())).unwrap_or(u64::MAX))
+}
+
+/// Whether there is a window that something can be taken out of.
+fn inverse(spec: &StageSpec, part: &Part<'_>) {
+    let set = match &spec.operator {
+        OperatorSpec::Aggregate { inverse, .. } => *inverse,
+        OperatorSpec::Plugin(plugin) => plugin.inverse.is_some(),
+        _ => false,
+    };
+    let slides = matches!(&spec.window, Some(WindowSpec { extent: WindowExtent::Sliding { .. }, .. }));
+    if set && !slides {
+        let message = "`inverse` takes out what leaves a sliding window, and this stage has none; add window = { size = \
+                       \"30s\", slide = \"10s\" }, or remove it";
+        part.wrong("inverse", message);
+    }
+}
+
+/// `time` and what goes with it.
+pub(super) fn event_time(spec: &StageSpec, part: &Part<'_>) {
+    let Some(time) = &spec.event_time else { return };
+    let place = |key: &str| {
+        let (window, join) = (format!("window.{key}"), format!("join.window.{key}"));
+        part.place([part.place([key, &window]), &join]).to_owned()
+    };
+    let key = place("time");
+    times(spec, &time.time, &key, part);
+    let used = match &spec.operator {
+        _ if spec.window.is_some() => true,
+        OperatorSpec::Join(join) => join.within_us.is_some(),
+        OperatorSpec::Deduplicate { .. } | OperatorSpec::Plugin(_) | OperatorSpec::Cogroup { .. } => true,
+        _ => false,
+    };
+    if !used && matches!(spec.operator, OperatorSpec::Join(_)) {
+        let message = format!(
+            "a join with `{key}` but without a bound would have to keep all rows for ever; write within = \"10s\" in \
+             `join`, or window = {{ size = \"30s\" }}, or remove `{key}` to join the rows of each batch"
+        );
+        part.wrong(&key, message);
+    } else if !used {
+        let message = format!(
+            "`{key}` does nothing here: event time is for windows, joins with `within`, `deduplicate` and plugins; add \
+             window = {{ size = \"30s\" }}, or remove it"
+        );
+        part.wrong(&key, message);
+    }
+    if let Some(idle) = time.idle {
+        length(&place("idle"), idle, "30s", part);
+    }
+    for (key, time) in [("lateness", Some(time.lateness)), ("ahead_max", time.ahead_max)] {
+        if time.is_some_and(|time| !time.is_zero()) {
+            length(&place(key), time.unwrap_or_default(), "10s", part);
+        }
+    }
+}
+
+/// One time for all inputs, or one for each.
+fn times(spec: &StageSpec, times: &[String], key: &str, part: &Part<'_>) {
+    if times.is_empty() || times.iter().any(|time| time.trim().is_empty()) {
+        return part.wrong(key, format!("`{key}` is empty; write the name of a timestamp column"));
+    }
+    let (count, inputs) = (times.len(), spec.reads().count());
+    if count == 1 {
+        return;
+    }
+    if !spec.reads_side_by_side() {
+        part.wrong(key, format!("`{key}` names {count} times, and this stage works on one stream of rows; write one"));
+    } else if count != inputs {
+        let message =
+            format!("`{key}` names {count} times for {inputs} inputs; write one for each, or one for all of them");
+        part.wrong(key, message);
+    }
+}

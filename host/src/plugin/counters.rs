@@ -1,0 +1,90 @@
+//! What plugins count through the import `metrics`.
+
+use crate::ids::BatchId;
+use crate::limits::PLUGIN_COUNTERS_MAX;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Counts by name of the counter.
+pub type Counted = BTreeMap<String, u64>;
+
+/// What a stage's plugin counted on one worker. Cheap to clone; clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Counters(Arc<Mutex<Inner>>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    sums: Counted,
+    /// What each batch counted and nobody took yet; `None` where nobody will.
+    batches: Option<BTreeMap<BatchId, Counted>>,
+}
+
+impl Counters {
+    /// The sums, now.
+    pub fn snapshot(&self) -> Counted {
+        self.lock().sums.clone()
+    }
+
+    /// From now on, what each batch counts is kept until it is taken.
+    pub fn keep_batches(&self) {
+        self.lock().batches.get_or_insert_default();
+    }
+
+    /// Takes what the batches up to this one counted.
+    pub fn take(&self, last: BatchId) -> Counted {
+        let mut taken = Counted::new();
+        if let Some(batches) = &mut self.lock().batches {
+            while let Some(first) = batches.first_entry().filter(|first| *first.key() <= last) {
+                add(&mut taken, first.remove());
+            }
+        }
+        taken
+    }
+
+    /// Adds what a call counted that succeeded, so that a call that is repeated counts once.
+    pub(super) fn merge(&self, batch: BatchId, counted: Counted) {
+        if counted.is_empty() {
+            return;
+        }
+        let mut inner = self.lock();
+        if let Some(batches) = &mut inner.batches {
+            add(batches.entry(batch).or_default(), counted.clone());
+        }
+        add(&mut inner.sums, counted);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Adds counts; names beyond the limit are dropped.
+pub fn add(sums: &mut Counted, counted: Counted) {
+    for (counter, amount) in counted {
+        if let Some(sum) = sums.get_mut(&counter) {
+            *sum = sum.saturating_add(amount);
+        } else if sums.len() < PLUGIN_COUNTERS_MAX {
+            sums.insert(counter, amount);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_is_taken_once_and_stays_in_the_sums() {
+        let counters = Counters::default();
+        let counted = |amount: u64| Counted::from([("a".to_owned(), amount)]);
+        counters.merge(BatchId(1), counted(1));
+        assert_eq!(counters.take(BatchId(9)), Counted::new(), "nobody said that batches are to be kept");
+        counters.keep_batches();
+        for (batch, amount) in [(2, 2), (4, 10), (2, 3)] {
+            counters.clone().merge(BatchId(batch), counted(amount));
+        }
+        assert_eq!(counters.take(BatchId(3)), counted(5));
+        assert_eq!(counters.take(BatchId(3)), Counted::new());
+        assert_eq!((counters.take(BatchId(4)), counters.snapshot()), (counted(10), counted(16)));
+    }
+}

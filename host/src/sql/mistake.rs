@@ -1,0 +1,185 @@
+//! What is wrong with an SQL text, and where.
+
+use super::session::{Names, REFUSED};
+use crate::error::Error;
+use crate::job::suggest::nearest;
+use datafusion::common::{Column, DataFusionError, Location, SchemaError, Span};
+use datafusion::sql::sqlparser::parser::ParserError;
+use std::fmt::Write as _;
+
+/// Characters of a line that are shown around a mistake.
+const SHOWN_MAX: usize = 100;
+
+/// The mistake in words, with the line where it is and a mark below.
+pub fn mistake(text: &str, names: &Names, error: &DataFusionError) -> Error {
+    if let Some(own) = own(error) {
+        return own.clone();
+    }
+    let first = error.iter().next().unwrap_or(error);
+    let (words, found) = words(first, names);
+    let span = first.diagnostic().and_then(|told| {
+        let notes = told.notes.iter().map(|note| note.span);
+        told.span.or_else(|| notes.flatten().next())
+    });
+    told(text, &words, found.or(span))
+}
+
+/// The same for a mistake that was found here.
+pub fn told(text: &str, words: &str, span: Option<Span>) -> Error {
+    Error::job(format!("{words}{}", pointed(text, span)))
+}
+
+/// An error of ours that passed through DataFusion.
+pub fn own(error: &DataFusionError) -> Option<&Error> {
+    match error.find_root() {
+        DataFusionError::External(inner) => inner.downcast_ref::<Error>(),
+        _ => None,
+    }
+}
+
+/// What went wrong while rows were computed.
+pub fn runtime_words(error: &DataFusionError) -> String {
+    let words = in_our_types(&plain(error.find_root()));
+    match words.as_str() {
+        "Divide by zero error" => "division by zero".into(),
+        _ => words,
+    }
+}
+
+fn words(error: &DataFusionError, names: &Names) -> (String, Option<Span>) {
+    match error.find_root() {
+        DataFusionError::SchemaError(inner, _) => (schema_words(inner), schema_span(inner)),
+        DataFusionError::SQL(inner, _) => match &**inner {
+            ParserError::RecursionLimitExceeded => ("it is nested too deeply".into(), None),
+            ParserError::ParserError(words) | ParserError::TokenizerError(words) => {
+                let (words, span) = without_place(words);
+                (format!("this is not SQL: {}", lower_first(words)), span)
+            }
+        },
+        other => {
+            let words = plain(other);
+            let unknown = |begin| words.strip_prefix(begin).and_then(|rest| rest.split('\'').next());
+            if let Some(name) = unknown("Invalid function '") {
+                return (no_function(name, names), None);
+            }
+            if let Some(name) = unknown("table '") {
+                let near = nearest(name, names.table_names());
+                let known: Vec<&str> = names.table_names().collect();
+                let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                return (
+                    format!("there is no table `{name}`; the stage's inputs are: {}{hint}", known.join(", ")),
+                    None,
+                );
+            }
+            (in_our_types(&words), None)
+        }
+    }
+}
+
+fn no_function(name: &str, names: &Names) -> String {
+    if REFUSED.contains(&name.to_lowercase().as_str()) {
+        return format!(
+            "`{name}()` would give something else in a replay of the batch; make such values before the job"
+        );
+    }
+    let known = names.function_names();
+    match nearest(name, known.iter().map(String::as_str)) {
+        Some(near) => format!("there is no function `{name}`; did you mean `{near}`?"),
+        None => format!("there is no function `{name}`"),
+    }
+}
+
+fn schema_words(error: &SchemaError) -> String {
+    let listed = |columns: &[Column]| {
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        if names.is_empty() { "none".into() } else { names.join(", ") }
+    };
+    match error {
+        SchemaError::FieldNotFound { field, valid_fields } => {
+            let near = nearest(&field.name, valid_fields.iter().map(|column| column.name.as_str()));
+            let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let of = field.relation.as_ref().map_or(String::new(), |table| format!(" in `{table}`"));
+            format!("there is no column `{}`{of}; there are: {}{hint}", field.name, listed(valid_fields))
+        }
+        SchemaError::AmbiguousReference { field } => {
+            format!("several tables have a column `{0}`; write of which, as `words.{0}`", field.name)
+        }
+        SchemaError::DuplicateQualifiedField { name, .. } | SchemaError::DuplicateUnqualifiedField { name } => {
+            format!("there would be two columns `{name}`; name one of them otherwise, as `{name} as other`")
+        }
+    }
+}
+
+fn schema_span(error: &SchemaError) -> Option<Span> {
+    match error {
+        SchemaError::FieldNotFound { field, .. } | SchemaError::AmbiguousReference { field } => field.spans().first(),
+        _ => None,
+    }
+}
+
+/// The message alone, without DataFusion's heading.
+fn plain(error: &DataFusionError) -> String {
+    match error {
+        DataFusionError::ArrowError(inner, _) => {
+            let words = inner.to_string();
+            ["Arithmetic overflow: ", "Compute error: ", "Cast error: ", "Invalid argument error: ", "Parser error: "]
+                .iter()
+                .find_map(|heading| words.strip_prefix(heading).map(str::to_owned))
+                .unwrap_or(words)
+        }
+        other => other.message().lines().next().unwrap_or_default().to_owned(),
+    }
+}
+
+/// Names of Arrow's types as job files have them.
+fn in_our_types(words: &str) -> String {
+    const NAMES: [(&str, &str); 9] = [
+        ("Timestamp(µs, \"UTC\")", "timestamp"),
+        ("Timestamp(ns, \"UTC\")", "timestamp"),
+        ("LargeUtf8", "text"),
+        ("Utf8View", "text"),
+        ("Utf8", "text"),
+        ("Int64", "int64"),
+        ("Float64", "float64"),
+        ("Boolean", "bool"),
+        ("Binary", "binary"),
+    ];
+    NAMES.iter().fold(words.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
+}
+
+fn lower_first(words: &str) -> String {
+    let mut letters = words.chars();
+    letters.next().map_or(String::new(), |first| first.to_lowercase().chain(letters).collect())
+}
+
+/// A message of the parser, and the place that stands at its end.
+fn without_place(words: &str) -> (&str, Option<Span>) {
+    let Some((message, place)) = words.rsplit_once(" at Line: ") else { return (words, None) };
+    let number = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+    let found = place.split_once(", Column: ").and_then(|(line, column)| Some((number(line)?, number(column)?)));
+    let span = found.map(|(line, column)| {
+        let start = Location { line, column };
+        Span { start, end: start }
+    });
+    (message, span)
+}
+
+/// The line of the text where something is wrong, and a mark below; the first line where that is not known.
+fn pointed(text: &str, span: Option<Span>) -> String {
+    let (line, column) = span.map_or((1, 0), |span| (span.start.line, span.start.column));
+    let number = usize::try_from(line).unwrap_or(1).max(1);
+    let Some(shown) = text.lines().nth(number - 1) else { return String::new() };
+    let place = usize::try_from(column).unwrap_or(0);
+    let skipped = (place + SHOWN_MAX / 4).saturating_sub(SHOWN_MAX);
+    let part: String =
+        shown.chars().skip(skipped).take(SHOWN_MAX).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let heading = if text.lines().nth(1).is_some() { format!("line {number}") } else { "SQL".into() };
+    let mut out = format!("\n  {heading} | {part}");
+    if place > 0 {
+        let end = span.filter(|span| span.end.line == line).map_or(0, |span| span.end.column);
+        let width = usize::try_from(end).unwrap_or(0).saturating_sub(place).clamp(1, SHOWN_MAX);
+        let before = " ".repeat(place - 1 - skipped.min(place - 1));
+        let _ = write!(out, "\n  {} | {before}{}", " ".repeat(heading.len()), "^".repeat(width));
+    }
+    out
+}

@@ -1,0 +1,149 @@
+//! What DataFusion needs to plan: its options, and the tables and functions that SQL may name.
+
+use super::batch_time;
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{Result, TableReference, plan_err};
+use datafusion::execution::SessionState;
+use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
+use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
+use datafusion::prelude::SessionConfig;
+use datafusion::sql::planner::ParserOptions;
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+/// Functions of DataFusion that would not give the same in a replay.
+pub const REFUSED: [&str; 3] = ["random", "rand", "uuid"];
+
+/// Rows of one step of a query.
+pub const ROWS_AT_ONCE: usize = 8192;
+
+/// DataFusion's part: options, functions and rules. Names count as they are written; there is one partition and no plan
+/// that changes itself while it runs, so that the same rows give the same rows.
+pub fn state() -> &'static SessionState {
+    static STATE: LazyLock<SessionState> = LazyLock::new(|| {
+        let mut config = SessionConfig::new().with_target_partitions(1).with_batch_size(ROWS_AT_ONCE);
+        let options = config.options_mut();
+        options.sql_parser.enable_ident_normalization = false;
+        options.sql_parser.map_string_types_to_utf8view = false;
+        options.sql_parser.collect_spans = true;
+        options.execution.time_zone = Some("UTC".into());
+        options.execution.enable_recursive_ctes = false;
+        options.optimizer.enable_dynamic_filter_pushdown = false;
+        options.optimizer.enable_join_dynamic_filter_pushdown = false;
+        options.optimizer.enable_topk_dynamic_filter_pushdown = false;
+        options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
+        options.optimizer.enable_topk_aggregation = false;
+        options.optimizer.enable_round_robin_repartition = false;
+        SessionStateBuilder::new().with_config(config).with_default_features().build()
+    });
+    &STATE
+}
+
+/// How SQL text is read.
+pub fn parser_options() -> ParserOptions {
+    ParserOptions {
+        enable_ident_normalization: false,
+        map_string_types_to_utf8view: false,
+        collect_spans: true,
+        ..ParserOptions::default()
+    }
+}
+
+/// The tables and functions that a text may name.
+pub struct Names {
+    /// Tables by name.
+    tables: BTreeMap<String, Arc<dyn TableSource>>,
+    /// Scalar functions by name and alias.
+    functions: BTreeMap<String, Arc<ScalarUDF>>,
+}
+
+impl Names {
+    /// DataFusion's functions, ours in their place, and these tables and functions.
+    pub fn new(tables: BTreeMap<String, Arc<dyn TableSource>>, more: &[Arc<ScalarUDF>]) -> Names {
+        let known = state().scalar_functions();
+        let known = known.iter().filter(|(name, _)| !REFUSED.contains(&name.as_str()));
+        let mut functions: BTreeMap<_, _> = known.map(|(name, function)| (name.clone(), function.clone())).collect();
+        for function in batch_time::functions().iter().chain(more) {
+            for name in function.aliases().iter().map(String::as_str).chain([function.name()]) {
+                functions.insert(name.to_lowercase(), function.clone());
+            }
+        }
+        Names { tables, functions }
+    }
+
+    /// The names of all functions.
+    pub fn function_names(&self) -> Vec<String> {
+        let state = state();
+        let others = state.aggregate_functions().keys().chain(state.window_functions().keys());
+        self.functions.keys().chain(others).cloned().collect()
+    }
+
+    /// The names of all tables.
+    pub fn table_names(&self) -> impl Iterator<Item = &str> + Clone {
+        self.tables.keys().map(String::as_str)
+    }
+}
+
+/// Whole names of streams are tables, also those with dots: `words.rejected` is one with and without quotes.
+pub fn table_name(reference: &TableReference) -> String {
+    reference.to_vec().join(".")
+}
+
+impl ContextProvider for Names {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        match self.tables.get(&table_name(&name)) {
+            Some(table) => Ok(table.clone()),
+            None => plan_err!("table '{name}' not found"),
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        state().expr_planners()
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.functions.get(&name.to_lowercase()).cloned()
+    }
+
+    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
+        state().higher_order_functions().get(name).cloned()
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        state().aggregate_functions().get(name).cloned()
+    }
+
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        state().window_functions().get(name).cloned()
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn get_variable_field(&self, _names: &[String]) -> Option<FieldRef> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        state().config_options()
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        self.functions.keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        state().higher_order_functions().keys().cloned().collect()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        state().aggregate_functions().keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        state().window_functions().keys().cloned().collect()
+    }
+}

@@ -1,0 +1,155 @@
+//! Sessions: rows of a key with less than `gap` between them. Pure functions over times.
+//!
+//! A row alone is a session from its time until `gap` later. Sessions that overlap are one; sessions that only touch are
+//! not, as Beam's: so no row that comes in time can extend a session that the watermark has closed, and results do not
+//! depend on how rows fall into batches.
+
+mod open;
+
+pub use open::{OpenSessions, Results, Touched, start_field, state_schema, times};
+
+use std::collections::BTreeMap;
+
+/// Which rows make a session. Times are in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// A session ends when nothing came for so long.
+    pub gap_us: i64,
+    /// No session gets longer.
+    pub length_us_max: i64,
+}
+
+/// The first and the last row of a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Session {
+    /// Time of the first.
+    pub start_us: i64,
+    /// Time of the last.
+    pub last_us: i64,
+}
+
+/// Where the rows of a key belong.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Assigned {
+    /// By row: a place in `sessions`; `None`: the row is late.
+    pub of_row: Vec<Option<usize>>,
+    /// The sessions that got rows, by start.
+    pub sessions: Vec<Grown>,
+}
+
+/// A session that got rows.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Grown {
+    /// As it is now.
+    pub session: Session,
+    /// The open sessions that it is made of, by place, in the order of their starts.
+    pub of: Vec<usize>,
+}
+
+/// A session while rows are assigned.
+struct Growing {
+    session: Session,
+    of: Vec<usize>,
+    /// It became part of another one.
+    into: Option<usize>,
+    touched: bool,
+}
+
+impl Gap {
+    /// The first moment that is not in a session any more.
+    pub fn end(&self, session: Session) -> i64 {
+        session.last_us.saturating_add(self.gap_us)
+    }
+
+    /// Whether a session is complete.
+    pub fn closed(&self, session: Session, watermark: Option<i64>) -> bool {
+        watermark.is_some_and(|watermark| self.end(session) <= watermark)
+    }
+
+    /// Assigns rows of one key, in the order in which they came, to sessions. `open`: those that are open, with their
+    /// starts in order. `watermark`: that before the rows' batch. A row takes part in all sessions that it overlaps, from
+    /// the earliest on, as far as what comes of it is not too long; where there is none it begins one, unless that would be
+    /// closed already.
+    pub fn assign(&self, open: &[Session], times: impl Iterator<Item = i64>, watermark: Option<i64>) -> Assigned {
+        let mut all: Vec<Growing> = (0..).zip(open).map(|(place, session)| growing(*session, vec![place])).collect();
+        let mut by_start: BTreeMap<i64, usize> = (0..).zip(open).map(|(place, own)| (own.start_us, place)).collect();
+        let mut of_row = Vec::new();
+        for time_us in times {
+            let (merged, parts) = self.merged(&all, &by_start, time_us);
+            let Some((first, others)) = parts.split_first() else {
+                let late = self.closed(merged, watermark);
+                of_row.push((!late).then_some(all.len()));
+                if !late {
+                    by_start.insert(time_us, all.len());
+                    all.push(Growing { touched: true, ..growing(merged, Vec::new()) });
+                }
+                continue;
+            };
+            for part in &parts {
+                by_start.remove(&all[*part].session.start_us);
+            }
+            for other in others {
+                let of = std::mem::take(&mut all[*other].of);
+                all[*first].of.extend(of);
+                all[*other].into = Some(*first);
+            }
+            all[*first].session = merged;
+            all[*first].touched = true;
+            by_start.insert(merged.start_us, *first);
+            of_row.push(Some(*first));
+        }
+        finish(all, of_row, &by_start)
+    }
+
+    /// The session that a row makes with those that it overlaps, and which these are.
+    fn merged(&self, all: &[Growing], by_start: &BTreeMap<i64, usize>, time_us: i64) -> (Session, Vec<usize>) {
+        let mut merged = Session { start_us: time_us, last_us: time_us };
+        let mut parts = Vec::new();
+        // What began earlier than this would be too long with the row.
+        let earliest = time_us.saturating_sub(self.length_us_max);
+        for place in by_start.range(earliest..self.end(merged)).map(|(_, place)| *place) {
+            let Session { start_us, last_us } = all[place].session;
+            let both = Session { start_us: merged.start_us.min(start_us), last_us: merged.last_us.max(last_us) };
+            let length_us = self.end(both).saturating_sub(both.start_us);
+            if self.end(all[place].session) > time_us && length_us <= self.length_us_max {
+                merged = both;
+                parts.push(place);
+            }
+        }
+        (merged, parts)
+    }
+}
+
+fn growing(session: Session, of: Vec<usize>) -> Growing {
+    Growing { session, of, into: None, touched: false }
+}
+
+/// The sessions that got rows, by start.
+fn finish(mut all: Vec<Growing>, of_row: Vec<Option<usize>>, by_start: &BTreeMap<i64, usize>) -> Assigned {
+    let mut places = vec![0; all.len()];
+    let mut sessions = Vec::new();
+    for place in by_start.values() {
+        let grown = &mut all[*place];
+        if grown.touched {
+            places[*place] = sessions.len();
+            sessions.push(Grown { session: grown.session, of: std::mem::take(&mut grown.of) });
+        }
+    }
+    // What became part of a session that became part of another: paths are made short on the way.
+    let mut root = |mut place: usize| {
+        let mut end = place;
+        while let Some(into) = all[end].into {
+            end = into;
+        }
+        while let Some(into) = all[place].into.replace(end).filter(|_| place != end) {
+            place = into;
+        }
+        all[end].into = None;
+        end
+    };
+    let of_row = of_row.into_iter().map(|place| place.map(|place| places[root(place)])).collect();
+    Assigned { of_row, sessions }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+//! The examples of `docs/examples` that read sockets and folders, against the real thing. Those with virtual time are
+//! cases of `e2e.rs`.
+
+use millstream_tests::{Process, Trial, free_port, millstream, root};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// A Python with pyarrow may have to be installed first.
+const INSTALLS_WITHIN: Duration = Duration::from_secs(600);
+
+fn example(name: &str) -> PathBuf {
+    root().join("docs/examples").join(name)
+}
+
+/// `millstream run` of an example, with these values instead of its own.
+fn run(job: &str, values: &[(&str, String)], arguments: &[&str]) -> Process {
+    let mut command = Command::new(millstream());
+    command.arg("run").arg(example(job)).args(arguments);
+    for (key, value) in values {
+        command.args(["--set", &format!("{key}={value}")]);
+    }
+    Process::start(&mut command)
+}
+
+/// A trial whose folder `in` holds a copy of a folder of an example.
+fn copy_of(name: &str) -> Trial {
+    let trial = Trial::new("");
+    for entry in fs::read_dir(example(name)).unwrap() {
+        let path = entry.unwrap().path();
+        trial.write(&format!("in/{}", path.file_name().unwrap().display()), fs::read(&path).unwrap());
+    }
+    trial
+}
+
+/// The rows of all tables with this header that a `print` sink has shown, by their first cell: the sum of the last.
+fn shown(process: &Process, header: &[&str]) -> BTreeMap<String, i64> {
+    let mut sums = BTreeMap::new();
+    let mut inside = false;
+    for line in process.stdout().lines() {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        if !line.starts_with('|') {
+            inside = inside && line.starts_with('+');
+        } else if cells == header {
+            inside = true;
+        } else if inside {
+            *sums.entry(cells[0].to_owned()).or_default() += cells[cells.len() - 1].parse::<i64>().unwrap();
+        }
+    }
+    sums
+}
+
+fn counts<const N: usize>(of: [(&str, i64); N]) -> BTreeMap<String, i64> {
+    of.map(|(word, n)| (word.to_owned(), n)).into()
+}
+
+#[test]
+fn word_count_from_a_socket() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let mut job = run("word-count-socket/job.toml", &[("sources.lines.address", format!("127.0.0.1:{port}"))], &[]);
+    job.until_stderr("source `lines`: connected to");
+    nc.say("to be or not to be\n");
+    let line = counts([("to", 2), ("be", 2), ("or", 1), ("not", 1)]);
+    job.until("the line is counted", |job| shown(job, &["word", "n"]) == line);
+    nc.say("that is\n");
+    let more = counts([("to", 2), ("be", 2), ("or", 1), ("not", 1), ("that", 1), ("is", 1)]);
+    job.until("the next one is", |job| shown(job, &["word", "n"]) == more);
+    job.signal("INT");
+    assert_eq!(job.wait().code, Some(0));
+}
+
+#[test]
+fn word_count_from_a_folder() {
+    let folder = copy_of("word-count-folder/in");
+    let values = [("sources.lines.path", folder.path("in").display().to_string())];
+    let mut job = run("word-count-folder/job.toml", &values, &[]);
+    let words = "the 6 just 3 on 3 unjust 2 rain 1 it 1 raineth 1 and 1 also 1 fella 1 but 1 chiefly 1 because 1 hath 1 \
+                 umbrella 1";
+    let words: Vec<&str> = words.split(' ').collect();
+    let mut expected: BTreeMap<String, i64> =
+        words.chunks(2).map(|pair| (pair[0].to_owned(), pair[1].parse().unwrap())).collect();
+    job.until("both files are counted", |job| shown(job, &["word", "n"]) == expected);
+    folder.move_in("in/more.txt", "More rain\n");
+    expected.insert("more".into(), 1);
+    expected.insert("rain".into(), 2);
+    job.until("the file that came is", |job| shown(job, &["word", "n"]) == expected);
+}
+
+#[test]
+fn fraud_alerts_over_tcp() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let values = [("sources.transactions.address", format!("127.0.0.1:{port}")), ("batch", "200ms".into())];
+    let mut job = run("fraud/live.toml", &values, &[]);
+    job.until_stderr("source `transactions`: connected to");
+    let transaction = |name: &str, amount: f64, flag: i64| {
+        json!({ "name": name, "surname": "Lee", "amount": amount, "delta_t": 1.5, "flag": flag }).to_string() + "\n"
+    };
+    // One write, which arrives whole.
+    nc.say(
+        &[("Bob", 9.5, 1), ("Ann", 20.0, 1), ("Bob", 1.0, 0), ("Ann", 30.5, 1)]
+            .map(|(n, a, f)| transaction(n, a, f))
+            .concat(),
+    );
+    job.until("the alert is shown", |job| {
+        job.stdout().contains("| Ann  | Lee     | 2            | 50.5   | 1.5      |")
+    });
+    nc.say("{\"name\":\"Eve\",\"flag\":\"maybe\"}\n");
+    job.until("what is no transaction is shown", |job| job.stdout().contains("column `flag`: `maybe` is not an int64"));
+    assert!(!job.stdout().contains("| Bob "), "{}", job.stdout());
+    job.signal("INT");
+    assert_eq!(job.wait().code, Some(0));
+}
+
+/// The same stages in both jobs of an example: what the one shows at once is what the other does.
+#[test]
+fn the_live_job_has_the_stages_of_the_other() {
+    let stages = |file: &str| {
+        let job: toml::Table = toml::from_str(&fs::read_to_string(example(file)).unwrap()).unwrap();
+        job["stages"].clone()
+    };
+    assert_eq!(stages("fraud/job.toml"), stages("fraud/live.toml"));
+}
+
+#[test]
+fn orders_become_parquet() {
+    let (shops, web, out) = (copy_of("etl/in/csv"), copy_of("etl/in/json"), Trial::new(""));
+    let path = |folder: &Trial, name: &str| folder.path(name).display().to_string();
+    let values = [
+        ("sources.shops.path", path(&shops, "in")),
+        ("sources.web.path", path(&web, "in")),
+        ("sinks.lake.path", path(&out, "orders")),
+        ("sinks.empty.path", path(&out, "empty")),
+        ("sinks.unreadable.path", path(&out, "unreadable")),
+    ];
+    let ended = run("etl/job.toml", &values, &["--until-idle"]).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+
+    let read = "import json, sys, pyarrow.parquet as parquet\n\
+                rows = [row for path in sys.argv[1:] for row in parquet.read_table(path).to_pylist()]\n\
+                print(json.dumps(sorted(rows, key=lambda row: row['id']), default=lambda time: time.isoformat()))";
+    let python = Process::start(&mut Command::new(root().join("scripts/python.sh"))).wait_within(INSTALLS_WITHIN);
+    let mut python = Command::new(python.stdout.trim());
+    let read = Process::start(python.args(["-c", read]).args(parts(&out, "orders"))).wait();
+    let rows: serde_json::Value = serde_json::from_str(&read.stdout).unwrap_or_else(|_| panic!("{}", read.stderr));
+    let order = |id: i64, country: &str, total: f64, at: &str| json!({ "id": id, "country": country, "total": total, "at": format!("2026-01-05T{at}+00:00") });
+    let expected =
+        [order(1, "NO", 10.0, "09:30:00"), order(4, "DE", 1.5, "09:33:00"), order(101, "FR", 24.0, "09:30:30")];
+    assert_eq!(rows, json!(expected));
+
+    let lines = |name: &str| {
+        let text = parts(&out, name).iter().map(|path| fs::read_to_string(path).unwrap()).collect::<String>();
+        let mut lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        lines.sort_by_key(|line| line.to_string());
+        lines
+    };
+    let empty = |id: i64, country: &str| json!({ "id": id, "country": country, "reason": "nothing was ordered" });
+    assert_eq!(lines("empty"), [empty(102, "no"), empty(2, "DE")]);
+    let unreadable = lines("unreadable");
+    assert_eq!(unreadable.len(), 2, "{unreadable:?}");
+    assert!(unreadable[0]["value"].as_str().unwrap().starts_with("three,DE"), "{unreadable:?}");
+    assert_eq!(unreadable[0]["reason"], "column `id`: `three` is not an int64");
+    assert_eq!(unreadable[1]["value"], "{\"id\":103,\"customer\":");
+}
+
+/// The parts that a `files` sink has written.
+fn parts(folder: &Trial, name: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder.path(name)).unwrap().map(|entry| entry.unwrap().path());
+    let is_part = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with("part-");
+    let mut parts: Vec<_> = entries.filter(is_part).collect();
+    parts.sort();
+    parts
+}
