@@ -1,10 +1,11 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `words`, `update`, `windows`, `latency`, `start`, and the parts about checkpoints, `checkpoint-words`,
+//! (`boundary`, `words`, `update`, `windows`, `join`, `latency`, `start`, and the parts about checkpoints, `checkpoint-words`,
 //! `checkpoint-latency` and `checkpoint-state`, or all three as `checkpoint`); all by default.
 
 mod boundary;
 mod checkpoint;
+mod join;
 mod latency;
 mod measure;
 mod native;
@@ -17,11 +18,12 @@ fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 9] = [
+    let parts: [(&str, fn()); 10] = [
         ("boundary", boundary::run),
         ("words", words::run),
         ("update", update::run),
         ("windows", windows::run),
+        ("join", join::run),
         ("latency", latency::run),
         ("start", start::run),
         ("checkpoint-words", checkpoint::words::run),
