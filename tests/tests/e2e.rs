@@ -49,6 +49,7 @@ cases! {
     deduplicate = "deduplicate",
     deduplicate_time = "deduplicate-time",
     distinct = "distinct",
+    enrich = "enrich",
     filter_expr = "filter-expr",
     json = "json",
     key_types = "key-types",
@@ -222,7 +223,7 @@ fn stop_and_resume(name: &str) {
         let (path, name) = (entry.as_ref().unwrap().path(), entry.unwrap().file_name().into_string().unwrap());
         if name.starts_with("input") {
             inputs.push((name, fs::read_to_string(path).unwrap()));
-        } else if name.starts_with("initial") {
+        } else if name != "job.toml" && !name.starts_with("expected") {
             trial.write(&name, fs::read(path).unwrap());
         }
     }

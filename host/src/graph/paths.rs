@@ -1,7 +1,8 @@
 //! Whether a job would write over what it reads, or two sinks over each other.
 
 use crate::error::{Error, Result};
-use crate::job::spec::{JobSpec, SinkKind, SourceKind};
+use crate::job::spec::{EnrichTable, JobSpec, SinkKind, SourceKind};
+use crate::receiver::table::stage_of;
 use std::path::{Path, PathBuf};
 
 /// A path of the job that is read or written.
@@ -57,6 +58,11 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
             }
             SourceKind::Directory { path, .. } => {
                 used.push(at(format!("source `{name}` reads every file in that folder"), path, true));
+            }
+            SourceKind::Table(enrich) => {
+                if let EnrichTable::File { path, .. } = &enrich.table {
+                    used.push(at(format!("stage `{}` reads that file", stage_of(name)), path, false));
+                }
             }
             SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => {}
         }

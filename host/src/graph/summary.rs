@@ -1,8 +1,8 @@
 //! A graph in words, for `millstream validate`.
 
-use super::Graph;
+use super::{Graph, Operator};
 use crate::batch::types;
-use crate::job::spec::JobSpec;
+use crate::job::spec::{JobSpec, SourceKind};
 use std::fmt::Write as _;
 
 impl Graph {
@@ -16,11 +16,14 @@ impl Graph {
     pub fn summary(&self) -> String {
         let mut text = String::new();
         let columns = |name: &str| self.streams.get(name).map_or(String::new(), |schema| types::describe(schema));
-        for source in &self.spec.sources {
+        for source in self.spec.sources.iter().filter(|source| !matches!(source.kind, SourceKind::Table(_))) {
             let _ = writeln!(text, "source  {:<16} {}", source.name, columns(&source.name));
         }
         for stage in &self.stages {
             let _ = writeln!(text, "stage   {:<16} {}", stage.name, columns(&stage.name));
+            if let Operator::Enrich(node) = &stage.operator {
+                let _ = writeln!(text, "        {:<16} table {}: {}", "", node.place(), types::describe(&node.table()));
+            }
             if let Some(node) = stage.plugin() {
                 let told = &node.description;
                 let _ = writeln!(

@@ -199,6 +199,7 @@ impl SourceKind {
             SourceKind::File { .. } => "file",
             SourceKind::Rate { .. } => "rate",
             SourceKind::Queue { .. } => "queue",
+            SourceKind::Table(_) => "table",
         }
     }
 }
