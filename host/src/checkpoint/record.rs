@@ -11,7 +11,6 @@ use crate::job::{
     self,
     spec::{EnrichSpec, JobSpec, PluginSpec, SourceKind, SourceSpec},
 };
-use crate::receiver::table;
 use crate::run::Failure;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -113,7 +112,7 @@ fn tables_of(graph: &Graph) -> Vec<(String, String)> {
     };
     let table = |source: &SourceSpec| {
         let SourceKind::Table(enrich) = &source.kind else { return None };
-        Some((format!("stages.{}.enrich.schema", table::stage_of(&source.name)), columns(enrich)?))
+        Some((format!("stages.{}.enrich.schema", crate::receiver::table::stage_of(&source.name)), columns(enrich)?))
     };
     graph.spec.sources.iter().filter_map(table).collect()
 }

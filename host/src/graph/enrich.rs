@@ -4,7 +4,7 @@ use super::{Made, Making, Operator};
 use crate::batch::types::{self, ColumnType, schema_of};
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
-use crate::job::spec::{EnrichSpec, EnrichTable, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
+use crate::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
 use crate::receiver::table;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -22,21 +22,6 @@ pub struct EnrichNode {
     pub adds: Vec<usize>,
     /// The columns of the rows that come out.
     pub output: SchemaRef,
-}
-
-impl EnrichNode {
-    /// The columns of the table.
-    pub(super) fn table(&self) -> SchemaRef {
-        schema_of(&self.enrich.schema)
-    }
-
-    /// Where the table comes from, in words.
-    pub(super) fn place(&self) -> String {
-        match &self.enrich.table {
-            EnrichTable::File { path, .. } => path.display().to_string(),
-            EnrichTable::Postgres { query, .. } => format!("`{query}`"),
-        }
-    }
 }
 
 /// The tables of a job's stages as sources. Where the job does not say a table's columns, the table is read.

@@ -1,8 +1,7 @@
 //! Whether a job would write over what it reads, or two sinks over each other.
 
 use crate::error::{Error, Result};
-use crate::job::spec::{EnrichTable, JobSpec, SinkKind, SourceKind};
-use crate::receiver::table::stage_of;
+use crate::job::spec::{JobSpec, SinkKind, SourceKind};
 use std::path::{Path, PathBuf};
 
 /// A path of the job that is read or written.
@@ -59,11 +58,8 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
             SourceKind::Directory { path, .. } => {
                 used.push(at(format!("source `{name}` reads every file in that folder"), path, true));
             }
-            SourceKind::Table(enrich) => {
-                if let EnrichTable::File { path, .. } = &enrich.table {
-                    used.push(at(format!("stage `{}` reads that file", stage_of(name)), path, false));
-                }
-            }
+            // The stage's own file.
+            SourceKind::Table(_) => {}
             SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => {}
         }
     }

@@ -1,6 +1,6 @@
 //! A graph in words, for `millstream validate`.
 
-use super::{Graph, Operator};
+use super::Graph;
 use crate::batch::types;
 use crate::job::spec::{JobSpec, SourceKind};
 use std::fmt::Write as _;
@@ -21,9 +21,6 @@ impl Graph {
         }
         for stage in &self.stages {
             let _ = writeln!(text, "stage   {:<16} {}", stage.name, columns(&stage.name));
-            if let Operator::Enrich(node) = &stage.operator {
-                let _ = writeln!(text, "        {:<16} table {}: {}", "", node.place(), types::describe(&node.table()));
-            }
             if let Some(node) = stage.plugin() {
                 let told = &node.description;
                 let _ = writeln!(
