@@ -224,6 +224,7 @@ fn stop_and_resume(name: &str) {
         if name.starts_with("input") {
             inputs.push((name, fs::read_to_string(path).unwrap()));
         } else if name != "job.toml" && !name.starts_with("expected") {
+            // What else the job reads: initial states, tables.
             trial.write(&name, fs::read(path).unwrap());
         }
     }
