@@ -29,6 +29,7 @@ use crate::batch::part::Part;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, StageNode, rejected_name};
 use crate::ids::ClockId;
+use crate::receiver::table;
 use crate::run::Running;
 use crate::timely_ext::{ChangesStream, Parts, Tick, Ticks};
 use std::collections::BTreeMap;
@@ -66,7 +67,8 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
         built.sources(&all_ticks, at, running);
         for stage in &running.graph.stages {
             let input = inputs(scope, &built.streams, stage, &running.graph)?;
-            let at = stages::At { ticks: all_ticks.clone(), index: at.0, peers: at.1, running };
+            let table = built.streams.get(&table::name_of(&stage.name)).cloned();
+            let at = stages::At { ticks: all_ticks.clone(), table, index: at.0, peers: at.1, running };
             let streams = stages::build(stage, input, &at)?;
             built.streams.insert(stage.name.clone(), streams.rows);
             built.streams.insert(rejected_name(&stage.name), streams.rejected);

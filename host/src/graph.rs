@@ -13,7 +13,7 @@ mod summary;
 mod window;
 
 pub use aggregate::clock_table;
-pub use enrich::EnrichNode;
+pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};
 pub use plugin::{CogroupNode, PluginNode, UpdateNode};
@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 /// A checked job.
 pub struct Graph {
-    /// The job as its author wrote it.
+    /// The job as its author wrote it, with a source for each table of a stage behind the others.
     pub spec: JobSpec,
     /// Stages in an order in which each comes after those that it reads.
     pub stages: Vec<StageNode>,
@@ -161,6 +161,7 @@ impl Graph {
     pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool) -> Result<Graph> {
         job::check(&spec)?;
         let mut graph = Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), spec };
+        graph.spec.sources.append(&mut enrich::sources(&graph.spec)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
             let schema = decode::Decoder::new(source).schema();

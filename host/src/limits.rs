@@ -91,6 +91,8 @@ pub const UPDATE_ROWS_PER_CALL_MAX: usize = 65_536;
 pub const JOIN_ROWS_PER_BATCH_MAX: u64 = 50_000_000;
 /// Files of changes of one worker's part of a state table, before all of it is written again.
 pub const STATE_DELTAS_MAX: usize = 64;
+/// Bytes of the table of an enrichment: each worker holds all of it.
+pub const ENRICH_BYTES_MAX: u64 = 64 << 20;
 /// With `--until-idle`, how long all sources must have nothing to read.
 pub const IDLE_MS: u64 = 2_000;
 /// How often a worker process tells its supervisor that it lives, in milliseconds.

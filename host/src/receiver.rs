@@ -8,6 +8,7 @@ mod queue;
 mod rate;
 pub mod replay;
 mod socket;
+pub mod table;
 
 use crate::batch::chunk::Chunk;
 use crate::batch::decode::binary::row_bytes;
@@ -33,6 +34,10 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
             return Err(wrong(source, origin, "rows_per_second", "must be at least 1"));
         }
         SourceKind::Rate { .. } => return Ok(()),
+        SourceKind::Table(enrich) => {
+            let told = |error: Error| error.within(table::place(source, origin));
+            return table::check(enrich, origin).map_err(told);
+        }
     }
     check_columns(source, origin)?;
     let cut_by_length = !matches!(source.kind, SourceKind::RawSocket { .. } | SourceKind::Queue { .. });
@@ -70,6 +75,7 @@ pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &
             let path = origin.folder.join(path);
             on_thread(inbox, runtime, move |inbox, runtime| queue::receive(&source, &path, &from, inbox, runtime));
         }
+        SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
     }
 }
 

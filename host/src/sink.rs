@@ -4,7 +4,7 @@ mod cell;
 mod encode;
 mod files;
 mod marker;
-mod postgres;
+pub(crate) mod postgres;
 mod print;
 mod queue;
 #[cfg(test)]

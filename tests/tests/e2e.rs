@@ -50,6 +50,7 @@ cases! { CASES:
     deduplicate = "deduplicate",
     deduplicate_time = "deduplicate-time",
     distinct = "distinct",
+    enrich = "enrich",
     filter_expr = "filter-expr",
     join_batches = "join-batches",
     join_intervals = "join-intervals",

@@ -3,7 +3,7 @@
 
 pub mod binary;
 mod columns;
-mod csv;
+pub mod csv;
 pub mod json;
 mod parse;
 mod text;

@@ -118,6 +118,8 @@ pub fn table_of(source: &SourceSpec) -> Table {
         SourceKind::File { path } => format!("file {}", path.display()),
         SourceKind::Rate { .. } => "rate".to_owned(),
         SourceKind::Queue { path } => format!("queue {}", path.display()),
+        // From wherever it comes: what counts is whether it differs from what is in effect.
+        SourceKind::Table(_) => "table".to_owned(),
     };
     let column = |name: &str, kind: &str| Column { name: name.into(), kind: kind.into(), nullable: kind != "text" };
     Table {
@@ -131,7 +133,12 @@ pub fn table_of(source: &SourceSpec) -> Table {
     }
 }
 
+/// Whether rows that were received and are in no batch must be taken over by the next start. A table is read again.
+pub fn keeps_leftovers(source: &SourceSpec) -> bool {
+    keeps_rows(source) && !matches!(source.kind, SourceKind::Table(_))
+}
+
 /// Whether what a source sent cannot be read again, so that plans must keep the rows themselves.
 pub fn keeps_rows(source: &SourceSpec) -> bool {
-    matches!(source.kind, SourceKind::Socket { .. } | SourceKind::RawSocket { .. })
+    matches!(source.kind, SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Table(_))
 }

@@ -3,12 +3,13 @@
 
 use super::store::{Store, patiently};
 use super::types::{JobRecord, Start, blob_path};
+use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::Generation;
 use crate::job::{
     self,
-    spec::{JobSpec, PluginSpec},
+    spec::{EnrichSpec, JobSpec, PluginSpec, SourceKind, SourceSpec},
 };
 use crate::plugin::component_file;
 use crate::run::Failure;
@@ -42,6 +43,7 @@ impl Recorded {
                 let folder = std::path::absolute(&spec.origin.folder).unwrap_or_else(|_| spec.origin.folder.clone());
                 record.folder = folder.display().to_string();
                 record.sets = sets.to_vec();
+                record.sets.extend(tables_of(graph));
                 if let Some(file) = &spec.origin.file {
                     record.text = std::fs::read_to_string(file).map_err(|e| failed(file, e))?;
                 }
@@ -94,6 +96,23 @@ fn files_of(spec: &JobSpec) -> Result<BTreeMap<String, PathBuf>> {
         }
     }
     Ok(files)
+}
+
+/// The columns of tables from outside, as values that replace those of the job file: a file may tell others when the job is
+/// run again.
+fn tables_of(graph: &Graph) -> Vec<(String, String)> {
+    let columns = |enrich: &EnrichSpec| {
+        let column = |(name, kind): &(String, ColumnType)| {
+            let known = ColumnType::from_name(&kind.to_string())?;
+            Some(format!("{} = \"{known}\"", toml::Value::String(name.clone())))
+        };
+        Some(format!("{{ {} }}", enrich.schema.iter().map(column).collect::<Option<Vec<_>>>()?.join(", ")))
+    };
+    let table = |source: &SourceSpec| {
+        let SourceKind::Table(enrich) = &source.kind else { return None };
+        Some((format!("stages.{}.enrich.schema", crate::receiver::table::stage_of(&source.name)), columns(enrich)?))
+    };
+    graph.spec.sources.iter().filter_map(table).collect()
 }
 
 /// The record of a start; an error where it is missing or damaged.

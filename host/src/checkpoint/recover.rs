@@ -311,8 +311,13 @@ fn sources(
         starts.insert(source.name.clone(), from);
     }
     let mut void: BTreeMap<String, Vec<(Generation, Chunk)>> = BTreeMap::new();
-    let keeps: Vec<&String> =
-        graph.spec.sources.iter().filter(|source| positions::keeps_rows(source)).map(|source| &source.name).collect();
+    let keeps: Vec<&String> = graph
+        .spec
+        .sources
+        .iter()
+        .filter(|source| positions::keeps_leftovers(source))
+        .map(|source| &source.name)
+        .collect();
     let counts = |name: &LogName, head: &Head| {
         counted.get(&head.batch).is_some_and(|planned| planned.generation == name.generation)
     };

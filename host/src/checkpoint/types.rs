@@ -182,6 +182,7 @@ pub struct StateFile {
 /// | `queue` | empty | byte of the next line | rows of that line that were taken |
 /// | `rate` | empty | rows made | when row 0 was due, in microseconds |
 /// | `socket`, `raw-socket` | empty | rows received | 0 |
+/// | table of a stage | empty | how many contents there were | digest of the last one |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// Bytes or rows, see above.
@@ -201,6 +202,7 @@ pub type Positions = BTreeMap<String, Position>;
 /// | `queue` | empty | range of the line | first row within the line |
 /// | `rate` | empty | when row 0 was due, in microseconds; – | first row since the job's first start |
 /// | sockets | empty | – | first row since the job's first start |
+/// | table of a stage | empty | digest of the content; – | how many contents came before |
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Extent {
     /// Name of the file.

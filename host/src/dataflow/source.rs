@@ -8,7 +8,8 @@ use crate::checkpoint::positions::{self, PositionTable};
 use crate::checkpoint::types::{Piece, PlannedChunk, TableOf};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
-use crate::job::spec::{Origin, SourceSpec};
+use crate::job::spec::{Origin, SourceKind, SourceSpec};
+use crate::metrics::Counts;
 use crate::receiver::{self, inbox::Inbox};
 use crate::run::{Failure, Running};
 use crate::timely_ext::{Answers, BatchContext, Changes, ChangesStream, Output, Parts, Tick, Ticks};
@@ -225,7 +226,9 @@ fn decode<'s>(
 ) -> (Parts<'s>, Parts<'s>) {
     let clock_id = ClockId(number as u32);
     let mut decoder = Decoder::new(spec);
-    let metrics = running.metrics.of(&spec.name);
+    // A table is no source that the author of the job knows.
+    let is_table = matches!(spec.kind, SourceKind::Table(_));
+    let metrics = if is_table { Counts::default() } else { running.metrics.of(&spec.name) };
     let scope = cuts.scope();
     let mut builder = OperatorBuilder::new(format!("decode {}", spec.name), scope);
     let activator = scope.activator_for(builder.operator_info().address);

@@ -23,6 +23,8 @@ use timely::dataflow::operators::vec::{Filter, Map};
 pub struct At<'s, 'r> {
     /// The ticks that this worker sees.
     pub ticks: Ticks<'s>,
+    /// The table from outside, in a stage that has one.
+    pub table: Option<Parts<'s>>,
     /// This worker.
     pub index: usize,
     /// How many workers there are.

@@ -1,14 +1,116 @@
 //! Stages with `enrich`.
 
-use super::{Made, Making};
+use super::{Made, Making, Operator};
+use crate::batch::types::{self, ColumnType, schema_of};
+use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
-use crate::job::spec::EnrichSpec;
+use crate::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
+use crate::receiver::table;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::sync::Arc;
 
 /// What the stage needs to be built.
 #[derive(Clone)]
-pub struct EnrichNode {}
+pub struct EnrichNode {
+    /// The table, with all its columns.
+    pub enrich: EnrichSpec,
+    /// The columns of the stage's input that are looked up in the table.
+    pub on: Vec<usize>,
+    /// Rows that the table knows nothing about are left out.
+    pub inner: bool,
+    /// The columns of the table that rows get.
+    pub adds: Vec<usize>,
+    /// The columns of the rows that come out.
+    pub output: SchemaRef,
+}
+
+/// The tables of a job's stages as sources. Where the job does not say a table's columns, the table is read.
+pub(super) fn sources(spec: &JobSpec) -> Result<Vec<SourceSpec>> {
+    let mut sources = Vec::new();
+    for stage in &spec.stages {
+        let OperatorSpec::Enrich(enrich) = &stage.operator else { continue };
+        let mut source = table::source(&stage.name, enrich.clone());
+        let within = |error: Error| error.within(table::place(&source, &spec.origin));
+        if let (true, SourceKind::Table(enrich)) = (enrich.schema.is_empty(), &source.kind) {
+            let content = table::fetch(enrich, &spec.origin).map_err(within)?;
+            let columns = table::columns_of(&enrich.table, &content);
+            let schema = columns.map_err(|message| within(Error::job(table::named(enrich, message))))?;
+            source.kind = SourceKind::Table(Box::new(EnrichSpec { schema, ..EnrichSpec::clone(enrich) }));
+        }
+        sources.push(source);
+    }
+    Ok(sources)
+}
+
+/// The name of what a checkpoint holds of the table of a stage.
+pub fn content_table(stage: &str) -> String {
+    format!("{stage}.content")
+}
 
 pub(super) fn check(making: &Making<'_>, enrich: &EnrichSpec) -> Result<Made> {
-    let _ = (making, enrich);
-    Err(Error::job("`enrich` is not available in this version"))
+    if making.event_time.is_some() && making.window.is_none() {
+        return Err(Error::job("`time` has no meaning for `enrich` without a window; remove it"));
+    }
+    let inner = match enrich.kind {
+        JoinKind::Left => false,
+        JoinKind::Inner => true,
+        JoinKind::Right | JoinKind::Full => {
+            return Err(Error::job("`enrich.type` must be \"left\" or \"inner\": a table has no batches of its own"));
+        }
+    };
+    if enrich.on.is_empty() {
+        return Err(Error::job(
+            "`enrich.on` is empty; write on = \"sku\", with a column of the input and of the table",
+        ));
+    }
+    let source = making.graph.spec.sources.iter().find(|source| source.name == table::name_of(&making.spec.name));
+    let Some(SourceKind::Table(resolved)) = source.map(|source| &source.kind) else {
+        return Err(Error::bug("a table without a source"));
+    };
+    let columns = schema_of(&resolved.schema);
+    let on = keys(making, enrich, &columns)?;
+    let adds: Vec<usize> = (0..columns.fields().len())
+        .filter(|place| !enrich.on.iter().any(|(_, name)| name == columns.field(*place).name()))
+        .collect();
+    let added = adds.iter().map(|place| {
+        let name = columns.field(*place).name();
+        let taken = making.input.index_of(name).is_ok();
+        let name = if taken { format!("{}_{name}", making.spec.name) } else { name.clone() };
+        Arc::new(Field::new(name, columns.field(*place).data_type().clone(), true))
+    });
+    let output = Arc::new(Schema::new(making.input.fields().iter().cloned().chain(added).collect::<Vec<_>>()));
+    let tables = vec![Table {
+        of: TableOf::Stage,
+        name: content_table(&making.spec.name),
+        identity: String::new(),
+        key: Vec::new(),
+        sub: Vec::new(),
+        state: vec![Column { name: "content".into(), kind: ColumnType::Binary.to_string(), nullable: false }],
+        files: Vec::new(),
+    }];
+    let node = EnrichNode { enrich: EnrichSpec::clone(resolved), on, inner, adds, output: output.clone() };
+    Ok(Made { tables, ..Made::of(output, Operator::Enrich(Box::new(node))) })
+}
+
+/// The columns of the input that must be equal to those of the table.
+fn keys(making: &Making<'_>, enrich: &EnrichSpec, table: &Schema) -> Result<Vec<usize>> {
+    let mut places = Vec::new();
+    for (left, right) in &enrich.on {
+        let told = |error: Error| error.within("enrich.on");
+        let place = types::column(making.input, left).map_err(told)?;
+        let table_place = types::column(table, right).map_err(|error| told(error.within("the table")))?;
+        let kind = |schema: &Schema, place: usize| ColumnType::of(schema.field(place).data_type());
+        let (has, needs) = (kind(making.input, place), kind(table, table_place));
+        if has != needs {
+            return Err(Error::job(format!(
+                "enrich.on: `{left}` is {has} in the input, and `{right}` is {needs} in the table; make both the same, \
+                 where the table is csv or JSON with enrich.schema, which names its columns and their types"
+            )));
+        }
+        if let ColumnType::Arrow(other) = has {
+            return Err(Error::job(format!("enrich.on: `{left}` is of type {other}, which cannot be looked up")));
+        }
+        places.push(place);
+    }
+    Ok(places)
 }

@@ -58,6 +58,8 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
             SourceKind::Directory { path, .. } => {
                 used.push(at(format!("source `{name}` reads every file in that folder"), path, true));
             }
+            // The stage's own file.
+            SourceKind::Table(_) => {}
             SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Rate { .. } => {}
         }
     }

@@ -6,7 +6,7 @@ mod tests;
 
 use super::Graph;
 use crate::batch::types;
-use crate::job::spec::JobSpec;
+use crate::job::spec::{JobSpec, SourceKind};
 use std::fmt::Write as _;
 
 impl Graph {
@@ -21,7 +21,7 @@ impl Graph {
     pub fn summary(&self) -> String {
         let mut text = String::new();
         let columns = |name: &str| self.streams.get(name).map_or(String::new(), |schema| types::describe(schema));
-        for source in &self.spec.sources {
+        for source in self.spec.sources.iter().filter(|source| !matches!(source.kind, SourceKind::Table(_))) {
             let _ = writeln!(text, "source  {:<16} {}", source.name, columns(&source.name));
         }
         for stage in &self.stages {

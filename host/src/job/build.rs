@@ -203,6 +203,7 @@ impl SourceKind {
             SourceKind::File { .. } => "file",
             SourceKind::Rate { .. } => "rate",
             SourceKind::Queue { .. } => "queue",
+            SourceKind::Table(_) => "table",
         }
     }
 }

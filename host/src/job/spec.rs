@@ -148,6 +148,8 @@ pub enum SourceKind {
         /// The file.
         path: PathBuf,
     },
+    /// The table of a stage with `enrich`, all of it a record. Not for job files: the graph adds it, with all columns.
+    Table(Box<EnrichSpec>),
 }
 
 /// How records become rows.

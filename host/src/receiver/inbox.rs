@@ -76,6 +76,8 @@ struct Held {
     closed: bool,
     failed: Option<Error>,
     cut: BatchId,
+    /// See [`Inbox::begins_no_batch`].
+    begins_no_batch: bool,
 }
 
 enum Waiting {
@@ -134,6 +136,22 @@ impl Inbox {
         .await
     }
 
+    /// Receiver: adds a chunk in the place of all that waits, and does not wait for room.
+    pub fn put_instead(&self, chunk: Chunk) {
+        self.add_now(|held| {
+            held.waiting.clear();
+            held.open = Open::default();
+            (held.file_ends, held.leftover_rows, held.rows, held.bytes) = (0, 0, 0, 0);
+            held.count(&chunk);
+            held.waiting.push_back(Waiting::Chunk(chunk));
+        });
+    }
+
+    /// Receiver: what waits is no reason for a batch; it comes in with what other sources have.
+    pub fn begins_no_batch(&self) {
+        self.lock().begins_no_batch = true;
+    }
+
     /// Puts back what an earlier start had taken for a batch that did not come about. It comes before all else, however
     /// much it is.
     pub fn put_back(&self, chunks: Vec<Chunk>) {
@@ -184,7 +202,7 @@ impl Inbox {
         let held = self.lock();
         InboxState {
             rows: held.rows,
-            ready: !held.is_empty(),
+            ready: !held.is_empty() && !held.begins_no_batch,
             finished: held.finished,
             idle_ms: held.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
             failed: held.failed.clone(),

@@ -56,7 +56,7 @@ impl<'a> Replayer<'a> {
             };
         }
         let found = match &self.source.kind {
-            SourceKind::Socket { .. } | SourceKind::RawSocket { .. } => {
+            SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Table(_) => {
                 return Err("its plan does not hold the rows, which cannot be read a second time".into());
             }
             SourceKind::Rate { rows_per_second, .. } => made(planned, *rows_per_second)?,
@@ -125,7 +125,9 @@ pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str) -> Option<PathB
     match &source.kind {
         SourceKind::File { path } | SourceKind::Queue { path } => Some(origin.folder.join(path)),
         SourceKind::Directory { path, .. } => os_name(name).map(|name| origin.folder.join(path).join(name)),
-        SourceKind::Rate { .. } | SourceKind::Socket { .. } | SourceKind::RawSocket { .. } => None,
+        SourceKind::Rate { .. } | SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Table(_) => {
+            None
+        }
     }
 }
 

@@ -4,13 +4,15 @@
 //! committed last and by which start of the job. It is locked before the rows are written, so that a process which lost
 //! the job cannot commit, and it answers whether a COMMIT happened whose answer was lost.
 
+pub(crate) mod connection;
 mod rows;
 mod server;
 mod table;
 #[cfg(test)]
 mod tests;
 
-use self::server::{Fault, Server, Session};
+use self::connection::Fault;
+use self::server::{Server, Session};
 use super::{Sink, marker, wrong};
 use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};

@@ -91,6 +91,17 @@ fn set(column: usize, kind: &ColumnType, cell: &str, columns: &mut Columns) -> R
     }
 }
 
+/// All cells of a record.
+pub fn cells(record: &str, separator: u8) -> Result<Vec<String>, String> {
+    let mut scratch = String::new();
+    let mut cells = Cells { line: record, at: Some(0), separator, scratch: &mut scratch };
+    let mut all = Vec::new();
+    while let Some(cell) = cells.next()? {
+        all.push(cell.to_owned());
+    }
+    Ok(all)
+}
+
 const NO_HEADER: &str = "there is no header";
 
 /// The cells of a record, one after the other.

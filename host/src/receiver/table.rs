@@ -1,0 +1,214 @@
+//! The table of a stage with `enrich`, as a source that the author of a job did not write: whenever the file or the query
+//! gives something else, all of it is one record. So it comes in with a batch, is kept in the batch's plan, and a batch
+//! that is run again sees the table that it saw.
+
+mod content;
+mod guess;
+mod lookup;
+mod query;
+
+pub use content::columns_of;
+pub use lookup::Lookup;
+
+use super::inbox::Inbox;
+use super::plain;
+use crate::batch::chunk::Chunk;
+use crate::batch::types::ColumnType;
+use crate::checkpoint::types::{Extent, Positions};
+use crate::error::{Error, Result};
+use crate::job::spec::{ColumnSpec, EnrichSpec, EnrichTable, Format, Origin, SourceKind, SourceSpec};
+use crate::limits::ENRICH_BYTES_MAX;
+use bytes::Bytes;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+use tracing::{info, warn};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A table is not looked at more often than this.
+const POLL_MIN: Duration = Duration::from_millis(1);
+
+/// The name of the source that the table of a stage is.
+pub fn name_of(stage: &str) -> String {
+    format!("{stage}.table")
+}
+
+/// The stage whose table a source is.
+pub fn stage_of(source: &str) -> &str {
+    source.strip_suffix(".table").unwrap_or(source)
+}
+
+/// The source of the table of a stage. `enrich` says all columns.
+pub fn source(stage: &str, enrich: EnrichSpec) -> SourceSpec {
+    SourceSpec {
+        // The one record must fit into a batch.
+        bytes_per_batch_max: ENRICH_BYTES_MAX,
+        record_bytes_max: ENRICH_BYTES_MAX,
+        ..SourceSpec::new(name_of(stage), SourceKind::Table(Box::new(enrich)), Format::Binary { record_bytes: None })
+            .schema(vec![ColumnSpec::new("content", ColumnType::Binary)])
+    }
+}
+
+/// What an error about the table of this source begins with.
+pub fn place(source: &SourceSpec, origin: &Origin) -> String {
+    let stage = stage_of(&source.name);
+    format!("{}stage `{stage}`: enrich", origin.at(&format!("stages.{stage}.enrich")))
+}
+
+/// Checks what can be checked of a table without looking into it.
+pub fn check(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
+    match &enrich.table {
+        EnrichTable::File { path, .. } => open(&origin.folder.join(path)).map(drop).map_err(Error::job),
+        EnrichTable::Postgres { url, .. } => query::config(url).map(drop).map_err(Error::job),
+    }
+}
+
+/// All of a table, as it is now.
+pub fn fetch(enrich: &EnrichSpec, origin: &Origin) -> Result<Bytes> {
+    match &enrich.table {
+        EnrichTable::File { path, .. } => read(&origin.folder.join(path)).map_err(Error::job),
+        EnrichTable::Postgres { url, query } => query::fetch(url, query),
+    }
+}
+
+/// Puts the table into the inbox, unless it is the one in effect, and looks for changes every now and then. The source counts
+/// as finished: a job does not wait for tables that may change.
+pub fn start(
+    source: &SourceSpec,
+    enrich: &EnrichSpec,
+    origin: &Origin,
+    inbox: Arc<Inbox>,
+    runtime: &Handle,
+    from: &Positions,
+) {
+    let position = from.get("").copied().unwrap_or_default();
+    let mut watch = Watch {
+        stage: stage_of(&source.name).to_owned(),
+        enrich: enrich.clone(),
+        origin: origin.clone(),
+        in_effect: (position.offset > 0).then_some(position.mark),
+        version: position.offset,
+        refused: None,
+        trouble: None,
+    };
+    inbox.begins_no_batch();
+    match watch.look() {
+        Ok(content) => content.into_iter().for_each(|chunk| inbox.put_instead(chunk)),
+        Err(error) => return inbox.fail(error.within(place(source, origin))),
+    }
+    inbox.finish();
+    let poll = enrich.poll.max(POLL_MIN);
+    runtime.spawn(async move {
+        tokio::select! {
+            () = watch.go_on(poll, &inbox) => {}
+            () = inbox.closed() => {}
+        }
+    });
+}
+
+/// What is known of a table while the job runs.
+struct Watch {
+    stage: String,
+    enrich: EnrichSpec,
+    origin: Origin,
+    /// Digest of the content that batches see, or are about to.
+    in_effect: Option<i64>,
+    /// How many contents there were.
+    version: u64,
+    /// Digest of a content that is no such table: not read twice.
+    refused: Option<i64>,
+    /// What was told of it.
+    trouble: Option<String>,
+}
+
+impl Watch {
+    /// The table, where it is not the one in effect; an error where there is none or it is not as it must be.
+    fn look(&mut self) -> Result<Option<Chunk>> {
+        let content = fetch(&self.enrich, &self.origin)?;
+        let digest = digest(&content);
+        if self.in_effect == Some(digest) {
+            self.refused = None;
+            return Ok(None);
+        }
+        if self.refused == Some(digest) {
+            return Err(Error::job(self.trouble.as_deref().unwrap_or("it is still as it was")));
+        }
+        let read = Lookup::read(&self.enrich, &content);
+        self.refused = read.is_err().then_some(digest);
+        let rows = read.map_err(|message| Error::job(named(&self.enrich, message)))?.len();
+        let extent = Extent { start: digest.unsigned_abs(), row: self.version, ..Extent::default() };
+        self.in_effect = Some(digest);
+        self.version = self.version.saturating_add(1);
+        info!("stage `{}`: its table has {rows} rows", self.stage);
+        let ends = vec![u32::try_from(content.len()).unwrap_or(u32::MAX)];
+        Ok(Some(Chunk { bytes: content, ends, extent, ..Chunk::default() }))
+    }
+
+    /// Looks for changes until it is dropped.
+    async fn go_on(mut self, poll: Duration, inbox: &Inbox) {
+        loop {
+            tokio::time::sleep(poll).await;
+            let looking = move || {
+                let found = self.look();
+                (self, found)
+            };
+            let Ok((watch, found)) = tokio::task::spawn_blocking(looking).await else {
+                return inbox.fail(Error::bug("the reader of a table ended in a panic"));
+            };
+            self = watch;
+            match found {
+                Ok(changed) => {
+                    self.trouble = None;
+                    changed.into_iter().for_each(|chunk| inbox.put_instead(chunk));
+                }
+                Err(error) if self.trouble.as_ref() == Some(&error.message) => {}
+                Err(error) => {
+                    warn!("stage `{}`: enrich: {}; the table stays as it was", self.stage, error.message);
+                    self.trouble = Some(error.message);
+                }
+            }
+        }
+    }
+}
+
+/// An error about what a content holds, with the file's name.
+pub fn named(enrich: &EnrichSpec, message: String) -> String {
+    match &enrich.table {
+        EnrichTable::File { path, .. } => format!("`{}`: {message}", path.display()),
+        EnrichTable::Postgres { .. } => message,
+    }
+}
+
+/// The digest of a content as positions hold it: not below zero.
+fn digest(content: &[u8]) -> i64 {
+    (xxh3_64(content) >> 1) as i64
+}
+
+fn open(path: &Path) -> Result<std::fs::File, String> {
+    let shown = path.display();
+    if path.is_dir() {
+        return Err(format!("`{shown}` is a folder; write the path of a csv, JSON lines or parquet file"));
+    }
+    std::fs::File::open(path).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
+}
+
+fn read(path: &Path) -> Result<Bytes, String> {
+    let mut content = Vec::new();
+    let read = open(path)?.take(ENRICH_BYTES_MAX + 1).read_to_end(&mut content);
+    read.map_err(|error| format!("`{}` cannot be read: {}", path.display(), plain(&error)))?;
+    if content.len() as u64 > ENRICH_BYTES_MAX {
+        return Err(too_large(&format!("`{}`", path.display())));
+    }
+    Ok(content.into())
+}
+
+/// What to say of a table above the limit.
+fn too_large(what: &str) -> String {
+    format!(
+        "{what} has more than {} MiB, and each worker holds all of it in memory; leave out what is not needed, or join \
+         streams instead",
+        ENRICH_BYTES_MAX >> 20
+    )
+}

@@ -1,0 +1,143 @@
+//! The rows of a table, from the bytes that a file or a query gave.
+
+use super::guess;
+use crate::batch::chunk::Chunk;
+use crate::batch::decode::Decoder;
+use crate::batch::types::{self, ColumnType, schema_of};
+use crate::job::spec::{ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec};
+use crate::limits::ENRICH_BYTES_MAX;
+use crate::receiver::framer;
+use arrow::array::{AsArray, RecordBatch};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::path::PathBuf;
+
+/// The columns that a content tells of itself.
+pub fn columns_of(table: &EnrichTable, content: &Bytes) -> Result<Vec<(String, ColumnType)>, String> {
+    let schema = match table {
+        EnrichTable::File { format: EnrichFormat::Csv, .. } => return guess::of_csv(without_mark(content)),
+        EnrichTable::File { format: EnrichFormat::Json, .. } => return guess::of_json(without_mark(content)),
+        EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content)?.schema(),
+        EnrichTable::Postgres { .. } => ipc(content)?.schema(),
+    };
+    let column = |(name, kind): (&String, &DataType)| (name.clone(), ColumnType::of(kind));
+    Ok(schema.fields().iter().map(|field| column((field.name(), field.data_type()))).collect())
+}
+
+/// The rows, with the columns that `enrich` says.
+pub fn rows(enrich: &EnrichSpec, content: &Bytes) -> Result<RecordBatch, String> {
+    let csv = Format::Csv { header: true, separator: b',' };
+    let rows = match &enrich.table {
+        EnrichTable::File { format: EnrichFormat::Csv, .. } => decode(&csv, &enrich.schema, without_mark(content))?,
+        EnrichTable::File { format: EnrichFormat::Json, .. } => {
+            decode(&Format::Json, &enrich.schema, without_mark(content))?
+        }
+        EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content)?,
+        EnrichTable::Postgres { .. } => ipc(content)?,
+    };
+    let wanted = schema_of(&enrich.schema);
+    let mut columns = Vec::new();
+    for field in wanted.fields() {
+        let schema = rows.schema();
+        let place = types::column(&schema, field.name()).map_err(|error| error.message)?;
+        let (has, needs) = (schema.field(place).data_type(), field.data_type());
+        if has != needs {
+            return Err(format!(
+                "column `{}` is {}, and the job has it as {}",
+                field.name(),
+                ColumnType::of(has),
+                ColumnType::of(needs)
+            ));
+        }
+        columns.push(rows.column(place).clone());
+    }
+    RecordBatch::try_new(wanted, columns).map_err(|error| error.to_string())
+}
+
+/// Text without the mark of its byte order, which some programs put in front.
+fn without_mark(content: &[u8]) -> &[u8] {
+    content.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(content)
+}
+
+/// The records of a content of this format.
+pub fn records(format: &Format, schema: Vec<ColumnSpec>, content: &[u8]) -> Vec<Chunk> {
+    let mut framer = framer(&source(format, schema));
+    framer.buffer(content.len()).extend_from_slice(content);
+    framer.end();
+    std::iter::from_fn(|| framer.next(true)).collect()
+}
+
+/// A source that decodes as the table wants it.
+fn source(format: &Format, schema: Vec<ColumnSpec>) -> SourceSpec {
+    SourceSpec {
+        record_bytes_max: ENRICH_BYTES_MAX,
+        ..SourceSpec::new("table", SourceKind::File { path: PathBuf::new() }, format.clone()).schema(schema)
+    }
+}
+
+/// Decodes text. A row that does not decode is an error: a table is right or not there.
+fn decode(format: &Format, schema: &[(String, ColumnType)], content: &[u8]) -> Result<RecordBatch, String> {
+    let columns: Vec<ColumnSpec> = schema.iter().map(|(name, kind)| ColumnSpec::new(name, kind.clone())).collect();
+    let mut decoder = Decoder::new(&source(format, columns.clone()));
+    let mut batches = Vec::new();
+    for chunk in records(format, columns, content) {
+        let decoded = decoder.decode(&chunk);
+        if let Some(rejected) = decoded.rejected {
+            let cell = |column: usize| {
+                let texts = rejected.column(column).as_string_opt::<i32>().filter(|texts| !texts.is_empty());
+                texts.map_or("", |texts| texts.value(0)).trim_end().to_owned()
+            };
+            use arrow::array::Array as _;
+            return Err(format!("{}, in `{}`", cell(1), cell(0)));
+        }
+        batches.push(decoded.rows);
+    }
+    concat_batches(&decoder.schema(), &batches).map_err(|error| error.to_string())
+}
+
+fn parquet(content: &Bytes) -> Result<RecordBatch, String> {
+    let broken = |error: &dyn std::fmt::Display| format!("it cannot be read as parquet: {error}");
+    let builder = ParquetRecordBatchReaderBuilder::try_new(content.clone()).map_err(|error| broken(&error))?;
+    let schema = builder.schema().clone();
+    let reader = builder.build().map_err(|error| broken(&error))?;
+    let batches: Result<Vec<RecordBatch>, ArrowError> = reader.collect();
+    let rows = concat_batches(&schema, &batches.map_err(|error| broken(&error))?).map_err(|error| broken(&error))?;
+    with_types_of_jobs(&rows).map_err(|error| broken(&error))
+}
+
+fn ipc(content: &Bytes) -> Result<RecordBatch, String> {
+    let read = || {
+        let reader = StreamReader::try_new(content.as_ref(), None)?;
+        let schema: SchemaRef = reader.schema();
+        concat_batches(&schema, &reader.collect::<Result<Vec<_>, _>>()?)
+    };
+    read().map_err(|error: ArrowError| format!("the rows of the query cannot be read: {error}"))
+}
+
+/// Other widths and encodings of the types of job files become these; what is something else stays.
+fn with_types_of_jobs(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let mut columns = Vec::new();
+    for (field, column) in rows.schema().fields().iter().zip(rows.columns()) {
+        let wanted = type_of_jobs(field.data_type());
+        columns.push((field.name().clone(), cast(column, &wanted)?));
+    }
+    RecordBatch::try_from_iter(columns)
+}
+
+fn type_of_jobs(kind: &DataType) -> DataType {
+    match kind {
+        DataType::Int8 | DataType::Int16 | DataType::Int32 | DataType::UInt8 | DataType::UInt16 | DataType::UInt32 => {
+            ColumnType::Int64.arrow()
+        }
+        DataType::Float16 | DataType::Float32 => ColumnType::Float64.arrow(),
+        DataType::LargeUtf8 | DataType::Utf8View => ColumnType::Text.arrow(),
+        DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => ColumnType::Binary.arrow(),
+        DataType::Timestamp(..) => ColumnType::Timestamp.arrow(),
+        DataType::Dictionary(_, values) => type_of_jobs(values),
+        other => other.clone(),
+    }
+}

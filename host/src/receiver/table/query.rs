@@ -1,0 +1,222 @@
+//! The rows of a query against a PostgreSQL database, as an Arrow IPC stream.
+
+use super::too_large;
+use crate::batch::keys::Keys;
+use crate::batch::types::{ColumnType, schema_of};
+use crate::error::{Error, Result};
+use crate::job::database;
+use crate::limits::ENRICH_BYTES_MAX;
+use crate::sink::postgres::connection::{Connection, Fault};
+use arrow::array::{
+    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::{Client, Config, IsolationLevel, Row};
+
+/// Rows that are fetched at a time.
+const ROWS_AT_A_TIME: i32 = 10_000;
+/// A query that takes longer counts as failed.
+const QUERY_TIME_MAX: Duration = Duration::from_secs(60);
+/// Microseconds between 1970 and 2000, where PostgreSQL's timestamps begin.
+const EPOCH_US: i64 = 946_684_800_000_000;
+
+/// Where the database is, with what the environment gives.
+pub fn config(url: &str) -> Result<Config, String> {
+    database::expand(url, |name| std::env::var(name).ok()).and_then(|url| database::parse(&url))
+}
+
+/// Runs the query. The error says whether the author of the job can mend it.
+pub fn fetch(url: &str, query: &str) -> Result<Bytes> {
+    let connection = Connection::new(config(url).map_err(Error::job)?);
+    let work = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Error::environment(format!("cannot start a runtime: {error}")))?;
+        let fetched = runtime.block_on(async {
+            let late = || Fault { passing: true, message: format!("no answer in {} s", QUERY_TIME_MAX.as_secs()) };
+            tokio::time::timeout(QUERY_TIME_MAX, rows(&connection, query)).await.unwrap_or_else(|_| Err(late()))
+        });
+        fetched.map_err(|fault| {
+            let message = format!("{}: {}", connection.place(), fault.message);
+            if fault.passing { Error::environment(message) } else { Error::job(message) }
+        })
+    };
+    // The caller may be a thread of an async runtime, which must not block on another.
+    std::thread::scope(|scope| {
+        scope.spawn(work).join().unwrap_or_else(|_| Err(Error::bug("a thread that spoke with a database panicked")))
+    })
+}
+
+async fn rows(connection: &Connection, query: &str) -> Result<Bytes, Fault> {
+    let (mut client, driver) = connection.connect().await?;
+    let fetched = select(&mut client, query).await;
+    drop(client);
+    let _ = driver.await;
+    fetched
+}
+
+/// All rows, in a transaction that can change nothing.
+async fn select(client: &mut Client, query: &str) -> Result<Bytes, Fault> {
+    let transaction = client.build_transaction().read_only(true).isolation_level(IsolationLevel::RepeatableRead);
+    let transaction = transaction.start().await?;
+    let statement = transaction.prepare(query).await?;
+    let columns = statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone()));
+    let mut columns = columns.map(|(name, kind)| Column::new(name, kind)).collect::<Result<Vec<_>, _>>()?;
+    let portal = transaction.bind(&statement, &[]).await?;
+    let mut bytes = 0;
+    let mut count = 0;
+    loop {
+        let rows = transaction.query_portal(&portal, ROWS_AT_A_TIME).await?;
+        for row in &rows {
+            for (place, column) in columns.iter_mut().enumerate() {
+                bytes += column.take(row, place)? as u64;
+            }
+        }
+        count += rows.len();
+        if bytes > ENRICH_BYTES_MAX {
+            return Err(Fault::lasting(too_large("the rows of the query")));
+        }
+        if rows.len() < ROWS_AT_A_TIME as usize {
+            break;
+        }
+    }
+    encode(columns, count).map_err(|error| Fault::lasting(error.to_string()))
+}
+
+fn encode(columns: Vec<Column>, rows: usize) -> Result<Bytes, arrow::error::ArrowError> {
+    let schema = schema_of(&columns.iter().map(|column| (column.name.clone(), column.kind())).collect::<Vec<_>>());
+    let arrays: Vec<ArrayRef> = columns.into_iter().map(|column| column.values.into_array()).collect();
+    let keys = Keys::encode(&arrays, rows)?;
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    let rows = RecordBatch::try_new_with_options(schema, arrays, &options)?;
+    // A query without an order gives the same rows in another one, which is no change.
+    let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    order.sort_unstable_by_key(|row| keys.view().get(*row as usize));
+    let rows = take_record_batch(&rows, &UInt32Array::from(order))?;
+    let mut bytes = Vec::new();
+    let mut writer = StreamWriter::try_new(&mut bytes, &rows.schema())?;
+    writer.write(&rows)?;
+    writer.finish()?;
+    drop(writer);
+    Ok(bytes.into())
+}
+
+/// A column of the result.
+struct Column {
+    name: String,
+    from: Type,
+    values: Values,
+}
+
+enum Values {
+    Bool(Vec<Option<bool>>),
+    Int64(Vec<Option<i64>>),
+    Float64(Vec<Option<f64>>),
+    Text(Vec<Option<String>>),
+    Binary(Vec<Option<Vec<u8>>>),
+    Timestamp(Vec<Option<i64>>),
+}
+
+impl Column {
+    fn new(name: String, from: Type) -> Result<Column, Fault> {
+        let values = match from {
+            Type::BOOL => Values::Bool(Vec::new()),
+            Type::INT2 | Type::INT4 | Type::INT8 => Values::Int64(Vec::new()),
+            Type::FLOAT4 | Type::FLOAT8 => Values::Float64(Vec::new()),
+            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => Values::Text(Vec::new()),
+            Type::BYTEA => Values::Binary(Vec::new()),
+            Type::TIMESTAMPTZ | Type::TIMESTAMP => Values::Timestamp(Vec::new()),
+            other => {
+                return Err(Fault::lasting(format!(
+                    "column `{name}` of the query is {other}, which jobs do not have; make it another type in the query, \
+                     as {name}::float8 or {name}::text"
+                )));
+            }
+        };
+        Ok(Column { name, from, values })
+    }
+
+    fn kind(&self) -> ColumnType {
+        match self.values {
+            Values::Bool(_) => ColumnType::Bool,
+            Values::Int64(_) => ColumnType::Int64,
+            Values::Float64(_) => ColumnType::Float64,
+            Values::Text(_) => ColumnType::Text,
+            Values::Binary(_) => ColumnType::Binary,
+            Values::Timestamp(_) => ColumnType::Timestamp,
+        }
+    }
+
+    /// Takes the value of a row; how many bytes it has.
+    fn take(&mut self, row: &Row, place: usize) -> Result<usize, Fault> {
+        match &mut self.values {
+            Values::Bool(values) => values.push(row.try_get(place)?),
+            Values::Int64(values) => values.push(match self.from {
+                Type::INT2 => row.try_get::<_, Option<i16>>(place)?.map(i64::from),
+                Type::INT4 => row.try_get::<_, Option<i32>>(place)?.map(i64::from),
+                _ => row.try_get(place)?,
+            }),
+            Values::Float64(values) => values.push(match self.from {
+                Type::FLOAT4 => row.try_get::<_, Option<f32>>(place)?.map(f64::from),
+                _ => row.try_get(place)?,
+            }),
+            Values::Text(values) => {
+                let value: Option<String> = row.try_get(place)?;
+                let bytes = value.as_ref().map_or(0, String::len);
+                values.push(value);
+                return Ok(bytes + 8);
+            }
+            Values::Binary(values) => {
+                let value: Option<Vec<u8>> = row.try_get(place)?;
+                let bytes = value.as_ref().map_or(0, Vec::len);
+                values.push(value);
+                return Ok(bytes + 8);
+            }
+            Values::Timestamp(values) => {
+                let value: Option<Micros> = row.try_get(place)?;
+                let whole = |Micros(us)| [i64::MIN, i64::MAX].iter().all(|end| us != *end).then_some(us);
+                let since = value.map(|value| whole(value).and_then(|us| us.checked_add(EPOCH_US)));
+                if since == Some(None) {
+                    return Err(Fault::lasting(format!(
+                        "column `{}` has an infinite time; leave such rows out",
+                        self.name
+                    )));
+                }
+                values.push(since.flatten());
+            }
+        }
+        Ok(8)
+    }
+}
+
+impl Values {
+    fn into_array(self) -> ArrayRef {
+        match self {
+            Values::Bool(values) => Arc::new(BooleanArray::from(values)),
+            Values::Int64(values) => Arc::new(Int64Array::from(values)),
+            Values::Float64(values) => Arc::new(Float64Array::from(values)),
+            Values::Text(values) => Arc::new(StringArray::from(values)),
+            Values::Binary(values) => Arc::new(values.into_iter().collect::<BinaryArray>()),
+            Values::Timestamp(values) => Arc::new(TimestampMicrosecondArray::from(values).with_timezone("UTC")),
+        }
+    }
+}
+
+/// A timestamp as PostgreSQL sends it: microseconds since 2000.
+struct Micros(i64);
+
+impl<'a> FromSql<'a> for Micros {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Micros, Box<dyn StdError + Sync + Send>> {
+        Ok(Micros(i64::from_be_bytes(raw.try_into()?)))
+    }
+
+    fn accepts(kind: &Type) -> bool {
+        matches!(*kind, Type::TIMESTAMPTZ | Type::TIMESTAMP)
+    }
+}
