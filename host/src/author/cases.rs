@@ -3,9 +3,12 @@
 //! A case is a folder `cases/<case>/`:
 //!
 //! - `case.toml`: `schema` (the columns of the input, as of a source) and what the stage says beside `plugin` and
-//!   `from`: `config`, `key`, `on`, `emit`, `timeout`, `initial`, `grant`, `limits`; and the job's `batch` (default
-//!   `"1s"`). Paths start from the case's folder.
+//!   `from`: `config`, `key`, `on`, `emit`, `timeout`, `initial`, `grant`, `limits`, `window`, `time`, `lateness`; and the
+//!   job's `batch` (default `"1s"`). Paths start from the case's folder.
 //! - `input.jsonl`: a line a batch, each a JSON array of rows.
+//!
+//!   In world `cogroup` the case has several inputs: `inputs = [{ name = "orders", schema = {…} }, …]` instead of `schema`,
+//!   and their rows in `orders.jsonl` and so on.
 //! - `expected.jsonl`: a line a batch, `{"batch":1,"rows":[{…}]}`, with `"time"` where it matters; `batch` may be left
 //!   out where it is the number of the line, and batches without rows may be left out at all. Or
 //!   `expected-error.txt`: a text that the job's error must contain.
@@ -131,7 +134,9 @@ fn case_folders(folder: &Path) -> Result<Vec<PathBuf>> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CaseFile {
-    schema: toml::Value,
+    schema: Option<toml::Value>,
+    #[serde(default)]
+    inputs: Vec<CaseInput>,
     batch: Option<toml::Value>,
     key: Option<toml::Value>,
     config: Option<toml::Value>,
@@ -141,6 +146,37 @@ struct CaseFile {
     initial: Option<toml::Value>,
     grant: Option<toml::Value>,
     limits: Option<toml::Value>,
+    window: Option<toml::Value>,
+    time: Option<toml::Value>,
+    lateness: Option<toml::Value>,
+}
+
+/// An input of a case.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CaseInput {
+    name: String,
+    schema: toml::Value,
+}
+
+impl CaseInput {
+    /// The file with its rows, in the case's folder.
+    fn file(&self) -> String {
+        format!("{}.jsonl", self.name)
+    }
+}
+
+impl CaseFile {
+    /// The inputs: one, or several that the stage reads side by side.
+    fn inputs(&self) -> Result<Vec<CaseInput>, &'static str> {
+        match (&self.schema, self.inputs.as_slice()) {
+            (Some(schema), []) => Ok(vec![CaseInput { name: "input".into(), schema: schema.clone() }]),
+            (None, [_, _, ..]) => Ok(self.inputs.clone()),
+            (None, [_]) => Err("`inputs` names one input only; write its `schema` instead"),
+            (None, []) => Err("the input's columns are missing; write schema = { value = \"text\" }"),
+            (Some(_), _) => Err("it has both `schema` and `inputs`; remove one of them"),
+        }
+    }
 }
 
 /// What a case expects.
@@ -154,16 +190,17 @@ enum Expected {
 struct Case {
     folder: PathBuf,
     file: CaseFile,
+    inputs: Vec<CaseInput>,
     expected: Expected,
 }
 
 impl Case {
     fn read(folder: &Path) -> Result<Case> {
         let path = folder.join("case.toml");
-        let file = toml::from_str(&read_text(&path)?)
+        let file: CaseFile = toml::from_str(&read_text(&path)?)
             .map_err(|cause| Error::job(format!("{}: {}", path.display(), cause.to_string().trim_end())))?;
-        let input = folder.join("input.jsonl");
-        if !input.is_file() {
+        let inputs = file.inputs().map_err(|words| Error::job(format!("{}: {words}", path.display())))?;
+        for input in inputs.iter().map(|input| folder.join(input.file())).filter(|input| !input.is_file()) {
             return Err(Error::job(format!(
                 "{} is missing: a JSON array of rows a line, a line a batch",
                 input.display()
@@ -180,7 +217,7 @@ impl Case {
                 return Err(Error::job(message));
             }
         };
-        Ok(Case { folder: folder.into(), file, expected })
+        Ok(Case { folder: folder.into(), file, inputs, expected })
     }
 
     /// What is not as expected.
@@ -226,8 +263,18 @@ impl Case {
             None => Err(Error::job(format!("the path {} is not UTF-8; move the folder elsewhere", path.display()))),
         };
         let file = &self.file;
-        let source = [("kind", text("queue")), ("path", text("input.jsonl")), ("schema", file.schema.clone())];
-        let mut stage = table([("from", text("input")), ("plugin", path(plugin)?)]);
+        let mut sources = toml::Table::new();
+        for input in &self.inputs {
+            let source = [("kind", text("queue")), ("path", text(&input.file())), ("schema", input.schema.clone())];
+            sources.insert(input.name.clone(), table(source).into());
+        }
+        let mut names = self.inputs.iter().map(|input| text(&input.name));
+        let from = names.next().unwrap_or_else(|| text("input"));
+        let mut stage = table([("from", from), ("plugin", path(plugin)?)]);
+        let others: Vec<toml::Value> = names.collect();
+        if !others.is_empty() {
+            stage.insert("cogroup".into(), others.into());
+        }
         for (key, value) in [
             ("key", &file.key),
             ("config", &file.config),
@@ -237,6 +284,9 @@ impl Case {
             ("initial", &file.initial),
             ("grant", &file.grant),
             ("limits", &file.limits),
+            ("window", &file.window),
+            ("time", &file.time),
+            ("lateness", &file.lateness),
         ] {
             if let Some(value) = value {
                 stage.insert(key.into(), value.clone());
@@ -247,7 +297,7 @@ impl Case {
             ("name", text("case")),
             ("batch", file.batch.clone().unwrap_or_else(|| text("1s"))),
             ("clock", text("manual")),
-            ("sources", table([("input", table(source).into())]).into()),
+            ("sources", sources.into()),
             ("stages", table([("stage", stage.into())]).into()),
             ("sinks", table([("output", table(sink).into())]).into()),
         ]);
@@ -320,6 +370,40 @@ mod tests {
         assert_eq!(stage["config"]["by"].as_integer(), Some(2));
         assert_eq!((stage["key"][0].as_str(), stage["timeout"].as_str()), (Some("word"), Some("3s")));
         assert!(stage.get("emit").is_none());
+    }
+
+    #[test]
+    fn a_case_may_have_several_inputs() {
+        let case = "key = \"k\"\ninputs = [{ name = \"z\", schema = { k = \"text\" } }, { name = \"a\", schema = { k = \"text\" } }]";
+        let folder = plugin(&[
+            ("one/case.toml", case),
+            ("one/z.jsonl", "[]"),
+            ("one/a.jsonl", "[]"),
+            ("one/expected.jsonl", ""),
+        ]);
+        let jobs = RefCell::new(Vec::new());
+        let report = run_with(folder.path(), &|job| {
+            let job: toml::Table = toml::from_str(&job.text).unwrap();
+            fs::write(job["sinks"]["output"]["path"].as_str().unwrap(), "").unwrap();
+            jobs.borrow_mut().push(job);
+            Ok(())
+        });
+        assert!(report.unwrap().passed());
+        let job = &jobs.borrow()[0];
+        let (stage, sources) = (&job["stages"]["stage"], &job["sources"]);
+        assert_eq!((stage["from"].as_str(), stage["cogroup"][0].as_str()), (Some("z"), Some("a")));
+        assert_eq!((sources["z"]["path"].as_str(), sources["a"]["path"].as_str()), (Some("z.jsonl"), Some("a.jsonl")));
+        let wrong = |case: &str| report_of_one(&plugin(&[("one/case.toml", case), INPUT]));
+        assert!(wrong("key = \"k\"").contains("the input's columns are missing"));
+        assert!(wrong("schema = {}\ninputs = [{ name = \"a\", schema = {} }]").contains("both `schema` and `inputs`"));
+        assert!(
+            wrong("inputs = [{ name = \"a\", schema = {} }, { name = \"b\", schema = {} }]")
+                .contains("a.jsonl is missing")
+        );
+    }
+
+    fn report_of_one(folder: &TempDir) -> String {
+        report(folder.path(), Ok("")).unwrap_err().message
     }
 
     #[test]

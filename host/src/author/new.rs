@@ -70,7 +70,7 @@ const RESERVED: [&str; 50] = [
 /// Bytes of a project's name.
 const NAME_BYTES_MAX: usize = 64;
 
-/// Makes the project `parent/name` of a world (`transform`, `update` or `aggregate`), whole or not at all, and returns
+/// Makes the project `parent/name` of a world (`transform`, `update`, `aggregate` or `cogroup`), whole or not at all, and returns
 /// its folder.
 ///
 /// # Errors
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn a_project_stands_alone_and_bears_its_name() {
         let parent = tempfile::tempdir().expect("a folder");
-        for world in ["transform", "update", "aggregate"] {
+        for world in ["transform", "update", "aggregate", "cogroup"] {
             let name = format!("tally-{world}");
             let folder = create(parent.path(), &name, world, "rust").expect("a project");
             let read = |file: &str| std::fs::read_to_string(folder.join(file)).expect(file);
@@ -175,7 +175,7 @@ mod tests {
             let again = create(parent.path(), &name, world, "rust").expect_err("it is there already");
             assert!(again.message.contains("is there already"), "{again}");
         }
-        assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 3, "nothing else is left behind");
+        assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 4, "nothing else is left behind");
     }
 
     #[test]
@@ -189,7 +189,7 @@ mod tests {
             let message = refused(name, "transform", "rust");
             assert!(message.contains("is no name") || message.contains("is a word of"), "{name}: {message}");
         }
-        assert!(refused("a", "transfrom", "rust").contains("worlds are aggregate, transform, update"));
+        assert!(refused("a", "transfrom", "rust").contains("worlds are aggregate, cogroup, transform, update"));
         assert!(refused("a", "transform", "cobol").contains("`cobol`"));
         assert_eq!(std::fs::read_dir(parent.path()).expect("entries").count(), 0);
     }

@@ -117,6 +117,7 @@ impl Loader {
             Error::plugin(format!("plugin {}: what it imports does not fit this host: {e:#}", file.display()))
         })?;
         let exports = Exports { file, component: &component, ty: &ty, interface: &interface };
+        let describe = exports.describe()?;
         let calls = exports.calls()?;
         check_timers(file, &imports, calls.world())?;
         Ok(Loaded {
@@ -125,7 +126,7 @@ impl Loader {
             digest,
             cached,
             imports,
-            describe: exports.describe(calls.world())?,
+            describe,
             calls,
             interface: interface.clone(),
             pre,
@@ -319,9 +320,9 @@ impl Exports<'_> {
         })
     }
 
-    fn describe(&self, world: World) -> Result<ComponentExportIndex> {
-        match world {
-            World::Cogroup => self.function::<DescribeInputsArgs<'_>, Returned<CogroupDescription>>("describe"),
+    fn describe(&self) -> Result<ComponentExportIndex> {
+        match ours(self.interface) {
+            Some(("cogrouper", _)) => self.function::<DescribeInputsArgs<'_>, Returned<CogroupDescription>>("describe"),
             _ => self.function::<DescribeArgs<'_>, Returned<Description>>("describe"),
         }
     }

@@ -125,27 +125,33 @@ impl Uses for Timers {
     }
 }
 
-#[cfg(target_arch = "wasm32")]
-mod host {
-    use super::Due;
-    use crate::bindings::update::millstream::plugin::timers;
+/// What a call asked for: group, time, and whether it is set or cancelled.
+type Asked = Vec<(u32, i64, bool)>;
 
-    pub use timers::{cancel, set};
+#[cfg(target_arch = "wasm32")]
+pub(crate) mod host {
+    use super::{Asked, Due};
+    use crate::bindings::update::millstream::plugin::timers;
+    pub use crate::bindings::update::millstream::plugin::timers::{cancel, set};
 
     pub fn due() -> Due {
         let timers::DueTimes { ends, times } = timers::due();
         Due { ends, times }
+    }
+
+    /// Within a component the host itself begins calls.
+    pub fn begin(_due: &[Vec<i64>]) {}
+
+    pub fn end() -> Asked {
+        Asked::new()
     }
 }
 
 /// Outside of a component, in tests: [`crate::testing`] takes the place of the host.
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) mod host {
-    use super::Due;
+    use super::{Asked, Due};
     use std::cell::RefCell;
-
-    /// Group, time, and whether it is set or cancelled.
-    pub type Asked = Vec<(u32, i64, bool)>;
 
     thread_local! {
         static CALL: RefCell<(Due, Asked)> = RefCell::default();

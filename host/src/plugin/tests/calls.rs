@@ -4,7 +4,7 @@ use super::hand::{self, Body, Image};
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{InstanceSpec, PluginLimits};
-use crate::plugin::{CallContext, Caller, Groups, Plugin, StageUse};
+use crate::plugin::{CallContext, Caller, Cogroups, Groups, Plugin, StageUse};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
@@ -153,6 +153,42 @@ fn update_checks_every_part() {
     assert_eq!((updated.kept, updated.output.num_rows()), (BooleanArray::from(vec![true]), 1));
     let error = caller.update(CONTEXT, &groups(2)).map(drop).unwrap_err();
     assert!(error.message.contains("the new states: 1 rows where there must be 2"), "{error}");
+}
+
+#[test]
+fn cogroup_checks_every_part() {
+    let mut image = Image::default();
+    let (name, version, doc) = (image.list(b"hand-made"), image.list(b"1.2.3"), image.list(b"Made by hand."));
+    let schema = image.schema(&[("value", TEXT)]);
+    let inputs = image.words(&[schema, schema].concat());
+    let mut words = vec![0];
+    for pair in [name, version, doc, [inputs, 2], schema] {
+        words.extend(pair);
+    }
+    words.extend([0, 0, 0, 0, 0]);
+    let describe = Body::Return(image.words(&words));
+    let rows = image.column(None, Some(&[0, 1]), b"x");
+    let (rows, reason) = (image.words(&rows), image.list(b"odd"));
+    let refused = image.words(&[1, reason[0], reason[1]]);
+    let lists = image.words(&[0, 0, refused, 1]);
+    let cogroup = Body::Return(image.words(&[0, 1, rows, 1, lists, 2]));
+    let guest = hand::of_world("cogroup", &image, &[("cogrouper#describe", describe), ("cogrouper#cogroup", cogroup)]);
+    let mut caller = caller(&guest, InstanceSpec::Batch);
+    let groups = |counts: &[usize]| {
+        let keys: ArrayRef = Arc::new(StringArray::from(vec!["k"]));
+        let inputs = counts.iter().map(|count| (rows_of(*count), UInt32Array::from(vec![*count as u32])));
+        Cogroups { keys: RecordBatch::try_from_iter([("key", keys)]).unwrap(), inputs: inputs.collect() }
+    };
+    let cogrouped = caller.cogroup(CONTEXT, &groups(&[0, 2])).unwrap();
+    assert_eq!((cogrouped.rows.num_rows(), &cogrouped.rejections[..]), (1, &[vec![], vec![(1, "odd".to_owned())]][..]));
+    let message =
+        |counts: &[usize], caller: &mut Caller| caller.cogroup(CONTEXT, &groups(counts)).map(drop).unwrap_err();
+    let error = message(&[2, 1], &mut caller);
+    assert!(error.message.contains("input 1: row 1 is refused, but only 1 rows were given"), "{error}");
+    let error = message(&[2, 2, 2], &mut caller);
+    assert!(error.message.contains("`rejections` has 2 lists, and there are 3 inputs"), "{error}");
+    let error = caller.process(CONTEXT, &rows_of(1)).map(drop).unwrap_err();
+    assert!(error.message.contains("implements world `cogroup`, which has no `process`"), "{error}");
 }
 
 fn rows_of(count: usize) -> RecordBatch {

@@ -46,7 +46,7 @@ fn files_that_are_no_plugin_are_told_apart() {
         (b"\0asm\x0d\0\x01\0\xff\xff", "does not compile"),
         (empty_component, "no Millstream plugin: it exports nothing"),
         (&foreign, "no Millstream plugin: it exports a:b/i"),
-        (&newer, "needs millstream:plugin@0.2.0, and this host speaks 0.1.0"),
+        (&newer, "needs millstream:plugin@0.2.0, and this host speaks 0.1.1"),
     ];
     for (bytes, expected) in cases {
         let message = error_of("odd.wasm", bytes);
@@ -156,7 +156,7 @@ fn inspect_shows_what_a_plugin_is() {
     let text = inspect::about(&hand::host().load(&file).unwrap()).unwrap();
     for expected in [
         "plugin:        hand-made 1.2.3",
-        "world:         transform of millstream:plugin@0.1.0",
+        "world:         transform of millstream:plugin@0.1.1",
         "returns:       value text",
         "imports:       nothing",
         "digest:        sha256:",
