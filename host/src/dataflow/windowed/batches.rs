@@ -76,8 +76,11 @@ impl Work {
 
     fn put_out(&mut self, context: BatchContext, window: Window, output: &mut Output) -> Result<()> {
         if window.ids.is_empty() {
-            let nobody_else = !self.results.has_key && self.results.index == 0;
-            if let Some(nothing) = self.results.functions.of_nothing()?.filter(|_| nobody_else) {
+            // Without a key there is a row also of nothing; it belongs to worker 0.
+            if !self.results.has_key
+                && self.results.index == 0
+                && let Some(nothing) = self.results.functions.of_nothing()?
+            {
                 self.results.metrics.add_rows(1);
                 output.push(context, PartOrder::at(0), nothing);
             }
