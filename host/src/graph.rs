@@ -12,7 +12,6 @@ mod sql;
 mod summary;
 mod window;
 
-pub use aggregate::clock_table;
 pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};

@@ -6,7 +6,6 @@ pub mod due;
 pub mod panes;
 pub mod rows;
 pub mod sessions;
-pub mod slices;
 mod sums;
 
 use std::time::Duration;

@@ -47,6 +47,11 @@ impl Begun {
         self.due.next(time.0, self.interval_us)
     }
 
+    /// When the first batch began.
+    pub fn origin_us(&self) -> Option<i64> {
+        self.due.origin_us
+    }
+
     /// The first moment after the last batch at which a window ends.
     pub fn end_us(&self) -> Option<i64> {
         self.due.end_us()

@@ -6,6 +6,7 @@ mod partial;
 mod times;
 
 use super::plugin::caller;
+use super::rows_window::sortable;
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::aggregate::functions::{Functions, Reducer};
 use crate::batch::group::Grouper;
@@ -18,7 +19,7 @@ use crate::limits::PART_ROWS_MAX;
 use crate::metrics::Counts;
 use crate::timely_ext::{BatchContext, Output, each_batch_in_time, each_batch_with_state};
 use crate::window::batches::{PartialRows, Window};
-use crate::window::slices::Slices;
+use crate::window::rows::Slices;
 use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
 use arrow::compute::{concat, concat_batches};
@@ -156,8 +157,7 @@ impl Results {
             self.metrics.add_rows(rows.num_rows());
             let mut start = 0;
             for window in windows {
-                // Orders have no sign, and times grow from below zero.
-                let order = PartOrder::at(window.end as u64 ^ 1 << 63).then(self.index as u64);
+                let order = PartOrder::at(sortable(window.end)).then(self.index as u64);
                 output.push(context, order, rows.slice(start, window.ids.len()));
                 start += window.ids.len();
             }

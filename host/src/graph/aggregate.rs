@@ -2,13 +2,13 @@
 
 use super::{Made, Making, Operator, PluginNode, window};
 use crate::aggregate::builtin::Builtin;
-use crate::batch::types::ColumnType;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::job::spec::AggregateSpec;
 use crate::window::WindowNode;
 use crate::window::panes::pane_field;
 use arrow::datatypes::Schema;
+use std::sync::Arc;
 
 /// Checks built-in aggregates.
 pub(super) fn check(making: &Making<'_>, columns: &[AggregateSpec], inverse: bool) -> Result<Made> {
@@ -44,42 +44,22 @@ pub(super) fn plugin_tables(making: &Making<'_>, node: &PluginNode) -> Result<Ve
     tables(making, &node.description.state, "", node.description.inverse)
 }
 
-/// The name of the table that holds when the windows of a stage end.
-pub fn clock_table(stage: &str) -> String {
-    format!("{stage}.clock")
-}
-
 fn tables(making: &Making<'_>, accumulators: &Schema, words: &str, inverse: bool) -> Result<Vec<Table>> {
-    let (size_us, slide_us, batches) = match making.window {
-        Some(WindowNode::Batches { size_us, slide_us }) => (size_us, slide_us, true),
-        Some(WindowNode::Sliding { size_us, slide_us, .. }) => (size_us, slide_us, false),
+    let batches = match making.window {
+        Some(WindowNode::Batches { .. }) => true,
+        Some(WindowNode::Sliding { .. }) => false,
         Some(WindowNode::Session { .. }) | None => return Ok(Vec::new()),
     };
-    let of = if batches { "batches" } else { "event time" };
-    let inverse = if inverse && batches { " with inverse" } else { "" };
-    let words = if words.is_empty() { String::new() } else { format!(" of {words}") };
-    let identity = format!("windows of {of}, {size_us} us every {slide_us} us{inverse}{words}");
-    let panes = Table {
+    let window = making.window.map_or(String::new(), WindowNode::words);
+    let inverse = if inverse && batches { ", with inverse" } else { "" };
+    let words = if words.is_empty() { String::new() } else { format!(", {words}") };
+    Ok(vec![Table {
         of: TableOf::Stage,
         name: making.spec.name.clone(),
-        identity: identity.clone(),
+        identity: format!("{window}{inverse}{words}"),
         key: Column::of(making.key_schema()?.fields()),
-        sub: Column::of([&std::sync::Arc::new(pane_field())]),
+        sub: Column::of([&Arc::new(pane_field())]),
         state: Column::of(accumulators.fields()),
         files: Vec::new(),
-    };
-    if !batches {
-        return Ok(vec![panes]);
-    }
-    let time = |name: &str| Column { name: name.into(), kind: ColumnType::Timestamp.to_string(), nullable: false };
-    let clock = Table {
-        of: TableOf::Stage,
-        name: clock_table(&making.spec.name),
-        identity,
-        key: Vec::new(),
-        sub: Vec::new(),
-        state: vec![time("origin"), time("due")],
-        files: Vec::new(),
-    };
-    Ok(vec![panes, clock])
+    }])
 }

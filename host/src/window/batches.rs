@@ -7,13 +7,17 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
 
-/// When the windows of a stage end. Times are batch times, in microseconds.
+/// A batch, and when windows end. Times are batch times, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct WindowClock {
-    /// The beginning of the first batch: windows end at multiples of the slide after it.
+pub struct BatchEnd {
+    /// The beginning of the job's first batch.
     pub origin_us: i64,
-    /// The next window ends with the first batch of this time or later.
-    pub due_us: i64,
+    /// The batch's own time.
+    pub time_us: i64,
+    /// Whether a window ends with it.
+    pub ends: bool,
+    /// When the next window is to end.
+    pub next_us: i64,
 }
 
 /// What a window holds, by key in the order of key hashes.
@@ -44,33 +48,19 @@ pub struct PartialRows {
 /// The windows of a stage on one worker.
 pub struct BatchWindows {
     size_us: i64,
-    slide_us: i64,
     accumulators: SchemaRef,
     panes: Panes,
-    /// None where keys have running totals.
-    sums: Option<Sums>,
+    /// Keys have running totals.
     inverse: bool,
-    clock: Option<WindowClock>,
+    /// Where they have none, once there was a batch.
+    sums: Option<Sums>,
 }
 
 impl BatchWindows {
     /// Nothing has come yet. `inverse`: keys have running totals, which what leaves a window is taken out of.
-    pub fn new(
-        size_us: i64,
-        slide_us: i64,
-        inverse: bool,
-        keys: &[Arc<Field>],
-        accumulators: &SchemaRef,
-    ) -> Result<BatchWindows> {
-        Ok(BatchWindows {
-            size_us,
-            slide_us: slide_us.max(1),
-            accumulators: accumulators.clone(),
-            panes: Panes::new(keys, accumulators.clone())?,
-            sums: None,
-            inverse,
-            clock: None,
-        })
+    pub fn new(size_us: i64, inverse: bool, keys: &[Arc<Field>], accumulators: &SchemaRef) -> Result<BatchWindows> {
+        let panes = Panes::new(keys, accumulators.clone())?;
+        Ok(BatchWindows { size_us, accumulators: accumulators.clone(), panes, inverse, sums: None })
     }
 
     /// The panes, for what checkpoints hold of them.
@@ -78,16 +68,11 @@ impl BatchWindows {
         &mut self.panes
     }
 
-    /// When windows end, once the first batch has come.
-    pub fn clock(&self) -> Option<WindowClock> {
-        self.clock
-    }
-
-    /// Goes on after the panes were restored, and this clock.
-    pub fn restored(&mut self, functions: &mut impl Accumulate, clock: WindowClock) -> Result<()> {
+    /// Goes on after the panes were restored. `next_us`: when the next window is to end.
+    pub fn restored(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
         self.panes.restored()?;
-        self.begin(clock)?;
-        let start = self.next_start(clock);
+        self.begin(origin_us)?;
+        let start = self.first_pane(next_us);
         if let Some(sums) = &mut self.sums {
             sums.leave_before(&self.panes, self.panes.rows(), start);
             sums.extend(functions, &self.panes, self.panes.rows(), start..i64::MAX)?;
@@ -95,48 +80,43 @@ impl BatchWindows {
         Ok(())
     }
 
-    fn begin(&mut self, clock: WindowClock) -> Result<()> {
-        self.clock = Some(clock);
-        if !self.inverse {
-            self.sums = Some(Sums::new(self.size_us, clock.origin_us.saturating_add(1), &self.accumulators)?);
+    fn begin(&mut self, origin_us: i64) -> Result<()> {
+        if !self.inverse && self.sums.is_none() {
+            self.sums = Some(Sums::new(self.size_us, origin_us.saturating_add(1), &self.accumulators)?);
         }
         Ok(())
     }
 
-    /// The first pane that may still be in a window.
-    fn next_start(&self, clock: WindowClock) -> i64 {
-        clock.due_us.saturating_sub(self.size_us).saturating_add(1)
+    /// The first pane in a window that ends then.
+    fn first_pane(&self, end_us: i64) -> i64 {
+        end_us.saturating_sub(self.size_us).saturating_add(1)
     }
 
-    /// A batch of this time, with its rows; returns the window that ends with it. `interval_us`: that of batches.
+    /// A batch with its rows; returns the window that ends with it.
     pub fn batch(
         &mut self,
         functions: &mut impl Accumulate,
-        time_us: i64,
-        interval_us: i64,
+        batch: BatchEnd,
         rows: Option<PartialRows>,
     ) -> Result<Option<Window>> {
-        let clock = match self.clock {
-            Some(clock) => clock,
-            None => {
-                let origin_us = time_us.saturating_sub(interval_us);
-                let clock = WindowClock { origin_us, due_us: origin_us.saturating_add(self.slide_us) };
-                self.begin(clock)?;
-                clock
-            }
-        };
+        let BatchEnd { origin_us, time_us, ends, next_us } = batch;
+        self.begin(origin_us)?;
         // Batches between windows, where the slide is longer, count for nothing.
-        if let Some(rows) = rows.filter(|rows| rows.rows > 0 && time_us >= self.next_start(clock)) {
+        let counts = ends || time_us >= self.first_pane(next_us);
+        if let Some(rows) = rows.filter(|rows| rows.rows > 0 && counts) {
             self.add(functions, time_us, rows)?;
         }
-        if time_us < clock.due_us {
+        if !ends {
             return Ok(None);
         }
-        let start = time_us.saturating_sub(self.size_us).saturating_add(1);
+        let start = self.first_pane(time_us);
         self.leave(functions, start)?;
         let ordered = self.panes.ordered().to_vec();
         let (ids, accumulators) = match &mut self.sums {
-            Some(sums) => sums.window(functions, &self.panes, self.panes.rows(), start..time_us + 1, &ordered)?,
+            Some(sums) => {
+                let window = start..time_us.saturating_add(1);
+                sums.window(functions, &self.panes, self.panes.rows(), window, &ordered)?
+            }
             None => {
                 let slots = self.panes.running_slots(&ordered);
                 let totals = self.panes.accumulators(&slots)?;
@@ -144,11 +124,7 @@ impl BatchWindows {
             }
         };
         let keys = self.panes.key_columns(&ids)?;
-        let slides = time_us.saturating_sub(clock.origin_us).div_euclid(self.slide_us).saturating_add(1);
-        let due_us = clock.origin_us.saturating_add(slides.saturating_mul(self.slide_us));
-        let clock = WindowClock { due_us, ..clock };
-        self.clock = Some(clock);
-        self.leave(functions, self.next_start(clock))?;
+        self.leave(functions, self.first_pane(next_us))?;
         Ok(Some(Window { start, end: time_us, ids, keys, accumulators }))
     }
 

@@ -2,7 +2,7 @@
 
 use super::batches::{PartialRows, Window};
 use super::panes::{Accumulate, KeyId, Panes};
-use super::slices::Slices;
+use super::rows::Slices;
 use super::sums::Sums;
 use crate::error::Result;
 use crate::state::Slot;
@@ -34,7 +34,7 @@ impl TimeWindows {
             slices,
             accumulators: accumulators.clone(),
             panes: Panes::new(keys, accumulators.clone())?,
-            sums: Sums::new(slices.size, 0, accumulators)?,
+            sums: Sums::new(slices.size_us, 0, accumulators)?,
             update,
             began: false,
             next_end: None,
@@ -71,7 +71,7 @@ impl TimeWindows {
                 None => Vec::new(),
             };
             if let Some(now) = now {
-                self.panes.remove_before(self.slices.first_end_after(now).saturating_sub(self.slices.size));
+                self.panes.remove_before(self.slices.first_end(now).saturating_sub(self.slices.size_us));
             }
             return Ok(windows);
         }
@@ -96,19 +96,19 @@ impl TimeWindows {
         let mut ids: Vec<KeyId> = changed.map(|(slot, _)| self.panes.id_of(*slot)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let start = self.next_end.map_or(i64::MIN, |end| end.saturating_sub(self.slices.size));
+        let start = self.next_end.map_or(i64::MIN, |end| end.saturating_sub(self.slices.size_us));
         let rows = self.panes.rows_of(&ids, start..self.done)?;
         self.sums.remake(functions, &self.panes, &ids, &rows)
     }
 
     /// Closes the windows that end until now.
     fn close(&mut self, functions: &mut impl Accumulate, now: i64) -> Result<Vec<Window>> {
-        let Slices { size, slide, .. } = self.slices;
+        let Slices { size_us: size, slide_us: slide, .. } = self.slices;
         let mut windows = Vec::new();
         let mut next = self.next_end;
         while let Some(first) = self.panes.rows().keys().next().copied() {
             // The windows between hold nothing.
-            let end = next.filter(|end| first < *end).unwrap_or_else(|| self.slices.first_end_after(first));
+            let end = next.filter(|end| first < *end).unwrap_or_else(|| self.slices.first_end(first));
             if end > now {
                 break;
             }
@@ -128,10 +128,10 @@ impl TimeWindows {
 
     /// All windows that end until now are closed.
     fn close_all(&mut self, functions: &mut impl Accumulate, now: i64) -> Result<()> {
-        let next_end = self.slices.first_end_after(now);
+        let next_end = self.slices.first_end(now);
         self.next_end = Some(next_end);
-        self.leave(next_end.saturating_sub(self.slices.size));
-        self.extend(functions, next_end.saturating_sub(self.slices.slide))
+        self.leave(next_end.saturating_sub(self.slices.size_us));
+        self.extend(functions, next_end.saturating_sub(self.slices.slide_us))
     }
 
     fn extend(&mut self, functions: &mut impl Accumulate, to: i64) -> Result<()> {
@@ -157,7 +157,7 @@ impl TimeWindows {
         let (Some(first), Some(last)) = (changed.keys().next(), changed.keys().next_back()) else {
             return Ok(Vec::new());
         };
-        let size = self.slices.size;
+        let size = self.slices.size_us;
         let range = first.saturating_sub(size)..*last;
         let mut ids: Vec<KeyId> = slots.iter().map(|slot| self.panes.id_of(*slot)).collect();
         ids.sort_unstable();

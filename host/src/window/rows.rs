@@ -12,9 +12,12 @@ use std::collections::BTreeMap;
 /// size and slide.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slices {
-    size_us: i64,
-    slide_us: i64,
-    slice_us: i64,
+    /// Length of a window.
+    pub size_us: i64,
+    /// From one window to the next.
+    pub slide_us: i64,
+    /// Length of a slice.
+    pub slice_us: i64,
 }
 
 /// Where the row of a time belongs.
@@ -45,7 +48,7 @@ impl Slices {
     }
 
     /// The end of the last window that a time may belong to.
-    fn last_end(&self, time_us: i64) -> i64 {
+    pub fn last_end(&self, time_us: i64) -> i64 {
         floor(time_us, self.slide_us).saturating_add(self.size_us)
     }
 
@@ -87,11 +90,16 @@ impl Slices {
         closing
     }
 
-    /// The end of the first window that a slice is in.
-    fn first_end(&self, slice: i64) -> i64 {
-        // The least multiple of `slide` above `slice - size`, and `size` behind it.
-        let start = floor(slice.saturating_sub(self.size_us), self.slide_us).saturating_add(self.slide_us);
+    /// The first end of a window behind this time: where that is in a window, of the first that it is in.
+    pub fn first_end(&self, time_us: i64) -> i64 {
+        // The least multiple of `slide` above `time - size`, and `size` behind it.
+        let start = floor(time_us.saturating_sub(self.size_us), self.slide_us).saturating_add(self.slide_us);
         start.saturating_add(self.size_us)
+    }
+
+    /// The ends of the windows that hold a slice, the earliest first.
+    pub fn ends(&self, slice: i64) -> impl Iterator<Item = i64> + use<> {
+        (self.first_end(slice)..=self.last_end(slice)).step_by(usize::try_from(self.slide_us).unwrap_or(usize::MAX))
     }
 
     /// Whether no window that is still to come needs a slice.

@@ -1,9 +1,10 @@
 //! Windows against plain recomputation: random rows, batches, watermarks, and restarts.
 
-use super::batches::{BatchWindows, PartialRows, Window};
+use super::batches::{BatchEnd, BatchWindows, PartialRows, Window};
 use super::closing::TimeWindows;
+use super::due::Due;
 use super::panes::Accumulate;
-use super::slices::Slices;
+use super::rows::Slices;
 use crate::error::Result;
 use crate::state::StateTable;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
@@ -98,6 +99,12 @@ fn copy(from: &mut StateTable, to: &mut StateTable) {
     to.restore(&from.rows().unwrap(), |_| true).unwrap();
 }
 
+/// A batch of this time, an interval of 1 after the last one or later.
+fn batch_end(clock: &mut Due, time: i64) -> BatchEnd {
+    let ends = clock.next(time, 1);
+    BatchEnd { origin_us: clock.origin_us.unwrap(), time_us: time, ends, next_us: clock.end_us().unwrap() }
+}
+
 /// A small seeded generator (xorshift64), so that failures repeat.
 struct Random(u64);
 
@@ -124,14 +131,15 @@ fn windows_of_batches_hold_what_came_in_them() {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let (size, slide, first) = (random.from(1..12), random.from(1..15), random.from(-30..30));
         let inverse = random.one_in(2);
-        let make = || BatchWindows::new(size, slide, inverse, &keys(), &accumulators()).unwrap();
+        let make = || BatchWindows::new(size, inverse, &keys(), &accumulators()).unwrap();
+        let mut clock = Due { slide_us: slide, origin_us: None, last_us: None };
         let mut functions = Concatenation { combines: 0 };
         let (mut windows, mut all, mut time, mut due) = (make(), Vec::new(), first, first - 1 + slide);
         for number in 0..random.from(1..60) {
-            if let (true, Some(clock)) = (random.one_in(8), windows.clock()) {
+            if let (true, Some(origin_us), Some(next_us)) = (random.one_in(8), clock.origin_us, clock.end_us()) {
                 let mut next = make();
                 copy(windows.panes().table(), next.panes().table());
-                next.restored(&mut functions, clock).unwrap();
+                next.restored(&mut functions, origin_us, next_us).unwrap();
                 windows = next;
             }
             if number > 0 {
@@ -141,7 +149,7 @@ fn windows_of_batches_hold_what_came_in_them() {
             let count = if time % 3 == 0 { 0 } else { 4 };
             let rows: Vec<Row> = (0..count).map(row).collect();
             all.extend(rows.clone());
-            let window = windows.batch(&mut functions, time, 1, partial(&rows, None)).unwrap();
+            let window = windows.batch(&mut functions, batch_end(&mut clock, time), partial(&rows, None)).unwrap();
             let expected = (time >= due).then(|| naive(&all, time, |at| time - size < at && at <= time));
             if time >= due {
                 due = first - 1 + ((time - first + 1).div_euclid(slide) + 1) * slide;
@@ -161,7 +169,7 @@ fn windows_of_event_time_hold_what_was_not_late() {
     for seed in 1..=CASES {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let slices = Slices::new(random.from(1..12), random.from(1..15));
-        let (Slices { size, slide, .. }, update) = (slices, random.one_in(3));
+        let (Slices { size_us: size, slide_us: slide, .. }, update) = (slices, random.one_in(3));
         let (lateness, mut newest) = (random.from(0..12), random.from(-50..50));
         let make = || TimeWindows::new(slices, update, &keys(), &accumulators()).unwrap();
         let mut functions = Concatenation { combines: 0 };
@@ -190,13 +198,13 @@ fn windows_of_event_time_hold_what_was_not_late() {
                 rows.into_iter().filter(|row| ends().any(|end| open(end) && holds(end, row))).collect();
             newest = newest.max(rows.iter().map(|row| row.time).max().unwrap_or(newest));
             now = now.max(rows.iter().map(|row| row.time - lateness).max());
-            let pane = |time| slices.of(time);
-            let got = windows.batch(&mut functions, before, now, partial(&rows, Some(&pane))).unwrap();
+            let slice = |time: i64| time - time.rem_euclid(slices.slice_us);
+            let got = windows.batch(&mut functions, before, now, partial(&rows, Some(&slice))).unwrap();
             let got: Vec<Seen> = got.iter().map(seen).collect();
             all.extend(rows.clone());
             // Within a window rows stand by slice, then as they came.
             let mut sorted = all.clone();
-            sorted.sort_by_key(|row| slices.of(row.time));
+            sorted.sort_by_key(|row| slice(row.time));
             let mut expected = Vec::new();
             for end in ends() {
                 let mut whole = naive(&sorted, end, |time| end - size <= time && time < end);
@@ -218,10 +226,11 @@ fn a_slide_costs_the_same_however_many_fit_into_a_window() {
     let mut combines = Vec::new();
     for size in [10, 1000] {
         let mut functions = Concatenation { combines: 0 };
-        let mut windows = BatchWindows::new(size, 1, false, &keys(), &accumulators()).unwrap();
+        let mut windows = BatchWindows::new(size, false, &keys(), &accumulators()).unwrap();
+        let mut clock = Due { slide_us: 1, origin_us: None, last_us: None };
         for time in 1..=10_000 {
             let rows = [Row { key: 1, time, text: "x".into() }];
-            let window = windows.batch(&mut functions, time, 1, partial(&rows, None)).unwrap();
+            let window = windows.batch(&mut functions, batch_end(&mut clock, time), partial(&rows, None)).unwrap();
             assert_eq!(seen(&window.unwrap()).rows[&1].len() as i64, time.min(size));
         }
         combines.push(functions.combines);

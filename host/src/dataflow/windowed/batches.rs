@@ -1,22 +1,18 @@
 //! Windows of processing time on the worker that owns the keys.
 
 use super::{Results, gather};
-use crate::aggregate::functions::Functions;
-use crate::batch::keys::Keys;
 use crate::batch::part::Part;
+use crate::dataflow::begun::Begun;
 use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
-use crate::graph::{Operator, StageNode, clock_table};
+use crate::graph::{Operator, StageNode};
 use crate::ids::{BatchId, PartOrder};
 use crate::sql::expression::Expression;
-use crate::state::StateTable;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
-use crate::window::batches::{BatchWindows, Window, WindowClock};
-use crate::window::microseconds;
-use crate::window::panes::all;
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{Field, Schema, SchemaRef, TimestampMicrosecondType};
+use crate::window::batches::{BatchEnd, BatchWindows, Window};
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
 
 /// The stage on one worker.
@@ -26,11 +22,10 @@ pub struct Work {
     results: Results,
     partial: SchemaRef,
     keys: usize,
-    interval_us: i64,
     /// What keys with running totals must fulfil to stay.
     filter: Option<Expression>,
     keeper: Option<Keeper>,
-    saved: SavedClock,
+    begun: Begun,
 }
 
 impl Work {
@@ -44,17 +39,17 @@ impl Work {
         };
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
-        let mut windows = BatchWindows::new(size_us, slide_us, inverse, &keys, &results.functions.accumulators()?)?;
+        let mut windows = BatchWindows::new(size_us, inverse, &keys, &results.functions.accumulators()?)?;
         let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
-        let saved = SavedClock::open(stage, at)?;
+        let begun = Begun::new(stage, slide_us, at)?;
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
             keeper.restore(at.running, windows.panes().table()).map_err(told)?;
-            if let Some(clock) = saved.clock {
+            if let Some((origin_us, next_us)) = begun.origin_us().zip(begun.end_us()) {
                 // Sums are made of what was there, in the batch after the one that the checkpoint holds.
                 let context = at.running.kept.as_ref().map(|kept| kept.loaded).unwrap_or_default();
                 let context = BatchContext::new(context.0, context.1).call();
-                windows.restored(&mut results.functions.within(context), clock).map_err(told)?;
+                windows.restored(&mut results.functions.within(context), origin_us, next_us).map_err(told)?;
             }
         }
         Ok(Work {
@@ -63,23 +58,29 @@ impl Work {
             partial: results.functions.partial_schema(false),
             results,
             keys: stage.key.len(),
-            interval_us: microseconds(at.running.graph.spec.batch),
             filter: stage.shape.as_ref().and_then(|shape| shape.filter.clone()).filter(|_| inverse),
             keeper,
-            saved,
+            begun,
         })
     }
 
     fn window(&mut self, context: BatchContext, parts: Vec<Part>) -> Result<Option<Window>> {
         let rows = gather(parts, &self.partial, self.keys)?;
-        let functions: &mut Functions = &mut self.results.functions;
-        self.windows.batch(&mut functions.within(context.call()), context.time.0, self.interval_us, rows)
+        let ends = self.begun.next(context.time);
+        let (Some(origin_us), Some(next_us)) = (self.begun.origin_us(), self.begun.end_us()) else {
+            return Err(Error::bug("a batch before the first"));
+        };
+        let batch = BatchEnd { origin_us, time_us: context.time.0, ends, next_us };
+        self.windows.batch(&mut self.results.functions.within(context.call()), batch, rows)
     }
 
     fn put_out(&mut self, context: BatchContext, window: Window, output: &mut Output) -> Result<()> {
         if window.ids.is_empty() {
-            let nobody_else = !self.results.has_key && self.results.index == 0;
-            if let Some(nothing) = self.results.functions.of_nothing()?.filter(|_| nobody_else) {
+            // Without a key there is a row also of nothing; it belongs to worker 0.
+            if !self.results.has_key
+                && self.results.index == 0
+                && let Some(nothing) = self.results.functions.of_nothing()?
+            {
                 self.results.metrics.add_rows(1);
                 output.push(context, PartOrder::at(0), nothing);
             }
@@ -111,57 +112,6 @@ impl BatchWork for Work {
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
         let panes = keeper.changes(after, self.windows.panes().table())?;
-        let clock = self.saved.changes(after, self.windows.clock())?;
-        Ok(panes.into_iter().chain(clock).collect())
+        Ok(panes.into_iter().chain(self.begun.barrier(after)?).collect())
     }
-}
-
-/// When windows end, as checkpoints hold it: one row, which all workers read and the first writes.
-struct SavedClock {
-    table: StateTable,
-    keeper: Option<Keeper>,
-    clock: Option<WindowClock>,
-    writes: bool,
-}
-
-impl SavedClock {
-    fn open(stage: &StageNode, at: &At<'_, '_>) -> Result<SavedClock> {
-        let time = |name: &str| Field::new(name, crate::batch::types::ColumnType::Timestamp.arrow(), false);
-        let schema = Arc::new(Schema::new(vec![time("origin"), time("due")]));
-        let mut table = StateTable::new(Vec::new(), schema, None).map_err(Error::arrow)?;
-        let keeper = Keeper::open(at.running, &clock_table(&stage.name), at.index, at.peers);
-        for rows in keeper.iter().filter_map(|keeper| keeper.load_all(at.running).transpose()) {
-            for rows in rows? {
-                table.restore(&rows, |_| true)?;
-            }
-        }
-        table.track_changes();
-        let clock = clock_of(&table.rows()?);
-        Ok(SavedClock { table, keeper, clock, writes: at.index == 0 })
-    }
-
-    fn changes(&mut self, after: BatchId, clock: Option<WindowClock>) -> Result<Option<Changes>> {
-        let Some(keeper) = self.keeper.as_mut().filter(|_| self.writes) else { return Ok(None) };
-        if clock != self.clock
-            && let Some(WindowClock { origin_us, due_us }) = clock
-        {
-            let time =
-                |time| -> ArrayRef { Arc::new(TimestampMicrosecondArray::from(vec![time]).with_timezone("UTC")) };
-            let rows = RecordBatch::try_new(self.table.state_schema(), vec![time(origin_us), time(due_us)]);
-            let key = Keys::encode(&[], 1).map_err(Error::arrow)?;
-            let (bytes, hash) = (key.view().get(0), key.view().short(0).1);
-            let slot = self.table.slot(bytes, hash);
-            self.table.store(&[slot], &rows.map_err(Error::arrow)?, &all(1));
-            self.clock = clock;
-        }
-        keeper.changes(after, &mut self.table)
-    }
-}
-
-fn clock_of(rows: &RecordBatch) -> Option<WindowClock> {
-    let time = |place: usize| {
-        let times = rows.columns().get(place)?.as_primitive_opt::<TimestampMicrosecondType>()?;
-        (!times.is_empty()).then(|| times.value(0))
-    };
-    Some(WindowClock { origin_us: time(0)?, due_us: time(1)? })
 }

@@ -5,15 +5,15 @@ use crate::aggregate::functions::Functions;
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
 use crate::dataflow::plugin::WholeRows;
+use crate::dataflow::rows_window::{LateRows, take_times};
 use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{EventTimeNode, Operator, StageNode};
 use crate::timely_ext::{BatchContext, BatchWork, Output, Parts, ProgressStream, each_batch_in_time, each_part};
-use crate::window::slices::Slices;
-use arrow::array::{AsArray, BooleanArray, RecordBatch};
+use crate::window::rows::{Place, Slices};
+use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::TimestampMicrosecondType;
 
 /// Processing time: partial results of each part, and rejected rows.
 pub fn of_batches<'s>(stage: &StageNode, parts: Parts<'s>, at: &At<'s, '_>) -> Result<(Parts<'s>, Parts<'s>)> {
@@ -39,7 +39,8 @@ pub fn of_times<'s>(
     progress: ProgressStream<'s>,
     at: &At<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
-    let work = TimedFront { front: Front::new(stage, at)?, slices };
+    let late = LateRows::of(stage, &at.running.metrics.of(&stage.name));
+    let work = TimedFront { front: Front::new(stage, at)?, slices, late };
     let (name, index) = (format!("{} partial", stage.name), at.index as u64);
     let (ticks, failure) = (at.ticks.clone(), at.running.failure.clone());
     // The stage's other operator has a clock that shows the same, and saves it for both.
@@ -94,6 +95,7 @@ impl Front {
 struct TimedFront {
     front: Front,
     slices: Slices,
+    late: LateRows,
 }
 
 impl BatchWork for TimedFront {
@@ -134,24 +136,22 @@ impl TimedFront {
     /// Takes the time off the rows, and late rows out of them; those between windows go silently, as they were never to be
     /// in one. Returns the slice of each row left, and the rows.
     fn on_time(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<(Vec<i64>, RecordBatch)> {
-        let columns = part.rows.num_columns().saturating_sub(1);
-        let time =
-            part.rows.columns().get(columns).and_then(|time| time.as_primitive_opt::<TimestampMicrosecondType>());
-        let times = time.ok_or_else(|| Error::bug("rows without their time"))?;
-        let slices: Vec<i64> = times.values().iter().map(|time| self.slices.of(*time)).collect();
-        let rows = part.rows.project(&(0..columns).collect::<Vec<_>>()).map_err(Error::arrow)?;
-        let before = context.watermark.before;
-        let in_window = |slice: i64| self.slices.is_in_window(slice);
-        let is_late = |slice: i64| before.is_some_and(|before| self.slices.last_end(slice) <= before);
-        if slices.iter().all(|slice| in_window(*slice) && !is_late(*slice)) {
+        let (rows, times) = take_times(part)?;
+        let places: Vec<Place> =
+            times.values().iter().map(|time| self.slices.place(*time, context.watermark.before)).collect();
+        let slice = |place: &Place| if let Place::Slice(slice) = place { Some(*slice) } else { None };
+        let slices: Vec<i64> = places.iter().filter_map(slice).collect();
+        if slices.len() == rows.num_rows() {
             return Ok((slices, rows));
         }
-        let only = |wanted: &dyn Fn(i64) -> bool| {
-            let mask: BooleanArray = slices.iter().map(|slice| Some(in_window(*slice) && wanted(*slice))).collect();
+        let only = |wanted: &dyn Fn(&Place) -> bool| {
+            let mask: BooleanArray = places.iter().map(|place| Some(wanted(place))).collect();
             filter_record_batch(&rows, &mask).map_err(Error::arrow)
         };
-        output.late(context, part.order.clone(), only(&is_late)?);
-        let rows = only(&|slice| !is_late(slice))?;
-        Ok((slices.into_iter().filter(|slice| in_window(*slice) && !is_late(*slice)).collect(), rows))
+        let late = only(&|place| *place == Place::Late)?;
+        if late.num_rows() > 0 {
+            self.late.push(context, part, late, output)?;
+        }
+        Ok((slices, only(&|place| slice(place).is_some())?))
     }
 }

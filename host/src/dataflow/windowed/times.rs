@@ -9,7 +9,7 @@ use crate::ids::BatchId;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
 use crate::window::closing::TimeWindows;
-use crate::window::slices::Slices;
+use crate::window::rows::Slices;
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
 
