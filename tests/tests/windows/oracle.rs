@@ -207,7 +207,7 @@ impl Windows for Sessions {
         let (start, end) = (event.time, event.time + self.gap);
         let touches = |session: &(Option<u64>, Vec<Event>, bool)| {
             let (first, last) = self.bounds(&session.1);
-            session.0 == key && first <= end && start <= last
+            session.0 == key && first < end && start < last
         };
         let touched: Vec<usize> = (0..self.open.len()).filter(|at| touches(&self.open[*at])).collect();
         if touched.is_empty() && complete.is_some_and(|complete| end <= complete) {
