@@ -85,6 +85,8 @@ cases! { CASES:
     top = "top",
     union = "union",
     watermark_idle = "watermark-idle",
+    window_aggregates = "window-aggregates",
+    window_aggregates_event_time = "window-aggregates-event-time",
     window_rows = "window-rows",
     window_rows_event_time = "window-rows-event-time",
     word_count = "word-count",
