@@ -1,5 +1,6 @@
 //! Sessions: on the worker that owns their key, in the order in which their rows came. What they hold is aggregated or, for
-//! other operators, kept as rows until they close. Sessions come out in the order of key hashes, those of a key by start.
+//! other operators, kept as rows until they close. Sessions come out in the
+//! order of their ends, then of their starts, then of key hashes.
 
 mod contents;
 
@@ -73,7 +74,8 @@ struct SessionWork {
     gap: Gap,
     update: bool,
     late: LateRows,
-    index: usize,
+    /// This worker, of how many.
+    at: (usize, usize),
 }
 
 impl SessionWork {
@@ -106,7 +108,7 @@ impl SessionWork {
             gap,
             update,
             late,
-            index: at.index,
+            at: (at.index, at.peers),
         })
     }
 
@@ -116,7 +118,7 @@ impl SessionWork {
         }
         let closed = self.sessions.close(context.watermark.now)?;
         if !self.update {
-            self.contents.put_out(context, self.index, self.gap, closed, output)?;
+            self.contents.put_out(context, self.at, self.gap, closed, output)?;
         }
         Ok(())
     }
@@ -150,7 +152,7 @@ impl SessionWork {
         let slots = self.sessions.store(&keys, &encoded, &touched.sessions, &accumulators)?;
         if self.update {
             let results = self.sessions.results(slots)?;
-            self.contents.put_out(context, self.index, self.gap, results, output)?;
+            self.contents.put_out(context, self.at, self.gap, results, output)?;
         }
         Ok(())
     }

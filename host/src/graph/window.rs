@@ -113,6 +113,21 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
     };
     let name = &making.spec.name;
     let aggregates = has_own_windows(operator);
+    if let WindowNode::Session { update: true, .. } | WindowNode::Sliding { update: true, .. } = window
+        && !aggregates
+    {
+        return Err(Error::job(
+            "`emit = \"update\"` is for aggregates, whose results change from batch to batch; remove it, and the rows of a \
+             window come out when it closes",
+        ));
+    }
+    if matches!(window, WindowNode::Session { .. }) && making.inputs.len() > 1 {
+        return Err(Error::job(
+            "a session window is of one input, and this stage has several; give each input a stage with the session \
+             window, or write window = { size = \"30s\" }",
+        ));
+    }
+    let rows = (!aggregates).then(|| table(rows_table(name), window.words(), pieces::columns()));
     Ok(match window {
         WindowNode::Session { .. } => {
             let (table_name, contents, words) = match operator {
@@ -125,17 +140,13 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
             let state = Column::of(sessions::state_schema(&contents).fields());
             vec![table(table_name, format!("{}: {words}", window.words()), [key, start, state])]
         }
-        _ if aggregates => Vec::new(),
-        WindowNode::Sliding { .. } => vec![table(rows_table(name), window.words(), pieces::columns())],
+        WindowNode::Sliding { .. } => rows.into_iter().collect(),
         WindowNode::Batches { .. } => {
             let column =
                 |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
             let columns =
                 [vec![column("name", ColumnType::Text)], Vec::new(), vec![column("time", ColumnType::Timestamp)]];
-            vec![
-                table(begun_table(name), String::new(), columns),
-                table(rows_table(name), window.words(), pieces::columns()),
-            ]
+            rows.into_iter().chain([table(begun_table(name), String::new(), columns)]).collect()
         }
     })
 }

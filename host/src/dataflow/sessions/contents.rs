@@ -12,7 +12,7 @@ use crate::metrics::Counts;
 use crate::timely_ext::{BatchContext, Output};
 use crate::window::panes::Accumulate;
 use crate::window::rows::{decode_rows, encode_rows};
-use crate::window::sessions::{Gap, Results, rows_kept, times};
+use crate::window::sessions::{Gap, Results, Session, rows_kept, times};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Fields, Int64Type, SchemaRef};
@@ -108,15 +108,13 @@ impl Contents {
     pub fn put_out(
         &mut self,
         context: BatchContext,
-        index: usize,
+        (index, peers): (usize, usize),
         gap: Gap,
         results: Results,
         output: &mut Output,
     ) -> Result<()> {
         let Results { keys, sessions, accumulators } = results;
-        if sessions.is_empty() {
-            return Ok(());
-        }
+        let Some(first) = sessions.first() else { return Ok(()) };
         match self {
             Contents::Functions { functions, metrics, output: schema } => {
                 let lowered = functions.lower(context.call(), &keys, &accumulators)?;
@@ -125,20 +123,31 @@ impl Contents {
                 let columns = keys.into_iter().chain([starts, ends]).chain(lowered.columns().iter().cloned());
                 let rows = RecordBatch::try_new(schema.clone(), columns.collect()).map_err(Error::arrow)?;
                 metrics.add_rows(rows.num_rows());
-                output.push(context, PartOrder::at(index as u64), rows);
+                // Among several workers each session has its place in the order; one that is alone has all of it.
+                let mut start = 0;
+                for together in sessions.chunk_by(|a, b| peers == 1 || a == b) {
+                    let order = order_of(gap, together.first().copied().unwrap_or(*first), index as u64);
+                    output.push(context, order, rows.slice(start, together.len()));
+                    start += together.len();
+                }
             }
             Contents::Rows { input, output: schema } => {
                 let hashes = Keys::encode(&keys, sessions.len()).map_err(Error::arrow)?.hashes();
                 let kept = bytes_of(&accumulators)?;
-                for (row, (session, hash)) in sessions.into_iter().zip(hashes).enumerate() {
+                for (row, (session, hash)) in sessions.iter().zip(hashes).enumerate() {
                     let rows = rows_of(input, kept.value(row))?;
-                    let rows = bounded_rows(schema, &rows, session.start_us, gap.end(session))?;
-                    output.push(context, PartOrder::at(hash.0).then(sortable(session.start_us)), rows);
+                    let rows = bounded_rows(schema, &rows, session.start_us, gap.end(*session))?;
+                    output.push(context, order_of(gap, *session, hash.0), rows);
                 }
             }
         }
         Ok(())
     }
+}
+
+/// The place of a session among those that are put out.
+fn order_of(gap: Gap, session: Session, then: u64) -> PartOrder {
+    PartOrder::at(sortable(gap.end(session))).then(sortable(session.start_us)).then(then)
 }
 
 fn bytes_of(kept: &RecordBatch) -> Result<&BinaryArray> {

@@ -203,3 +203,6 @@ pub fn decode_rows(bytes: &[u8]) -> Result<RecordBatch> {
     let rows = reader.next().ok_or_else(|| Error::environment("a piece of a window in the checkpoint is empty"))?;
     rows.map_err(damaged)
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,7 @@ pub struct TouchedSession {
     pub of: Vec<Slot>,
 }
 
-/// Sessions as they are put out: those of a key in the order of their starts, keys in the order of their hashes.
+/// Sessions as they are put out: in the order of their ends, then of their starts, then of key hashes.
 pub struct Results {
     /// The key columns.
     pub keys: Vec<ArrayRef>,
@@ -208,7 +208,10 @@ impl OpenSessions {
         let encoded = Keys::encode(&found.keys, slots.len()).map_err(Error::arrow)?;
         let (view, hashes) = (encoded.view(), encoded.hashes());
         let mut order: Vec<usize> = (0..slots.len()).collect();
-        order.sort_unstable_by_key(|row| (hashes[*row], view.get(*row), found.sessions[*row]));
+        order.sort_unstable_by_key(|row| {
+            let Session { start_us, last_us } = found.sessions[*row];
+            (last_us, start_us, hashes[*row], view.get(*row))
+        });
         let slots: Vec<Slot> = order.into_iter().map(|row| slots[row]).collect();
         let results = self.results_of(&slots)?;
         Ok((slots, results))
