@@ -40,34 +40,15 @@ pub fn right_table(stage: &str) -> String {
 }
 
 pub(super) fn check(making: &Making<'_>, join: &JoinSpec) -> Result<Made> {
-    let [first, second] = making.inputs else {
-        return Err(Error::job(format!(
-            "a join has two inputs, and this one has {}; write one in `from` and the other in `join.with`",
-            making.inputs.len()
-        )));
-    };
-    check_time(making, join)?;
+    let [first, second] = making.inputs else { return Err(Error::bug("a join of other than two inputs")) };
     let on = places(join, first, second)?;
     let windowed = making.window.is_some_and(WindowNode::of_event_time);
-    let behind = match join.within_us {
-        Some(_) => vec![Arc::new(Field::new(TIME, ColumnType::Timestamp.arrow(), false))],
-        None => Vec::new(),
-    };
-    let layout = |input: &InputNode, on: &[usize]| {
-        let all = if windowed { window::with_bounds(&input.schema) } else { input.schema.clone() };
-        let all: Vec<Arc<Field>> = all.fields().iter().cloned().chain(behind.iter().cloned()).collect();
-        let bounds = if windowed { input.schema.fields().len()..all.len() } else { 0..0 };
-        let front: Vec<usize> = on.iter().copied().chain(bounds).collect();
-        let others = (0..all.len()).filter(|place| !front.contains(place));
-        let layout: Vec<usize> = front.iter().copied().chain(others).collect();
-        let fields: Vec<Arc<Field>> = layout.iter().filter_map(|place| all.get(*place).cloned()).collect();
-        (layout, Arc::new(Schema::new(fields)))
-    };
-    let ((first_layout, first_columns), (second_layout, second_columns)) =
-        (layout(first, &on[0]), layout(second, &on[1]));
+    let behind = usize::from(join.within_us.is_some());
+    let (first_layout, first_columns) = layout(first, &on[0], windowed, behind > 0);
+    let (second_layout, second_columns) = layout(second, &on[1], windowed, behind > 0);
     let columns = [first_columns, second_columns];
     let front = on[0].len() + if windowed { 2 } else { 0 };
-    let joined = joined(join.kind, front, behind.len(), &columns, &second.name);
+    let joined = joined(join.kind, front, behind, &columns, &second.name);
     let mut node = JoinNode {
         kind: join.kind,
         on: on[0].len(),
@@ -86,32 +67,8 @@ pub(super) fn check(making: &Making<'_>, join: &JoinSpec) -> Result<Made> {
     Ok(Made { tables, ..Made::of(output, Operator::Join(Box::new(node))) })
 }
 
-/// Whether what the stage says of time fits.
-fn check_time(making: &Making<'_>, join: &JoinSpec) -> Result<()> {
-    if !making.key.is_empty() {
-        return Err(Error::job("`key` has no meaning here, as a join is by the columns of `on`; leave it out"));
-    }
-    match (join.within_us, making.event_time.is_some(), making.window.is_some()) {
-        (Some(_), _, true) => Err(Error::job("a join is either by `window` or by `within`; leave one of them out")),
-        (Some(_), false, false) => Err(Error::job(
-            "`within` compares event times; write time = \"…\" with a timestamp column, or one for each input in a list",
-        )),
-        (Some((from, to)), true, false) if from > to => {
-            Err(Error::job(format!("`within` ends before it begins ({from} to {to} microseconds); change the order")))
-        }
-        (None, true, false) => Err(Error::job(
-            "`time` has no meaning without `within` or `window`, as the join is of the rows of each batch; write within = \
-             \"10s\", or leave `time` out",
-        )),
-        _ => Ok(()),
-    }
-}
-
 /// The places of the columns of `on` in both inputs.
 fn places(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result<[Vec<usize>; 2]> {
-    if join.on.is_empty() {
-        return Err(Error::job("`join.on` is empty; write the columns that must be equal in both inputs"));
-    }
     let mut places = [Vec::new(), Vec::new()];
     for (left, right) in &join.on {
         let place = |input: &InputNode, name: &str| {
@@ -129,15 +86,23 @@ fn places(join: &JoinSpec, first: &InputNode, second: &InputNode) -> Result<[Vec
         if let ColumnType::Arrow(other) = kind {
             return Err(Error::job(format!("`join.on`: `{left}` is of type {other}, which cannot be a key")));
         }
-        for (side, place, name) in [(0, a, left), (1, b, right)] {
-            let side: &mut Vec<usize> = &mut places[side];
-            if side.contains(&place) {
-                return Err(Error::job(format!("`join.on` names `{name}` twice; leave one out")));
-            }
-            side.push(place);
-        }
+        places[0].push(a);
+        places[1].push(b);
     }
     Ok(places)
+}
+
+/// How the rows of an input are laid out, see [`JoinNode::layouts`], and the columns in that order.
+fn layout(input: &InputNode, on: &[usize], windowed: bool, timed: bool) -> (Vec<usize>, SchemaRef) {
+    let rows = if windowed { window::with_bounds(&input.schema) } else { input.schema.clone() };
+    let time = timed.then(|| Arc::new(Field::new(TIME, ColumnType::Timestamp.arrow(), false)));
+    let all: Vec<Arc<Field>> = rows.fields().iter().cloned().chain(time).collect();
+    let bounds = input.schema.fields().len()..rows.fields().len();
+    let front: Vec<usize> = on.iter().copied().chain(bounds).collect();
+    let others = (0..all.len()).filter(|place| !front.contains(place));
+    let layout: Vec<usize> = front.iter().copied().chain(others).collect();
+    let fields: Vec<Arc<Field>> = layout.iter().filter_map(|place| all.get(*place).cloned()).collect();
+    (layout, Arc::new(Schema::new(fields)))
 }
 
 /// The columns that come out. `front`: so many columns of a layout have the same values on both sides; `behind`: so many at
