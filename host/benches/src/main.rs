@@ -9,6 +9,7 @@ mod join;
 mod latency;
 mod measure;
 mod native;
+mod sql;
 mod start;
 mod update;
 mod windows;
@@ -18,11 +19,12 @@ fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 10] = [
+    let parts: [(&str, fn()); 11] = [
         ("boundary", boundary::run),
         ("words", words::run),
         ("update", update::run),
         ("windows", windows::run),
+        ("sql", sql::run),
         ("join", join::run),
         ("latency", latency::run),
         ("start", start::run),

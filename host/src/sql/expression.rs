@@ -52,7 +52,8 @@ impl Expression {
         if parsed.alias.is_some() {
             return Err(told(text, "a name with `as` has no use here; remove it", None));
         }
-        Compiler { text, names: &names, schema }.expression(parsed.expr)
+        let made = Compiler { text, names: &names, schema }.expression(parsed.expr)?;
+        Ok(Expression { text: text.trim().into(), ..made })
     }
 
     /// Checks what `select` of SQL would hold: the columns, and what makes each.
@@ -122,10 +123,9 @@ impl Compiler<'_> {
     fn item(&self, item: ast::SelectItem) -> Result<Vec<(String, Expression)>> {
         match item {
             ast::SelectItem::UnnamedExpr(parsed) => {
-                let span = parsed.span();
-                let logical = self.logical(parsed)?;
+                let logical = self.logical(parsed.clone())?;
                 let name = logical.schema_name().to_string();
-                Ok(vec![(name, self.compile(logical, span)?)])
+                Ok(vec![(name, self.compile(logical, &parsed)?)])
             }
             ast::SelectItem::ExprWithAlias { expr, alias } => Ok(vec![(alias.value, self.expression(expr)?)]),
             ast::SelectItem::Wildcard(options) if options == plain_wildcard(&options) => {
@@ -157,8 +157,7 @@ impl Compiler<'_> {
     }
 
     fn expression(&self, parsed: ast::Expr) -> Result<Expression> {
-        let span = parsed.span();
-        self.compile(self.logical(parsed)?, span)
+        self.compile(self.logical(parsed.clone())?, &parsed)
     }
 
     fn logical(&self, parsed: ast::Expr) -> Result<Expr> {
@@ -172,8 +171,8 @@ impl Compiler<'_> {
         DFSchema::try_from(self.schema.clone())
     }
 
-    fn compile(&self, logical: Expr, at: datafusion::sql::sqlparser::tokenizer::Span) -> Result<Expression> {
-        let span = Span::try_from_sqlparser_span(at);
+    fn compile(&self, logical: Expr, parsed: &ast::Expr) -> Result<Expression> {
+        let span = Span::try_from_sqlparser_span(parsed.span());
         if let Some(what) = foreign(&logical) {
             return Err(told(self.text, &format!("{what} cannot stand here, as it needs more than one row"), span));
         }
@@ -182,7 +181,7 @@ impl Compiler<'_> {
         {
             return Ok(Expression::column(place, self.schema));
         }
-        let text = logical.human_display().to_string().into();
+        let text = parsed.to_string().into();
         let compile = || {
             let columns = self.columns()?;
             let compiled = checked(state().create_physical_expr(logical, &columns)?)?;

@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::metrics::Counts;
 use crate::plugin::{Caller, Description, Plugin, Processed, StageUse, World};
 use crate::timely_ext::BatchContext;
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::DataFusionError;
@@ -178,7 +178,10 @@ impl Callable {
         let given = Schema::new(nullable.collect::<Vec<_>>());
         let given = RecordBatch::try_new(Arc::new(given), columns).map_err(Error::arrow)?;
         let given = filter_record_batch(&given, &whole).map_err(Error::arrow)?;
-        let given = given.with_schema(description.input.clone()).map_err(Error::arrow)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(given.num_rows()));
+        let columns = given.columns().to_vec();
+        let given =
+            RecordBatch::try_new_with_options(description.input.clone(), columns, &options).map_err(Error::arrow)?;
         let made = self.call(context, description, &given)?;
         if whole.true_count() == rows {
             return Ok(made);

@@ -21,7 +21,8 @@ pub fn mistake(text: &str, names: &Names, error: &DataFusionError) -> Error {
         let notes = told.notes.iter().map(|note| note.span);
         told.span.or_else(|| notes.flatten().next())
     });
-    told(text, &words, found.or(span))
+    let span = found.or(span).or_else(|| called(text, &words)).or_else(|| ended(text, &words));
+    told(text, &words, span)
 }
 
 /// The same for a mistake that was found here.
@@ -71,9 +72,61 @@ fn words(error: &DataFusionError, names: &Names) -> (String, Option<Span>) {
                     None,
                 );
             }
-            (in_our_types(&words), None)
+            (reworded(&in_our_types(&words)), None)
         }
     }
+}
+
+/// DataFusion's words for what authors of queries get wrong most often, in plainer ones.
+fn reworded(words: &str) -> String {
+    let between = |begin: &str, end: &str| words.split_once(begin).and_then(|(_, rest)| Some(rest.split_once(end)?.0));
+    if let Some(compared) = words.strip_prefix("Cannot infer common argument type for comparison operation ") {
+        return format!("{compared} cannot be compared; make one type of both, as `cast(… as bigint)`");
+    }
+    if let Some(computed) = between("Cannot coerce arithmetic expression ", " to valid types") {
+        return format!("{computed} cannot be computed; make one type of both, as `cast(… as bigint)`");
+    }
+    if let Some(column) = between("column \"", "\" must appear in the GROUP BY clause") {
+        return format!("`{column}` is neither in `group by` nor in an aggregate, as `max({column})`");
+    }
+    if let Some(name) = between("Function '", "' failed to match any signature") {
+        let given = between("but received ", ").").and_then(|given| given.split_once("(DataType: "));
+        return match given {
+            Some((_, given)) => format!("`{name}(…)` does not take a value of type {given}"),
+            None => format!("`{name}(…)` does not take such values"),
+        };
+    }
+    if words.starts_with("Projections require unique expression names") {
+        let name = words.split_once(" and \"").and_then(|(_, rest)| rest.split_once('"')).map_or("", |(name, _)| name);
+        return format!("there would be two columns of one name, the other as `{name}`; name one of them otherwise");
+    }
+    words.to_owned()
+}
+
+/// The place where a function is called that a message is about.
+fn called(text: &str, words: &str) -> Option<Span> {
+    let name = words.split_once("Function '").and_then(|(_, rest)| rest.split_once('\'')).map(|(name, _)| name);
+    let name =
+        name.or_else(|| words.strip_prefix('`').and_then(|rest| rest.split_once("(…)`")).map(|(name, _)| name))?;
+    let (mut line, mut column) = (1, 1);
+    for (at, letter) in text.char_indices() {
+        let rest = text.get(at..at + name.len());
+        if rest.is_some_and(|rest| rest.eq_ignore_ascii_case(name))
+            && text.get(at + name.len()..).is_some_and(|behind| behind.trim_start().starts_with('('))
+        {
+            let start = Location { line, column };
+            return Some(Span { start, end: Location { line, column: column + name.chars().count() as u64 } });
+        }
+        (line, column) = if letter == '\n' { (line + 1, 1) } else { (line, column + 1) };
+    }
+    None
+}
+
+/// The end of the text, where something is missing there.
+fn ended(text: &str, words: &str) -> Option<Span> {
+    let last = text.trim_end().lines().enumerate().last().filter(|_| words.ends_with("found: EOF"))?;
+    let end = Location { line: last.0 as u64 + 1, column: last.1.chars().count() as u64 + 1 };
+    Some(Span { start: end, end })
 }
 
 fn no_function(name: &str, names: &Names) -> String {
@@ -97,7 +150,15 @@ fn schema_words(error: &SchemaError) -> String {
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
             let near = nearest(&field.name, valid_fields.iter().map(|column| column.name.as_str()));
-            let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+            let longer = valid_fields.iter().map(|column| &column.name).find(|name| {
+                let behind = name.strip_prefix(&field.name).and_then(|rest| rest.chars().next());
+                behind.is_some_and(|letter| !letter.is_alphanumeric() && letter != '_')
+            });
+            let hint = match (longer, near) {
+                (Some(name), _) => format!("; write \"{name}\" in double quotes"),
+                (None, Some(near)) => format!("; did you mean `{near}`?"),
+                (None, None) => String::new(),
+            };
             let of = field.relation.as_ref().map_or(String::new(), |table| format!(" in `{table}`"));
             format!("there is no column `{}`{of}; there are: {}{hint}", field.name, listed(valid_fields))
         }

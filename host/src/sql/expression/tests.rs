@@ -105,7 +105,7 @@ fn mistakes_are_pointed_at() {
             "n > 3 and\n  uper(word) = 'A'",
             "there is no function `uper`; did you mean `upper`?\n  line 2 |   uper(word) = 'A'\n         |   ^",
         ),
-        ("n > ", "this is not SQL: expected: an expression, found: EOF\n  SQL | n > "),
+        ("n > ", "this is not SQL: expected: an expression, found: EOF\n  SQL | n > \n      |    ^"),
         ("n >> > 1", "this is not SQL: expected: an expression, found: >\n  SQL | n >> > 1\n      |      ^"),
         ("random() > 0.5", "`random()` would give something else in a replay"),
         ("uuid()", "`uuid()` would give something else in a replay"),
@@ -114,7 +114,14 @@ fn mistakes_are_pointed_at() {
         ("n in (select 1)", "a query in parentheses cannot stand here"),
         ("n as m", "a name with `as` has no use here"),
         ("n > 1; drop table x", "this is not SQL"),
-        ("upper(word, n)", "upper"),
+        (
+            "n + order-id",
+            "there is no column `order`; there are: word, Word, n, price, at, order-id; write \"order-id\" in double quotes\n",
+        ),
+        (
+            "n + upper(word, n)",
+            "Function 'upper' expects 1 arguments but received 2\n  SQL | n + upper(word, n)\n      |     ^^^^^",
+        ),
     ];
     for (text, words) in wrong {
         let message = mistake_in(text);
@@ -124,9 +131,12 @@ fn mistakes_are_pointed_at() {
 
 #[test]
 fn types_that_do_not_fit_are_refused_at_once() {
-    for (text, words) in
-        [("word + n", "text"), ("at > 5.5", "timestamp"), ("not word", "text"), ("price and n", "float64")]
-    {
+    for (text, words) in [
+        ("word + n", "text + int64 cannot be computed"),
+        ("at > 5", "timestamp > int64 cannot be compared"),
+        ("not word", "text"),
+        ("price and n", "float64"),
+    ] {
         let message = mistake_in(text);
         assert!(message.contains(words) && message.contains('^'), "{text}: {message}");
     }
