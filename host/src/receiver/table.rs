@@ -95,7 +95,7 @@ pub fn start(
     };
     inbox.begins_no_batch();
     match watch.look() {
-        Ok(content) => content.into_iter().for_each(|chunk| inbox.put_instead(chunk)),
+        Ok(changed) => watch.put(changed, &inbox),
         Err(error) => return inbox.fail(error.within(place(source, origin))),
     }
     inbox.finish();
@@ -124,8 +124,8 @@ struct Watch {
 }
 
 impl Watch {
-    /// The table, where it is not the one in effect; an error where there is none or it is not as it must be.
-    fn look(&mut self) -> Result<Option<Chunk>> {
+    /// The table and its rows, where it is not the one in effect; an error where there is none or it is not as it must be.
+    fn look(&mut self) -> Result<Option<(Chunk, usize)>> {
         let content = fetch(&self.enrich, &self.origin)?;
         let digest = digest(&content);
         if self.in_effect == Some(digest) {
@@ -141,9 +141,15 @@ impl Watch {
         let extent = Extent { start: digest.unsigned_abs(), row: self.version, ..Extent::default() };
         self.in_effect = Some(digest);
         self.version = self.version.saturating_add(1);
-        info!("stage `{}`: its table has {rows} rows", self.stage);
         let ends = vec![u32::try_from(content.len()).unwrap_or(u32::MAX)];
-        Ok(Some(Chunk { bytes: content, ends, extent, ..Chunk::default() }))
+        Ok(Some((Chunk { bytes: content, ends, extent, ..Chunk::default() }, rows)))
+    }
+
+    /// Hands over a table that changed, with how many rows it has.
+    fn put(&self, changed: Option<(Chunk, usize)>, inbox: &Inbox) {
+        let Some((chunk, rows)) = changed else { return };
+        inbox.put_instead(chunk);
+        info!("stage `{}`: its table has {rows} rows now", self.stage);
     }
 
     /// Looks for changes until it is dropped.
@@ -161,7 +167,7 @@ impl Watch {
             match found {
                 Ok(changed) => {
                     self.trouble = None;
-                    changed.into_iter().for_each(|chunk| inbox.put_instead(chunk));
+                    self.put(changed, inbox);
                 }
                 Err(error) if self.trouble.as_ref() == Some(&error.message) => {}
                 Err(error) => {
