@@ -65,6 +65,7 @@ cases! {
     spread = "spread",
     split = "split",
     top = "top",
+    top_windows = "top-windows",
     union = "union",
     word_count = "word-count",
 }
