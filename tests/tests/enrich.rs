@@ -217,6 +217,38 @@ fn the_rows_of_a_query_are_a_table() {
     stop(process);
 }
 
+/// What a `files` sink writes as parquet.
+#[test]
+fn a_parquet_file_is_a_table() {
+    let job = |stage: &str, from: &str, sink: &str| {
+        Trial::new(&format!(
+            "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\n\
+             schema = {{ sku = \"text\", x = \"float64\", at = \"timestamp\", raw = \"binary\" }}\n\
+             {stage}[sinks.out]\nfrom = \"{from}\"\n{sink}\n"
+        ))
+    };
+    let goods = job("", "in", "kind = \"files\"\npath = \"goods\"\nformat = \"parquet\"");
+    goods.write("input.jsonl", "[[\"a\",1.5,\"2024-05-01T12:00:00Z\",\"x\"],[\"b\",null,null,null]]\n");
+    goods.run_well(&[]);
+    let files = std::fs::read_dir(goods.path("goods")).unwrap().map(|entry| entry.unwrap().path());
+    let parquet = files.into_iter().find(|path| path.extension().is_some_and(|end| end == "parquet")).unwrap();
+
+    let stage =
+        format!("[stages.more]\nfrom = \"in\"\nenrich = {{ file = \"{}\", on = \"sku\" }}\n", parquet.display());
+    let sales = job(&stage, "more", "kind = \"queue\"\npath = \"out.jsonl\"");
+    sales.write("input.jsonl", "[[\"a\",2,null,null],[\"b\",3,null,null],[\"c\",4,null,null]]\n");
+    sales.run_well(&[]);
+    let rows = sales.rows("out.jsonl");
+    let told: Vec<_> =
+        rows.iter().map(|row| (row["x"].clone(), row["more_x"].clone(), row["more_at"].clone())).collect();
+    let expected = [
+        (json!(2.0), json!(1.5), json!("2024-05-01T12:00:00.000000Z")),
+        (json!(3.0), Value::Null, Value::Null),
+        (json!(4.0), Value::Null, Value::Null),
+    ];
+    assert_eq!(told, expected);
+}
+
 /// A job with a table of these words; `url` and `query` or `file`, and `on`.
 fn refused(enrich: &str, files: &[(&str, &str)]) -> String {
     let trial = Trial::new(&format!(
@@ -238,7 +270,7 @@ fn tables_that_cannot_be_used_are_refused() {
     for (told, expected) in [
         (
             refused(&format!("file = \"t.csv\", {on}"), &[]),
-            "job.toml:9: stage `named`: enrich: `TRIAL/t.csv` cannot be read: there is no such file",
+            "job.toml:8: stage `named`: enrich: `t.csv` cannot be read: there is no such file or folder",
         ),
         (csv(""), "`t.csv`: it has no header"),
         (csv("article,n\na,1\n"), "enrich.on: the table: there is no column `sku`; there are: article text, n int64"),
@@ -257,4 +289,7 @@ fn tables_that_cannot_be_used_are_refused() {
     ] {
         assert!(told.contains(expected), "expected {expected}\ntold {told}");
     }
+    let large = "a".repeat((64 << 20) + 1);
+    let told = refused("file = \"t.csv\", on = \"sku\"", &[("t.csv", &large)]);
+    assert!(told.contains("`t.csv` has more than 64 MiB"), "{told}");
 }

@@ -60,7 +60,7 @@ pub fn place(source: &SourceSpec, origin: &Origin) -> String {
 /// Checks what can be checked of a table without looking into it.
 pub fn check(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
     match &enrich.table {
-        EnrichTable::File { path, .. } => open(&origin.folder.join(path)).map(drop).map_err(Error::job),
+        EnrichTable::File { path, .. } => open(path, origin).map(drop).map_err(Error::job),
         EnrichTable::Postgres { url, .. } => query::config(url).map(drop).map_err(Error::job),
     }
 }
@@ -68,7 +68,7 @@ pub fn check(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
 /// All of a table, as it is now.
 pub fn fetch(enrich: &EnrichSpec, origin: &Origin) -> Result<Bytes> {
     match &enrich.table {
-        EnrichTable::File { path, .. } => read(&origin.folder.join(path)).map_err(Error::job),
+        EnrichTable::File { path, .. } => read(path, origin).map_err(Error::job),
         EnrichTable::Postgres { url, query } => query::fetch(url, query),
     }
 }
@@ -192,17 +192,17 @@ fn digest(content: &[u8]) -> i64 {
     (xxh3_64(content) >> 1) as i64
 }
 
-fn open(path: &Path) -> Result<std::fs::File, String> {
-    let shown = path.display();
-    if path.is_dir() {
+fn open(path: &Path, origin: &Origin) -> Result<std::fs::File, String> {
+    let (shown, whole) = (path.display(), origin.folder.join(path));
+    if whole.is_dir() {
         return Err(format!("`{shown}` is a folder; write the path of a csv, JSON lines or parquet file"));
     }
-    std::fs::File::open(path).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
+    std::fs::File::open(whole).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
 }
 
-fn read(path: &Path) -> Result<Bytes, String> {
+fn read(path: &Path, origin: &Origin) -> Result<Bytes, String> {
     let mut content = Vec::new();
-    let read = open(path)?.take(ENRICH_BYTES_MAX + 1).read_to_end(&mut content);
+    let read = open(path, origin)?.take(ENRICH_BYTES_MAX + 1).read_to_end(&mut content);
     read.map_err(|error| format!("`{}` cannot be read: {}", path.display(), plain(&error)))?;
     if content.len() as u64 > ENRICH_BYTES_MAX {
         return Err(too_large(&format!("`{}`", path.display())));
