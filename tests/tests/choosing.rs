@@ -77,10 +77,13 @@ fn large_batches_are_chosen_from_alike_on_any_number_of_workers() {
         ("once", format!("{from}\nkey = \"k\"\ndeduplicate = {{ within = \"2s\" }}")),
         ("in-turn", format!("{from}\nrepartition = {{ partitions = 7 }}")),
         ("by-key", "from = \"in-turn\"\nkey = \"k\"\nrepartition = { partitions = 3 }".to_owned()),
+        ("named", "from = \"rows\"\nenrich = { file = \"names.csv\", on = \"k\", type = \"inner\" }".to_owned()),
         ("some", "from = \"in-turn\"\nsample = 0.25".to_owned()),
     ];
     let stages: Vec<(&str, &str)> = stages.iter().map(|(name, stage)| (*name, stage.as_str())).collect();
     let trial = job(&stages);
+    let names: String = (0..350).map(|k| format!("k{},{k}\n", k * 2)).collect();
+    trial.write("names.csv", format!("k,half\n{names}"));
     run(&trial, &stages);
 
     let pairs = |rows: &Vec<i64>| {
@@ -114,6 +117,10 @@ fn large_batches_are_chosen_from_alike_on_any_number_of_workers() {
     let once: Vec<BTreeSet<i64>> =
         numbers(&trial, "once.jsonl").into_iter().map(|rows| rows.into_iter().collect()).collect();
     assert_eq!(once, [(0..700).collect(), BTreeSet::new(), BTreeSet::new(), (0..10).collect()]);
+
+    let named = |rows: &Vec<i64>| rows.iter().copied().filter(|i| key(*i) % 2 == 0).collect::<Vec<_>>();
+    assert_eq!(numbers(&trial, "named.jsonl"), input().iter().map(named).collect::<Vec<_>>());
+    assert!(trial.rows("named.jsonl").iter().all(|row| row["half"] == key(row["i"].as_i64().unwrap()) / 2));
 
     assert_eq!(numbers(&trial, "in-turn.jsonl"), input());
     let by_key = numbers(&trial, "by-key.jsonl");

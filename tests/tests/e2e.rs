@@ -83,6 +83,7 @@ cases! { CASES:
     sql_join = "sql-join",
     sql_windows = "sql-windows",
     top = "top",
+    top_windows = "top-windows",
     union = "union",
     watermark_idle = "watermark-idle",
     window_aggregates = "window-aggregates",

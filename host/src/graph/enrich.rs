@@ -34,8 +34,13 @@ pub(super) fn sources(spec: &JobSpec) -> Result<Vec<SourceSpec>> {
         if let (true, SourceKind::Table(enrich)) = (enrich.schema.is_empty(), &source.kind) {
             let content = table::fetch(enrich, &spec.origin).map_err(within)?;
             let columns = table::columns_of(&enrich.table, &content);
-            let schema = columns.map_err(|message| within(Error::job(table::named(enrich, message))))?;
-            source.kind = SourceKind::Table(Box::new(EnrichSpec { schema, ..EnrichSpec::clone(enrich) }));
+            let wrong = |message: String| within(Error::job(table::named(enrich, message)));
+            let enrich = EnrichSpec { schema: columns.map_err(wrong)?, ..EnrichSpec::clone(enrich) };
+            // Whether it has the columns that are looked up is for the check of the stage, which knows its input.
+            if enrich.on.iter().all(|(_, name)| enrich.schema.iter().any(|(column, _)| column == name)) {
+                table::Lookup::read(&enrich, &content).map_err(wrong)?;
+            }
+            source.kind = SourceKind::Table(Box::new(enrich));
         }
         sources.push(source);
     }

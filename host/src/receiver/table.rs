@@ -60,7 +60,7 @@ pub fn place(source: &SourceSpec, origin: &Origin) -> String {
 /// Checks what can be checked of a table without looking into it.
 pub fn check(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
     match &enrich.table {
-        EnrichTable::File { path, .. } => open(&origin.folder.join(path)).map(drop).map_err(Error::job),
+        EnrichTable::File { path, .. } => open(path, origin).map(drop).map_err(Error::job),
         EnrichTable::Postgres { url, .. } => query::config(url).map(drop).map_err(Error::job),
     }
 }
@@ -68,7 +68,7 @@ pub fn check(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
 /// All of a table, as it is now.
 pub fn fetch(enrich: &EnrichSpec, origin: &Origin) -> Result<Bytes> {
     match &enrich.table {
-        EnrichTable::File { path, .. } => read(&origin.folder.join(path)).map_err(Error::job),
+        EnrichTable::File { path, .. } => read(path, origin).map_err(Error::job),
         EnrichTable::Postgres { url, query } => query::fetch(url, query),
     }
 }
@@ -95,7 +95,7 @@ pub fn start(
     };
     inbox.begins_no_batch();
     match watch.look() {
-        Ok(content) => content.into_iter().for_each(|chunk| inbox.put_instead(chunk)),
+        Ok(changed) => watch.put(changed, &inbox),
         Err(error) => return inbox.fail(error.within(place(source, origin))),
     }
     inbox.finish();
@@ -124,8 +124,8 @@ struct Watch {
 }
 
 impl Watch {
-    /// The table, where it is not the one in effect; an error where there is none or it is not as it must be.
-    fn look(&mut self) -> Result<Option<Chunk>> {
+    /// The table and its rows, where it is not the one in effect; an error where there is none or it is not as it must be.
+    fn look(&mut self) -> Result<Option<(Chunk, usize)>> {
         let content = fetch(&self.enrich, &self.origin)?;
         let digest = digest(&content);
         if self.in_effect == Some(digest) {
@@ -141,9 +141,15 @@ impl Watch {
         let extent = Extent { start: digest.unsigned_abs(), row: self.version, ..Extent::default() };
         self.in_effect = Some(digest);
         self.version = self.version.saturating_add(1);
-        info!("stage `{}`: its table has {rows} rows", self.stage);
         let ends = vec![u32::try_from(content.len()).unwrap_or(u32::MAX)];
-        Ok(Some(Chunk { bytes: content, ends, extent, ..Chunk::default() }))
+        Ok(Some((Chunk { bytes: content, ends, extent, ..Chunk::default() }, rows)))
+    }
+
+    /// Hands over a table that changed, with how many rows it has.
+    fn put(&self, changed: Option<(Chunk, usize)>, inbox: &Inbox) {
+        let Some((chunk, rows)) = changed else { return };
+        inbox.put_instead(chunk);
+        info!("stage `{}`: its table has {rows} rows now", self.stage);
     }
 
     /// Looks for changes until it is dropped.
@@ -161,7 +167,7 @@ impl Watch {
             match found {
                 Ok(changed) => {
                     self.trouble = None;
-                    changed.into_iter().for_each(|chunk| inbox.put_instead(chunk));
+                    self.put(changed, inbox);
                 }
                 Err(error) if self.trouble.as_ref() == Some(&error.message) => {}
                 Err(error) => {
@@ -186,17 +192,17 @@ fn digest(content: &[u8]) -> i64 {
     (xxh3_64(content) >> 1) as i64
 }
 
-fn open(path: &Path) -> Result<std::fs::File, String> {
-    let shown = path.display();
-    if path.is_dir() {
+fn open(path: &Path, origin: &Origin) -> Result<std::fs::File, String> {
+    let (shown, whole) = (path.display(), origin.folder.join(path));
+    if whole.is_dir() {
         return Err(format!("`{shown}` is a folder; write the path of a csv, JSON lines or parquet file"));
     }
-    std::fs::File::open(path).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
+    std::fs::File::open(whole).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
 }
 
-fn read(path: &Path) -> Result<Bytes, String> {
+fn read(path: &Path, origin: &Origin) -> Result<Bytes, String> {
     let mut content = Vec::new();
-    let read = open(path)?.take(ENRICH_BYTES_MAX + 1).read_to_end(&mut content);
+    let read = open(path, origin)?.take(ENRICH_BYTES_MAX + 1).read_to_end(&mut content);
     read.map_err(|error| format!("`{}` cannot be read: {}", path.display(), plain(&error)))?;
     if content.len() as u64 > ENRICH_BYTES_MAX {
         return Err(too_large(&format!("`{}`", path.display())));

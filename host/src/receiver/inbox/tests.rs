@@ -175,3 +175,24 @@ fn futures_poll<F: Future + Unpin>(future: &mut F) -> bool {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
     std::pin::Pin::new(future).poll(&mut context).is_pending()
 }
+
+#[tokio::test]
+async fn a_table_takes_the_place_of_the_one_before_and_begins_no_batch() {
+    let (inbox, _) = counted();
+    inbox.begins_no_batch();
+    let version = |row: u64, digest: u64| Chunk {
+        extent: Extent { start: digest, row, ..Extent::default() },
+        ..lines(1, "table")
+    };
+    inbox.put_instead(version(0, 77));
+    inbox.finish();
+    let large = Chunk { bytes: vec![b'x'; INBOX_BYTES_MAX as usize * 2].into(), ..version(1, 88) };
+    inbox.put_instead(large.clone());
+    inbox.put_instead(large.clone());
+    let state = inbox.state();
+    assert_eq!((state.rows, state.ready, state.finished), (1, false, true));
+    let taken = inbox.take(BatchId(1), u64::MAX, 1);
+    assert_eq!(taken.chunks.len(), 1);
+    assert_eq!(taken.moved, [(String::new(), Position { offset: 2, mark: 88 })]);
+    assert!(inbox.take(BatchId(2), u64::MAX, u64::MAX).moved.is_empty());
+}

@@ -2,7 +2,7 @@
 
 use super::guess;
 use crate::batch::chunk::Chunk;
-use crate::batch::decode::Decoder;
+use crate::batch::decode::{Decoder, csv};
 use crate::batch::types::{self, ColumnType, schema_of};
 use crate::job::spec::{ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec};
 use crate::limits::ENRICH_BYTES_MAX;
@@ -63,12 +63,21 @@ fn without_mark(content: &[u8]) -> &[u8] {
     content.strip_prefix("\u{FEFF}".as_bytes()).unwrap_or(content)
 }
 
-/// The records of a content of this format.
-pub fn records(format: &Format, schema: Vec<ColumnSpec>, content: &[u8]) -> Vec<Chunk> {
+/// The header of a content of this format, where it has one, and the records.
+pub fn records(format: &Format, schema: Vec<ColumnSpec>, content: &[u8]) -> (Option<Bytes>, Vec<Chunk>) {
     let mut framer = framer(&source(format, schema));
     framer.buffer(content.len()).extend_from_slice(content);
     framer.end();
-    std::iter::from_fn(|| framer.next(true)).collect()
+    let chunks = std::iter::from_fn(|| framer.next(true)).collect();
+    (framer.header().cloned(), chunks)
+}
+
+/// The names in the header of a csv file.
+pub fn header(header: Option<Bytes>) -> Result<Vec<String>, String> {
+    let header = header.filter(|header| !header.is_empty()).ok_or("it has no header")?;
+    let header = std::str::from_utf8(&header).map_err(|_| "its header is not UTF-8")?;
+    let names = csv::cells(header, b',').map_err(|reason| format!("its header: {reason}"))?;
+    Ok(names.iter().map(|name| name.trim().to_owned()).collect())
 }
 
 /// A source that decodes as the table wants it.
@@ -83,8 +92,15 @@ fn source(format: &Format, schema: Vec<ColumnSpec>) -> SourceSpec {
 fn decode(format: &Format, schema: &[(String, ColumnType)], content: &[u8]) -> Result<RecordBatch, String> {
     let columns: Vec<ColumnSpec> = schema.iter().map(|(name, kind)| ColumnSpec::new(name, kind.clone())).collect();
     let mut decoder = Decoder::new(&source(format, columns.clone()));
+    let (names, chunks) = records(format, columns, content);
+    if matches!(format, Format::Csv { .. }) {
+        let names = header(names)?;
+        if let Some((missing, _)) = schema.iter().find(|(column, _)| !names.contains(column)) {
+            return Err(format!("its header has no column `{missing}`; it has: {}", names.join(", ")));
+        }
+    }
     let mut batches = Vec::new();
-    for chunk in records(format, columns, content) {
+    for chunk in chunks {
         let decoded = decoder.decode(&chunk);
         if let Some(rejected) = decoded.rejected {
             let cell = |column: usize| {

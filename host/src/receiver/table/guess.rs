@@ -1,6 +1,6 @@
 //! The columns of a table whose author did not say them: the narrowest type that all values of a column have.
 
-use super::content::records;
+use super::content::{header, records};
 use crate::batch::decode::csv;
 use crate::batch::types::ColumnType;
 use crate::job::spec::Format;
@@ -15,12 +15,9 @@ use std::fmt;
 /// The columns of a csv file with a header.
 pub fn of_csv(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
     let format = Format::Csv { header: true, separator: b',' };
-    let mut columns: Vec<(String, Guess)> = Vec::new();
-    for chunk in records(&format, Vec::new(), content) {
-        if columns.is_empty() {
-            let names = csv::cells(text(&chunk.header)?, b',').map_err(|reason| format!("the header: {reason}"))?;
-            columns = names.into_iter().map(|name| (name.trim().to_owned(), Guess::default())).collect();
-        }
+    let (names, chunks) = records(&format, Vec::new(), content);
+    let mut columns: Vec<(String, Guess)> = header(names)?.into_iter().map(|name| (name, Guess::default())).collect();
+    for chunk in chunks {
         let mut start = 0;
         for end in &chunk.ends {
             let record = chunk.bytes.get(start..*end as usize).unwrap_or_default();
@@ -35,7 +32,7 @@ pub fn of_csv(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
             }
         }
     }
-    finish(columns, "it has no rows, so that nothing tells its columns; write them as schema = { sku = \"text\", … }")
+    Ok(kinds(columns))
 }
 
 /// The columns of JSON lines, in the order in which they first come.
@@ -53,14 +50,16 @@ pub fn of_json(content: &[u8]) -> Result<Vec<(String, ColumnType)>, String> {
             }
         }
     }
-    finish(columns, "it has no rows, so that nothing tells its columns; write them as schema = { sku = \"text\", … }")
+    if columns.is_empty() {
+        return Err(
+            "it has no rows, so that nothing tells its columns; write them as schema = { sku = \"text\", … }".into()
+        );
+    }
+    Ok(kinds(columns))
 }
 
-fn finish(columns: Vec<(String, Guess)>, none: &str) -> Result<Vec<(String, ColumnType)>, String> {
-    if columns.is_empty() {
-        return Err(none.to_owned());
-    }
-    Ok(columns.into_iter().map(|(name, guess)| (name, guess.kind())).collect())
+fn kinds(columns: Vec<(String, Guess)>) -> Vec<(String, ColumnType)> {
+    columns.into_iter().map(|(name, guess)| (name, guess.kind())).collect()
 }
 
 fn text(bytes: &[u8]) -> Result<&str, String> {
@@ -184,7 +183,8 @@ mod tests {
                    d,,,,,,,,\n";
         let expected = "sku text, zip text, n int64, x float64, ok bool, at timestamp, big text, mixed text, none text";
         assert_eq!(described(of_csv(csv.as_bytes()).unwrap()), expected);
-        assert!(of_csv(b"").unwrap_err().contains("no rows"));
+        assert_eq!(of_csv(b"").unwrap_err(), "it has no header");
+        assert_eq!(described(of_csv(b"a,b\n").unwrap()), "a text, b text");
         assert!(of_csv(b"a,b\n1,\"x\n").is_err());
     }
 
