@@ -153,6 +153,8 @@ pub struct CogroupInput {
     pub name: String,
     /// The columns of its rows, with the bounds of their window where they come out of one of event time.
     pub schema: SchemaRef,
+    /// How many of these columns the rows came with.
+    pub own_columns: usize,
     /// Places of the key columns.
     pub key: Vec<usize>,
     /// Places of the columns that the plugin reads.
@@ -200,6 +202,7 @@ pub(super) fn check_cogroup(making: &Making<'_>, spec: &PluginSpec) -> Result<Ma
         Ok(CogroupInput {
             name: input.name.clone(),
             schema: schema.clone(),
+            own_columns: input.schema.fields().len(),
             key: key_of_input(&key, input, schema)?,
             reads: read_places(needs, schema, &told, &input.from)?,
             needs: needs.clone(),
