@@ -15,7 +15,7 @@ mod window;
 pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};
-pub use plugin::{CogroupNode, PluginNode, UpdateNode};
+pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use shape::Shape;
 pub use simple::{SimpleNode, deduplicate_state};
 pub use sql::SqlNode;

@@ -230,6 +230,54 @@ fn columns_of_plugins() {
     );
 }
 
+#[test]
+fn inputs_of_cogroups_and_clocks_of_timers() {
+    let others = "[sources.orders]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\", amount = \"int64\" }\n\
+                  [sources.clicks]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { page = \"text\", value = \"int64\" }\n\n\
+                  [stages.counts]";
+    let job = |name: &str, stage: &str| {
+        let stage = format!("plugin = \"{}\"\n{stage}", plugin(name).display());
+        let job = changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", &stage);
+        job.replace("value = \"text\", n = \"int64\"", "value = \"text\", name = \"text\", ts = \"timestamp\"")
+            .replace("[stages.counts]", others)
+    };
+    refused(
+        &job("beside", "key = \"value\""),
+        "job.toml:18: stage `counts`: `PROJECT/tests/plugins/beside` is of world cogroup, which reads several inputs side \
+         by side: write cogroup = [\"…\"] with the others",
+    );
+    refused(
+        &job("split-words", "key = \"value\"\ncogroup = \"orders\""),
+        "job.toml:18: stage `counts`: `cogroup` needs a plugin of world cogroup, and `PROJECT/plugins/split-words` is of \
+         world transform",
+    );
+    refused(
+        &job("beside", "key = \"value\"\ncogroup = \"orders\""),
+        "job.toml:18: stage `counts`: plugin beside 0.1.0 reads 3 inputs, and the stage has 2: `lines`, `orders`",
+    );
+    refused(
+        &job("beside", "key = \"value\"\ncogroup = [\"orders\", \"clicks\"]"),
+        "job.toml:18: stage `counts`: key `value` is text in the first input and int64 in `clicks`",
+    );
+    refused(
+        &job("beside", "key = \"name\"\ncogroup = [\"orders\", \"clicks\"]"),
+        "job.toml:18: stage `counts`: key `name`: `orders` has no such column; it has: value text, amount int64",
+    );
+    refused(
+        &job("beside", "key = \"value\"\ncogroup = [\"clicks\", \"orders\"]")
+            .replace("value = \"int64\"", "value = \"text\""),
+        "job.toml:18: stage `counts`: plugin beside 0.1.0 reads a column `amount` (int64), which `clicks` does not have; it \
+         has: page text, value text",
+    );
+    let alarm = job("alarm", "key = \"k\"\nwindow = { size = \"1s\", time = \"ts\" }");
+    refused(
+        &alarm
+            .replace("value = \"text\", name = \"text\", ts", "k = \"text\", todo = \"text\", second = \"int64\", ts"),
+        "job.toml:18: stage `counts`: plugin alarm 0.1.0 sets timers, which cannot wait for event time behind a window of \
+         the same stage; put the window into a stage of its own",
+    );
+}
+
 /// A job whose stage uses the plugin at this path.
 fn with_plugin(path: &str) -> String {
     changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", &format!("plugin = \"{path}\""))
@@ -274,7 +322,7 @@ fn plugins_that_are_none() {
         "nothing.wasm",
         b"\0asm\x0d\0\x01\0",
         "job.toml:9: stage `counts`: ./nothing.wasm is a component, but no Millstream plugin: it exports nothing, and \
-         none of transformer, updater and aggregator of millstream:plugin@0.1.0",
+         none of transformer, updater, aggregator and cogrouper of millstream:plugin@0.1.1",
     );
     let trial = trial(&with_plugin("folder"));
     fs::create_dir(trial.path("folder")).unwrap();
@@ -322,16 +370,16 @@ fn patched(name: &str, from: &str, to: &str) -> Vec<u8> {
 fn plugins_of_another_interface_or_world() {
     refused_plugin(
         "newer.wasm",
-        &patched("misbehave", "@0.1.0", "@0.2.0"),
-        "job.toml:9: stage `counts`: plugin ./newer.wasm needs millstream:plugin@0.2.0, and this host speaks 0.1.0: \
-         install a Millstream that speaks it, or build the plugin with an SDK for 0.1.0",
+        &patched("misbehave", "@0.1.1", "@0.2.1"),
+        "job.toml:9: stage `counts`: plugin ./newer.wasm needs millstream:plugin@0.2.1, and this host speaks 0.1.1: \
+         install a Millstream that speaks it, or build the plugin with an SDK for 0.1.1",
     );
     refused_plugin(
         "other.wasm",
         &patched("misbehave", "millstream:plugin/transformer@", "millstream:plugin/transfarmer@"),
         "job.toml:9: stage `counts`: ./other.wasm is a component, but no Millstream plugin: it exports \
-         millstream:plugin/transfarmer@0.1.0, and none of transformer, updater and aggregator of \
-         millstream:plugin@0.1.0",
+         millstream:plugin/transfarmer@0.1.1, and none of transformer, updater, aggregator and cogrouper of \
+         millstream:plugin@0.1.1",
     );
 }
 

@@ -11,7 +11,7 @@ use crate::batch::part::Part;
 use crate::batch::rejected::{mixed_rejected_rows, without_nulls};
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
-use crate::graph::{CogroupNode, StageNode};
+use crate::graph::{CogroupInput, CogroupNode, StageNode};
 use crate::ids::PartOrder;
 use crate::metrics::Counts;
 use crate::plugin::{Caller, Cogrouped, Cogroups};
@@ -38,7 +38,7 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
             let (rows, nulls) = without_nulls(part.rows.clone(), &input.reads, &input.needs).map_err(Error::arrow)?;
             metrics.add_rejected(nulls.len());
             if !nulls.is_empty() {
-                let refused = mixed_rejected_rows(&input.name, &part.rows, nulls).map_err(Error::arrow)?;
+                let refused = refused_rows(input, &part.rows, nulls)?;
                 output.reject(context, part.order.clone().then(part.input.into()), refused);
             }
             let split = split_by_key(&rows, &hashes(&input.key, &rows)?, peers).map_err(Error::arrow)?;
@@ -59,6 +59,13 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
     let (refused, late) = split_late(refused);
     let sides = if timed { vec![late] } else { Vec::new() };
     Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, refused.concat(nulls)) })
+}
+
+/// Refused rows of an input, as they came into the stage.
+fn refused_rows(input: &CogroupInput, rows: &RecordBatch, refused: Vec<(u32, String)>) -> Result<RecordBatch> {
+    let own: Vec<usize> = (0..input.own_columns).collect();
+    let rows = rows.project(&own).map_err(Error::arrow)?;
+    mixed_rejected_rows(&input.name, &rows, refused).map_err(Error::arrow)
 }
 
 /// The stage on one worker.
@@ -155,7 +162,7 @@ impl CogroupWork {
         for (place, ((input, rows), refused)) in self.node.inputs.iter().zip(&all_rows).zip(rejections).enumerate() {
             self.metrics.add_rejected(refused.len());
             if !refused.is_empty() {
-                let refused = mixed_rejected_rows(&input.name, rows, refused).map_err(Error::arrow)?;
+                let refused = refused_rows(input, rows, refused)?;
                 output.reject(context, order.clone().then(place as u64).under(REFUSED_ORDER), refused);
             }
         }

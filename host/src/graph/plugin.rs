@@ -58,6 +58,12 @@ pub struct UpdateNode {
 
 /// Checks a stage with a plugin, of any world.
 pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
+    if world_of(making, spec)? == World::Cogroup {
+        return Err(Error::job(format!(
+            "`{}` is of world cogroup, which reads several inputs side by side: write cogroup = [\"…\"] with the others",
+            spec.path.display()
+        )));
+    }
     let node = load(making, spec, std::slice::from_ref(making.input))?;
     let Making { spec: stage, input, key, rejected, .. } = *making;
     let description = &node.description;
@@ -77,9 +83,7 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
             let tables = aggregate::plugin_tables(making, &node)?;
             Ok(Made { tables, ..Made::of(output, Operator::Reduce(node)) })
         }
-        World::Cogroup => Err(Error::job(format!(
-            "{told} is of world cogroup, which reads several inputs side by side: write cogroup = [\"…\"] with the others"
-        ))),
+        World::Cogroup => Err(Error::bug("a plugin of world cogroup in a stage with one input")),
         World::Update if key.is_empty() => {
             Err(Error::job(format!("{told} keeps a state by key: write which columns, as `key = \"user\"`")))
         }
@@ -156,6 +160,8 @@ pub struct CogroupInput {
     pub name: String,
     /// The columns of its rows, with the bounds of their window where they come out of one of event time.
     pub schema: SchemaRef,
+    /// How many of these columns the rows came with.
+    pub own_columns: usize,
     /// Places of the key columns.
     pub key: Vec<usize>,
     /// Places of the columns that the plugin reads.
@@ -176,7 +182,7 @@ pub(super) fn check_cogroup(making: &Making<'_>, spec: &PluginSpec) -> Result<Ma
     let windowed = making.window.is_some_and(WindowNode::of_event_time);
     let schema = |input: &InputNode| if windowed { window::with_bounds(&input.schema) } else { input.schema.clone() };
     let schemas: Vec<SchemaRef> = making.inputs.iter().map(schema).collect();
-    let world = making.host.load(&making.graph.spec.origin.folder.join(&spec.path))?.world();
+    let world = world_of(making, spec)?;
     if world != World::Cogroup {
         return Err(Error::job(format!(
             "`cogroup` needs a plugin of world cogroup, and `{}` is of world {world}",
@@ -203,6 +209,7 @@ pub(super) fn check_cogroup(making: &Making<'_>, spec: &PluginSpec) -> Result<Ma
         Ok(CogroupInput {
             name: input.name.clone(),
             schema: schema.clone(),
+            own_columns: input.schema.fields().len(),
             key: key_of_input(&key, input, schema)?,
             reads: read_places(needs, schema, &told, &input.from)?,
             needs: needs.clone(),
@@ -232,6 +239,10 @@ fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<
         Ok(place)
     };
     key.fields().iter().map(place).collect()
+}
+
+fn world_of(making: &Making<'_>, spec: &PluginSpec) -> Result<World> {
+    Ok(making.host.load(&making.graph.spec.origin.folder.join(&spec.path))?.world())
 }
 
 /// Loads a stage's plugin and asks it about this input.

@@ -331,3 +331,18 @@ fn ends_of(ends: &UInt32Array) -> &[u8] {
 fn record(context: CallContext, config: &str) -> Context<'_> {
     Context { batch: context.batch.0, time: context.time.0, watermark: context.watermark, config }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_are_for_groups_that_there_are_and_not_without_end() {
+        let change = |group| TimerChange { group, at_us: i64::MIN, is_set: true };
+        assert_eq!(check_timers(2, vec![change(1), change(0)]).unwrap().len(), 2);
+        let words = check_timers(2, vec![change(1), change(2)]).unwrap_err();
+        assert_eq!(words, "a timer is for group 2, but there are 2 groups (they count from 0)");
+        let words = check_timers(1, vec![change(0); PLUGIN_TIMER_CHANGES_MAX + 1]).unwrap_err();
+        assert_eq!(words, "it sets or cancels more than 1000000 timers in one call");
+    }
+}
