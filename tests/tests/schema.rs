@@ -15,8 +15,11 @@ fn schema() -> Value {
 /// Every job of the project, by path.
 fn jobs() -> Vec<(String, Value)> {
     let mut paths = vec![root().join("demo/word-count.toml")];
-    let cases = fs::read_dir(root().join("tests/e2e")).unwrap().map(|entry| entry.unwrap().path());
-    paths.extend(cases.map(|folder| folder.join("job.toml")));
+    for folder in ["tests/e2e", "docs/examples"] {
+        let cases = fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let jobs = cases.flat_map(|folder| ["job.toml", "live.toml"].map(|file| folder.join(file)));
+        paths.extend(jobs.filter(|job| job.exists()));
+    }
     let read = |path: &std::path::PathBuf| toml::from_str(&fs::read_to_string(path).unwrap()).unwrap();
     paths.iter().map(|path| (path.display().to_string(), read(path))).collect()
 }
