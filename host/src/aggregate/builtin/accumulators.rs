@@ -217,3 +217,100 @@ fn add_wide(left: &[ArrayRef], right: &[ArrayRef], op: fn(i128, i128) -> i128, k
 fn missing() -> Error {
     Error::bug("an accumulator lacks a column")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::group::Grouper;
+    use crate::job::spec::AggregateSpec;
+    use arrow::array::{BinaryArray, BooleanArray, Float64Array, StringArray, TimestampMicrosecondArray, UInt32Array};
+    use arrow::compute::take_record_batch;
+
+    fn rows() -> RecordBatch {
+        let columns: [(&str, ArrayRef); 6] = [
+            ("i", Arc::new(Int64Array::from(vec![Some(5), None, Some(-2), Some(i64::MAX), Some(5), None]))),
+            (
+                "f",
+                Arc::new(Float64Array::from(vec![Some(0.5), Some(f64::NAN), None, Some(-0.0), Some(0.0), Some(2.25)])),
+            ),
+            ("t", Arc::new(StringArray::from(vec![Some("b"), Some(""), None, Some("ä"), Some("b"), Some("c")]))),
+            (
+                "y",
+                Arc::new(BinaryArray::from_opt_vec(vec![Some(b"\xff"), None, Some(b""), Some(b"a"), Some(b"a"), None])),
+            ),
+            ("b", Arc::new(BooleanArray::from(vec![None, Some(true), Some(false), Some(true), None, Some(true)]))),
+            ("ts", Arc::new(TimestampMicrosecondArray::from(vec![3, -7, 5, 3, 0, 9]).with_timezone("UTC"))),
+        ];
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn builtin(functions: &[(AggregateFunction, bool)]) -> Builtin {
+        let mut specs = Vec::new();
+        for (function, distinct) in functions {
+            for column in ["i", "f", "t", "y", "b", "ts"] {
+                let output = format!("{function:?}-{distinct}-{column}");
+                let spec =
+                    AggregateSpec { output, function: *function, column: Some(column.into()), distinct: *distinct };
+                let only = Builtin::new(std::slice::from_ref(&spec), Vec::new(), &rows().schema());
+                specs.extend(only.is_ok().then_some(spec));
+            }
+        }
+        Builtin::new(&specs, Vec::new(), &rows().schema()).unwrap()
+    }
+
+    fn accumulator(builtin: &Builtin, rows: &RecordBatch) -> RecordBatch {
+        let (partial, _) = builtin.partial(rows, &mut Grouper::default()).unwrap();
+        let merged = builtin.merge(partial.columns(), &[0], 1).unwrap();
+        assert_eq!(merged.schema(), builtin.accumulators().unwrap());
+        merged
+    }
+
+    #[test]
+    fn accumulators_that_are_combined_give_what_the_rows_together_give() {
+        use AggregateFunction::*;
+        let mut functions = [Count, Sum, Min, Max, Avg, First, Last].map(|function| (function, false)).to_vec();
+        functions.push((Count, true));
+        let builtin = builtin(&functions);
+        // The sum of all does not fit, which is an error, and the sum of what is looked at below does.
+        for order in [[0, 1, 2, 4, 5], [2, 3, 1, 5, 1], [5, 5, 1, 2, 0]] {
+            let rows = take_record_batch(&rows(), &UInt32Array::from(order.to_vec())).unwrap();
+            let (whole, _) = builtin.partial(&rows, &mut Grouper::default()).unwrap();
+            let expected = builtin.finish(&[whole], &mut Grouper::default()).unwrap();
+            for cut in 1..5 {
+                let parts = [rows.slice(0, cut), rows.slice(cut, 5 - cut)].map(|rows| accumulator(&builtin, &rows));
+                let combined = builtin.combine(&parts[0], &parts[1]).unwrap();
+                assert_eq!(
+                    format!("{:?}", builtin.lower(&combined).unwrap()),
+                    format!("{expected:?}"),
+                    "{order:?} {cut}"
+                );
+            }
+        }
+        let error = builtin.lower(&accumulator(&builtin, &rows())).unwrap_err();
+        assert!(error.message.contains("does not fit int64"), "{}", error.message);
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_the_rest() {
+        let builtin = builtin(&[(AggregateFunction::Count, false)]);
+        let sums = Builtin::new(
+            &[AggregateSpec {
+                output: "s".into(),
+                function: AggregateFunction::Sum,
+                column: Some("i".into()),
+                distinct: false,
+            }],
+            Vec::new(),
+            &rows().schema(),
+        )
+        .unwrap();
+        for builtin in [builtin, sums] {
+            assert_eq!(builtin.without_inverse(), None);
+            let (front, back) = (rows().slice(2, 2), rows().slice(4, 1));
+            let [front, back] = [front, back].map(|rows| accumulator(&builtin, &rows));
+            let whole = builtin.combine(&front, &back).unwrap();
+            let rest = builtin.inverse(&whole, &front).unwrap();
+            assert_eq!(builtin.lower(&rest).unwrap(), builtin.lower(&back).unwrap());
+        }
+    }
+}
