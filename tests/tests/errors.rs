@@ -631,6 +631,18 @@ fn joins_that_would_keep_all_rows() {
 }
 
 #[test]
+fn sessions_of_several_inputs() {
+    let stage = "time = \"ts\"\nwindow = { gap = \"3s\" }\njoin = { with = \"lines.rejected\", on = \"value\" }";
+    let job = changed("key = \"value\"\naggregate = { n_sum = \"sum(n)\" }", stage);
+    let job = job.replace("time = \"ts\"", "time = [\"ts\", \"to_timestamp_micros(0)\"]");
+    refused(
+        &job.replace("n = \"int64\"", "n = \"int64\", ts = \"timestamp\""),
+        "job.toml:9: stage `counts`: a session window is of one input, and this stage has several; give each input a stage \
+         with the session window, or write window = { size = \"30s\" }",
+    );
+}
+
+#[test]
 fn streams_beside_the_rows_of_a_stage() {
     refused(
         &changed("from = \"counts\"", "from = \"counts.late\""),

@@ -113,14 +113,6 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
     };
     let name = &making.spec.name;
     let aggregates = has_own_windows(operator);
-    if let WindowNode::Session { update: true, .. } | WindowNode::Sliding { update: true, .. } = window
-        && !aggregates
-    {
-        return Err(Error::job(
-            "`emit = \"update\"` is for aggregates, whose results change from batch to batch; remove it, and the rows of a \
-             window come out when it closes",
-        ));
-    }
     if matches!(window, WindowNode::Session { .. }) && making.inputs.len() > 1 {
         return Err(Error::job(
             "a session window is of one input, and this stage has several; give each input a stage with the session \

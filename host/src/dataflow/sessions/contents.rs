@@ -11,7 +11,7 @@ use crate::ids::PartOrder;
 use crate::metrics::Counts;
 use crate::timely_ext::{BatchContext, Output};
 use crate::window::panes::Accumulate;
-use crate::window::rows::{decode_rows, encode_rows};
+use crate::window::rows::{check_bytes, decode_rows, encode_rows};
 use crate::window::sessions::{Gap, Results, Session, rows_kept, times};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
@@ -97,6 +97,7 @@ impl Contents {
             return functions.within(context.call()).combine(left, right);
         }
         let (left, right) = (bytes_of(left)?, bytes_of(right)?);
+        check_bytes([left.value_data().len(), right.value_data().len()].into_iter())?;
         let mut both = BinaryBuilder::new();
         for row in 0..left.len().min(right.len()) {
             both.append_value([left.value(row), right.value(row)].concat());
@@ -159,14 +160,15 @@ fn bytes_of(kept: &RecordBatch) -> Result<&BinaryArray> {
 fn kept_by_session(rows: &RecordBatch, of_row: &[usize], count: usize) -> Result<RecordBatch> {
     let (ends, sorted) = sort_by_rank(of_row.iter().map(|session| *session as u32), count);
     let sorted = take_record_batch(rows, &UInt32Array::from(sorted)).map_err(Error::arrow)?;
-    let mut kept = BinaryBuilder::new();
+    let mut kept: Vec<Vec<u8>> = Vec::with_capacity(count);
     let mut start = 0;
     for end in ends {
         let bytes = encode_rows(&sorted.slice(start as usize, (end - start) as usize))?;
         start = end;
-        kept.append_value([&(bytes.len() as u64).to_le_bytes(), bytes.as_slice()].concat());
+        kept.push([&(bytes.len() as u64).to_le_bytes(), bytes.as_slice()].concat());
     }
-    let kept: ArrayRef = Arc::new(kept.finish());
+    check_bytes(kept.iter().map(Vec::len))?;
+    let kept: ArrayRef = Arc::new(BinaryArray::from_iter_values(kept));
     RecordBatch::try_new(rows_kept(), vec![kept]).map_err(Error::arrow)
 }
 

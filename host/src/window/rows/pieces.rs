@@ -117,6 +117,7 @@ impl Pieces {
             false => (fresh.into_iter().collect(), removed),
         };
         let rows = kept.iter().filter_map(|id| self.pieces.get(id)).map(encode_rows).collect::<Result<Vec<_>>>()?;
+        check_bytes(rows.iter().map(Vec::len))?;
         let flags: BooleanArray = kept.iter().map(|_| Some(false)).chain(removed.iter().map(|_| Some(true))).collect();
         let nothing = removed.iter().map(|_| None);
         let rows: BinaryArray = rows.iter().map(|rows| Some(rows.as_slice())).chain(nothing).collect();
@@ -185,6 +186,17 @@ fn key_columns(ids: &[PieceId]) -> Vec<ArrayRef> {
         Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| i64::from(id.input)))),
         Arc::new(BinaryArray::from_iter_values(ids.iter().map(|id| id.order.to_bytes()))),
     ]
+}
+
+/// What one column of bytes can hold: its offsets are of 32 bits.
+pub fn check_bytes(lengths: impl Iterator<Item = usize>) -> Result<()> {
+    if lengths.sum::<usize>() <= i32::MAX as usize {
+        return Ok(());
+    }
+    Err(Error::environment(
+        "the rows that windows hold take more than 2 GiB on one worker, which is more than a checkpoint can take; make the \
+         windows shorter, run more workers, or aggregate the rows",
+    ))
 }
 
 /// Rows as an Arrow IPC stream.
