@@ -25,8 +25,11 @@ pub struct PluginFunction {
     plugin: Plugin,
     stage: StageUse,
     /// What the plugin said of itself, by types of arguments.
-    described: Arc<Mutex<Vec<(Vec<DataType>, Description)>>>,
+    described: Arc<Mutex<ByTypes<Description>>>,
 }
+
+/// What is there for types of arguments.
+type ByTypes<T> = Vec<(Vec<DataType>, T)>;
 
 impl PluginFunction {
     /// An error where the plugin is of another world.
@@ -107,7 +110,7 @@ struct Callable {
     function: PluginFunction,
     counts: Option<Counts>,
     /// By types of arguments.
-    callers: Mutex<Vec<(Vec<DataType>, Caller)>>,
+    callers: Mutex<ByTypes<Caller>>,
     signature: Signature,
 }
 

@@ -16,6 +16,9 @@ use std::sync::{Arc, LazyLock};
 /// Functions of DataFusion that would not give the same in a replay.
 pub const REFUSED: [&str; 3] = ["random", "rand", "uuid"];
 
+/// Functions of DataFusion about files, which rows here do not come from.
+const OF_FILES: [&str; 2] = ["file_row_index", "input_file_name"];
+
 /// Rows of one step of a query.
 pub const ROWS_AT_ONCE: usize = 8192;
 
@@ -63,7 +66,8 @@ impl Names {
     /// DataFusion's functions, ours in their place, and these tables and functions.
     pub fn new(tables: BTreeMap<String, Arc<dyn TableSource>>, more: &[Arc<ScalarUDF>]) -> Names {
         let known = state().scalar_functions();
-        let known = known.iter().filter(|(name, _)| !REFUSED.contains(&name.as_str()));
+        let known =
+            known.iter().filter(|(name, _)| !REFUSED.contains(&name.as_str()) && !OF_FILES.contains(&name.as_str()));
         let mut functions: BTreeMap<_, _> = known.map(|(name, function)| (name.clone(), function.clone())).collect();
         for function in batch_time::functions().iter().chain(more) {
             for name in function.aliases().iter().map(String::as_str).chain([function.name()]) {
