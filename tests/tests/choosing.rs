@@ -79,6 +79,9 @@ fn large_batches_are_chosen_from_alike_on_any_number_of_workers() {
         ("by-key", "from = \"in-turn\"\nkey = \"k\"\nrepartition = { partitions = 3 }".to_owned()),
         ("named", "from = \"rows\"\nenrich = { file = \"names.csv\", on = \"k\", type = \"inner\" }".to_owned()),
         ("some", "from = \"in-turn\"\nsample = 0.25".to_owned()),
+        // The parts of what is sampled hang on the number of workers; which rows are chosen does not.
+        ("some-of-each", "from = \"of-each\"\nsample = 0.5".to_owned()),
+        ("some-by-key", "from = \"by-key\"\nsample = 0.5".to_owned()),
     ];
     let stages: Vec<(&str, &str)> = stages.iter().map(|(name, stage)| (*name, stage.as_str())).collect();
     let trial = job(&stages);

@@ -137,7 +137,7 @@ impl Watch {
         }
         let read = Lookup::read(&self.enrich, &content);
         self.refused = read.is_err().then_some(digest);
-        let rows = read.map_err(|message| Error::job(named(&self.enrich, message)))?.len();
+        let rows = read.map_err(|message| Error::job(named(&self.enrich, message)))?.rows().num_rows();
         let extent = Extent { start: digest.unsigned_abs(), row: self.version, ..Extent::default() };
         self.in_effect = Some(digest);
         self.version = self.version.saturating_add(1);

@@ -54,11 +54,6 @@ impl Lookup {
         Ok(Lookup { rows, keys, hashes, index })
     }
 
-    /// How many rows.
-    pub fn len(&self) -> usize {
-        self.hashes.len()
-    }
-
     /// The table's rows.
     pub fn rows(&self) -> &RecordBatch {
         &self.rows
