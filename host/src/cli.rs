@@ -46,7 +46,7 @@ enum Command {
         #[arg(long, default_value = "rust")]
         lang: String,
         /// The kind of plugin
-        #[arg(long, value_parser = ["transform", "update", "aggregate"], default_value = "transform")]
+        #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup"], default_value = "transform")]
         world: String,
     },
     /// Build a plugin project into a component

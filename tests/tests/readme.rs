@@ -166,7 +166,8 @@ fn reading() -> PathBuf {
 }
 
 /// A row with every column that a stage of a README may read.
-const ROW: &str = r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5}]"#;
+const ROW: &str =
+    r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5,"paid":5}]"#;
 
 /// A job of a stage as READMEs show them: its source is a queue of [`ROW`], and its rows go to `out.jsonl`.
 fn job_with(stage: &str) -> String {
@@ -174,12 +175,15 @@ fn job_with(stage: &str) -> String {
         let rest = stage.split_once(before).unwrap_or_else(|| panic!("no {before} in\n{stage}")).1;
         rest.split_once(after).unwrap().0.to_owned()
     };
-    let (source, name) = (word("\nfrom = \"", "\""), word("[stages.", "]"));
+    let (from, name) = (word("\nfrom = \"", "\""), word("[stages.", "]"));
     let columns = "value = \"text\", word = \"text\", user = \"text\", shop = \"text\", name = \"text\", \
-                   amount = \"float64\", price = \"float64\"";
+                   amount = \"float64\", price = \"float64\", paid = \"float64\"";
+    let source =
+        |name: &str| format!("[sources.{name}]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = {{ {columns} }}\n");
+    let other = if stage.contains("\ncogroup = [") { source(&word("\ncogroup = [\"", "\"]")) } else { String::new() };
+    let first = source(&from);
     format!(
-        "clock = \"manual\"\n[sources.{source}]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = {{ {columns} }}\n\
-         {stage}\n[sinks.out]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"out.jsonl\"\n"
+        "clock = \"manual\"\n{first}{other}{stage}\n[sinks.out]\nfrom = \"{name}\"\nkind = \"queue\"\npath = \"out.jsonl\"\n"
     )
 }
 
@@ -241,6 +245,11 @@ fn a_new_update_passes() {
 #[test]
 fn a_new_aggregate_passes() {
     a_new_project_passes("aggregate", json!([{ "shop": "here", "mean": 2.5 }]));
+}
+
+#[test]
+fn a_new_cogroup_passes() {
+    a_new_project_passes("cogroup", json!([{ "user": "ann", "orders": 1, "open": 15.0 }]));
 }
 
 /// How many words the demo's text has.
@@ -469,7 +478,8 @@ fn check_line(line: &str, place: &str) {
 
 #[test]
 fn no_block_goes_unchecked() {
-    let worlds = ["transform", "update", "aggregate"].map(|world| format!("sdk/rust/template/{world}/README.md"));
+    let worlds =
+        ["transform", "update", "aggregate", "cogroup"].map(|world| format!("sdk/rust/template/{world}/README.md"));
     for file in readmes().into_iter().chain(worlds) {
         for block in blocks(&file) {
             match block.language.as_str() {

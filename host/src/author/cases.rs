@@ -200,7 +200,7 @@ impl Case {
         let file: CaseFile = toml::from_str(&read_text(&path)?)
             .map_err(|cause| Error::job(format!("{}: {}", path.display(), cause.to_string().trim_end())))?;
         let inputs = file.inputs().map_err(|words| Error::job(format!("{}: {words}", path.display())))?;
-        for input in inputs.iter().map(|input| folder.join(input.file())).filter(|input| !input.is_file()) {
+        if let Some(input) = inputs.iter().map(|input| folder.join(input.file())).find(|input| !input.is_file()) {
             return Err(Error::job(format!(
                 "{} is missing: a JSON array of rows a line, a line a batch",
                 input.display()
