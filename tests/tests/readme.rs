@@ -378,7 +378,7 @@ fn the_stages_of_the_pages_run() {
             if let Some(missing) = ["cogroup", "postgres://"].iter().find(|word| block.text.contains(**word)) {
                 // A plugin that the reader has yet to write, and somebody's database: all else must be right.
                 let told = trial.refused(&["validate", "job.toml"]);
-                let expected = if *missing == "cogroup" { "plugins/interest" } else { "PGPASSWORD" };
+                let expected = if *missing == "cogroup" { "plugins/interest" } else { "SHOP_PASSWORD" };
                 assert!(told.contains(expected) && told.matches("error:").count() == 1, "{}\n{told}", block.place);
             } else if job.contains_key("sources") {
                 let told = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
