@@ -56,23 +56,23 @@ from = "lines"
 time = "ts"
 lateness = "2s"
 join = { with = "others", on = "k", type = "left", within = "3s" }
-[sinks.recent]
+[sinks.recent-log]
 from = "recent"
 kind = "queue"
 path = "recent.jsonl"
-[sinks.timed]
+[sinks.timed-log]
 from = "timed"
 kind = "queue"
 path = "timed.jsonl"
-[sinks.late]
+[sinks.late-log]
 from = "timed.late"
 kind = "queue"
 path = "late.jsonl"
-[sinks.visits]
+[sinks.visits-log]
 from = "visits"
 kind = "queue"
 path = "visits.jsonl"
-[sinks.pairs]
+[sinks.pairs-log]
 from = "pairs"
 kind = "queue"
 path = "pairs.jsonl"
