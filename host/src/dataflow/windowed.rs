@@ -36,8 +36,7 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
             let work = batches::Work::new(stage, size_us, slide_us, at)?;
             let (rows, _, changes) =
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
-            let sides = stage.sides.iter().map(|_| split_late(rejected.clone()).1).collect();
-            Ok(StageStreams { rows, rejected, sides, changes: vec![changes] })
+            Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
         }
         (Some(WindowNode::Sliding { size_us, slide_us, update }), Some(node), Some(progress)) => {
             let slices = Slices::new(size_us, slide_us);

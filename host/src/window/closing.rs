@@ -1,7 +1,7 @@
 //! Aggregates over windows of event time: a pane is a slice, named by its start.
 
 use super::batches::{PartialRows, Window};
-use super::panes::{Accumulate, KeyId, Panes};
+use super::panes::{Accumulate, KeyId, Panes, RowsByPane};
 use super::rows::Slices;
 use super::sums::Sums;
 use crate::error::Result;
@@ -162,16 +162,23 @@ impl TimeWindows {
         let mut ids: Vec<KeyId> = slots.iter().map(|slot| self.panes.id_of(*slot)).collect();
         ids.sort_unstable();
         ids.dedup();
-        let rows = self.panes.rows_of(&ids, range.clone())?;
+        // A window of one slice needs no sums.
+        let rows = if self.slices.shared() { self.panes.rows_of(&ids, range.clone())? } else { RowsByPane::new() };
         let mut sums = Sums::new(size, 0, &self.accumulators)?;
         let (mut done, mut windows) = (range.start, Vec::new());
         for (end, mut ids) in changed {
             self.panes.sort(&mut ids);
             ids.dedup();
             let start = end.saturating_sub(size);
-            sums.extend(functions, &self.panes, &rows, done..end)?;
-            done = end;
-            let (ids, accumulators) = sums.window(functions, &self.panes, &rows, start..end, &ids)?;
+            let (ids, accumulators) = if self.slices.shared() {
+                sums.extend(functions, &self.panes, &rows, done..end)?;
+                done = end;
+                sums.window(functions, &self.panes, &rows, start..end, &ids)?
+            } else {
+                let slots = self.panes.rows_of(&ids, start..end)?.into_values().flat_map(|rows| rows.slots);
+                let accumulators = self.panes.accumulators(&slots.collect::<Vec<Slot>>())?;
+                (ids, accumulators)
+            };
             let keys = self.panes.key_columns(&ids)?;
             windows.push(Window { start, end, ids, keys, accumulators });
         }

@@ -106,7 +106,7 @@ fn halves(values: &Decimal128Array) -> [ArrayRef; 2] {
 
 fn pack(lists: &ListArray) -> Result<BinaryArray> {
     let values = lists.values();
-    let encoded = Keys::encode(&[values.clone()], values.len()).map_err(Error::arrow)?;
+    let encoded = Keys::encode(std::slice::from_ref(values), values.len()).map_err(Error::arrow)?;
     let encoded = encoded.view();
     let mut packed = BinaryBuilder::new();
     let mut bytes = Vec::new();
