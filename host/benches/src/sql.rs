@@ -38,7 +38,9 @@ pub fn run() {
     let [plain_s, sql_s, one_s, many_s] = in_turn(&mut [&mut plain, &mut sql, &mut one, &mut many])[..] else { return };
     let query_ms = (sql_s - plain_s) / BATCHES as f64 * 1e3;
     let plan_ms = (many_s - one_s) / (QUERIES * PLANS_A_QUERY) as f64 * 1e3;
-    println!("  {BATCHES} batches of {BATCH_ROWS} rows, {WORDS} words, one worker; above the same job without the stage");
+    println!(
+        "  {BATCHES} batches of {BATCH_ROWS} rows, {WORDS} words, one worker; above the same job without the stage"
+    );
     figure("group by in SQL, ms a batch", format!("{query_ms:.3}"), "target: under 1");
     figure("planning a query, ms", format!("{plan_ms:.3}"), "");
     figure("  a batch, were it planned each time", format!("{:.3}", query_ms + plan_ms), "");
