@@ -6,7 +6,7 @@ use crate::plugin::{Counted, Counters, add_counted};
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The counts of a process, by name of source, stage or sink.
@@ -16,6 +16,7 @@ pub struct Metrics {
     progress: Arc<AtomicU64>,
     /// Plugins' counters in the checkpoint that was loaded, by stage.
     restored: Arc<Mutex<BTreeMap<String, Counted>>>,
+    keep_batches: Arc<AtomicBool>,
 }
 
 /// The counts of one source, stage or sink; shared by all workers of the process.
@@ -29,6 +30,8 @@ struct CountsInner {
     late: AtomicU64,
     unread_rejected: AtomicU64,
     counters: Mutex<Vec<Counters>>,
+    /// What plugins count is kept by batch.
+    keep_batches: Arc<AtomicBool>,
 }
 
 /// The counts at one moment.
@@ -50,7 +53,9 @@ impl Metrics {
     /// The counts of this source, stage or sink.
     pub fn of(&self, name: &str) -> Counts {
         let mut by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
-        by_name.entry(name.to_owned()).or_default().clone()
+        let new =
+            || Counts(Arc::new(CountsInner { keep_batches: self.keep_batches.clone(), ..CountsInner::default() }));
+        by_name.entry(name.to_owned()).or_insert_with(new).clone()
     }
 
     /// Something was achieved that is not done again after a restart: a batch is committed for the first time, or this
@@ -75,6 +80,7 @@ impl Metrics {
     /// From now on what plugins count is kept by batch, until it is taken.
     pub fn keep_counted_batches(&self) {
         let by_name = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keep_batches.store(true, Ordering::Release);
         by_name.values().for_each(|counts| counts.counters().iter().for_each(Counters::keep_batches));
     }
 
@@ -124,7 +130,11 @@ impl Counts {
 
     /// Counters of a caller of the stage's plugin; they are summed over callers.
     pub fn share_counters(&self, counters: Counters) {
-        self.counters().push(counters);
+        let mut all = self.counters();
+        if self.0.keep_batches.load(Ordering::Acquire) {
+            counters.keep_batches();
+        }
+        all.push(counters);
     }
 
     /// Tells the operator about rejected rows that nothing reads: the first ones in words, all of them as a count.

@@ -2,7 +2,8 @@
 
 use super::types::{Column, Table, TableOf};
 use crate::batch::types::ColumnType;
-use crate::graph::{Graph, StageNode};
+use crate::graph::{Graph, Operator, StageNode};
+use crate::plugin::Plugin;
 
 /// Its name. No stage can be called so: names of stages hold no dot.
 pub const TABLE: &str = "millstream.counters";
@@ -12,7 +13,7 @@ pub const COLUMNS: ([&str; 2], &str) = (["stage", "counter"], "count");
 
 /// The table of a job, without files; none where no plugin counts.
 pub fn table_of(graph: &Graph) -> Option<Table> {
-    graph.stages.iter().filter_map(StageNode::plugin).any(|node| node.plugin.uses("metrics")).then(|| {
+    graph.stages.iter().any(counts).then(|| {
         let column =
             |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
         let (key, count) = COLUMNS;
@@ -26,4 +27,14 @@ pub fn table_of(graph: &Graph) -> Option<Table> {
             files: Vec::new(),
         }
     })
+}
+
+fn counts(stage: &StageNode) -> bool {
+    let counts = |plugin: &Plugin| plugin.uses("metrics");
+    let functions = match &stage.operator {
+        Operator::Sql(node) => node.functions.as_slice(),
+        _ => &[],
+    };
+    stage.plugin().is_some_and(|node| counts(&node.plugin))
+        || functions.iter().any(|function| counts(function.plugin()))
 }

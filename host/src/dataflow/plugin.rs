@@ -1,5 +1,6 @@
 //! Stages with a plugin of world `transform`, and what stages with any plugin need.
 
+use super::rows_window::take_times;
 use super::stages::At;
 use crate::batch::part::Part;
 use crate::batch::rejected::{rejected_rows, without_nulls};
@@ -41,8 +42,8 @@ pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
 
 /// A part without the time of its rows, which is their last column; see [`super::event_time::TIME`].
 pub fn without_time(part: Part) -> Result<Part> {
-    let columns: Vec<usize> = (0..part.rows.num_columns().saturating_sub(1)).collect();
-    Ok(Part { rows: part.rows.project(&columns).map_err(Error::arrow)?, ..part })
+    let (rows, _) = take_times(&part)?;
+    Ok(Part { rows, ..part })
 }
 
 /// Takes the rows that a plugin can read out of a part; those with a null where it needs a value are rejected.
