@@ -64,7 +64,7 @@ fn expressions_are_checked_when_the_job_is_loaded() {
     refused(
         "filter = \"word + n > 3\"",
         "`filter`: text + int64 cannot be computed; make one type of both, as `cast(… as bigint)`\n  \
-         SQL | word + n > 3\n      | ^^^^^^^^",
+         SQL | word + n > 3\n      | ^^^^^^^^^^^^",
     );
     refused(
         "filter = \"max(n) > 3\"",
