@@ -239,7 +239,8 @@ sql = "select word, sum(x) as x, count(distinct n) as kinds from words group by 
 from = ["words", "sums"]
 key = "word"
 sql = """
-select w.word, n, w.x / s.x as share, row_number() over (partition by w.word order by n % 5 desc) as place
+select w.word, n, w.x / s.x as share, row_number() over (partition by w.word order by n % 5 desc) as place,
+  sum(w.x) over (partition by w.word order by n) as running, sum(w.x) over (partition by w.word) as whole
 from words w left join sums s on w.word = s.word"""
 
 [stages.first]
