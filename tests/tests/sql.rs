@@ -167,7 +167,10 @@ fn functions_are_checked_when_the_job_is_loaded() {
         &with_function("select word from words", "sentiment", ""),
         "the query does not call the function `f`; remove `functions.f`",
     );
-    refused(&with_function("select f(word) as x from words", "running-count", ""), "running-count is of world update");
+    refused(
+        &with_function("select f(word) as x from words", "running-count", ""),
+        "stage `made`: function `f`: a function is a plugin of world transform, and PROJECT/plugins/running-count/running-count.wasm",
+    );
     refused(
         &with_function("select f([n]) as x from words", "sentiment", ""),
         "function `f` (plugin sentiment 0.1.0) takes `value` as text, and is given",
