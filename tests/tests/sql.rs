@@ -64,7 +64,7 @@ fn expressions_are_checked_when_the_job_is_loaded() {
     refused(
         "filter = \"word + n > 3\"",
         "`filter`: text + int64 cannot be computed; make one type of both, as `cast(… as bigint)`\n  \
-         SQL | word + n > 3\n      | ^^^^^^^^",
+         SQL | word + n > 3\n      | ^^^^^^^^^^^^",
     );
     refused(
         "filter = \"max(n) > 3\"",
@@ -167,7 +167,10 @@ fn functions_are_checked_when_the_job_is_loaded() {
         &with_function("select word from words", "sentiment", ""),
         "the query does not call the function `f`; remove `functions.f`",
     );
-    refused(&with_function("select f(word) as x from words", "running-count", ""), "running-count is of world update");
+    refused(
+        &with_function("select f(word) as x from words", "running-count", ""),
+        "stage `made`: function `f`: a function is a plugin of world transform, and PROJECT/plugins/running-count/running-count.wasm",
+    );
     refused(
         &with_function("select f([n]) as x from words", "sentiment", ""),
         "function `f` (plugin sentiment 0.1.0) takes `value` as text, and is given",
@@ -239,7 +242,8 @@ sql = "select word, sum(x) as x, count(distinct n) as kinds from words group by 
 from = ["words", "sums"]
 key = "word"
 sql = """
-select w.word, n, w.x / s.x as share, row_number() over (partition by w.word order by n % 5 desc) as place
+select w.word, n, w.x / s.x as share, row_number() over (partition by w.word order by n % 5 desc) as place,
+  sum(w.x) over (partition by w.word order by n) as running, sum(w.x) over (partition by w.word) as whole
 from words w left join sums s on w.word = s.word"""
 
 [stages.first]

@@ -21,8 +21,12 @@ use std::collections::BTreeMap;
 pub fn build<'s>(stage: &StageNode, node: &SqlNode, parts: Parts<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
     let functions: Vec<_> = node.functions.iter().map(|function| function.callable(Some(metrics.clone()))).collect();
-    let query =
-        StageQuery { stage: stage.clone(), node: node.clone(), prepared: node.query.prepare(&functions)?, metrics };
+    let query = StageQuery {
+        stage: stage.clone(),
+        node: node.clone(),
+        prepared: node.query.prepare(&stage.name, &functions)?,
+        metrics,
+    };
     let (name, failure) = (stage.name.as_str(), at.running.failure.clone());
     let (rows, rejected) = match node.query.spread() {
         Spread::Parts => {
@@ -62,9 +66,13 @@ pub fn build<'s>(stage: &StageNode, node: &SqlNode, parts: Parts<'s>, at: &At<'s
     Ok(StageStreams::of(rows, rejected))
 }
 
-/// Sends rows to the worker that owns their key.
+/// Sends rows to the worker that owns their key. What a query makes of the rows of a key hangs on these and their order
+/// alone, so nothing else has to be done to them.
 fn split<'s>(node: &SqlNode, parts: Parts<'s>, at: &At<'s, '_>) -> Parts<'s> {
     let (keys, peers) = (node.keys.clone(), at.peers);
+    if peers == 1 {
+        return parts;
+    }
     let (parts, _) = each_part(parts, "sql by key", at.running.failure.clone(), move |_, part, output| {
         let Some(key) = keys.get(part.input as usize) else { return Err(Error::bug("a part of an unknown input")) };
         let split = split_by_key(&part.rows, &hashes(key, &part.rows)?, peers).map_err(Error::arrow)?;
@@ -87,10 +95,10 @@ impl StageQuery {
     fn part(&self, context: BatchContext, part: Part, output: &mut Output) -> Result<()> {
         let mut tables: Vec<RecordBatch> = self.empty();
         if let Some(table) = tables.get_mut(part.input as usize) {
-            *table = self.columns(part.input as usize, &part.rows)?;
+            *table = part.rows;
         }
         output.input = 0;
-        let branches = self.run(context, tables)?;
+        let branches = self.prepared.run(context, tables)?;
         let alone = branches.len() == 1;
         for (branch, rows) in (0u64..).zip(branches) {
             self.metrics.add_rows(rows.num_rows());
@@ -101,24 +109,8 @@ impl StageQuery {
         Ok(())
     }
 
-    fn run(&self, context: BatchContext, tables: Vec<RecordBatch>) -> Result<Vec<RecordBatch>> {
-        self.prepared.run(context, tables).map_err(|error| match error.message.starts_with("stage `") {
-            true => error,
-            false => error.within(format!("stage `{}`", self.stage.name)),
-        })
-    }
-
     fn empty(&self) -> Vec<RecordBatch> {
         self.node.query.inputs().iter().map(|(_, schema)| RecordBatch::new_empty(schema.clone())).collect()
-    }
-
-    /// The columns of an input, without the time behind them that rows carry in stages with event time.
-    fn columns(&self, input: usize, rows: &RecordBatch) -> Result<RecordBatch> {
-        let Some((_, schema)) = self.node.query.inputs().get(input) else {
-            return Err(Error::bug("a part of an unknown input"));
-        };
-        let columns: Vec<usize> = (0..schema.fields().len()).collect();
-        rows.project(&columns).map_err(Error::arrow)
     }
 }
 
@@ -133,16 +125,10 @@ impl Whole {
         let mut tables = Vec::new();
         for (place, (_, schema)) in self.query.node.query.inputs().iter().enumerate() {
             let of_input = parts.iter().filter(|part| part.input as usize == place);
-            let rows = of_input.map(|part| self.query.columns(place, &part.rows)).collect::<Result<Vec<_>>>()?;
-            let rows = match rows.as_slice() {
-                [one] => one.clone(),
-                many => concat_batches(schema, many).map_err(Error::arrow)?,
-            };
-            tables.push(match self.query.node.keys.get(place) {
-                Some(key) if self.by_key().is_some() => {
-                    by_key_group(&rows, &hashes(key, &rows)?).map_err(Error::arrow)?
-                }
-                _ => rows,
+            let rows: Vec<&RecordBatch> = of_input.map(|part| &part.rows).collect();
+            tables.push(match rows.as_slice() {
+                [one] => (*one).clone(),
+                many => concat_batches(schema, many.iter().copied()).map_err(Error::arrow)?,
             });
         }
         if self.query.stage.window.as_ref().is_some_and(WindowNode::of_event_time) {
@@ -187,7 +173,7 @@ impl Whole {
         order: PartOrder,
         output: &mut Output,
     ) -> Result<()> {
-        let branches = self.query.run(context, tables)?;
+        let branches = self.query.prepared.run(context, tables)?;
         let schema = self.query.node.query.output();
         let mut rows = match branches.as_slice() {
             [one] => one.clone(),

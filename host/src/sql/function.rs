@@ -36,7 +36,7 @@ impl PluginFunction {
     pub fn new(name: &str, plugin: Plugin, stage: StageUse) -> Result<PluginFunction> {
         if plugin.world() != World::Transform {
             return Err(Error::job(format!(
-                "function `{name}`: a function is a plugin of world transform, and {} is of world {}",
+                "a function is a plugin of world transform, and {} is of world {}",
                 plugin.file().display(),
                 plugin.world(),
             )));

@@ -38,6 +38,7 @@ pub struct Query {
 
 /// A query that is ready to run, on one thread.
 pub struct Prepared {
+    stage: Arc<str>,
     query: Query,
     plan: Arc<dyn ExecutionPlan>,
     slots: Vec<Slot>,
@@ -77,11 +78,11 @@ impl Query {
         &self.spread
     }
 
-    /// Plans it, with the functions that it was checked with or others of the same names and types.
-    pub fn prepare(&self, functions: &[Arc<ScalarUDF>]) -> Result<Prepared> {
+    /// Plans it for a worker of this stage, with the functions that it was checked with or others of the same names and types.
+    pub fn prepare(&self, stage: &str, functions: &[Arc<ScalarUDF>]) -> Result<Prepared> {
         let (names, slots) = names(&self.inputs, functions);
         let plan = physical(&logical(&self.text, &names)?).map_err(|error| mistake(&self.text, &names, &error))?;
-        Ok(Prepared { query: self.clone(), plan, slots, task: state().task_ctx() })
+        Ok(Prepared { stage: stage.into(), query: self.clone(), plan, slots, task: state().task_ctx() })
     }
 }
 
@@ -96,7 +97,8 @@ impl Prepared {
             Some(own) => own.clone(),
             None => {
                 let words = mistake::runtime_words(&error);
-                Error::environment(format!("batch {}: the query cannot be computed: {words}", context.id))
+                let (stage, batch) = (&self.stage, context.id);
+                Error::environment(format!("stage `{stage}`: batch {batch}: the query cannot be computed: {words}"))
             }
         })
     }

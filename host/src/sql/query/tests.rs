@@ -74,7 +74,7 @@ fn a_plan_runs_again_over_other_rows() {
         ("select word, n from words where n = 5 or word in (select word from words where n = 1) limit 2", "a|1, b|5"),
     ];
     for (text, expected) in cases {
-        let prepared = query(text, &[]).prepare(&[]).unwrap();
+        let prepared = query(text, &[]).prepare("made", &[]).unwrap();
         let sorted = |text: String| {
             let mut rows: Vec<String> = text.split(", ").map(str::to_owned).collect();
             rows.sort();
@@ -87,7 +87,7 @@ fn a_plan_runs_again_over_other_rows() {
             assert_eq!(first, expected, "{text}");
         }
         let one = answer(&prepared, &[("z", 1)]);
-        let fresh = answer(&query(text, &[]).prepare(&[]).unwrap(), &[("z", 1)]);
+        let fresh = answer(&query(text, &[]).prepare("made", &[]).unwrap(), &[("z", 1)]);
         assert_eq!(one, fresh, "{text}");
         assert_eq!(answer(&prepared, &values), first, "{text}");
     }
@@ -95,9 +95,9 @@ fn a_plan_runs_again_over_other_rows() {
 
 #[test]
 fn a_batch_without_rows_is_answered() {
-    assert_eq!(answer(&query("select count(*) as n from words", &[]).prepare(&[]).unwrap(), &[]), "0");
+    assert_eq!(answer(&query("select count(*) as n from words", &[]).prepare("made", &[]).unwrap(), &[]), "0");
     let by_word = query("select word, count(*) as n from words group by word", &[]);
-    assert_eq!(answer(&by_word.prepare(&[]).unwrap(), &[]), "");
+    assert_eq!(answer(&by_word.prepare("made", &[]).unwrap(), &[]), "");
 }
 
 #[test]
@@ -233,10 +233,13 @@ fn what_cannot_be_computed_names_the_batch() {
         ("select n * 9223372036854775807 as x from words", "verflow"),
         ("select sum(n * 9223372036854775807) as x from words", "verflow"),
     ] {
-        let prepared = query(text, &[]).prepare(&[]).unwrap();
+        let prepared = query(text, &[]).prepare("made", &[]).unwrap();
         let other = RecordBatch::new_empty(orders().1);
         let error = prepared.run(context(), vec![rows(&[("a", 0), ("b", 3)]), other]).unwrap_err();
-        assert!(error.message.starts_with("batch 3: ") && error.message.contains(words), "{text}: {error}");
+        assert!(
+            error.message.starts_with("stage `made`: batch 3: ") && error.message.contains(words),
+            "{text}: {error}"
+        );
     }
 }
 
@@ -245,7 +248,7 @@ fn groups_come_in_the_order_in_which_they_begin() {
     // More rows than one step works on.
     let values: Vec<(String, i64)> = (0..40_000).map(|row| (format!("w{}", (row * 7919) % 1_013), row)).collect();
     let values: Vec<(&str, i64)> = values.iter().map(|(word, n)| (word.as_str(), *n)).collect();
-    let prepared = query("select word, min(n) as first from words group by word", &[]).prepare(&[]).unwrap();
+    let prepared = query("select word, min(n) as first from words group by word", &[]).prepare("made", &[]).unwrap();
     let made = prepared.run(context(), vec![rows(&values), RecordBatch::new_empty(orders().1)]).unwrap();
     let firsts = made[0].column(1).as_primitive::<Int64Type>();
     assert_eq!(firsts.len(), 1_013);
