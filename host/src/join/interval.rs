@@ -61,6 +61,8 @@ pub struct IntervalJoin {
     kept: [KeptRows; 2],
     /// Until when the earliest row of a key waits. Entries that are not as [`Waiting::due`] do not count any more.
     queues: [BinaryHeap<Reverse<(i64, Slot)>>; 2],
+    /// By key, where it stands among those that come out; what a batch does not set has no meaning.
+    ranks: Vec<u32>,
     saved: [Saved; 2],
 }
 
@@ -97,6 +99,7 @@ impl IntervalJoin {
             waiting: Vec::new(),
             kept,
             queues: Default::default(),
+            ranks: Vec::new(),
             saved: Side::BOTH.map(|_| Saved::new(saves)),
             interval,
         })
@@ -226,12 +229,13 @@ impl IntervalJoin {
         }
     }
 
-    fn sort(&self, found: &mut [Found]) {
+    fn sort(&mut self, found: &mut [Found]) {
         let mut slots: Vec<Slot> = found.iter().map(|found| found.slot).collect();
         slots.sort_unstable();
         slots.dedup();
         self.keys.sort(&mut slots);
-        let mut ranks = vec![0u32; self.keys.slots()];
+        self.ranks.resize(self.keys.slots(), 0);
+        let ranks = &mut self.ranks;
         (0u32..).zip(&slots).for_each(|(rank, slot)| ranks[*slot as usize] = rank);
         let number = |number: Option<u64>| number.unwrap_or(u64::MAX);
         found.sort_unstable_by_key(|found| {
