@@ -171,10 +171,6 @@ fn functions_are_checked_when_the_job_is_loaded() {
         &with_function("select f(word) as x from words", "running-count", ""),
         "stage `made`: function `f`: a function is a plugin of world transform, and PROJECT/plugins/running-count/running-count.wasm",
     );
-    refused(
-        &with_function("select f([n]) as x from words", "sentiment", ""),
-        "function `f` (plugin sentiment 0.1.0) takes `value` as text, and is given",
-    );
 }
 
 #[test]
