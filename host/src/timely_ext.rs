@@ -315,40 +315,49 @@ pub fn each_batch_in_time<'s>(
                 if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) || failure.happened() {
                     break;
                 }
-                let mut batch = first.remove();
-                let Some(begun) = batch.begun else { continue };
-                let (id, barrier) = BatchId::of_stamp(stamp);
-                let mut output = Output::default();
-                let done = if barrier {
-                    work.barrier(id).and_then(|mut saved| {
-                        if let Some(clock) = &mut clock {
-                            saved.extend(clock.barrier(id)?);
-                        }
+                let Waiting { parts, progress, begun: Some(begun) } = first.remove() else { continue };
+                match complete(&mut work, &mut clock, stamp, begun.tick, parts, &progress) {
+                    Ok((output, saved)) => {
+                        rows.activate().session(&begun.for_rows).give_iterator(output.rows.into_iter());
+                        rejected.activate().session(&begun.for_rejected).give_iterator(output.rejected.into_iter());
                         changes.activate().session(&begun.for_changes).give_iterator(saved.into_iter());
-                        Ok(())
-                    })
-                } else {
-                    // Stable: rows that a transform refused for a null come before those that its plugin refused.
-                    batch.parts.sort_by(|a, b| a.order.cmp(&b.order));
-                    let watermark = clock.as_mut().map(|clock| clock.batch(begun.tick, &batch.progress));
-                    let context = BatchContext {
-                        watermark: watermark.unwrap_or_default(),
-                        ..BatchContext::new(id, begun.tick.time)
-                    };
-                    work.batch(context, batch.parts, &mut output)
-                };
-                if let Err(error) = done {
-                    failure.set(error);
-                    // What waits stays, with its capabilities: nobody may take this batch for complete.
-                    waiting.insert(stamp, Waiting { begun: Some(begun), ..Waiting::default() });
-                    break;
+                    }
+                    Err(error) => {
+                        failure.set(error);
+                        // What waits stays, with its capabilities: nobody may take this batch for complete.
+                        waiting.insert(stamp, Waiting { begun: Some(begun), ..Waiting::default() });
+                        break;
+                    }
                 }
-                rows.activate().session(&begun.for_rows).give_iterator(output.rows.drain(..));
-                rejected.activate().session(&begun.for_rejected).give_iterator(output.rejected.drain(..));
             }
         }
     });
     (rows_stream, rejected_stream, changes_stream)
+}
+
+/// Works on a batch that is complete, or on the barrier behind it.
+fn complete(
+    work: &mut impl BatchWork,
+    clock: &mut Option<EventClock>,
+    stamp: u64,
+    tick: Tick,
+    mut parts: Vec<Part>,
+    progress: &[Progress],
+) -> Result<(Output, Vec<Changes>)> {
+    let (id, barrier) = BatchId::of_stamp(stamp);
+    let mut output = Output::default();
+    if barrier {
+        let mut saved = work.barrier(id)?;
+        if let Some(clock) = clock {
+            saved.extend(clock.barrier(id)?);
+        }
+        return Ok((output, saved));
+    }
+    // Stable: rows that a transform refused for a null come before those that its plugin refused.
+    parts.sort_by(|a, b| a.order.cmp(&b.order));
+    let watermark = clock.as_mut().map(|clock| clock.batch(tick, progress)).unwrap_or_default();
+    work.batch(BatchContext { watermark, ..BatchContext::new(id, tick.time) }, parts, &mut output)?;
+    Ok((output, Vec::new()))
 }
 
 type PartOutput = OutputBuilder<u64, CapacityContainerBuilder<Vec<Part>>>;

@@ -4,6 +4,7 @@ use super::builtin::Builtin;
 use super::reduce::{self, combine_by_key, combine_groups};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
+use crate::batch::types::with_fields;
 use crate::error::{Error, Result};
 use crate::plugin::{CallContext, Caller};
 use crate::window::panes::{Accumulate, pane_field};
@@ -83,9 +84,8 @@ impl Functions {
         let panes: ArrayRef = Arc::new(Int64Array::from_iter_values(panes));
         Ok(vec![match self {
             Functions::Builtin(own) => {
-                let fields = rows.schema_ref().fields().iter().cloned().chain([Arc::new(pane_field())]);
                 let columns = rows.columns().iter().cloned().chain([panes]).collect();
-                let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+                let schema = with_fields(rows.schema_ref(), [Arc::new(pane_field())]);
                 let rows = RecordBatch::try_new(schema, columns).map_err(Error::arrow)?;
                 own.by_pane.partial(&rows, &mut own.grouper)?.0
             }

@@ -2,6 +2,7 @@
 
 use super::stages::At;
 use crate::batch::keys::Keys;
+use crate::batch::types::timestamps;
 use crate::checkpoint::state_file::REMOVED;
 use crate::error::{Error, Result};
 use crate::graph::{StageNode, begun_table};
@@ -9,9 +10,12 @@ use crate::ids::{BatchId, BatchTime};
 use crate::state::keeper::Keeper;
 use crate::timely_ext::Changes;
 use crate::window::{due::Due, microseconds};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::sync::Arc;
+
+/// The only key of the table.
+const KEY: &str = "first";
 
 /// The ends of a stage's windows, on one worker.
 pub struct Begun {
@@ -21,9 +25,6 @@ pub struct Begun {
     /// Whether a file holds when the first batch began.
     written: bool,
 }
-
-/// The only key of the table.
-const KEY: &str = "first";
 
 impl Begun {
     /// As the checkpoint that is loaded has it.
@@ -68,7 +69,7 @@ impl Begun {
         if !hashes.iter().all(|hash| keeper.owns(*hash)) {
             return Ok(None);
         }
-        let time: ArrayRef = Arc::new(TimestampMicrosecondArray::from(vec![origin_us]).with_timezone("UTC"));
+        let time = timestamps([origin_us]);
         let removed: ArrayRef = Arc::new(BooleanArray::from(vec![false]));
         let columns = [("name", key, false), ("time", time, true), (REMOVED, removed, false)];
         let rows = RecordBatch::try_from_iter_with_nullable(columns).map_err(Error::arrow)?;

@@ -1,7 +1,7 @@
 //! Stages with `enrich`.
 
 use super::{Made, Making, Operator};
-use crate::batch::types::{self, ColumnType, schema_of};
+use crate::batch::types::{self, ColumnType, schema_of, with_fields};
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
@@ -83,7 +83,7 @@ pub(super) fn check(making: &Making<'_>, enrich: &EnrichSpec) -> Result<Made> {
         let name = if taken { format!("{}_{name}", making.spec.name) } else { name.clone() };
         Arc::new(Field::new(name, columns.field(*place).data_type().clone(), true))
     });
-    let output = Arc::new(Schema::new(making.input.fields().iter().cloned().chain(added).collect::<Vec<_>>()));
+    let output = with_fields(making.input, added);
     let tables = vec![Table {
         of: TableOf::Stage,
         name: content_table(&making.spec.name),

@@ -76,7 +76,8 @@ fn rows_of(kind: KeyKind, rows: &[Row], times_in_front: bool) -> RecordBatch {
             let floats = [0.0, -0.0, f64::NAN, 1.5];
             let column: ArrayRef = match kind.columns[place] {
                 ColumnType::Text => {
-                    let text = |v: u64| if v % 2 == 0 { format!("k{v}") } else { format!("a-key-of-many-bytes-{v}") };
+                    let text =
+                        |v: u64| if v.is_multiple_of(2) { format!("k{v}") } else { format!("a-key-of-many-bytes-{v}") };
                     Arc::new(values.map(|v| v.map(text)).collect::<StringArray>())
                 }
                 ColumnType::Float64 => {

@@ -3,12 +3,12 @@
 use super::keeper::Keeper;
 use super::table::{Slot, StateTable};
 use crate::batch::keys::Keys;
-use crate::batch::types::ColumnType;
+use crate::batch::types::{ColumnType, timestamps};
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::plugin::TimerChange;
 use crate::run::Running;
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
@@ -122,10 +122,9 @@ impl Timers {
         let last: BTreeMap<(u32, i64), bool> =
             changes.iter().map(|change| ((change.group, change.at_us), change.is_set)).collect();
         let groups: UInt32Array = last.keys().map(|(group, _)| Some(*group)).collect();
-        let times = TimestampMicrosecondArray::from_iter_values(last.keys().map(|(_, at_us)| *at_us));
         let columns = keys.columns().iter().map(|column| take(column, &groups, None));
         let mut columns = columns.collect::<Result<Vec<ArrayRef>, _>>()?;
-        columns.push(Arc::new(times.with_timezone("UTC")));
+        columns.push(timestamps(last.keys().map(|(_, at_us)| *at_us)));
         let keys = Keys::encode(&columns, last.len())?;
         let (hashes, view) = (keys.hashes(), keys.view());
         let (mut set, mut cancelled) = (Vec::new(), Vec::new());

@@ -85,7 +85,7 @@ impl TimeWindows {
     }
 
     fn add(&mut self, functions: &mut impl Accumulate, rows: PartialRows) -> Result<()> {
-        let earliest = rows.keys.last().and_then(|panes| min(panes.as_primitive::<Int64Type>()));
+        let earliest = rows.keys.last().and_then(|panes| min(panes.as_primitive_opt::<Int64Type>()?));
         let slots = self.panes.add(functions, &rows.keys, &rows.partial, rows.rows)?;
         if earliest.is_none_or(|earliest| earliest >= self.done) {
             return Ok(());

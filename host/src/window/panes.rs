@@ -56,7 +56,6 @@ pub struct Panes {
     table: StateTable,
     /// The keys: slots of this table are [`KeyId`]s.
     keys: StateTable,
-    key_columns: usize,
     rows: RowsByPane,
     /// The key of each slot.
     id_of: Vec<KeyId>,
@@ -78,7 +77,6 @@ impl Panes {
         Ok(Panes {
             table: StateTable::new(with_pane, accumulators, None).map_err(Error::arrow)?,
             keys: StateTable::new(keys.to_vec(), nothing, None).map_err(Error::arrow)?,
-            key_columns: keys.len(),
             rows: RowsByPane::new(),
             id_of: Vec::new(),
             panes_of: Vec::new(),
@@ -147,8 +145,10 @@ impl Panes {
 
     /// Notes which keys and panes new slots are of.
     fn note(&mut self, keys_and_pane: &[ArrayRef], slots: &[Slot]) -> Result<()> {
-        let keys = Keys::encode(&keys_and_pane[..self.key_columns], slots.len()).map_err(Error::arrow)?;
-        let (keys, panes) = (keys.view(), keys_and_pane[self.key_columns].as_primitive::<Int64Type>());
+        let (panes, keys) = keys_and_pane.split_last().ok_or_else(without_pane)?;
+        let panes = panes.as_primitive_opt::<Int64Type>().ok_or_else(without_pane)?;
+        let keys = Keys::encode(keys, slots.len()).map_err(Error::arrow)?;
+        let keys = keys.view();
         self.id_of.resize(self.table.slots(), NONE);
         for (row, slot) in slots.iter().enumerate() {
             let id = self.keys.slot(keys.get(row), keys.short(row).1);
@@ -232,8 +232,8 @@ impl Panes {
     /// The panes of slots.
     pub fn panes_of_slots(&self, slots: &[Slot]) -> Result<Int64Array> {
         let columns = self.table.keys(slots).map_err(Error::arrow)?;
-        let panes = columns.last().ok_or_else(|| Error::bug("a table of panes without panes"))?;
-        Ok(panes.as_primitive::<Int64Type>().clone())
+        let panes = columns.last().and_then(|panes| panes.as_primitive_opt::<Int64Type>());
+        panes.cloned().ok_or_else(without_pane)
     }
 
     /// What these panes hold of some keys.
@@ -330,6 +330,10 @@ impl Panes {
         empty.iter().for_each(|id| self.running[*id as usize] = NONE);
         self.forget(&empty);
     }
+}
+
+fn without_pane() -> Error {
+    Error::bug("rows of panes that do not say which")
 }
 
 /// As many rows, all kept.

@@ -1,10 +1,11 @@
 //! When rows of a key were kept: what a stage with `deduplicate` remembers, until no row can be a duplicate of them.
 
 use crate::batch::keys::Keys;
+use crate::batch::types::timestamps;
 use crate::error::{Error, Result};
 use crate::graph::deduplicate_state;
 use crate::state::StateTable;
-use arrow::array::{Array, AsArray, BinaryArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
+use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -101,9 +102,10 @@ impl Memory {
             );
             kept.push(last.is_some());
         }
-        let newest_column = TimestampMicrosecondArray::from(newest.clone()).with_timezone("UTC");
-        let columns: Vec<Arc<dyn Array>> =
-            vec![Arc::new(newest_column), Arc::new(earlier.iter().map(Option::as_deref).collect::<BinaryArray>())];
+        let columns: Vec<ArrayRef> = vec![
+            timestamps(newest.iter().copied()),
+            Arc::new(earlier.iter().map(Option::as_deref).collect::<BinaryArray>()),
+        ];
         let states = RecordBatch::try_new(deduplicate_state(), columns).map_err(Error::arrow)?;
         self.table.store(&changed, &states, &BooleanArray::from(kept.clone()));
         for ((slot, newest), kept) in changed.into_iter().zip(newest).zip(kept) {

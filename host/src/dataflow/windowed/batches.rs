@@ -89,7 +89,7 @@ impl Work {
         let rows = self.results.rows(context, std::slice::from_ref(&window))?;
         if let Some(filter) = &self.filter {
             let stays = filter.evaluate(context, &rows)?;
-            let stays = stays.as_boolean();
+            let stays = stays.as_boolean_opt().ok_or_else(|| Error::bug("a filter without truth values"))?;
             let leaves = |row: &usize| !stays.is_valid(*row) || !stays.value(*row);
             let leaving = (0..rows.num_rows()).filter(leaves).filter_map(|row| window.ids.get(row).copied());
             self.windows.panes().forget_empty(leaving);

@@ -7,7 +7,7 @@ use crate::batch::types::{self, ColumnType, schema_of};
 use crate::job::spec::{ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec};
 use crate::limits::ENRICH_BYTES_MAX;
 use crate::receiver::framer;
-use arrow::array::{AsArray, RecordBatch};
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::{cast, concat_batches};
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
@@ -107,7 +107,6 @@ fn decode(format: &Format, schema: &[(String, ColumnType)], content: &[u8]) -> R
                 let texts = rejected.column(column).as_string_opt::<i32>().filter(|texts| !texts.is_empty());
                 texts.map_or("", |texts| texts.value(0)).trim_end().to_owned()
             };
-            use arrow::array::Array as _;
             return Err(format!("{}, in `{}`", cell(1), cell(0)));
         }
         batches.push(decoded.rows);
