@@ -1,6 +1,6 @@
 //! The table of what plugins counted, in checkpoints.
 
-use super::types::{Column, Table, TableOf};
+use super::types::{Column, Table};
 use crate::batch::types::ColumnType;
 use crate::graph::{Graph, Operator, StageNode};
 use crate::plugin::Plugin;
@@ -14,18 +14,9 @@ pub const COLUMNS: ([&str; 2], &str) = (["stage", "counter"], "count");
 /// The table of a job, without files; none where no plugin counts.
 pub fn table_of(graph: &Graph) -> Option<Table> {
     graph.stages.iter().any(counts).then(|| {
-        let column =
-            |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
         let (key, count) = COLUMNS;
-        Table {
-            of: TableOf::Stage,
-            name: TABLE.into(),
-            identity: String::new(),
-            key: key.iter().map(|name| column(name, ColumnType::Text)).collect(),
-            sub: Vec::new(),
-            state: vec![column(count, ColumnType::Int64)],
-            files: Vec::new(),
-        }
+        let key = key.iter().map(|name| Column::new(name, ColumnType::Text)).collect();
+        Table::of_stage(TABLE, "", [key, Vec::new(), vec![Column::new(count, ColumnType::Int64)]])
     })
 }
 

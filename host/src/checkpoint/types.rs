@@ -129,6 +129,14 @@ pub struct Table {
     pub files: Vec<StateFile>,
 }
 
+impl Table {
+    /// A table of a stage, without files. `columns`: key, what tells the rows of a key apart, and state.
+    pub fn of_stage(name: impl Into<String>, identity: impl Into<String>, columns: [Vec<Column>; 3]) -> Table {
+        let [key, sub, state] = columns;
+        Table { of: TableOf::Stage, name: name.into(), identity: identity.into(), key, sub, state, files: Vec::new() }
+    }
+}
+
 /// A column as the manifest tells it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Column {
@@ -141,6 +149,11 @@ pub struct Column {
 }
 
 impl Column {
+    /// A column that is never null.
+    pub fn new(name: &str, kind: ColumnType) -> Column {
+        Column { name: name.into(), kind: kind.to_string(), nullable: false }
+    }
+
     /// Columns of Arrow's.
     pub fn of<'a>(fields: impl IntoIterator<Item = &'a Arc<Field>>) -> Vec<Column> {
         let column = |field: &Arc<Field>| Column {

@@ -2,6 +2,7 @@
 
 use super::{Clock, ClockNames, Watermarks};
 use crate::batch::keys::{KeyHash, Keys};
+use crate::batch::types::ColumnType;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::Column;
 use crate::error::{Error, Result};
@@ -18,10 +19,9 @@ const WATERMARK: &str = "watermark";
 
 /// The columns: key, and state.
 pub fn columns() -> (Column, Vec<Column>) {
-    let column = |name: &str, kind: &str, nullable| Column { name: name.into(), kind: kind.into(), nullable };
-    let state =
-        vec![column(TIME, "timestamp", true), column(QUIET, "int64", false), column(WATERMARK, "timestamp", true)];
-    (column(CLOCK, "text", false), state)
+    let time = |name| Column { nullable: true, ..Column::new(name, ColumnType::Timestamp) };
+    let state = vec![time(TIME), Column::new(QUIET, ColumnType::Int64), time(WATERMARK)];
+    (Column::new(CLOCK, ColumnType::Text), state)
 }
 
 /// The rows of the clocks whose key groups are owned; `None` where there are none.

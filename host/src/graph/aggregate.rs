@@ -2,7 +2,7 @@
 
 use super::{Made, Making, Operator, PluginNode, window};
 use crate::aggregate::builtin::Builtin;
-use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::AggregateSpec;
 use crate::window::WindowNode;
@@ -53,13 +53,7 @@ fn tables(making: &Making<'_>, accumulators: &Schema, words: &str, inverse: bool
     let window = making.window.map_or(String::new(), WindowNode::words);
     let inverse = if inverse && batches { ", with inverse" } else { "" };
     let words = if words.is_empty() { String::new() } else { format!(", {words}") };
-    Ok(vec![Table {
-        of: TableOf::Stage,
-        name: making.spec.name.clone(),
-        identity: format!("{window}{inverse}{words}"),
-        key: Column::of(making.key_schema()?.fields()),
-        sub: Column::of([&Arc::new(pane_field())]),
-        state: Column::of(accumulators.fields()),
-        files: Vec::new(),
-    }])
+    let (key, pane) = (Column::of(making.key_schema()?.fields()), Column::of([&Arc::new(pane_field())]));
+    let columns = [key, pane, Column::of(accumulators.fields())];
+    Ok(vec![Table::of_stage(&making.spec.name, format!("{window}{inverse}{words}"), columns)])
 }

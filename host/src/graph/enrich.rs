@@ -2,7 +2,7 @@
 
 use super::{Made, Making, Operator};
 use crate::batch::types::{self, ColumnType, schema_of, with_fields};
-use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
 use crate::receiver::table;
@@ -84,15 +84,8 @@ pub(super) fn check(making: &Making<'_>, enrich: &EnrichSpec) -> Result<Made> {
         Arc::new(Field::new(name, columns.field(*place).data_type().clone(), true))
     });
     let output = with_fields(making.input, added);
-    let tables = vec![Table {
-        of: TableOf::Stage,
-        name: content_table(&making.spec.name),
-        identity: String::new(),
-        key: Vec::new(),
-        sub: Vec::new(),
-        state: vec![Column { name: "content".into(), kind: ColumnType::Binary.to_string(), nullable: false }],
-        files: Vec::new(),
-    }];
+    let columns = [Vec::new(), Vec::new(), vec![Column::new("content", ColumnType::Binary)]];
+    let tables = vec![Table::of_stage(content_table(&making.spec.name), "", columns)];
     let node = EnrichNode { enrich: EnrichSpec::clone(resolved), on, inner, adds, output: output.clone() };
     Ok(Made { tables, ..Made::of(output, Operator::Enrich(Box::new(node))) })
 }

@@ -2,7 +2,7 @@
 
 use super::{Graph, InputNode, Making, part_of};
 use crate::batch::types::ColumnType;
-use crate::checkpoint::types::{Table, TableOf};
+use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
 use crate::event_time::{ClockNames, saved};
 use crate::ids::ClockId;
@@ -62,16 +62,9 @@ pub fn watermark_table(stage: &str) -> String {
 pub(super) fn tables(making: &Making<'_>) -> Vec<Table> {
     let Some(spec) = &making.spec.event_time else { return Vec::new() };
     let (clock, state) = saved::columns();
-    vec![Table {
-        of: TableOf::Stage,
-        name: watermark_table(&making.spec.name),
-        // Another time is another watermark.
-        identity: format!("time {}", spec.time.join(", ")),
-        key: vec![clock],
-        sub: Vec::new(),
-        state,
-        files: Vec::new(),
-    }]
+    // Another time is another watermark.
+    let identity = format!("time {}", spec.time.join(", "));
+    vec![Table::of_stage(watermark_table(&making.spec.name), identity, [vec![clock], Vec::new(), state])]
 }
 
 /// The clocks that a stage sees, by the names of the sources and stages that they are of.

@@ -6,7 +6,7 @@
 
 use super::{InputNode, Made, Making, Operator, window};
 use crate::batch::types::{self, ColumnType};
-use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::event_time::TIME;
 use crate::job::spec::{JoinKind, JoinSpec};
@@ -154,13 +154,8 @@ fn table(making: &Making<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> R
     let kind = join.kind.name();
     let columns = SavedColumns::of(layout, node.on);
     let stage = &making.spec.name;
-    Ok(Table {
-        of: TableOf::Stage,
-        name: if side == Side::First { stage.clone() } else { right_table(stage) },
-        identity: format!("{kind} join within {from} to {to} microseconds"),
-        key: Column::of(&columns.key),
-        sub: Column::of(&columns.sub),
-        state: Column::of(columns.state.fields()),
-        files: Vec::new(),
-    })
+    let name = if side == Side::First { stage.clone() } else { right_table(stage) };
+    let identity = format!("{kind} join within {from} to {to} microseconds");
+    let columns = [Column::of(&columns.key), Column::of(&columns.sub), Column::of(columns.state.fields())];
+    Ok(Table::of_stage(name, identity, columns))
 }

@@ -1,7 +1,7 @@
 //! Stages with a plugin: loads it, asks it about its input, and checks key and columns.
 
 use super::{Graph, InputNode, Made, Making, Operator, aggregate, window};
-use crate::batch::types::{self, ColumnType};
+use crate::batch::types::{self, ColumnType, with_fields};
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use crate::plugin::{Description, Plugin, StageUse, World};
@@ -65,7 +65,6 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
         )));
     }
     let node = load(making, spec, std::slice::from_ref(making.input))?;
-    let Making { spec: stage, input, key, rejected, .. } = *making;
     let description = &node.description;
     let keys = making.key_schema()?;
     let told = format!("plugin {} {}", description.name, description.version);
@@ -83,37 +82,42 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
             Ok(Made { tables, ..Made::of(output, Operator::Reduce(node)) })
         }
         World::Cogroup => Err(Error::bug("a plugin of world cogroup in a stage with one input")),
-        World::Update if key.is_empty() => {
-            Err(Error::job(format!("{told} keeps a state by key: write which columns, as `key = \"user\"`")))
-        }
-        World::Update => {
-            let fields = keys.fields().iter().chain(description.state.fields()).cloned();
-            let table = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-            let emit = options.emit.unwrap_or_default();
-            let output = if emit == UpdateEmit::Rows { description.output.clone() } else { table.clone() };
-            let initial = match &options.initial {
-                None => None,
-                Some(path) => Some(initial(making.graph, path, &table, key.len())?),
-            };
-            let update = UpdateNode {
-                name: stage.name.clone(),
-                input: input.clone(),
-                key: key.to_vec(),
-                reads: node.reads.clone(),
-                output: output.clone(),
-                rejected: rejected.clone(),
-                description: description.clone(),
-                on: options.on.unwrap_or_default(),
-                emit,
-                timeout: options.timeout,
-                initial,
-                timers: timer_clock(making, &node.plugin, &told)?,
-            };
-            let mut tables = vec![state::update::table_of(&update)];
-            tables.extend(update.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));
-            Ok(Made { tables, ..Made::of(output, Operator::Update(node, Box::new(update))) })
-        }
+        World::Update => update(making, node, options, &keys),
     }
+}
+
+/// A stage with a plugin of world `update`.
+fn update(making: &Making<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &Schema) -> Result<Made> {
+    let Making { spec: stage, input, key, rejected, .. } = *making;
+    let description = &plugin.description;
+    let told = format!("plugin {} {}", description.name, description.version);
+    if key.is_empty() {
+        return Err(Error::job(format!("{told} keeps a state by key: write which columns, as `key = \"user\"`")));
+    }
+    let table = with_fields(keys, description.state.fields().iter().cloned());
+    let emit = options.emit.unwrap_or_default();
+    let output = if emit == UpdateEmit::Rows { description.output.clone() } else { table.clone() };
+    let initial = match &options.initial {
+        None => None,
+        Some(path) => Some(initial(making.graph, path, &table, key.len())?),
+    };
+    let node = UpdateNode {
+        name: stage.name.clone(),
+        input: input.clone(),
+        key: key.to_vec(),
+        reads: plugin.reads.clone(),
+        output: output.clone(),
+        rejected: rejected.clone(),
+        description: description.clone(),
+        on: options.on.unwrap_or_default(),
+        emit,
+        timeout: options.timeout,
+        initial,
+        timers: timer_clock(making, &plugin.plugin, &told)?,
+    };
+    let mut tables = vec![state::update::table_of(&node)];
+    tables.extend(node.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));
+    Ok(Made { tables, ..Made::of(output, Operator::Update(plugin, Box::new(node))) })
 }
 
 /// What the timers of a stage go by, where its plugin has some.

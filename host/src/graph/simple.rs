@@ -2,7 +2,7 @@
 
 use super::{Made, Making, Operator};
 use crate::batch::types::{self, ColumnType};
-use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::OperatorSpec;
 use crate::sql::expression::Expression;
@@ -138,15 +138,9 @@ fn deduplicate(making: &Making<'_>, within_us: i64) -> Result<Made> {
     if within_us == 0 {
         return Err(Error::job("`deduplicate` within no time drops nothing; write, for example, within = \"10m\""));
     }
-    let table = Table {
-        of: TableOf::Stage,
-        name: making.spec.name.clone(),
-        identity: if making.event_time.is_some() { "event time" } else { "batch time" }.into(),
-        key: Column::of(making.key_schema()?.fields()),
-        sub: Vec::new(),
-        state: Column::of(deduplicate_state().fields()),
-        files: Vec::new(),
-    };
+    let identity = if making.event_time.is_some() { "event time" } else { "batch time" };
+    let columns = [Column::of(making.key_schema()?.fields()), Vec::new(), Column::of(deduplicate_state().fields())];
+    let table = Table::of_stage(&making.spec.name, identity, columns);
     let operator = Operator::Simple(SimpleNode::Deduplicate { within_us });
     Ok(Made { tables: vec![table], ..Made::of(making.input.clone(), operator) })
 }

@@ -2,7 +2,7 @@
 
 use super::{Graph, Making, Operator, StageNode};
 use crate::batch::types::{ColumnType, describe, with_fields};
-use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
 use crate::plugin::{PluginHost, World};
@@ -107,15 +107,6 @@ pub fn begun_table(stage: &str) -> String {
 /// What checkpoints hold of a window whose rows the operator works on, and of when windows end.
 pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Table>> {
     let Some(window) = making.window else { return Ok(Vec::new()) };
-    let table = |name: String, identity: String, [key, sub, state]: [Vec<Column>; 3]| Table {
-        of: TableOf::Stage,
-        name,
-        identity,
-        key,
-        sub,
-        state,
-        files: Vec::new(),
-    };
     let name = &making.spec.name;
     let aggregates = has_own_windows(operator);
     if matches!(window, WindowNode::Session { .. }) && making.inputs.len() > 1 {
@@ -128,7 +119,7 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
     let inputs: Vec<String> = making.inputs.iter().map(|input| format!("({})", describe(&input.schema))).collect();
     let words_of_rows = format!("rows of {}", inputs.join(" and "));
     let rows = (!aggregates)
-        .then(|| table(rows_table(name), format!("{}: {words_of_rows}", window.words()), pieces::columns()));
+        .then(|| Table::of_stage(rows_table(name), format!("{}: {words_of_rows}", window.words()), pieces::columns()));
     Ok(match window {
         WindowNode::Session { .. } => {
             let (table_name, contents, words) = match operator {
@@ -139,15 +130,13 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
             let key = Column::of(making.key_schema()?.fields());
             let start = Column::of([&Arc::new(sessions::start_field())]);
             let state = Column::of(sessions::state_schema(&contents).fields());
-            vec![table(table_name, format!("{}: {words}", window.words()), [key, start, state])]
+            vec![Table::of_stage(table_name, format!("{}: {words}", window.words()), [key, start, state])]
         }
         WindowNode::Sliding { .. } => rows.into_iter().collect(),
         WindowNode::Batches { .. } => {
-            let column =
-                |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
-            let columns =
-                [vec![column("name", ColumnType::Text)], Vec::new(), vec![column("time", ColumnType::Timestamp)]];
-            rows.into_iter().chain([table(begun_table(name), String::new(), columns)]).collect()
+            let key = vec![Column::new("name", ColumnType::Text)];
+            let columns = [key, Vec::new(), vec![Column::new("time", ColumnType::Timestamp)]];
+            rows.into_iter().chain([Table::of_stage(begun_table(name), "", columns)]).collect()
         }
     })
 }

@@ -1,5 +1,6 @@
 //! Over which workers a query can be spread: what follows from its plan.
 
+use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, TableScan, Window};
 
@@ -62,7 +63,6 @@ fn by_part(plan: &LogicalPlan) -> bool {
 
 /// Whether an expression holds a query of its own.
 fn asks_again(plan: &LogicalPlan) -> bool {
-    use datafusion::common::tree_node::TreeNode;
     let asks = |part: &Expr| {
         matches!(part, Expr::ScalarSubquery(_) | Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_))
     };

@@ -4,7 +4,7 @@ use super::keeper::Keeper;
 use super::table::{Slot, StateTable};
 use crate::batch::keys::Keys;
 use crate::batch::types::{ColumnType, timestamps};
-use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::plugin::TimerChange;
 use crate::run::Running;
@@ -35,15 +35,7 @@ pub fn table_of(stage: &str, key: &Fields, clock: TimerClock) -> Table {
         TimerClock::Batch => "timers of processing time",
         TimerClock::Watermark => "timers of event time",
     };
-    Table {
-        of: TableOf::Stage,
-        name: table_name(stage),
-        identity: identity.into(),
-        key: Column::of(key),
-        sub: Column::of(&[at_field(key)]),
-        state: Vec::new(),
-        files: Vec::new(),
-    }
+    Table::of_stage(table_name(stage), identity, [Column::of(key), Column::of(&[at_field(key)]), Vec::new()])
 }
 
 /// The column with a timer's time: `at`, or a longer name where a key column is called so.

@@ -8,7 +8,7 @@ use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::batch::rejected::rejected_rows;
-use crate::checkpoint::types::{Column, Table, TableOf};
+use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::graph::UpdateNode;
 use crate::ids::{BatchTime, PartOrder};
@@ -25,15 +25,8 @@ use std::sync::Arc;
 
 /// The table of a stage as a checkpoint describes it, without files.
 pub fn table_of(node: &UpdateNode) -> Table {
-    Table {
-        of: TableOf::Stage,
-        name: node.name.clone(),
-        identity: String::new(),
-        key: Column::of(node.key.iter().filter_map(|place| node.input.fields().get(*place))),
-        sub: Vec::new(),
-        state: Column::of(node.description.state.fields()),
-        files: Vec::new(),
-    }
+    let key = Column::of(node.key.iter().filter_map(|place| node.input.fields().get(*place)));
+    Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())])
 }
 
 /// The stage on one worker.

@@ -172,11 +172,14 @@ const ROWS: &str = "rows";
 
 /// The columns of the table: key, sub, state.
 pub fn columns() -> [Vec<Column>; 3] {
-    let column = |name: &str, kind: ColumnType| Column { name: name.into(), kind: kind.to_string(), nullable: false };
     [
-        vec![column(BATCH, ColumnType::Int64), column(INPUT, ColumnType::Int64), column(PLACE, ColumnType::Binary)],
-        vec![column(NUMBER, ColumnType::Int64), column(TIME, ColumnType::Timestamp)],
-        vec![column(ROWS, ColumnType::Binary)],
+        vec![
+            Column::new(BATCH, ColumnType::Int64),
+            Column::new(INPUT, ColumnType::Int64),
+            Column::new(PLACE, ColumnType::Binary),
+        ],
+        vec![Column::new(NUMBER, ColumnType::Int64), Column::new(TIME, ColumnType::Timestamp)],
+        vec![Column::new(ROWS, ColumnType::Binary)],
     ]
 }
 
