@@ -13,6 +13,7 @@ mod counters;
 mod enrich;
 mod event_time;
 mod join;
+mod late;
 mod plugin;
 mod rows_window;
 mod sessions;

@@ -11,6 +11,9 @@ use crate::state::keeper::Keeper;
 use crate::timely_ext::{Changes, Progress, Tick, Watermark};
 use std::collections::BTreeMap;
 
+/// The column with the time of a row, the last of the rows of a stage with event time: a timestamp, never null.
+pub const TIME: &str = "millstream_time";
+
 /// The clocks whose rows a stage may see, so that none of them is left out before its first row. A checkpoint knows them
 /// by name, as their ids change with the job.
 pub type ClockNames = BTreeMap<ClockId, String>;

@@ -36,6 +36,18 @@ impl PartOrder {
         self
     }
 
+    /// A path of one place: that of a window, by its end and start in microseconds. Windows that end first stand first,
+    /// also before 1970.
+    pub fn at_window(end_us: i64, start_us: i64) -> PartOrder {
+        PartOrder(vec![place_of(end_us), place_of(start_us)])
+    }
+
+    /// The part's place within the windows that end then.
+    #[must_use]
+    pub fn under_time(self, end_us: i64) -> PartOrder {
+        self.under(place_of(end_us))
+    }
+
     /// Before all others.
     pub fn first() -> PartOrder {
         PartOrder(Vec::new())
@@ -55,6 +67,11 @@ impl PartOrder {
     pub fn places(&self) -> &[u64] {
         &self.0
     }
+}
+
+/// A time as a place among times.
+fn place_of(time_us: i64) -> u64 {
+    time_us.cast_unsigned() ^ (1 << 63)
 }
 
 /// Which rows share a clock, for watermarks: those of one source by its number, or those that one stage made.

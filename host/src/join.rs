@@ -14,7 +14,7 @@ mod waiting;
 pub use batch::windows;
 pub use interval::{Interval, IntervalJoin};
 pub use joined::{Joined, Source};
-pub use saved::{TIME, columns as saved_columns};
+pub use saved::Columns as SavedColumns;
 
 use crate::error::{Error, Result};
 use crate::job::spec::JoinKind;

@@ -1,6 +1,7 @@
 //! Windows: which rows belong together. No I/O, no clock.
 
 pub mod batches;
+pub mod bounds;
 pub mod closing;
 pub mod due;
 pub mod panes;

@@ -1,6 +1,7 @@
 //! The column types of the design and the Arrow types that carry them.
 
 use crate::error::{Error, Result};
+use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
 
@@ -94,6 +95,16 @@ impl std::fmt::Display for ColumnType {
 pub fn schema_of(columns: &[(String, ColumnType)]) -> SchemaRef {
     let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(name, kind.arrow(), true)).collect();
     Arc::new(Schema::new(fields))
+}
+
+/// The columns of a schema with more behind them.
+pub fn with_fields(schema: &Schema, more: impl IntoIterator<Item = Arc<Field>>) -> SchemaRef {
+    Arc::new(Schema::new(schema.fields().iter().cloned().chain(more).collect::<Vec<_>>()))
+}
+
+/// A column of timestamps, in microseconds.
+pub fn timestamps(values: impl IntoIterator<Item = i64>) -> ArrayRef {
+    Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
 }
 
 /// A schema in one line for messages: `word text, n int64`.

@@ -37,8 +37,13 @@ pub fn by_key<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> Parts
 
 /// The hashes of the keys in these columns.
 pub fn hashes(key: &[usize], rows: &RecordBatch) -> Result<Vec<KeyHash>> {
+    Ok(keys(key, rows)?.hashes())
+}
+
+/// The keys in these columns.
+pub fn keys(key: &[usize], rows: &RecordBatch) -> Result<Keys> {
     let columns: Vec<ArrayRef> = key.iter().map(|key| rows.column(*key).clone()).collect();
-    Ok(Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)?.hashes())
+    Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)
 }
 
 /// Splits parts by key; where a part goes stands in it.

@@ -1,12 +1,11 @@
 //! Stages with a plugin of world `cogroup`: the rows of all inputs go to the worker that owns their key, and the plugin is
 //! called with all rows of a key side by side.
 
-use super::by_key::hashes;
+use super::by_key::{hashes, keys};
 use super::event_time;
-use super::plugin::{caller, without_time};
+use super::plugin::caller;
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::aggregate::reduce::sort_by_rank;
-use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::batch::rejected::{mixed_rejected_rows, without_nulls};
 use crate::error::{Error, Result};
@@ -17,10 +16,10 @@ use crate::metrics::Counts;
 use crate::plugin::{Caller, Cogrouped, Cogroups};
 use crate::state::{StateTable, update::Start};
 use crate::timely_ext::{BatchContext, BatchWork, Output, each_batch_in_time, each_part};
-use crate::window::WindowNode;
-use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
+use crate::window::{WindowNode, bounds};
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Schema, TimestampMicrosecondType};
+use arrow::datatypes::Schema;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::dataflow::operators::Concat;
@@ -33,7 +32,7 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
     let (whole, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
         let (node, metrics, peers) = (node.clone(), metrics.clone(), at.peers);
         move |context, part, output| {
-            let part = if timed { without_time(part)? } else { part };
+            let part = if timed { event_time::without_time(part)? } else { part };
             let input = node.input(part.input)?;
             let (rows, nulls) = without_nulls(part.rows.clone(), &input.reads, &input.needs).map_err(Error::arrow)?;
             metrics.add_rejected(nulls.len());
@@ -95,13 +94,14 @@ impl BatchWork for CogroupWork {
         }
         let mut windows: BTreeMap<(i64, i64), Meeting> = BTreeMap::new();
         for part in parts {
-            for (window, rows) in by_window(&part.rows)? {
+            for (window, places) in bounds::by_window(&part.rows)? {
                 let meeting = windows.entry(window).or_insert_with(|| self.nothing());
+                let rows = bounds::take(&part.rows, places)?;
                 meeting.get_mut(part.input as usize).ok_or_else(unknown_input)?.push(rows);
             }
         }
         for ((end_us, start_us), meeting) in windows {
-            let order = PartOrder::at(in_order(end_us)).then(in_order(start_us)).then(self.worker);
+            let order = PartOrder::at_window(end_us, start_us).then(self.worker);
             self.meet(context, order, &meeting, output)?;
         }
         Ok(())
@@ -110,11 +110,6 @@ impl BatchWork for CogroupWork {
 
 fn unknown_input() -> Error {
     Error::bug("a part of an unknown input")
-}
-
-/// A time as a place in an order.
-fn in_order(time_us: i64) -> u64 {
-    time_us.cast_unsigned() ^ (1 << 63)
 }
 
 impl CogroupWork {
@@ -188,49 +183,25 @@ impl Grouped {
         let mut inputs = Vec::new();
         for (input, parts) in node.inputs.iter().zip(meeting) {
             let rows = concat_batches(&input.schema, parts).map_err(Error::arrow)?;
-            let columns: Vec<ArrayRef> = input.key.iter().map(|place| rows.column(*place).clone()).collect();
-            let keys = Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)?;
+            let keys = keys(&input.key, &rows)?;
             let (view, hashes) = (keys.view(), keys.hashes());
             let slots = hashes.into_iter().enumerate().map(|(row, hash)| table.slot(view.get(row), hash));
             slots_of_rows.push(slots.collect::<Vec<u32>>());
             inputs.push(rows);
         }
         let groups = table.slots();
-        let mut slots: Vec<u32> = (0..groups as u32).collect();
-        table.sort(&mut slots);
-        let mut rank_of_slot = vec![0u32; groups];
-        for (rank, slot) in (0u32..).zip(&slots) {
-            rank_of_slot[*slot as usize] = rank;
-        }
+        let ranks = table.ranks();
         let mut sums = vec![0u32; groups];
         let mut sorted = Vec::new();
         for (rows, slots) in inputs.iter().zip(&slots_of_rows) {
-            let (ends, order) = sort_by_rank(slots.iter().map(|slot| rank_of_slot[*slot as usize]), groups);
+            let (ends, order) = sort_by_rank(slots.iter().map(|slot| ranks[*slot as usize]), groups);
             sums.iter_mut().zip(&ends).for_each(|(sum, end)| *sum = sum.saturating_add(*end));
             sorted.push((take_record_batch(rows, &UInt32Array::from(order)).map_err(Error::arrow)?, ends));
         }
+        let mut slots: Vec<u32> = (0..groups as u32).collect();
+        table.sort(&mut slots);
         let keys = table.keys(&slots).map_err(Error::arrow)?;
         let keys = RecordBatch::try_new(node.key.clone(), keys).map_err(Error::arrow)?;
         Ok(Grouped { keys, inputs: sorted, ends: sums })
     }
-}
-
-/// Rows by their window: end and start, in microseconds.
-fn by_window(rows: &RecordBatch) -> Result<Vec<((i64, i64), RecordBatch)>> {
-    let bound = |from_last: usize| {
-        let column = rows.num_columns().checked_sub(from_last).and_then(|place| rows.columns().get(place));
-        let times = column.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
-        times.ok_or_else(|| Error::bug("rows without the bounds of their window"))
-    };
-    let (starts, ends) = (bound(2)?, bound(1)?);
-    let mut windows: BTreeMap<(i64, i64), Vec<u32>> = BTreeMap::new();
-    for (row, window) in (0u32..).zip(ends.values().iter().copied().zip(starts.values().iter().copied())) {
-        windows.entry(window).or_default().push(row);
-    }
-    let window = |(window, indices): (_, Vec<u32>)| {
-        let all = indices.len() == rows.num_rows();
-        let taken = if all { Ok(rows.clone()) } else { take_record_batch(rows, &UInt32Array::from(indices)) };
-        taken.map(|rows| (window, rows)).map_err(Error::arrow)
-    };
-    windows.into_iter().map(window).collect()
 }

@@ -3,25 +3,22 @@
 use super::stages::At;
 use crate::batch::part::Part;
 use crate::batch::rejected::{mixed_rejected_rows, rejected_rows};
-use crate::batch::types::ColumnType;
+use crate::batch::types::{ColumnType, with_fields};
 use crate::error::{Error, Result};
-use crate::event_time::{EventClock, Lapses, Watermarks, saved};
+use crate::event_time::{EventClock, Lapses, TIME, Watermarks, saved};
 use crate::graph::{EventTimeNode, StageNode, watermark_table};
 use crate::run::Failure;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, Output, Parts, Progress, ProgressStream, each_part};
 use crate::window::microseconds;
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{filter_record_batch, max};
-use arrow::datatypes::{Field, Schema, TimestampMicrosecondType};
+use arrow::datatypes::{Field, TimestampMicrosecondType};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
-
-/// The column with the time of a row, the last of the rows of a stage with event time: a timestamp, never null.
-pub const TIME: &str = "millstream_time";
 
 /// Rows with their time.
 pub struct Timed<'s> {
@@ -90,7 +87,8 @@ impl Stamp {
         let place = part.input as usize;
         let Some(time) = self.node.times.get(place) else { return Err(Error::bug("a part of an unknown input")) };
         let times = time.evaluate(context, &part.rows)?;
-        let values = times.as_primitive::<TimestampMicrosecondType>();
+        let values = times.as_primitive_opt::<TimestampMicrosecondType>();
+        let values = values.ok_or_else(|| Error::bug("times that are no timestamps"))?;
         let latest = self.node.ahead_us_max.map_or(i64::MAX, |ahead| context.time.0.saturating_add(ahead));
         let good =
             |row: usize| values.is_valid(row) && TIME_US.contains(&values.value(row)) && values.value(row) <= latest;
@@ -99,8 +97,7 @@ impl Stamp {
             .map(|row| (row as u32, self.why(values, row, latest)))
             .collect();
         let field = Field::new(TIME, ColumnType::Timestamp.arrow(), false);
-        let fields = part.rows.schema_ref().fields().iter().cloned().chain([Arc::new(field)]);
-        let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+        let schema = with_fields(part.rows.schema_ref(), [Arc::new(field)]);
         let refused = bad.len();
         let stamped = |rows: &RecordBatch, times| {
             RecordBatch::try_new(schema.clone(), rows.columns().iter().cloned().chain([times]).collect())
@@ -122,7 +119,7 @@ impl Stamp {
         Ok(refused)
     }
 
-    fn why(&self, values: &arrow::array::TimestampMicrosecondArray, row: usize, latest: i64) -> String {
+    fn why(&self, values: &TimestampMicrosecondArray, row: usize, latest: i64) -> String {
         if values.is_null(row) {
             return "its time is null".into();
         }
@@ -132,6 +129,20 @@ impl Stamp {
         }
         format!("its time, {time} microseconds since 1970, is not between the years 1 and 9999")
     }
+}
+
+/// Takes the last column off the rows of a part: their times.
+pub fn take_times(part: &Part) -> Result<(RecordBatch, TimestampMicrosecondArray)> {
+    let columns: Vec<usize> = (0..part.rows.num_columns().saturating_sub(1)).collect();
+    let times = part.rows.columns().last().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+    let times = times.cloned().ok_or_else(|| Error::bug("rows without their time"))?;
+    Ok((part.rows.project(&columns).map_err(Error::arrow)?, times))
+}
+
+/// A part without the time of its rows.
+pub fn without_time(part: Part) -> Result<Part> {
+    let (rows, _) = take_times(&part)?;
+    Ok(Part { rows, ..part })
 }
 
 /// The greatest time of each part, once for each worker.

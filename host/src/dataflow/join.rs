@@ -2,7 +2,6 @@
 
 use super::by_key::hashes;
 use super::event_time;
-use super::rows_window::sortable;
 use super::stages::{At as Place, Input, StageStreams, split_late};
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
@@ -90,7 +89,7 @@ impl PerBatch {
         for window in windows {
             let order = match window.bounds {
                 None => PartOrder::at(self.worker),
-                Some((end, start)) => PartOrder::at(sortable(end)).then(sortable(start)).then(self.worker),
+                Some((end, start)) => PartOrder::at_window(end, start).then(self.worker),
             };
             for (number, pairs) in (0u64..).zip(window.pairs.chunks(PART_ROWS_MAX)) {
                 let rows = joined.rows([&first, &second], pairs).map_err(Error::arrow)?;

@@ -1,6 +1,5 @@
 //! Stages with a plugin of world `transform`, and what stages with any plugin need.
 
-use super::rows_window::take_times;
 use super::stages::At;
 use crate::batch::part::Part;
 use crate::batch::rejected::{rejected_rows, without_nulls};
@@ -38,12 +37,6 @@ pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     let caller = node.plugin.caller(node.stage.clone(), &node.description);
     metrics.share_counters(caller.counters().clone());
     caller
-}
-
-/// A part without the time of its rows, which is their last column; see [`super::event_time::TIME`].
-pub fn without_time(part: Part) -> Result<Part> {
-    let (rows, _) = take_times(&part)?;
-    Ok(Part { rows, ..part })
 }
 
 /// Takes the rows that a plugin can read out of a part; those with a null where it needs a value are rejected.

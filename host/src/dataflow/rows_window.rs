@@ -2,21 +2,23 @@
 //! order in which they came, and otherwise none.
 
 use super::begun::Begun;
+use super::event_time::take_times;
+use super::late::LateRows;
 use super::stages::{At, Input, StageStreams, split_late};
 use super::{event_time, sessions};
 use crate::batch::part::Part;
-use crate::batch::rejected::mixed_rejected_rows;
+use crate::batch::types::with_fields;
 use crate::error::{Error, Result};
 use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::ids::{BatchId, ClockId, PartOrder};
-use crate::metrics::Counts;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Watermark, each_batch_in_time, each_part};
 use crate::window::WindowNode;
+use crate::window::bounds;
 use crate::window::rows::{PieceId, Pieces, Place, Slices};
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, sort_to_indices, take_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
+use arrow::datatypes::{DataType, Field, SchemaRef};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -144,14 +146,6 @@ fn piece_part(context: BatchContext, id: &PieceId, rows: RecordBatch) -> Part {
     Part { to: 0, order, clock_id: ClockId::MADE, input: id.input, time: context.time, rows }
 }
 
-/// Takes the last column off the rows of a part: their times.
-pub fn take_times(part: &Part) -> Result<(RecordBatch, TimestampMicrosecondArray)> {
-    let columns: Vec<usize> = (0..part.rows.num_columns().saturating_sub(1)).collect();
-    let times = part.rows.columns().last().and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
-    let times = times.cloned().ok_or_else(|| Error::bug("rows without their time"))?;
-    Ok((part.rows.project(&columns).map_err(Error::arrow)?, times))
-}
-
 /// The number of a row in its part, where the rows of a window are put together from slices.
 const ROW: &str = "millstream_row";
 
@@ -190,11 +184,10 @@ fn slice(
 }
 
 fn with_numbers(rows: &RecordBatch, numbers: UInt32Array) -> Result<RecordBatch> {
-    let field = Arc::new(Field::new(ROW, DataType::UInt32, false));
-    let fields: Vec<Arc<Field>> = rows.schema_ref().fields().iter().cloned().chain([field]).collect();
+    let schema = with_fields(rows.schema_ref(), [Arc::new(Field::new(ROW, DataType::UInt32, false))]);
     let numbers: ArrayRef = Arc::new(numbers);
     let columns = rows.columns().iter().cloned().chain([numbers]).collect();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).map_err(Error::arrow)
+    RecordBatch::try_new(schema, columns).map_err(Error::arrow)
 }
 
 /// Puts out the windows that are complete with this batch.
@@ -218,8 +211,8 @@ fn close(
             let rows = if slices.shared() { in_order(&rows)? } else { rows.into_iter().cloned().collect::<Vec<_>>() };
             let Some(schema) = bounded.get(id.input as usize) else { return Err(Error::bug("an unknown input")) };
             for rows in rows {
-                let part = piece_part(context, &id, bounded_rows(schema, &rows, slices.start_of(end), end)?);
-                output.rows.push(Part { order: part.order.under(sortable(end)), ..part });
+                let part = piece_part(context, &id, bounds::add(schema, &rows, slices.start_of(end), end)?);
+                output.rows.push(Part { order: part.order.under_time(end), ..part });
             }
         }
     }
@@ -239,51 +232,3 @@ fn in_order(pieces: &[&RecordBatch]) -> Result<Vec<RecordBatch>> {
     }
     Ok(vec![rows.project(&columns).map_err(Error::arrow)?])
 }
-
-/// Rows with the bounds of their window.
-pub fn bounded_rows(schema: &SchemaRef, rows: &RecordBatch, start_us: i64, end_us: i64) -> Result<RecordBatch> {
-    let bound = |us: i64| -> ArrayRef {
-        Arc::new(TimestampMicrosecondArray::from_value(us, rows.num_rows()).with_timezone("UTC"))
-    };
-    let columns = rows.columns().iter().cloned().chain([bound(start_us), bound(end_us)]).collect();
-    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
-    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
-}
-
-/// A time as a place in an order.
-pub fn sortable(time_us: i64) -> u64 {
-    (time_us as u64) ^ (1 << 63)
-}
-
-/// What comes too late, as `<stage>.late` has it.
-pub struct LateRows {
-    /// Names of the inputs.
-    inputs: Vec<String>,
-    metrics: Counts,
-}
-
-impl LateRows {
-    /// Of this stage.
-    pub fn of(stage: &StageNode, metrics: &Counts) -> LateRows {
-        LateRows { inputs: stage.inputs.iter().map(|input| input.name.clone()).collect(), metrics: metrics.clone() }
-    }
-
-    /// Puts out late rows of a part, without the column of their time.
-    pub fn push(&self, context: BatchContext, part: &Part, rows: RecordBatch, output: &mut Output) -> Result<()> {
-        self.metrics.add_late(rows.num_rows());
-        let rows = match self.inputs.as_slice() {
-            [_] => rows,
-            inputs => {
-                let input = inputs.get(part.input as usize).map_or("", String::as_str);
-                let why = |row: usize| (row as u32, WHY_LATE.to_owned());
-                let late = (0..rows.num_rows()).map(why).collect();
-                mixed_rejected_rows(input, &rows, late).map_err(Error::arrow)?
-            }
-        };
-        output.late(context, part.order.clone(), rows);
-        Ok(())
-    }
-}
-
-/// The reason beside late rows, where there is room for one.
-const WHY_LATE: &str = "it came after its windows were closed";

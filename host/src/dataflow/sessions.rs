@@ -5,9 +5,9 @@
 mod contents;
 
 use super::by_key::by_key;
-use super::event_time;
+use super::event_time::{self, take_times};
+use super::late::LateRows;
 use super::plugin::WholeRows;
-use super::rows_window::{LateRows, take_times};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::group::{Grouped, Grouper};
 use crate::batch::keys::{Keys, canonical_column};

@@ -11,10 +11,9 @@ use crate::metrics::Counts;
 use crate::sql::query::Prepared;
 use crate::sql::spread::Spread;
 use crate::timely_ext::{BatchContext, Output, Parts, each_batch, each_part};
-use crate::window::WindowNode;
-use arrow::array::{AsArray, RecordBatch, UInt32Array};
-use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::TimestampMicrosecondType;
+use crate::window::{WindowNode, bounds};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use std::collections::BTreeMap;
 
 /// Builds the stage.
@@ -149,19 +148,17 @@ impl Whole {
     fn windows(&self, context: BatchContext, tables: &[RecordBatch], output: &mut Output) -> Result<()> {
         let mut windows: BTreeMap<(i64, i64), Vec<Vec<u32>>> = BTreeMap::new();
         for (place, table) in tables.iter().enumerate() {
-            let [start, end] = bounds(table)?;
-            for (row, (start, end)) in (0u32..).zip(start.iter().zip(end)) {
-                let rows = windows.entry((*end, *start)).or_insert_with(|| vec![Vec::new(); tables.len()]);
+            for (window, places) in bounds::by_window(table)? {
+                let rows = windows.entry(window).or_insert_with(|| vec![Vec::new(); tables.len()]);
                 if let Some(rows) = rows.get_mut(place) {
-                    rows.push(row);
+                    *rows = places;
                 }
             }
         }
         for ((end, start), rows) in windows {
-            let taken = tables.iter().zip(rows).map(|(table, rows)| take_record_batch(table, &UInt32Array::from(rows)));
-            let taken = taken.collect::<Result<_, _>>().map_err(Error::arrow)?;
-            let order = PartOrder::at(ordered(end)).then(ordered(start)).then(self.worker);
-            self.run(context, taken, order, output)?;
+            let taken =
+                tables.iter().zip(rows).map(|(table, rows)| bounds::take(table, rows)).collect::<Result<_>>()?;
+            self.run(context, taken, PartOrder::at_window(end, start).then(self.worker), output)?;
         }
         Ok(())
     }
@@ -186,19 +183,4 @@ impl Whole {
         output.push(context, order, rows);
         Ok(())
     }
-}
-
-/// The starts and ends of the windows of rows: their last two columns.
-fn bounds(rows: &RecordBatch) -> Result<[&[i64]; 2]> {
-    let times = |from_end: usize| {
-        let column = rows.num_columns().checked_sub(from_end).and_then(|place| rows.columns().get(place));
-        let times = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
-        times.map(|times| &times.values()[..]).ok_or_else(|| Error::bug("rows without the bounds of their window"))
-    };
-    Ok([times(2)?, times(1)?])
-}
-
-/// A time as a place in an order.
-fn ordered(time: i64) -> u64 {
-    (time as u64) ^ (1 << 63)
 }

@@ -36,7 +36,7 @@ pub struct At<'s, 'r> {
 /// What an operator works on.
 pub struct Input<'s> {
     /// The rows. [`Part::input`](crate::batch::part::Part::input) tells the stage's inputs apart. In a stage with event
-    /// time their last column is [`event_time::TIME`], until a window took it off.
+    /// time their last column is [`crate::event_time::TIME`], until a window took it off.
     pub parts: Parts<'s>,
     /// The progress of event time, in a stage that has it.
     pub progress: Option<ProgressStream<'s>>,

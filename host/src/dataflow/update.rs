@@ -2,7 +2,7 @@
 
 use super::by_key::split_parts;
 use super::event_time;
-use super::plugin::{WholeRows, caller, without_time};
+use super::plugin::{WholeRows, caller};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::part::Part;
 use crate::error::Result;
@@ -30,7 +30,7 @@ pub fn build<'s>(
     let timed = input.progress.is_some();
     let (checked, nulls) =
         each_part(input.parts, &format!("{} nulls", stage.name), failure.clone(), move |context, part, output| {
-            let part = if timed { without_time(part)? } else { part };
+            let part = if timed { event_time::without_time(part)? } else { part };
             let rows = whole.of(context, &part, output)?;
             output.push(context, part.order.clone(), rows);
             Ok(())

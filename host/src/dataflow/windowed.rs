@@ -6,25 +6,23 @@ mod partial;
 mod times;
 
 use super::plugin::caller;
-use super::rows_window::sortable;
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::aggregate::functions::{Functions, Reducer};
 use crate::batch::group::Grouper;
 use crate::batch::part::Part;
-use crate::batch::types::ColumnType;
+use crate::batch::types::timestamps;
 use crate::error::{Error, Result};
-use crate::graph::{Operator, StageNode};
+use crate::graph::{Operator, StageNode, aggregated};
 use crate::ids::PartOrder;
 use crate::limits::PART_ROWS_MAX;
 use crate::metrics::Counts;
 use crate::timely_ext::{BatchContext, Output, each_batch_in_time, each_batch_with_state};
+use crate::window::WindowNode;
 use crate::window::batches::{PartialRows, Window};
 use crate::window::rows::Slices;
-use crate::window::{WINDOW_END, WINDOW_START, WindowNode};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::compute::{concat, concat_batches};
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use std::sync::Arc;
+use arrow::datatypes::SchemaRef;
 
 /// Builds the stage.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
@@ -95,20 +93,10 @@ struct Results {
 impl Results {
     fn new(stage: &StageNode, at: &At<'_, '_>) -> Result<Results> {
         let metrics = at.running.metrics.of(&stage.name);
-        let of_event_time = stage.event_time.is_some();
-        let keys = stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned();
-        let bound = |name| Arc::new(Field::new(name, ColumnType::Timestamp.arrow(), false));
-        let bounds = [WINDOW_START, WINDOW_END].map(bound).into_iter().filter(|_| of_event_time);
-        let results: Vec<Arc<Field>> = match &stage.operator {
-            Operator::Aggregate(builtin) => builtin.output().fields().iter().skip(stage.key.len()).cloned().collect(),
-            Operator::Reduce(node) => node.description.output.fields().iter().cloned().collect(),
-            _ => Vec::new(),
-        };
-        let fields: Vec<Arc<Field>> = keys.chain(bounds).chain(results).collect();
         Ok(Results {
             functions: functions(stage, &metrics)?,
-            output: Arc::new(Schema::new(fields)),
-            of_event_time,
+            output: aggregated(stage)?,
+            of_event_time: stage.event_time.is_some(),
             has_key: !stage.key.is_empty(),
             index: at.index,
             metrics,
@@ -131,8 +119,8 @@ impl Results {
         if self.of_event_time {
             let starts = windows.iter().flat_map(|window| std::iter::repeat_n(window.start, window.ids.len()));
             let ends = windows.iter().flat_map(|window| std::iter::repeat_n(window.end, window.ids.len()));
-            columns.push(times(starts));
-            columns.push(times(ends));
+            columns.push(timestamps(starts));
+            columns.push(timestamps(ends));
         }
         columns.extend(results.columns().iter().cloned());
         let options = RecordBatchOptions::new().with_row_count(Some(count));
@@ -156,7 +144,7 @@ impl Results {
             self.metrics.add_rows(rows.num_rows());
             let mut start = 0;
             for window in windows {
-                let order = PartOrder::at(sortable(window.end)).then(self.index as u64);
+                let order = PartOrder::at_window(window.end, window.start).then(self.index as u64);
                 output.push(context, order, rows.slice(start, window.ids.len()));
                 start += window.ids.len();
             }
@@ -179,8 +167,4 @@ fn columns_of(windows: &[Window]) -> Result<Vec<ArrayRef>> {
             (0..count).map(column).collect()
         }
     }
-}
-
-fn times(times: impl Iterator<Item = i64>) -> ArrayRef {
-    Arc::new(TimestampMicrosecondArray::from_iter_values(times).with_timezone("UTC"))
 }

@@ -17,8 +17,8 @@ pub(super) fn check(making: &Making<'_>, columns: &[AggregateSpec], inverse: boo
         check_inverse(making, &builtin)?;
     }
     builtin.inverse = inverse;
-    let aggregates = builtin.output().fields().iter().skip(making.key.len()).cloned().collect();
-    let output = window::with_bounds_behind(&making.key_schema()?, making.window, aggregates);
+    let results = builtin.output().fields().iter().skip(making.key.len()).cloned().collect();
+    let output = window::with_results(&making.key_schema()?, making.window, results);
     let accumulators = builtin.accumulators()?;
     let tables = tables(making, &accumulators, &builtin.words(), inverse)?;
     Ok(Made { tables, ..Made::of(output, Operator::Aggregate(builtin)) })

@@ -8,8 +8,9 @@ use super::{InputNode, Made, Making, Operator, window};
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
+use crate::event_time::TIME;
 use crate::job::spec::{JoinKind, JoinSpec};
-use crate::join::{Interval, Joined, Side, Source, TIME, saved_columns};
+use crate::join::{Interval, Joined, SavedColumns, Side, Source};
 use crate::window::WindowNode;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -150,13 +151,8 @@ fn table(making: &Making<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> R
         }
     }
     let (from, to) = join.within_us.unwrap_or_default();
-    let kind = match join.kind {
-        JoinKind::Inner => "inner",
-        JoinKind::Left => "left",
-        JoinKind::Right => "right",
-        JoinKind::Full => "full",
-    };
-    let columns = saved_columns(layout, node.on);
+    let kind = join.kind.name();
+    let columns = SavedColumns::of(layout, node.on);
     let stage = &making.spec.name;
     Ok(Table {
         of: TableOf::Stage,

@@ -76,8 +76,7 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
     match world {
         World::Transform => Ok(Made::of(description.output.clone(), Operator::Transform(node))),
         World::Aggregate => {
-            let fields = description.output.fields().iter().cloned().collect();
-            let output = window::with_bounds_behind(&keys, making.window, fields);
+            let output = window::with_results(&keys, making.window, description.output.fields().to_vec());
             let mut node = node;
             node.description.inverse &= spec.inverse != Some(false);
             let tables = aggregate::plugin_tables(making, &node)?;

@@ -1,13 +1,12 @@
 //! `window` of a stage: which rows are in one, and which columns that adds.
 
-use super::{Graph, Making, Operator};
-use crate::batch::types::ColumnType;
+use super::{Graph, Making, Operator, StageNode};
+use crate::batch::types::{ColumnType, describe, with_fields};
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::error::{Error, Result};
 use crate::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
 use crate::plugin::{PluginHost, World};
-use crate::window::{WINDOW_END, WINDOW_START, WindowNode, microseconds};
-use crate::window::{rows as pieces, sessions};
+use crate::window::{WindowNode, bounds, microseconds, rows as pieces, sessions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -73,20 +72,26 @@ fn only_of_aggregates(stage: &StageSpec) -> Result<()> {
     }
 }
 
-/// The bounds of a window as columns.
-fn bounds() -> [Arc<Field>; 2] {
-    [WINDOW_START, WINDOW_END].map(|name| Arc::new(Field::new(name, ColumnType::Timestamp.arrow(), false)))
-}
-
 /// Rows as they come out of windows of event time.
 pub fn with_bounds(rows: &Schema) -> SchemaRef {
-    Arc::new(Schema::new(rows.fields().iter().cloned().chain(bounds()).collect::<Vec<_>>()))
+    with_fields(rows, bounds::fields())
 }
 
-/// The columns of a windowed aggregate: key, bounds of the window where it is one of event time, aggregates.
-pub fn with_bounds_behind(keys: &Schema, window: Option<&WindowNode>, aggregates: Vec<Arc<Field>>) -> SchemaRef {
-    let bounds = bounds().into_iter().filter(|_| window.is_some_and(WindowNode::of_event_time));
-    Arc::new(Schema::new(keys.fields().iter().cloned().chain(bounds).chain(aggregates).collect::<Vec<_>>()))
+/// The columns of an aggregate's rows: key, bounds of the window where it is one of event time, results.
+pub(super) fn with_results(keys: &Schema, window: Option<&WindowNode>, results: Vec<Arc<Field>>) -> SchemaRef {
+    let bounds = bounds::fields().into_iter().filter(|_| window.is_some_and(WindowNode::of_event_time));
+    with_fields(keys, bounds.chain(results))
+}
+
+/// The columns of the rows of an aggregate, before `filter` and `select`.
+pub fn aggregated(stage: &StageNode) -> Result<SchemaRef> {
+    let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
+    let results = match &stage.operator {
+        Operator::Aggregate(builtin) => builtin.output().fields().iter().skip(stage.key.len()).cloned().collect(),
+        Operator::Reduce(node) => node.description.output.fields().to_vec(),
+        _ => return Err(Error::bug("the results of an aggregate that is none")),
+    };
+    Ok(with_results(&keys, stage.window.as_ref(), results))
 }
 
 /// The table of the rows that windows hold.
@@ -119,13 +124,17 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
              window, or write window = { size = \"30s\" }",
         ));
     }
-    let rows = (!aggregates).then(|| table(rows_table(name), window.words(), pieces::columns()));
+    // Rows are kept as they are, so other columns are another table.
+    let inputs: Vec<String> = making.inputs.iter().map(|input| format!("({})", describe(&input.schema))).collect();
+    let words_of_rows = format!("rows of {}", inputs.join(" and "));
+    let rows = (!aggregates)
+        .then(|| table(rows_table(name), format!("{}: {words_of_rows}", window.words()), pieces::columns()));
     Ok(match window {
         WindowNode::Session { .. } => {
             let (table_name, contents, words) = match operator {
                 Operator::Aggregate(builtin) => (name.clone(), builtin.accumulators()?, builtin.words()),
                 Operator::Reduce(node) => (name.clone(), node.description.state.clone(), String::new()),
-                _ => (rows_table(name), sessions::rows_kept(), String::new()),
+                _ => (rows_table(name), sessions::rows_kept(), words_of_rows),
             };
             let key = Column::of(making.key_schema()?.fields());
             let start = Column::of([&Arc::new(sessions::start_field())]);

@@ -6,7 +6,6 @@ use super::{Side, check_rows};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::error::{Error, Result};
 use crate::job::spec::JoinKind;
-use crate::state::StateTable;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::collections::BTreeMap;
@@ -28,27 +27,7 @@ type Rows = [Vec<At>; 2];
 pub fn windows(kind: JoinKind, on: usize, windowed: bool, sides: [&[RecordBatch]; 2]) -> Result<Vec<Window>> {
     let keys = |side: &[RecordBatch]| side.iter().map(|rows| ArrivedKeys::of(rows, on)).collect::<Result<Vec<_>, _>>();
     let keys = [keys(sides[0]).map_err(Error::arrow)?, keys(sides[1]).map_err(Error::arrow)?];
-    let mut by_window: BTreeMap<Option<(i64, i64)>, Rows> = BTreeMap::new();
-    for side in Side::BOTH {
-        for (chunk, rows) in (0u32..).zip(sides[side.place()]) {
-            let bounds = Bounds::of(rows, on, windowed)?;
-            let mut last: Option<(Option<(i64, i64)>, Vec<At>)> = None;
-            for row in 0..rows.num_rows() {
-                let (window, at) = (bounds.window(row), At { chunk, row: row as u32 });
-                match &mut last {
-                    Some((same, rows)) if *same == window => rows.push(at),
-                    _ => {
-                        if let Some((window, rows)) = last.replace((window, vec![at])) {
-                            by_window.entry(window).or_default()[side.place()].extend(rows);
-                        }
-                    }
-                }
-            }
-            if let Some((window, rows)) = last {
-                by_window.entry(window).or_default()[side.place()].extend(rows);
-            }
-        }
-    }
+    let by_window = by_window(on, windowed, sides)?;
     let mut windows = Vec::with_capacity(by_window.len());
     let mut rows = 0u64;
     for (bounds, at) in by_window {
@@ -58,6 +37,27 @@ pub fn windows(kind: JoinKind, on: usize, windowed: bool, sides: [&[RecordBatch]
         windows.push(Window { bounds, pairs: found.pairs(kind) });
     }
     Ok(windows)
+}
+
+/// The rows of each window.
+fn by_window(on: usize, windowed: bool, sides: [&[RecordBatch]; 2]) -> Result<BTreeMap<Option<(i64, i64)>, Rows>> {
+    let mut by_window: BTreeMap<Option<(i64, i64)>, Rows> = BTreeMap::new();
+    for side in Side::BOTH {
+        for (chunk, rows) in (0u32..).zip(sides[side.place()]) {
+            let bounds = Bounds::of(rows, on, windowed)?;
+            // Those of one window mostly stand one behind the other.
+            let mut start = 0;
+            while start < rows.num_rows() {
+                let window = bounds.window(start);
+                let other = (start..rows.num_rows()).find(|row| bounds.window(*row) != window);
+                let end = other.unwrap_or(rows.num_rows());
+                let run = (start..end).map(|row| At { chunk, row: row as u32 });
+                by_window.entry(window).or_default()[side.place()].extend(run);
+                start = end;
+            }
+        }
+    }
+    Ok(by_window)
 }
 
 /// The bounds of the windows that rows belong to.
@@ -108,7 +108,7 @@ impl Found {
             Ok(slots)
         };
         let slots = [slots_of(Side::First)?, slots_of(Side::Second)?];
-        let ranks = ranks(&index);
+        let ranks = index.ranks();
         let sort = |slots: &[Slot]| sort_by_rank(slots.iter().map(|slot| ranks[*slot as usize]), ranks.len());
         let sorted = [sort(&slots[0]), sort(&slots[1])];
         let mut null_of_rank = vec![false; ranks.len()];
@@ -159,13 +159,4 @@ impl Found {
         }
         pairs
     }
-}
-
-/// The place of each slot in the order of keys.
-fn ranks(index: &StateTable) -> Vec<u32> {
-    let mut order: Vec<Slot> = (0..index.slots() as Slot).collect();
-    index.sort(&mut order);
-    let mut ranks = vec![0; order.len()];
-    (0u32..).zip(&order).for_each(|(rank, slot)| ranks[*slot as usize] = rank);
-    ranks
 }

@@ -2,7 +2,7 @@
 
 use super::kept::KeptRows;
 use crate::batch::keys::Keys;
-use crate::batch::types::ColumnType;
+use crate::batch::types::{ColumnType, with_fields};
 use crate::checkpoint::state_file::REMOVED;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
@@ -17,17 +17,10 @@ use std::sync::Arc;
 pub const BATCH: &str = "millstream_batch";
 /// The number of a row in its batch: with the batch it tells the rows of a key apart, and which came first.
 pub const NUMBER: &str = "millstream_number";
-/// The time of a row.
-pub const TIME: &str = "millstream_time";
 /// Whether a row has found a partner.
 pub const MATCHED: &str = "millstream_matched";
 
-/// The columns of the table of rows in this layout, with their time as the last column.
-pub fn columns(layout: &Schema, on: usize) -> Columns {
-    Columns::of(layout, on)
-}
-
-/// The columns of a table.
+/// The columns of the table of the rows of one side.
 pub struct Columns {
     /// Those of `on`.
     pub key: Vec<Arc<Field>>,
@@ -66,7 +59,7 @@ pub fn no_columns() -> SchemaRef {
 
 /// The columns of rows that are kept: those of the layout, [`BATCH`] and [`NUMBER`].
 pub fn kept_schema(layout: &Schema) -> SchemaRef {
-    Arc::new(Schema::new(layout.fields().iter().cloned().chain(numbers()).collect::<Vec<_>>()))
+    with_fields(layout, numbers())
 }
 
 /// The rows of a batch with their numbers.
@@ -168,8 +161,9 @@ impl Saved {
         let (key, others) = places(kept.schema(), on);
         let keys = rows.project(&key)?;
         let removed = concat_batches(keys.schema_ref(), removed.iter().filter(|_| !base))?;
-        let columns =
-            Columns::of(&Schema::new(kept.schema().fields()[..kept.schema().fields().len() - 2].to_vec()), on);
+        let numbered = kept.schema().fields();
+        let layout = numbered.get(..numbered.len().saturating_sub(2)).unwrap_or_default();
+        let columns = Columns::of(&Schema::new(layout.to_vec()), on);
         let joined = |values: &ArrayRef, more: &ArrayRef| concat(&[values.as_ref(), more.as_ref()]);
         let nothing = |values: &ArrayRef| new_null_array(values.data_type(), removed.num_rows());
         let mut all = Vec::new();

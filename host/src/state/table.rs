@@ -169,6 +169,15 @@ impl StateTable {
         });
     }
 
+    /// The place of each slot in that order, of a table whose slots are all taken.
+    pub fn ranks(&self) -> Vec<u32> {
+        let mut order: Vec<Slot> = (0..self.slots() as Slot).collect();
+        self.sort(&mut order);
+        let mut ranks = vec![0; order.len()];
+        (0u32..).zip(&order).for_each(|(rank, slot)| ranks[*slot as usize] = rank);
+        ranks
+    }
+
     /// The key columns of these slots.
     pub fn keys(&self, slots: &[Slot]) -> Result<Vec<ArrayRef>, ArrowError> {
         keys::decode(&self.key_fields, slots.iter().map(|slot| self.key(*slot)))

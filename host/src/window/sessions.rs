@@ -6,7 +6,7 @@
 
 mod open;
 
-pub use open::{OpenSessions, Results, TouchedSession, rows_kept, start_field, state_schema, times};
+pub use open::{OpenSessions, Results, TouchedSession, rows_kept, start_field, state_schema};
 
 use std::collections::BTreeMap;
 

@@ -3,19 +3,20 @@
 use crate::aggregate::functions::Functions;
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
-use crate::dataflow::rows_window::{bounded_rows, sortable};
+use crate::batch::types::timestamps;
 use crate::dataflow::windowed::functions;
 use crate::error::{Error, Result};
-use crate::graph::{Operator, StageNode, has_own_windows, with_bounds, with_bounds_behind};
+use crate::graph::{StageNode, aggregated, has_own_windows, with_bounds};
 use crate::ids::PartOrder;
 use crate::metrics::Counts;
 use crate::timely_ext::{BatchContext, Output};
+use crate::window::bounds;
 use crate::window::panes::Accumulate;
 use crate::window::rows::{check_bytes, decode_rows, encode_rows};
-use crate::window::sessions::{Gap, Results, Session, rows_kept, times};
+use crate::window::sessions::{Gap, Results, Session, rows_kept};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{Fields, Int64Type, SchemaRef};
+use arrow::datatypes::{Int64Type, SchemaRef};
 use std::sync::Arc;
 
 /// What sessions hold.
@@ -41,20 +42,14 @@ pub enum Contents {
 impl Contents {
     /// As the stage's operator needs it.
     pub fn of(stage: &StageNode, metrics: Counts) -> Result<Contents> {
-        let (window, Some(input)) = (stage.window.as_ref(), stage.inputs.first()) else {
+        let Some(input) = stage.inputs.first() else {
             return Err(Error::bug("a stage without inputs"));
         };
         if !has_own_windows(&stage.operator) {
             return Ok(Contents::Rows { input: input.schema.clone(), output: with_bounds(&input.schema) });
         }
-        let results: Fields = match &stage.operator {
-            Operator::Aggregate(builtin) => builtin.output().fields().iter().skip(stage.key.len()).cloned().collect(),
-            Operator::Reduce(node) => node.description.output.fields().clone(),
-            _ => Fields::empty(),
-        };
-        let keys = stage.input.project(&stage.key).map_err(Error::arrow)?;
-        let output = with_bounds_behind(&keys, window, results.iter().cloned().collect());
-        Ok(Contents::Functions { functions: Box::new(functions(stage, &metrics)?), metrics, output })
+        let functions = Box::new(functions(stage, &metrics)?);
+        Ok(Contents::Functions { functions, metrics, output: aggregated(stage)? })
     }
 
     /// Whether rows are kept.
@@ -119,8 +114,8 @@ impl Contents {
         match self {
             Contents::Functions { functions, metrics, output: schema } => {
                 let lowered = functions.lower(context.call(), &keys, &accumulators)?;
-                let starts = times(sessions.iter().map(|session| session.start_us));
-                let ends = times(sessions.iter().map(|session| gap.end(*session)));
+                let starts = timestamps(sessions.iter().map(|session| session.start_us));
+                let ends = timestamps(sessions.iter().map(|session| gap.end(*session)));
                 let columns = keys.into_iter().chain([starts, ends]).chain(lowered.columns().iter().cloned());
                 let rows = RecordBatch::try_new(schema.clone(), columns.collect()).map_err(Error::arrow)?;
                 metrics.add_rows(rows.num_rows());
@@ -137,7 +132,7 @@ impl Contents {
                 let kept = bytes_of(&accumulators)?;
                 for (row, (session, hash)) in sessions.iter().zip(hashes).enumerate() {
                     let rows = rows_of(input, kept.value(row))?;
-                    let rows = bounded_rows(schema, &rows, session.start_us, gap.end(*session))?;
+                    let rows = bounds::add(schema, &rows, session.start_us, gap.end(*session))?;
                     output.push(context, order_of(gap, *session, hash.0), rows);
                 }
             }
@@ -148,7 +143,7 @@ impl Contents {
 
 /// The place of a session among those that are put out.
 fn order_of(gap: Gap, session: Session, then: u64) -> PartOrder {
-    PartOrder::at(sortable(gap.end(session))).then(sortable(session.start_us)).then(then)
+    PartOrder::at_window(gap.end(session), session.start_us).then(then)
 }
 
 fn bytes_of(kept: &RecordBatch) -> Result<&BinaryArray> {

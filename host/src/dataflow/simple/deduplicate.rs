@@ -5,9 +5,8 @@
 use super::memory::Memory;
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::group::Grouper;
-use crate::batch::keys::Keys;
 use crate::batch::part::Part;
-use crate::dataflow::by_key::split_parts;
+use crate::dataflow::by_key::{keys, split_parts};
 use crate::dataflow::event_time;
 use crate::dataflow::stages::{At, Input, StageStreams, split_late};
 use crate::error::{Error, Result};
@@ -23,10 +22,7 @@ use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 /// Builds the stage, on the workers that own the keys.
 pub fn build<'s>(stage: &StageNode, within_us: i64, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
     let (split, _) = split_parts(stage, input.parts, at);
-    let time = match (&stage.event_time, input.progress) {
-        (Some(node), Some(progress)) => Some((progress, event_time::clock(stage, node, at)?)),
-        _ => None,
-    };
+    let time = event_time::of(stage, input.progress, at)?;
     let timed = time.is_some();
     let work = Work::new(stage, within_us, timed, at)?;
     let (failure, ticks) = (at.running.failure.clone(), at.ticks.clone());
@@ -96,8 +92,7 @@ impl BatchWork for Work {
             self.memory.forget(complete)?;
         }
         let (rows, times) = self.gather(&parts)?;
-        let key: Vec<ArrayRef> = self.key.iter().map(|place| rows.column(*place).clone()).collect();
-        let keys = Keys::encode(&key, rows.num_rows()).map_err(Error::arrow)?;
+        let keys = keys(&self.key, &rows)?;
         let grouped = self.grouper.group(&keys);
         let order = grouped.sorted(&keys);
         let mut rank = vec![0_u32; grouped.count()];

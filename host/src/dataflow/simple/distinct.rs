@@ -3,9 +3,9 @@
 
 use super::with_rows;
 use crate::batch::group::Grouper;
-use crate::batch::keys::Keys;
 use crate::batch::part::Part;
-use crate::dataflow::by_key::hashes;
+use crate::batch::types::with_fields;
+use crate::dataflow::by_key::{hashes, keys};
 use crate::dataflow::stages::{At, StageStreams};
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
@@ -13,7 +13,7 @@ use crate::graph::StageNode;
 use crate::timely_ext::{BatchContext, Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
+use arrow::datatypes::{DataType, Field, SchemaRef, UInt32Type};
 use std::sync::Arc;
 
 /// A row's place in its part, behind the other columns while rows travel.
@@ -107,11 +107,5 @@ fn in_place(schema: &SchemaRef, pieces: &[Part]) -> Result<RecordBatch> {
 }
 
 fn with_place(schema: &SchemaRef) -> SchemaRef {
-    let place = Arc::new(Field::new(PLACE, DataType::UInt32, false));
-    Arc::new(Schema::new(schema.fields().iter().cloned().chain([place]).collect::<Vec<_>>()))
-}
-
-fn keys(columns: &[usize], rows: &RecordBatch) -> Result<Keys> {
-    let columns: Vec<ArrayRef> = columns.iter().map(|place| rows.column(*place).clone()).collect();
-    Keys::encode(&columns, rows.num_rows()).map_err(Error::arrow)
+    with_fields(schema, [Arc::new(Field::new(PLACE, DataType::UInt32, false))])
 }

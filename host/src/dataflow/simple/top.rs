@@ -91,7 +91,7 @@ impl Chooser {
             let rows = take_record_batch(&all, &UInt32Array::from(rows)).map_err(Error::arrow)?;
             let place = match window {
                 None => PartOrder::at(worker),
-                Some((end, start)) => PartOrder::at(sortable(end)).then(sortable(start)).then(worker),
+                Some((end, start)) => PartOrder::at_window(end, start).then(worker),
             };
             output.push(context, place, rows);
         }
@@ -158,9 +158,4 @@ impl Chooser {
 
 fn time(column: &ArrayRef, row: usize) -> Option<i64> {
     Some(column.as_primitive_opt::<TimestampMicrosecondType>()?.value(row))
-}
-
-/// A time as a place: in the same order, also before 1970.
-fn sortable(time: i64) -> u64 {
-    time as u64 ^ (1 << 63)
 }

@@ -4,8 +4,9 @@ use super::functions;
 use crate::aggregate::functions::Functions;
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
+use crate::dataflow::event_time::{self, take_times};
+use crate::dataflow::late::LateRows;
 use crate::dataflow::plugin::WholeRows;
-use crate::dataflow::rows_window::{LateRows, take_times};
 use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
@@ -44,7 +45,7 @@ pub fn of_times<'s>(
     let (name, index) = (format!("{} partial", stage.name), at.index as u64);
     let (ticks, failure) = (at.ticks.clone(), at.running.failure.clone());
     // The stage's other operator has a clock that shows the same, and saves it for both.
-    let time = Some((progress, crate::dataflow::event_time::clock(stage, node, at)?));
+    let time = Some((progress, event_time::clock(stage, node, at)?));
     let (rows, refused, _) = each_batch_in_time(parts, time, ticks, &name, failure, move |_| index, work);
     Ok((rows, refused))
 }

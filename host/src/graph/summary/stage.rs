@@ -1,7 +1,7 @@
 //! What a stage does, in words: defaults that were not written become visible.
 
 use super::super::{EventTimeNode, Graph, Operator, StageNode};
-use crate::job::spec::{EnrichSpec, EnrichTable, JoinKind, JoinSpec, OperatorSpec, StageSpec};
+use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OperatorSpec, StageSpec};
 use crate::job::units::show_time;
 use crate::window::WindowNode;
 use std::time::Duration;
@@ -124,7 +124,7 @@ fn join(join: &JoinSpec, inputs: &[String], rows: &str) -> String {
         Some((from, to)) => format!("within {} to {} of event time", signed(from), signed(to)),
         None => format!("in each {rows}"),
     };
-    format!("{} join of {} on {}, {among}", kind(join.kind), inputs.join(" and "), on(&join.on))
+    format!("{} join of {} on {}, {among}", join.kind.name(), inputs.join(" and "), on(&join.on))
 }
 
 fn enrich(enrich: &EnrichSpec) -> String {
@@ -133,17 +133,8 @@ fn enrich(enrich: &EnrichSpec) -> String {
         EnrichTable::File { path, .. } => path.display().to_string(),
         EnrichTable::Postgres { .. } => "a query".into(),
     };
-    let (kind, on, poll) = (kind(enrich.kind), self::on(&enrich.on), show_time(enrich.poll));
+    let (kind, on, poll) = (enrich.kind.name(), self::on(&enrich.on), show_time(enrich.poll));
     format!("{kind} join with {table} on {on}, looked at every {poll}")
-}
-
-fn kind(kind: JoinKind) -> &'static str {
-    match kind {
-        JoinKind::Inner => "inner",
-        JoinKind::Left => "left",
-        JoinKind::Right => "right",
-        JoinKind::Full => "full",
-    }
 }
 
 fn on(pairs: &[(String, String)]) -> String {

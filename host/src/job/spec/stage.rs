@@ -232,6 +232,18 @@ pub enum JoinKind {
     Full,
 }
 
+impl JoinKind {
+    /// As job files have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            JoinKind::Inner => "inner",
+            JoinKind::Left => "left",
+            JoinKind::Right => "right",
+            JoinKind::Full => "full",
+        }
+    }
+}
+
 /// A table from outside.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EnrichSpec {

@@ -5,10 +5,10 @@ use super::{Gap, Session};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::group::Grouped;
 use crate::batch::keys::Keys;
-use crate::batch::types::ColumnType;
+use crate::batch::types::{ColumnType, timestamps};
 use crate::error::{Error, Result};
 use crate::state::{Slot, StateTable};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
 use std::collections::{BTreeSet, HashMap};
@@ -162,14 +162,14 @@ impl OpenSessions {
         sessions.iter().for_each(|session| self.forget(key(session), &session.of));
         let rows = UInt32Array::from_iter_values(sessions.iter().map(|session| session.row));
         let mut columns = take_arrays(keys, &rows, None).map_err(Error::arrow)?;
-        columns.push(times(sessions.iter().map(|session| session.session.start_us)));
+        columns.push(timestamps(sessions.iter().map(|session| session.session.start_us)));
         let whole = Keys::encode(&columns, sessions.len()).map_err(Error::arrow)?;
         let (view, hashes) = (whole.view(), whole.hashes());
         let slots: Vec<Slot> =
             hashes.iter().enumerate().map(|(row, hash)| self.table.slot(view.get(row), *hash)).collect();
         let kept: BTreeSet<Slot> = slots.iter().copied().collect();
         let gone: Vec<Slot> = old.into_iter().filter(|slot| !kept.contains(slot)).collect();
-        let states = [times(sessions.iter().map(|session| session.session.last_us))];
+        let states = [timestamps(sessions.iter().map(|session| session.session.last_us))];
         let states = states.into_iter().chain(accumulators.columns().iter().cloned()).collect();
         let states = RecordBatch::try_new(self.table.state_schema(), states).map_err(Error::arrow)?;
         self.table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
@@ -236,9 +236,4 @@ impl OpenSessions {
 /// The column of a session's rows: Arrow IPC streams one behind the other, each with its length before it.
 pub fn rows_kept() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("rows", DataType::Binary, false)]))
-}
-
-/// A column of times.
-pub fn times(values: impl Iterator<Item = i64>) -> ArrayRef {
-    Arc::new(TimestampMicrosecondArray::from_iter_values(values).with_timezone("UTC"))
 }

@@ -20,12 +20,7 @@ pub(super) fn join(r: &Reader<'_>) -> OperatorSpec {
     if let Some(r) = r.inner("join", "join = { with = \"orders\", on = \"user\" }") {
         r.check_keys(keys::JOIN, &[], None);
         r.need("on", "on = \"user\", with a column of both inputs");
-        let kinds = [
-            ("inner", JoinKind::Inner),
-            ("left", JoinKind::Left),
-            ("right", JoinKind::Right),
-            ("full", JoinKind::Full),
-        ];
+        let kinds = [JoinKind::Inner, JoinKind::Left, JoinKind::Right, JoinKind::Full].map(|kind| (kind.name(), kind));
         spec = JoinSpec {
             with: r.text("with", "with = \"orders\"").map(Into::into),
             on: on(&r),

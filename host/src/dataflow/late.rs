@@ -1,0 +1,42 @@
+//! Late rows on their way out of a stage.
+
+use crate::batch::part::Part;
+use crate::batch::rejected::mixed_rejected_rows;
+use crate::error::{Error, Result};
+use crate::graph::StageNode;
+use crate::metrics::Counts;
+use crate::timely_ext::{BatchContext, Output};
+use arrow::array::RecordBatch;
+
+/// What comes too late, as `<stage>.late` has it.
+pub struct LateRows {
+    /// Names of the inputs.
+    inputs: Vec<String>,
+    metrics: Counts,
+}
+
+impl LateRows {
+    /// Of this stage.
+    pub fn of(stage: &StageNode, metrics: &Counts) -> LateRows {
+        LateRows { inputs: stage.inputs.iter().map(|input| input.name.clone()).collect(), metrics: metrics.clone() }
+    }
+
+    /// Puts out late rows of a part, without the column of their time.
+    pub fn push(&self, context: BatchContext, part: &Part, rows: RecordBatch, output: &mut Output) -> Result<()> {
+        self.metrics.add_late(rows.num_rows());
+        let rows = match self.inputs.as_slice() {
+            [_] => rows,
+            inputs => {
+                let input = inputs.get(part.input as usize).map_or("", String::as_str);
+                let why = |row: usize| (row as u32, WHY_LATE.to_owned());
+                let late = (0..rows.num_rows()).map(why).collect();
+                mixed_rejected_rows(input, &rows, late).map_err(Error::arrow)?
+            }
+        };
+        output.late(context, part.order.clone(), rows);
+        Ok(())
+    }
+}
+
+/// The reason beside late rows, where there is room for one.
+const WHY_LATE: &str = "it came after its windows were closed";

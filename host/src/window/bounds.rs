@@ -1,0 +1,49 @@
+//! The bounds of windows as the last two columns of rows.
+
+use super::{WINDOW_END, WINDOW_START};
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, TimestampMicrosecondArray, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Field, SchemaRef, TimestampMicrosecondType};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The columns: [`WINDOW_START`] and [`WINDOW_END`].
+pub fn fields() -> [Arc<Field>; 2] {
+    [WINDOW_START, WINDOW_END].map(|name| Arc::new(Field::new(name, ColumnType::Timestamp.arrow(), false)))
+}
+
+/// Rows of one window with its bounds behind them, which makes the columns of `schema`.
+pub fn add(schema: &SchemaRef, rows: &RecordBatch, start_us: i64, end_us: i64) -> Result<RecordBatch> {
+    let bound = |us: i64| -> ArrayRef {
+        Arc::new(TimestampMicrosecondArray::from_value(us, rows.num_rows()).with_timezone("UTC"))
+    };
+    let columns = rows.columns().iter().cloned().chain([bound(start_us), bound(end_us)]).collect();
+    let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns, &options).map_err(Error::arrow)
+}
+
+/// Which rows are in which window: by end and start in microseconds, so that windows stand in the order in which they come
+/// out; rows in their own order.
+pub fn by_window(rows: &RecordBatch) -> Result<BTreeMap<(i64, i64), Vec<u32>>> {
+    let bound = |from_last: usize| {
+        let column = rows.num_columns().checked_sub(from_last).and_then(|place| rows.columns().get(place));
+        let times = column.and_then(|times| times.as_primitive_opt::<TimestampMicrosecondType>());
+        times.map(|times| times.values()).ok_or_else(|| Error::bug("rows without the bounds of their window"))
+    };
+    let (starts, ends) = (bound(2)?, bound(1)?);
+    let mut windows: BTreeMap<(i64, i64), Vec<u32>> = BTreeMap::new();
+    for (row, (end, start)) in (0u32..).zip(ends.iter().zip(starts)) {
+        windows.entry((*end, *start)).or_default().push(row);
+    }
+    Ok(windows)
+}
+
+/// These rows; all of them are not copied.
+pub fn take(rows: &RecordBatch, places: Vec<u32>) -> Result<RecordBatch> {
+    if places.len() == rows.num_rows() {
+        return Ok(rows.clone());
+    }
+    take_record_batch(rows, &UInt32Array::from(places)).map_err(Error::arrow)
+}
