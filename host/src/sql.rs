@@ -3,6 +3,7 @@
 mod batch_time;
 mod checked;
 pub mod expression;
+mod foreign;
 pub mod function;
 mod gather;
 mod mistake;

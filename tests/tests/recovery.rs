@@ -171,7 +171,7 @@ fn what_would_lose_state_is_refused_until_it_is_given_up() {
             vec![("[stages.totals]", "[stages.sums]"), ("from = \"totals\"", "from = \"sums\"")],
             vec![
                 "stage `totals`: the checkpoint after batch 3 holds its state (key (word text or null), state (count int64))",
-                "the job has no stage with state of that name",
+                "the job has no stage with such state of that name",
                 totals,
             ],
             &["totals"],

@@ -67,10 +67,11 @@ fn words(error: &DataFusionError, names: &Names) -> (String, Option<Span>) {
                 let near = nearest(name, names.table_names());
                 let known: Vec<&str> = names.table_names().collect();
                 let hint = near.map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-                return (
-                    format!("there is no table `{name}`; the stage's inputs are: {}{hint}", known.join(", ")),
-                    None,
-                );
+                let known = match known.as_slice() {
+                    [] => "an expression looks at one row; for more use `sql`".to_owned(),
+                    known => format!("the stage's inputs are: {}", known.join(", ")),
+                };
+                return (format!("there is no table `{name}`; {known}{hint}"), None);
             }
             (reworded(&in_our_types(&words)), None)
         }
@@ -100,6 +101,16 @@ fn reworded(words: &str) -> String {
         let name = words.split_once(" and \"").and_then(|(_, rest)| rest.split_once('"')).map_or("", |(name, _)| name);
         return format!("there would be two columns of one name, the other as `{name}`; name one of them otherwise");
     }
+    if let Some(what) = words.strip_prefix("Physical plan does not support logical expression ") {
+        let what: String = what.chars().take_while(|letter| letter.is_alphanumeric()).collect();
+        return match what.as_str() {
+            "Exists" => "`exists` can stand in `where` only; write it there, or a join".into(),
+            _ => "a query within cannot stand here; write it in `where`, or a join".into(),
+        };
+    }
+    if words.starts_with("Substring without for/from") {
+        return "`substr` needs a place, as `substr(word, 1, 3)`".into();
+    }
     words.to_owned()
 }
 
@@ -108,12 +119,21 @@ fn called(text: &str, words: &str) -> Option<Span> {
     let name = words.split_once("Function '").and_then(|(_, rest)| rest.split_once('\'')).map(|(name, _)| name);
     let name =
         name.or_else(|| words.strip_prefix('`').and_then(|rest| rest.split_once("(…)`")).map(|(name, _)| name))?;
+    place(text, name, |_, behind| behind.trim_start().starts_with('('))
+}
+
+/// The first place of a word in the text.
+pub fn place_of(text: &str, word: &str) -> Option<Span> {
+    let part = |letter: Option<char>| letter.is_some_and(|letter| letter.is_alphanumeric() || letter == '_');
+    place(text, word, |before, behind| !part(before.chars().next_back()) && !part(behind.chars().next()))
+}
+
+/// The first place of a name in the text that fits what stands before and behind it.
+fn place(text: &str, name: &str, fits: impl Fn(&str, &str) -> bool) -> Option<Span> {
     let (mut line, mut column) = (1, 1);
     for (at, letter) in text.char_indices() {
-        let rest = text.get(at..at + name.len());
-        if rest.is_some_and(|rest| rest.eq_ignore_ascii_case(name))
-            && text.get(at + name.len()..).is_some_and(|behind| behind.trim_start().starts_with('('))
-        {
+        let parts = text.get(..at).zip(text.get(at..at + name.len())).zip(text.get(at + name.len()..));
+        if parts.is_some_and(|((before, found), behind)| found.eq_ignore_ascii_case(name) && fits(before, behind)) {
             let start = Location { line, column };
             return Some(Span { start, end: Location { line, column: column + name.chars().count() as u64 } });
         }
@@ -144,11 +164,22 @@ fn no_function(name: &str, names: &Names) -> String {
 
 fn schema_words(error: &SchemaError) -> String {
     let listed = |columns: &[Column]| {
-        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let mut names: Vec<&str> = Vec::new();
+        for column in columns {
+            // A column that `select` names stands there beside the one that it comes from.
+            if !names.contains(&column.name.as_str()) {
+                names.push(&column.name);
+            }
+        }
         if names.is_empty() { "none".into() } else { names.join(", ") }
     };
     match error {
         SchemaError::FieldNotFound { field, valid_fields } => {
+            if let (Some(table), Some(same)) =
+                (&field.relation, valid_fields.iter().find(|column| column.name == field.name))
+            {
+                return format!("there is no `{table}` here; write `{}`", same.flat_name());
+            }
             let near = nearest(&field.name, valid_fields.iter().map(|column| column.name.as_str()));
             let longer = valid_fields.iter().map(|column| &column.name).find(|name| {
                 let behind = name.strip_prefix(&field.name).and_then(|rest| rest.chars().next());
@@ -188,7 +219,13 @@ fn plain(error: &DataFusionError) -> String {
                 .find_map(|heading| words.strip_prefix(heading).map(str::to_owned))
                 .unwrap_or(words)
         }
-        other => other.message().lines().next().unwrap_or_default().to_owned(),
+        other => {
+            let words = other.message();
+            let first = words.lines().next().unwrap_or_default();
+            // A regular expression that cannot be read: the reason stands last, below the place.
+            let last = words.lines().next_back().filter(|_| first.ends_with("parse error:"));
+            last.map_or_else(|| first.to_owned(), |last| format!("{first} {}", last.trim_start_matches("error: ")))
+        }
     }
 }
 

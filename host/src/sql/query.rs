@@ -3,8 +3,9 @@
 use super::batch_time::in_batch;
 use super::checked::checked_step;
 use super::expression::parser;
+use super::foreign::{foreign, only_reads};
 use super::gather::{finish, gathered, rows_of};
-use super::mistake::{self, mistake, told};
+use super::mistake::{self, mistake, place_of, told};
 use super::session::{Names, parser_options, state};
 use super::slot::Slot;
 use super::spread::{Spread, spread};
@@ -137,20 +138,30 @@ fn logical(text: &str, names: &Names) -> Result<LogicalPlan> {
     let (Some(statement), None) = (statements.pop_front(), statements.pop_front()) else {
         return Err(told(text, "`sql` is one query; write one `select`", None));
     };
-    match &statement {
-        Statement::Statement(inner) if matches!(&**inner, ast::Statement::Query(_)) => {}
+    let query = match &statement {
+        Statement::Statement(inner) => match &**inner {
+            ast::Statement::Query(query) => query,
+            other => return Err(refused(text, &other.to_string())),
+        },
         other => return Err(refused(text, &other.to_string())),
+    };
+    if let Some((word, wrong)) = foreign(query) {
+        return Err(told(text, &wrong, place_of(text, word)));
     }
     let plan = SqlToRel::new_with_options(names, parser_options()).statement_to_plan(statement).map_err(wrong)?;
     let plan = state().optimize(&plan).map_err(wrong)?;
-    let foreign = |plan: &LogicalPlan| {
+    if plan.schema().fields().is_empty() {
+        let words = "the query has no columns; write them behind `select`, or `*` for all";
+        return Err(told(text, words, place_of(text, "select")));
+    }
+    let changes = |plan: &LogicalPlan| {
         let other = matches!(
             plan,
             LogicalPlan::Dml(_) | LogicalPlan::Ddl(_) | LogicalPlan::Copy(_) | LogicalPlan::Statement(_)
         );
         Ok(other)
     };
-    if plan.exists(foreign).unwrap_or(true) {
+    if plan.exists(changes).unwrap_or(true) {
         return Err(refused(text, text.trim_start()));
     }
     Ok(plan)
@@ -158,7 +169,7 @@ fn logical(text: &str, names: &Names) -> Result<LogicalPlan> {
 
 fn refused(text: &str, statement: &str) -> Error {
     let verb = statement.split_whitespace().next().unwrap_or_default().to_lowercase();
-    told(text, &format!("`sql` only reads: write one `select`, not `{verb}`"), None)
+    told(text, &only_reads(&verb), place_of(text, &verb))
 }
 
 /// The steps that a plan may have: each gives the same rows in the same order whenever it is run, on this thread.
