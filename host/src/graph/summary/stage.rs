@@ -82,7 +82,9 @@ pub(super) fn operator(spec: &StageSpec) -> Option<String> {
     let rows = if spec.window.is_some() { "window" } else { "batch" };
     Some(match &spec.operator {
         OperatorSpec::Union | OperatorSpec::Plugin(_) => return None,
-        OperatorSpec::Aggregate { inverse: true, .. } => "what leaves a window is taken out by the inverse".into(),
+        OperatorSpec::Aggregate { inverse: true, .. } if spec.event_time.is_none() => {
+            "what leaves a window is taken out by the inverse".into()
+        }
         OperatorSpec::Aggregate { .. } => return None,
         OperatorSpec::Cogroup { .. } => format!("cogroup of {}{} in each {rows}", inputs().join(", "), each(" by ")),
         OperatorSpec::Sql { functions, .. } => {
