@@ -121,7 +121,8 @@ fn queries_only_read() {
         ("set time_zone = 'UTC'", "set"),
         ("explain select * from words", "explain"),
     ] {
-        let words = format!("`sql`: `sql` only reads: write one `select`, not `{verb}`\n  SQL | {statement}");
+        let marked = format!("{statement}\n      | {}", "^".repeat(verb.len()));
+        let words = format!("`sql`: `sql` only reads: write one `select`, not `{verb}`\n  SQL | {marked}");
         refused(&format!("sql = \"{statement}\""), &words);
     }
     refused(
@@ -152,6 +153,13 @@ fn what_cannot_be_computed_stops_the_job() {
     let ended = trial.run(&[]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("division by zero").count(), 1, "{}", ended.stderr);
+}
+
+/// Also where there are fewer columns behind `select` than before it.
+#[test]
+fn what_where_leaves_out_is_not_computed() {
+    let trial = job("sql = 'select n, (length(word) + \"order-id\") / n as x from words where n <> 0'");
+    trial.run_well(&[]);
 }
 
 fn with_function(sql: &str, plugin_name: &str, config: &str) -> String {
