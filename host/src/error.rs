@@ -8,7 +8,8 @@ use std::fmt;
 pub enum Kind {
     /// The job file or the command line: mend it and start again. Exit code 2.
     Job,
-    /// A plugin failed or misbehaved: its author can mend it.
+    /// A plugin failed or misbehaved, or an expression cannot be computed for some rows: its author can mend it, and trying
+    /// again does not help.
     Plugin,
     /// Something outside failed: a file, an address, a disk. Try again when it is mended.
     Environment,

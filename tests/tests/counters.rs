@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 const BATCHES: i64 = 60;
 
-/// Rows pass two stages with the same plugin, and are counted by both. Each start has other workers, so counters change owners.
+/// Rows pass two stages with the same plugin, the second time as a function of SQL, and are counted by both. Each start has other workers, so counters change owners.
 fn trial() -> Trial {
     let plugin = plugin("tally");
     let plugin = plugin.display();
@@ -27,7 +27,8 @@ from = "first"
 filter = "n % 2 = 0"
 [stages.second]
 from = "even"
-plugin = "{plugin}"
+sql = "select tally(n) as n from even"
+functions = {{ tally = "{plugin}" }}
 [sinks.out]
 from = "second"
 kind = "queue"
@@ -100,8 +101,12 @@ fn a_job_may_lose_its_counters() {
     let trial = trial();
     trial.run_well(&[]);
     let text = trial.text("job.toml");
-    let plugin = format!("plugin = \"{}\"\n", plugin("tally").display());
-    assert_eq!(text.matches(&plugin).count(), 2);
-    trial.write("job.toml", text.replace(&plugin, ""));
+    let path = plugin("tally");
+    let lines = [
+        format!("plugin = \"{}\"\n", path.display()),
+        format!("sql = \"select tally(n) as n from even\"\nfunctions = {{ tally = \"{}\" }}\n", path.display()),
+    ];
+    assert!(lines.iter().all(|lines| text.contains(lines)));
+    trial.write("job.toml", lines.iter().fold(text, |text, lines| text.replace(lines, "")));
     trial.run_well(&[]);
 }

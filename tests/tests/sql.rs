@@ -121,7 +121,8 @@ fn queries_only_read() {
         ("set time_zone = 'UTC'", "set"),
         ("explain select * from words", "explain"),
     ] {
-        let words = format!("`sql`: `sql` only reads: write one `select`, not `{verb}`\n  SQL | {statement}");
+        let marked = format!("{statement}\n      | {}", "^".repeat(verb.len()));
+        let words = format!("`sql`: `sql` only reads: write one `select`, not `{verb}`\n  SQL | {marked}");
         refused(&format!("sql = \"{statement}\""), &words);
     }
     refused(
@@ -146,6 +147,19 @@ fn what_cannot_be_computed_stops_the_job() {
         "sql = \"select max(cast(word as bigint) + n) as x from words where n <> 1\"",
         "stage `made`: batch 2: the query cannot be computed: Cannot cast string 'b' to value of int64 type",
     );
+    // Another try would not help: with checkpoints the job ends at once, too.
+    let trial = job("sql = \"select 6 / n as x from words\"");
+    trial.write("job.toml", trial.text("job.toml") + "\n[checkpoint]\ndir = \"kept\"\n");
+    let ended = trial.run(&[]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("division by zero").count(), 1, "{}", ended.stderr);
+}
+
+/// Also where there are fewer columns behind `select` than before it.
+#[test]
+fn what_where_leaves_out_is_not_computed() {
+    let trial = job("sql = 'select n, (length(word) + \"order-id\") / n as x from words where n <> 0'");
+    trial.run_well(&[]);
 }
 
 fn with_function(sql: &str, plugin_name: &str, config: &str) -> String {
@@ -170,6 +184,15 @@ fn functions_are_checked_when_the_job_is_loaded() {
     refused(
         &with_function("select f(word) as x from words", "running-count", ""),
         "stage `made`: function `f`: a function is a plugin of world transform, and PROJECT/plugins/running-count/running-count.wasm",
+    );
+    // What could be taken as another type is not, without a cast that says so.
+    refused(
+        &with_function("select f(n) as x from words", "sentiment", ""),
+        "takes `value` as text, and is given int64; cast it, as `cast(… as double)`\n  SQL | select f(n) as x from words\n      |        ^",
+    );
+    refused(
+        &format!("limits = {{ time = \"1s\" }}\n{}", with_function("select f(word) as x from words", "sentiment", "")),
+        "`limits` stands beside the plugin of a function; write `functions.<name>.limits`",
     );
 }
 

@@ -234,7 +234,7 @@ impl Function {
     }
 
     fn does_not_fit(&self) -> Error {
-        Error::environment(format!(
+        Error::plugin(format!(
             "`{}`: the sum does not fit int64; make the column float64, or the batches smaller",
             self.name
         ))

@@ -13,6 +13,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{DFSchema, DataFusionError, Span};
 use datafusion::logical_expr::Expr;
+use datafusion::logical_expr::simplify::SimplifyContext;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::sql::parser::{DFParser, DFParserBuilder};
 use datafusion::sql::planner::{PlannerContext, SqlToRel};
@@ -107,7 +109,7 @@ impl Expression {
 
     fn failed(&self, context: BatchContext, error: &DataFusionError) -> Error {
         let words = mistake::runtime_words(error);
-        Error::environment(format!("batch {}: `{}` cannot be computed: {words}", context.id, self.text))
+        Error::plugin(format!("batch {}: `{}` cannot be computed: {words}", context.id, self.text))
     }
 }
 
@@ -184,6 +186,7 @@ impl Compiler<'_> {
         let text = parsed.to_string().into();
         let compile = || {
             let columns = self.columns()?;
+            let logical = simplified(logical, &columns)?;
             let compiled = checked(state().create_physical_expr(logical, &columns)?)?;
             let kind = ours(&compiled.data_type(self.schema)?);
             Ok((compiled, kind))
@@ -194,6 +197,16 @@ impl Compiler<'_> {
         })?;
         Ok(Expression { text, work: Work::Compiled(compiled), data_type })
     }
+}
+
+/// Some functions cannot be computed, and are written in terms of others: `coalesce` as `case`.
+fn simplified(expression: Expr, columns: &DFSchema) -> Result<Expr, DataFusionError> {
+    let context = SimplifyContext::builder()
+        .with_schema(Arc::new(columns.clone()))
+        .with_config_options(state().config_options().clone())
+        .build();
+    let simplifier = ExprSimplifier::new(context);
+    simplifier.simplify(simplifier.coerce(expression, columns)?)
 }
 
 fn first_line(message: &str) -> &str {

@@ -78,21 +78,30 @@ impl PluginFunction {
             |(place, kind): (usize, &DataType)| Field::new(format!("argument{}", place + 1), kind.clone(), true);
         let given = Schema::new(kinds.iter().enumerate().map(field).collect::<Vec<_>>());
         let description = self.plugin.describe(&self.stage.config, &given, &self.stage.key)?;
-        self.check(&description, &kinds)?;
+        let given: Vec<&DataType> = arguments.iter().map(|field| field.data_type()).collect();
+        self.check(&description, &given)?;
         described.push((kinds, description.clone()));
         Ok(description)
     }
 
-    fn check(&self, description: &Description, given: &[DataType]) -> Result<()> {
+    /// An argument is taken as it is; what may lose something is for the query to say, by a cast.
+    fn check(&self, description: &Description, given: &[&DataType]) -> Result<()> {
         let wants = &description.input;
         let told = format!("function `{}` (plugin {} {})", self.name, description.name, description.version);
         if wants.fields().len() != given.len() {
-            return Err(Error::job(format!("{told} takes {}, and is given {} values", describe(wants), given.len())));
+            let values = if given.len() == 1 { "1 value".to_owned() } else { format!("{} values", given.len()) };
+            return Err(Error::job(format!("{told} takes {}, and is given {values}", describe(wants))));
         }
         for (field, given) in wants.fields().iter().zip(given) {
-            if !arrow::compute::can_cast_types(given, field.data_type()) {
-                let (wanted, given) = (ColumnType::of(field.data_type()), ColumnType::of(given));
-                return Err(Error::job(format!("{told} takes `{}` as {wanted}, and is given {given}", field.name())));
+            let wanted = field.data_type();
+            let given = &if **given == DataType::Null { wanted.clone() } else { ours(given) };
+            let wider = (given, wanted) == (&DataType::Int64, &DataType::Float64);
+            if given != wanted && !wider {
+                let (wanted, given) = (ColumnType::of(wanted), ColumnType::of(given));
+                return Err(Error::job(format!(
+                    "{told} takes `{}` as {wanted}, and is given {given}; cast it, as `cast(… as double)`",
+                    field.name()
+                )));
             }
         }
         if description.output.fields().len() != 1 {

@@ -13,7 +13,10 @@ const SHOWN_MAX: usize = 100;
 /// The mistake in words, with the line where it is and a mark below.
 pub fn mistake(text: &str, names: &Names, error: &DataFusionError) -> Error {
     if let Some(own) = own(error) {
-        return own.clone();
+        // A function that does not take what it is given.
+        let name = own.message.strip_prefix("function `").and_then(|rest| rest.split('`').next());
+        let span = name.and_then(|name| place(text, name, |_, behind| behind.trim_start().starts_with('(')));
+        return if span.is_some() { told(text, &own.message, span) } else { own.clone() };
     }
     let first = error.iter().next().unwrap_or(error);
     let (words, found) = words(first, names);

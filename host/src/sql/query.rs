@@ -25,7 +25,9 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast;
+use std::panic::resume_unwind;
 use std::sync::Arc;
+use std::{io, thread};
 
 /// A checked query. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -56,9 +58,11 @@ impl Query {
         functions: &[Arc<ScalarUDF>],
     ) -> Result<Query> {
         let (names, _) = names(&inputs, functions);
-        let logical = logical(text, &names)?;
-        let spread = spread(&logical, keys);
-        let physical = physical(&logical).map_err(|error| mistake(text, &names, &error))?;
+        let (spread, physical) = with_room(|| {
+            let logical = logical(text, &names)?;
+            let physical = physical(&logical).map_err(|error| mistake(text, &names, &error))?;
+            Ok((spread(&logical, keys), physical))
+        })?;
         let field = |field: &Arc<Field>| Field::new(field.name(), ours(field.data_type()), true);
         let output = Arc::new(Schema::new(physical.schema().fields().iter().map(field).collect::<Vec<_>>()));
         Ok(Query { text: text.into(), inputs: inputs.into(), output, spread })
@@ -82,7 +86,8 @@ impl Query {
     /// Plans it for a worker of this stage, with the functions that it was checked with or others of the same names and types.
     pub fn prepare(&self, stage: &str, functions: &[Arc<ScalarUDF>]) -> Result<Prepared> {
         let (names, slots) = names(&self.inputs, functions);
-        let plan = physical(&logical(&self.text, &names)?).map_err(|error| mistake(&self.text, &names, &error))?;
+        let plan =
+            with_room(|| physical(&logical(&self.text, &names)?).map_err(|error| mistake(&self.text, &names, &error)))?;
         Ok(Prepared { stage: stage.into(), query: self.clone(), plan, slots, task: state().task_ctx() })
     }
 }
@@ -99,7 +104,7 @@ impl Prepared {
             None => {
                 let words = mistake::runtime_words(&error);
                 let (stage, batch) = (&self.stage, context.id);
-                Error::environment(format!("stage `{stage}`: batch {batch}: the query cannot be computed: {words}"))
+                Error::plugin(format!("stage `{stage}`: batch {batch}: the query cannot be computed: {words}"))
             }
         })
     }
@@ -129,6 +134,20 @@ fn names(inputs: &[(String, SchemaRef)], functions: &[Arc<ScalarUDF>]) -> (Names
     let sources = slots.iter().map(|slot| provider_as_source(Arc::new(slot.clone())));
     let tables = inputs.iter().map(|(name, _)| name.clone()).zip(sources).collect();
     (Names::new(tables, functions), slots)
+}
+
+/// The stack of the thread that plans. Parser and planner call themselves for each level of a query, which may be as deep
+/// as the parser allows; the stacks of workers are too small for that.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Plans on a thread with a stack that is large enough.
+fn with_room<T: Send>(plan: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    let failed = |cause: io::Error| Error::environment(format!("cannot start a thread to plan a query: {cause}"));
+    thread::scope(|scope| {
+        let planning = thread::Builder::new().name("plan".into()).stack_size(STACK_BYTES);
+        let planning = planning.spawn_scoped(scope, plan).map_err(failed)?;
+        planning.join().unwrap_or_else(|panic| resume_unwind(panic))
+    })
 }
 
 /// Reads the one query that a text must be, and plans it.

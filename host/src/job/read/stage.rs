@@ -104,6 +104,9 @@ fn for_plugins(r: &Reader<'_>, key: &str) -> String {
         let place = if r.has("join") { "join" } else { "enrich" };
         return format!("`on` stands inside `{place}`; write it there, as {place} = {{ …, on = \"user\" }}");
     }
+    if r.has("functions") && ["config", "limits", "grant"].contains(&key) {
+        return format!("`{key}` stands beside the plugin of a function; write `functions.<name>.{key}`");
+    }
     let operator = keys::OPERATORS.iter().any(|operator| r.has(operator));
     let instead = if operator { "remove it" } else { "add plugin = \"…\", or remove it" };
     format!("`{key}` is for stages with a plugin; {instead}")

@@ -25,6 +25,8 @@ pub(super) struct Kept {
     owner: Owner,
     failure: Failure,
     /// The last batch that came, with rows or without; at first the one that the marker named.
+    passed: Option<BatchId>,
+    /// The batch that the marker names.
     committed: Option<BatchId>,
     /// Held while the folder is open.
     _lock: File,
@@ -95,12 +97,12 @@ impl Kept {
         };
         patiently(failure, "open the folder", folder, take_over).map_err(|e| e.within(format!("sink `{name}`")))?;
         let (folder, owner, failure) = (folder.into(), owner.clone(), failure.clone());
-        Ok(Kept { folder, owner, failure, committed: batch, _lock: lock })
+        Ok(Kept { folder, owner, failure, passed: batch, committed: batch, _lock: lock })
     }
 
     /// Commits a part. Every step can be done again, so a full disk only makes it wait.
     pub(super) fn commit(&mut self, part: &Path, batch: BatchId, bytes: &[u8]) -> Result<()> {
-        if self.committed.is_some_and(|committed| batch <= committed) {
+        if self.passed.is_some_and(|passed| batch <= passed) {
             return Err(twice(batch));
         }
         let name = part.file_name().and_then(|name| name.to_str()).map(str::to_owned);
@@ -131,15 +133,16 @@ impl Kept {
             step(&show)?;
         }
         fault::point("commit.after");
-        self.committed = Some(batch);
+        (self.passed, self.committed) = (Some(batch), Some(batch));
         Ok(())
     }
 
-    /// A batch without rows came.
+    /// A batch without rows came. The marker does not tell of it.
     pub(super) fn passed(&mut self, batch: BatchId) {
-        self.committed = self.committed.max(Some(batch));
+        self.passed = self.passed.max(Some(batch));
     }
 
+    /// What a later start will find.
     pub(super) fn committed(&self) -> Option<BatchId> {
         self.committed
     }

@@ -82,6 +82,15 @@ fn two() -> Place {
 }
 
 #[test]
+fn a_batch_without_rows_is_not_said_to_be_kept() {
+    let place = two();
+    let mut sink = place.open("a", 2).unwrap();
+    sink.commit(BatchId(3), BatchTime(0), vec![]).unwrap();
+    assert_eq!((sink.committed(), place.committed()), (Some(BatchId(2)), Some(BatchId(2))));
+    assert_eq!(sink.commit(BatchId(3), BatchTime(0), rows("three")).unwrap_err().kind, Kind::Bug);
+}
+
+#[test]
 fn a_part_that_no_marker_names_is_not_committed_and_comes_again() {
     let place = two();
     fs::write(place.path(UNFINISHED_3), "three\n").unwrap();

@@ -66,6 +66,20 @@ fn a_plain_column_is_not_copied() {
 }
 
 #[test]
+fn functions_that_stand_for_others_are_computed() {
+    for text in [
+        "coalesce(word, 'none')",
+        "ifnull(word, 'none')",
+        "nvl2(word, word, 'none')",
+        "arrow_cast(ifnull(word, 'none'), 'Utf8')",
+    ] {
+        let made = values(text);
+        assert_eq!((made.as_string::<i32>().value(0), made.as_string::<i32>().value(1)), ("a", "none"), "{text}");
+    }
+    assert!(Expression::new("coalesce(n, 0) > 0", &columns()).unwrap().data_type() == &DataType::Boolean);
+}
+
+#[test]
 fn values_come_in_our_types() {
     assert_eq!(values("cast(n as int)").as_primitive::<Int64Type>().values(), &[4, 0]);
     assert_eq!(values("cast(price as decimal(10, 2))").as_primitive::<Float64Type>().values(), &[0.5, 2.0]);

@@ -94,6 +94,17 @@ fn a_plan_runs_again_over_other_rows() {
 }
 
 #[test]
+fn a_query_may_be_as_deep_as_it_is_accepted() {
+    let deep = |levels: usize| {
+        let value = "abs(".repeat(levels) + "n" + &")".repeat(levels);
+        Query::new(&format!("select {value} as n from words"), vec![words(), orders()], &[], &[])
+    };
+    // On a thread with the stack of a worker.
+    assert_eq!(answer(&deep(40).unwrap().prepare("made", &[]).unwrap(), &[("a", -2)]), "2");
+    assert!(deep(60).unwrap_err().message.starts_with("it is nested too deeply"));
+}
+
+#[test]
 fn a_batch_without_rows_is_answered() {
     assert_eq!(answer(&query("select count(*) as n from words", &[]).prepare("made", &[]).unwrap(), &[]), "0");
     let by_word = query("select word, count(*) as n from words group by word", &[]);
