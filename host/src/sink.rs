@@ -30,8 +30,8 @@ pub trait Sink: Send {
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()>;
 
     /// The last batch that the sink's medium is known to hold, as found when the sink was opened and moved by every
-    /// commit; `None`: it holds none, or remembers nothing. Batches without rows may leave no trace, so it may be less
-    /// after a crash than it was before.
+    /// commit that leaves a trace there, which batches without rows may not; `None`: it holds none, or remembers nothing.
+    /// So whoever opens the medium next finds the same.
     fn committed(&self) -> Option<BatchId>;
 }
 

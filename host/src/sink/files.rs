@@ -54,7 +54,6 @@ impl FilesSink {
 impl Sink for FilesSink {
     fn commit(&mut self, batch: BatchId, _time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         if rows.iter().all(|part| part.num_rows() == 0) {
-            self.kept.iter_mut().for_each(|kept| kept.passed(batch));
             return Ok(());
         }
         let part = self.folder.join(part_name(batch, self.format));

@@ -141,9 +141,10 @@ impl Sink for PostgresSink {
                 self.name
             )));
         }
-        if rows.iter().any(|part| part.num_rows() > 0) {
-            self.write(batch, &rows)?;
+        if rows.iter().all(|part| part.num_rows() == 0) {
+            return Ok(());
         }
+        self.write(batch, &rows)?;
         if owned {
             self.committed = Some(batch);
         }

@@ -24,7 +24,7 @@ pub(super) struct Kept {
     folder: PathBuf,
     owner: Owner,
     failure: Failure,
-    /// The last batch that came, with rows or without; at first the one that the marker named.
+    /// The batch that the marker names.
     committed: Option<BatchId>,
     /// Held while the folder is open.
     _lock: File,
@@ -133,11 +133,6 @@ impl Kept {
         fault::point("commit.after");
         self.committed = Some(batch);
         Ok(())
-    }
-
-    /// A batch without rows came.
-    pub(super) fn passed(&mut self, batch: BatchId) {
-        self.committed = self.committed.max(Some(batch));
     }
 
     pub(super) fn committed(&self) -> Option<BatchId> {

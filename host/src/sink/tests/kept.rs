@@ -82,6 +82,16 @@ fn two() -> Place {
 }
 
 #[test]
+fn batches_without_rows_leave_no_trace_that_could_be_missed() {
+    let place = two();
+    let mut sink = place.open("a", 2).unwrap();
+    sink.commit(BatchId(3), BatchTime(0), vec![]).unwrap();
+    assert_eq!((sink.committed(), place.committed()), (Some(BatchId(2)), Some(BatchId(2))));
+    drop(sink);
+    assert_eq!(place.open("a", 3).unwrap().committed(), Some(BatchId(2)));
+}
+
+#[test]
 fn a_part_that_no_marker_names_is_not_committed_and_comes_again() {
     let place = two();
     fs::write(place.path(UNFINISHED_3), "three\n").unwrap();
