@@ -84,6 +84,7 @@ cases! { CASES:
     sql_function = "sql-function",
     sql_join = "sql-join",
     sql_windows = "sql-windows",
+    time_expressions = "time-expressions",
     timers = "timers",
     timers_event_time = "timers-event-time",
     top = "top",

@@ -4,16 +4,18 @@ use super::stages::At;
 use crate::batch::part::Part;
 use crate::batch::rejected::{mixed_rejected_rows, rejected_rows};
 use crate::batch::types::{ColumnType, with_fields};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::event_time::{EventClock, Lapses, TIME, Watermarks, saved};
 use crate::graph::{EventTimeNode, StageNode, watermark_table};
 use crate::run::Failure;
+use crate::sql::expression::Expression;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, Output, Parts, Progress, ProgressStream, each_part};
 use crate::window::microseconds;
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray};
-use arrow::compute::{filter_record_batch, max};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, new_null_array};
+use arrow::compute::{concat, filter_record_batch, max};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
@@ -86,7 +88,8 @@ impl Stamp {
     fn part(&self, context: BatchContext, part: Part, output: &mut Output) -> Result<usize> {
         let place = part.input as usize;
         let Some(time) = self.node.times.get(place) else { return Err(Error::bug("a part of an unknown input")) };
-        let times = time.evaluate(context, &part.rows)?;
+        let mut failed = BTreeMap::new();
+        let times = times_of(time, context, &part.rows, 0, &mut failed)?;
         let values = times.as_primitive_opt::<TimestampMicrosecondType>();
         let values = values.ok_or_else(|| Error::bug("times that are no timestamps"))?;
         let latest = self.node.ahead_us_max.map_or(i64::MAX, |ahead| context.time.0.saturating_add(ahead));
@@ -94,7 +97,7 @@ impl Stamp {
             |row: usize| values.is_valid(row) && TIME_US.contains(&values.value(row)) && values.value(row) <= latest;
         let bad: Vec<(u32, String)> = (0..values.len())
             .filter(|row| !good(*row))
-            .map(|row| (row as u32, self.why(values, row, latest)))
+            .map(|row| (row as u32, failed.remove(&row).unwrap_or_else(|| self.why(values, row, latest))))
             .collect();
         let field = Field::new(TIME, ColumnType::Timestamp.arrow(), false);
         let schema = with_fields(part.rows.schema_ref(), [Arc::new(field)]);
@@ -143,6 +146,31 @@ pub fn take_times(part: &Part) -> Result<(RecordBatch, TimestampMicrosecondArray
 pub fn without_time(part: Part) -> Result<Part> {
     let (rows, _) = take_times(&part)?;
     Ok(Part { rows, ..part })
+}
+
+/// The times of rows. Those of rows for which they cannot be computed, as their numbers are too large or their text is no
+/// time, are null; `failed` then says why, by place from `first` on: one bad row is no reason to stop the others.
+fn times_of(
+    time: &Expression,
+    context: BatchContext,
+    rows: &RecordBatch,
+    first: usize,
+    failed: &mut BTreeMap<usize, String>,
+) -> Result<ArrayRef> {
+    let error = match time.evaluate(context, rows) {
+        Err(error) if error.kind == Kind::Plugin && rows.num_rows() > 0 => error,
+        other => return other,
+    };
+    if rows.num_rows() == 1 {
+        let why = error.message.strip_prefix(&format!("batch {}: ", context.id)).unwrap_or(&error.message);
+        failed.insert(first, why.into());
+        return Ok(new_null_array(time.data_type(), 1));
+    }
+    // In halves, so that few bad rows among many cost little.
+    let half = rows.num_rows() / 2;
+    let left = times_of(time, context, &rows.slice(0, half), first, failed)?;
+    let right = times_of(time, context, &rows.slice(half, rows.num_rows() - half), first + half, failed)?;
+    concat(&[&left, &right]).map_err(Error::arrow)
 }
 
 /// The greatest time of each part, once for each worker.

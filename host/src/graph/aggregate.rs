@@ -25,9 +25,10 @@ pub(super) fn check(making: &Making<'_>, columns: &[AggregateSpec], inverse: boo
 }
 
 fn check_inverse(making: &Making<'_>, builtin: &Builtin) -> Result<()> {
-    if !matches!(making.window, Some(WindowNode::Batches { .. } | WindowNode::Sliding { .. })) {
+    if !matches!(making.window, Some(WindowNode::Batches { .. })) {
         return Err(Error::job(
-            "`inverse` is for sliding windows; write window = { size = \"30s\", slide = \"10s\" }, or remove it",
+            "`inverse` takes out what leaves a sliding window of processing time, and windows of event time come and go \
+             as a whole; remove it",
         ));
     }
     match builtin.without_inverse() {
