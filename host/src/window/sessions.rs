@@ -105,13 +105,15 @@ impl Gap {
     fn merged(&self, all: &[Growing], by_start: &BTreeMap<i64, usize>, time_us: i64) -> (Session, Vec<usize>) {
         let mut merged = Session { start_us: time_us, last_us: time_us };
         let mut parts = Vec::new();
-        // What began earlier than this would be too long with the row.
-        let earliest = time_us.saturating_sub(self.length_us_max);
-        for place in by_start.range(earliest..self.end(merged)).map(|(_, place)| *place) {
+        // No session has rows between those of another, so those that begin later also end later.
+        let near = by_start.range(..self.end(merged)).rev().map(|(_, place)| *place);
+        let mut near: Vec<usize> = near.take_while(|place| self.end(all[*place].session) > time_us).collect();
+        near.reverse();
+        for place in near {
             let Session { start_us, last_us } = all[place].session;
             let both = Session { start_us: merged.start_us.min(start_us), last_us: merged.last_us.max(last_us) };
             let length_us = self.end(both).saturating_sub(both.start_us);
-            if self.end(all[place].session) > time_us && length_us <= self.length_us_max {
+            if length_us <= self.length_us_max {
                 merged = both;
                 parts.push(place);
             }

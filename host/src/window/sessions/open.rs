@@ -11,7 +11,7 @@ use crate::state::{Slot, StateTable};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take_arrays;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// See the module. Sessions of one key never have the same start.
@@ -19,7 +19,8 @@ pub struct OpenSessions {
     gap: Gap,
     keys: usize,
     table: StateTable,
-    by_key: HashMap<Box<[u8]>, Vec<Open>>,
+    /// By key and start.
+    by_key: HashMap<Box<[u8]>, BTreeMap<i64, Open>>,
     ends: BTreeSet<(i64, Slot)>,
 }
 
@@ -46,6 +47,8 @@ pub struct TouchedSession {
     pub session: Session,
     /// What it is made of.
     pub of: Vec<Slot>,
+    /// The starts of these.
+    starts: Vec<i64>,
 }
 
 /// Sessions as they are put out: in the order of their ends, then of their starts, then of key hashes.
@@ -100,13 +103,12 @@ impl OpenSessions {
             Some(sessions) => sessions,
             None => self.by_key.entry(key.into()).or_default(),
         };
-        let place = sessions.partition_point(|other| other.session < open.session);
-        sessions.insert(place, open);
+        sessions.insert(open.session.start_us, open);
     }
 
-    fn forget(&mut self, key: &[u8], slots: &[Slot]) {
+    fn forget(&mut self, key: &[u8], starts: &[i64]) {
         let Some(sessions) = self.by_key.get_mut(key) else { return };
-        for gone in sessions.extract_if(.., |open| slots.contains(&open.slot)) {
+        for gone in starts.iter().filter_map(|start| sessions.remove(start)) {
             self.ends.remove(&(self.gap.end(gone.session), gone.slot));
         }
         if sessions.is_empty() {
@@ -126,7 +128,8 @@ impl OpenSessions {
             if rows.is_empty() {
                 continue;
             }
-            let open = self.by_key.get(keys.view().get(*first as usize)).map_or(&[][..], Vec::as_slice);
+            let open = self.by_key.get(keys.view().get(*first as usize));
+            let open: Vec<Open> = open.into_iter().flat_map(BTreeMap::values).copied().collect();
             let sessions: Vec<Session> = open.iter().map(|open| open.session).collect();
             let assigned = self.gap.assign(&sessions, rows.iter().map(|row| times[*row as usize]), watermark);
             let before = touched.sessions.len();
@@ -137,6 +140,7 @@ impl OpenSessions {
                 row: *first,
                 session: grown.session,
                 of: grown.of.iter().map(|place| open[*place].slot).collect(),
+                starts: grown.of.iter().map(|place| open[*place].session.start_us).collect(),
             }));
         }
         touched
@@ -159,7 +163,7 @@ impl OpenSessions {
     ) -> Result<Vec<Slot>> {
         let key = |session: &TouchedSession| encoded.view().get(session.row as usize);
         let old: Vec<Slot> = sessions.iter().flat_map(|session| session.of.iter().copied()).collect();
-        sessions.iter().for_each(|session| self.forget(key(session), &session.of));
+        sessions.iter().for_each(|session| self.forget(key(session), &session.starts));
         let rows = UInt32Array::from_iter_values(sessions.iter().map(|session| session.row));
         let mut columns = take_arrays(keys, &rows, None).map_err(Error::arrow)?;
         columns.push(timestamps(sessions.iter().map(|session| session.session.start_us)));
@@ -191,8 +195,8 @@ impl OpenSessions {
         let slots = self.ends.iter().take_while(|(end, _)| *end <= watermark).map(|(_, slot)| *slot).collect();
         let results = self.results_with_slots(slots)?;
         let encoded = Keys::encode(&results.1.keys, results.0.len()).map_err(Error::arrow)?;
-        for (row, slot) in results.0.iter().enumerate() {
-            self.forget(encoded.view().get(row), &[*slot]);
+        for (row, session) in results.1.sessions.iter().enumerate() {
+            self.forget(encoded.view().get(row), &[session.start_us]);
         }
         self.remove_rows(&results.0);
         Ok(results.1)
