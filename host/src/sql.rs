@@ -11,4 +11,5 @@ pub mod query;
 mod session;
 mod slot;
 pub mod spread;
+mod sum;
 mod types;

@@ -257,6 +257,8 @@ fn what_cannot_be_computed_names_the_batch() {
         ("select 1 / n as x from words", "division by zero"),
         ("select n * 9223372036854775807 as x from words", "verflow"),
         ("select sum(n * 9223372036854775807) as x from words", "verflow"),
+        ("select sum(n + 9223372036854775804) as x from words", "a sum does not fit int64"),
+        ("select sum(n + 9223372036854775804) as x from words group by n > -1", "a sum does not fit int64"),
     ] {
         let prepared = query(text, &[]).prepare("made", &[]).unwrap();
         let other = RecordBatch::new_empty(orders().1);
