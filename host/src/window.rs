@@ -52,6 +52,16 @@ impl WindowNode {
         !matches!(self, WindowNode::Batches { .. })
     }
 
+    /// Whether there is time between its windows, so that rows in between are dropped.
+    pub fn leaves_gaps(&self) -> bool {
+        match self {
+            WindowNode::Batches { size_us, slide_us } | WindowNode::Sliding { size_us, slide_us, .. } => {
+                slide_us > size_us
+            }
+            WindowNode::Session { .. } => false,
+        }
+    }
+
     /// In words, as tables of checkpoints are told apart by.
     pub fn words(&self) -> String {
         let words = |us: &i64| format!("{:?}", Duration::from_micros(u64::try_from(*us).unwrap_or_default()));

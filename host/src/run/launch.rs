@@ -44,6 +44,12 @@ pub(super) fn launch(
     failure: Failure,
     mut peers: Option<Peers>,
 ) -> Result<Stopper> {
+    for stage in graph.stages.iter().filter(|stage| stage.window.is_some_and(|window| window.leaves_gaps())) {
+        tracing::warn!(
+            "stage `{}`: its windows are further apart than long; rows between them are dropped",
+            stage.name
+        );
+    }
     let (process, processes) = options.place();
     let workers = workers(&graph.spec, &options)?;
     let first_thread = Arc::new(OnceLock::<Thread>::new());

@@ -31,25 +31,18 @@ pub(super) fn window(window: &WindowNode, batch: Duration) -> String {
         true => "results refined with every batch",
         false => "results when a window is complete",
     };
-    let gaps = |size_us: i64, slide_us: i64| match slide_us > size_us {
-        true => "; rows between windows are dropped",
-        false => "",
-    };
+    let gaps = if window.leaves_gaps() { "; rows between windows are dropped" } else { "" };
     match *window {
         WindowNode::Batches { size_us, slide_us } => format!(
             "window {} every {} of processing time (each batch: {}){}",
             time(size_us),
             time(slide_us),
             show_time(batch),
-            gaps(size_us, slide_us),
+            gaps,
         ),
-        WindowNode::Sliding { size_us, slide_us, update } => format!(
-            "window {} every {} of event time, {}{}",
-            time(size_us),
-            time(slide_us),
-            results(update),
-            gaps(size_us, slide_us),
-        ),
+        WindowNode::Sliding { size_us, slide_us, update } => {
+            format!("window {} every {} of event time, {}{}", time(size_us), time(slide_us), results(update), gaps,)
+        }
         WindowNode::Session { gap_us, length_us_max, update } => format!(
             "sessions with less than {} between rows, at most {} long, of event time, {}",
             time(gap_us),
