@@ -12,7 +12,7 @@ use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Jobs, each with so many stages.
-const JOBS: u64 = 24;
+const JOBS: u64 = 100;
 const STAGES: usize = 20;
 const BATCHES: usize = 30;
 /// No row of a source is older than the newest one by more than this, in seconds.

@@ -70,8 +70,8 @@ impl StateColumn {
 
     /// Stores row i of `array` in slot `slots[i]`, for the rows that `kept` keeps.
     pub fn scatter(&mut self, slots: &[u32], array: &ArrayRef, kept: &BooleanArray) {
-        let rows =
-            || slots.iter().enumerate().filter(|(row, _)| kept.value(*row)).map(|(row, slot)| (row, *slot as usize));
+        // Mostly all rows are kept, or none: bits are looked at by the word.
+        let rows = || kept.values().set_indices().filter_map(|row| Some((row, *slots.get(row)? as usize)));
         if self.nullable {
             rows().for_each(|(row, slot)| self.valid[slot] = array.is_valid(row));
         }
@@ -116,7 +116,9 @@ impl StateColumn {
 
     fn nulls(&self, slots: &[u32], known: &BooleanArray) -> Option<NullBuffer> {
         let valid = |slot: usize| !self.nullable || self.valid[slot];
-        nulls_of(slots.iter().enumerate().map(|(row, slot)| known.value(row) && valid(*slot as usize)).collect())
+        let all = all(known);
+        let known = |row: usize| all || known.value(row);
+        nulls_of(slots.iter().enumerate().map(|(row, slot)| known(row) && valid(*slot as usize)).collect())
     }
 
     fn gather_with(
@@ -125,9 +127,11 @@ impl StateColumn {
         known: &BooleanArray,
         nulls: Option<NullBuffer>,
     ) -> Result<ArrayRef, ArrowError> {
+        let all = all(known);
+        let known = |row: usize| all || known.value(row);
         Ok(match &self.values {
             Values::Words(words) => {
-                let value = |(row, slot): (usize, &u32)| if known.value(row) { words[*slot as usize] } else { 0 };
+                let value = |(row, slot): (usize, &u32)| if known(row) { words[*slot as usize] } else { 0 };
                 let words = slots.iter().enumerate().map(value);
                 match ColumnType::of(&self.kind) {
                     ColumnType::Int64 => Arc::new(Int64Array::new(words.map(|w| w as i64).collect(), nulls)),
@@ -140,7 +144,7 @@ impl StateColumn {
             }
             Values::Bytes(bytes) => {
                 let none: &[u8] = &[];
-                let value = |(row, slot): (usize, &u32)| if known.value(row) { &*bytes[*slot as usize] } else { none };
+                let value = |(row, slot): (usize, &u32)| if known(row) { &*bytes[*slot as usize] } else { none };
                 let values: Vec<&[u8]> = slots.iter().enumerate().map(value).collect();
                 let offsets = offsets_of(values.iter().map(|value| value.len()));
                 let data = Buffer::from_vec(values.concat());
@@ -152,4 +156,9 @@ impl StateColumn {
             }
         })
     }
+}
+
+/// Whether all flags are set, as they mostly are: then none of them needs to be looked at.
+pub(super) fn all(flags: &BooleanArray) -> bool {
+    flags.true_count() == flags.len()
 }

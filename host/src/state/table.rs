@@ -1,10 +1,11 @@
 //! The state table of a stage on one worker: keys to slots, slots to values.
 
 use super::changes::Changes;
-use super::column::StateColumn;
+use super::column::{self, StateColumn};
 use crate::batch::keys::{self, KeyHash};
 use crate::ids::BatchTime;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Field, SchemaRef};
 use arrow::error::ArrowError;
 use hashbrown::HashTable;
@@ -185,7 +186,8 @@ impl StateTable {
 
     /// The states of these slots, and which of them have one.
     pub fn states(&self, slots: &[Slot]) -> Result<(RecordBatch, BooleanArray), ArrowError> {
-        let known: BooleanArray = slots.iter().map(|slot| Some(self.known(*slot))).collect();
+        let known = BooleanBuffer::collect_bool(slots.len(), |row| self.known(slots[row]));
+        let known = BooleanArray::new(known, None);
         let columns = self.columns.iter().map(|column| column.gather(slots, &known)).collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
         Ok((RecordBatch::try_new_with_options(self.state_schema.clone(), columns, &options)?, known))
@@ -196,8 +198,9 @@ impl StateTable {
         for (column, values) in self.columns.iter_mut().zip(states.columns()) {
             column.scatter(slots, values, kept);
         }
+        let all = column::all(kept);
         for (row, slot) in slots.iter().enumerate() {
-            if kept.value(row) {
+            if all || kept.value(row) {
                 self.keep(*slot);
                 if let Some(changes) = &mut self.changes {
                     changes.changed(*slot);
