@@ -29,3 +29,5 @@ pub mod memory;
 mod metrics;
 pub mod time;
 mod timely_ext;
+#[cfg(test)]
+mod random;

@@ -3,6 +3,7 @@ use super::*;
 use crate::batch::chunk::{Chunk, Refusal};
 use crate::checkpoint::store::{Guard, Log, Object, Store, StoreError, Version};
 use crate::checkpoint::types::{Extent, Piece, PlannedChunk, Position};
+use crate::random::Random;
 use crate::run::Failure;
 use bytes::Bytes;
 use std::collections::BTreeMap;
@@ -116,21 +117,7 @@ fn name(after: u64) -> LogName {
     LogName { generation: Generation(3), process: 1, after: BatchId(after) }
 }
 
-/// Pseudo-random numbers (SplitMix64).
-struct Random(u64);
-
 impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
     /// Numbers of all lengths, the extremes included.
     fn number(&mut self) -> u64 {
         let bits = self.below(65) as u32;

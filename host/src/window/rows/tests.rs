@@ -1,18 +1,6 @@
 use super::*;
+use crate::random::Random;
 use std::collections::BTreeSet;
-
-/// As splitmix64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % end
-    }
-}
 
 /// The ends of the windows that a time is in, from the definition.
 fn ends_of(time: i64, size: i64, slide: i64) -> Vec<i64> {
