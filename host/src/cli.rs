@@ -1,9 +1,12 @@
 //! The command line.
 
+mod compile;
 mod inspect;
 mod replay;
+mod retry;
 mod run;
 mod state;
+mod status;
 mod supervise;
 
 use crate::author;

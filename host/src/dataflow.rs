@@ -15,6 +15,7 @@ mod event_time;
 mod join;
 mod late;
 mod plugin;
+mod rejections;
 mod rows_window;
 mod sessions;
 mod shape;

@@ -6,6 +6,7 @@ mod event_time;
 mod join;
 mod paths;
 mod plugin;
+mod retry;
 mod shape;
 mod simple;
 mod sql;
@@ -23,13 +24,12 @@ pub use window::{aggregated, begun_table, has_own_windows, rows_table, with_boun
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;
-pub use crate::batch::rejected::mixed_rejected_schema;
-use crate::batch::rejected::rejected_schema;
+use crate::batch::rejected::{Blame, RejectedRows, mixed_late_schema};
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
 use crate::ids::ClockId;
-use crate::job::spec::{JobSpec, OperatorSpec, StageSpec};
+use crate::job::spec::{JobSpec, OnError, OperatorSpec, StageSpec};
 use crate::plugin::PluginHost;
 use crate::window::WindowNode;
 use crate::{job, limits, receiver, sink};
@@ -63,8 +63,8 @@ pub struct StageNode {
     pub key: Vec<usize>,
     /// The columns of its rows.
     pub output: SchemaRef,
-    /// The columns of its rejected rows.
-    pub rejected: SchemaRef,
+    /// How it puts out the rows that it refuses.
+    pub rejected: RejectedRows,
     /// The rows that the operator works on, where these are not those of one batch.
     pub window: Option<WindowNode>,
     /// How its rows tell their time.
@@ -141,7 +141,6 @@ struct Making<'a> {
     /// See [`StageNode::input`].
     input: &'a SchemaRef,
     key: &'a [usize],
-    rejected: &'a SchemaRef,
     window: Option<&'a WindowNode>,
     event_time: Option<&'a EventTimeNode>,
     host: &'a PluginHost,
@@ -177,7 +176,7 @@ impl Graph {
                 error.within(format!("{place}stage `{}`", stage.name))
             })?;
             graph.streams.insert(node.name.clone(), node.output.clone());
-            graph.streams.insert(rejected_name(&node.name), node.rejected.clone());
+            graph.streams.insert(rejected_name(&node.name), node.rejected.schema.clone());
             graph.streams.extend(node.sides.iter().cloned());
             let clocks = graph.clocks_of(&node);
             let streams = [node.name.clone(), rejected_name(&node.name)].into_iter();
@@ -237,15 +236,12 @@ impl Graph {
         let window = window::check(self, stage)?;
         let input = window::operator_input(self, stage, window.as_ref(), &first.schema, host)?;
         let key = key_places(stage, &input)?;
-        let refused = |rows: &Schema| if inputs.len() == 1 { rejected_schema(rows) } else { mixed_rejected_schema() };
-        let rejected = refused(&first.schema);
         let making = Making {
             graph: self,
             spec: stage,
             inputs: &inputs,
             input: &input,
             key: &key,
-            rejected: &refused(&input),
             window: window.as_ref(),
             event_time: event_time.as_ref(),
             host,
@@ -258,10 +254,11 @@ impl Graph {
         let output = shape.as_ref().map_or(made.output, |shape| shape.output.clone());
         distinct_columns(&output)?;
         let late = event_time.as_ref().map(|_| {
-            let columns = if inputs.len() == 1 { first.schema.clone() } else { rejected.clone() };
+            let columns = if inputs.len() == 1 { first.schema.clone() } else { mixed_late_schema() };
             (late_name(&stage.name), columns)
         });
         let branches = made.branches.into_iter().map(|(name, schema)| (format!("{}.{name}", stage.name), schema));
+        let rejected = RejectedRows::of(&first.schema, inputs.len(), blame(stage, &made.operator));
         Ok(StageNode {
             name: stage.name.clone(),
             sides: late.into_iter().chain(branches).collect(),
@@ -342,11 +339,7 @@ impl Making<'_> {
 impl StageNode {
     /// Its plugin, if it is one.
     pub fn plugin(&self) -> Option<&PluginNode> {
-        match &self.operator {
-            Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
-            Operator::Cogroup(node) => Some(&node.plugin),
-            _ => None,
-        }
+        plugin_of(&self.operator)
     }
 
     /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.
@@ -358,6 +351,26 @@ impl StageNode {
             _ => false,
         };
         keeps && self.window.is_none()
+    }
+}
+
+/// Whom a stage with `on_error = "reject"` blames.
+fn blame(stage: &StageSpec, operator: &Operator) -> Option<Blame> {
+    let node = plugin_of(operator).filter(|node| node.stage.on_error == OnError::Reject)?;
+    Some(Blame {
+        stage: stage.name.clone(),
+        plugin: node.description.name.clone(),
+        version: node.description.version.clone(),
+        digest: node.plugin.digest(),
+    })
+}
+
+/// The plugin of an operator, if it is one.
+fn plugin_of(operator: &Operator) -> Option<&PluginNode> {
+    match operator {
+        Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
+        Operator::Cogroup(node) => Some(&node.plugin),
+        _ => None,
     }
 }
 

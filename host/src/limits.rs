@@ -19,16 +19,29 @@ pub const INBOX_BYTES_MAX: u64 = 4 << 20;
 pub const IN_FLIGHT_MAX: u64 = 4;
 /// Default linear memory of a plugin instance, in bytes.
 pub const PLUGIN_MEMORY_BYTES_MAX: u64 = 256 << 20;
-/// Default time of one plugin call, in milliseconds.
+/// Default time of a plugin in one batch on one worker, in milliseconds.
 pub const PLUGIN_TIME_MS_MAX: u64 = 10_000;
 /// Default output of one plugin call, in bytes.
 pub const PLUGIN_OUTPUT_BYTES_MAX: u64 = 256 << 20;
-/// Lines that one plugin call may log; more are counted and dropped.
-pub const PLUGIN_LOG_LINES_MAX: u32 = 100;
+/// Default rows of the output of one plugin call.
+pub const PLUGIN_OUTPUT_ROWS_MAX: u64 = 50_000_000;
+/// Default of how many times more than its input a plugin call may return. The input counts as its rows or its bytes,
+/// whichever are more.
+pub const PLUGIN_EXPANSION_MAX: u64 = 1_000;
+/// Bytes that a plugin call may return whatever its input.
+pub const PLUGIN_EXPANSION_BYTES_FREE: u64 = 1 << 20;
+/// Rows that a plugin call may return whatever its input.
+pub const PLUGIN_EXPANSION_ROWS_FREE: u64 = 10_000;
+/// Instructions that stand for a second where time must be counted alike on every machine.
+pub const PLUGIN_FUEL_PER_SECOND: u64 = 1_000_000_000;
+/// Default lines a second that a plugin may log, by stage and worker; more are counted and dropped.
+pub const PLUGIN_LOG_LINES_PER_SECOND_MAX: u64 = 100;
+/// Default bytes a second that a plugin may log, by stage and worker.
+pub const PLUGIN_LOG_BYTES_PER_SECOND_MAX: u64 = 256 << 10;
 /// Bytes of one logged line; the rest is cut.
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4096;
-/// Names of counters that one stage may make.
-pub const PLUGIN_COUNTERS_MAX: usize = 100;
+/// Default of how many names of counters one stage may make.
+pub const PLUGIN_COUNTERS_MAX: u64 = 100;
 /// Timers that one plugin call may set and cancel.
 pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
 /// Bytes of the reason of one refused row; the rest is cut.
@@ -37,12 +50,38 @@ pub const PLUGIN_REASON_BYTES_MAX: usize = 1024;
 pub const PLUGIN_WORDS_BYTES_MAX: usize = 8192;
 /// Frames of a plugin's backtrace in an error.
 pub const PLUGIN_FRAMES_MAX: usize = 20;
-/// Call stack of a plugin, in bytes. It lies on the worker's own stack, which must be larger.
-pub const PLUGIN_STACK_BYTES_MAX: usize = 1 << 20;
-/// Elements of one table of a plugin.
-pub const PLUGIN_TABLE_ELEMENTS_MAX: usize = 100_000;
-/// Core modules, memories and tables, each, in one plugin.
-pub const PLUGIN_PARTS_MAX: u32 = 16;
+/// Default call stack of a plugin, in bytes. It lies on the worker's own stack, which must be larger.
+pub const PLUGIN_STACK_BYTES_MAX: u64 = 1 << 20;
+/// Least that `limits.stack` may say, in bytes.
+pub const PLUGIN_STACK_BYTES_MIN: u64 = 64 << 10;
+/// Most that `limits.stack` may say, in bytes.
+pub const PLUGIN_STACK_BYTES_MAX_MAX: u64 = 8 << 20;
+/// Stack of the threads that call plugins, in bytes, in the command `millstream`.
+pub const THREAD_STACK_BYTES: u64 = 16 << 20;
+/// Default of the elements of all tables of a plugin instance.
+pub const PLUGIN_TABLE_ELEMENTS_MAX: u64 = 100_000;
+/// Most that `limits.tables` may say.
+pub const PLUGIN_TABLE_ELEMENTS_MAX_MAX: u64 = 1_000_000;
+/// Default of the core instances, memories and tables, each, in one plugin instance.
+pub const PLUGIN_PARTS_MAX: u64 = 16;
+/// Most that `limits.instances` may say.
+pub const PLUGIN_PARTS_MAX_MAX: u64 = 64;
+/// Default of the handles of resources that a plugin instance may hold.
+pub const PLUGIN_HANDLES_MAX: u64 = 10_000;
+/// Default of the calls that look for the rows which make one call fail.
+pub const PLUGIN_ATTEMPTS_MAX: u64 = 50_000;
+/// How many times the fuel of one call all these calls together may burn.
+pub const PLUGIN_ATTEMPTS_FUEL_CALLS: u64 = 100;
+/// Bytes of a backtrace that goes with a rejected row.
+pub const PLUGIN_BACKTRACE_BYTES_MAX: usize = 4096;
+/// Default time of compiling a component, in milliseconds.
+pub const COMPILE_TIME_MS_MAX: u64 = 120_000;
+/// Memory of the process that compiles a component, in bytes.
+pub const COMPILE_MEMORY_BYTES_MAX: u64 = 3 << 30;
+/// Functions of a component, all its modules together.
+pub const COMPONENT_FUNCTIONS_MAX: u64 = 200_000;
+/// Bytes of one function of a component.
+pub const COMPONENT_FUNCTION_BYTES_MAX: u64 = 4 << 20;
 /// Columns of one schema that a plugin describes.
 pub const PLUGIN_COLUMNS_MAX: usize = 1000;
 /// Plugin instances alive in the process: stages × workers where they are kept, else about one a worker.

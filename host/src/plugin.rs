@@ -1,35 +1,45 @@
 //! Plugins: components that implement a Millstream world, compiled once, called with batches. The only module that
 //! names wasmtime.
 
+use crate::batch::rejected::Refusal;
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::{InstanceSpec, PluginLimits};
-use crate::limits::{PLUGIN_MEMORY_BYTES_MAX, PLUGIN_OUTPUT_BYTES_MAX, PLUGIN_TIME_MS_MAX};
+use crate::job::spec::{HttpGrant, InstanceSpec, OnError, PluginLimits};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
+mod account;
+mod asks;
+mod attempt;
 mod bindings;
 mod cache;
 mod caller;
 mod check;
+mod compile;
 mod counters;
 mod engine;
 mod failure;
+mod guest;
+mod http;
 mod imports;
+mod instances;
 mod lift;
 mod load;
 mod lower;
+mod search;
 #[cfg(test)]
 mod tests;
+mod wasi;
 
+pub use account::{Account, Costs};
 pub use caller::Caller;
 pub use counters::{Counted, Counters, add as add_counted};
-pub use load::find as component_file;
+pub use engine::Metering;
+pub use load::{LoadOptions, find as component_file};
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.
 pub const VERSION: &str = "0.1.1";
@@ -87,10 +97,38 @@ pub struct StageUse {
     pub key: SchemaRef,
     /// How long an instance lives.
     pub instance: InstanceSpec,
-    /// Limits of a call.
+    /// What it may use up.
     pub limits: PluginLimits,
-    /// Contents of the files granted, by name.
+    /// What it may use beyond its input.
+    pub grant: Granted,
+    /// What a failing call does.
+    pub on_error: OnError,
+}
+
+impl StageUse {
+    /// Of a stage that says nothing.
+    pub fn new(stage: &str) -> StageUse {
+        StageUse {
+            stage: stage.to_owned(),
+            config: "{}".to_owned(),
+            key: Arc::new(Schema::empty()),
+            instance: InstanceSpec::default(),
+            limits: PluginLimits::default(),
+            grant: Granted::default(),
+            on_error: OnError::default(),
+        }
+    }
+}
+
+/// What a plugin may use beyond its input.
+#[derive(Clone, Debug, Default)]
+pub struct Granted {
+    /// Contents of files, by name.
     pub files: BTreeMap<String, bytes::Bytes>,
+    /// Variables of its environment.
+    pub env: BTreeMap<String, String>,
+    /// Requests over HTTP.
+    pub http: Option<HttpGrant>,
 }
 
 /// The batch of a call.
@@ -108,8 +146,8 @@ pub struct CallContext {
 pub struct Processed {
     /// The rows, with the described output schema.
     pub rows: RecordBatch,
-    /// Rows of the input that are refused, and why.
-    pub rejections: Vec<(u32, String)>,
+    /// Rows of the input that are refused.
+    pub rejections: Vec<Refusal>,
 }
 
 /// The groups of an update call; see `groups` in `wit/update.wit`.
@@ -158,8 +196,8 @@ pub struct Updated {
     pub kept: BooleanArray,
     /// Emitted rows.
     pub output: RecordBatch,
-    /// Rows of the groups that are refused, and why.
-    pub rejections: Vec<(u32, String)>,
+    /// Rows of the groups that are refused.
+    pub rejections: Vec<Refusal>,
     /// Timers set and cancelled, in order.
     pub timers: Vec<TimerChange>,
 }
@@ -176,8 +214,8 @@ pub struct Cogroups {
 pub struct Cogrouped {
     /// Emitted rows.
     pub rows: RecordBatch,
-    /// For each input rows that are refused, and why.
-    pub rejections: Vec<Vec<(u32, String)>>,
+    /// For each input rows that are refused.
+    pub rejections: Vec<Vec<Refusal>>,
 }
 
 impl std::fmt::Display for World {
@@ -192,22 +230,15 @@ impl std::fmt::Display for World {
 }
 
 impl PluginHost {
-    /// Prepares engine and cache.
+    /// Prepares the cache of compiled code.
     pub fn new() -> Result<PluginHost> {
-        PluginHost::with_time_limits(true)
-    }
-
-    /// Prepares engine and cache. Without time limits a plugin that loops for ever is never stopped, and one that
-    /// does not runs 10 to 30 % faster, since its code looks at no clock.
-    pub fn with_time_limits(time_limits: bool) -> Result<PluginHost> {
-        let loader = load::Loader::new(engine::new(time_limits)?, cache::Cache::of_user())?;
-        Ok(PluginHost { loader: Arc::new(loader) })
+        Ok(PluginHost { loader: Arc::new(load::Loader::new(cache::Cache::of_user())) })
     }
 
     /// Loads a component file, or the component of a plugin folder. Errors say what the file is where it is no plugin
     /// of ours, and what to do.
-    pub fn load(&self, path: &Path) -> Result<Plugin> {
-        Ok(Plugin { loaded: self.loader.load(path)? })
+    pub fn load(&self, path: &Path, options: &LoadOptions) -> Result<Plugin> {
+        Ok(Plugin { loaded: self.loader.load(path, options)? })
     }
 }
 
@@ -220,21 +251,18 @@ impl Plugin {
     /// Asks the plugin what it does with this config (JSON text), this input and these key columns. An error of kind `Job` where it
     /// refuses them.
     pub fn describe(&self, config: &str, input: &Schema, key: &Schema) -> Result<Description> {
-        self.describe_inputs(config, &[Arc::new(input.clone())], key)
+        let used = StageUse { config: config.to_owned(), key: Arc::new(key.clone()), ..StageUse::new("") };
+        self.describe_for(&used, &[Arc::new(input.clone())])
     }
 
-    /// The same with several inputs, for world `cogroup`; others are asked about the first.
-    pub fn describe_inputs(&self, config: &str, inputs: &[SchemaRef], key: &Schema) -> Result<Description> {
+    /// The same for a stage, under its limits: with several inputs for world `cogroup`; others are asked about the first.
+    pub fn describe_for(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         let identity = failure::Identity { stage: None, plugin: self.loaded.file.display().to_string() };
-        let limits = PluginLimits {
-            memory_bytes_max: PLUGIN_MEMORY_BYTES_MAX,
-            time_max: Duration::from_millis(PLUGIN_TIME_MS_MAX),
-            output_bytes_max: PLUGIN_OUTPUT_BYTES_MAX,
-        };
-        let stage = imports::Stage { files: BTreeMap::new(), inputs: inputs.to_vec(), key: Arc::new(key.clone()) };
-        let mut instances = caller::Instances::new(self.loaded.clone(), identity, stage, limits, false);
+        let about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
+        let mut instances = instances::Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();
         let describe = &self.loaded.describe;
+        let config = stage.config.as_str();
         let checked = if self.world() == World::Cogroup {
             check::cogroup_description(instances.call(None, describe, (config, inputs.as_slice()))?)
         } else {
@@ -242,7 +270,7 @@ impl Plugin {
             let raw = instances.call(None, describe, (config, inputs.first().unwrap_or(&none)))?;
             check::description(self.world(), raw)
         };
-        instances.settle(None, &Counters::default(), checked)
+        Ok(instances.settle(None, &Counters::default(), checked)?)
     }
 
     /// A caller for one stage on one worker. `description` is what `describe` returned for the stage.

@@ -13,6 +13,7 @@
 //! ```
 
 mod connect;
+mod control;
 mod launch;
 mod liveness;
 pub mod replay;

@@ -6,9 +6,8 @@ use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
 use millstream::batch::types::{ColumnType, schema_of};
 use millstream::ids::{BatchId, BatchTime};
-use millstream::job::spec::{InstanceSpec, PluginLimits};
-use millstream::plugin::{CallContext, Caller, PluginHost, StageUse};
-use std::collections::BTreeMap;
+use millstream::job::spec::{PluginLimits, PluginSpec};
+use millstream::plugin::{CallContext, Caller, LoadOptions, PluginHost, StageUse};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -98,18 +97,11 @@ path = "out.jsonl"
 }
 
 fn caller(host: &PluginHost, plugin: &str, time_max: Duration, rows: &RecordBatch) -> Caller {
-    let plugin = host.load(&component(plugin)).expect("the plugin loads");
+    let spec = PluginSpec::new(plugin).limits(PluginLimits { time_max, ..PluginLimits::default() });
+    let plugin = host.load(&component(plugin), &LoadOptions::of(&spec)).expect("the plugin loads");
     let description = plugin.describe("{}", rows.schema_ref(), &Schema::empty()).expect("the plugin describes itself");
-    let limits = PluginLimits { memory_bytes_max: 256 << 20, time_max, output_bytes_max: 256 << 20 };
-    let stage = StageUse {
-        stage: "bench".into(),
-        config: "{}".into(),
-        instance: InstanceSpec::Batch,
-        limits,
-        files: BTreeMap::new(),
-        key: Arc::new(Schema::empty()),
-    };
-    plugin.caller(stage, &description)
+    let limits = PluginLimits { time_max, ..PluginLimits::default() };
+    plugin.caller(StageUse { limits, ..StageUse::new("bench") }, &description)
 }
 
 fn context() -> CallContext {

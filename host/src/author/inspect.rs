@@ -2,14 +2,14 @@
 
 use crate::batch::types::ColumnType;
 use crate::error::{Kind, Result};
-use crate::plugin::{Description, Plugin, PluginHost};
+use crate::plugin::{Description, LoadOptions, Plugin, PluginHost};
 use arrow::datatypes::Schema;
 use std::fmt::Write as _;
 use std::path::Path;
 
 /// The text of `millstream inspect` for a component file or plugin folder. Errors as [`PluginHost::load`].
 pub fn plugin(path: &Path) -> Result<String> {
-    about(&PluginHost::new()?.load(path)?)
+    about(&PluginHost::new()?.load(path, &LoadOptions::default())?)
 }
 
 /// The text for a loaded plugin.

@@ -1,7 +1,8 @@
 //! Rows that a plugin refused, as they flow in `<stage>.rejected`.
 
 use crate::batch::types::ColumnType;
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray, UInt32Array};
+use crate::ids::BatchId;
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -10,56 +11,135 @@ use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
 use std::sync::Arc;
 
-/// Rejected rows as their stream has them: the row as it came, and the reason.
-pub fn rejected_rows(
-    schema: &SchemaRef,
-    rows: &RecordBatch,
-    rejections: Vec<(u32, String)>,
-) -> Result<RecordBatch, ArrowError> {
-    let (indices, reasons): (Vec<u32>, Vec<String>) = rejections.into_iter().unzip();
-    let rows = take_record_batch(rows, &UInt32Array::from(indices))?;
-    let mut columns = rows.columns().to_vec();
-    columns.push(Arc::new(StringArray::from(reasons)));
-    RecordBatch::try_new(schema.clone(), columns)
+/// A row that a stage refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Its place among the rows that were looked at.
+    pub row: u32,
+    /// Why, for a person to read.
+    pub reason: String,
+    /// Where in the plugin, where it made a call fail.
+    pub backtrace: Option<String>,
 }
 
-/// The schema of [`rejected_rows`].
-pub fn rejected_schema(input: &Schema) -> SchemaRef {
-    let mut name = "reason".to_owned();
-    while input.index_of(&name).is_ok() {
-        name.insert_str(0, "rejected_");
+impl Refusal {
+    /// Without a backtrace.
+    pub fn new(row: u32, reason: impl Into<String>) -> Refusal {
+        Refusal { row, reason: reason.into(), backtrace: None }
     }
-    let mut fields: Vec<_> = input.fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new(name, ColumnType::Text.arrow(), true)));
-    Arc::new(Schema::new(fields))
 }
 
-/// The same where a stage has several inputs: which one, the row as JSON, the reason.
-pub fn mixed_rejected_rows(
-    input: &str,
-    rows: &RecordBatch,
-    rejections: Vec<(u32, String)>,
-) -> Result<RecordBatch, ArrowError> {
-    let (indices, reasons): (Vec<u32>, Vec<String>) = rejections.into_iter().unzip();
-    let rows = take_record_batch(rows, &UInt32Array::from(indices))?;
+/// Who is to blame for the rejected rows of a stage with `on_error = "reject"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blame {
+    /// The stage.
+    pub stage: String,
+    /// The plugin's name.
+    pub plugin: String,
+    /// Its version.
+    pub version: String,
+    /// The digest of its component.
+    pub digest: String,
+}
+
+/// How a stage puts out the rows that it refuses: the row as it came, or, in a stage with several inputs, the input's name
+/// and the row as JSON; then the reason; with `on_error = "reject"` also a backtrace, who is to blame, and the batch.
+#[derive(Clone, Debug)]
+pub struct RejectedRows {
+    /// The columns.
+    pub schema: SchemaRef,
+    /// How many of them are those of the row; `None`: the row is JSON.
+    own_columns: Option<usize>,
+    blame: Option<Arc<Blame>>,
+}
+
+/// The columns behind the reason, with `on_error = "reject"`.
+const DETAILS: [(&str, ColumnType); 6] = [
+    ("backtrace", ColumnType::Text),
+    ("stage", ColumnType::Text),
+    ("plugin", ColumnType::Text),
+    ("version", ColumnType::Text),
+    ("digest", ColumnType::Text),
+    ("batch", ColumnType::Int64),
+];
+
+impl RejectedRows {
+    /// Of a stage with so many inputs, whose first one has these columns.
+    pub fn of(input: &Schema, inputs: usize, blame: Option<Blame>) -> RejectedRows {
+        let own: Vec<Field> = match inputs {
+            1 => input.fields().iter().map(|field| field.as_ref().clone()).collect(),
+            _ => ["input", "row"].map(|name| Field::new(name, ColumnType::Text.arrow(), true)).to_vec(),
+        };
+        let own_columns = (inputs == 1).then_some(own.len());
+        let mut fields = own;
+        let details = if blame.is_some() { DETAILS.as_slice() } else { &[] };
+        for (name, kind) in [("reason", ColumnType::Text)].iter().chain(details) {
+            let mut name = (*name).to_owned();
+            while fields.iter().any(|field| *field.name() == name) {
+                name.insert_str(0, "rejected_");
+            }
+            fields.push(Field::new(name, kind.arrow(), true));
+        }
+        RejectedRows { schema: Arc::new(Schema::new(fields)), own_columns, blame: blame.map(Arc::new) }
+    }
+
+    /// The place of the reason among the columns.
+    pub fn reason_at(&self) -> usize {
+        self.own_columns.unwrap_or(2)
+    }
+
+    /// The refused ones of these rows, which may have columns behind those that came in. `input`: the name of theirs.
+    pub fn rows(
+        &self,
+        batch: BatchId,
+        input: &str,
+        rows: &RecordBatch,
+        refusals: &[Refusal],
+    ) -> Result<RecordBatch, ArrowError> {
+        let indices: UInt32Array = refusals.iter().map(|refusal| refusal.row).collect::<Vec<_>>().into();
+        let mut columns = match self.own_columns {
+            Some(count) => {
+                let own = rows.project(&(0..count).collect::<Vec<_>>())?;
+                take_record_batch(&own, &indices)?.columns().to_vec()
+            }
+            None => {
+                let names: ArrayRef = Arc::new(StringArray::from(vec![input; refusals.len()]));
+                vec![names, as_json(&take_record_batch(rows, &indices)?)?]
+            }
+        };
+        columns.push(Arc::new(refusals.iter().map(|refusal| Some(&refusal.reason)).collect::<StringArray>()));
+        if let Some(blame) = &self.blame {
+            columns.push(Arc::new(refusals.iter().map(|refusal| refusal.backtrace.as_ref()).collect::<StringArray>()));
+            for words in [&blame.stage, &blame.plugin, &blame.version, &blame.digest] {
+                columns.push(Arc::new(StringArray::from(vec![words.as_str(); refusals.len()])));
+            }
+            let batch = i64::try_from(batch.0).unwrap_or(i64::MAX);
+            columns.push(Arc::new(Int64Array::from(vec![batch; refusals.len()])));
+        }
+        RecordBatch::try_new(self.schema.clone(), columns)
+    }
+}
+
+/// Rows as JSON objects.
+fn as_json(rows: &RecordBatch) -> Result<ArrayRef, ArrowError> {
     let mut lines = Vec::new();
     let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut lines);
-    writer.write(&rows)?;
+    writer.write(rows)?;
     writer.finish()?;
     drop(writer);
     let lines = String::from_utf8(lines).map_err(|error| ArrowError::JsonError(error.to_string()))?;
-    let columns: [ArrayRef; 3] = [
-        Arc::new(StringArray::from(vec![input; rows.num_rows()])),
-        Arc::new(lines.lines().map(Some).collect::<StringArray>()),
-        Arc::new(StringArray::from(reasons)),
-    ];
-    RecordBatch::try_new(mixed_rejected_schema(), columns.to_vec())
+    Ok(Arc::new(lines.lines().map(Some).collect::<StringArray>()))
 }
 
-/// The columns of rejected and late rows of a stage whose inputs differ.
-pub fn mixed_rejected_schema() -> SchemaRef {
-    let text = |name: &str| Field::new(name, ColumnType::Text.arrow(), true);
-    Arc::new(Schema::new(vec![text("input"), text("row"), text("reason")]))
+/// Late rows of a stage with several inputs: which one, the row as JSON, the reason.
+pub fn mixed_late_rows(input: &str, rows: &RecordBatch, reasons: Vec<String>) -> Result<RecordBatch, ArrowError> {
+    let refusals: Vec<Refusal> = (0u32..).zip(reasons).map(|(row, reason)| Refusal::new(row, reason)).collect();
+    RejectedRows::of(rows.schema_ref(), 2, None).rows(BatchId(0), input, rows, &refusals)
+}
+
+/// The columns of late rows of a stage with several inputs.
+pub fn mixed_late_schema() -> SchemaRef {
+    RejectedRows::of(&Schema::empty(), 2, None).schema
 }
 
 /// Takes out rows that are null in a column which a plugin needs a value of. `places` are the columns that the plugin
@@ -68,7 +148,7 @@ pub fn without_nulls(
     rows: RecordBatch,
     places: &[usize],
     reads: &Schema,
-) -> Result<(RecordBatch, Vec<(u32, String)>), ArrowError> {
+) -> Result<(RecordBatch, Vec<Refusal>), ArrowError> {
     let needed =
         || places.iter().zip(reads.fields()).filter(|(_, field)| !field.is_nullable()).map(|(place, _)| *place);
     if needed().all(|place| rows.column(place).null_count() == 0) {
@@ -83,10 +163,8 @@ pub fn without_nulls(
     for row in (0..rows.num_rows()).filter(|row| whole.is_null(*row)) {
         let null = needed().find(|place| rows.column(*place).is_null(row)).unwrap_or_default();
         let schema = rows.schema_ref();
-        rejections.push((
-            row as u32,
-            format!("column `{}` is null, and the plugin needs a value", schema.field(null).name()),
-        ));
+        let reason = format!("column `{}` is null, and the plugin needs a value", schema.field(null).name());
+        rejections.push(Refusal::new(row as u32, reason));
     }
     let keep = BooleanArray::new(whole.into_inner(), None);
     Ok((filter_record_batch(&rows, &keep)?, rejections))

@@ -89,9 +89,9 @@ impl Recorded {
 fn files_of(spec: &JobSpec) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     let folder = &spec.origin.folder;
-    for PluginSpec { path, files: granted, update, .. } in spec.stages.iter().flat_map(|stage| stage.plugins()) {
+    for PluginSpec { path, grant, update, .. } in spec.stages.iter().flat_map(|stage| stage.plugins()) {
         files.insert(path.display().to_string(), component_file(&folder.join(path))?);
-        for path in granted.values().chain(&update.initial) {
+        for path in grant.files.values().chain(&update.initial) {
             files.insert(path.display().to_string(), folder.join(path));
         }
     }
@@ -162,7 +162,7 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
     for stage in &mut spec.stages {
         for plugin in stage.plugins_mut() {
             replace(&mut plugin.path);
-            plugin.files.values_mut().for_each(replace);
+            plugin.grant.files.values_mut().for_each(replace);
             plugin.update.initial.iter_mut().for_each(replace);
         }
     }

@@ -7,7 +7,7 @@ use super::plugin::caller;
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::part::Part;
-use crate::batch::rejected::{mixed_rejected_rows, without_nulls};
+use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{CogroupInput, CogroupNode, StageNode};
@@ -31,13 +31,14 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
     let timed = input.progress.is_some();
     let (whole, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
         let (node, metrics, peers) = (node.clone(), metrics.clone(), at.peers);
+        let rejected = stage.rejected.clone();
         move |context, part, output| {
             let part = if timed { event_time::without_time(part)? } else { part };
             let input = node.input(part.input)?;
             let (rows, nulls) = without_nulls(part.rows.clone(), &input.reads, &input.needs).map_err(Error::arrow)?;
             metrics.add_rejected(nulls.len());
             if !nulls.is_empty() {
-                let refused = refused_rows(input, &part.rows, nulls)?;
+                let refused = refused_rows(&rejected, context, input, &part.rows, &nulls)?;
                 output.reject(context, part.order.clone().then(part.input.into()), refused);
             }
             let split = split_by_key(&rows, &hashes(&input.key, &rows)?, peers).map_err(Error::arrow)?;
@@ -47,6 +48,7 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
     });
     let work = CogroupWork {
         node: node.clone(),
+        rejected: stage.rejected.clone(),
         caller: caller(&node.plugin, &metrics),
         metrics,
         worker: at.index as u64,
@@ -61,15 +63,22 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
 }
 
 /// Refused rows of an input, as they came into the stage.
-fn refused_rows(input: &CogroupInput, rows: &RecordBatch, refused: Vec<(u32, String)>) -> Result<RecordBatch> {
+fn refused_rows(
+    rejected: &RejectedRows,
+    context: BatchContext,
+    input: &CogroupInput,
+    rows: &RecordBatch,
+    refused: &[Refusal],
+) -> Result<RecordBatch> {
     let own: Vec<usize> = (0..input.own_columns).collect();
     let rows = rows.project(&own).map_err(Error::arrow)?;
-    mixed_rejected_rows(&input.name, &rows, refused).map_err(Error::arrow)
+    rejected.rows(context.id, &input.name, &rows, refused).map_err(Error::arrow)
 }
 
 /// The stage on one worker.
 struct CogroupWork {
     node: CogroupNode,
+    rejected: RejectedRows,
     caller: Caller,
     metrics: Counts,
     worker: u64,
@@ -157,7 +166,7 @@ impl CogroupWork {
         for (place, ((input, rows), refused)) in self.node.inputs.iter().zip(&all_rows).zip(rejections).enumerate() {
             self.metrics.add_rejected(refused.len());
             if !refused.is_empty() {
-                let refused = refused_rows(input, rows, refused)?;
+                let refused = refused_rows(&self.rejected, context, input, rows, &refused)?;
                 output.reject(context, order.clone().then(place as u64).under(REFUSED_ORDER), refused);
             }
         }

@@ -2,7 +2,7 @@
 
 use super::stages::At;
 use crate::batch::part::Part;
-use crate::batch::rejected::{mixed_rejected_rows, rejected_rows};
+use crate::batch::rejected::Refusal;
 use crate::batch::types::{ColumnType, with_fields};
 use crate::error::{Error, Kind, Result};
 use crate::event_time::{EventClock, Lapses, TIME, Watermarks, saved};
@@ -95,9 +95,12 @@ impl Stamp {
         let latest = self.node.ahead_us_max.map_or(i64::MAX, |ahead| context.time.0.saturating_add(ahead));
         let good =
             |row: usize| values.is_valid(row) && TIME_US.contains(&values.value(row)) && values.value(row) <= latest;
-        let bad: Vec<(u32, String)> = (0..values.len())
+        let bad: Vec<Refusal> = (0..values.len())
             .filter(|row| !good(*row))
-            .map(|row| (row as u32, failed.remove(&row).unwrap_or_else(|| self.why(values, row, latest))))
+            .map(|row| {
+                let reason = failed.remove(&row).unwrap_or_else(|| self.why(values, row, latest));
+                Refusal::new(row as u32, reason)
+            })
             .collect();
         let field = Field::new(TIME, ColumnType::Timestamp.arrow(), false);
         let schema = with_fields(part.rows.schema_ref(), [Arc::new(field)]);
@@ -113,11 +116,8 @@ impl Stamp {
         let kept = filter_record_batch(&part.rows, &keep).map_err(Error::arrow)?;
         let kept_times = arrow::compute::filter(&times, &keep).map_err(Error::arrow)?;
         output.push(context, part.order.clone(), stamped(&kept, kept_times).map_err(Error::arrow)?);
-        let rejected = match self.stage.inputs.as_slice() {
-            [_] => rejected_rows(&self.stage.rejected, &part.rows, bad),
-            inputs => mixed_rejected_rows(inputs.get(place).map_or("", |input| &input.name), &part.rows, bad),
-        };
-        let rejected = rejected.map_err(Error::arrow)?;
+        let input = self.stage.inputs.get(place).map_or("", |input| &input.name);
+        let rejected = self.stage.rejected.rows(context.id, input, &part.rows, &bad).map_err(Error::arrow)?;
         output.reject(context, part.order, rejected);
         Ok(refused)
     }

@@ -5,7 +5,7 @@ use super::event_time;
 use super::stages::{At as Place, Input, StageStreams, split_late};
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
-use crate::batch::rejected::mixed_rejected_rows;
+use crate::batch::rejected::mixed_late_rows;
 use crate::error::{Error, Result};
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{JoinNode, StageNode, right_table};
@@ -155,13 +155,13 @@ impl Intervals {
         let last = rows.columns().last().and_then(|c| c.as_primitive_opt::<TimestampMicrosecondType>());
         let times = last.map(|times| times.values().to_vec()).unwrap_or_default();
         let reason = |time: i64| format!("late by {}", seconds(before.saturating_sub(time)));
-        let reasons = (0u32..).zip(times).map(|(row, time)| (row, reason(time))).collect();
+        let reasons = times.into_iter().map(reason).collect();
         // As they came in: in the order of the input's columns.
         let layout = &self.node.layouts[side.place()];
         let input = self.stage.inputs.get(side.place()).ok_or_else(|| Error::bug("a join without its inputs"))?;
         let places = (0..input.schema.fields().len()).filter_map(|place| layout.iter().position(|p| *p == place));
         let rows = rows.project(&places.collect::<Vec<_>>()).map_err(Error::arrow)?;
-        mixed_rejected_rows(&input.name, &rows, reasons).map_err(Error::arrow)
+        mixed_late_rows(&input.name, &rows, reasons).map_err(Error::arrow)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Late rows on their way out of a stage.
 
 use crate::batch::part::Part;
-use crate::batch::rejected::mixed_rejected_rows;
+use crate::batch::rejected::mixed_late_rows;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::metrics::Counts;
@@ -28,9 +28,8 @@ impl LateRows {
             [_] => rows,
             inputs => {
                 let input = inputs.get(part.input as usize).map_or("", String::as_str);
-                let why = |row: usize| (row as u32, WHY_LATE.to_owned());
-                let late = (0..rows.num_rows()).map(why).collect();
-                mixed_rejected_rows(input, &rows, late).map_err(Error::arrow)?
+                let late = vec![WHY_LATE.to_owned(); rows.num_rows()];
+                mixed_late_rows(input, &rows, late).map_err(Error::arrow)?
             }
         };
         output.late(context, part.order.clone(), rows);

@@ -2,7 +2,7 @@
 
 use super::stages::At;
 use crate::batch::part::Part;
-use crate::batch::rejected::{rejected_rows, without_nulls};
+use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
 use crate::error::{Error, Result};
 use crate::graph::{PluginNode, StageNode};
 use crate::ids::PartOrder;
@@ -44,7 +44,7 @@ pub struct WholeRows {
     /// Places of the columns that the plugin reads.
     pub reads: Vec<usize>,
     needs: SchemaRef,
-    rejected: SchemaRef,
+    rejected: RejectedRows,
     metrics: Counts,
 }
 
@@ -67,15 +67,13 @@ impl WholeRows {
         context: BatchContext,
         order: PartOrder,
         rows: &RecordBatch,
-        rejections: Vec<(u32, String)>,
+        rejections: Vec<Refusal>,
         output: &mut Output,
     ) -> Result<()> {
         if !rejections.is_empty() {
             self.metrics.add_rejected(rejections.len());
-            // Rows may have columns behind those that came in: their time, and the bounds of their window.
-            let came: Vec<usize> = (0..self.rejected.fields().len().saturating_sub(1)).collect();
-            let rows = rows.project(&came).map_err(Error::arrow)?;
-            output.reject(context, order, rejected_rows(&self.rejected, &rows, rejections).map_err(Error::arrow)?);
+            let rejected = self.rejected.rows(context.id, "", rows, &rejections).map_err(Error::arrow)?;
+            output.reject(context, order, rejected);
         }
         Ok(())
     }

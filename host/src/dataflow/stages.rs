@@ -9,13 +9,11 @@ use super::{
     aggregate, cogroup, enrich, event_time, join, plugin, rows_window, sessions, shape, simple, sql, update, windowed,
 };
 use crate::batch::part::Part;
-use crate::batch::rejected::rejected_schema;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::graph::{Operator, StageNode};
 use crate::run::Running;
 use crate::timely_ext::{ChangesStream, LATE, Parts, ProgressStream, Ticks, each_part};
 use crate::window::WindowNode;
-use arrow::array::RecordBatch;
 use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
@@ -88,39 +86,13 @@ fn operator<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<
         (Some(window), _) => {
             let windowed = rows_window::build(stage, window, input, at)?;
             let input = Input { parts: windowed.rows, progress: None };
-            let mut streams = over_windows(stage, window, input, at)?.with_rejected(windowed.rejected);
+            let mut streams = over_batches(stage, input, at)?.with_rejected(windowed.rejected);
             streams.sides.splice(0..0, windowed.sides);
             streams.changes.extend(windowed.changes);
             Ok(streams)
         }
         (None, _) => over_batches(stage, input, at),
     }
-}
-
-/// An operator over rows that come out of windows. Rows that it rejects leave the stage as they came to it.
-fn over_windows<'s>(
-    stage: &StageNode,
-    window: &WindowNode,
-    input: Input<'s>,
-    at: &At<'s, '_>,
-) -> Result<StageStreams<'s>> {
-    if !window.of_event_time() || stage.inputs.len() > 1 {
-        return over_batches(stage, input, at);
-    }
-    let inside = StageNode { rejected: rejected_schema(&stage.input), ..stage.clone() };
-    let streams = over_batches(&inside, input, at)?;
-    let (schema, columns) = (stage.rejected.clone(), stage.input.fields().len());
-    let failure = at.running.failure.clone();
-    let (rejected, _) = each_part(streams.rejected, &format!("{} refused", stage.name), failure, {
-        move |context, part, output| {
-            let without_bounds: Vec<_> = (0..columns.saturating_sub(2)).chain([columns]).collect();
-            let rows = part.rows.project(&without_bounds).map_err(Error::arrow)?;
-            let rows = RecordBatch::try_new(schema.clone(), rows.columns().to_vec()).map_err(Error::arrow)?;
-            output.push(context, part.order, rows);
-            Ok(())
-        }
-    });
-    Ok(StageStreams { rejected, ..streams })
 }
 
 /// An operator that works on the rows of a batch, whether they are its own or those of a window that ends with it.

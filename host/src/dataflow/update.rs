@@ -36,7 +36,7 @@ pub fn build<'s>(
             Ok(())
         });
     let (split, _) = split_parts(stage, checked, at);
-    let state = UpdateStage::new(update.clone(), caller, at.index, at.peers)?;
+    let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, at.index, at.peers)?;
     let work = StateWork::new(stage, state, metrics, at)?;
     let time = event_time::of(stage, input.progress, at)?;
     let (rows, refused, changes) =

@@ -74,7 +74,7 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
         let by = || format!("stage `{}` reads that file", stage.name);
         used.extend(table.map(|path| at(by(), path, false)));
         for plugin in stage.plugins() {
-            for path in plugin.update.initial.iter().chain(plugin.files.values()) {
+            for path in plugin.update.initial.iter().chain(plugin.grant.files.values()) {
                 used.push(at(by(), path, false));
             }
         }

@@ -4,7 +4,7 @@ use super::{Graph, InputNode, Made, Making, Operator, aggregate, window};
 use crate::batch::types::{self, ColumnType, with_fields};
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
-use crate::plugin::{Description, Plugin, StageUse, World};
+use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
 use crate::state::{self, timers, timers::TimerClock};
 use crate::window::WindowNode;
 use arrow::array::RecordBatch;
@@ -40,8 +40,6 @@ pub struct UpdateNode {
     pub reads: Vec<usize>,
     /// The columns of its rows.
     pub output: SchemaRef,
-    /// The columns of its rejected rows.
-    pub rejected: SchemaRef,
     /// What the plugin said of itself.
     pub description: Description,
     /// Which keys are called.
@@ -88,7 +86,7 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
 
 /// A stage with a plugin of world `update`.
 fn update(making: &Making<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &Schema) -> Result<Made> {
-    let Making { spec: stage, input, key, rejected, .. } = *making;
+    let Making { spec: stage, input, key, .. } = *making;
     let description = &plugin.description;
     let told = format!("plugin {} {}", description.name, description.version);
     if key.is_empty() {
@@ -107,7 +105,6 @@ fn update(making: &Making<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &
         key: key.to_vec(),
         reads: plugin.reads.clone(),
         output: output.clone(),
-        rejected: rejected.clone(),
         description: description.clone(),
         on: options.on.unwrap_or_default(),
         emit,
@@ -245,14 +242,15 @@ fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<
 }
 
 fn world_of(making: &Making<'_>, spec: &PluginSpec) -> Result<World> {
-    Ok(making.host.load(&making.graph.spec.origin.folder.join(&spec.path))?.world())
+    let path = making.graph.spec.origin.folder.join(&spec.path);
+    Ok(making.host.load(&path, &LoadOptions::of(spec))?.world())
 }
 
 /// Loads a stage's plugin and asks it about this input.
 fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<PluginNode> {
     let Making { spec: stage, input, .. } = *making;
     let (plugin, used) = for_use(making, spec, Arc::new(making.key_schema()?))?;
-    let description = plugin.describe_inputs(&used.config, inputs, &used.key)?;
+    let description = plugin.describe_for(&used, inputs)?;
     let told = format!("plugin {} {}", description.name, description.version);
     let reads = read_places(&description.input, input, &told, &stage.from)?;
     Ok(PluginNode { plugin, description, stage: used, reads })
@@ -261,16 +259,23 @@ fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<
 /// Loads a plugin, and what the stage gives it.
 pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
     let folder = &making.graph.spec.origin.folder;
-    let plugin = making.host.load(&folder.join(&spec.path))?;
+    let plugin = making.host.load(&folder.join(&spec.path), &LoadOptions::of(spec))?;
     let mut files = BTreeMap::new();
-    for (name, path) in &spec.files {
+    for (name, path) in &spec.grant.files {
         let path = folder.join(path);
         let bytes = std::fs::read(&path)
             .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
         files.insert(name.clone(), bytes.into());
     }
-    let (stage, config) = (making.spec.name.clone(), spec.config.to_string());
-    let used = StageUse { stage, config, instance: spec.instance, limits: spec.limits, files, key };
+    let used = StageUse {
+        stage: making.spec.name.clone(),
+        config: spec.config.to_string(),
+        instance: spec.instance,
+        limits: spec.limits,
+        grant: Granted { files, env: spec.grant.env.clone(), http: spec.grant.http.clone() },
+        on_error: spec.on_error,
+        key,
+    };
     Ok((plugin, used))
 }
 

@@ -5,7 +5,7 @@ use crate::batch::types::{ColumnType, describe, with_fields};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
-use crate::plugin::{PluginHost, World};
+use crate::plugin::{LoadOptions, PluginHost, World};
 use crate::window::{WindowNode, bounds, microseconds, rows as pieces, sessions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -43,7 +43,8 @@ pub(super) fn operator_input(
     let aggregates = match &stage.operator {
         OperatorSpec::Aggregate { .. } => true,
         OperatorSpec::Plugin(plugin) => {
-            host.load(&graph.spec.origin.folder.join(&plugin.path))?.world() == World::Aggregate
+            host.load(&graph.spec.origin.folder.join(&plugin.path), &LoadOptions::of(plugin))?.world()
+                == World::Aggregate
         }
         _ => false,
     };

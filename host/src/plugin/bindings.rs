@@ -199,7 +199,6 @@ pub struct DueTimes {
 }
 
 /// `log.level`
-#[expect(dead_code, reason = "wasmtime makes the cases from their numbers")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ComponentType, Lift)]
 #[component(enum)]
 #[repr(u8)]

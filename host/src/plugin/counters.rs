@@ -63,7 +63,7 @@ pub fn add(sums: &mut Counted, counted: Counted) {
     for (counter, amount) in counted {
         if let Some(sum) = sums.get_mut(&counter) {
             *sum = sum.saturating_add(amount);
-        } else if sums.len() < PLUGIN_COUNTERS_MAX {
+        } else if (sums.len() as u64) < PLUGIN_COUNTERS_MAX {
             sums.insert(counter, amount);
         }
     }

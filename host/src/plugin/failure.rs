@@ -1,12 +1,12 @@
 //! The story of a failed call: which stage, plugin, version and batch; what happened, in the guest's own words where
 //! it left any; its backtrace; and what to do.
 
-use super::imports::Guest;
+use super::guest::Guest;
 use crate::error::{Error, Kind};
 use crate::job::spec::PluginLimits;
-use crate::limits::{PLUGIN_FRAMES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::limits::{PLUGIN_BACKTRACE_BYTES_MAX, PLUGIN_FRAMES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use std::fmt::Write as _;
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::WasmBacktrace;
 
 /// Who is called, and for whom, for messages.
 #[derive(Clone, Debug)]
@@ -32,70 +32,152 @@ pub fn when(batch: Option<u64>) -> String {
     batch.map_or("in `describe`".into(), |batch| format!("in batch {batch}"))
 }
 
-/// The error of a call that wasmtime ended.
-pub fn trapped(identity: &Identity, limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> Error {
-    let (what, advice) = cause(limits, guest, error);
-    let mut message = format!("{} failed {}: {what}", identity.who(), when(guest.batch));
-    let mut lines = guest.error_lines.iter().filter(|line| !what.contains(line.as_str())).peekable();
-    if lines.peek().is_some() {
-        message.push_str("\n  its last words:");
-        lines.for_each(|line| indent(&mut message, line));
+/// What ended a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Trap {
+    /// It ran for too long.
+    Time,
+    /// It ran too many instructions.
+    Fuel,
+    /// It needed too much memory.
+    Memory,
+    /// Its tables got too large.
+    Tables,
+    /// Its call stack overflowed.
+    Stack,
+    /// It returned too much.
+    Output,
+    /// It held too many handles.
+    Handles,
+    /// It panicked or aborted, or did what WebAssembly does not allow, as a division by zero.
+    Trap,
+    /// What it returned is not valid.
+    Invalid,
+    /// It returned an error by itself.
+    Error,
+    /// Its call broke the component model's rules.
+    Rules,
+}
+
+impl Trap {
+    /// Its name in statuses and metrics.
+    pub fn word(self) -> &'static str {
+        match self {
+            Trap::Time => "time",
+            Trap::Fuel => "fuel",
+            Trap::Memory => "memory",
+            Trap::Tables => "tables",
+            Trap::Stack => "stack",
+            Trap::Output => "output",
+            Trap::Handles => "handles",
+            Trap::Trap => "trap",
+            Trap::Invalid => "invalid",
+            Trap::Error => "error",
+            Trap::Rules => "rules",
+        }
     }
-    if let Some(frames) = error.downcast_ref::<WasmBacktrace>().map(frames).filter(|frames| !frames.is_empty()) {
-        message.push_str("\n  backtrace, innermost call first:");
-        frames.iter().for_each(|frame| indent(&mut message, frame));
+}
+
+/// A call that failed.
+#[derive(Clone, Debug)]
+pub struct CallFailure {
+    /// What ended it; `None`: the plugin is not to blame, so neither are its rows.
+    pub trap: Option<Trap>,
+    /// What happened, in a line or a few.
+    pub reason: String,
+    /// Names of the functions that were being called, the innermost first, one a line.
+    pub backtrace: Option<String>,
+    /// The whole story.
+    pub error: Error,
+}
+
+impl From<CallFailure> for Error {
+    fn from(failure: CallFailure) -> Error {
+        failure.error
     }
-    let _ = write!(message, "\n  {advice}");
-    Error { kind: Kind::Plugin, message }
 }
 
-/// The error that a plugin returned by itself.
-pub fn returned(identity: &Identity, batch: Option<u64>, error: super::bindings::GuestError) -> Error {
-    use super::bindings::GuestError::{Config, Input, Internal};
-    let (kind, verb, words) = match error {
-        Config(words) => (Kind::Job, "refuses its config", words),
-        Input(words) => (Kind::Job, "refuses its input", words),
-        Internal(words) => (Kind::Plugin, "failed", words),
-    };
-    let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
-    Error { kind, message: format!("{} {verb} {}: {words}", identity.who(), when(batch)) }
+impl CallFailure {
+    /// A failure that is not the plugin's.
+    pub fn other(error: Error) -> CallFailure {
+        CallFailure { trap: None, reason: error.message.clone(), backtrace: None, error }
+    }
+
+    /// The failure of a call that wasmtime ended.
+    pub fn trapped(identity: &Identity, limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> CallFailure {
+        let (trap, what, advice) = cause(limits, guest, error);
+        let mut message = format!("{} failed {}: {what}", identity.who(), when(guest.batch));
+        let mut lines = guest.error_lines.iter().filter(|line| !what.contains(line.as_str())).peekable();
+        if lines.peek().is_some() {
+            message.push_str("\n  its last words:");
+            lines.for_each(|line| indent(&mut message, line));
+        }
+        let frames = error.downcast_ref::<WasmBacktrace>().map(frames).filter(|frames| !frames.is_empty());
+        if let Some(frames) = &frames {
+            message.push_str("\n  backtrace, innermost call first:");
+            frames.iter().for_each(|frame| indent(&mut message, frame));
+        }
+        let _ = write!(message, "\n  {advice}");
+        let backtrace = frames.map(|frames| printable(&frames.join("\n"), PLUGIN_BACKTRACE_BYTES_MAX));
+        CallFailure { trap: Some(trap), reason: what, backtrace, error: Error { kind: Kind::Plugin, message } }
+    }
+
+    /// The failure of a call that returned an error by itself.
+    pub fn returned(identity: &Identity, batch: Option<u64>, error: super::bindings::GuestError) -> CallFailure {
+        use super::bindings::GuestError::{Config, Input, Internal};
+        let (kind, verb, words) = match error {
+            Config(words) => (Kind::Job, "refuses its config", words),
+            Input(words) => (Kind::Job, "refuses its input", words),
+            Internal(words) => (Kind::Plugin, "failed", words),
+        };
+        let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
+        let error = Error { kind, message: format!("{} {verb} {}: {words}", identity.who(), when(batch)) };
+        CallFailure { trap: Some(Trap::Error), reason: words, backtrace: None, error }
+    }
+
+    /// The failure of a call whose output is not valid.
+    pub fn invalid(identity: &Identity, batch: Option<u64>, words: &str) -> CallFailure {
+        let (who, when) = (identity.who(), when(batch));
+        let error = Error::plugin(format!(
+            "{who} returned invalid output {when}: {words}\n  The plugin, or the SDK that it was built with, must be mended."
+        ));
+        let reason = format!("it returned invalid output: {words}");
+        CallFailure { trap: Some(Trap::Invalid), reason, backtrace: None, error }
+    }
 }
 
-/// The error of output that is not valid.
-pub fn invalid(identity: &Identity, batch: Option<u64>, words: &str) -> Error {
-    let (who, when) = (identity.who(), when(batch));
-    Error::plugin(format!(
-        "{who} returned invalid output {when}: {words}\n  The plugin, or the SDK that it was built with, must be mended."
-    ))
-}
-
-/// What ended a call, and what to do.
-fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (String, &'static str) {
+/// What ended a call, in words too, and what to do.
+fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap, String, &'static str) {
     const AUTHOR: &str = "The plugin must be mended; `millstream test` runs its cases.";
     if guest.memory.refused {
         let limit = bytes(limits.memory_bytes_max);
         let advice = "Raise `limits.memory` of the stage, or give the plugin smaller batches.";
-        return (format!("it needs more memory than its limit of {limit}"), advice);
+        return (Trap::Memory, format!("it needs more memory than its limit of {limit}"), advice);
     }
-    match error.downcast_ref::<Trap>() {
-        Some(Trap::Interrupt) => {
+    match error.downcast_ref::<wasmtime::Trap>() {
+        Some(wasmtime::Trap::Interrupt) => {
             let advice = "Raise `limits.time` of the stage, or mend the plugin if it loops for ever.";
-            (format!("it ran longer than its time limit of {:?}", limits.time_max), advice)
+            (Trap::Time, format!("it ran longer than its time limit of {:?}", limits.time_max), advice)
         }
-        Some(Trap::StackOverflow) => ("its call stack overflowed: it recurses too deeply".into(), AUTHOR),
+        Some(wasmtime::Trap::StackOverflow) => {
+            (Trap::Stack, "its call stack overflowed: it recurses too deeply".into(), AUTHOR)
+        }
         // A panic is an `unreachable` for the engine; the SDK's panic hook logged what it was.
-        Some(Trap::UnreachableCodeReached) => match guest.error_lines.last() {
-            Some(words) => (words.clone(), AUTHOR),
-            None => ("it trapped: `unreachable` was reached, as after a panic or abort".into(), AUTHOR),
-        },
-        Some(trap) => (format!("it trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")), AUTHOR),
+        Some(wasmtime::Trap::UnreachableCodeReached) => {
+            let words = guest.error_lines.last().cloned();
+            let bare = || "it trapped: `unreachable` was reached, as after a panic or abort".into();
+            (Trap::Trap, words.unwrap_or_else(bare), AUTHOR)
+        }
+        Some(trap) => {
+            (Trap::Trap, format!("it trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")), AUTHOR)
+        }
         // wasmtime's allowance of bytes from guest to host has a private error type.
         None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
             let limit = bytes(limits.output_bytes_max);
             let advice = "Raise `limits.output` of the stage, or give the plugin smaller batches.";
-            (format!("it returned more than its output limit of {limit}"), advice)
+            (Trap::Output, format!("it returned more than its output limit of {limit}"), advice)
         }
-        None => (format!("its call broke the component model's rules: {}", error.root_cause()), AUTHOR),
+        None => (Trap::Rules, format!("its call broke the component model's rules: {}", error.root_cause()), AUTHOR),
     }
 }
 

@@ -2,6 +2,7 @@
 //! of it. Errors are words for the plugin's author; who and when is added by the caller.
 
 use super::bindings::{BatchOut, ColumnOut, Rejection};
+use crate::batch::rejected::Refusal;
 use crate::batch::types::ColumnType;
 use crate::limits::PLUGIN_REASON_BYTES_MAX;
 use arrow::array::{
@@ -79,7 +80,7 @@ pub fn lift_column(field: &Field, rows: usize, column: ColumnOut) -> Result<Arra
 }
 
 /// Checks the refused rows of a call that was given `rows` rows: each exists and comes once. Long reasons are cut.
-pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<(u32, String)>, String> {
+pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<Refusal>, String> {
     if raw.len() > rows {
         return Err(format!("{} rows are refused of {rows} given", raw.len()));
     }
@@ -91,7 +92,9 @@ pub fn rejections(rows: usize, raw: Vec<Rejection>) -> Result<Vec<(u32, String)>
     if let Some(twice) = indexes.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(pair[0])) {
         return Err(format!("row {twice} is refused twice"));
     }
-    Ok(raw.into_iter().map(|r| (r.row, super::failure::printable(&r.reason, PLUGIN_REASON_BYTES_MAX))).collect())
+    let refusal =
+        |raw: Rejection| Refusal::new(raw.row, super::failure::printable(&raw.reason, PLUGIN_REASON_BYTES_MAX));
+    Ok(raw.into_iter().map(refusal).collect())
 }
 
 /// A bitmap of `rows` bits.

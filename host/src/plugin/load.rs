@@ -6,18 +6,22 @@ use super::bindings::{
     Output, PairArgs, Returned, UpdateArgs, Updated,
 };
 use super::cache::{Cache, Digest, hex};
-use super::imports::{Guest, OFFERED, TIMERS};
+use super::engine::{CodeKind, Machine, Metering};
+use super::guest::Guest;
+use super::imports::{OFFERED, TIMERS};
 use super::{VERSION, World};
 use crate::error::{Error, Result};
+use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::COMPONENT_BYTES_MAX;
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentItem};
-use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Linker, Lower};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower};
 
 /// A component that is ready to be instantiated.
 pub struct Loaded {
@@ -33,6 +37,8 @@ pub struct Loaded {
     pub imports: Vec<String>,
     /// The interface that it exports: `millstream:plugin/transformer@0.1.0`.
     pub interface: String,
+    /// What its code runs on.
+    pub machine: Arc<Machine>,
     /// All but the instance itself.
     pub pre: InstancePre<Guest>,
     /// Where `describe` is.
@@ -71,49 +77,103 @@ impl Calls {
     }
 }
 
-/// Loads components with one engine, each file once.
+/// How a stage wants its plugin loaded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoadOptions {
+    /// How its calls are stopped.
+    pub metering: Metering,
+    /// Its call stack, in bytes.
+    pub stack_bytes_max: u64,
+    /// How long compiling may take.
+    pub compile_time_max: Duration,
+    /// Whether it may ask over HTTP.
+    pub http: bool,
+}
+
+impl Default for LoadOptions {
+    fn default() -> LoadOptions {
+        LoadOptions::of(&PluginSpec::new(""))
+    }
+}
+
+impl LoadOptions {
+    /// As a job says.
+    pub fn of(spec: &PluginSpec) -> LoadOptions {
+        let metering = match (spec.on_error, spec.limits.time_max.is_zero()) {
+            (OnError::Reject, _) => Metering::Fuel,
+            (OnError::Fail, false) => Metering::Epochs,
+            (OnError::Fail, true) => Metering::None,
+        };
+        LoadOptions {
+            metering,
+            stack_bytes_max: spec.limits.stack_bytes_max,
+            compile_time_max: spec.limits.compile_time_max,
+            http: spec.grant.http.is_some(),
+        }
+    }
+
+    fn code_kind(&self) -> CodeKind {
+        CodeKind { metering: self.metering, stack_bytes_max: self.stack_bytes_max }
+    }
+}
+
+/// A component file by path and digest, as its code is made.
+type Known = (PathBuf, Digest, CodeKind);
+
+/// Loads components, each file once, with an engine for each kind of code.
 pub struct Loader {
-    pub engine: Engine,
-    linker: Linker<Guest>,
+    machines: Mutex<HashMap<CodeKind, Arc<Machine>>>,
     cache: Option<Cache>,
-    loaded: Mutex<HashMap<(PathBuf, Digest), Arc<Loaded>>>,
+    loaded: Mutex<HashMap<Known, Arc<Loaded>>>,
 }
 
 impl Loader {
-    /// A loader with the imports that every plugin is offered.
-    pub fn new(engine: Engine, cache: Option<Cache>) -> Result<Loader> {
-        let mut linker = Linker::new(&engine);
-        super::imports::offer(&mut linker).map_err(|e| Error::bug(format!("the imports of plugins: {e:#}")))?;
-        Ok(Loader { engine, linker, cache, loaded: Mutex::default() })
+    /// A loader that keeps compiled code there.
+    pub fn new(cache: Option<Cache>) -> Loader {
+        Loader { machines: Mutex::default(), cache, loaded: Mutex::default() }
+    }
+
+    /// The engine for this kind of code.
+    fn machine(&self, kind: CodeKind) -> Result<Arc<Machine>> {
+        let mut machines = self.machines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(machine) = machines.get(&kind) {
+            return Ok(machine.clone());
+        }
+        let machine = Arc::new(Machine::new(kind)?);
+        machines.insert(kind, machine.clone());
+        Ok(machine)
     }
 
     /// Loads a component file or the component of a plugin folder.
-    pub fn load(&self, path: &Path) -> Result<Arc<Loaded>> {
+    pub fn load(&self, path: &Path, options: &LoadOptions) -> Result<Arc<Loaded>> {
+        let kind = options.code_kind();
+        let machine = self.machine(kind)?;
         let file = find(path)?;
         let bytes = read(&file)?;
         let digest: Digest = sha2::Sha256::digest(&bytes).into();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = loaded.get(&(file.clone(), digest)) {
+        if let Some(found) = loaded.get(&(file.clone(), digest, kind)) {
             return Ok(found.clone());
         }
-        let new = Arc::new(self.make(&file, &bytes, digest)?);
-        loaded.insert((file, digest), new.clone());
+        let new = Arc::new(self.make(&file, &bytes, digest, &machine)?);
+        loaded.insert((file, digest, kind), new.clone());
         Ok(new)
     }
 
-    fn make(&self, file: &Path, bytes: &[u8], digest: Digest) -> Result<Loaded> {
+    fn make(&self, file: &Path, bytes: &[u8], digest: Digest, machine: &Arc<Machine>) -> Result<Loaded> {
+        let engine = &machine.engine;
         check_is_component(file, bytes)?;
-        let key = Cache::key(&self.engine, &digest);
-        let found = self.cache.as_ref().and_then(|cache| cache.load(&self.engine, &key));
+        let key = Cache::key(engine, &digest);
+        let found = self.cache.as_ref().and_then(|cache| cache.load(engine, &key));
         let (component, cached) = match found {
             Some(component) => (component, true),
-            None => (self.compile(file, bytes, &key)?, false),
+            None => (self.compile(engine, file, bytes, &key)?, false),
         };
         let ty = component.component_type();
-        let imports = imports(&self.engine, &ty);
+        let imports = imports(engine, &ty);
         check_imports(file, &imports)?;
-        let interface = interface(file, ty.exports(&self.engine).map(|(name, _)| name))?;
-        let pre = self.linker.instantiate_pre(&component).map_err(|e| {
+        let interface = interface(file, ty.exports(engine).map(|(name, _)| name))?;
+        let pre = machine.linker.instantiate_pre(&component).map_err(|e| {
             Error::plugin(format!("plugin {}: what it imports does not fit this host: {e:#}", file.display()))
         })?;
         let exports = Exports { file, component: &component, ty: &ty, interface: &interface };
@@ -130,12 +190,13 @@ impl Loader {
             calls,
             interface: interface.clone(),
             pre,
+            machine: machine.clone(),
         })
     }
 
-    fn compile(&self, file: &Path, bytes: &[u8], key: &str) -> Result<Component> {
+    fn compile(&self, engine: &Engine, file: &Path, bytes: &[u8], key: &str) -> Result<Component> {
         tracing::info!("compiling plugin {} (kept for the next start)", file.display());
-        let component = Component::from_binary(&self.engine, bytes).map_err(|e| {
+        let component = Component::from_binary(engine, bytes).map_err(|e| {
             let words = format!("{e:#}");
             Error::plugin(format!(
                 "plugin {} does not compile: {words}\n  Build it again: `millstream build`.",

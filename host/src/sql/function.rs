@@ -77,7 +77,7 @@ impl PluginFunction {
         let field =
             |(place, kind): (usize, &DataType)| Field::new(format!("argument{}", place + 1), kind.clone(), true);
         let given = Schema::new(kinds.iter().enumerate().map(field).collect::<Vec<_>>());
-        let description = self.plugin.describe(&self.stage.config, &given, &self.stage.key)?;
+        let description = self.plugin.describe_for(&self.stage, &[Arc::new(given)])?;
         let given: Vec<&DataType> = arguments.iter().map(|field| field.data_type()).collect();
         self.check(&description, &given)?;
         described.push((kinds, description.clone()));
@@ -232,10 +232,12 @@ impl Callable {
                 "stage `{stage}`: function `{name}` (plugin {plugin} {version}) {words} in batch {batch}"
             )))
         };
-        if let Some((row, reason)) = rejections.first() {
+        if let Some(refusal) = rejections.first() {
             return fault(format!(
-                "refused row {row} of {}: {reason}; functions cannot refuse rows,",
-                given.num_rows()
+                "refused row {} of {}: {}; functions cannot refuse rows,",
+                refusal.row,
+                given.num_rows(),
+                refusal.reason
             ));
         }
         if rows.num_rows() != given.num_rows() {

@@ -7,7 +7,7 @@ use super::timers::{self, TimerClock, Timers};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
-use crate::batch::rejected::rejected_rows;
+use crate::batch::rejected::RejectedRows;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::graph::UpdateNode;
@@ -32,6 +32,7 @@ pub fn table_of(node: &UpdateNode) -> Table {
 /// The stage on one worker.
 pub struct UpdateStage {
     node: UpdateNode,
+    rejected: RejectedRows,
     caller: Caller,
     table: StateTable,
     /// Where the plugin asks for calls at a time.
@@ -79,7 +80,13 @@ impl Called {
 
 impl UpdateStage {
     /// An empty table, or one that holds the initial states which this worker owns (stored with the first batch).
-    pub fn new(node: UpdateNode, caller: Caller, worker: usize, peers: usize) -> Result<UpdateStage> {
+    pub fn new(
+        node: UpdateNode,
+        rejected: RejectedRows,
+        caller: Caller,
+        worker: usize,
+        peers: usize,
+    ) -> Result<UpdateStage> {
         let key_schema = Arc::new(node.input.project(&node.key).map_err(Error::arrow)?);
         let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
         let state = node.description.state.clone();
@@ -87,7 +94,18 @@ impl UpdateStage {
             .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))?;
         let timers =
             node.timers.map(|clock| Timers::new(key_schema.fields(), clock)).transpose().map_err(Error::arrow)?;
-        Ok(UpdateStage { node, caller, table, timers, worker, peers, place: Vec::new(), key_schema, began: false })
+        Ok(UpdateStage {
+            node,
+            rejected,
+            caller,
+            table,
+            timers,
+            worker,
+            peers,
+            place: Vec::new(),
+            key_schema,
+            began: false,
+        })
     }
 
     /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on.
@@ -232,11 +250,8 @@ impl UpdateStage {
             UpdateEmit::State => {}
         }
         let refused = PartOrder::at(REFUSED_ORDER).then(self.worker as u64).then(order);
-        output.reject(
-            context,
-            refused,
-            rejected_rows(&self.node.rejected, &all_rows, rejections).map_err(Error::arrow)?,
-        );
+        let rejected = self.rejected.rows(context.id, "", &all_rows, &rejections).map_err(Error::arrow)?;
+        output.reject(context, refused, rejected);
         Ok(())
     }
 

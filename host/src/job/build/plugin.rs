@@ -2,7 +2,6 @@
 
 use crate::job::spec::*;
 use crate::limits;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +13,10 @@ impl PluginSpec {
             config: serde_json::Value::Object(serde_json::Map::new()),
             instance: InstanceSpec::default(),
             limits: PluginLimits::default(),
-            files: BTreeMap::new(),
+            grant: GrantSpec::default(),
+            on_error: OnError::default(),
+            rejected_max: None,
+            replayable: true,
             update: UpdateSpec::default(),
             inverse: None,
         }
@@ -34,7 +36,7 @@ impl PluginSpec {
         self
     }
 
-    /// Sets the limits of a call.
+    /// Sets what it may use up.
     #[must_use]
     pub fn limits(mut self, limits: PluginLimits) -> PluginSpec {
         self.limits = limits;
@@ -44,7 +46,21 @@ impl PluginSpec {
     /// Lets the plugin read a file, under this name.
     #[must_use]
     pub fn file(mut self, name: impl Into<String>, path: impl Into<PathBuf>) -> PluginSpec {
-        self.files.insert(name.into(), path.into());
+        self.grant.files.insert(name.into(), path.into());
+        self
+    }
+
+    /// Sets what a failing call does.
+    #[must_use]
+    pub fn on_error(mut self, on_error: OnError) -> PluginSpec {
+        self.on_error = on_error;
+        self
+    }
+
+    /// Sets how many rows of a batch may be rejected until the job stops.
+    #[must_use]
+    pub fn rejected_max(mut self, max: RejectedMax) -> PluginSpec {
+        self.rejected_max = Some(max);
         self
     }
 
@@ -72,8 +88,20 @@ impl Default for PluginLimits {
     fn default() -> PluginLimits {
         PluginLimits {
             memory_bytes_max: limits::PLUGIN_MEMORY_BYTES_MAX,
+            table_elements_max: limits::PLUGIN_TABLE_ELEMENTS_MAX,
             time_max: Duration::from_millis(limits::PLUGIN_TIME_MS_MAX),
+            fuel_max: None,
+            stack_bytes_max: limits::PLUGIN_STACK_BYTES_MAX,
             output_bytes_max: limits::PLUGIN_OUTPUT_BYTES_MAX,
+            output_rows_max: limits::PLUGIN_OUTPUT_ROWS_MAX,
+            expansion_max: limits::PLUGIN_EXPANSION_MAX,
+            log_lines_per_second_max: limits::PLUGIN_LOG_LINES_PER_SECOND_MAX,
+            log_bytes_per_second_max: limits::PLUGIN_LOG_BYTES_PER_SECOND_MAX,
+            counters_max: limits::PLUGIN_COUNTERS_MAX,
+            handles_max: limits::PLUGIN_HANDLES_MAX,
+            instances_max: limits::PLUGIN_PARTS_MAX,
+            attempts_max: limits::PLUGIN_ATTEMPTS_MAX,
+            compile_time_max: Duration::from_millis(limits::COMPILE_TIME_MS_MAX),
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::limits;
 
 /// Keys of a stage of versions to come.
 pub(in crate::job) const STAGE_KEYS_LATER: &[&str] =
-    &["sort", "branch", "rename", "drop", "cast", "max_rejected", "shadow", "migrate", "require"];
+    &["sort", "branch", "rename", "drop", "cast", "shadow", "migrate", "require"];
 /// The keys that give a stage its operator; `cogroup` goes with `plugin`, of the others a stage has one at most.
 pub(in crate::job) const OPERATORS: [&str; 12] = [
     "plugin",
@@ -22,14 +22,12 @@ pub(in crate::job) const OPERATORS: [&str; 12] = [
     "repartition",
 ];
 /// Keys of a stage that mean something to plugins only.
-pub(in crate::job) const PLUGIN_KEYS: [&str; 8] =
-    ["config", "on", "timeout", "initial", "instance", "limits", "grant", "on_error"];
+pub(in crate::job) const PLUGIN_KEYS: [&str; 10] =
+    ["config", "on", "timeout", "initial", "instance", "limits", "grant", "on_error", "max_rejected", "replayable"];
 /// What `emit` says of a plugin of world `update`; the other words are for windows.
 pub(in crate::job) const PLUGIN_EMITS: [&str; 3] = ["rows", "changes", "state"];
 /// Grants of versions to come.
-pub(in crate::job) const GRANTS_LATER: &[&str] = &["network", "http", "env"];
-/// Limits of versions to come.
-pub(in crate::job) const LIMITS_LATER: &[&str] = &["stack", "rows", "log", "counters", "fuel", "tables"];
+pub(in crate::job) const GRANTS_LATER: &[&str] = &["network"];
 
 /// A stage.
 pub(in crate::job) const STAGE: &[Key] = &[
@@ -146,7 +144,23 @@ pub(in crate::job) const STAGE: &[Key] = &[
     INSTANCE,
     LIMITS_KEY,
     GRANT_KEY,
-    key("on_error", Shape::Word(&["fail"]), "What a failing plugin call does: it stops the job."),
+    key(
+        "on_error",
+        Shape::Word(&["fail", "reject"]),
+        "What a failing plugin call does: it stops the job (`fail`, the default), or the rows that make it fail go to \
+         `<stage>.rejected` and the others go on (`reject`).",
+    ),
+    key(
+        "max_rejected",
+        Shape::Any,
+        "How many rows of a batch may be rejected until the job stops: a number, or a share as \"10%\". By default any.",
+    ),
+    key(
+        "replayable",
+        Shape::Flag,
+        "Whether a batch that runs again is to give the same (true, the default). A plugin that is granted `http` needs \
+         false.",
+    ),
 ];
 
 const TIME: Key = key(
@@ -177,7 +191,7 @@ const INSTANCE: Key = key(
     Shape::Word(&["batch", "worker"]),
     "How long a plugin instance lives: for one call (`batch`, the default), or as long as the worker.",
 );
-const LIMITS_KEY: Key = key("limits", Shape::Table(LIMITS), "Limits of one plugin call.");
+const LIMITS_KEY: Key = key("limits", Shape::Table(LIMITS), "What the plugin may use up.");
 const GRANT_KEY: Key = key("grant", Shape::Table(GRANT), "What the plugin may use beyond its input.");
 
 /// Keys of event time, on a stage or in its window.
@@ -299,10 +313,48 @@ pub(in crate::job) const FUNCTION: &[Key] = &[
 /// `limits` of a stage.
 pub(in crate::job) const LIMITS: &[Key] = &[
     key("memory", Shape::Size, "Memory of a plugin instance."),
-    key("time", Shape::Time, "Time of one call; \"0s\": no limit."),
+    key("tables", Shape::Whole(0, limits::PLUGIN_TABLE_ELEMENTS_MAX_MAX), "Elements of all its tables."),
+    key("stack", Shape::Size, "Its call stack."),
+    key(
+        "time",
+        Shape::Time,
+        "Time in one batch on one worker; \"0s\": no limit. With on_error = \"reject\" it is counted in instructions, \
+         1,000,000,000 a second, for each call by itself.",
+    ),
+    key("fuel", Shape::Whole(1, i64::MAX as u64), "With on_error = \"reject\": instructions of one call."),
     key("output", Shape::Size, "Bytes that one call may return."),
+    key("rows", Shape::Whole(1, i64::MAX as u64), "Rows that one call may return."),
+    key(
+        "expansion",
+        Shape::Whole(1, i64::MAX as u64),
+        "How many times more than its input one call may return, in rows and in bytes.",
+    ),
+    key("log_lines", Shape::Whole(0, i64::MAX as u64), "Lines of log a second, on one worker."),
+    key("log", Shape::Size, "Bytes of log a second, on one worker."),
+    key("counters", Shape::Whole(0, 10_000), "Names of counters."),
+    key("handles", Shape::Whole(0, 1 << 20), "Handles of resources that an instance holds."),
+    key(
+        "instances",
+        Shape::Whole(1, limits::PLUGIN_PARTS_MAX_MAX),
+        "Core instances, memories and tables, each, that the component is made of.",
+    ),
+    key(
+        "attempts",
+        Shape::Whole(1, i64::MAX as u64),
+        "With on_error = \"reject\": calls that look for the rows which make one call fail.",
+    ),
+    key("compile", Shape::Time, "Time of compiling the component."),
 ];
 
 /// `grant` of a stage.
-pub(in crate::job) const GRANT: &[Key] =
-    &[key("files", Shape::ByName(&Shape::Text), "Files that the plugin may read, by the name that it knows them by.")];
+pub(in crate::job) const GRANT: &[Key] = &[
+    key("files", Shape::ByName(&Shape::Text), "Files that the plugin may read, by the name that it knows them by."),
+    key("env", Shape::ByName(&Shape::Text), "Variables of the plugin's environment, and their values."),
+    key("http", Shape::Table(HTTP), "Whom the plugin may ask over HTTP; needs replayable = false."),
+];
+
+/// `http` of a grant.
+pub(in crate::job) const HTTP: &[Key] = &[
+    key("hosts", Shape::Texts, "Hosts, as \"api.example.com\", \"*.example.com\" or \"127.0.0.1:8080\".").needed(&[""]),
+    key("methods", Shape::Texts, "Methods; by default \"GET\" and \"HEAD\"."),
+];

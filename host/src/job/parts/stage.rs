@@ -167,7 +167,7 @@ fn plugin_parts(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
     } else {
         file_path(&format!("{inside}plugin"), &plugin.path, part);
     }
-    for (name, path) in &plugin.files {
+    for (name, path) in &plugin.grant.files {
         file_path(&format!("{inside}grant.files.{name}"), path, part);
     }
     if let Some(path) = &plugin.update.initial {

@@ -298,10 +298,16 @@ pub struct PluginSpec {
     pub config: serde_json::Value,
     /// How long an instance lives.
     pub instance: InstanceSpec,
-    /// Limits of one call.
+    /// What it may use up.
     pub limits: PluginLimits,
-    /// Files that the plugin may read, by the name it knows them by.
-    pub files: BTreeMap<String, PathBuf>,
+    /// What it may use beyond its input.
+    pub grant: GrantSpec,
+    /// What a failing call does.
+    pub on_error: OnError,
+    /// How many rows of a batch may be rejected until the job stops; `None`: all.
+    pub rejected_max: Option<RejectedMax>,
+    /// Whether a batch that runs again is to give the same. Only a stage that gives this up may talk to others.
+    pub replayable: bool,
     /// Options of world `update`; an error with another world where one is set.
     pub update: UpdateSpec,
     /// World `aggregate`: whether sliding windows use the plugin's inverse; `None`: where it has one.
@@ -318,15 +324,79 @@ pub enum InstanceSpec {
     Worker,
 }
 
-/// Limits of one plugin call.
+/// What a plugin may use up. Those of time are counted by a clock with [`OnError::Fail`], and in instructions with
+/// [`OnError::Reject`], where a batch that runs again must decide alike.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PluginLimits {
-    /// Linear memory of an instance.
+    /// Linear memory of an instance, all its memories together.
     pub memory_bytes_max: u64,
-    /// Wall-clock time of a call; zero: no limit.
+    /// Elements of all tables of an instance together.
+    pub table_elements_max: u64,
+    /// Time of a batch on one worker, or of a call where it is counted in instructions; zero: no limit.
     pub time_max: Duration,
+    /// Instructions of a call with [`OnError::Reject`]; `None`: as `time_max` says.
+    pub fuel_max: Option<u64>,
+    /// Call stack.
+    pub stack_bytes_max: u64,
     /// Bytes that a call may return.
     pub output_bytes_max: u64,
+    /// Rows that a call may return.
+    pub output_rows_max: u64,
+    /// How many times more than its input a call may return, in rows and in bytes; see [`crate::limits`].
+    pub expansion_max: u64,
+    /// Lines of the log a second, by stage and worker; more are counted and dropped.
+    pub log_lines_per_second_max: u64,
+    /// Bytes of the log a second, by stage and worker.
+    pub log_bytes_per_second_max: u64,
+    /// Names of counters.
+    pub counters_max: u64,
+    /// Handles of resources that an instance may hold.
+    pub handles_max: u64,
+    /// Core instances, memories and tables, each, in one instance.
+    pub instances_max: u64,
+    /// Calls that look for the rows of one failed call with [`OnError::Reject`].
+    pub attempts_max: u64,
+    /// Time of compiling the component.
+    pub compile_time_max: Duration,
+}
+
+/// What a failing call of a plugin does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// It stops the job.
+    #[default]
+    Fail,
+    /// The rows that make it fail are rejected, and the others go on.
+    Reject,
+}
+
+/// How many rows of a batch a stage may reject.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum RejectedMax {
+    /// So many.
+    Rows(u64),
+    /// This share of the rows that came in, from 0 to 1.
+    Share(f64),
+}
+
+/// What a plugin may use beyond its input.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GrantSpec {
+    /// Files that it may read, by the name it knows them by.
+    pub files: BTreeMap<String, PathBuf>,
+    /// Variables of its environment.
+    pub env: BTreeMap<String, String>,
+    /// Whom it may ask over HTTP.
+    pub http: Option<HttpGrant>,
+}
+
+/// Requests that a plugin may make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpGrant {
+    /// Hosts, as `api.example.com`, `127.0.0.1:8080` or `*.example.com`.
+    pub hosts: Vec<String>,
+    /// Methods, as `GET`.
+    pub methods: Vec<String>,
 }
 
 /// Options of a stage with a plugin of world `update`; `None`: not set in the job.

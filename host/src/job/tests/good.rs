@@ -105,7 +105,7 @@ fn the_example_is_read_whole() {
     assert_eq!(totals.update.initial, Some(PathBuf::from("totals.csv")));
     assert_eq!((totals.limits.memory_bytes_max, totals.limits.time_max), (64 << 20, Duration::ZERO));
     assert_eq!(totals.limits.output_bytes_max, limits::PLUGIN_OUTPUT_BYTES_MAX);
-    assert_eq!(totals.files["stop"], PathBuf::from("stop.txt"));
+    assert_eq!(totals.grant.files["stop"], PathBuf::from("stop.txt"));
     let OperatorSpec::Plugin(words) = &job.stages[1].operator else { panic!("a plugin") };
     let config = json!({ "separator": " ", "depth": { "n": 3, "since": "2026-01-02" }, "list": [1, 2.5, true] });
     assert_eq!(words.config, config);

@@ -1,10 +1,11 @@
 //! Whole calls, into guests that behave and guests that do not.
 
 use super::hand::{self, Body, Image};
+use crate::batch::rejected::Refusal;
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{InstanceSpec, PluginLimits};
-use crate::plugin::{CallContext, Caller, Cogroups, Groups, Plugin, StageUse};
+use crate::plugin::{CallContext, Caller, Cogroups, Groups, LoadOptions, Plugin, StageUse};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ fn load(component: &[u8]) -> Plugin {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hand.wasm");
     std::fs::write(&file, component).unwrap();
-    hand::host().load(&file).unwrap()
+    hand::host().load(&file, &LoadOptions::default()).unwrap()
 }
 
 fn text_schema() -> Schema {
@@ -27,11 +28,13 @@ fn text_schema() -> Schema {
 fn caller(component: &[u8], instance: InstanceSpec) -> Caller {
     let plugin = load(component);
     let description = plugin.describe("{}", &text_schema(), &Schema::empty()).unwrap();
-    let limits =
-        PluginLimits { memory_bytes_max: 1 << 20, time_max: Duration::from_millis(50), output_bytes_max: 1 << 12 };
-    let key = Arc::new(Schema::empty());
-    let stage =
-        StageUse { stage: "words".into(), config: "{}".into(), key, instance, limits, files: Default::default() };
+    let limits = PluginLimits {
+        memory_bytes_max: 1 << 20,
+        time_max: Duration::from_millis(50),
+        output_bytes_max: 1 << 12,
+        ..PluginLimits::default()
+    };
+    let stage = StageUse { instance, limits, ..StageUse::new("words") };
     plugin.caller(stage, &description)
 }
 
@@ -53,7 +56,7 @@ fn a_call_returns_rows_and_refused_rows() {
     let processed = caller(&guest, InstanceSpec::Batch).process(CONTEXT, &rows()).unwrap();
     let expected: ArrayRef = Arc::new(StringArray::from(vec![Some("ab"), None, Some("c")]));
     assert_eq!(processed.rows.column(0), &expected);
-    assert_eq!(processed.rejections, [(1, "odd".to_owned())]);
+    assert_eq!(processed.rejections, [Refusal::new(1, "odd")]);
 }
 
 #[test]
@@ -180,7 +183,10 @@ fn cogroup_checks_every_part() {
         Cogroups { keys: RecordBatch::try_from_iter([("key", keys)]).unwrap(), inputs: inputs.collect() }
     };
     let cogrouped = caller.cogroup(CONTEXT, &groups(&[0, 2])).unwrap();
-    assert_eq!((cogrouped.rows.num_rows(), &cogrouped.rejections[..]), (1, &[vec![], vec![(1, "odd".to_owned())]][..]));
+    assert_eq!(
+        (cogrouped.rows.num_rows(), &cogrouped.rejections[..]),
+        (1, &[vec![], vec![Refusal::new(1, "odd")]][..])
+    );
     let message =
         |counts: &[usize], caller: &mut Caller| caller.cogroup(CONTEXT, &groups(counts)).map(drop).unwrap_err();
     let error = message(&[2, 1], &mut caller);

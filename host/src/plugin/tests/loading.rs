@@ -3,7 +3,8 @@
 use super::hand::{self, Body, Image};
 use crate::author::inspect;
 use crate::plugin::cache::{Cache, Digest};
-use crate::plugin::{World, engine, load::Loader};
+use crate::plugin::engine::{CodeKind, Machine};
+use crate::plugin::{LoadOptions, Metering, World, load::Loader};
 use arrow::datatypes::Schema;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,7 +14,7 @@ fn error_of(name: &str, bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join(name);
     fs::write(&file, bytes).unwrap();
-    let error = hand::host().load(&file).map(drop).unwrap_err();
+    let error = hand::host().load(&file, &LoadOptions::default()).map(drop).unwrap_err();
     assert!(error.message.contains(name), "the file is named: {error}");
     error.message
 }
@@ -78,7 +79,7 @@ fn imports_that_are_not_offered_are_named() {
 fn folders_are_looked_into() {
     let folder = tempfile::tempdir().unwrap();
     let host = hand::host();
-    let load = |path: &Path| host.load(path).map(drop).map_err(|error| error.message);
+    let load = |path: &Path| host.load(path, &LoadOptions::default()).map(drop).map_err(|error| error.message);
     let missing = folder.path().join("missing");
     assert!(load(&missing).unwrap_err().contains(&format!("no plugin at {}", missing.display())));
     assert!(load(folder.path()).unwrap_err().contains("it has no Cargo.toml"));
@@ -99,7 +100,7 @@ fn descriptions_are_checked() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("hand.wasm");
         fs::write(&file, guest).unwrap();
-        let plugin = hand::host().load(&file).unwrap();
+        let plugin = hand::host().load(&file, &LoadOptions::default()).unwrap();
         assert_eq!(plugin.world(), World::Transform);
         plugin.describe("{}", &Schema::empty(), &Schema::empty()).map_err(|error| error.message)
     };
@@ -126,8 +127,8 @@ fn compiled_code_is_kept_and_damage_is_noticed() {
     fs::write(&file, identity()).unwrap();
     let compiled = folder.path().join("cache").join("compiled");
     let load = || {
-        let loader = Loader::new(engine::new(true).unwrap(), Some(Cache::open(&compiled).unwrap())).unwrap();
-        loader.load(&file).unwrap().cached
+        let loader = Loader::new(Some(Cache::open(&compiled).unwrap()));
+        loader.load(&file, &LoadOptions::default()).unwrap().cached
     };
     assert!(!load(), "compiled at first");
     assert!(load(), "found the second time");
@@ -142,8 +143,8 @@ fn compiled_code_is_kept_and_damage_is_noticed() {
     assert_eq!(fs::metadata(&compiled).unwrap().permissions().mode() & 0o777, 0o700);
     fs::set_permissions(&compiled, fs::Permissions::from_mode(0o777)).unwrap();
     assert!(Cache::open(&compiled).is_err(), "a folder that others can write to is not used");
-    let engine = engine::new(true).unwrap();
-    let other = engine::new(false).unwrap();
+    let engine = |metering| Machine::new(CodeKind { metering, stack_bytes_max: 1 << 20 }).unwrap().engine;
+    let (engine, other) = (engine(Metering::Epochs), engine(Metering::None));
     let digest: Digest = [7; 32];
     assert_ne!(Cache::key(&engine, &digest), Cache::key(&other, &digest), "other settings, other code");
 }
@@ -153,7 +154,7 @@ fn inspect_shows_what_a_plugin_is() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hand.wasm");
     fs::write(&file, identity()).unwrap();
-    let text = inspect::about(&hand::host().load(&file).unwrap()).unwrap();
+    let text = inspect::about(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
     for expected in [
         "plugin:        hand-made 1.2.3",
         "world:         transform of millstream:plugin@0.1.1",

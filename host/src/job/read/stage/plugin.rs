@@ -1,7 +1,10 @@
 //! The plugin of a stage, and plugins as functions of `sql`.
 
 use crate::job::keys;
-use crate::job::spec::{InstanceSpec, PluginLimits, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
+use crate::job::spec::{
+    GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax, UpdateEmit, UpdateOn,
+    UpdateSpec,
+};
 use crate::job::table::{Reader, type_of};
 use crate::limits;
 use serde_json::Value as Json;
@@ -11,8 +14,11 @@ use toml::Value;
 
 /// The plugin of a stage; `emit`: what the stage says of world `update`.
 pub(super) fn plugin(r: &Reader<'_>, emit: Option<UpdateEmit>) -> PluginSpec {
-    r.choice("on_error", &[("fail", ())], &["reject"]);
+    let on_error = r.choice("on_error", &[("fail", OnError::Fail), ("reject", OnError::Reject)], &[]);
     PluginSpec {
+        on_error: on_error.unwrap_or_default(),
+        rejected_max: rejected_max(r),
+        replayable: r.flag("replayable").unwrap_or(true),
         update: UpdateSpec {
             on: r.choice("on", &[("touched", UpdateOn::Touched), ("all", UpdateOn::All)], &[]),
             emit,
@@ -32,7 +38,7 @@ fn bare(r: &Reader<'_>) -> PluginSpec {
         config: config(r),
         instance: r.choice("instance", &instances, &[]).unwrap_or_default(),
         limits: plugin_limits(r),
-        files: files(r),
+        grant: grant(r),
         ..PluginSpec::new(path)
     }
 }
@@ -58,29 +64,80 @@ pub(super) fn functions(r: &Reader<'_>) -> BTreeMap<String, PluginSpec> {
 fn plugin_limits(r: &Reader<'_>) -> PluginLimits {
     let mut limits = PluginLimits::default();
     let Some(r) = r.inner("limits", "limits = { memory = \"64MiB\", time = \"2s\" }") else { return limits };
-    r.check_keys(keys::LIMITS, keys::LIMITS_LATER, None);
-    let (least, most) = (limits::PLUGIN_MEMORY_BYTES_MIN, limits::PLUGIN_MEMORY_BYTES_MAX_MAX);
-    if let Some(bytes) = r.size("memory", least, most) {
-        limits.memory_bytes_max = bytes;
-    }
-    if let Some(time) = r.time("time") {
-        limits.time_max = time;
-    }
-    if let Some(bytes) = r.size("output", 1, most) {
-        limits.output_bytes_max = bytes;
-    }
+    r.check_keys(keys::LIMITS, &[], None);
+    let most = limits::PLUGIN_MEMORY_BYTES_MAX_MAX;
+    let set = |value: Option<u64>, limit: &mut u64| value.into_iter().for_each(|value| *limit = value);
+    set(r.size("memory", limits::PLUGIN_MEMORY_BYTES_MIN, most), &mut limits.memory_bytes_max);
+    set(r.whole("tables", 0, limits::PLUGIN_TABLE_ELEMENTS_MAX_MAX), &mut limits.table_elements_max);
+    let stack = r.size("stack", limits::PLUGIN_STACK_BYTES_MIN, limits::PLUGIN_STACK_BYTES_MAX_MAX);
+    set(stack, &mut limits.stack_bytes_max);
+    set(r.size("output", 1, most), &mut limits.output_bytes_max);
+    let any = i64::MAX as u64;
+    set(r.whole("rows", 1, any), &mut limits.output_rows_max);
+    set(r.whole("expansion", 1, any), &mut limits.expansion_max);
+    set(r.whole("log_lines", 0, any), &mut limits.log_lines_per_second_max);
+    set(r.size("log", 0, most), &mut limits.log_bytes_per_second_max);
+    set(r.whole("counters", 0, 10_000), &mut limits.counters_max);
+    set(r.whole("handles", 0, 1 << 20), &mut limits.handles_max);
+    set(r.whole("instances", 1, limits::PLUGIN_PARTS_MAX_MAX), &mut limits.instances_max);
+    set(r.whole("attempts", 1, any), &mut limits.attempts_max);
+    limits.fuel_max = r.whole("fuel", 1, any);
+    limits.time_max = r.time("time").unwrap_or(limits.time_max);
+    limits.compile_time_max = r.time("compile").unwrap_or(limits.compile_time_max);
     limits
 }
 
-fn files(r: &Reader<'_>) -> BTreeMap<String, PathBuf> {
+/// `max_rejected`: a number of rows, or a share of them.
+fn rejected_max(r: &Reader<'_>) -> Option<RejectedMax> {
+    const EXAMPLE: &str = "max_rejected = 100, or max_rejected = \"10%\"";
+    let share = |percent: f64| (0.0..=100.0).contains(&percent).then_some(RejectedMax::Share(percent / 100.0));
+    let value = r.table.get("max_rejected")?;
+    let max = match value {
+        Value::Integer(rows) => u64::try_from(*rows).ok().map(RejectedMax::Rows),
+        Value::Float(part) => share(part * 100.0),
+        Value::String(text) => text.strip_suffix('%').and_then(|percent| percent.trim().parse().ok()).and_then(share),
+        _ => None,
+    };
+    if max.is_none() {
+        r.wrong(
+            "max_rejected",
+            format!("`max_rejected` is {value}, and is a number of rows or a share; write {EXAMPLE}"),
+        );
+    }
+    max
+}
+
+fn grant(r: &Reader<'_>) -> GrantSpec {
     let example = "grant = { files = { stopwords = \"stopwords.txt\" } }";
-    let Some(grant) = r.inner("grant", example) else { return BTreeMap::new() };
+    let Some(grant) = r.inner("grant", example) else { return GrantSpec::default() };
     grant.check_keys(keys::GRANT, keys::GRANTS_LATER, None);
+    GrantSpec { files: files(&grant), env: env(&grant), http: http(&grant) }
+}
+
+fn files(grant: &Reader<'_>) -> BTreeMap<String, PathBuf> {
     let Some(files) = grant.inner("files", "files = { stopwords = \"stopwords.txt\" }") else {
         return BTreeMap::new();
     };
     let path = |name: &String| files.path(name, &format!("the path of a file, as {name} = \"{name}.txt\""));
     files.table.keys().filter_map(|name| Some((name.clone(), path(name)?))).collect()
+}
+
+fn env(grant: &Reader<'_>) -> BTreeMap<String, String> {
+    let Some(env) = grant.inner("env", "env = { REGION = \"eu\" }") else { return BTreeMap::new() };
+    let value = |name: &String| env.text(name, &format!("its value, as {name} = \"…\""));
+    env.table.keys().filter_map(|name| Some((name.clone(), value(name)?.to_owned()))).collect()
+}
+
+fn http(grant: &Reader<'_>) -> Option<HttpGrant> {
+    let http = grant.inner("http", "http = { hosts = [\"api.example.com\"] }")?;
+    http.check_keys(keys::HTTP, &[], None);
+    let hosts = http.texts("hosts", "hosts = [\"api.example.com\"]");
+    if hosts.is_none() {
+        http.need("hosts", "hosts = [\"api.example.com\"]");
+    }
+    let methods = http.texts("methods", "methods = [\"GET\"]");
+    let methods = methods.unwrap_or_else(|| vec!["GET".into(), "HEAD".into()]);
+    Some(HttpGrant { hosts: hosts.unwrap_or_default(), methods })
 }
 
 /// The stage's `config` as JSON. Dates become text.

@@ -1,0 +1,1 @@
+//! The process that compiles one component, see [`crate::plugin`].

@@ -1,0 +1,1 @@
+//! `millstream retry`: gives rejected rows back to the stage that rejected them.

@@ -1,0 +1,1 @@
+//! `millstream status`: how a running job stands.

@@ -1,0 +1,255 @@
+//! One call of each function of a world: arguments in, results out and checked.
+
+use super::bindings::{self, BatchOut, Context};
+use super::failure::{CallFailure, Identity};
+use super::guest::{Stage, Timers};
+use super::instances::Instances;
+use super::load::{AggregateCalls, Calls, Loaded};
+use super::lower::{self, Lowered};
+use super::{
+    CallContext, Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, TimerChange, Updated, lift,
+};
+use crate::error::Error;
+use crate::job::spec::InstanceSpec;
+use crate::limits::PLUGIN_TIMER_CHANGES_MAX;
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
+use wasmtime::component::ComponentExportIndex;
+
+/// Calls the functions of one plugin, once each, for one stage on one worker thread.
+pub struct Attempts {
+    /// Where it is called.
+    pub instances: Instances,
+    loaded: Arc<Loaded>,
+    config: String,
+    output: SchemaRef,
+    state: SchemaRef,
+    counters: Counters,
+}
+
+impl Attempts {
+    /// For a stage.
+    pub fn new(loaded: Arc<Loaded>, stage: StageUse, description: &Description) -> Attempts {
+        let plugin = format!("{} {}", description.name, description.version);
+        let identity = Identity { stage: Some(stage.stage), plugin };
+        let keep = stage.instance == InstanceSpec::Worker;
+        let about = Stage { grant: stage.grant, inputs: description.inputs.clone(), key: stage.key };
+        let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);
+        let (output, state) = (description.output.clone(), description.state.clone());
+        Attempts { instances, loaded, config: stage.config, output, state, counters: Counters::default() }
+    }
+
+    /// What the plugin counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// World `transform`.
+    pub fn process(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed, CallFailure> {
+        let loaded = self.loaded.clone();
+        let Calls::Transform { process } = &loaded.calls else { return Err(self.wrong_world("process")) };
+        let input = self.lower_batch(rows)?;
+        let columns = input.columns();
+        let arguments = (record(context, &self.config), input.batch(&columns));
+        let output: bindings::Output = self.instances.call(Some(context.batch.0), process, arguments)?;
+        let checked = lift::batch("the rows", &self.output, None, output.rows).and_then(|out| {
+            Ok(Processed { rows: out, rejections: lift::rejections(rows.num_rows(), output.rejections)? })
+        });
+        self.instances.settle(Some(context.batch.0), &self.counters, checked)
+    }
+
+    /// World `update`.
+    pub fn update(&mut self, context: CallContext, groups: &Groups) -> Result<Updated, CallFailure> {
+        let loaded = self.loaded.clone();
+        let Calls::Update { update } = &loaded.calls else { return Err(self.wrong_world("update")) };
+        let keys = self.lower_batch(&groups.keys)?;
+        let (rows, states) = (self.lower_batch(&groups.rows)?, self.lower_batch(&groups.states)?);
+        let (key_columns, row_columns, state_columns) = (keys.columns(), rows.columns(), states.columns());
+        let (known, timed_out) = (lower::flags(&groups.known), lower::flags(&groups.timed_out));
+        let arguments = bindings::Groups {
+            keys: keys.batch(&key_columns),
+            rows: rows.batch(&row_columns),
+            ends: ends_of(&groups.ends),
+            states: states.batch(&state_columns),
+            known: known.as_slice(),
+            timed_out: timed_out.as_slice(),
+        };
+        let arguments = (record(context, &self.config), arguments);
+        self.instances.timers = Timers { due: groups.due.clone(), changes: Vec::new() };
+        let updated: bindings::Updated = self.instances.call(Some(context.batch.0), update, arguments)?;
+        let timers = std::mem::take(&mut self.instances.timers).changes;
+        let checked = self.check_updated(groups, updated, timers);
+        self.instances.settle(Some(context.batch.0), &self.counters, checked)
+    }
+
+    fn check_updated(
+        &self,
+        groups: &Groups,
+        updated: bindings::Updated,
+        timers: Vec<TimerChange>,
+    ) -> Result<Updated, String> {
+        let count = groups.keys.num_rows();
+        Ok(Updated {
+            states: lift::batch("the new states", &self.state, Some(count), updated.states)?,
+            kept: BooleanArray::new(lift::bits("kept", count, updated.kept)?, None),
+            output: lift::batch("the rows", &self.output, None, updated.output)?,
+            rejections: lift::rejections(groups.rows.num_rows(), updated.rejections)?,
+            timers: check_timers(count, timers)?,
+        })
+    }
+
+    /// World `cogroup`.
+    pub fn cogroup(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped, CallFailure> {
+        let loaded = self.loaded.clone();
+        let Calls::Cogroup { cogroup } = &loaded.calls else { return Err(self.wrong_world("cogroup")) };
+        let keys = self.lower_batch(&groups.keys)?;
+        let inputs =
+            groups.inputs.iter().map(|(rows, _)| self.lower_batch(rows)).collect::<Result<Vec<_>, CallFailure>>()?;
+        let (key_columns, columns) = (keys.columns(), inputs.iter().map(Lowered::columns).collect::<Vec<_>>());
+        let inputs: Vec<_> = (inputs.iter().zip(&columns).zip(&groups.inputs))
+            .map(|((lowered, columns), (_, ends))| bindings::CogroupInput {
+                rows: lowered.batch(columns),
+                ends: ends_of(ends),
+            })
+            .collect();
+        let arguments = bindings::Cogroups { keys: keys.batch(&key_columns), inputs: &inputs };
+        let arguments = (record(context, &self.config), arguments);
+        let output: bindings::CogroupOutput = self.instances.call(Some(context.batch.0), cogroup, arguments)?;
+        let checked = self.check_cogrouped(groups, output);
+        self.instances.settle(Some(context.batch.0), &self.counters, checked)
+    }
+
+    fn check_cogrouped(&self, groups: &Cogroups, output: bindings::CogroupOutput) -> Result<Cogrouped, String> {
+        let (given, inputs) = (output.rejections.len(), groups.inputs.len());
+        if given != inputs {
+            return Err(format!("`rejections` has {given} lists, and there are {inputs} inputs"));
+        }
+        let rejections = output.rejections.into_iter().zip(&groups.inputs).enumerate();
+        let rejections = rejections.map(|(place, (raw, (rows, _)))| {
+            lift::rejections(rows.num_rows(), raw).map_err(|words| format!("input {place}: {words}"))
+        });
+        Ok(Cogrouped {
+            rejections: rejections.collect::<Result<_, _>>()?,
+            rows: lift::batch("the rows", &self.output, None, output.rows)?,
+        })
+    }
+
+    /// World `aggregate`: an accumulator for each row.
+    pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch, CallFailure> {
+        let loaded = self.loaded.clone();
+        let lift = &self.aggregate(&loaded, "lift")?.lift;
+        let input = self.lower_batch(rows)?;
+        let columns = input.columns();
+        let arguments = (record(context, &self.config), input.batch(&columns));
+        let made: BatchOut = self.instances.call(Some(context.batch.0), lift, arguments)?;
+        let checked = lift::batch("the accumulators", &self.state, Some(rows.num_rows()), made);
+        self.instances.settle(Some(context.batch.0), &self.counters, checked)
+    }
+
+    /// World `aggregate`: accumulators combined pair by pair.
+    pub fn combine(
+        &mut self,
+        context: CallContext,
+        left: &RecordBatch,
+        right: &RecordBatch,
+    ) -> Result<RecordBatch, CallFailure> {
+        let loaded = self.loaded.clone();
+        let combine = &self.aggregate(&loaded, "combine")?.combine;
+        self.pair(context, combine, left, right, "the combined accumulators", &self.state.clone())
+    }
+
+    /// World `aggregate`: the output row of each accumulator.
+    pub fn lower(
+        &mut self,
+        context: CallContext,
+        keys: &RecordBatch,
+        accumulators: &RecordBatch,
+    ) -> Result<RecordBatch, CallFailure> {
+        let loaded = self.loaded.clone();
+        let lower = &self.aggregate(&loaded, "lower")?.lower;
+        self.pair(context, lower, keys, accumulators, "the rows", &self.output.clone())
+    }
+
+    /// World `aggregate`: accumulators taken out again, pair by pair.
+    pub fn inverse(
+        &mut self,
+        context: CallContext,
+        whole: &RecordBatch,
+        part: &RecordBatch,
+    ) -> Result<RecordBatch, CallFailure> {
+        let loaded = self.loaded.clone();
+        let inverse = &self.aggregate(&loaded, "inverse")?.inverse;
+        self.pair(context, inverse, whole, part, "the accumulators left", &self.state.clone())
+    }
+
+    fn pair(
+        &mut self,
+        context: CallContext,
+        function: &ComponentExportIndex,
+        left: &RecordBatch,
+        right: &RecordBatch,
+        what: &str,
+        schema: &SchemaRef,
+    ) -> Result<RecordBatch, CallFailure> {
+        let (first, second) = (self.lower_batch(left)?, self.lower_batch(right)?);
+        let (first_columns, second_columns) = (first.columns(), second.columns());
+        let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));
+        let made: BatchOut = self.instances.call(Some(context.batch.0), function, arguments)?;
+        let checked = lift::batch(what, schema, Some(right.num_rows()), made);
+        self.instances.settle(Some(context.batch.0), &self.counters, checked)
+    }
+
+    fn aggregate<'a>(&self, loaded: &'a Loaded, function: &str) -> Result<&'a AggregateCalls, CallFailure> {
+        match &loaded.calls {
+            Calls::Aggregate(calls) => Ok(calls),
+            _ => Err(self.wrong_world(function)),
+        }
+    }
+
+    fn lower_batch(&self, batch: &RecordBatch) -> Result<Lowered, CallFailure> {
+        let told = |words| Error::bug(format!("{}: {words}", self.instances.identity.who()));
+        Lowered::new(batch).map_err(|words| CallFailure::other(told(words)))
+    }
+
+    fn wrong_world(&self, function: &str) -> CallFailure {
+        let (who, world) = (self.instances.identity.who(), self.loaded.calls.world());
+        CallFailure::other(Error::bug(format!("{who} implements world `{world}`, which has no `{function}`")))
+    }
+}
+
+/// Checks what a call asked of its timers.
+fn check_timers(groups: usize, changes: Vec<TimerChange>) -> Result<Vec<TimerChange>, String> {
+    if changes.len() > PLUGIN_TIMER_CHANGES_MAX {
+        return Err(format!("it sets or cancels more than {PLUGIN_TIMER_CHANGES_MAX} timers in one call"));
+    }
+    match changes.iter().find(|change| change.group as usize >= groups) {
+        Some(wrong) => {
+            Err(format!("a timer is for group {}, but there are {groups} groups (they count from 0)", wrong.group))
+        }
+        None => Ok(changes),
+    }
+}
+
+fn ends_of(ends: &UInt32Array) -> &[u8] {
+    ends.values().inner().as_slice()
+}
+
+fn record(context: CallContext, config: &str) -> Context<'_> {
+    Context { batch: context.batch.0, time: context.time.0, watermark: context.watermark, config }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_are_for_groups_that_there_are_and_not_without_end() {
+        let change = |group| TimerChange { group, at_us: i64::MIN, is_set: true };
+        assert_eq!(check_timers(2, vec![change(1), change(0)]).unwrap().len(), 2);
+        let words = check_timers(2, vec![change(1), change(2)]).unwrap_err();
+        assert_eq!(words, "a timer is for group 2, but there are 2 groups (they count from 0)");
+        let words = check_timers(1, vec![change(0); PLUGIN_TIMER_CHANGES_MAX + 1]).unwrap_err();
+        assert_eq!(words, "it sets or cancels more than 1000000 timers in one call");
+    }
+}

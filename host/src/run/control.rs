@@ -1,0 +1,1 @@
+//! A socket on which a running job tells how it stands, for its owner only.
