@@ -46,7 +46,7 @@ torture: build
 	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace --test kill -- --nocapture no_kill
 
 bench: build
-	@"$(MILLSTREAM)" build host/benches/identity
+	@for plugin in identity compute; do "$(MILLSTREAM)" build host/benches/$$plugin || exit 1; done
 	cargo run --release --package millstream-bench
 
 lint: setup

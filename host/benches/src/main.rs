@@ -1,14 +1,16 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `words`, `update`, `windows`, `join`, `latency`, `start`, and the parts about checkpoints, `checkpoint-words`,
+//! (`boundary`, `limits`, `neighbour`, `words`, `update`, `windows`, `join`, `latency`, `start`, and the parts about checkpoints, `checkpoint-words`,
 //! `checkpoint-latency` and `checkpoint-state`, or all three as `checkpoint`); all by default.
 
 mod boundary;
 mod checkpoint;
 mod join;
 mod latency;
+mod limits;
 mod measure;
 mod native;
+mod neighbour;
 mod sql;
 mod start;
 mod update;
@@ -19,8 +21,10 @@ fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 11] = [
+    let parts: [(&str, fn()); 13] = [
         ("boundary", boundary::run),
+        ("limits", limits::run),
+        ("neighbour", neighbour::run),
         ("words", words::run),
         ("update", update::run),
         ("windows", windows::run),

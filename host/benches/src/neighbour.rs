@@ -1,0 +1,153 @@
+//! A well-behaved job beside one whose plugin panics, loops and hoards memory all the time, in one process: throughput and
+//! latency, alone and with that neighbour, in turn.
+
+use crate::measure::{component, figure, folder, median, quantile, seconds};
+use millstream::job::spec::{JobSpec, OnError, PluginLimits, PluginSpec, SinkSpec, SourceSpec, StageSpec};
+use millstream::run::{Job, Options, Stop};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// Rounds of each, alone and beside the other job.
+const ROUNDS: usize = 7;
+const TEXT_LINES: usize = 400_000;
+const ROWS: usize = 20_000;
+const WARM_UP_ROWS: usize = 3_000;
+const ROWS_PER_MS: usize = 10;
+
+/// Runs this part.
+pub fn run() {
+    println!(
+        "  in one process: a job with plugins/split-words and one worker; its neighbour has one worker as well, and a"
+    );
+    println!(
+        "  plugin that panics, loops (limits.time = \"20ms\") and takes memory (limits.memory = \"32MiB\") on every tenth row,"
+    );
+    println!("  with on_error = \"reject\"");
+    let folder = folder();
+    let text = folder.path().join("text");
+    std::fs::write(&text, "to be or not to be that is the question\n".repeat(TEXT_LINES)).expect("the text");
+    let mut throughput = [Vec::new(), Vec::new()];
+    let mut latency = [Vec::new(), Vec::new()];
+    for round in 0..=ROUNDS {
+        for beside in [false, true] {
+            let neighbour = beside.then(Neighbour::start);
+            let took = seconds(|| count(&text));
+            let p99 = p99_ms(folder.path());
+            if let Some(neighbour) = neighbour {
+                neighbour.stop();
+            }
+            if round > 0 {
+                throughput[usize::from(beside)].push(TEXT_LINES as f64 / took / 1e6);
+                latency[usize::from(beside)].push(p99);
+            }
+        }
+    }
+    let [alone, beside] = throughput.map(median);
+    figure("throughput alone, million lines a second", format!("{alone:.2}"), "");
+    figure("throughput beside a hostile job", format!("{beside:.2}"), "");
+    figure("  share that is left", format!("{:.2}", beside / alone), "target: at least 0.80");
+    let [alone, beside] = latency.map(median);
+    figure("latency alone at 10,000 rows a second, 99th percentile, ms", format!("{alone:.2}"), "");
+    figure("latency beside a hostile job", format!("{beside:.2}"), "");
+    figure("  ratio", format!("{:.2}", beside / alone), "target: at most 1.20");
+}
+
+/// The hostile job.
+struct Neighbour(Job);
+
+impl Neighbour {
+    fn start() -> Neighbour {
+        let limits =
+            PluginLimits { memory_bytes_max: 32 << 20, time_max: Duration::from_millis(20), ..PluginLimits::default() };
+        let plugin = PluginSpec::new(component("host/benches/compute")).limits(limits).on_error(OnError::Reject);
+        let query =
+            "select case value % 30 when 0 then -1 when 10 then -2 when 20 then -3 else value end as n from numbers";
+        let spec = JobSpec::new("hostile")
+            .batch(Duration::from_millis(100))
+            .workers(1)
+            .source(SourceSpec::rate("numbers", 300, None))
+            .stage(StageSpec::sql("points", ["numbers"], query))
+            .stage(StageSpec::plugin("steps", ["points"], plugin))
+            .sink(SinkSpec::queue("out", ["steps"], "/dev/null"));
+        let mut job = Job::new(spec, Options::default());
+        job.start().expect("the hostile job starts");
+        Neighbour(job)
+    }
+
+    fn stop(mut self) {
+        self.0.stop(Stop::Now).expect("it is started");
+        self.0.await_termination(None).expect("failing calls do not end it");
+    }
+}
+
+fn split() -> PluginSpec {
+    PluginSpec::new(component("plugins/split-words"))
+}
+
+/// Splits and counts a text.
+fn count(text: &Path) {
+    let counts = StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")]).expect("an aggregate").key(["word"]);
+    let spec = JobSpec::new("count")
+        .batch(Duration::ZERO)
+        .workers(1)
+        .source(SourceSpec::file("lines", text))
+        .stage(StageSpec::plugin("words", ["lines"], split()))
+        .stage(counts)
+        .sink(SinkSpec::queue("out", ["counts"], "/dev/null"));
+    let mut job = Job::new(spec, Options::default());
+    job.start().expect("the job starts");
+    job.await_termination(None).expect("the job ends");
+}
+
+/// The 99th percentile of the time from a socket to a sink.
+fn p99_ms(folder: &Path) -> f64 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let pipe = folder.join("pipe");
+    let _ = std::fs::remove_file(&pipe);
+    assert!(Command::new("mkfifo").arg(&pipe).status().is_ok_and(|status| status.success()), "a pipe");
+    let address = listener.local_addr().expect("its address").to_string();
+    let spec = JobSpec::new("latency")
+        .batch(Duration::ZERO)
+        .workers(1)
+        .source(SourceSpec::socket("lines", address))
+        .stage(StageSpec::plugin("words", ["lines"], split()))
+        .sink(SinkSpec::queue("out", ["words"], &pipe));
+    let began = Instant::now();
+    let reading = std::thread::spawn(move || read(&pipe, began));
+    let mut job = Job::new(spec, Options::default());
+    job.start().expect("the job starts");
+    let (mut peer, _) = listener.accept().expect("the job connects");
+    peer.set_nodelay(true).expect("no delay");
+    let start = Instant::now();
+    for burst in 0..(ROWS + WARM_UP_ROWS) / ROWS_PER_MS {
+        std::thread::sleep(Duration::from_millis(burst as u64).saturating_sub(start.elapsed()));
+        // The row is the time at which it was sent.
+        let now = began.elapsed().as_nanos();
+        peer.write_all(format!("{now}\n").repeat(ROWS_PER_MS).as_bytes()).expect("the job reads");
+    }
+    let mut latencies = reading.join().expect("all rows come");
+    job.stop(Stop::Now).expect("it is started");
+    job.await_termination(None).expect("it ends");
+    quantile(&mut latencies, 0.99)
+}
+
+/// Milliseconds since each row was sent.
+fn read(pipe: &Path, began: Instant) -> Vec<f64> {
+    let mut latencies = Vec::new();
+    for line in BufReader::new(File::open(pipe).expect("the pipe")).lines() {
+        let line = line.expect("a line");
+        let now = began.elapsed().as_nanos();
+        for word in line.split("\"word\":\"").skip(1) {
+            let sent: u128 = word.split('"').next().and_then(|word| word.parse().ok()).expect("a time");
+            latencies.push(now.saturating_sub(sent) as f64 / 1e6);
+        }
+        if latencies.len() >= ROWS + WARM_UP_ROWS {
+            break;
+        }
+    }
+    latencies.split_off(WARM_UP_ROWS.min(latencies.len()))
+}
