@@ -21,6 +21,10 @@ pub const IN_FLIGHT_MAX: u64 = 4;
 pub const PLUGIN_MEMORY_BYTES_MAX: u64 = 256 << 20;
 /// Default time of a plugin in one batch on one worker, in milliseconds.
 pub const PLUGIN_TIME_MS_MAX: u64 = 10_000;
+/// How long the clock of time limits may be silent before it counts as standing still, in milliseconds.
+pub const PLUGIN_CLOCK_SILENCE_MS_MAX: u64 = 500;
+/// How long a call waits for a clock that stands still, in milliseconds; then it fails.
+pub const PLUGIN_CLOCK_PATIENCE_MS: u64 = 2_000;
 /// Default output of one plugin call, in bytes.
 pub const PLUGIN_OUTPUT_BYTES_MAX: u64 = 256 << 20;
 /// Default rows of the output of one plugin call.
@@ -40,6 +44,10 @@ pub const PLUGIN_LOG_LINES_PER_SECOND_MAX: u64 = 100;
 pub const PLUGIN_LOG_BYTES_PER_SECOND_MAX: u64 = 256 << 10;
 /// Bytes of one logged line; the rest is cut.
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4096;
+/// Bytes of a granted file that one call of `files.read` gives; the plugin asks again for more.
+pub const PLUGIN_FILE_READ_BYTES_MAX: u64 = 16 << 20;
+/// What a call of an import costs, in instructions, beside those that it costs by its bytes.
+pub const PLUGIN_IMPORT_FUEL: u64 = 500;
 /// Default of how many names of counters one stage may make.
 pub const PLUGIN_COUNTERS_MAX: u64 = 100;
 /// Timers that one plugin call may set and cancel.
@@ -58,6 +66,8 @@ pub const PLUGIN_STACK_BYTES_MIN: u64 = 64 << 10;
 pub const PLUGIN_STACK_BYTES_MAX_MAX: u64 = 8 << 20;
 /// Stack of the threads that call plugins, in bytes, in the command `millstream`.
 pub const THREAD_STACK_BYTES: u64 = 16 << 20;
+/// How much of it is for the host, in bytes: below and above the plugin's.
+pub const THREAD_STACK_BYTES_RESERVED: u64 = 768 << 10;
 /// Default of the elements of all tables of a plugin instance.
 pub const PLUGIN_TABLE_ELEMENTS_MAX: u64 = 100_000;
 /// Most that `limits.tables` may say.

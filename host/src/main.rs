@@ -1,6 +1,16 @@
 //! The command `millstream`.
 
+/// The variable that says how large the stacks of new threads are.
+const THREAD_STACK: &str = "RUST_MIN_STACK";
+
 fn main() -> std::process::ExitCode {
+    let wanted = millstream::limits::THREAD_STACK_BYTES;
+    let given = std::env::var(THREAD_STACK).ok().and_then(|bytes| bytes.parse::<u64>().ok());
+    if given.is_none_or(|given| given < wanted) {
+        // Plugins run on the stacks of worker threads, which timely starts without saying how large they are.
+        // SAFETY: no other thread exists yet that could read or change the environment.
+        unsafe { std::env::set_var(THREAD_STACK, wanted.to_string()) };
+    }
     millstream::memory::keep_freed();
     millstream::cli::main()
 }

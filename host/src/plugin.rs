@@ -2,7 +2,7 @@
 //! names wasmtime.
 
 use crate::batch::rejected::Refusal;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{HttpGrant, InstanceSpec, OnError, PluginLimits};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
@@ -13,12 +13,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 mod account;
+mod allowance;
 mod asks;
 mod attempt;
 mod bindings;
 mod cache;
 mod caller;
 mod check;
+mod clock;
 mod compile;
 mod counters;
 mod engine;
@@ -29,11 +31,14 @@ mod imports;
 mod instances;
 mod lift;
 mod load;
+mod logged;
 mod lower;
 mod search;
+mod stack;
 #[cfg(test)]
 mod tests;
 mod wasi;
+mod words;
 
 pub use account::{Account, Costs};
 pub use caller::Caller;
@@ -257,17 +262,30 @@ impl Plugin {
 
     /// The same for a stage, under its limits: with several inputs for world `cogroup`; others are asked about the first.
     pub fn describe_for(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
+        // In a thread of its own, whatever the stack of this one.
+        let bytes = stage.limits.stack_bytes_max.saturating_add(2 * crate::limits::THREAD_STACK_BYTES_RESERVED);
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("describe".into()).stack_size(bytes as usize);
+            let thread = thread
+                .spawn_scoped(scope, || self.describe_here(stage, inputs))
+                .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
+            thread.join().unwrap_or_else(|_| Err(Error::bug("describing a plugin panicked")))
+        })
+    }
+
+    fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         let identity = failure::Identity { stage: None, plugin: self.loaded.file.display().to_string() };
         let about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
         let mut instances = instances::Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();
         let describe = &self.loaded.describe;
         let config = stage.config.as_str();
+        let given = allowance::Given { rows: 0, bytes: config.len() as u64 };
         let checked = if self.world() == World::Cogroup {
-            check::cogroup_description(instances.call(None, describe, (config, inputs.as_slice()))?)
+            check::cogroup_description(instances.call(None, describe, given, (config, inputs.as_slice()))?)
         } else {
             let none = bindings::Schema::default();
-            let raw = instances.call(None, describe, (config, inputs.first().unwrap_or(&none)))?;
+            let raw = instances.call(None, describe, given, (config, inputs.first().unwrap_or(&none)))?;
             check::description(self.world(), raw)
         };
         Ok(instances.settle(None, &Counters::default(), checked)?)

@@ -86,7 +86,10 @@ fn output_meets_its_limit() {
         "{told}"
     );
     assert!(told.ends_with("\n  Raise `limits.output` of the stage, or give the plugin smaller batches.\n"), "{told}");
-    let enough = job("output", "limits = { output = \"16MiB\" }");
+    let told = fails(&job("output", "limits = { output = \"16MiB\" }"));
+    assert!(told.contains("it returned more than the 1 MiB that its input of "), "{told}");
+    assert!(told.contains("\n  Raise `limits.expansion` of the stage, or mend the plugin"), "{told}");
+    let enough = job("output", "limits = { output = \"16MiB\", expansion = 1_000_000 }");
     enough.run_well(&[]);
     assert_eq!(enough.rows("out.jsonl")[1]["value"].as_str().unwrap().len(), 4 << 20);
 }
@@ -168,7 +171,10 @@ fn rows_that_a_plugin_refuses_are_rejected_rows() {
 
 #[test]
 fn log_lines_are_limited_cut_and_harmless() {
-    let trial = job("log", "");
+    let logged = |ended: &Ended| ended.stderr.lines().filter(|line| line.contains(" line ")).count();
+    let ended = job("log", "limits = { log = \"10KiB\" }").run_well(&[]);
+    assert_eq!(logged(&ended), 2, "10 KiB are two lines that are cut at 4 KiB: {}", ended.stderr);
+    let trial = job("log", "limits = { log = \"1MiB\" }");
     let ended = trial.run_well(&[]);
     let lines: Vec<&str> = ended.stderr.lines().filter(|line| line.contains(" line ")).collect();
     assert_eq!(lines.len(), 100, "of 1000 lines");

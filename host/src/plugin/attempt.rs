@@ -1,7 +1,8 @@
 //! One call of each function of a world: arguments in, results out and checked.
 
+use super::allowance::{Allowance, Given};
 use super::bindings::{self, BatchOut, Context};
-use super::failure::{CallFailure, Identity};
+use super::failure::{CallFailure, Fault, Identity};
 use super::guest::{Stage, Timers};
 use super::instances::Instances;
 use super::load::{AggregateCalls, Calls, Loaded};
@@ -52,8 +53,9 @@ impl Attempts {
         let input = self.lower_batch(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
-        let output: bindings::Output = self.instances.call(Some(context.batch.0), process, arguments)?;
-        let checked = lift::batch("the rows", &self.output, None, output.rows).and_then(|out| {
+        let given = Given::of([&input]);
+        let output: bindings::Output = self.instances.call(Some(context.batch.0), process, given, arguments)?;
+        let checked = self.rows(given, output.rows).and_then(|out| {
             Ok(Processed { rows: out, rejections: lift::rejections(rows.num_rows(), output.rejections)? })
         });
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
@@ -77,23 +79,25 @@ impl Attempts {
         };
         let arguments = (record(context, &self.config), arguments);
         self.instances.timers = Timers { due: groups.due.clone(), changes: Vec::new() };
-        let updated: bindings::Updated = self.instances.call(Some(context.batch.0), update, arguments)?;
+        let given = Given::of([&keys, &rows, &states]);
+        let updated: bindings::Updated = self.instances.call(Some(context.batch.0), update, given, arguments)?;
         let timers = std::mem::take(&mut self.instances.timers).changes;
-        let checked = self.check_updated(groups, updated, timers);
+        let checked = self.check_updated(given, groups, updated, timers);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
     fn check_updated(
         &self,
+        given: Given,
         groups: &Groups,
         updated: bindings::Updated,
         timers: Vec<TimerChange>,
-    ) -> Result<Updated, String> {
+    ) -> Result<Updated, Fault> {
         let count = groups.keys.num_rows();
         Ok(Updated {
             states: lift::batch("the new states", &self.state, Some(count), updated.states)?,
             kept: BooleanArray::new(lift::bits("kept", count, updated.kept)?, None),
-            output: lift::batch("the rows", &self.output, None, updated.output)?,
+            output: self.rows(given, updated.output)?,
             rejections: lift::rejections(groups.rows.num_rows(), updated.rejections)?,
             timers: check_timers(count, timers)?,
         })
@@ -107,6 +111,7 @@ impl Attempts {
         let inputs =
             groups.inputs.iter().map(|(rows, _)| self.lower_batch(rows)).collect::<Result<Vec<_>, CallFailure>>()?;
         let (key_columns, columns) = (keys.columns(), inputs.iter().map(Lowered::columns).collect::<Vec<_>>());
+        let given = Given::of(inputs.iter().chain([&keys]));
         let inputs: Vec<_> = (inputs.iter().zip(&columns).zip(&groups.inputs))
             .map(|((lowered, columns), (_, ends))| bindings::CogroupInput {
                 rows: lowered.batch(columns),
@@ -115,24 +120,26 @@ impl Attempts {
             .collect();
         let arguments = bindings::Cogroups { keys: keys.batch(&key_columns), inputs: &inputs };
         let arguments = (record(context, &self.config), arguments);
-        let output: bindings::CogroupOutput = self.instances.call(Some(context.batch.0), cogroup, arguments)?;
-        let checked = self.check_cogrouped(groups, output);
+        let output: bindings::CogroupOutput = self.instances.call(Some(context.batch.0), cogroup, given, arguments)?;
+        let checked = self.check_cogrouped(given, groups, output);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
-    fn check_cogrouped(&self, groups: &Cogroups, output: bindings::CogroupOutput) -> Result<Cogrouped, String> {
-        let (given, inputs) = (output.rejections.len(), groups.inputs.len());
-        if given != inputs {
-            return Err(format!("`rejections` has {given} lists, and there are {inputs} inputs"));
+    fn check_cogrouped(
+        &self,
+        given: Given,
+        groups: &Cogroups,
+        output: bindings::CogroupOutput,
+    ) -> Result<Cogrouped, Fault> {
+        let (lists, inputs) = (output.rejections.len(), groups.inputs.len());
+        if lists != inputs {
+            return Err(format!("`rejections` has {lists} lists, and there are {inputs} inputs").into());
         }
         let rejections = output.rejections.into_iter().zip(&groups.inputs).enumerate();
         let rejections = rejections.map(|(place, (raw, (rows, _)))| {
             lift::rejections(rows.num_rows(), raw).map_err(|words| format!("input {place}: {words}"))
         });
-        Ok(Cogrouped {
-            rejections: rejections.collect::<Result<_, _>>()?,
-            rows: lift::batch("the rows", &self.output, None, output.rows)?,
-        })
+        Ok(Cogrouped { rejections: rejections.collect::<Result<_, String>>()?, rows: self.rows(given, output.rows)? })
     }
 
     /// World `aggregate`: an accumulator for each row.
@@ -142,7 +149,8 @@ impl Attempts {
         let input = self.lower_batch(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
-        let made: BatchOut = self.instances.call(Some(context.batch.0), lift, arguments)?;
+        let given = Given::of([&input]);
+        let made: BatchOut = self.instances.call(Some(context.batch.0), lift, given, arguments)?;
         let checked = lift::batch("the accumulators", &self.state, Some(rows.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
@@ -195,9 +203,17 @@ impl Attempts {
         let (first, second) = (self.lower_batch(left)?, self.lower_batch(right)?);
         let (first_columns, second_columns) = (first.columns(), second.columns());
         let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));
-        let made: BatchOut = self.instances.call(Some(context.batch.0), function, arguments)?;
+        let given = Given::of([&first, &second]);
+        let made: BatchOut = self.instances.call(Some(context.batch.0), function, given, arguments)?;
         let checked = lift::batch(what, schema, Some(right.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
+    }
+
+    /// The rows that a call emits, of which it may return any number within its allowance. Their number is looked at before
+    /// anything is made of them: rows without columns cost a guest nothing.
+    fn rows(&self, given: Given, raw: BatchOut) -> Result<RecordBatch, Fault> {
+        Allowance::new(self.instances.limits, given).check_rows(raw.rows)?;
+        Ok(lift::batch("the rows", &self.output, None, raw)?)
     }
 
     fn aggregate<'a>(&self, loaded: &'a Loaded, function: &str) -> Result<&'a AggregateCalls, CallFailure> {

@@ -1,7 +1,7 @@
 //! Checks of what a plugin says of itself.
 
 use super::bindings::{self, DataType};
-use super::failure::printable;
+use super::failure::{is_unsafe, printable};
 use super::{Description, World};
 use crate::batch::types::ColumnType;
 use crate::limits::PLUGIN_COLUMNS_MAX;
@@ -78,7 +78,7 @@ fn name(what: &str, text: &str) -> Result<(), String> {
     if text.len() > NAME_BYTES_MAX {
         return Err(format!("{what} has {} bytes; at most {NAME_BYTES_MAX} are allowed", text.len()));
     }
-    match text.chars().any(char::is_control) {
+    match text.chars().any(is_unsafe) {
         true => Err(format!("{what} holds control characters: {text:?}")),
         false => Ok(()),
     }

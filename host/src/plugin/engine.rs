@@ -1,18 +1,18 @@
 //! The engine: how plugins are compiled and where their instances live.
 
+use super::clock::Clock;
 use super::guest::Guest;
 use crate::error::{Error, Result};
 use crate::limits::{
     PLUGIN_FRAMES_MAX, PLUGIN_INSTANCES_MAX, PLUGIN_PARTS_MAX_MAX, PLUGIN_RESIDENT_BYTES_MAX,
-    PLUGIN_TABLE_ELEMENTS_MAX_MAX,
+    PLUGIN_TABLE_ELEMENTS_MAX_MAX, THREAD_STACK_BYTES_RESERVED,
 };
 use std::num::NonZeroUsize;
-use std::time::Duration;
+use std::sync::Arc;
 use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Strategy};
-
-/// How often the clock of time limits ticks; a call is stopped at most two ticks late.
-const TICK: Duration = Duration::from_millis(10);
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, Strategy, WasmFeatures,
+};
 
 /// Address space of one instance's memory: no limit can be larger. Reserved, not used.
 const MEMORY_RESERVED_BYTES: usize = 4 << 30;
@@ -45,6 +45,8 @@ pub struct Machine {
     pub engine: Engine,
     /// The imports of every plugin.
     pub linker: Linker<Guest>,
+    /// What stops calls that take too long, where a clock does.
+    pub clock: Option<Arc<Clock>>,
 }
 
 impl Machine {
@@ -53,11 +55,11 @@ impl Machine {
         let engine = new(kind)?;
         let mut linker = Linker::new(&engine);
         super::imports::offer(&mut linker).map_err(|e| Error::bug(format!("the imports of plugins: {e:#}")))?;
-        Ok(Machine { kind, engine, linker })
+        let clock = (kind.metering == Metering::Epochs).then(|| Clock::start(&engine)).transpose()?;
+        Ok(Machine { kind, engine, linker, clock })
     }
 }
 
-/// Makes an engine. Where a clock stops calls, a thread moves that clock until the engine is gone.
 fn new(kind: CodeKind) -> Result<Engine> {
     let mut config = deterministic(kind);
     config.allocation_strategy(pool());
@@ -70,42 +72,97 @@ fn new(kind: CodeKind) -> Result<Engine> {
                 .map_err(|e| Error::environment(format!("plugins cannot run on this machine: {e:#}")))?
         }
     };
-    if kind.metering == Metering::Epochs {
-        start_clock(&engine)?;
-    }
     Ok(engine)
 }
 
-/// The epoch at which a call that begins now is stopped, as a distance from now. One tick more than the limit is
-/// long, since the current one has partly passed.
-pub fn ticks(limit: Duration) -> u64 {
-    // Far beyond the life of any process, and far from overflow.
-    const NEVER: u64 = 1 << 60;
-    if limit.is_zero() {
-        return NEVER;
-    }
-    let ticks = limit.as_nanos().div_ceil(TICK.as_nanos());
-    u64::try_from(ticks).unwrap_or(NEVER).min(NEVER - 1) + 1
-}
+/// What WebAssembly plugins may use: what toolchains make today, and nothing that is young, that is kept in heaps which no
+/// limit of ours counts, or that runs beside the call. So these are off: threads and shared memory, garbage collection,
+/// references to functions by type, exceptions, memories of 64 bits and of other page sizes, stack switching, and of the
+/// component model everything asynchronous, `error-context`, lists of fixed length, maps and 64 bits.
+const FEATURES: WasmFeatures = WasmFeatures::WASM2
+    .difference(WasmFeatures::GC_TYPES)
+    .union(WasmFeatures::COMPONENT_MODEL)
+    .union(WasmFeatures::EXTENDED_CONST)
+    .union(WasmFeatures::MULTI_MEMORY)
+    .union(WasmFeatures::RELAXED_SIMD)
+    .union(WasmFeatures::TAIL_CALL);
 
-/// A plugin's result depends on nothing but its arguments: no threads, NaNs and relaxed SIMD in one way only.
+/// A plugin's result depends on nothing but its arguments: no threads, NaNs and relaxed SIMD in one way only. Compiled by
+/// Cranelift, the compiler whose faults count as security defects.
 fn deterministic(kind: CodeKind) -> Config {
     let mut config = Config::new();
+    let stack_bytes_max = usize::try_from(kind.stack_bytes_max).unwrap_or(usize::MAX);
     config
         .strategy(Strategy::Cranelift)
-        .wasm_component_model(true)
-        .wasm_relaxed_simd(true)
+        .wasm_features(WasmFeatures::all().difference(FEATURES), false)
+        .wasm_features(FEATURES, true)
+        .concurrency_support(false)
+        .shared_memory(false)
         .relaxed_simd_deterministic(true)
         .cranelift_nan_canonicalization(true)
         .epoch_interruption(kind.metering == Metering::Epochs)
         .consume_fuel(kind.metering == Metering::Fuel)
-        .max_wasm_stack(usize::try_from(kind.stack_bytes_max).unwrap_or(usize::MAX))
+        .max_wasm_stack(stack_bytes_max)
+        // Unused, but it must not be the smaller one.
+        .async_stack_size(stack_bytes_max.saturating_add(THREAD_STACK_BYTES_RESERVED as usize))
         .wasm_backtrace_max_frames(NonZeroUsize::new(PLUGIN_FRAMES_MAX))
         // Backtraces name functions, which needs no map of every instruction.
         .generate_address_map(false)
         .parallel_compilation(true)
         .memory_reservation(MEMORY_RESERVED_BYTES as u64);
+    if kind.metering == Metering::Fuel {
+        config.operator_cost(costs());
+    }
     config
+}
+
+/// What instructions cost, in fuel: about a nanosecond each, so that the fuel of a second lasts for about a second whatever
+/// a plugin does. Most cost 1; those that take much longer, or as long as their operands are large, cost accordingly.
+fn costs() -> OperatorCost {
+    let mut costs = OperatorCost::new();
+    for slow in [
+        &mut costs.I32DivS,
+        &mut costs.I32DivU,
+        &mut costs.I32RemS,
+        &mut costs.I32RemU,
+        &mut costs.I64DivS,
+        &mut costs.I64DivU,
+        &mut costs.I64RemS,
+        &mut costs.I64RemU,
+        &mut costs.F32Div,
+        &mut costs.F64Div,
+        &mut costs.F32Sqrt,
+        &mut costs.F64Sqrt,
+        &mut costs.F32x4Div,
+        &mut costs.F64x2Div,
+        &mut costs.F32x4Sqrt,
+        &mut costs.F64x2Sqrt,
+    ] {
+        *slow = 8;
+    }
+    // These call into the host.
+    for call in [
+        &mut costs.MemoryGrow,
+        &mut costs.MemoryCopy,
+        &mut costs.MemoryFill,
+        &mut costs.MemoryInit,
+        &mut costs.DataDrop,
+        &mut costs.TableGrow,
+        &mut costs.TableCopy,
+        &mut costs.TableFill,
+        &mut costs.TableInit,
+        &mut costs.ElemDrop,
+        &mut costs.RefFunc,
+    ] {
+        *call = 50;
+    }
+    let variable = &mut costs.variable;
+    variable.memory_grow_per_page = 255;
+    variable.table_copy_per_element = 8;
+    variable.table_fill_per_element = 8;
+    variable.table_init_per_element = 16;
+    variable.table_grow_per_element = 8;
+    costs
 }
 
 /// An instance lives for one call, so what counts is how cheap the next one is. A finished instance leaves pages
@@ -130,16 +187,4 @@ fn pool() -> InstanceAllocationStrategy {
         .table_keep_resident(64 << 10)
         .pagemap_scan(Enabled::Auto);
     InstanceAllocationStrategy::Pooling(pool)
-}
-
-fn start_clock(engine: &Engine) -> Result<()> {
-    let weak = engine.weak();
-    let clock = std::thread::Builder::new().name("plugin-clock".into()).spawn(move || {
-        while let Some(engine) = weak.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
-    });
-    clock.map(drop).map_err(|e| Error::environment(format!("the clock of time limits does not start: {e}")))
 }

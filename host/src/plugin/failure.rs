@@ -49,6 +49,8 @@ pub enum Trap {
     Output,
     /// It held too many handles.
     Handles,
+    /// It consists of too many instances, memories or tables.
+    Instances,
     /// It panicked or aborted, or did what WebAssembly does not allow, as a division by zero.
     Trap,
     /// What it returned is not valid.
@@ -70,6 +72,7 @@ impl Trap {
             Trap::Stack => "stack",
             Trap::Output => "output",
             Trap::Handles => "handles",
+            Trap::Instances => "instances",
             Trap::Trap => "trap",
             Trap::Invalid => "invalid",
             Trap::Error => "error",
@@ -91,6 +94,27 @@ pub struct CallFailure {
     pub error: Error,
 }
 
+/// What is wrong with the result of a call.
+#[derive(Debug)]
+pub enum Fault {
+    /// It is not what the interface promises.
+    Invalid(String),
+    /// It is too much; with what to do.
+    TooMuch(String, &'static str),
+}
+
+impl From<String> for Fault {
+    fn from(words: String) -> Fault {
+        Fault::Invalid(words)
+    }
+}
+
+impl From<(String, &'static str)> for Fault {
+    fn from((words, advice): (String, &'static str)) -> Fault {
+        Fault::TooMuch(words, advice)
+    }
+}
+
 impl From<CallFailure> for Error {
     fn from(failure: CallFailure) -> Error {
         failure.error
@@ -106,7 +130,7 @@ impl CallFailure {
     /// The failure of a call that wasmtime ended.
     pub fn trapped(identity: &Identity, limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> CallFailure {
         let (trap, what, advice) = cause(limits, guest, error);
-        let mut message = format!("{} failed {}: {what}", identity.who(), when(guest.batch));
+        let mut message = format!("{} failed {}: {}", identity.who(), when(guest.batch), in_one_line(&what));
         let mut lines = guest.error_lines.iter().filter(|line| !what.contains(line.as_str())).peekable();
         if lines.peek().is_some() {
             message.push_str("\n  its last words:");
@@ -122,6 +146,13 @@ impl CallFailure {
         CallFailure { trap: Some(trap), reason: what, backtrace, error: Error { kind: Kind::Plugin, message } }
     }
 
+    /// The failure of a call that could not begin, as the calls before it have used up the time of the batch.
+    pub fn late(identity: &Identity, limits: &PluginLimits, batch: Option<u64>) -> CallFailure {
+        let (what, advice) = too_long(limits);
+        let error = Error::plugin(format!("{} failed {}: {what}\n  {advice}", identity.who(), when(batch)));
+        CallFailure { trap: Some(Trap::Time), reason: what, backtrace: None, error }
+    }
+
     /// The failure of a call that returned an error by itself.
     pub fn returned(identity: &Identity, batch: Option<u64>, error: super::bindings::GuestError) -> CallFailure {
         use super::bindings::GuestError::{Config, Input, Internal};
@@ -131,33 +162,67 @@ impl CallFailure {
             Internal(words) => (Kind::Plugin, "failed", words),
         };
         let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
-        let error = Error { kind, message: format!("{} {verb} {}: {words}", identity.who(), when(batch)) };
-        CallFailure { trap: Some(Trap::Error), reason: words, backtrace: None, error }
+        let message = format!("{} {verb} {}: {}", identity.who(), when(batch), in_one_line(&words));
+        CallFailure { trap: Some(Trap::Error), reason: words, backtrace: None, error: Error { kind, message } }
     }
 
-    /// The failure of a call whose output is not valid.
-    pub fn invalid(identity: &Identity, batch: Option<u64>, words: &str) -> CallFailure {
+    /// The failure of a call whose result has a fault.
+    pub fn found(identity: &Identity, batch: Option<u64>, fault: Fault) -> CallFailure {
         let (who, when) = (identity.who(), when(batch));
-        let error = Error::plugin(format!(
-            "{who} returned invalid output {when}: {words}\n  The plugin, or the SDK that it was built with, must be mended."
-        ));
-        let reason = format!("it returned invalid output: {words}");
-        CallFailure { trap: Some(Trap::Invalid), reason, backtrace: None, error }
+        let (trap, reason, message) = match fault {
+            Fault::Invalid(words) => {
+                let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
+                let message = format!("{who} returned invalid output {when}: {}\n  {SDK}", in_one_line(&words));
+                (Trap::Invalid, format!("it returned invalid output: {words}"), message)
+            }
+            Fault::TooMuch(words, advice) => {
+                let message = format!("{who} failed {when}: {words}\n  {advice}");
+                (Trap::Output, words, message)
+            }
+        };
+        CallFailure { trap: Some(trap), reason, backtrace: None, error: Error::plugin(message) }
     }
+}
+
+const SDK: &str = "The plugin, or the SDK that it was built with, must be mended.";
+const AUTHOR: &str = "The plugin must be mended; `millstream test` runs its cases.";
+
+/// Whether the plugin is to blame that no instance could be made: its code ran and failed, or it is larger than it may be.
+/// Otherwise the machine is, which has no memory left for it.
+pub fn is_of_plugin(guest: &Guest, error: &wasmtime::Error) -> bool {
+    guest.memory.refused
+        || guest.tables.refused
+        || error.is::<wasmtime::Trap>()
+        || error.is::<WasmBacktrace>()
+        || error.root_cause().to_string().contains("resource limit exceeded")
+}
+
+fn too_long(limits: &PluginLimits) -> (String, &'static str) {
+    let advice = "Raise `limits.time` of the stage, or mend the plugin if it loops for ever.";
+    (format!("it ran longer than its time limit of {:?}", limits.time_max), advice)
 }
 
 /// What ended a call, in words too, and what to do.
 fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap, String, &'static str) {
-    const AUTHOR: &str = "The plugin must be mended; `millstream test` runs its cases.";
     if guest.memory.refused {
         let limit = bytes(limits.memory_bytes_max);
         let advice = "Raise `limits.memory` of the stage, or give the plugin smaller batches.";
         return (Trap::Memory, format!("it needs more memory than its limit of {limit}"), advice);
     }
+    if guest.tables.refused {
+        let limit = limits.table_elements_max;
+        let advice = "Raise `limits.tables` of the stage.";
+        return (Trap::Tables, format!("its tables need more elements than their limit of {limit}"), advice);
+    }
     match error.downcast_ref::<wasmtime::Trap>() {
         Some(wasmtime::Trap::Interrupt) => {
-            let advice = "Raise `limits.time` of the stage, or mend the plugin if it loops for ever.";
-            (Trap::Time, format!("it ran longer than its time limit of {:?}", limits.time_max), advice)
+            let (what, advice) = too_long(limits);
+            (Trap::Time, what, advice)
+        }
+        Some(wasmtime::Trap::OutOfFuel) => {
+            let advice = "Raise `limits.time` or `limits.fuel` of the stage, or mend the plugin if it loops for ever.";
+            let most = super::instances::fuel(limits);
+            (Trap::Fuel, format!("it ran more than {most} instructions, the limit of one call"), advice)
         }
         Some(wasmtime::Trap::StackOverflow) => {
             (Trap::Stack, "its call stack overflowed: it recurses too deeply".into(), AUTHOR)
@@ -171,14 +236,29 @@ fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap
         Some(trap) => {
             (Trap::Trap, format!("it trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")), AUTHOR)
         }
-        // wasmtime's allowance of bytes from guest to host has a private error type.
-        None if error.root_cause().to_string().contains("fuel allocated for hostcalls") => {
-            let limit = bytes(limits.output_bytes_max);
-            let advice = "Raise `limits.output` of the stage, or give the plugin smaller batches.";
-            (Trap::Output, format!("it returned more than its output limit of {limit}"), advice)
-        }
-        None => (Trap::Rules, format!("its call broke the component model's rules: {}", error.root_cause()), AUTHOR),
+        None => cause_in_words(limits, guest, &error.root_cause().to_string()),
     }
+}
+
+/// The same for what wasmtime tells in words only: its error types for these are private.
+fn cause_in_words(limits: &PluginLimits, guest: &Guest, words: &str) -> (Trap, String, &'static str) {
+    if words.contains("fuel allocated for hostcalls") {
+        let (what, advice) = guest.allowance.too_many_bytes();
+        return (Trap::Output, what, advice);
+    }
+    if words.contains("handle limit exceeded") {
+        let advice = "Raise `limits.handles` of the stage, or mend the plugin if it does not give back its handles.";
+        return (Trap::Handles, format!("it holds more than {} handles of resources", limits.handles_max), advice);
+    }
+    if let Some(kind) = ["instance", "memory", "table"]
+        .iter()
+        .find(|kind| words.contains(&format!("resource limit exceeded: {kind} count")))
+    {
+        let what = format!("it is made of more than {} core parts of the kind `{kind}`", limits.instances_max);
+        return (Trap::Instances, what, "Raise `limits.instances` of the stage.");
+    }
+    let words = printable(words, PLUGIN_WORDS_BYTES_MAX);
+    (Trap::Rules, format!("its call broke the component model's rules: {words}"), AUTHOR)
 }
 
 /// Names of the guest's functions, demangled, each repeated call once. The crate that demangles is wasmtime's own,
@@ -225,7 +305,7 @@ fn indent(message: &mut String, text: &str) {
 }
 
 /// `256 MiB`, or bytes where that is not whole.
-fn bytes(count: u64) -> String {
+pub fn bytes(count: u64) -> String {
     match count {
         n if n > 0 && n % (1 << 20) == 0 => format!("{} MiB", n >> 20),
         n if n > 0 && n % (1 << 10) == 0 => format!("{} KiB", n >> 10),
@@ -233,12 +313,40 @@ fn bytes(count: u64) -> String {
     }
 }
 
-/// A guest's words, safe to print: cut to `bytes_max`, without characters that steer a terminal.
+/// A guest's words, safe to print: cut to `bytes_max`, without characters that steer a terminal or the direction of text.
+/// Lines stay lines.
 pub fn printable(words: &str, bytes_max: usize) -> String {
     let cut = words.floor_char_boundary(bytes_max);
-    let mut clean: String = words[..cut].chars().map(|c| if c.is_control() && c != '\n' { ' ' } else { c }).collect();
+    let mut clean: String = words[..cut].chars().map(|c| if c != '\n' && is_unsafe(c) { ' ' } else { c }).collect();
     if cut < words.len() {
         clean.push('…');
     }
     clean
+}
+
+/// Control characters; separators of lines and paragraphs; marks, embeddings, overrides and isolates of direction, with
+/// which text reads otherwise than it is; and invisible tags.
+pub fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// Words whose lines behind the first are indented, so that they cannot pass for lines of the message around them.
+pub fn in_one_line(words: &str) -> String {
+    words.trim_end_matches('\n').replace('\n', "\n    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_a_plugin_steer_nothing() {
+        let words = "a\u{1b}[31mb\rc\u{9b}d\u{202e}e\u{2067}f\u{2028}g\u{0}h\nä日";
+        assert_eq!(printable(words, 100), "a [31mb c d e f g h\nä日");
+        assert_eq!(printable("ää", 3), "ä…");
+        assert_eq!(printable("", 0), "");
+        assert_eq!(in_one_line("a\nerror: b\n\n"), "a\n    error: b");
+    }
 }

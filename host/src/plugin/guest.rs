@@ -1,15 +1,17 @@
 //! The host's side of one instance: what its imports work on, and the limits of what it may take.
 
+use super::allowance::Allowance;
 use super::bindings::Level;
-use super::failure::{Identity, printable};
+use super::failure::{Identity, in_one_line, printable};
+use super::logged::LogBudget;
 use super::wasi::Wasi;
 use super::{DueTimes, TimerChange};
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_TIMER_CHANGES_MAX};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use wasmtime::ResourceLimiter;
 
 /// How many of the last lines at level error an error message repeats.
@@ -26,23 +28,59 @@ pub struct Stage {
     pub grant: super::Granted,
 }
 
+/// What the instances of one stage on one worker use up together, one after the other.
+pub struct Shared {
+    identity: Arc<Identity>,
+    limits: PluginLimits,
+    log: Mutex<LogBudget>,
+    /// Names of counters, of all calls.
+    counters: Mutex<BTreeSet<String>>,
+}
+
+impl Shared {
+    /// Of a stage on a worker.
+    pub fn new(identity: Arc<Identity>, limits: PluginLimits) -> Shared {
+        let log = Mutex::new(LogBudget::new(identity.clone(), &limits));
+        Shared { identity, limits, log, counters: Mutex::default() }
+    }
+
+    fn log(&self) -> MutexGuard<'_, LogBudget> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there may be a counter of this name: the limit counts those of all calls.
+    fn may_count(&self, counter: &str) -> bool {
+        let mut counters = self.counters.lock().unwrap_or_else(PoisonError::into_inner);
+        if counters.contains(counter) {
+            return true;
+        }
+        if counters.len() as u64 >= self.limits.counters_max {
+            self.log().tell_of_counters(self.limits.counters_max);
+            return false;
+        }
+        counters.insert(counter.to_owned())
+    }
+}
+
 /// The host's side of one instance: what its imports work on.
 pub struct Guest {
-    identity: Arc<Identity>,
+    shared: Arc<Shared>,
     /// The stage that uses the plugin.
     pub stage: Arc<Stage>,
-    limits: PluginLimits,
     /// The batch of the call; `None` in `describe`.
     pub batch: Option<u64>,
-    /// Its memory and the limit.
-    pub memory: Memory,
+    /// What the call may return.
+    pub allowance: Allowance,
+    /// Bytes of its linear memories.
+    pub memory: Grown,
+    /// Elements of its tables.
+    pub tables: Grown,
     /// The last lines at level error of this call.
     pub error_lines: Vec<String>,
     /// Timers of this call.
     pub timers: Timers,
     /// What stands behind `wasi:` imports, where the plugin has some.
     pub wasi: Option<Box<Wasi>>,
-    log_lines: u32,
     counted: BTreeMap<String, u64>,
 }
 
@@ -55,69 +93,79 @@ pub struct Timers {
     pub changes: Vec<TimerChange>,
 }
 
-/// The linear memory of an instance, all its memories together.
-pub struct Memory {
-    bytes_max: u64,
-    /// What it takes now.
-    pub bytes: u64,
+/// What grows in an instance, all of a kind together.
+pub struct Grown {
+    max: u64,
+    /// How much there is.
+    pub now: u64,
     /// Whether the limit refused it more, in this call.
     pub refused: bool,
     last_growth: u64,
 }
 
+impl Grown {
+    fn new(max: u64) -> Grown {
+        Grown { max, now: 0, refused: false, last_growth: 0 }
+    }
+
+    fn grow(&mut self, current: usize, desired: usize) -> bool {
+        let growth = desired.saturating_sub(current) as u64;
+        let within = self.now.saturating_add(growth) <= self.max;
+        self.refused |= !within;
+        self.last_growth = if within { growth } else { 0 };
+        self.now = self.now.saturating_add(self.last_growth);
+        within
+    }
+
+    fn take_back(&mut self) {
+        self.now = self.now.saturating_sub(std::mem::take(&mut self.last_growth));
+    }
+}
+
 impl Guest {
-    /// The host's side of a new instance.
-    pub fn new(identity: Arc<Identity>, stage: Arc<Stage>, limits: PluginLimits) -> Guest {
-        let memory = Memory { bytes_max: limits.memory_bytes_max, bytes: 0, refused: false, last_growth: 0 };
+    /// The host's side of a new instance, for a call.
+    pub fn new(shared: Arc<Shared>, stage: Arc<Stage>, batch: Option<u64>, allowance: Allowance) -> Guest {
+        let limits = &shared.limits;
         Guest {
-            identity,
             stage,
-            limits,
-            batch: None,
-            memory,
+            batch,
+            allowance,
+            memory: Grown::new(limits.memory_bytes_max),
+            tables: Grown::new(limits.table_elements_max),
             error_lines: Vec::new(),
             timers: Timers::default(),
             wasi: None,
-            log_lines: 0,
             counted: BTreeMap::new(),
+            shared,
         }
     }
 
-    /// A call begins.
-    pub fn begin(&mut self, batch: Option<u64>) {
-        self.batch = batch;
-        self.memory.refused = false;
+    /// Another call begins.
+    pub fn begin(&mut self, batch: Option<u64>, allowance: Allowance) {
+        (self.batch, self.allowance) = (batch, allowance);
+        (self.memory.refused, self.tables.refused) = (false, false);
         self.error_lines.clear();
-        self.log_lines = 0;
         self.counted.clear();
     }
 
     /// A call has ended, well or not: says how much of its log was dropped, and gives what it counted.
     pub fn end(&mut self) -> BTreeMap<String, u64> {
-        let lines_max = self.lines_max();
-        let dropped = self.log_lines.saturating_sub(lines_max);
-        if dropped > 0 {
-            let (stage, plugin) = (self.identity.stage.as_deref(), self.identity.plugin.as_str());
-            let batch = self.batch;
-            tracing::warn!(stage, plugin, batch, "{dropped} log lines were dropped: a call may log {lines_max}");
-        }
+        self.shared.log().tell();
         std::mem::take(&mut self.counted)
     }
 
-    fn lines_max(&self) -> u32 {
-        u32::try_from(self.limits.log_lines_per_second_max).unwrap_or(u32::MAX)
-    }
-
-    /// Writes a line of the log.
+    /// Writes a line of the log. Further lines of it are indented, so that none can pass for a line of its own.
     pub fn log(&mut self, level: Level, message: &str) {
-        self.log_lines = self.log_lines.saturating_add(1);
-        let within = self.log_lines <= self.lines_max();
+        let length = message.len().min(PLUGIN_LOG_LINE_BYTES_MAX);
+        let within = self.shared.log().take(length);
         if !within && level != Level::Error {
             return;
         }
         let line = printable(message, PLUGIN_LOG_LINE_BYTES_MAX);
         if within {
-            let (stage, plugin, batch) = (self.identity.stage.as_deref(), self.identity.plugin.as_str(), self.batch);
+            let identity = &self.shared.identity;
+            let (stage, plugin, batch) = (identity.stage.as_deref(), identity.plugin.as_str(), self.batch);
+            let line = in_one_line(&line);
             match level {
                 Level::Debug => tracing::debug!(stage, plugin, batch, "{line}"),
                 Level::Info => tracing::info!(stage, plugin, batch, "{line}"),
@@ -143,13 +191,13 @@ impl Guest {
         }
         if let Some(sum) = self.counted.get_mut(counter) {
             *sum = sum.saturating_add(amount);
-        } else if (self.counted.len() as u64) < self.limits.counters_max {
+        } else if self.shared.may_count(counter) {
             self.counted.insert(counter.to_owned(), amount);
         }
     }
 
     fn parts_max(&self) -> usize {
-        usize::try_from(self.limits.instances_max).unwrap_or(usize::MAX)
+        usize::try_from(self.shared.limits.instances_max).unwrap_or(usize::MAX)
     }
 
     /// Notes what is asked of a timer.
@@ -171,22 +219,21 @@ impl Guest {
 
 impl ResourceLimiter for Guest {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let memory = &mut self.memory;
-        let growth = desired.saturating_sub(current) as u64;
-        let within = memory.bytes.saturating_add(growth) <= memory.bytes_max;
-        memory.refused |= !within;
-        memory.last_growth = if within { growth } else { 0 };
-        memory.bytes = memory.bytes.saturating_add(memory.last_growth);
-        Ok(within)
+        Ok(self.memory.grow(current, desired))
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
-        self.memory.bytes = self.memory.bytes.saturating_sub(std::mem::take(&mut self.memory.last_growth));
+        self.memory.take_back();
         Ok(())
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired as u64 <= self.limits.table_elements_max)
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(self.tables.grow(current, desired))
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.tables.take_back();
+        Ok(())
     }
 
     fn instances(&self) -> usize {

@@ -2,69 +2,107 @@
 
 use super::bindings::{self, Level, Schema};
 use super::guest::Guest;
+use super::words::Words;
 use super::{DueTimes, VERSION, lower};
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, WasmStr};
+use crate::limits::{PLUGIN_FILE_READ_BYTES_MAX, PLUGIN_IMPORT_FUEL};
+use wasmtime::component::Linker;
+use wasmtime::{StoreContextMut, Trap};
 
 /// The interfaces that every plugin may import; `timers` in world `update` only.
 pub const OFFERED: [&str; 5] = ["log", "metrics", "files", "stage", TIMERS];
 /// The interface with which plugins of world `update` ask for calls at a time.
 pub const TIMERS: &str = "timers";
 
+/// The context of a call of an import.
+type Call<'a> = StoreContextMut<'a, Guest>;
+
 /// Offers the imports of every plugin.
 pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     linker.instance(&format!("millstream:plugin/log@{VERSION}"))?.func_wrap(
         "write",
-        |mut cx: StoreContextMut<'_, Guest>, (level, message): (Level, WasmStr)| {
-            let message = message.to_str(&cx)?.into_owned();
-            cx.data_mut().log(level, &message);
+        |mut cx: Call<'_>, (level, message): (Level, Words)| {
+            charge(&mut cx, message.0.len())?;
+            cx.data_mut().log(level, &message.0);
             Ok(())
         },
     )?;
     linker.instance(&format!("millstream:plugin/metrics@{VERSION}"))?.func_wrap(
         "add",
-        |mut cx: StoreContextMut<'_, Guest>, (counter, amount): (WasmStr, u64)| {
-            let counter = counter.to_str(&cx)?.into_owned();
-            cx.data_mut().count(&counter, amount);
+        |mut cx: Call<'_>, (counter, amount): (Words, u64)| {
+            charge(&mut cx, counter.0.len())?;
+            cx.data_mut().count(&counter.0, amount);
             Ok(())
         },
     )?;
     let mut files = linker.instance(&format!("millstream:plugin/files@{VERSION}"))?;
-    files.func_wrap("size", |cx: StoreContextMut<'_, Guest>, (name,): (String,)| {
-        Ok((cx.data().file(&name).map(|bytes| bytes.len() as u64),))
+    files.func_wrap("size", |mut cx: Call<'_>, (name,): (Words,)| {
+        charge(&mut cx, name.0.len())?;
+        Ok((cx.data().file(&name.0).map(|bytes| bytes.len() as u64),))
     })?;
-    files.func_wrap("read", |cx: StoreContextMut<'_, Guest>, (name, offset, length): (String, u64, u32)| {
-        let read = cx.data().file(&name).map(|bytes| {
-            let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
-            let end = start.saturating_add(length as usize).min(bytes.len());
-            bytes.slice(start..end).to_vec()
+    files.func_wrap("read", |mut cx: Call<'_>, (name, offset, length): (Words, u64, u32)| {
+        let length = u64::from(length).min(PLUGIN_FILE_READ_BYTES_MAX);
+        let read = cx.data().file(&name.0).map(|bytes| {
+            let start = offset.min(bytes.len() as u64);
+            let end = start.saturating_add(length).min(bytes.len() as u64);
+            bytes.slice(start as usize..end as usize)
         });
-        Ok((read,))
+        charge(&mut cx, name.0.len() + read.as_ref().map_or(0, |bytes| bytes.len()))?;
+        Ok((read.map(|bytes| bytes.to_vec()),))
     })?;
+    offer_stage(linker)?;
+    offer_timers(linker)
+}
+
+fn offer_stage(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut stage = linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?;
-    stage.func_wrap("input", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Schema,)> {
-        let input = cx.data().stage.inputs.first();
-        Ok((input.map(|input| lower::schema(input)).unwrap_or_default(),))
+    stage.func_wrap("input", |mut cx: Call<'_>, (): ()| -> wasmtime::Result<(Schema,)> {
+        let input = cx.data().stage.inputs.first().map(|input| lower::schema(input)).unwrap_or_default();
+        charge(&mut cx, size(&input))?;
+        Ok((input,))
     })?;
-    stage.func_wrap("inputs", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Vec<Schema>,)> {
-        Ok((cx.data().stage.inputs.iter().map(|input| lower::schema(input)).collect(),))
+    stage.func_wrap("inputs", |mut cx: Call<'_>, (): ()| -> wasmtime::Result<(Vec<Schema>,)> {
+        let inputs: Vec<Schema> = cx.data().stage.inputs.iter().map(|input| lower::schema(input)).collect();
+        charge(&mut cx, inputs.iter().map(size).sum())?;
+        Ok((inputs,))
     })?;
-    stage.func_wrap("key", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Schema,)> {
-        Ok((lower::schema(&cx.data().stage.key),))
+    stage.func_wrap("key", |mut cx: Call<'_>, (): ()| -> wasmtime::Result<(Schema,)> {
+        let key = lower::schema(&cx.data().stage.key);
+        charge(&mut cx, size(&key))?;
+        Ok((key,))
     })?;
+    Ok(())
+}
+
+fn offer_timers(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     let mut timers = linker.instance(&format!("millstream:plugin/{TIMERS}@{VERSION}"))?;
-    timers.func_wrap("set", |mut cx: StoreContextMut<'_, Guest>, (group, at): (u32, i64)| {
-        cx.data_mut().change_timer(group, at, true);
-        Ok(())
-    })?;
-    timers.func_wrap("cancel", |mut cx: StoreContextMut<'_, Guest>, (group, at): (u32, i64)| {
-        cx.data_mut().change_timer(group, at, false);
-        Ok(())
-    })?;
-    timers.func_wrap("due", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(bindings::DueTimes,)> {
+    for (name, is_set) in [("set", true), ("cancel", false)] {
+        timers.func_wrap(name, move |mut cx: Call<'_>, (group, at): (u32, i64)| {
+            charge(&mut cx, 0)?;
+            cx.data_mut().change_timer(group, at, is_set);
+            Ok(())
+        })?;
+    }
+    timers.func_wrap("due", |mut cx: Call<'_>, (): ()| -> wasmtime::Result<(bindings::DueTimes,)> {
         let DueTimes { ends, times_us } = &cx.data().timers.due;
         let bytes = |buffer: &arrow::buffer::Buffer| buffer.as_slice().to_vec();
         let (ends, times) = (bytes(ends.inner()), bytes(times_us.inner()));
+        charge(&mut cx, ends.len() + times.len())?;
         Ok((bindings::DueTimes { ends, times },))
-    })
+    })?;
+    Ok(())
+}
+
+/// Takes the fuel that a call of an import costs, where calls are metered by fuel: the engine does not see what the host
+/// does for a plugin.
+pub fn charge(cx: &mut Call<'_>, bytes: usize) -> wasmtime::Result<()> {
+    // An error tells that the engine does not count fuel.
+    let Ok(fuel) = cx.get_fuel() else { return Ok(()) };
+    let cost = PLUGIN_IMPORT_FUEL.saturating_add(bytes as u64);
+    cx.set_fuel(fuel.saturating_sub(cost))?;
+    if fuel < cost { Err(Trap::OutOfFuel.into()) } else { Ok(()) }
+}
+
+/// About how many bytes a schema takes.
+fn size(schema: &Schema) -> usize {
+    schema.fields.iter().map(|field| field.name.len() + 64).sum()
 }

@@ -1,11 +1,13 @@
 //! Instances of a plugin: they are made, called under their limits, and thrown away.
 
 use super::account::Account;
+use super::allowance::{Allowance, Given};
 use super::bindings::Returned;
-use super::failure::{self, CallFailure, Identity};
-use super::guest::{Guest, Stage, Timers};
+use super::clock::BatchTimes;
+use super::failure::{self, CallFailure, Fault, Identity};
+use super::guest::{Guest, Shared, Stage, Timers};
 use super::load::Loaded;
-use super::{Counted, Counters, Metering, engine};
+use super::{Counted, Counters, Metering, stack};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::job::spec::PluginLimits;
@@ -21,6 +23,8 @@ pub struct Instances {
     pub limits: PluginLimits,
     pub keep: bool,
     pub stage: Arc<Stage>,
+    shared: Arc<Shared>,
+    times: BatchTimes,
     live: Option<Live>,
     /// Timers of the call: put in before, taken out after it.
     pub timers: Timers,
@@ -36,15 +40,20 @@ struct Live {
 }
 
 impl Instances {
-    /// No instance yet.
+    /// No instance yet. `keep`: whether an instance lives on after a call. Where calls are metered by fuel none does: what
+    /// a call does must not hang on the calls before it, as rows are rejected by it, and alike when a batch runs again.
     pub fn new(loaded: Arc<Loaded>, identity: Identity, stage: Stage, limits: PluginLimits, keep: bool) -> Instances {
         let (identity, stage) = (Arc::new(identity), Arc::new(stage));
+        let shared = Arc::new(Shared::new(identity.clone(), limits));
+        let keep = keep && loaded.machine.kind.metering != Metering::Fuel;
         Instances {
             loaded,
             identity,
             limits,
             keep,
             stage,
+            shared,
+            times: BatchTimes::default(),
             live: None,
             timers: Timers::default(),
             counted: Counted::new(),
@@ -52,25 +61,49 @@ impl Instances {
         }
     }
 
-    /// Calls the function at `index`, in `batch` or, without one, for `describe`.
+    /// Calls the function at `index`, in `batch` or, without one, for `describe`, with arguments of the size `given`.
     pub fn call<P, R>(
         &mut self,
         batch: Option<u64>,
         index: &ComponentExportIndex,
+        given: Given,
         arguments: P,
     ) -> Result<R, CallFailure>
     where
         P: ComponentNamedList + Lower,
         Returned<R>: ComponentNamedList + Lift,
     {
+        let clock = self.loaded.machine.clock.clone();
+        let begun = clock.as_ref().map(|clock| clock.now());
+        let called = self.call_metered(batch, index, given, arguments);
+        if let (Some(clock), Some(begun)) = (clock, begun) {
+            self.times.add(batch, clock.now().saturating_sub(begun));
+        }
+        called
+    }
+
+    fn call_metered<P, R>(
+        &mut self,
+        batch: Option<u64>,
+        index: &ComponentExportIndex,
+        given: Given,
+        arguments: P,
+    ) -> Result<R, CallFailure>
+    where
+        P: ComponentNamedList + Lower,
+        Returned<R>: ComponentNamedList + Lift,
+    {
+        let allowance = Allowance::new(self.limits, given);
         let mut live = match self.live.take() {
-            Some(live) => live,
-            None => self.start(batch)?,
+            Some(mut live) => {
+                live.store.data_mut().begin(batch, allowance);
+                self.meter(&mut live.store)?;
+                live
+            }
+            None => self.start(batch, allowance)?,
         };
         live.calls += 1;
-        live.store.data_mut().begin(batch);
         live.store.data_mut().timers = std::mem::take(&mut self.timers);
-        self.meter(&mut live.store).map_err(CallFailure::other)?;
         let called = live
             .instance
             .get_typed_func::<P, Returned<R>>(&mut live.store, index)
@@ -79,14 +112,14 @@ impl Instances {
         self.timers = std::mem::take(&mut live.store.data_mut().timers);
         match called {
             Ok((Ok(result),)) => {
-                let memory_low = live.store.data().memory.bytes <= self.limits.memory_bytes_max / 2;
+                let memory_low = live.store.data().memory.now <= self.limits.memory_bytes_max / 2;
                 if self.keep && memory_low && live.calls < PLUGIN_CALLS_PER_INSTANCE_MAX {
                     self.live = Some(live);
                 }
                 Ok(result)
             }
             Ok((Err(error),)) => Err(CallFailure::returned(&self.identity, batch, error)),
-            Err(error) => Err(CallFailure::trapped(&self.identity, &self.limits, live.store.data(), &error)),
+            Err(error) => Err(self.trapped(&live.store, &error)),
         }
     }
 
@@ -95,7 +128,7 @@ impl Instances {
         &mut self,
         batch: Option<u64>,
         counters: &Counters,
-        checked: Result<T, String>,
+        checked: Result<T, impl Into<Fault>>,
     ) -> Result<T, CallFailure> {
         let counted = std::mem::take(&mut self.counted);
         match checked {
@@ -103,48 +136,58 @@ impl Instances {
                 counters.merge(BatchId(batch.unwrap_or_default()), counted);
                 Ok(result)
             }
-            Err(words) => {
+            Err(fault) => {
                 self.live = None;
-                Err(CallFailure::invalid(&self.identity, batch, &words))
+                Err(CallFailure::found(&self.identity, batch, fault.into()))
             }
         }
     }
 
-    /// Gives a call the time or the fuel that it may use.
-    fn meter(&self, store: &mut Store<Guest>) -> Result<(), Error> {
-        match self.loaded.machine.kind.metering {
-            Metering::None => {}
-            Metering::Epochs => store.set_epoch_deadline(engine::ticks(self.limits.time_max)),
-            Metering::Fuel => store.set_fuel(self.fuel()).map_err(|e| Error::bug(format!("fuel: {e:#}")))?,
+    /// Gives a call, and the making of its instance, the time or the fuel that it may use.
+    fn meter(&self, store: &mut Store<Guest>) -> Result<(), CallFailure> {
+        let batch = store.data().batch;
+        if let Some(clock) = &self.loaded.machine.clock {
+            clock.check().map_err(CallFailure::other)?;
+            let left = self.times.left(batch, self.limits.time_max);
+            store.set_epoch_deadline(left.ok_or_else(|| CallFailure::late(&self.identity, &self.limits, batch))?);
         }
+        if self.loaded.machine.kind.metering == Metering::Fuel {
+            let set = store.set_fuel(fuel(&self.limits));
+            set.map_err(|e| CallFailure::other(Error::bug(format!("fuel: {e:#}"))))?;
+        }
+        // wasmtime counts what a call hands to the host before it copies it.
+        store.set_hostcall_fuel(usize::try_from(store.data().allowance.bytes_max).unwrap_or(usize::MAX));
         Ok(())
     }
 
-    /// Instructions that a call may run.
-    fn fuel(&self) -> u64 {
-        let seconds = self.limits.time_max.as_secs_f64();
-        let of_time = if seconds > 0.0 { (seconds * PLUGIN_FUEL_PER_SECOND as f64) as u64 } else { u64::MAX };
-        self.limits.fuel_max.unwrap_or(of_time)
-    }
-
-    fn start(&self, batch: Option<u64>) -> Result<Live, CallFailure> {
-        let guest = Guest::new(self.identity.clone(), self.stage.clone(), self.limits);
+    fn start(&self, batch: Option<u64>, allowance: Allowance) -> Result<Live, CallFailure> {
+        let told = |words: String| {
+            format!("{}: no instance could be made {}: {words}", self.identity.who(), failure::when(batch))
+        };
+        stack::check(self.limits.stack_bytes_max).map_err(|words| CallFailure::other(Error::job(told(words))))?;
+        let guest = Guest::new(self.shared.clone(), self.stage.clone(), batch, allowance);
         let mut store = Store::new(self.loaded.pre.engine(), guest);
         store.limiter(|guest| guest);
-        store.data_mut().begin(batch);
-        self.meter(&mut store).map_err(CallFailure::other)?;
-        // wasmtime counts what a call hands to the host before it copies it.
-        store.set_hostcall_fuel(usize::try_from(self.limits.output_bytes_max).unwrap_or(usize::MAX));
+        store.set_max_component_handles(usize::try_from(self.limits.handles_max).unwrap_or(usize::MAX));
+        self.meter(&mut store)?;
         match self.loaded.pre.instantiate(&mut store) {
             Ok(instance) => Ok(Live { store, instance, calls: 0 }),
-            Err(error) if store.data().memory.refused || error.is::<wasmtime::Trap>() => {
-                Err(CallFailure::trapped(&self.identity, &self.limits, store.data(), &error))
-            }
-            Err(error) => {
-                let (who, when) = (self.identity.who(), failure::when(batch));
-                let words = format!("{who}: no instance could be made {when}: {error:#}");
-                Err(CallFailure::other(Error::environment(words)))
-            }
+            Err(error) if failure::is_of_plugin(store.data(), &error) => Err(self.trapped(&store, &error)),
+            Err(error) => Err(CallFailure::other(Error::environment(told(format!("{error:#}"))))),
         }
     }
+
+    fn trapped(&self, store: &Store<Guest>, error: &wasmtime::Error) -> CallFailure {
+        CallFailure::trapped(&self.identity, &self.limits, store.data(), error)
+    }
+}
+
+/// Instructions that a call may run.
+pub fn fuel(limits: &PluginLimits) -> u64 {
+    let per_microsecond = u128::from(PLUGIN_FUEL_PER_SECOND / 1_000_000);
+    let of_time = match limits.time_max.as_micros().saturating_mul(per_microsecond) {
+        0 => u64::MAX,
+        fuel => u64::try_from(fuel).unwrap_or(u64::MAX),
+    };
+    limits.fuel_max.unwrap_or(of_time)
 }

@@ -12,6 +12,7 @@ use arrow::array::{
 use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, DataType, Field, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
+use arrow::ipc::root_as_message;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -176,9 +177,11 @@ fn check_utf8(offsets: &OffsetBuffer<i32>, data: &[u8]) -> Result<(), String> {
     }
 }
 
-/// The column of an Arrow IPC stream. The push decoder allocates no more than it is given, whatever lengths the
-/// stream claims. Arrow checks the buffers, but may panic on streams that are malformed otherwise.
+/// The column of an Arrow IPC stream. The push decoder allocates no more than it is given, whatever lengths the stream
+/// claims, since [`check_ipc`] has refused what may grow. Arrow checks the buffers, but may panic on streams that are
+/// malformed otherwise.
 fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, String> {
+    check_ipc(&stream).map_err(|words| format!("`data` is no Arrow IPC stream that plugins may return: {words}"))?;
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         let (mut buffer, mut decoder, mut arrays) = (Buffer::from_vec(stream), StreamDecoder::new(), Vec::new());
         while !buffer.is_empty() {
@@ -200,13 +203,54 @@ fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, Stri
         [found] => return Err(format!("its Arrow IPC stream holds {found} where `describe` promised {wanted}")),
         ref many => return Err(format!("its Arrow IPC stream holds {} columns, not one", many.len())),
     }
-    let found: usize = arrays.iter().map(|array| array.len()).sum();
-    if found != rows {
+    let found = arrays.iter().try_fold(0usize, |sum, array| sum.checked_add(array.len()));
+    if found != Some(rows) {
+        let found = found.map_or("far too many".into(), |found| found.to_string());
         return Err(format!("its Arrow IPC stream holds {found} rows"));
     }
     let arrays: Vec<&dyn Array> = arrays.iter().map(|array| array.as_ref()).collect();
     match arrays[..] {
         [] => Ok(new_empty_array(wanted)),
-        _ => arrow::compute::concat(&arrays).map_err(|e| e.to_string()),
+        _ => match catch_unwind(AssertUnwindSafe(|| arrow::compute::concat(&arrays))) {
+            Ok(column) => column.map_err(|e| e.to_string()),
+            Err(_) => Err("`data` is a malformed Arrow IPC stream".into()),
+        },
     }
+}
+
+/// Walks through the messages of a stream as its decoder does, and refuses those that a few bytes can make expensive:
+/// compressed ones, which say themselves how much memory they want, and dictionaries that grow piece by piece, each time by
+/// a copy of the whole.
+fn check_ipc(stream: &[u8]) -> Result<(), String> {
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let mut size = take(&mut rest, 4)?;
+        if size == [0xff; 4] {
+            size = take(&mut rest, 4)?;
+        }
+        let size: [u8; 4] = size.try_into().map_err(|_| "it is cut off")?;
+        let size = u32::from_le_bytes(size);
+        if size == 0 {
+            return Ok(());
+        }
+        let message = take(&mut rest, u64::from(size))?;
+        let message = root_as_message(message).map_err(|e| format!("a message of it is malformed: {e}"))?;
+        take(&mut rest, u64::try_from(message.bodyLength()).map_err(|_| "a message has a negative length")?)?;
+        let dictionary = message.header_as_dictionary_batch();
+        if dictionary.is_some_and(|dictionary| dictionary.isDelta()) {
+            return Err("a dictionary of it comes in pieces".into());
+        }
+        let batch = message.header_as_record_batch().or(dictionary.and_then(|dictionary| dictionary.data()));
+        if batch.is_some_and(|batch| batch.compression().is_some()) {
+            return Err("it is compressed".into());
+        }
+    }
+    Ok(())
+}
+
+fn take<'a>(rest: &mut &'a [u8], bytes: u64) -> Result<&'a [u8], String> {
+    let cut = usize::try_from(bytes).ok().and_then(|bytes| rest.split_at_checked(bytes));
+    let (taken, behind) = cut.ok_or("it is cut off")?;
+    *rest = behind;
+    Ok(taken)
 }

@@ -50,6 +50,18 @@ impl Lowered {
         Ok(Lowered { rows, columns: columns.collect::<Result<_, _>>()? })
     }
 
+    /// Its rows.
+    pub fn rows(&self) -> u32 {
+        self.rows
+    }
+
+    /// The bytes of its columns.
+    pub fn bytes(&self) -> u64 {
+        let length = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, Buffer::len);
+        let column = |column: &Column| length(&column.validity) + length(&column.offsets) + column.data.len();
+        self.columns.iter().map(column).sum::<usize>() as u64
+    }
+
     /// The columns as the interface names them; [`batch`] makes an argument of them.
     pub fn columns(&self) -> Vec<ColumnIn<'_>> {
         let columns = self.columns.iter().map(|column| ColumnIn {

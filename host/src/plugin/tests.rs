@@ -4,4 +4,5 @@
 mod calls;
 mod columns;
 mod hand;
+mod limits;
 mod loading;

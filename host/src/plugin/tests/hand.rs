@@ -4,8 +4,8 @@ use crate::plugin::{PluginHost, VERSION, load::Loader};
 use std::sync::Arc;
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, DataSection, EntityType, ExportKind, ExportSection, Function, FunctionSection,
-    GlobalSection, GlobalType, ImportSection, MemorySection, MemoryType, Module, NameMap, NameSection, TypeSection,
-    ValType,
+    GlobalSection, GlobalType, HeapType, ImportSection, MemorySection, MemoryType, Module, NameMap, NameSection,
+    RefType, TableSection, TableType, TypeSection, ValType,
 };
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -25,6 +25,14 @@ pub enum Body {
     Loop,
     /// Asks for this many pages of memory, and traps if it gets none.
     Grow(i32, u32),
+    /// Copies memory over itself for ever.
+    Copy,
+    /// Asks for this many elements of its table, and traps if it gets none.
+    GrowTable(i32, u32),
+    /// Calls itself as often as the number at the first address says; returns the record at the second.
+    Recurse(u32, u32),
+    /// Logs the text at this address and length at level info this many times; returns the record.
+    Log(u32, u32, i32, u32),
     /// Adds 1 to the number at this address, and traps if it was not 0 before; else returns the record.
     Once(u32, u32),
 }
@@ -159,7 +167,7 @@ fn parameters(function: &str) -> Vec<ValType> {
 }
 
 fn core_module(version: &str, image: &Image, functions: &[(&str, Body)]) -> Vec<u8> {
-    let logs = functions.iter().any(|(_, body)| matches!(body, Body::Panic(..)));
+    let logs = functions.iter().any(|(_, body)| matches!(body, Body::Panic(..) | Body::Log(..)));
     let (mut types, mut imports, mut indexes, mut exports, mut code, mut names) = (
         TypeSection::new(),
         ImportSection::new(),
@@ -200,11 +208,14 @@ fn core_module(version: &str, image: &Image, functions: &[(&str, Body)]) -> Vec<
         };
         exports.export(&full, ExportKind::Func, first + 1 + index);
         names.append(first + 1 + index, &full);
-        code.function(&function(*body));
+        code.function(&function(*body, first + 1 + index, &parameters(name)));
     }
     exports.export("memory", ExportKind::Memory, 0);
     let mut memories = MemorySection::new();
     memories.memory(MemoryType { minimum: 8, maximum: None, memory64: false, shared: false, page_size_log2: None });
+    let mut tables = TableSection::new();
+    let element_type = RefType::FUNCREF;
+    tables.table(TableType { element_type, table64: false, minimum: 0, maximum: None, shared: false });
     let mut globals = GlobalSection::new();
     let next = GlobalType { val_type: ValType::I32, mutable: true, shared: false };
     globals.global(next, &ConstExpr::i32_const(1 << 17));
@@ -213,13 +224,14 @@ fn core_module(version: &str, image: &Image, functions: &[(&str, Body)]) -> Vec<
     let mut name_section = NameSection::new();
     name_section.functions(&names);
     let mut module = Module::new();
-    module.section(&types).section(&imports).section(&indexes).section(&memories).section(&globals);
-    module.section(&exports).section(&code).section(&data).section(&name_section);
+    module.section(&types).section(&imports).section(&indexes).section(&tables).section(&memories);
+    module.section(&globals).section(&exports).section(&code).section(&data).section(&name_section);
     module.finish()
 }
 
-fn function(body: Body) -> Function {
-    let mut function = Function::new([]);
+fn function(body: Body, own_index: u32, parameters: &[ValType]) -> Function {
+    let mut function = Function::new([(1, ValType::I32)]);
+    let local = u32::try_from(parameters.len()).unwrap();
     let mut sink = function.instructions();
     let word = wasm_encoder::MemArg { offset: 0, align: 2, memory_index: 0 };
     let number = u32::cast_signed;
@@ -230,6 +242,30 @@ fn function(body: Body) -> Function {
             sink.i32_const(3).i32_const(number(at)).i32_const(number(length)).call(0).unreachable()
         }
         Body::Loop => sink.loop_(BlockType::Empty).br(0).end().unreachable(),
+        Body::Copy => {
+            sink.loop_(BlockType::Empty).i32_const(0).i32_const(1 << 17).i32_const(1 << 17).memory_copy(0, 0);
+            sink.br(0).end().unreachable()
+        }
+        Body::GrowTable(elements, at) => {
+            sink.ref_null(HeapType::FUNC).i32_const(elements).table_grow(0).i32_const(-1).i32_eq();
+            sink.if_(BlockType::Empty).unreachable().end().i32_const(number(at))
+        }
+        Body::Recurse(left, at) => {
+            sink.i32_const(number(left)).i32_load(word).if_(BlockType::Empty);
+            sink.i32_const(number(left)).i32_const(number(left)).i32_load(word).i32_const(1).i32_sub().i32_store(word);
+            for parameter in parameters {
+                match parameter {
+                    ValType::I64 => sink.i64_const(0),
+                    _ => sink.i32_const(0),
+                };
+            }
+            sink.call(own_index).drop().end().i32_const(number(at))
+        }
+        Body::Log(text, length, times, at) => {
+            sink.i32_const(times).local_set(local).loop_(BlockType::Empty);
+            sink.i32_const(1).i32_const(number(text)).i32_const(number(length)).call(0);
+            sink.local_get(local).i32_const(1).i32_sub().local_tee(local).br_if(0).end().i32_const(number(at))
+        }
         Body::Grow(pages, at) => {
             sink.i32_const(pages).memory_grow(0).i32_const(-1).i32_eq().if_(BlockType::Empty).unreachable().end();
             sink.i32_const(number(at))

@@ -1,0 +1,116 @@
+//! How much one call may return: an absolute limit, and so many times its input.
+
+use super::failure::bytes;
+use super::lower::Lowered;
+use crate::job::spec::PluginLimits;
+use crate::limits::{PLUGIN_EXPANSION_BYTES_FREE, PLUGIN_EXPANSION_ROWS_FREE};
+
+/// How much a call passes to the plugin, all its batches together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes of their columns.
+    pub bytes: u64,
+}
+
+impl Given {
+    /// Of these batches.
+    pub fn of<'a>(batches: impl IntoIterator<Item = &'a Lowered>) -> Given {
+        batches.into_iter().fold(Given::default(), |sum, batch| Given {
+            rows: sum.rows.saturating_add(u64::from(batch.rows())),
+            bytes: sum.bytes.saturating_add(batch.bytes()),
+        })
+    }
+}
+
+/// How much a call may return.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// Bytes.
+    pub bytes_max: u64,
+    /// Rows.
+    pub rows_max: u64,
+    input: u64,
+    limits: PluginLimits,
+}
+
+impl Allowance {
+    /// Of a call that is given so much. A row may be without bytes, and bytes may be one row: what is more counts.
+    pub fn new(limits: PluginLimits, given: Given) -> Allowance {
+        let input = given.rows.max(given.bytes);
+        let expanded = input.saturating_mul(limits.expansion_max);
+        Allowance {
+            bytes_max: limits.output_bytes_max.min(expanded.max(PLUGIN_EXPANSION_BYTES_FREE)),
+            rows_max: limits.output_rows_max.min(expanded.max(PLUGIN_EXPANSION_ROWS_FREE)),
+            input,
+            limits,
+        }
+    }
+
+    /// An error, in words with what to do, where a call returns more rows.
+    pub fn check_rows(&self, rows: u32) -> Result<(), (String, &'static str)> {
+        let allowed = self.rows_max;
+        if u64::from(rows) <= allowed {
+            return Ok(());
+        }
+        if allowed == self.limits.output_rows_max {
+            let advice = "Raise `limits.rows` of the stage, or give the plugin smaller batches.";
+            return Err((format!("it returned {rows} rows, more than its limit of {allowed}"), advice));
+        }
+        Err((format!("it returned {rows} rows, more than {}", self.by_expansion(&allowed.to_string())), EXPANSION))
+    }
+
+    /// The words for a call that returned more bytes, and what to do.
+    pub fn too_many_bytes(&self) -> (String, &'static str) {
+        if self.bytes_max == self.limits.output_bytes_max {
+            let advice = "Raise `limits.output` of the stage, or give the plugin smaller batches.";
+            return (format!("it returned more than its output limit of {}", bytes(self.bytes_max)), advice);
+        }
+        (format!("it returned more than {}", self.by_expansion(&bytes(self.bytes_max))), EXPANSION)
+    }
+
+    fn by_expansion(&self, allowed: &str) -> String {
+        let (input, times) = (self.input, self.limits.expansion_max);
+        format!("the {allowed} that its input of {input} rows or bytes allows ({times} times as much, or a minimum)")
+    }
+}
+
+const EXPANSION: &str = "Raise `limits.expansion` of the stage, or mend the plugin if it should return less.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn allowance(rows: u64, bytes: u64) -> Allowance {
+        let limits = PluginLimits {
+            output_bytes_max: 64 << 20,
+            output_rows_max: 1 << 20,
+            expansion_max: 10,
+            ..Default::default()
+        };
+        Allowance::new(limits, Given { rows, bytes })
+    }
+
+    #[test]
+    fn the_smaller_limit_counts_and_is_named() {
+        let of_nothing = allowance(0, 0);
+        assert_eq!((of_nothing.bytes_max, of_nothing.rows_max), (1 << 20, 10_000));
+        let words = of_nothing.too_many_bytes();
+        assert!(words.0.contains("1 MiB that its input of 0 rows or bytes allows") && words.1.contains("expansion"));
+        let (words, advice) = of_nothing.check_rows(10_001).unwrap_err();
+        assert!(
+            words.contains("10001 rows, more than the 10000 that its input") && advice.contains("limits.expansion")
+        );
+        assert!(of_nothing.check_rows(10_000).is_ok());
+
+        let between = allowance(50_000, 1 << 20);
+        assert_eq!((between.bytes_max, between.rows_max), (10 << 20, 1 << 20));
+        let (words, advice) = between.check_rows(u32::MAX).unwrap_err();
+        assert!(words.contains("4294967295 rows, more than its limit of 1048576") && advice.contains("limits.rows"));
+
+        let much = allowance(u64::MAX, 3);
+        assert_eq!((much.bytes_max, much.rows_max), (64 << 20, 1 << 20));
+        assert!(much.too_many_bytes().1.contains("limits.output"));
+    }
+}

@@ -1,0 +1,212 @@
+//! The clock of time limits: a thread that moves an engine's epoch, by which running code sees that its time is over.
+//! Time is counted in ticks of this clock, not of the system's, so that a process which a signal stopped and let go on
+//! finds its calls with the time left that they had.
+
+use crate::error::{Error, Result};
+use crate::limits::{PLUGIN_CLOCK_PATIENCE_MS, PLUGIN_CLOCK_SILENCE_MS_MAX};
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
+use wasmtime::Engine;
+
+/// How often it ticks; a call is stopped at most two ticks late.
+const TICK: Duration = Duration::from_millis(5);
+/// Batches whose time is kept at once. More are in flight only where calls are so short that no limit is near.
+const BATCHES_KEPT: usize = 16;
+
+/// How far the clock of an engine has come.
+pub struct Clock {
+    began: Instant,
+    ticks: AtomicU64,
+    /// Up to when ticks are counted, in microseconds since it began.
+    moved_us: AtomicU64,
+}
+
+impl Clock {
+    /// Starts the clock of an engine. It ends with the engine.
+    pub fn start(engine: &Engine) -> Result<Arc<Clock>> {
+        let (weak, clock) = (engine.weak(), Arc::new(Clock::new()));
+        let moving = clock.clone();
+        let thread = thread::Builder::new().name("plugin-clock".into()).spawn(move || {
+            moving.keep_ticking(|| {
+                let engine = weak.upgrade()?;
+                engine.increment_epoch();
+                Some(())
+            });
+        });
+        thread.map_err(|e| Error::environment(format!("the clock of time limits does not start: {e}")))?;
+        Ok(clock)
+    }
+
+    fn new() -> Clock {
+        Clock { began: Instant::now(), ticks: AtomicU64::new(0), moved_us: AtomicU64::new(0) }
+    }
+
+    /// Ticks by the system's clock until `tick` says that there is nothing left to tick for. A panic does not stop it:
+    /// without it no time limit would hold.
+    fn keep_ticking(&self, mut tick: impl FnMut() -> Option<()>) {
+        loop {
+            let ticked = catch_unwind(AssertUnwindSafe(|| self.catch_up(&mut tick)));
+            if let Ok(None) = ticked {
+                return;
+            }
+            thread::sleep(TICK);
+        }
+    }
+
+    /// Ticks as often as time has passed: a sleep takes longer than it should, and so little errors would add up.
+    fn catch_up(&self, tick: &mut impl FnMut() -> Option<()>) -> Option<()> {
+        let (ticks, moved_us) = passed(self.moved_us.load(Relaxed), micros(self.began.elapsed()));
+        for _ in 0..ticks {
+            tick()?;
+            self.ticks.fetch_add(1, Relaxed);
+        }
+        self.moved_us.store(moved_us, Relaxed);
+        Some(())
+    }
+
+    /// Ticks so far.
+    pub fn now(&self) -> u64 {
+        self.ticks.load(Relaxed)
+    }
+
+    /// An error where the clock stands still, since then no call can be stopped. After the whole process stood still it
+    /// is given a moment to go on.
+    pub fn check(&self) -> Result<()> {
+        if self.is_moving() {
+            return Ok(());
+        }
+        // Counts its own steps, not the time: the process may be stopped again.
+        for _ in 0..Duration::from_millis(PLUGIN_CLOCK_PATIENCE_MS).as_millis() / TICK.as_millis() {
+            thread::sleep(TICK);
+            if self.is_moving() {
+                return Ok(());
+            }
+        }
+        Err(Error::environment(format!(
+            "the clock of plugins' time limits stands still, so no plugin could be stopped: the thread `plugin-clock` has \
+             not run for more than {PLUGIN_CLOCK_PATIENCE_MS} ms. Start again; if the machine is overloaded, give it less \
+             to do."
+        )))
+    }
+
+    fn is_moving(&self) -> bool {
+        let silence_us = micros(self.began.elapsed()).saturating_sub(self.moved_us.load(Relaxed));
+        silence_us <= PLUGIN_CLOCK_SILENCE_MS_MAX * 1000
+    }
+
+    /// A clock that has stood still for so long.
+    #[cfg(test)]
+    pub fn standing_still(silence: Duration) -> Clock {
+        Clock { began: Instant::now().checked_sub(silence).unwrap(), ..Clock::new() }
+    }
+}
+
+/// How many ticks there are between two times, and up to when they count. A gap in which the process cannot have run is
+/// one tick.
+fn passed(moved_us: u64, now_us: u64) -> (u64, u64) {
+    let (gap_us, tick_us) = (now_us.saturating_sub(moved_us), micros(TICK));
+    if gap_us > PLUGIN_CLOCK_SILENCE_MS_MAX * 1000 {
+        return (1, now_us);
+    }
+    let ticks = gap_us / tick_us;
+    (ticks, moved_us + ticks * tick_us)
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// The time that calls have used, by batch.
+#[derive(Default)]
+pub struct BatchTimes(BTreeMap<Option<u64>, u64>);
+
+impl BatchTimes {
+    /// The ticks that a call of a batch may take, after those before it; `None`: no more.
+    pub fn left(&self, batch: Option<u64>, limit: Duration) -> Option<u64> {
+        // Far beyond the life of any process, and far from overflow.
+        const NEVER: u64 = 1 << 60;
+        if limit.is_zero() {
+            return Some(NEVER);
+        }
+        let ticks = u64::try_from(limit.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(NEVER).min(NEVER);
+        let left = ticks.checked_sub(self.0.get(&batch).copied().unwrap_or(0)).filter(|left| *left > 0)?;
+        // The current tick has partly passed.
+        Some(left + 1)
+    }
+
+    /// A call of a batch has taken so many ticks.
+    pub fn add(&mut self, batch: Option<u64>, ticks: u64) {
+        if ticks == 0 {
+            return;
+        }
+        let used = self.0.entry(batch).or_default();
+        *used = used.saturating_add(ticks);
+        while self.0.len() > BATCHES_KEPT {
+            self.0.pop_first();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    const TICK_US: u64 = 5_000;
+
+    #[test]
+    fn ticks_follow_the_time_but_not_through_a_standstill() {
+        assert_eq!(passed(0, TICK_US - 1), (0, 0));
+        assert_eq!(passed(0, TICK_US + 70), (1, TICK_US), "what is over counts for the next tick");
+        assert_eq!(passed(TICK_US, 4 * TICK_US), (3, 4 * TICK_US));
+        let silence_us = PLUGIN_CLOCK_SILENCE_MS_MAX * 1000;
+        assert_eq!(passed(7, 7 + silence_us).0, silence_us / TICK_US);
+        assert_eq!(passed(7, 8 + silence_us), (1, 8 + silence_us));
+        assert_eq!(passed(9, 7), (0, 9));
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_is_an_error_that_says_so() {
+        let error = Clock::standing_still(Duration::from_secs(60)).check().unwrap_err();
+        assert_eq!(error.kind, Kind::Environment);
+        assert!(error.message.contains("the clock of plugins' time limits stands still"), "{error}");
+        assert!(Clock::new().check().is_ok());
+    }
+
+    #[test]
+    fn a_clock_that_goes_on_is_waited_for_and_a_panic_does_not_stop_it() {
+        let clock = Arc::new(Clock::standing_still(Duration::from_secs(60)));
+        let moving = clock.clone();
+        let mut calls = 0;
+        let thread = thread::spawn(move || {
+            moving.keep_ticking(|| {
+                calls += 1;
+                assert!(calls != 1, "the first tick fails");
+                (calls < 5).then_some(())
+            });
+        });
+        clock.check().unwrap();
+        thread.join().unwrap();
+        assert_eq!(clock.now(), 3);
+    }
+
+    #[test]
+    fn a_batch_has_its_time_once() {
+        let (mut times, limit) = (BatchTimes::default(), Duration::from_millis(50));
+        assert_eq!(times.left(Some(1), limit), Some(11));
+        times.add(Some(1), 4);
+        times.add(Some(2), 1);
+        times.add(Some(1), 3);
+        assert_eq!((times.left(Some(1), limit), times.left(Some(2), limit)), (Some(4), Some(10)));
+        times.add(Some(1), 3);
+        assert_eq!((times.left(Some(1), limit), times.left(Some(3), limit)), (None, Some(11)));
+        assert!(times.left(Some(1), Duration::ZERO).is_some(), "no limit");
+        assert!(times.left(Some(1), Duration::MAX).is_some());
+        (3..1000).for_each(|batch| times.add(Some(batch), 1));
+        assert_eq!(times.0.len(), BATCHES_KEPT);
+    }
+}

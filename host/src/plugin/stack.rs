@@ -1,0 +1,73 @@
+//! Whether the stack of a thread has room for a plugin's. wasmtime runs a guest on the stack of the thread that calls it,
+//! and takes for granted that the limit of the guest's stack lies within: where it does not, the process dies.
+
+use crate::limits::THREAD_STACK_BYTES_RESERVED;
+use std::cell::Cell;
+
+/// An error in words where the stack of this thread has no room for so many bytes and for what the host needs.
+pub fn check(stack_bytes_max: u64) -> Result<(), String> {
+    let (needed, room) = (stack_bytes_max.saturating_add(THREAD_STACK_BYTES_RESERVED), room());
+    if needed <= room {
+        return Ok(());
+    }
+    Err(format!(
+        "its stack may have {stack_bytes_max} bytes (`limits.stack`), for which this thread needs {needed}, and {room} are \
+         left. Lower `limits.stack`, or set the environment variable RUST_MIN_STACK to {} before the program starts, as \
+         the command `millstream` does.",
+        needed.saturating_add(THREAD_STACK_BYTES_RESERVED)
+    ))
+}
+
+/// Bytes between here and the end of this thread's stack.
+fn room() -> u64 {
+    thread_local! { static LOWEST: Cell<Option<usize>> = const { Cell::new(None) } }
+    let here = 0u8;
+    let lowest = LOWEST.with(|lowest| {
+        let found = lowest.get().unwrap_or_else(lowest_address);
+        lowest.set(Some(found));
+        found
+    });
+    (std::ptr::from_ref(&here).addr()).saturating_sub(lowest) as u64
+}
+
+/// Where this thread's stack ends; where the system does not tell, as if it were of a usual size.
+fn lowest_address() -> usize {
+    const USUAL_BYTES: usize = 2 << 20;
+    let here = 0u8;
+    let usual = std::ptr::from_ref(&here).addr().saturating_sub(USUAL_BYTES);
+    #[cfg(target_os = "linux")]
+    {
+        let mut attributes = std::mem::MaybeUninit::<libc::pthread_attr_t>::uninit();
+        // SAFETY: the first call fills `attributes` where it returns 0; only then are they read, and freed once.
+        unsafe {
+            if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+                return usual;
+            }
+            let (mut lowest, mut bytes) = (std::ptr::null_mut(), 0);
+            let found = libc::pthread_attr_getstack(attributes.as_ptr(), &raw mut lowest, &raw mut bytes);
+            libc::pthread_attr_destroy(attributes.as_mut_ptr());
+            if found == 0 { lowest.addr() } else { usual }
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    usual
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread::Builder;
+
+    #[test]
+    fn a_thread_must_have_room() {
+        let in_thread = |stack_bytes: u64, wanted: u64| {
+            let thread = Builder::new().stack_size(stack_bytes as usize).spawn(move || check(wanted));
+            thread.unwrap().join().unwrap()
+        };
+        let reserved = THREAD_STACK_BYTES_RESERVED;
+        assert_eq!(in_thread((4 << 20) + 2 * reserved, 4 << 20), Ok(()));
+        let words = in_thread((4 << 20) + reserved / 2, 4 << 20).unwrap_err();
+        assert!(words.contains("RUST_MIN_STACK") && words.contains("`limits.stack`"), "{words}");
+        assert!(check(u64::MAX).is_err());
+    }
+}
