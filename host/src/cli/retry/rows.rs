@@ -68,18 +68,13 @@ impl Target {
 
     /// The rows of a unit as the files of the stage's inputs hold them, a line each, by input.
     pub fn rows(&self, unit: &Unit) -> Result<Vec<Vec<String>>> {
+        if let [Input { name: None, schema, .. }] = self.inputs.as_slice() {
+            return Ok(vec![encode(&unit.records, &self.own(&unit.records, schema)?)?]);
+        }
+        let mixed = schema_of(&["input", "row"].map(|name| (name.to_owned(), ColumnType::Text)));
+        let mixed = self.own(&unit.records, &mixed)?;
+        let (names, rows) = (texts(&mixed, 0)?, texts(&mixed, 1)?);
         let mut by_input: Vec<Vec<Record>> = self.inputs.iter().map(|_| Vec::new()).collect();
-        let records = match self.inputs.as_slice() {
-            [Input { name: None, schema, .. }] => {
-                let batch = self.own(&unit.records, schema)?;
-                self.check_stage(&unit.records, &batch)?;
-                let own = batch.project(&(0..schema.fields().len()).collect::<Vec<_>>()).map_err(Error::arrow)?;
-                return Ok(vec![encode(&unit.records, &own)?]);
-            }
-            _ => self.own(&unit.records, &schema_of(&["input", "row"].map(|name| (name.into(), ColumnType::Text))))?,
-        };
-        self.check_stage(&unit.records, &records)?;
-        let (names, rows) = (texts(&records, 0)?, texts(&records, 1)?);
         for (at, record) in unit.records.iter().enumerate() {
             let name = names.is_valid(at).then(|| names.value(at));
             let place = self.inputs.iter().position(|input| input.name.as_deref() == name);
@@ -98,11 +93,13 @@ impl Target {
         Ok(written)
     }
 
-    /// These columns of rejected rows, and the one that says which stage they are of.
+    /// These columns of rejected rows, which must be of this stage as far as they tell.
     fn own(&self, records: &[Record], columns: &SchemaRef) -> Result<RecordBatch> {
         check_columns(records, columns, &[&self.reason])?;
         let stage = Field::new(&self.stage, ColumnType::Text.arrow(), true);
-        decode(records, &with_fields(columns, [Arc::new(stage)]))
+        let rows = decode(records, &with_fields(columns, [Arc::new(stage)]))?;
+        self.check_stage(records, &rows)?;
+        rows.project(&(0..columns.fields().len()).collect::<Vec<_>>()).map_err(Error::arrow)
     }
 
     /// Whether the rows were rejected by this stage, as far as they tell.
