@@ -70,6 +70,8 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
+    /// Give rejected rows back to the stage that rejected them, once its plugin is mended
+    Retry(retry::RetryArguments),
 }
 
 /// Runs the command that the process was started with.
@@ -147,6 +149,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!same)));
         }
         Command::State(arguments) => show(&state::state(&arguments)?)?,
+        Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -169,12 +169,14 @@ impl Graph {
                 graph.clocks.insert(name, [ClockId(number)].into());
             }
         }
+        graph.spec.sources.append(&mut retry::sources(&graph.spec));
         for index in job::order(&graph.spec)? {
             let stage = &graph.spec.stages[index];
             let node = graph.stage(stage, host).map_err(|error| {
                 let place = graph.spec.origin.at(&format!("stages.{}", stage.name));
                 error.within(format!("{place}stage `{}`", stage.name))
             })?;
+            retry::settle(&mut graph, &node);
             graph.streams.insert(node.name.clone(), node.output.clone());
             graph.streams.insert(rejected_name(&node.name), node.rejected.schema.clone());
             graph.streams.extend(node.sides.iter().cloned());
@@ -279,13 +281,17 @@ impl Graph {
     fn inputs(&self, stage: &StageSpec) -> Result<Vec<InputNode>> {
         if !stage.reads_side_by_side() {
             let name = stage.from.first().cloned().unwrap_or_default();
-            return Ok(vec![InputNode { name, schema: self.union(&stage.from)?, from: stage.from.clone() }]);
+            let mut input = vec![InputNode { name, schema: self.union(&stage.from)?, from: stage.from.clone() }];
+            retry::join(&self.spec, stage, &mut input);
+            return Ok(input);
         }
         let input = |name: &String| {
             let from = vec![name.clone()];
             Ok(InputNode { name: name.clone(), schema: self.union(&from)?, from })
         };
-        stage.reads().map(input).collect()
+        let mut inputs = stage.reads().map(input).collect::<Result<Vec<_>>>()?;
+        retry::join(&self.spec, stage, &mut inputs);
+        Ok(inputs)
     }
 
     /// Whose clocks the rows of a stage follow: those of its inputs where parts only pass through it.

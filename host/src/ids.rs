@@ -81,6 +81,8 @@ pub struct ClockId(pub u32);
 impl ClockId {
     /// Rows that a stage made of others; where several such streams meet, each gets a number of its own.
     pub const MADE: ClockId = ClockId(u32::MAX);
+    /// Rows that come once more: they moved the clocks of their sources when they came first, and move none now.
+    pub const NONE: ClockId = ClockId(u32::MAX - 1);
 }
 
 /// How often a job with checkpoints was started: 1, 2, 3 … Whoever holds a smaller one than the manifest has lost the job.

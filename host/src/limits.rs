@@ -124,6 +124,10 @@ pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
 pub const RATE_ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
 /// Default of `poll` of a `directory` source, in milliseconds.
 pub const DIRECTORY_POLL_MS: u64 = 500;
+/// How often a job looks for rows that are given back to a stage, in milliseconds.
+pub const RETRY_POLL_MS: u64 = 500;
+/// Bytes of a file of rejected rows that is given back.
+pub const RETRY_FILE_BYTES_MAX: u64 = 1 << 30;
 /// Default of `rows` of a `print` sink.
 pub const PRINT_ROWS: usize = 10;
 /// Most that `rows` of a `print` sink may say.

@@ -7,6 +7,7 @@ pub mod inbox;
 mod queue;
 mod rate;
 pub mod replay;
+pub mod retry;
 mod socket;
 pub mod table;
 
@@ -38,6 +39,8 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
             let told = |error: Error| error.within(table::place(source, origin));
             return table::check(enrich, origin).map_err(told);
         }
+        // What is given back later is looked at then.
+        SourceKind::Retry { .. } => return Ok(()),
     }
     check_columns(source, origin)?;
     let cut_by_length = !matches!(source.kind, SourceKind::RawSocket { .. } | SourceKind::Queue { .. });
@@ -59,6 +62,10 @@ pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &
         }
         SourceKind::Directory { path, poll } => {
             let (folder, reading) = (origin.folder.join(path), inbox.clone());
+            until_closed(inbox, runtime, async move { directory::receive(source, folder, poll, from, reading).await });
+        }
+        SourceKind::Retry { path, .. } => {
+            let (folder, reading, poll) = (origin.folder.join(path), inbox.clone(), retry::POLL);
             until_closed(inbox, runtime, async move { directory::receive(source, folder, poll, from, reading).await });
         }
         SourceKind::Rate { rows_per_second, rows_max } => {

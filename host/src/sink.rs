@@ -106,6 +106,17 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
     found.map_err(|cause| open_failed(&spec.name, "read", &origin.folder.join(path), &cause))
 }
 
+/// Rows as JSON objects, one each, in the form of all sinks.
+pub fn json_objects(rows: &RecordBatch) -> io::Result<Vec<String>> {
+    let mut encoder = encode::json::Rows::new(rows)?;
+    let object = |row| {
+        let mut object = Vec::new();
+        encoder.write(row, &mut object)?;
+        String::from_utf8(object).map_err(io::Error::other)
+    };
+    (0..rows.num_rows()).map(object).collect()
+}
+
 /// A batch time for people: `2026-11-20 08:30:01.123456`.
 pub fn shown_time(time: BatchTime) -> String {
     let mut text = String::new();

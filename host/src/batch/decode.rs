@@ -26,6 +26,8 @@ pub struct Decoder {
     columns: Columns,
     delimiter: Delimiter,
     by: By,
+    /// Columns without which a row is rejected.
+    required: Vec<usize>,
 }
 
 /// The rows of a chunk.
@@ -68,7 +70,8 @@ impl Delimiter {
 
 impl Decoder {
     /// A decoder for the format and columns of this source. A `rate` source has the columns `timestamp` and `value`;
-    /// text without a schema has the column `value`; a `queue` source is JSON whatever its format.
+    /// text without a schema has the column `value`; a `queue` source is JSON whatever its format. Rows that are given back
+    /// to a stage are as sinks write them, and have the very columns of its input.
     pub fn new(source: &SourceSpec) -> Decoder {
         let column = |name: &str, kind| ColumnSpec { name: name.into(), kind, path: vec![name.into()] };
         let mut source = source.clone();
@@ -96,8 +99,14 @@ impl Decoder {
             _ => Delimiter::Line,
         };
         let named: Vec<_> = source.schema.iter().map(|column| (column.name.clone(), column.kind.clone())).collect();
-        let schema = schema_of(&named);
-        Decoder { columns: Columns::new(schema.clone()), schema, delimiter, by }
+        let (schema, required) = match &source.kind {
+            SourceKind::Retry { columns, .. } => (columns.clone(), required(columns)),
+            _ => (schema_of(&named), Vec::new()),
+        };
+        let columns = Columns::new(schema.clone());
+        let given_back = matches!(source.kind, SourceKind::Retry { .. });
+        let columns = if given_back { columns.with_hex() } else { columns };
+        Decoder { columns, schema, delimiter, by, required }
     }
 
     /// The columns of the decoded rows.
@@ -132,7 +141,13 @@ impl Decoder {
             }
             let text = text.and_then(|text| text.get(record.clone())).map(|text| self.content(text));
             match self.decode_record(bytes, text) {
-                Ok(true) => self.columns.end_row(),
+                Ok(true) => match self.required.iter().find_map(|column| self.columns.lacks(*column)) {
+                    None => self.columns.end_row(),
+                    Some(reason) => {
+                        self.columns.roll_back();
+                        rejected.push(bytes, reason);
+                    }
+                },
                 Ok(false) => {}
                 Err(reason) => {
                     self.columns.roll_back();
@@ -172,6 +187,15 @@ impl Decoder {
             By::Text(_) | By::Binary(_) => self.columns.set(0, Value::Text(text)).map(|()| true),
         }
     }
+}
+
+/// The columns of which every row must have a value. No record holds values of types that are not ours.
+fn required(columns: &SchemaRef) -> Vec<usize> {
+    let needed = |place: &usize| {
+        let field = columns.field(*place);
+        !field.is_nullable() || matches!(ColumnType::of(field.data_type()), ColumnType::Arrow(_))
+    };
+    (0..columns.fields().len()).filter(needed).collect()
 }
 
 /// The columns of a source's rejected rows: `value` (the record, as text) and `reason`.

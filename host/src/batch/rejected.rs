@@ -7,8 +7,6 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use arrow::json::WriterBuilder;
-use arrow::json::writer::LineDelimited;
 use std::sync::Arc;
 
 /// A row that a stage refuses.
@@ -120,15 +118,10 @@ impl RejectedRows {
     }
 }
 
-/// Rows as JSON objects.
+/// Rows as JSON objects, which sources of ours read as they were.
 fn as_json(rows: &RecordBatch) -> Result<ArrayRef, ArrowError> {
-    let mut lines = Vec::new();
-    let mut writer = WriterBuilder::new().with_explicit_nulls(true).build::<_, LineDelimited>(&mut lines);
-    writer.write(rows)?;
-    writer.finish()?;
-    drop(writer);
-    let lines = String::from_utf8(lines).map_err(|error| ArrowError::JsonError(error.to_string()))?;
-    Ok(Arc::new(lines.lines().map(Some).collect::<StringArray>()))
+    let objects = crate::sink::json_objects(rows).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+    Ok(Arc::new(StringArray::from_iter_values(objects)))
 }
 
 /// Late rows of a stage with several inputs: which one, the row as JSON, the reason.

@@ -114,7 +114,7 @@ pub fn table_of(source: &SourceSpec) -> Table {
     let identity = match &source.kind {
         SourceKind::Socket { address } => format!("socket {address}"),
         SourceKind::RawSocket { address } => format!("raw-socket {address}"),
-        SourceKind::Directory { path, .. } => format!("directory {}", path.display()),
+        SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => format!("directory {}", path.display()),
         SourceKind::File { path } => format!("file {}", path.display()),
         SourceKind::Rate { .. } => "rate".to_owned(),
         SourceKind::Queue { path } => format!("queue {}", path.display()),

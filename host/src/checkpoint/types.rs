@@ -191,7 +191,7 @@ pub struct StateFile {
 /// | source | name | `offset` | `mark` |
 /// |---|---|---|---|
 /// | `file` | empty | byte of the next record | 1: its end was reached |
-/// | `directory` | file name | byte of the next record | 1: its end was reached |
+/// | `directory`, rows given back | file name | byte of the next record | 1: its end was reached |
 /// | `queue` | empty | byte of the next line | rows of that line that were taken |
 /// | `rate` | empty | rows made | when row 0 was due, in microseconds |
 /// | `socket`, `raw-socket` | empty | rows received | 0 |
@@ -211,7 +211,7 @@ pub type Positions = BTreeMap<String, Position>;
 ///
 /// | source | `file` | `start`, `bytes` | `row` |
 /// |---|---|---|---|
-/// | `file`, `directory` | as in [`Position`] | range of the file | – |
+/// | `file`, `directory`, rows given back | as in [`Position`] | range of the file | – |
 /// | `queue` | empty | range of the line | first row within the line |
 /// | `rate` | empty | when row 0 was due, in microseconds; – | first row since the job's first start |
 /// | sockets | empty | – | first row since the job's first start |

@@ -1,1 +1,145 @@
 //! `millstream retry`: gives rejected rows back to the stage that rejected them.
+
+mod files;
+mod rows;
+mod written;
+
+use super::run::parse_set;
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::job::spec::{JobSpec, OnError, OperatorSpec};
+use crate::job::{self, suggest};
+use crate::plugin::PluginHost;
+use clap::Args;
+use files::Unit;
+use rows::Target;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use written::Folder;
+
+/// The arguments of `millstream retry`.
+#[derive(Args)]
+#[command(after_long_help = "\
+Files are those that a sink wrote of `<stage>.rejected`: of kind `files` with format json, csv or parquet (single files or the \
+whole folder), or of kind `queue`. All of them hold every value of the six column types: csv tells a null (an empty cell) \
+from an empty text (\"\"), as long as no other program writes the file anew. Columns of other types cannot be given back.
+
+Rows of a file that was given before are left out; add --again to give them once more. A file is known by its content, so \
+one that was edited, or put together of others, is another one.
+
+Nothing needs to run or to stand still. The rows are written into `<job>.retry/<stage>/` beside the job file, from where the \
+job reads each file once, however often it is killed and started. A file may be removed when `millstream inspect` says that \
+it is read to the end. A job that begins anew (`run --fresh`) reads what is there again.
+
+Rows that are given back come into the stage as any others, but they move no event time: they did that when they came \
+first. Those that are too old by now are late.")]
+pub struct RetryArguments {
+    /// The job file
+    job: PathBuf,
+    /// The stage that rejected the rows
+    stage: String,
+    /// Rejected rows as a sink wrote them: files, or folders of them
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    /// Also rows of files that were given back before
+    #[arg(long)]
+    again: bool,
+    /// Check the rows and say what would be given back, without doing it
+    #[arg(long)]
+    dry_run: bool,
+    /// Replace a value of the job file, as `checkpoint.dir=elsewhere`
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
+    sets: Vec<(String, String)>,
+}
+
+/// What became of one file.
+struct Done {
+    place: String,
+    rows: usize,
+    /// They were given before, and are left out.
+    known: bool,
+}
+
+/// Gives rows back; what to print. Nothing is written unless all rows of all files are good.
+pub fn retry(arguments: &RetryArguments) -> Result<String> {
+    let spec = job::load(&arguments.job, &arguments.sets)?;
+    check(&spec, &arguments.stage)?;
+    let graph = Graph::resolve(spec, &PluginHost::new()?, false)?;
+    let target = Target::of(&graph, &arguments.stage)?;
+    let folders = target.inputs.iter().map(|input| Folder::of(&graph, &input.source)).collect::<Result<Vec<_>>>()?;
+    let units = files::read(&arguments.files)?;
+    let mut given = Vec::new();
+    for unit in &units {
+        for (place, rows) in target.rows(unit)?.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty()) {
+            given.push((unit, place, rows));
+        }
+    }
+    let mut done: Vec<Done> = Vec::new();
+    for (Unit { place, digest, .. }, input, rows) in given {
+        let Some(folder) = folders.get(input) else { continue };
+        let taken = folder.give(*digest, &rows, arguments.again, arguments.dry_run)?;
+        match done.iter_mut().find(|done| done.place == *place && done.known != taken) {
+            Some(done) => done.rows += rows.len(),
+            None => done.push(Done { place: place.clone(), rows: rows.len(), known: !taken }),
+        }
+    }
+    Ok(told(&arguments.stage, &target.folder.display().to_string(), &done, arguments.dry_run))
+}
+
+/// Whether rows can be given back to this stage of the job; the error says why not, and what to write.
+fn check(spec: &JobSpec, name: &str) -> Result<()> {
+    let Some(stage) = spec.stages.iter().find(|stage| stage.name == name) else {
+        let names: Vec<&str> = spec.stages.iter().map(|stage| stage.name.as_str()).collect();
+        let hint = suggest::hint(name, names, "there are");
+        return Err(Error::job(format!("the job `{}` has no stage `{name}`{hint}", spec.name)));
+    };
+    let at = spec.origin.at(&format!("stages.{name}"));
+    let (OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. }) = &stage.operator else {
+        return Err(Error::job(format!(
+            "{at}stage `{name}` has no plugin; rows can be given back to stages with a plugin and on_error = \"reject\""
+        )));
+    };
+    if plugin.on_error != OnError::Reject {
+        return Err(Error::job(format!(
+            "{at}stage `{name}` does not take rows back; write on_error = \"reject\" there"
+        )));
+    }
+    if spec.checkpoint.is_none() {
+        return Err(Error::job(format!(
+            "{}the job `{}` keeps no checkpoint, so it would read rows that are given back again with every start; give it \
+             a table [checkpoint] with `dir`",
+            spec.origin.at("checkpoint"),
+            spec.name
+        )));
+    }
+    Ok(())
+}
+
+/// What was done, in words.
+fn told(stage: &str, folder: &str, done: &[Done], dry_run: bool) -> String {
+    let of = |known: bool| done.iter().filter(move |done| done.known == known);
+    let rows = of(false).map(|done| done.rows).sum::<usize>();
+    let mut text = String::new();
+    for Done { place, rows, .. } in of(true) {
+        let _ = writeln!(text, "{place}: {} already given back, left out; add --again to do it anyway", count(*rows));
+    }
+    for Done { place, rows, .. } in of(false) {
+        let _ = writeln!(text, "{place}: {}", count(*rows));
+    }
+    let _ = match (rows, dry_run) {
+        (0, _) => writeln!(text, "nothing to give back to stage `{stage}`"),
+        (rows, true) => writeln!(text, "{} would go back to stage `{stage}`, in {folder}", count(rows)),
+        (rows, false) => writeln!(
+            text,
+            "{} went back to stage `{stage}`, in {folder}; the job takes them with its next batch if it runs, else when it \
+             starts",
+            count(rows)
+        ),
+    };
+    text
+}
+
+fn count(rows: usize) -> String {
+    let plural = if rows == 1 { "" } else { "s" };
+    format!("{rows} row{plural}")
+}

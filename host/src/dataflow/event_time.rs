@@ -7,6 +7,7 @@ use crate::batch::types::{ColumnType, with_fields};
 use crate::error::{Error, Kind, Result};
 use crate::event_time::{EventClock, Lapses, TIME, Watermarks, saved};
 use crate::graph::{EventTimeNode, StageNode, watermark_table};
+use crate::ids::ClockId;
 use crate::run::Failure;
 use crate::sql::expression::Expression;
 use crate::state::keeper::Keeper;
@@ -184,6 +185,9 @@ fn progress<'s>(parts: Parts<'s>, name: &str, peers: usize, failure: Failure) ->
             input.for_each(|capability, parts| {
                 let mut made = Vec::new();
                 for part in parts.drain(..).filter(|_| !failure.happened()) {
+                    if part.clock_id == ClockId::NONE {
+                        continue;
+                    }
                     let times = part.rows.column(part.rows.num_columns().saturating_sub(1)).clone();
                     let Some(max_us) = times.as_primitive_opt::<TimestampMicrosecondType>().and_then(max) else {
                         continue;

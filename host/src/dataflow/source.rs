@@ -224,7 +224,8 @@ fn decode<'s>(
     spec: &SourceSpec,
     running: &Running,
 ) -> (Parts<'s>, Parts<'s>) {
-    let clock_id = ClockId(number as u32);
+    let given_back = matches!(spec.kind, SourceKind::Retry { .. });
+    let clock_id = if given_back { ClockId::NONE } else { ClockId(number as u32) };
     let mut decoder = Decoder::new(spec);
     // A table is no source that the author of the job knows.
     let is_table = matches!(spec.kind, SourceKind::Table(_));

@@ -16,6 +16,7 @@ struct Used {
 /// Checks the paths of all sinks against each other and against whatever the job reads.
 pub fn check(spec: &JobSpec) -> Result<()> {
     let mut used = reads(spec);
+    check_retry(spec, &used)?;
     for sink in &spec.sinks {
         let (path, folder) = match &sink.kind {
             SinkKind::Print { .. } | SinkKind::Postgres { .. } => continue,
@@ -45,6 +46,26 @@ pub fn check(spec: &JobSpec) -> Result<()> {
     Ok(())
 }
 
+/// Whether another source, or the checkpoints, take a folder in which rows are given back.
+fn check_retry(spec: &JobSpec, used: &[Used]) -> Result<()> {
+    for source in &spec.sources {
+        let SourceKind::Retry { path, .. } = &source.kind else { continue };
+        let full = whole(&spec.origin.folder.join(path));
+        let mut there = used.iter().filter(|other| other.path == full);
+        if let (Some(first), Some(second)) = (there.next(), there.next()) {
+            let stage = source.name.split('.').next().unwrap_or_default();
+            return Err(Error::job(format!(
+                "{}stage `{stage}`: {} is a folder for its rejected rows, but {}, and {}; choose another path there",
+                spec.origin.at(&format!("stages.{stage}")),
+                path.display(),
+                first.by,
+                second.by,
+            )));
+        }
+    }
+    Ok(())
+}
+
 /// The files and folders that a job reads, and where its checkpoints are.
 fn reads(spec: &JobSpec) -> Vec<Used> {
     let at = |by: String, path: &Path, folder| Used { by, path: whole(&spec.origin.folder.join(path)), folder };
@@ -57,6 +78,9 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
             }
             SourceKind::Directory { path, .. } => {
                 used.push(at(format!("source `{name}` reads every file in that folder"), path, true));
+            }
+            SourceKind::Retry { path, .. } => {
+                used.push(at("`millstream retry` gives rows back there".into(), path, true));
             }
             // The stage's own file.
             SourceKind::Table(_) => {}

@@ -6,8 +6,13 @@ mod tests;
 
 use super::Graph;
 use crate::batch::types;
-use crate::job::spec::{JobSpec, SourceKind};
+use crate::job::spec::{JobSpec, SourceKind, SourceSpec};
 use std::fmt::Write as _;
+
+/// Whether nobody wrote the source: it is told with its stage.
+fn is_hidden(source: &SourceSpec) -> bool {
+    matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. })
+}
 
 impl Graph {
     /// The same for processes that run the same job: with the same streams, columns, plugins and batch interval.
@@ -21,7 +26,7 @@ impl Graph {
     pub fn summary(&self) -> String {
         let mut text = String::new();
         let columns = |name: &str| self.streams.get(name).map_or(String::new(), |schema| types::describe(schema));
-        for source in self.spec.sources.iter().filter(|source| !matches!(source.kind, SourceKind::Table(_))) {
+        for source in self.spec.sources.iter().filter(|source| !is_hidden(source)) {
             let _ = writeln!(text, "source  {:<16} {}", source.name, columns(&source.name));
         }
         for stage in &self.stages {

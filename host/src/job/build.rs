@@ -204,6 +204,7 @@ impl SourceKind {
             SourceKind::Rate { .. } => "rate",
             SourceKind::Queue { .. } => "queue",
             SourceKind::Table(_) => "table",
+            SourceKind::Retry { .. } => "retry",
         }
     }
 }

@@ -116,7 +116,7 @@ fn source(spec: &SourceSpec, part: &Part<'_>) {
         SourceKind::Rate { rows_per_second: 0, .. } => {
             part.wrong("rows_per_second", "`rows_per_second` is 0; write at least 1");
         }
-        SourceKind::Rate { .. } | SourceKind::Table(_) => {}
+        SourceKind::Rate { .. } | SourceKind::Table(_) | SourceKind::Retry { .. } => {}
     }
     for (key, value) in [
         ("rows_per_batch_max", spec.rows_per_batch_max),

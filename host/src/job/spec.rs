@@ -6,6 +6,7 @@ mod stage;
 pub use stage::*;
 
 use crate::batch::types::ColumnType;
+use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -150,6 +151,14 @@ pub enum SourceKind {
     },
     /// The table of a stage with `enrich`, all of it a record. Not for job files: the graph adds it, with all columns.
     Table(Box<EnrichSpec>),
+    /// Rows that `millstream retry` gives back to a stage: JSON lines in the files of a folder, which need not be there.
+    /// Not for job files: the graph adds it.
+    Retry {
+        /// The folder.
+        path: PathBuf,
+        /// The columns of the stage's input, as they are there.
+        columns: SchemaRef,
+    },
 }
 
 /// How records become rows.

@@ -89,7 +89,7 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str> +
 }
 
 /// ``; did you mean `x`?`` or, where nothing is near, the words that fit.
-pub(super) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone, what: &str) -> String {
+pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str> + Clone, what: &str) -> String {
     match nearest(word, known.clone()) {
         Some(near) => format!("; did you mean `{near}`?"),
         None => format!("; {what}: {}", list(known)),

@@ -1,10 +1,11 @@
-//! Source `directory`: the files of a folder, and every file that is moved into it later.
+//! Source `directory`: the files of a folder, and every file that is moved into it later. The same for rows that are given
+//! back to a stage, whose folder need not be there, and for which no job waits.
 
 use super::file::{Part, failed};
 use super::inbox::Inbox;
 use crate::checkpoint::types::{Position, Positions};
 use crate::error::Error;
-use crate::job::spec::SourceSpec;
+use crate::job::spec::{SourceKind, SourceSpec};
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
@@ -25,6 +26,8 @@ const TEMPORARY_ENDS: [&str; 4] = [".tmp", ".part", "~", "_COPYING_"];
 pub async fn receive(source: SourceSpec, folder: PathBuf, poll: Duration, from: Positions, inbox: Arc<Inbox>) {
     let seen = from.keys().filter_map(|name| os_name(name)).collect();
     let begun = from.into_iter().filter(|(_, position)| position.mark == 0).collect();
+    let retry = matches!(source.kind, SourceKind::Retry { .. });
+    let mut finished = false;
     let mut folder = Folder { source, path: folder, begun, seen };
     loop {
         let (reading, runtime) = (inbox.clone(), Handle::current());
@@ -40,6 +43,11 @@ pub async fn receive(source: SourceSpec, folder: PathBuf, poll: Duration, from: 
         };
         folder = returned;
         match read {
+            // A job does not wait for rows that may be given back later.
+            Ok(true) if retry && !finished => {
+                finished = true;
+                inbox.finish();
+            }
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => return inbox.fail(error),
@@ -102,7 +110,16 @@ impl Folder {
         let broken = |error| failed(&self.source, &self.path, &error);
         let mut new = Vec::new();
         let mut skipped = Vec::new();
-        for entry in std::fs::read_dir(&self.path).map_err(broken)? {
+        let entries = match std::fs::read_dir(&self.path) {
+            // Nothing was given back yet.
+            Err(error)
+                if error.kind() == ErrorKind::NotFound && matches!(self.source.kind, SourceKind::Retry { .. }) =>
+            {
+                return Ok(new);
+            }
+            entries => entries.map_err(broken)?,
+        };
+        for entry in entries {
             let entry = entry.map_err(broken)?;
             let name = entry.file_name();
             if self.seen.contains(&name) || is_left_out(&name.to_string_lossy()) {

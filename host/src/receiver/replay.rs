@@ -61,7 +61,9 @@ impl<'a> Replayer<'a> {
             }
             SourceKind::Rate { rows_per_second, .. } => made(planned, *rows_per_second)?,
             SourceKind::Queue { .. } => self.of_line(planned)?,
-            SourceKind::File { .. } | SourceKind::Directory { .. } => self.open(&planned.extent)?.read(planned)?,
+            SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Retry { .. } => {
+                self.open(&planned.extent)?.read(planned)?
+            }
         };
         if found.rows() != planned.rows as usize || found.extent != planned.extent {
             return Err(changed(planned, found.rows()));
@@ -114,7 +116,9 @@ impl<'a> Replayer<'a> {
         let (start, end) = (extent.start, extent.start.saturating_add(extent.bytes));
         match (&self.source.kind, self.path(extent)) {
             (_, Some(path)) => format!("bytes {start} to {end} of `{}`: ", path.display()),
-            (SourceKind::Directory { .. }, None) => format!("file `{}`: ", extent.file.escape_debug()),
+            (SourceKind::Directory { .. } | SourceKind::Retry { .. }, None) => {
+                format!("file `{}`: ", extent.file.escape_debug())
+            }
             _ => format!("rows from {} on: ", extent.row),
         }
     }
@@ -124,7 +128,9 @@ impl<'a> Replayer<'a> {
 pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str) -> Option<PathBuf> {
     match &source.kind {
         SourceKind::File { path } | SourceKind::Queue { path } => Some(origin.folder.join(path)),
-        SourceKind::Directory { path, .. } => os_name(name).map(|name| origin.folder.join(path).join(name)),
+        SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => {
+            os_name(name).map(|name| origin.folder.join(path).join(name))
+        }
         SourceKind::Rate { .. } | SourceKind::Socket { .. } | SourceKind::RawSocket { .. } | SourceKind::Table(_) => {
             None
         }

@@ -18,6 +18,8 @@ pub struct Columns {
     rows: usize,
     /// Columns that have a value in the row at hand.
     filled: usize,
+    /// Binary values are hexadecimal digits.
+    hex: bool,
     utc: Option<Tz>,
 }
 
@@ -63,7 +65,13 @@ impl Columns {
             let kind = ColumnType::of(field.data_type());
             Column { name: field.name().clone(), values: Values::new(&kind), kind, nulls: Vec::new() }
         });
-        Columns { columns: columns.collect(), schema, rows: 0, filled: 0, utc: "+00:00".parse().ok() }
+        Columns { columns: columns.collect(), schema, rows: 0, filled: 0, hex: false, utc: "+00:00".parse().ok() }
+    }
+
+    /// Binary values are hexadecimal digits, as sinks write them.
+    #[must_use]
+    pub fn with_hex(self) -> Columns {
+        Columns { hex: true, ..self }
     }
 
     /// Makes room for so many more rows.
@@ -79,6 +87,13 @@ impl Columns {
         let Some(column) = self.columns.get_mut(column) else { return Ok(()) };
         match (&mut column.values, value) {
             (_, Value::Null) => return Ok(()),
+            (Values::Bytes { bytes, ends }, value) if self.hex && column.kind == ColumnType::Binary => {
+                let digits = if let Value::Text(digits) = value { from_hex(digits) } else { None };
+                let digits = digits.ok_or("not binary in hexadecimal digits".to_owned());
+                digits
+                    .and_then(|digits| push_bytes(bytes, ends, &digits))
+                    .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
+            }
             (Values::Int64(values), Value::Number(literal)) if let Some(value) = short_int64(literal) => {
                 values.push(value)
             }
@@ -141,6 +156,15 @@ impl Columns {
         }
         self.filled += 1;
         Ok(())
+    }
+
+    /// Why the row at hand cannot do without a value in a column that it does not have; `None`: it has one.
+    pub fn lacks(&self, column: usize) -> Option<String> {
+        let Column { name, kind, values, .. } = self.columns.get(column).filter(|c| c.values.len() == self.rows)?;
+        Some(match kind {
+            ColumnType::Arrow(_) => format!("column `{name}` is {kind}, which cannot be written down"),
+            _ => format!("column `{name}` is null, which it never is in the input of the stage"),
+        })
     }
 
     /// The row at hand is complete: columns without a value are null.
@@ -299,6 +323,17 @@ impl Values {
 
 /// Room for a text value before anything is known about it.
 const TEXT_BYTES_GUESS: usize = 8;
+
+/// Bytes of two hexadecimal digits each; `None`: the text is something else.
+fn from_hex(digits: &str) -> Option<Vec<u8>> {
+    let digits = digits.as_bytes();
+    let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
+    let pairs = digits.chunks_exact(2);
+    if !pairs.remainder().is_empty() {
+        return None;
+    }
+    pairs.map(|pair| Some(digit(*pair.first()?)? << 4 | digit(*pair.last()?)?)).collect()
+}
 
 /// Arrow's offsets are 32 bits wide.
 #[inline]

@@ -102,6 +102,19 @@ pub fn cells(record: &str, separator: u8) -> Result<Vec<String>, String> {
     Ok(all)
 }
 
+/// All cells of a record, where one that is empty and has no quotes is none, as our sinks write nulls.
+pub fn nullable_cells(record: &str, separator: u8) -> Result<Vec<Option<String>>, String> {
+    let mut scratch = String::new();
+    let mut cells = Cells { line: record, at: Some(0), separator, scratch: &mut scratch };
+    let mut all = Vec::new();
+    while let Some(start) = cells.at {
+        let quoted = record.as_bytes().get(start) == Some(&b'"');
+        let cell = cells.next()?.map(str::to_owned);
+        all.push(cell.filter(|cell| quoted || !cell.is_empty()));
+    }
+    Ok(all)
+}
+
 const NO_HEADER: &str = "there is no header";
 
 /// The cells of a record, one after the other.

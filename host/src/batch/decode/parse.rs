@@ -95,11 +95,50 @@ pub fn float64(text: &str) -> Result<f64, Wrong> {
     }
 }
 
-/// Microseconds since 1970 of a time in RFC 3339; without an offset it is UTC.
+/// Microseconds since 1970 of a time in RFC 3339; without an offset it is UTC. Years that RFC 3339 cannot write are read as
+/// our sinks write them.
 pub fn timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
     // Arrow's parser cuts text at byte positions.
     if !text.is_ascii() {
         return None;
     }
+    if text.starts_with(['+', '-']) {
+        return far_timestamp(text);
+    }
     string_to_datetime(utc?, text).ok().map(|time| time.timestamp_micros())
+}
+
+/// A time of a year with a sign: `+57000-01-31T12:00:00.000000Z`, and nothing else.
+fn far_timestamp(text: &str) -> Option<i64> {
+    let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
+    let (date, day) = date.rsplit_once('-')?;
+    let (year, month) = date.rsplit_once('-')?;
+    let (time, micros) = time.split_once('.').filter(|(_, micros)| micros.len() == 6)?;
+    let mut time = time.splitn(3, ':').map(|part| part.parse::<u32>().ok());
+    let (hour, minute, second) = (time.next()??, time.next()??, time.next()??);
+    let (year, month, day) = (year.parse::<i64>().ok()?, month.parse::<u32>().ok()?, day.parse::<u32>().ok()?);
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days = match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => return None,
+    };
+    if !(1..=days).contains(&day) || hour > 23 || minute > 59 || second > 59 || year.abs() > YEARS_MAX {
+        return None;
+    }
+    let seconds =
+        i128::from(days_from_civil(year, month, day)) * 86_400 + i128::from((hour * 60 + minute) * 60 + second);
+    i64::try_from(seconds * 1_000_000 + i128::from(micros.parse::<u32>().ok()?)).ok()
+}
+
+/// Further than microseconds in 64 bits reach.
+const YEARS_MAX: i64 = 400_000;
+
+/// Days since 1970 of a date, after Howard Hinnant: years begin in March, so that the leap day is the last.
+fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = i64::from((153 * ((month + 9) % 12) + 2) / 5 + day - 1);
+    era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }

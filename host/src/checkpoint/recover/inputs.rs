@@ -42,7 +42,10 @@ pub fn check(
 }
 
 fn reads_files(source: &SourceSpec) -> bool {
-    matches!(source.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Queue { .. })
+    matches!(
+        source.kind,
+        SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Retry { .. } | SourceKind::Queue { .. }
+    )
 }
 
 /// What a start reads of the files of a source, by their names.

@@ -4,6 +4,7 @@ use super::Wanted;
 use crate::checkpoint::counters;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::ids::BatchId;
+use crate::receiver::retry;
 
 /// Compares the tables of the checkpoint after a batch with those that the job wants. The error tells all that do not
 /// fit, and the choice.
@@ -15,6 +16,11 @@ pub fn check(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Result<(), St
         if now.is_none() && table.name == counters::TABLE {
             continue;
         }
+        // Where the source of rows that were given back is gone, their folder is gone too, or the stage: nothing would be
+        // read again. See `graph::retry`.
+        if now.is_none() && is_retry(table) {
+            continue;
+        }
         wrong.extend(match table.of {
             TableOf::Stage => stage(batch, table, now),
             TableOf::Source => source(batch, table, now),
@@ -24,8 +30,13 @@ pub fn check(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Result<(), St
 }
 
 /// Whether `--drop-state` names a table, or the stage that it is of: a stage may have several, as `hot` and `hot.watermark`.
+/// How far rows that were given back are read is no state of the stage: they would all come a second time.
 pub fn dropped(drop: &[String], table: &Table) -> bool {
-    drop.contains(&table.name) || drop.iter().any(|drop| drop == part_of(&table.name))
+    drop.contains(&table.name) || (!is_retry(table) && drop.iter().any(|drop| drop == part_of(&table.name)))
+}
+
+fn is_retry(table: &Table) -> bool {
+    table.of == TableOf::Source && retry::is_name(&table.name)
 }
 
 /// The stage or source that a table is of.

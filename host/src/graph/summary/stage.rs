@@ -3,6 +3,7 @@
 use super::super::{EventTimeNode, Graph, Operator, StageNode};
 use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OperatorSpec, StageSpec};
 use crate::job::units::show_time;
+use crate::receiver::retry;
 use crate::window::WindowNode;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
         let (world, digest) = (node.plugin.world(), node.plugin.digest());
         lines.push(format!("plugin {} {} ({world}), {digest}", told.name, told.version));
     }
+    let folder = graph.spec.sources.iter().find_map(|source| retry::folder_of(source, &stage.name));
+    lines.extend(folder.map(|path| format!("rows that `millstream retry` gives back come from {}", path.display())));
     lines.extend(spec.filter.as_ref().map(|text| format!("filter {}", on_one_line(text))));
     lines.extend(spec.select.as_ref().map(|text| format!("select {}", on_one_line(text))));
     lines

@@ -1,0 +1,206 @@
+//! What of rejected rows goes back to a stage: the columns of its input, checked as the stage needs them.
+
+use super::files::{Record, Unit, not_ours};
+use crate::batch::chunk::Chunk;
+use crate::batch::decode::Decoder;
+use crate::batch::types::{ColumnType, schema_of, with_fields};
+use crate::error::{Error, Result};
+use crate::graph::{Graph, StageNode};
+use crate::job::spec::SourceSpec;
+use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, RECORD_BYTES_MAX_MAX};
+use crate::receiver::retry;
+use crate::sink;
+use arrow::array::{Array, AsArray, RecordBatch, StringArray};
+use arrow::datatypes::{Field, SchemaRef};
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The stage that takes rows back.
+pub struct Target {
+    name: String,
+    /// The folder of all its rows.
+    pub folder: PathBuf,
+    /// Its inputs: the only one, or several by name.
+    pub inputs: Vec<Input>,
+    /// The names of the columns `reason` and `stage` among those of rejected rows.
+    reason: String,
+    stage: String,
+}
+
+/// An input of the stage.
+pub struct Input {
+    /// Its name, in a stage with several.
+    name: Option<String>,
+    /// The source by which its rows come back.
+    pub source: SourceSpec,
+    schema: SchemaRef,
+}
+
+impl Target {
+    /// The stage of this name, whose sources the graph has.
+    pub fn of(graph: &Graph, name: &str) -> Result<Target> {
+        let missing = || Error::bug(format!("stage `{name}` has no source for rows that are given back"));
+        let node = graph.stages.iter().find(|stage| stage.name == name).ok_or_else(missing)?;
+        let several = node.inputs.len() > 1;
+        let mut inputs = Vec::new();
+        for input in &node.inputs {
+            if let Some(field) = input.schema.fields().iter().find(|field| is_foreign(field)) {
+                return Err(Error::job(format!(
+                    "stage `{name}`: column `{}` of its input is {}, which cannot be written down and read again; cast it \
+                     with `select` in the stage before",
+                    field.name(),
+                    ColumnType::of(field.data_type())
+                )));
+            }
+            let source = input
+                .from
+                .iter()
+                .find_map(|from| graph.spec.sources.iter().find(|s| s.name == *from && retry::is_name(from)));
+            let source = source.ok_or_else(missing)?.clone();
+            inputs.push(Input { name: several.then(|| input.name.clone()), source, schema: input.schema.clone() });
+        }
+        let (reason, stage) = story(node).ok_or_else(missing)?;
+        let folder = graph.spec.origin.folder.join(retry::folder(&graph.spec.name, name));
+        Ok(Target { name: name.to_owned(), folder, inputs, reason, stage })
+    }
+
+    /// The rows of a unit as the files of the stage's inputs hold them, a line each, by input.
+    pub fn rows(&self, unit: &Unit) -> Result<Vec<Vec<String>>> {
+        if let [Input { name: None, schema, .. }] = self.inputs.as_slice() {
+            return Ok(vec![encode(&unit.records, &self.own(&unit.records, schema)?)?]);
+        }
+        let mixed = schema_of(&["input", "row"].map(|name| (name.to_owned(), ColumnType::Text)));
+        let mixed = self.own(&unit.records, &mixed)?;
+        let (names, rows) = (texts(&mixed, 0)?, texts(&mixed, 1)?);
+        let mut by_input: Vec<Vec<Record>> = self.inputs.iter().map(|_| Vec::new()).collect();
+        for (at, record) in unit.records.iter().enumerate() {
+            let name = names.is_valid(at).then(|| names.value(at));
+            let place = self.inputs.iter().position(|input| input.name.as_deref() == name);
+            let Some(rows_of) = place.and_then(|place| by_input.get_mut(place)).filter(|_| rows.is_valid(at)) else {
+                let known: Vec<&str> = self.inputs.iter().filter_map(|input| input.name.as_deref()).collect();
+                let why = format!("no row of an input of stage `{}`, which reads {}", self.name, known.join(", "));
+                return Err(not_ours(&record.place, why));
+            };
+            rows_of.push(Record { place: record.place.clone(), json: rows.value(at).to_owned() });
+        }
+        let mut written = Vec::new();
+        for (input, records) in self.inputs.iter().zip(by_input) {
+            check_columns(&records, &input.schema, &[])?;
+            written.push(encode(&records, &decode(&records, &input.schema)?)?);
+        }
+        Ok(written)
+    }
+
+    /// These columns of rejected rows, which must be of this stage as far as they tell.
+    fn own(&self, records: &[Record], columns: &SchemaRef) -> Result<RecordBatch> {
+        check_columns(records, columns, &[&self.reason])?;
+        let stage = Field::new(&self.stage, ColumnType::Text.arrow(), true);
+        let rows = decode(records, &with_fields(columns, [Arc::new(stage)]))?;
+        self.check_stage(records, &rows)?;
+        rows.project(&(0..columns.fields().len()).collect::<Vec<_>>()).map_err(Error::arrow)
+    }
+
+    /// Whether the rows were rejected by this stage, as far as they tell.
+    fn check_stage(&self, records: &[Record], rows: &RecordBatch) -> Result<()> {
+        let stages = texts(rows, rows.num_columns().saturating_sub(1))?;
+        let other =
+            stages.iter().zip(records).find_map(|(stage, record)| Some((stage.filter(|s| *s != self.name)?, record)));
+        match other {
+            None => Ok(()),
+            Some((stage, Record { place, .. })) => Err(Error::job(format!(
+                "{place}: the row was rejected by stage `{stage}`, not by `{}`; give it back to that one",
+                self.name
+            ))),
+        }
+    }
+}
+
+fn is_foreign(field: &Field) -> bool {
+    matches!(ColumnType::of(field.data_type()), ColumnType::Arrow(_))
+}
+
+/// The names of the columns `reason` and `stage`: columns of the input may have taken them.
+fn story(node: &StageNode) -> Option<(String, String)> {
+    let fields = node.rejected.schema.fields();
+    let at = node.rejected.reason_at();
+    // Behind the reason comes the backtrace.
+    Some((fields.get(at)?.name().clone(), fields.get(at + 2)?.name().clone()))
+}
+
+fn texts(rows: &RecordBatch, place: usize) -> Result<&StringArray> {
+    let column = rows.columns().get(place).and_then(|column| column.as_string_opt::<i32>());
+    column.ok_or_else(|| Error::bug("rejected rows without a column of text"))
+}
+
+/// Whether each record has all columns. A sink leaves none out, so that what lacks one is something else, and no null.
+fn check_columns(records: &[Record], columns: &SchemaRef, more: &[&str]) -> Result<()> {
+    for Record { place, json } in records {
+        let has: BTreeMap<String, IgnoredAny> =
+            serde_json::from_str(json).map_err(|error| not_ours(place, format!("not a JSON object ({error})")))?;
+        let names = columns.fields().iter().map(|field| field.name().as_str()).chain(more.iter().copied());
+        if let Some(missing) = names.into_iter().find(|name| !has.contains_key(*name)) {
+            let has: Vec<&str> = has.keys().map(String::as_str).collect();
+            return Err(not_ours(place, format!("there is no column `{missing}` among {}", has.join(", "))));
+        }
+    }
+    Ok(())
+}
+
+/// The rows of records; an error names the first that does not fit.
+fn decode(records: &[Record], columns: &SchemaRef) -> Result<RecordBatch> {
+    let mut source = retry::source("", "", None);
+    retry::with_columns(&mut source, columns);
+    let mut decoder = Decoder::new(&source);
+    let mut parts = Vec::new();
+    for chunk in chunks(records) {
+        let decoded = decoder.decode(&chunk);
+        if decoded.rejected.is_some() {
+            return Err(first_wrong(records, &mut decoder));
+        }
+        parts.push(decoded.rows);
+    }
+    let rows = arrow::compute::concat_batches(columns, &parts).map_err(Error::arrow)?;
+    if rows.num_rows() == records.len() { Ok(rows) } else { Err(Error::bug("rows were lost in decoding")) }
+}
+
+fn first_wrong(records: &[Record], decoder: &mut Decoder) -> Error {
+    for record in records {
+        for chunk in chunks(std::slice::from_ref(record)) {
+            let Some(rejected) = decoder.decode(&chunk).rejected else { continue };
+            let reason = texts(&rejected, 1).map_or_else(|error| error.message, |reasons| reasons.value(0).to_owned());
+            return Error::job(format!(
+                "{}: the row does not fit the input of the stage: {reason}; mend it, or leave it out",
+                record.place
+            ));
+        }
+    }
+    Error::bug("a row was rejected that decodes alone")
+}
+
+/// Records as a source takes them in.
+fn chunks(records: &[Record]) -> Vec<Chunk> {
+    let (mut chunks, mut bytes, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+    for Record { json, .. } in records {
+        if ends.len() == PART_ROWS_MAX || (!ends.is_empty() && bytes.len() + json.len() > PART_BYTES_MAX) {
+            chunks.push((std::mem::take(&mut bytes), std::mem::take(&mut ends)));
+        }
+        bytes.extend_from_slice(json.as_bytes());
+        ends.push(bytes.len() as u32);
+    }
+    chunks.push((bytes, ends));
+    chunks.into_iter().map(|(bytes, ends)| Chunk { bytes: bytes.into(), ends, ..Chunk::default() }).collect()
+}
+
+/// The rows as JSON, in the form that the source reads.
+fn encode(records: &[Record], rows: &RecordBatch) -> Result<Vec<String>> {
+    let lines = sink::json_objects(rows).map_err(Error::bug)?;
+    match lines.iter().zip(records).find(|(line, _)| line.len() as u64 >= RECORD_BYTES_MAX_MAX) {
+        None => Ok(lines),
+        Some((_, Record { place, .. })) => Err(Error::job(format!(
+            "{place}: the row is longer than {} MiB, more than a source reads; leave it out",
+            RECORD_BYTES_MAX_MAX >> 20
+        ))),
+    }
+}

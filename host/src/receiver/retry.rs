@@ -1,0 +1,59 @@
+//! Rows that `millstream retry` gives back to a stage which rejected them, as a source that the author of a job did not
+//! write: the files of a folder beside the job file, which are read once, as those of a `directory`.
+
+use crate::batch::types::ColumnType;
+use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
+use crate::limits::{RECORD_BYTES_MAX_MAX, RETRY_POLL_MS};
+use arrow::datatypes::{Schema, SchemaRef};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often the folder is looked at.
+pub const POLL: Duration = Duration::from_millis(RETRY_POLL_MS);
+
+/// What stands behind the stage's name.
+const WORD: &str = "retry";
+
+/// The folder of all rows that are given back to a stage, from the folder of the job file.
+pub fn folder(job: &str, stage: &str) -> PathBuf {
+    Path::new(&format!("{job}.{WORD}")).join(stage)
+}
+
+/// The name of the source. `input`: of which input, in a stage that has several.
+pub fn name_of(stage: &str, input: Option<&str>) -> String {
+    input.map_or_else(|| format!("{stage}.{WORD}"), |input| format!("{stage}.{WORD}.{input}"))
+}
+
+/// Whether a source of this name is one.
+pub fn is_name(source: &str) -> bool {
+    source.split('.').nth(1) == Some(WORD)
+}
+
+/// The source of the rows for a stage's input. Its columns are known when the stage is checked, see [`with_columns`].
+pub fn source(job: &str, stage: &str, input: Option<&str>) -> SourceSpec {
+    let path = input.map_or_else(|| folder(job, stage), |input| folder(job, stage).join(input));
+    let kind = SourceKind::Retry { path, columns: Arc::new(Schema::empty()) };
+    // Written as JSON, a row may be longer than it was in its source.
+    SourceSpec { record_bytes_max: RECORD_BYTES_MAX_MAX, ..SourceSpec::new(name_of(stage, input), kind, Format::Json) }
+}
+
+/// Gives the source the columns of the input that it is for.
+pub fn with_columns(source: &mut SourceSpec, input: &SchemaRef) {
+    if let SourceKind::Retry { columns, .. } = &mut source.kind {
+        columns.clone_from(input);
+        let column = |field: &Arc<arrow::datatypes::Field>| {
+            ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()))
+        };
+        source.schema = input.fields().iter().map(column).collect();
+    }
+}
+
+/// The folder of all rows that are given back to this stage, where the source is one of them.
+pub fn folder_of<'a>(source: &'a SourceSpec, stage: &str) -> Option<&'a Path> {
+    let SourceKind::Retry { path, .. } = &source.kind else { return None };
+    match source.name.strip_prefix(stage)?.strip_prefix('.')?.strip_prefix(WORD)? {
+        "" => Some(path),
+        input => input.starts_with('.').then(|| path.parent()).flatten(),
+    }
+}

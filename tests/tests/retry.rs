@@ -1,0 +1,435 @@
+//! Rejected rows that are given back to their stage: whole, once, while the job runs or stands still, however often it is
+//! killed.
+
+use millstream_tests::{POINTS, Process, Trial, plugin, until};
+use serde_json::{Value, json};
+
+/// Rows of all types, at their edges.
+const ROWS: &str = concat!(
+    r#"[{"id":"bad1","b":true,"n":9007199254740993,"f":"NaN","t":"","raw":"\u0000ÿ","at":"2024-05-01T12:00:00.123456Z"},"#,
+    r#"{"id":"bad2","b":false,"n":-9223372036854775808,"f":"-Infinity","t":"a\n\"b\", ü🦀 ","raw":"","at":1234567890123456789},"#,
+    r#"{"id":"good","b":true,"n":1,"f":1.5,"t":"x","raw":"y","at":0}]"#,
+    "\n",
+    r#"[{"id":"bad3","b":null,"n":null,"f":null,"t":null,"raw":null,"at":null},"#,
+    r#"{"id":"bad4","b":null,"n":0,"f":-0.0,"t":"null","raw":"00ff","at":-62135596800000001},"#,
+    r#"{"id":"bad5","b":null,"n":9223372036854775807,"f":5e-324,"t":" ","raw":"é","at":253402300799999999}]"#,
+    "\n",
+);
+
+/// A job with virtual time whose stage `pick` rejects rows by their ids. `rejected` is the kind of the sink of these.
+fn trial(reject: &str, rejected: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"
+        name = "shop"
+        clock = "manual"
+        workers = 2
+        [checkpoint]
+        dir = "checkpoint"
+        every = 1
+        [sources.rows]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = {{ id = "text", b = "bool", n = "int64", f = "float64", t = "text", raw = "binary", at = "timestamp" }}
+        [stages.pick]
+        from = "rows"
+        plugin = "{}"
+        config = {{ reject = [{reject}] }}
+        on_error = "reject"
+        [sinks.out]
+        from = "pick"
+        kind = "queue"
+        path = "out.jsonl"
+        [sinks.bad]
+        from = "pick.rejected"
+        {rejected}
+        "#,
+        plugin("picky").display()
+    ));
+    trial.write("input.jsonl", ROWS);
+    trial
+}
+
+const BAD: &str = r#""bad1", "bad2", "bad3", "bad4", "bad5""#;
+const QUEUE: &str = "kind = \"queue\"\npath = \"bad.jsonl\"";
+
+fn change(trial: &Trial, from: &str, to: &str) {
+    let text = trial.text("job.toml");
+    assert_eq!(text.matches(from).count(), 1, "{from} in {text}");
+    trial.write("job.toml", text.replace(from, to));
+}
+
+/// Gives rows back; what is said.
+fn retry(trial: &Trial, arguments: &[&str]) -> String {
+    let ended = Process::start(&mut trial.command(&[&["retry", "job.toml"], arguments].concat())).wait();
+    assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+/// A refusal to give rows back; its words.
+fn refused(trial: &Trial, arguments: &[&str]) -> String {
+    trial.refused(&[&["retry", "job.toml"], arguments].concat())
+}
+
+fn contains(told: &str, all: &[&str]) {
+    for part in all {
+        assert!(told.contains(part), "no {part:?} in:\n{told}");
+    }
+}
+
+/// The rows of the output by id.
+fn sorted(mut rows: Vec<Value>) -> Vec<Value> {
+    rows.sort_by_key(|row| row["id"].as_str().map(str::to_owned));
+    rows
+}
+
+/// What comes out where nothing is rejected.
+fn all_rows() -> Vec<Value> {
+    let trial = trial("", QUEUE);
+    trial.run_well(&[]);
+    assert_eq!(trial.rows("bad.jsonl"), [json!(null); 0]);
+    sorted(trial.rows("out.jsonl"))
+}
+
+#[test]
+fn rows_of_all_types_come_back_whole_and_once_from_every_format() {
+    let expected = all_rows();
+    assert_eq!(expected.len(), 6);
+    let files = |format: &str| format!("kind = \"files\"\npath = \"bad\"\nformat = \"{format}\"");
+    for (sink, file) in
+        [(QUEUE.into(), "bad.jsonl"), (files("json"), "bad"), (files("csv"), "bad"), (files("parquet"), "bad")]
+    {
+        let trial = trial(BAD, &sink);
+        trial.run_well(&[]);
+        assert_eq!(trial.rows("out.jsonl").len(), 1, "{sink}");
+        let would = retry(&trial, &["pick", file, "--dry-run"]);
+        contains(&would, &["5 rows would go back to stage `pick`"]);
+        assert!(!trial.path("shop.retry").exists());
+        contains(&retry(&trial, &["pick", file]), &["5 rows went back to stage `pick`"]);
+        contains(&retry(&trial, &["pick", file]), &["already given back", "--again", "nothing to give back"]);
+
+        change(&trial, &format!("reject = [{BAD}]"), "reject = []");
+        trial.run_well(&[]);
+        assert_eq!(sorted(trial.rows("out.jsonl")), expected, "{sink}");
+        trial.run_well(&[]);
+        assert_eq!(trial.rows("out.jsonl").len(), 6, "{sink}");
+
+        // The checkpoint knows what was read, when the files are gone.
+        std::fs::remove_dir_all(trial.path("shop.retry")).unwrap();
+        contains(&retry(&trial, &["pick", file]), &["already given back", "nothing to give back"]);
+        contains(&retry(&trial, &["pick", file, "--again"]), &["5 rows went back"]);
+        trial.run_well(&[]);
+        assert_eq!(trial.rows("out.jsonl").len(), 11, "{sink}");
+    }
+}
+
+#[test]
+fn a_poison_row_is_rejected_again_and_given_back_again() {
+    let trial = trial(BAD, QUEUE);
+    trial.run_well(&[]);
+    retry(&trial, &["pick", "bad.jsonl"]);
+    trial.run_well(&[]);
+    let bad = trial.rows("bad.jsonl");
+    assert_eq!(bad.len(), 10);
+    assert!(bad[5..].iter().all(|row| row["batch"].as_u64() > Some(2) && row["stage"] == "pick"), "{bad:?}");
+    // Of the queue's batches only the new one is new.
+    change(&trial, &format!("reject = [{BAD}]"), "reject = [\"bad2\"]");
+    contains(&retry(&trial, &["pick", "bad.jsonl"]), &["5 rows already given back", "5 rows went back"]);
+    trial.run_well(&[]);
+    let ids: Vec<Value> = sorted(trial.rows("out.jsonl")).iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(ids, ["bad1", "bad3", "bad4", "bad5", "good"]);
+    assert_eq!(trial.rows("bad.jsonl").len(), 11);
+}
+
+/// A job that runs until it is stopped, over the files of a folder.
+fn running(reject: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"
+        name = "shop"
+        batch = "20ms"
+        workers = 2
+        [checkpoint]
+        dir = "checkpoint"
+        every = "50ms"
+        [sources.rows]
+        kind = "directory"
+        path = "in"
+        poll = "10ms"
+        format = "json"
+        schema = {{ id = "text" }}
+        [stages.pick]
+        from = "rows"
+        plugin = "{}"
+        config = {{ reject = [{reject}] }}
+        on_error = "reject"
+        [sinks.out]
+        from = "pick"
+        kind = "queue"
+        path = "out.jsonl"
+        [sinks.bad]
+        from = "pick.rejected"
+        kind = "queue"
+        path = "bad.jsonl"
+        "#,
+        plugin("picky").display()
+    ));
+    trial.write("in/1.json", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n");
+    trial
+}
+
+fn stop(process: Process) {
+    process.signal("TERM");
+    let ended = process.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+#[test]
+fn a_running_job_takes_rows_back() {
+    let trial = running("\"b\"");
+    let process = trial.start(&[]);
+    until("a row is rejected", || trial.rows("bad.jsonl").len() == 1);
+    retry(&trial, &["pick", "bad.jsonl"]);
+    until("it is rejected again", || trial.rows("bad.jsonl").len() == 2);
+    stop(process);
+    change(&trial, "reject = [\"b\"]", "reject = []");
+    let process = trial.start(&[]);
+    contains(&retry(&trial, &["pick", "bad.jsonl"]), &["1 row already given back", "1 row went back"]);
+    until("the row comes out", || trial.rows("out.jsonl").len() == 2);
+    // What comes later shows that nothing came twice before.
+    trial.move_in("in/2.json", "{\"id\":\"c\"}\n");
+    until("another row comes out", || trial.rows("out.jsonl").len() >= 3);
+    stop(process);
+    assert_eq!(trial.rows("out.jsonl"), [json!({"id": "a"}), json!({"id": "b"}), json!({"id": "c"})]);
+}
+
+/// Whether the program got to a point depends on the point; rows must be there once either way.
+#[test]
+fn no_kill_loses_or_doubles_a_row_that_is_given_back() {
+    let expected = all_rows();
+    let mut died = Vec::new();
+    for point in POINTS {
+        for pass in [1, 2] {
+            let trial = trial(BAD, QUEUE);
+            trial.run_well(&[]);
+            change(&trial, &format!("reject = [{BAD}]"), "reject = []");
+            retry(&trial, &["pick", "bad.jsonl"]);
+            let fault = format!("lose-unsynced,kill@{}:{pass}", point.name);
+            let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+            let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", &fault)).wait();
+            died.extend(ended.code.is_none().then_some(point.name));
+            // In a second life files that come later are read, too.
+            trial.write("input.jsonl", format!("{ROWS}[{{\"id\":\"zebra\"}}]\n"));
+            trial.run_well(&[]);
+            trial.run_well(&[]);
+            let mut rows = sorted(trial.rows("out.jsonl"));
+            assert_eq!(rows.pop().map(|row| row["id"].clone()), Some(json!("zebra")), "{fault}");
+            assert_eq!(rows, expected, "{fault}");
+        }
+    }
+    for point in ["plan.before", "plan.durable", "commit.before", "commit.after", "manifest.before", "checkpoint.state"]
+    {
+        assert!(died.contains(&point), "nothing died at {point}: {died:?}");
+    }
+}
+
+#[test]
+fn inputs_side_by_side_get_their_own_rows_back() {
+    let trial = Trial::new(&format!(
+        r#"
+        name = "shop"
+        clock = "manual"
+        [checkpoint]
+        dir = "checkpoint"
+        [sources.people]
+        kind = "queue"
+        path = "people.jsonl"
+        schema = {{ user = "text", name = "text" }}
+        [sources.orders]
+        kind = "queue"
+        path = "orders.jsonl"
+        schema = {{ user = "text", amount = "int64", f = "float64", at = "timestamp", raw = "binary" }}
+        [sources.clicks]
+        kind = "queue"
+        path = "clicks.jsonl"
+        schema = {{ user = "text", page = "text" }}
+        [stages.all]
+        from = "people"
+        cogroup = ["orders", "clicks"]
+        key = "user"
+        plugin = "{}"
+        on_error = "reject"
+        [sinks.out]
+        from = "all"
+        kind = "queue"
+        path = "out.jsonl"
+        [sinks.bad]
+        from = "all.rejected"
+        kind = "files"
+        format = "csv"
+        path = "bad"
+        "#,
+        plugin("beside").display()
+    ));
+    trial.write("people.jsonl", "[[\"ann\",\"Ann\"],[\"bob\",\"Bob\"]]\n");
+    trial.write(
+        "orders.jsonl",
+        "[[\"ann\",-1,\"NaN\",\"2024-01-01T00:00:00Z\",\"x\"],[\"bob\",9007199254740993,1,0,null]]\n",
+    );
+    trial.write("clicks.jsonl", "[[\"ann\",\"/x,\\\"y\"]]\n");
+    trial.run_well(&[]);
+    assert_eq!(
+        trial.rows("out.jsonl"),
+        [json!({"user": "bob", "names": "Bob", "amounts": "9007199254740993", "pages": ""})]
+    );
+
+    // The row itself is mended.
+    let bad = trial.text("bad/part-0000000001.csv");
+    contains(&bad, &["\"\"f\"\":\"\"NaN\"\"", "\"\"raw\"\":\"\"78\"\""]);
+    trial.write("mended.csv", bad.replace("\"\"amount\"\":-1", "\"\"amount\"\":7"));
+    contains(&retry(&trial, &["all", "mended.csv"]), &["mended.csv: 3 rows", "3 rows went back to stage `all`"]);
+    assert!(trial.path("shop.retry/all/clicks").is_dir());
+    contains(&retry(&trial, &["all", "mended.csv"]), &["3 rows already given back"]);
+    trial.run_well(&[]);
+    trial.run_well(&[]);
+    assert_eq!(
+        trial.rows("out.jsonl")[1..],
+        [json!({"user": "ann", "names": "Ann", "amounts": "7", "pages": "/x,\"y"})]
+    );
+
+    // A row that names another input, and one that does not fit its own.
+    trial.write("strange.jsonl", "{\"input\":\"dogs\",\"row\":\"{}\",\"reason\":\"r\"}\n");
+    let told = refused(&trial, &["all", "strange.jsonl"]);
+    contains(&told, &["strange.jsonl:1: no row of an input of stage `all`, which reads people, orders, clicks"]);
+    let row = r#"{"input":"clicks","row":"{\"user\":\"x\"}","reason":"r"}"#;
+    trial.write("strange.jsonl", row);
+    contains(&refused(&trial, &["all", "strange.jsonl"]), &["strange.jsonl:1: there is no column `page` among user"]);
+}
+
+#[test]
+fn what_cannot_go_back_is_refused_with_what_to_do() {
+    let trial = trial(BAD, QUEUE);
+    trial.run_well(&[]);
+    let row = |id: &str, n: &str, stage: &str| {
+        format!(
+            "{{\"id\":{id},\"b\":null,\"n\":{n},\"f\":null,\"t\":null,\"raw\":null,\"at\":null,\"reason\":\"r\",\"stage\":{stage}}}\n"
+        )
+    };
+    let good = row("\"a\"", "1", "\"pick\"");
+    for (name, content, told) in [
+        (
+            "x.jsonl",
+            format!("{good}{}", row("\"b\"", "\"many\"", "null")),
+            vec!["x.jsonl:2: the row does not fit the input of the stage: column `n`: `many` is not an int64"],
+        ),
+        (
+            "x.jsonl",
+            format!("{good}{}", row("\"b\"", "1", "\"other\"")),
+            vec!["x.jsonl:2: the row was rejected by stage `other`, not by `pick`"],
+        ),
+        ("x.jsonl", good.replace("\"raw\":null", "\"raw\":\"0\""), vec!["column `raw`", "hexadecimal"]),
+        ("x.jsonl", "{\"id\":\"a\"}\n".into(), vec!["x.jsonl:1: there is no column `b` among id"]),
+        ("x.jsonl", good.replace(",\"reason\":\"r\"", ""), vec!["there is no column `reason`"]),
+        ("x.jsonl", "+----+\n".into(), vec!["x.jsonl:1: not a JSON object", "give a file that a sink wrote"]),
+        ("x.csv", "id,n\na,1\n".into(), vec!["x.csv:2: there is no column `b` among id, n"]),
+        ("x.log", good.clone(), vec!["x.log: its name tells no format"]),
+    ] {
+        trial.write(name, content);
+        contains(&refused(&trial, &["pick", name]), &told);
+    }
+    contains(&refused(&trial, &["pick", "none.jsonl"]), &["cannot read none.jsonl: No such file"]);
+    contains(&refused(&trial, &["pikc", "bad.jsonl"]), &["the job `shop` has no stage `pikc`; did you mean `pick`?"]);
+    assert!(!trial.path("shop.retry").exists(), "a refusal writes nothing");
+
+    change(&trial, "on_error = \"reject\"", "");
+    contains(&refused(&trial, &["pick", "bad.jsonl"]), &["does not take rows back; write on_error = \"reject\""]);
+    change(&trial, "config =", "on_error = \"reject\"\nconfig =");
+    change(&trial, "[checkpoint]\n        dir = \"checkpoint\"\n        every = 1\n", "");
+    contains(&refused(&trial, &["pick", "bad.jsonl"]), &["keeps no checkpoint", "[checkpoint] with `dir`"]);
+}
+
+#[test]
+fn a_sink_may_not_write_where_rows_are_given_back() {
+    let trial = trial(BAD, "kind = \"files\"\nformat = \"json\"\npath = \"shop.retry/pick\"");
+    let told = trial.refused(&["validate", "job.toml"]);
+    contains(&told, &["sink `bad` writes to shop.retry/pick, and `millstream retry` gives rows back there"]);
+}
+
+/// The line may go and come back: the checkpoint stays good, and nothing is read twice.
+#[test]
+fn a_job_may_stop_rejecting_and_begin_again() {
+    let trial = trial(BAD, QUEUE);
+    change(&trial, "on_error = \"reject\"", "");
+    trial.run_well(&[]);
+    // Without the line, rejected rows have no story.
+    assert_eq!(trial.rows("bad.jsonl")[0].get("stage"), None);
+    change(&trial, "config =", "on_error = \"reject\"\nconfig =");
+    trial.run_well(&[]);
+    contains(&retry(&trial, &["pick", "bad.jsonl"]), &["5 rows went back"]);
+    change(&trial, &format!("reject = [{BAD}]"), "reject = []");
+    trial.run_well(&[]);
+    assert_eq!(trial.rows("out.jsonl").len(), 6);
+    change(&trial, "on_error = \"reject\"\n", "");
+    trial.run_well(&[]);
+    change(&trial, "config =", "on_error = \"reject\"\nconfig =");
+    trial.run_well(&[]);
+    assert_eq!(trial.rows("out.jsonl").len(), 6);
+    // With the folder the last trace may go.
+    std::fs::remove_dir_all(trial.path("shop.retry")).unwrap();
+    change(&trial, "on_error = \"reject\"\n", "");
+    trial.run_well(&[]);
+    assert_eq!(trial.rows("out.jsonl").len(), 6);
+}
+
+/// Rows that come once more neither hold the watermark back nor move it: what is on time stays on time.
+#[test]
+fn rows_that_are_given_back_move_no_event_time() {
+    let trial = Trial::new(&format!(
+        r#"
+        name = "shop"
+        clock = "manual"
+        workers = 2
+        [checkpoint]
+        dir = "checkpoint"
+        [sources.rows]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = {{ id = "text", at = "timestamp" }}
+        [stages.pick]
+        from = "rows"
+        plugin = "{}"
+        config = {{ reject = ["old", "far"] }}
+        on_error = "reject"
+        [stages.counts]
+        from = "pick"
+        time = "at"
+        lateness = "0s"
+        window = {{ size = "10s" }}
+        aggregate = {{ n = "count(*)" }}
+        [sinks.out]
+        from = "counts"
+        kind = "queue"
+        path = "out.jsonl"
+        [sinks.late]
+        from = "counts.late"
+        kind = "queue"
+        path = "late.jsonl"
+        [sinks.bad]
+        from = "pick.rejected"
+        kind = "queue"
+        path = "bad.jsonl"
+        "#,
+        plugin("picky").display()
+    ));
+    let first = "[[\"a\",1000000],[\"old\",2000000],[\"far\",95000000],[\"b\",12000000]]\n";
+    trial.write("input.jsonl", first);
+    trial.run_well(&[]);
+    // The first window is complete, though nothing was given back yet.
+    assert_eq!(trial.rows("out.jsonl").iter().map(|row| row["n"].clone()).collect::<Vec<_>>(), [1]);
+    change(&trial, "reject = [\"old\", \"far\"]", "reject = []");
+    retry(&trial, &["pick", "bad.jsonl"]);
+    trial.run_well(&[]);
+    trial.write("input.jsonl", format!("{first}[[\"c\",15000000]]\n[[\"d\",21000000]]\n"));
+    trial.run_well(&[]);
+    let late: Vec<Value> = trial.rows("late.jsonl").iter().map(|row| row["id"].clone()).collect();
+    assert_eq!(late, ["old"]);
+    assert_eq!(trial.rows("out.jsonl").iter().map(|row| row["n"].clone()).collect::<Vec<_>>(), [1, 2]);
+}
