@@ -50,6 +50,8 @@ pub const PLUGIN_FILE_READ_BYTES_MAX: u64 = 16 << 20;
 pub const PLUGIN_IMPORT_FUEL: u64 = 500;
 /// Default of how many names of counters one stage may make.
 pub const PLUGIN_COUNTERS_MAX: u64 = 100;
+/// Most that `limits.counters` may say.
+pub const PLUGIN_COUNTERS_MAX_MAX: u64 = 10_000;
 /// Timers that one plugin call may set and cancel.
 pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
 /// Bytes of the reason of one refused row; the rest is cut.
@@ -78,6 +80,8 @@ pub const PLUGIN_PARTS_MAX: u64 = 16;
 pub const PLUGIN_PARTS_MAX_MAX: u64 = 64;
 /// Default of the handles of resources that a plugin instance may hold.
 pub const PLUGIN_HANDLES_MAX: u64 = 10_000;
+/// Most that `limits.handles` may say.
+pub const PLUGIN_HANDLES_MAX_MAX: u64 = 1 << 20;
 /// Default of the calls that look for the rows which make one call fail.
 pub const PLUGIN_ATTEMPTS_MAX: u64 = 50_000;
 /// How many times the fuel of one call all these calls together may burn.

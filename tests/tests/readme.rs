@@ -123,6 +123,18 @@ impl Reader {
         reader
     }
 
+    /// With an example and the plugins, as in the project's folder.
+    fn with_example(name: &str) -> Reader {
+        let reader = Reader::new(name);
+        let (from, to) = (root().join("docs/examples").join(name), reader.folder.join("docs/examples").join(name));
+        fs::create_dir_all(&to).unwrap();
+        for file in names_in(&from).into_iter().filter(|file| from.join(file).is_file()) {
+            fs::copy(from.join(&file), to.join(&file)).unwrap();
+        }
+        std::os::unix::fs::symlink(root().join("plugins"), reader.folder.join("plugins")).unwrap();
+        reader
+    }
+
     fn write(&self, name: &str, text: &str) {
         fs::write(self.folder.join(name), text).unwrap();
     }
@@ -167,7 +179,7 @@ fn reading() -> PathBuf {
 
 /// A row with every column that a stage of a README may read.
 const ROW: &str =
-    r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5,"paid":5}]"#;
+    r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5,"paid":5,"formula":"6 * 7"}]"#;
 
 /// A job of a stage as READMEs show them: its source is a queue of [`ROW`], and its rows go to `out.jsonl`.
 fn job_with(stage: &str) -> String {
@@ -177,7 +189,7 @@ fn job_with(stage: &str) -> String {
     };
     let (from, name) = (word("\nfrom = \"", "\""), word("[stages.", "]"));
     let columns = "value = \"text\", word = \"text\", user = \"text\", shop = \"text\", name = \"text\", \
-                   amount = \"float64\", price = \"float64\", paid = \"float64\"";
+                   amount = \"float64\", price = \"float64\", paid = \"float64\", formula = \"text\"";
     let source =
         |name: &str| format!("[sources.{name}]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = {{ {columns} }}\n");
     let other = if stage.contains("\ncogroup = [") { source(&word("\ncogroup = [\"", "\"]")) } else { String::new() };
@@ -292,6 +304,75 @@ fn the_page_about_checkpoints_is_true_from_top_to_bottom() {
     assert_eq!(read, format!("{} {words}\n", totals.lines().count()));
 }
 
+#[test]
+fn the_example_of_the_page_about_untrusted_plugins_does_what_the_page_says() {
+    let (page, reader) = ("docs/untrusted.md", Reader::with_example("poison"));
+    plugin("formulas");
+    let job = fs::read_to_string(root().join("docs/examples/poison/job.toml")).unwrap();
+    assert!(job.contains(&block_with(page, "toml", "on_error").text), "the page shows another stage");
+
+    let first = block_with(page, "sh", "rejected/part-*        #").text;
+    let (run, shown) = first.split_once('\n').unwrap();
+    reader.runs("", run);
+    let (values, rejected) = shown.split_once('\n').unwrap();
+    let four = reader.runs("", values);
+    assert_eq!(numbers(&four), [14, 20, 1_000_000_000_000_000_000, 3], "{four}");
+    let refused = reader.runs("", rejected);
+    let rows: Vec<Value> = refused.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<_> = rows.iter().map(|row| row["id"].as_i64().unwrap()).collect();
+    assert_eq!(told, [2, 4, 5], "{refused}");
+    let reasons = ["attempt to divide by zero", "expected a number or `(` at `one`", "instructions"];
+    for (row, words) in rows.iter().zip(reasons) {
+        assert!(row["reason"].as_str().unwrap().contains(words), "{row}");
+        assert_eq!(row["plugin"], "formulas", "{row}");
+    }
+    assert!(rows[0]["backtrace"].as_str().unwrap().contains("formulas::parse"), "{refused}");
+    assert!(rows[1]["backtrace"].is_null(), "{refused}");
+
+    let again = block_with(page, "sh", "millstream retry docs").text;
+    let told = reader.runs("", &again);
+    let values: String = told.lines().filter(|line| line.starts_with('{')).map(|line| format!("{line}\n")).collect();
+    assert_eq!(numbers(&values), [14, 20, 1_000_000_000_000_000_000, 3, 1], "{told}");
+    let refused = reader.runs("", rejected);
+    let ids = |text: &str| -> Vec<Value> {
+        text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone()).collect()
+    };
+    assert_eq!(ids(&refused), [2, 4, 5, 2, 4], "{refused}");
+
+    let asks = reader.runs("", &block_with(page, "sh", "millstream inspect").text);
+    assert!(asks.contains("formulas 0.1.0"), "{asks}");
+    reader.runs("", &block_with(page, "sh", "rm -r").text);
+    assert_eq!(names_in(&reader.folder.join("docs/examples/poison")), ["formulas.jsonl", "job.toml"]);
+}
+
+/// The column `value` of JSON lines.
+fn numbers(lines: &str) -> Vec<i64> {
+    lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["value"].as_i64().unwrap()).collect()
+}
+
+/// The table tells of every limit, with the default that the program has.
+#[test]
+fn every_limit_is_told_with_its_default() {
+    let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
+    let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
+    let stage = &schema["properties"]["stages"]["additionalProperties"]["properties"];
+    let limits = stage["limits"]["properties"].as_object().unwrap();
+    let page = fs::read_to_string(root().join("docs/untrusted.md")).unwrap();
+    let rows = page.split_once("\n| key | default |").unwrap().1.split("\n\n").next().unwrap();
+    let mut told = Vec::new();
+    for row in rows.lines().filter(|row| row.starts_with("| `")) {
+        let cells: Vec<&str> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let says = limits[cells[1]]["description"].as_str().unwrap();
+        // Fuel has no default of its own.
+        assert!(cells[1] == "fuel" || says.contains(&format!(" {} by default", cells[2])), "{row}\n{says}");
+        told.push(cells[1]);
+    }
+    let mut keys: Vec<_> = limits.keys().map(String::as_str).collect();
+    told.sort_unstable();
+    keys.sort_unstable();
+    assert_eq!(told, keys);
+}
+
 /// The tables tell of every kind of source and sink that a job file may name.
 #[test]
 fn every_source_and_sink_has_its_guarantee() {
@@ -332,8 +413,15 @@ fn the_stages_of_the_plugins_run() {
 }
 
 /// The pages whose stages read the streams of [`STREAMS`], and the part of the README that does.
-const PAGES: [&str; 6] =
-    ["docs/windows.md", "docs/joins.md", "docs/sql.md", "docs/operators.md", "docs/from-spark.md", "README.md"];
+const PAGES: [&str; 7] = [
+    "docs/windows.md",
+    "docs/joins.md",
+    "docs/sql.md",
+    "docs/operators.md",
+    "docs/untrusted.md",
+    "docs/from-spark.md",
+    "README.md",
+];
 
 /// The streams of the pages: name, columns, and a row.
 const STREAMS: [(&str, &str, &str); 8] = [
@@ -362,8 +450,8 @@ fn the_stages_of_the_pages_run() {
         for block in blocks_in(page, "toml") {
             let job: toml::Table = toml::from_str(&block.text).unwrap_or_else(|e| panic!("{}: {e}", block.place));
             let Some(stages) = job.get("stages").and_then(toml::Value::as_table) else { continue };
-            // The README's plugin `shout` has a test of its own.
-            if block.text.contains("plugin = \"shout\"") || block.text.contains("plugin = \"../plugins/") {
+            // The README's plugin `shout`, the demo and the example of untrusted plugins have tests of their own.
+            if block.text.contains("plugin = \"shout\"") || block.text.contains("plugin = \"../") {
                 continue;
             }
             let trial = Trial::new(&if job.contains_key("sources") {
@@ -471,7 +559,7 @@ fn check_line(line: &str, place: &str) {
                 assert!(root().join(path).exists(), "{place}: there is no {path}");
             }
         }
-        ["cargo" | "cd" | "echo" | "export" | "nc" | "rm" | "sleep" | "wc", ..] | [] => {}
+        ["cargo" | "cat" | "cd" | "echo" | "export" | "nc" | "rm" | "sleep" | "wc", ..] | [] => {}
         _ => panic!("{place}: nothing checks `{line}`"),
     }
 }

@@ -205,6 +205,9 @@ fn the_schema_has_the_rules_of_windows_and_operators() {
         json!({ "split": { "a": "x" }, "filter": "x", "select": "y" }),
         json!({ "repartition": { "partitions": 4 } }),
         json!({ "plugin": "p", "emit": "changes", "time": "ts" }),
+        json!({ "plugin": "p", "on_error": "reject", "max_rejected": 100, "limits": { "fuel": 5, "log": "1KiB" } }),
+        json!({ "plugin": "p", "max_rejected": 0.5, "grant": { "env": { "A": "b" }, "files": { "c": "d" } } }),
+        json!({ "plugin": "p", "max_rejected": "2.5%", "replayable": false, "grant": { "http": { "hosts": "h" } } }),
     ] {
         assert!(holds(&stage), "{stage}");
     }
@@ -236,6 +239,22 @@ fn the_schema_has_the_rules_of_windows_and_operators() {
         json!({ "sample": "10%" }),
         json!({ "split": { "a": 5 } }),
         json!({ "repartition": { "partitions": 2000 } }),
+        json!({ "on_error": "reject" }),
+        json!({ "max_rejected": 5 }),
+        json!({ "replayable": false }),
+        json!({ "plugin": "p", "on_error": "skip" }),
+        json!({ "plugin": "p", "max_rejected": -1 }),
+        json!({ "plugin": "p", "max_rejected": 1.5 }),
+        json!({ "plugin": "p", "max_rejected": "101%" }),
+        json!({ "plugin": "p", "max_rejected": "10" }),
+        json!({ "plugin": "p", "max_rejected": true }),
+        json!({ "plugin": "p", "limits": { "fuel": 0 } }),
+        json!({ "plugin": "p", "limits": { "tables": 2_000_000 } }),
+        json!({ "plugin": "p", "limits": { "files": 1 } }),
+        json!({ "plugin": "p", "grant": { "network": true } }),
+        json!({ "plugin": "p", "grant": { "env": { "A": 5 } } }),
+        json!({ "plugin": "p", "grant": { "http": { "methods": "GET" } } }),
+        json!({ "sql": "select 1", "functions": { "f": { "plugin": "p", "on_error": "reject" } } }),
         json!({ "filter": "" }),
         json!({ "sort": "n" }),
     ] {

@@ -1,5 +1,6 @@
 //! A graph in words, for `millstream validate`.
 
+mod plugin;
 mod stage;
 #[cfg(test)]
 mod tests;

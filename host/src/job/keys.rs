@@ -43,6 +43,8 @@ pub(super) enum Shape {
     Word(&'static [&'static str]),
     /// A number from 0 to 1.
     Share,
+    /// A number of rows, or a share of them: `0.1` or `"10%"`.
+    RowsOrShare,
     /// `"10s"`, or from and to, as `["-5s", "10s"]`.
     Within,
     /// Text or a list of texts.
@@ -249,7 +251,7 @@ pub(super) const SINK: &[Key] = &[
     key("key", Shape::Texts, "Mode upsert: the columns of which a row of the table has no two alike.").of(TABLES),
 ];
 
-/// Keys that a part may not have but a table in it, or another part: section, key, and where it belongs.
+/// Keys that a part may not have but a table in it, or another part: section (or `functions`), key, and where it belongs.
 const ELSEWHERE: &[(&str, &[&str], &str)] = &[
     ("sources", &EVENT_TIME_KEYS, "is for the stage that has the window; write it there"),
     ("stages", &["size", "slide", "gap", "length_max"], "stands inside `window`; write window = { size = \"30s\" }"),
@@ -268,9 +270,15 @@ const ELSEWHERE: &[(&str, &[&str], &str)] = &[
         &["file", "url", "query", "poll", "format", "schema"],
         "stands inside `enrich`; write enrich = { file = \"inventory.csv\", on = \"sku\" }",
     ),
+    (
+        "functions",
+        &["on_error", "max_rejected", "replayable"],
+        "is for stages with a plugin; a call of a function that fails stops the job. Remove it, or call the plugin in a \
+         stage of its own, with plugin = \"…\"",
+    ),
 ];
 
-/// Where a key belongs that a part of this section cannot have.
+/// Where a key belongs that a part of this section, or a function of `sql`, cannot have.
 pub(super) fn elsewhere(section: &str, key: &str) -> Option<&'static str> {
     ELSEWHERE.iter().find(|(of, keys, _)| *of == section && keys.contains(&key)).map(|(_, _, place)| *place)
 }

@@ -1,6 +1,7 @@
 //! What must hold of each source, stage and sink by itself, whether a file or a program made it.
 
 mod join;
+mod plugin;
 mod stage;
 mod window;
 

@@ -120,6 +120,13 @@ fn shape(shape: &Shape) -> Value {
             "additionalProperties": { "anyOf": [{ "type": "string", "enum": ColumnType::NAMES }, table(COLUMN)] },
         }),
         Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
+        Shape::RowsOrShare => json!({
+            "anyOf": [
+                { "type": "integer", "minimum": 0 },
+                { "type": "number", "minimum": 0, "maximum": 1 },
+                { "type": "string", "pattern": units::PERCENT_PATTERN },
+            ],
+        }),
         Shape::Within => {
             let bound = json!({ "type": "string", "pattern": units::SIGNED_TIME_PATTERN });
             json!({ "anyOf": [

@@ -4,6 +4,7 @@
 use super::document::join;
 use super::keys::{self, Key};
 use super::mistakes::Mistakes;
+use super::spec::RejectedMax;
 use super::{suggest, units};
 use crate::limits::NAME_BYTES_MAX;
 use std::path::PathBuf;
@@ -61,7 +62,7 @@ impl<'a> Reader<'a> {
                     self.wrong(key, message);
                 }
             } else if let Some(place) = self.elsewhere(key) {
-                self.wrong(key, format!("`{key}` {place}"));
+                self.wrong(key, format!("`{}{key}` {place}", self.inside));
             } else if later.contains(&key.as_str()) {
                 self.wrong(key, format!("`{}{key}` is not available in this version; remove it", self.inside));
             } else {
@@ -78,10 +79,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Where a key belongs that a part has at its top, and should not.
+    /// Where a key belongs that a part has at its top, or a function of `sql` has, and should not.
     fn elsewhere(&self, key: &str) -> Option<&'static str> {
         let (section, _) = self.path.split_once('.')?;
-        if self.inside.is_empty() { keys::elsewhere(section, key) } else { None }
+        match self.inside.split('.').collect::<Vec<_>>()[..] {
+            [""] => keys::elsewhere(section, key),
+            ["functions", _, ""] => keys::elsewhere("functions", key),
+            _ => None,
+        }
     }
 
     /// Text.
@@ -151,6 +156,26 @@ impl<'a> Reader<'a> {
         }
         self.wrong(key, format!("`{}{key}` is {share}; write a number from 0 to 1, as {key} = 0.1", self.inside));
         None
+    }
+
+    /// A number of rows, or a share of them: `0.1` or `"10%"`.
+    pub fn rows_or_share(&self, key: &str) -> Option<RejectedMax> {
+        let example = format!("{key} = 100, or {key} = \"10%\"");
+        let value = self.table.get(key)?;
+        let max = match value {
+            Value::Integer(rows) => u64::try_from(*rows).ok().map(RejectedMax::Rows),
+            Value::Float(share) => (0.0..=1.0).contains(share).then_some(RejectedMax::Share(*share)),
+            Value::String(text) => units::percent(text).map(RejectedMax::Share),
+            other => {
+                self.wrong_type(key, other, "a number of rows or a share of them", &example);
+                return None;
+            }
+        };
+        if max.is_none() {
+            let name = format!("{}{key}", self.inside);
+            self.wrong(key, format!("`{name} = {value}` is no number of rows, nor a share of them; write {example}"));
+        }
+        max
     }
 
     /// A time.

@@ -26,6 +26,8 @@ pub(super) const TIME_PATTERN: &str = "^[0-9]+(us|ms|s|m|h)$";
 pub(super) const SIGNED_TIME_PATTERN: &str = "^[-+]?[0-9]+(us|ms|s|m|h)$";
 /// See [`TIME_PATTERN`].
 pub(super) const SIZE_PATTERN: &str = "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)$";
+/// See [`TIME_PATTERN`]; of [`percent`].
+pub(super) const PERCENT_PATTERN: &str = "^([0-9]{1,2}([.][0-9]+)?|100([.]0+)?)%$";
 /// What to write for a time.
 pub(super) const TIME_HELP: &str = "write a whole number and one of us, ms, s, m, h, as \"1s\"";
 /// What to write for a size.
@@ -59,6 +61,15 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     measure(text, SIZES).ok_or_else(|| SIZE_HELP.into())
 }
 
+/// A share such as `10%` or `0.5%`, from 0 to 1.
+pub(super) fn percent(text: &str) -> Option<f64> {
+    let number = text.strip_suffix('%')?;
+    let plain = number.starts_with(|c: char| c.is_ascii_digit()) && number.ends_with(|c: char| c.is_ascii_digit());
+    let plain = plain && number.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let share = number.parse::<f64>().ok().filter(|_| plain)? / 100.0;
+    (share <= 1.0).then_some(share)
+}
+
 /// A time in the shortest of our units that keeps it whole, for messages.
 pub fn show_time(time: Duration) -> String {
     let us = time.as_micros();
@@ -71,7 +82,7 @@ pub fn show_time(time: Duration) -> String {
 }
 
 /// A size in the largest binary unit that keeps it whole, for messages.
-pub(super) fn show_size(bytes: u64) -> String {
+pub fn show_size(bytes: u64) -> String {
     let unit =
         SIZES.iter().rev().find(|(name, each)| name.ends_with("iB") && bytes != 0 && bytes.is_multiple_of(*each));
     match unit {

@@ -1,7 +1,9 @@
 //! What a stage does, in words: defaults that were not written become visible.
 
-use super::super::{EventTimeNode, Graph, Operator, StageNode};
-use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OperatorSpec, StageSpec};
+use super::super::{EventTimeNode, Graph, Operator, StageNode, rejected_name};
+use super::plugin;
+use crate::batch::types;
+use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OnError, OperatorSpec, StageSpec};
 use crate::job::units::show_time;
 use crate::receiver::retry;
 use crate::window::WindowNode;
@@ -22,11 +24,23 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
         let (world, digest) = (node.plugin.world(), node.plugin.digest());
         lines.push(format!("plugin {} {} ({world}), {digest}", told.name, told.version));
     }
+    lines.extend(plugin::lines(spec));
+    lines.extend(rejected(graph, stage, spec));
     let folder = graph.spec.sources.iter().find_map(|source| retry::folder_of(source, &stage.name));
     lines.extend(folder.map(|path| format!("rows that `millstream retry` gives back come from {}", path.display())));
     lines.extend(spec.filter.as_ref().map(|text| format!("filter {}", on_one_line(text))));
     lines.extend(spec.select.as_ref().map(|text| format!("select {}", on_one_line(text))));
     lines
+}
+
+/// The columns of the stage's rejected rows, where somebody wants them.
+fn rejected(graph: &Graph, stage: &StageNode, spec: &StageSpec) -> Option<String> {
+    let name = rejected_name(&stage.name);
+    let rejects = spec.plugins().iter().any(|plugin| plugin.on_error == OnError::Reject);
+    let stages = graph.spec.stages.iter().flat_map(StageSpec::reads);
+    let mut read = stages.chain(graph.spec.sinks.iter().flat_map(|sink| &sink.from));
+    let wanted = rejects || read.any(|from| *from == name);
+    wanted.then(|| format!("rejected rows to {name}: {}", types::describe(&stage.rejected.schema)))
 }
 
 pub(super) fn window(window: &WindowNode, batch: Duration) -> String {

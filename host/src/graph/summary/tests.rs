@@ -1,5 +1,6 @@
 //! What `validate` says of each kind of stage.
 
+use super::plugin;
 use super::stage::{event_time, operator, window};
 use crate::graph::EventTimeNode;
 use crate::job::spec::*;
@@ -107,4 +108,42 @@ fn operators_say_what_they_do_in_one_line() {
     ] {
         assert_eq!(operator(&stage).as_deref(), expected);
     }
+}
+
+#[test]
+fn plugins_tell_what_they_may_do_beyond_the_defaults() {
+    let plugin = |plugin: PluginSpec| plugin::lines(&StageSpec::plugin("s", ["a"], plugin));
+    assert_eq!(plugin("p".into()), Vec::<String>::new());
+    let strict = PluginSpec::new("p").on_error(OnError::Reject).rejected_max(RejectedMax::Share(0.07));
+    assert_eq!(
+        plugin(strict),
+        [
+            "rows that make a call fail go to s.rejected, and the others go on",
+            "more than 7 % of the rows of a batch rejected stop the job",
+        ]
+    );
+    let granted =
+        PluginSpec::new("p").file("stop", "stop.txt").env("TOKEN", "secret").rejected_max(RejectedMax::Rows(5));
+    assert_eq!(
+        plugin(granted.http(HttpGrant::to(["a.example.com", "b.example.com"]))),
+        [
+            "more than 5 rejected rows in a batch stop the job",
+            "granted: file stop (stop.txt); variable TOKEN; http GET, HEAD to a.example.com, b.example.com",
+            "not replayable: a batch that runs again may give something else",
+        ]
+    );
+    let limits = PluginLimits {
+        memory_bytes_max: 64 << 20,
+        time_max: Duration::ZERO,
+        fuel_max: Some(7),
+        log_lines_per_second_max: 1,
+        compile_time_max: Duration::from_millis(1_500),
+        ..PluginLimits::default()
+    };
+    let limited = PluginSpec::new("p").limits(limits);
+    let told = "limits: memory 64MiB, time without limit, fuel 7, log_lines 1, compile 1500ms";
+    assert_eq!(plugin(limited.clone()), [told]);
+    let function = StageSpec::sql("s", ["a"], "select f(k) from a").function("f", limited).function("g", "g");
+    assert_eq!(plugin::lines(&function), [format!("function f: {told}")]);
+    assert_eq!(plugin::lines(&StageSpec::union("s", ["a"])), Vec::<String>::new());
 }

@@ -50,6 +50,21 @@ impl PluginSpec {
         self
     }
 
+    /// Gives the plugin's environment a variable.
+    #[must_use]
+    pub fn env(mut self, name: impl Into<String>, value: impl Into<String>) -> PluginSpec {
+        self.grant.env.insert(name.into(), value.into());
+        self
+    }
+
+    /// Lets the plugin ask others over HTTP. A stage that does so gives up that a batch that runs again gives the same.
+    #[must_use]
+    pub fn http(mut self, grant: HttpGrant) -> PluginSpec {
+        self.grant.http = Some(grant);
+        self.replayable = false;
+        self
+    }
+
     /// Sets what a failing call does.
     #[must_use]
     pub fn on_error(mut self, on_error: OnError) -> PluginSpec {
@@ -64,10 +79,32 @@ impl PluginSpec {
         self
     }
 
+    /// Sets whether a batch that runs again is to give the same, as it does unless this is false.
+    #[must_use]
+    pub fn replayable(mut self, replayable: bool) -> PluginSpec {
+        self.replayable = replayable;
+        self
+    }
+
     /// Sets the options of world `update`.
     #[must_use]
     pub fn update(mut self, update: UpdateSpec) -> PluginSpec {
         self.update = update;
+        self
+    }
+}
+
+impl HttpGrant {
+    /// Requests that only read, to these hosts.
+    pub fn to(hosts: impl IntoIterator<Item = impl Into<String>>) -> HttpGrant {
+        let methods = ["GET", "HEAD"].map(String::from).to_vec();
+        HttpGrant { hosts: hosts.into_iter().map(Into::into).collect(), methods }
+    }
+
+    /// Requests with these methods instead.
+    #[must_use]
+    pub fn methods(mut self, methods: impl IntoIterator<Item = impl Into<String>>) -> HttpGrant {
+        self.methods = methods.into_iter().map(Into::into).collect();
         self
     }
 }

@@ -26,8 +26,6 @@ pub(in crate::job) const PLUGIN_KEYS: [&str; 10] =
     ["config", "on", "timeout", "initial", "instance", "limits", "grant", "on_error", "max_rejected", "replayable"];
 /// What `emit` says of a plugin of world `update`; the other words are for windows.
 pub(in crate::job) const PLUGIN_EMITS: [&str; 3] = ["rows", "changes", "state"];
-/// Grants of versions to come.
-pub(in crate::job) const GRANTS_LATER: &[&str] = &["network"];
 
 /// A stage.
 pub(in crate::job) const STAGE: &[Key] = &[
@@ -152,8 +150,9 @@ pub(in crate::job) const STAGE: &[Key] = &[
     ),
     key(
         "max_rejected",
-        Shape::Any,
-        "How many rows of a batch may be rejected until the job stops: a number, or a share as \"10%\". By default any.",
+        Shape::RowsOrShare,
+        "How many rows of a batch the stage may reject; with more the job stops before anything of the batch is \
+         committed. A number of rows, or a share of those that came in: \"10%\" or 0.1. By default any.",
     ),
     key(
         "replayable",
@@ -312,38 +311,50 @@ pub(in crate::job) const FUNCTION: &[Key] = &[
 
 /// `limits` of a stage.
 pub(in crate::job) const LIMITS: &[Key] = &[
-    key("memory", Shape::Size, "Memory of a plugin instance."),
-    key("tables", Shape::Whole(0, limits::PLUGIN_TABLE_ELEMENTS_MAX_MAX), "Elements of all its tables."),
-    key("stack", Shape::Size, "Its call stack."),
+    key("memory", Shape::Size, "Memory of an instance, 256MiB by default."),
+    key(
+        "tables",
+        Shape::Whole(0, limits::PLUGIN_TABLE_ELEMENTS_MAX_MAX),
+        "Elements of all tables of an instance, 100000 by default.",
+    ),
+    key("stack", Shape::Size, "Call stack, 1MiB by default."),
     key(
         "time",
         Shape::Time,
-        "Time in one batch on one worker; \"0s\": no limit. With on_error = \"reject\" it is counted in instructions, \
-         1,000,000,000 a second, for each call by itself.",
+        "Time in one batch on one worker, 10s by default; \"0s\": no limit. With on_error = \"reject\" it is counted in \
+         instructions, 1,000,000,000 a second, for each call by itself.",
     ),
-    key("fuel", Shape::Whole(1, i64::MAX as u64), "With on_error = \"reject\": instructions of one call."),
-    key("output", Shape::Size, "Bytes that one call may return."),
-    key("rows", Shape::Whole(1, i64::MAX as u64), "Rows that one call may return."),
+    key(
+        "fuel",
+        Shape::Whole(1, i64::MAX as u64),
+        "With on_error = \"reject\": instructions of one call, instead of what `time` says.",
+    ),
+    key("output", Shape::Size, "Bytes that one call may return, 256MiB by default."),
+    key("rows", Shape::Whole(1, i64::MAX as u64), "Rows that one call may return, 50000000 by default."),
     key(
         "expansion",
         Shape::Whole(1, i64::MAX as u64),
-        "How many times more than its input one call may return, in rows and in bytes.",
+        "How many times more than its input one call may return, in rows and in bytes, 1000 by default.",
     ),
-    key("log_lines", Shape::Whole(0, i64::MAX as u64), "Lines of log a second, on one worker."),
-    key("log", Shape::Size, "Bytes of log a second, on one worker."),
-    key("counters", Shape::Whole(0, 10_000), "Names of counters."),
-    key("handles", Shape::Whole(0, 1 << 20), "Handles of resources that an instance holds."),
+    key("log_lines", Shape::Whole(0, i64::MAX as u64), "Lines of log a second, on one worker, 100 by default."),
+    key("log", Shape::Size, "Bytes of log a second, on one worker, 256KiB by default."),
+    key("counters", Shape::Whole(0, limits::PLUGIN_COUNTERS_MAX_MAX), "Names of counters, 100 by default."),
+    key(
+        "handles",
+        Shape::Whole(0, limits::PLUGIN_HANDLES_MAX_MAX),
+        "Handles of resources that an instance holds, 10000 by default.",
+    ),
     key(
         "instances",
         Shape::Whole(1, limits::PLUGIN_PARTS_MAX_MAX),
-        "Core instances, memories and tables, each, that the component is made of.",
+        "Core instances, memories and tables, each, that the component is made of, 16 by default.",
     ),
     key(
         "attempts",
         Shape::Whole(1, i64::MAX as u64),
-        "With on_error = \"reject\": calls that look for the rows which make one call fail.",
+        "With on_error = \"reject\": calls that look for the rows which make one call fail, 50000 by default.",
     ),
-    key("compile", Shape::Time, "Time of compiling the component."),
+    key("compile", Shape::Time, "Time of compiling the component, 2m by default."),
 ];
 
 /// `grant` of a stage.

@@ -1,6 +1,6 @@
 //! What must hold of a stage by itself.
 
-use super::{Part, file_path, join, twice, window};
+use super::{Part, join, plugin, twice, window};
 use crate::job::names;
 use crate::job::spec::*;
 use crate::limits;
@@ -17,10 +17,10 @@ pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
     }
     match &spec.operator {
         OperatorSpec::Union => {}
-        OperatorSpec::Plugin(plugin) => plugin_parts(plugin, "", part),
-        OperatorSpec::Cogroup { plugin, .. } => {
+        OperatorSpec::Plugin(spec) => plugin::check(spec, "", part),
+        OperatorSpec::Cogroup { plugin: of, .. } => {
             join::cogroup(spec, part);
-            plugin_parts(plugin, "", part);
+            plugin::check(of, "", part);
         }
         OperatorSpec::Aggregate { columns, inverse } => {
             aggregates(columns, &spec.key, part);
@@ -32,9 +32,9 @@ pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
             if query.trim().is_empty() {
                 part.wrong("sql", "`sql` is empty; write a query, as sql = \"select count(*) as n from words\"");
             }
-            for (name, plugin) in functions {
+            for (name, function) in functions {
                 function_name(name, part);
-                plugin_parts(plugin, &format!("functions.{name}."), part);
+                plugin::check(function, &format!("functions.{name}."), part);
             }
         }
         OperatorSpec::Join(join) => join::join(spec, join, part),
@@ -152,29 +152,6 @@ fn invertible(column: &AggregateSpec, part: &Part<'_>) {
             column.output
         );
         part.wrong(&format!("aggregate.{}", column.output), message);
-    }
-}
-
-/// A plugin; `inside`: of which key it is, as `functions.sentiment.`.
-fn plugin_parts(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
-    let text = plugin.path.to_string_lossy();
-    if text.contains("://") || (text.contains('@') && !text.contains('/') && !plugin.path.exists()) {
-        let message = format!(
-            "`{inside}plugin = \"{text}\"`: plugins from a registry are not available in this version; write the path of a \
-             component or plugin folder"
-        );
-        part.wrong(&format!("{inside}plugin"), message);
-    } else {
-        file_path(&format!("{inside}plugin"), &plugin.path, part);
-    }
-    for (name, path) in &plugin.grant.files {
-        file_path(&format!("{inside}grant.files.{name}"), path, part);
-    }
-    if let Some(path) = &plugin.update.initial {
-        file_path("initial", path, part);
-    }
-    if plugin.update.timeout.is_some_and(|timeout| timeout.is_zero()) {
-        part.wrong("timeout", "`timeout` is zero, which would remove every key at once; write a time such as \"30m\"");
     }
 }
 

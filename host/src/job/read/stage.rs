@@ -104,7 +104,7 @@ fn for_plugins(r: &Reader<'_>, key: &str) -> String {
         let place = if r.has("join") { "join" } else { "enrich" };
         return format!("`on` stands inside `{place}`; write it there, as {place} = {{ …, on = \"user\" }}");
     }
-    if r.has("functions") && ["config", "limits", "grant"].contains(&key) {
+    if r.has("functions") && ["config", "instance", "limits", "grant"].contains(&key) {
         return format!("`{key}` stands beside the plugin of a function; write `functions.<name>.{key}`");
     }
     let operator = keys::OPERATORS.iter().any(|operator| r.has(operator));

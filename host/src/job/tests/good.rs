@@ -1,5 +1,6 @@
 //! Jobs that are right, and what is read from them.
 
+mod plugins;
 mod stages;
 
 pub(super) use stages::STAGES;

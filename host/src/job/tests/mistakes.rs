@@ -1,5 +1,6 @@
 //! Every mistake of a job file with the whole message that its author sees.
 
+mod plugins;
 mod sinks;
 mod stages;
 mod windows;
@@ -22,7 +23,7 @@ kind = "print"
 
 #[test]
 fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
-    let groups: [(&str, Cases, String, String); 9] = [
+    let groups: [(&str, Cases, String, String); 10] = [
         ("TOP", TOP, String::new(), format!("{LINES}{SCREEN}")),
         ("SOURCE", SOURCE, "[sources.lines]\n".into(), SCREEN.into()),
         ("STAGE", STAGE, "[stages.words]\n".into(), format!("{LINES}{SCREEN}")),
@@ -30,6 +31,7 @@ fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
         ("stages::WHOLE", stages::WHOLE, String::new(), format!("{LINES}{SCREEN}")),
         ("windows::STAGE", windows::STAGE, "[stages.words]\nfrom = \"lines\"\n".into(), format!("{LINES}{SCREEN}")),
         ("windows::WHOLE", windows::WHOLE, String::new(), format!("{LINES}{SCREEN}")),
+        ("plugins::STAGE", plugins::STAGE, "[stages.words]\nfrom = \"lines\"\n".into(), format!("{LINES}{SCREEN}")),
         ("sinks::SINK", sinks::SINK, "[sinks.screen]\n".into(), LINES.into()),
         ("WHOLE", WHOLE, String::new(), String::new()),
     ];
@@ -440,7 +442,7 @@ plugn = "q""#,
         r#"from = "lines"
 plugin = "p"
 sperator = " ""#,
-        "job.toml:4: stage `words`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `config`, `aggregate`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`",
+        "job.toml:4: stage `words`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `config`, `aggregate`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`",
     ),
     (
         r#"from = "lines"
@@ -471,50 +473,6 @@ timeout = 30"#,
 plugin = "p"
 timeout = "0s""#,
         r#"job.toml:4: stage `words`: `timeout` is zero, which would remove every key at once; write a time such as "30m""#,
-    ),
-    (
-        r#"from = "lines"
-plugin = "p"
-on_error = "reject""#,
-        r#"job.toml:4: stage `words`: `on_error = "reject"` is not available in this version; write `fail`"#,
-    ),
-    (
-        r#"from = "lines"
-plugin = "p"
-instance = "forever""#,
-        r#"job.toml:4: stage `words`: `instance = "forever"` is unknown; write one of: `batch`, `worker`"#,
-    ),
-    (
-        r#"from = "lines"
-plugin = "p"
-limits = { memory = "1KiB" }"#,
-        r#"job.toml:4: stage `words`: `limits.memory = "1KiB"` is out of range; write 64KiB to 4GiB"#,
-    ),
-    (
-        r#"from = "lines"
-plugin = "p"
-limits = { memry = "1MiB", time = "2 s", fuel = 3 }"#,
-        r#"job.toml:4: stage `words`: unknown key `limits.memry`; did you mean `memory`?
-job.toml:4: stage `words`: `limits.fuel` is not available in this version; remove it
-job.toml:4: stage `words`: `limits.time = "2 s"` is not a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
-    ),
-    (
-        r#"from = "lines"
-plugin = "p"
-limits = "64MiB""#,
-        r#"job.toml:4: stage `words`: `limits` is text, needs a table; write limits = { memory = "64MiB", time = "2s" }"#,
-    ),
-    (
-        r#"from = "lines"
-plugin = "p"
-grant = { network = true }"#,
-        "job.toml:4: stage `words`: `grant.network` is not available in this version; remove it",
-    ),
-    (
-        r#"from = "lines"
-plugin = "p"
-grant = { files = { words = 3 } }"#,
-        r#"job.toml:4: stage `words`: `grant.files.words` is a whole number, needs text; write the path of a file, as words = "words.txt""#,
     ),
     (
         r#"from = "lines"
@@ -749,7 +707,7 @@ job.toml:5: source `lines`: `kind = "sockt"` is unknown; did you mean `socket`?
 job.toml:6: source `lines`: unknown key `adress`; did you mean `address`?
 job.toml:9: stage `words`: unknown key `form`; did you mean `from`?
 job.toml:13: stage `totals`: `from` names `word`, which is neither a source nor a stage; did you mean `words`?
-job.toml:14: stage `totals`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `plugin`, `config`, `aggregate`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`
+job.toml:14: stage `totals`: unknown key `sperator`; these keys fit: `key`, `window`, `time`, `lateness`, `idle`, `ahead_max`, `emit`, `plugin`, `config`, `aggregate`, `inverse`, `sql`, `functions`, `join`, `cogroup`, `enrich`, `top`, `distinct`, `deduplicate`, `sample`, `split`, `repartition`, `filter`, `select`, `on`, `timeout`, `initial`, `instance`, `limits`, `grant`, `on_error`, `max_rejected`, `replayable`
 job.toml:19: sink `screen`: `rows` is text, needs a whole number; write rows = 10"#,
     ),
 ];

@@ -2,8 +2,7 @@
 
 use crate::job::keys;
 use crate::job::spec::{
-    GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax, UpdateEmit, UpdateOn,
-    UpdateSpec,
+    GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec,
 };
 use crate::job::table::{Reader, type_of};
 use crate::limits;
@@ -17,7 +16,7 @@ pub(super) fn plugin(r: &Reader<'_>, emit: Option<UpdateEmit>) -> PluginSpec {
     let on_error = r.choice("on_error", &[("fail", OnError::Fail), ("reject", OnError::Reject)], &[]);
     PluginSpec {
         on_error: on_error.unwrap_or_default(),
-        rejected_max: rejected_max(r),
+        rejected_max: r.rows_or_share("max_rejected"),
         replayable: r.flag("replayable").unwrap_or(true),
         update: UpdateSpec {
             on: r.choice("on", &[("touched", UpdateOn::Touched), ("all", UpdateOn::All)], &[]),
@@ -76,9 +75,9 @@ fn plugin_limits(r: &Reader<'_>) -> PluginLimits {
     set(r.whole("rows", 1, any), &mut limits.output_rows_max);
     set(r.whole("expansion", 1, any), &mut limits.expansion_max);
     set(r.whole("log_lines", 0, any), &mut limits.log_lines_per_second_max);
-    set(r.size("log", 0, most), &mut limits.log_bytes_per_second_max);
-    set(r.whole("counters", 0, 10_000), &mut limits.counters_max);
-    set(r.whole("handles", 0, 1 << 20), &mut limits.handles_max);
+    set(r.size("log", 1, most), &mut limits.log_bytes_per_second_max);
+    set(r.whole("counters", 0, limits::PLUGIN_COUNTERS_MAX_MAX), &mut limits.counters_max);
+    set(r.whole("handles", 0, limits::PLUGIN_HANDLES_MAX_MAX), &mut limits.handles_max);
     set(r.whole("instances", 1, limits::PLUGIN_PARTS_MAX_MAX), &mut limits.instances_max);
     set(r.whole("attempts", 1, any), &mut limits.attempts_max);
     limits.fuel_max = r.whole("fuel", 1, any);
@@ -87,30 +86,10 @@ fn plugin_limits(r: &Reader<'_>) -> PluginLimits {
     limits
 }
 
-/// `max_rejected`: a number of rows, or a share of them.
-fn rejected_max(r: &Reader<'_>) -> Option<RejectedMax> {
-    const EXAMPLE: &str = "max_rejected = 100, or max_rejected = \"10%\"";
-    let share = |percent: f64| (0.0..=100.0).contains(&percent).then_some(RejectedMax::Share(percent / 100.0));
-    let value = r.table.get("max_rejected")?;
-    let max = match value {
-        Value::Integer(rows) => u64::try_from(*rows).ok().map(RejectedMax::Rows),
-        Value::Float(part) => share(part * 100.0),
-        Value::String(text) => text.strip_suffix('%').and_then(|percent| percent.trim().parse().ok()).and_then(share),
-        _ => None,
-    };
-    if max.is_none() {
-        r.wrong(
-            "max_rejected",
-            format!("`max_rejected` is {value}, and is a number of rows or a share; write {EXAMPLE}"),
-        );
-    }
-    max
-}
-
 fn grant(r: &Reader<'_>) -> GrantSpec {
     let example = "grant = { files = { stopwords = \"stopwords.txt\" } }";
     let Some(grant) = r.inner("grant", example) else { return GrantSpec::default() };
-    grant.check_keys(keys::GRANT, keys::GRANTS_LATER, None);
+    grant.check_keys(keys::GRANT, &[], None);
     GrantSpec { files: files(&grant), env: env(&grant), http: http(&grant) }
 }
 
@@ -135,9 +114,11 @@ fn http(grant: &Reader<'_>) -> Option<HttpGrant> {
     if hosts.is_none() {
         http.need("hosts", "hosts = [\"api.example.com\"]");
     }
-    let methods = http.texts("methods", "methods = [\"GET\"]");
-    let methods = methods.unwrap_or_else(|| vec!["GET".into(), "HEAD".into()]);
-    Some(HttpGrant { hosts: hosts.unwrap_or_default(), methods })
+    let grant = HttpGrant::to(hosts.unwrap_or_default());
+    Some(match http.texts("methods", "methods = [\"GET\"]") {
+        Some(methods) => grant.methods(methods),
+        None => grant,
+    })
 }
 
 /// The stage's `config` as JSON. Dates become text.

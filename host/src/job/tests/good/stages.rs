@@ -2,6 +2,7 @@
 
 use super::super::read;
 use super::described;
+use super::plugins::strict_limits;
 use crate::batch::types::ColumnType;
 use crate::job::spec::*;
 use crate::job::{check, order, schema};
@@ -54,7 +55,7 @@ from = ["orders", "sessions.late"]
 sql = "select mood(sku) as m from orders"
 
 [stages.moods.functions]
-mood = { plugin = "plugins/mood", config = { a = 1 }, instance = "worker", limits = { memory = "1MiB" } }
+mood = { plugin = "plugins/mood", config = { a = 1 }, instance = "worker", limits = { memory = "1MiB" }, grant = { env = { LANG = "en" } } }
 plain = "plugins/plain"
 
 [stages.groups]
@@ -97,8 +98,39 @@ split = { dear = "price > 100", cheap = "price < 5" }
 from = ["parts.dear", "parts.cheap", "parts"]
 repartition = { partitions = 4 }
 
+[stages.strict]
+from = "orders"
+plugin = "plugins/strict"
+on_error = "reject"
+max_rejected = "2.5%"
+grant = { env = { REGION = "eu", EMPTY = " " }, files = { skus = "skus.txt" } }
+
+[stages.strict.limits]
+memory = "64MiB"
+tables = 0
+stack = "512KiB"
+time = "2s"
+fuel = 1_000_000
+output = "1MiB"
+rows = 5
+expansion = 10
+log_lines = 0
+log = "1KiB"
+counters = 3
+handles = 4
+instances = 6
+attempts = 100
+compile = "30s"
+
+[stages.asking]
+from = "orders"
+plugin = "plugins/asking"
+grant = { http = { hosts = "api.example.com", methods = ["POST"] } }
+replayable = false
+max_rejected = 100
+
 [sinks.screen]
-from = ["parts.dear", "sessions.late"]
+from = ["parts.dear", "sessions.late", "strict.rejected"]
 kind = "print"
 "#;
 
@@ -181,7 +213,7 @@ fn every_operator_is_read() {
 }
 
 /// A stage of these keys on two sources.
-fn stage(keys: &str) -> StageSpec {
+pub(super) fn stage(keys: &str) -> StageSpec {
     let text = format!(
         "[sources.a]\nkind = \"queue\"\npath = \"a\"\nschema = {{ k = \"text\" }}\n[sources.b]\nkind = \"queue\"\npath = \
          \"b\"\nschema = {{ k = \"text\" }}\n[stages.s]\n{keys}\n[sinks.out]\nfrom = \"s\"\nkind = \"print\""
@@ -254,12 +286,15 @@ fn a_program_builds_the_same_stages() {
     let each = JoinSpec::on(["user"]).kind(JoinKind::Full);
     let mood = PluginSpec::new("plugins/mood").config(serde_json::json!({ "a": 1 })).instance(InstanceSpec::Worker);
     let limits = PluginLimits { memory_bytes_max: 1 << 20, ..PluginLimits::default() };
+    let strict = PluginSpec::new("plugins/strict").on_error(OnError::Reject).limits(strict_limits());
+    let strict = strict.env("REGION", "eu").env("EMPTY", " ").file("skus", "skus.txt");
+    let asking = PluginSpec::new("plugins/asking").rejected_max(RejectedMax::Rows(100));
     let stages = [
         hot.filter("n > 0").select("sku, n * 2 as double"),
         sessions.event_time(time.lateness(seconds(5)).idle(seconds(60))),
         StageSpec::join("each", ["orders", "clicks"], each).window(WindowSpec::of(seconds(2))),
         StageSpec::sql("moods", ["orders", "sessions.late"], "select mood(sku) as m from orders")
-            .function("mood", mood.limits(limits))
+            .function("mood", mood.limits(limits).env("LANG", "en"))
             .function("plain", "plugins/plain"),
         StageSpec::top("best", ["orders"], 10, "price", true).key(["user"]),
         StageSpec::distinct("once", ["orders"], ["user", "sku"]),
@@ -267,6 +302,8 @@ fn a_program_builds_the_same_stages() {
         StageSpec::sample("some", ["orders"], 0.25),
         StageSpec::split("parts", ["orders"], &[("dear", "price > 100"), ("cheap", "price < 5")]),
         StageSpec::repartition("spread", ["parts.dear", "parts.cheap", "parts"], Some(4)),
+        StageSpec::plugin("strict", ["orders"], strict.rejected_max(RejectedMax::Share(0.025))),
+        StageSpec::plugin("asking", ["orders"], asking.http(HttpGrant::to(["api.example.com"]).methods(["POST"]))),
     ];
     for built in &stages {
         assert_eq!(format!("{built:?}"), format!("{:?}", read(&built.name)));
@@ -293,6 +330,8 @@ fn programs_are_refused_as_files_are() {
     };
     let window = |window| StageSpec::union("s", ["a"]).window(window);
     let over = Duration::MAX;
+    let plugin = |plugin: PluginSpec| StageSpec::plugin("s", ["a"], plugin);
+    let limited = |limits| plugin(PluginSpec::new("p").limits(limits));
     for (stage, expected) in [
         (window(WindowSpec::of(Duration::from_nanos(1))), "`window.size` is zero; write a time such as \"30s\""),
         (window(WindowSpec::of(over)), "`window.size` is more than ten years; write a time such as \"30s\""),
@@ -314,6 +353,29 @@ fn programs_are_refused_as_files_are() {
         (
             StageSpec::split("s", ["a"], &[("x", "true"), ("x", "false")]),
             "two branches of `split` are named `x`; rename one",
+        ),
+        (
+            plugin(PluginSpec::new("p").rejected_max(RejectedMax::Share(f64::NAN))),
+            "`max_rejected` is a share of NaN; write one from 0 to 1, as max_rejected = 0.1",
+        ),
+        (
+            limited(PluginLimits { memory_bytes_max: 1, time_max: over, ..PluginLimits::default() }),
+            "`limits.memory` is 1; write a number of 65536 to 4294967296\nstage `s`: `limits.time` is more than ten \
+             years; write a shorter time",
+        ),
+        (
+            limited(PluginLimits { attempts_max: 0, compile_time_max: Duration::ZERO, ..PluginLimits::default() }),
+            "`limits.attempts` is 0; write a number of at least 1\nstage `s`: `limits.compile` is zero, in which \
+             nothing compiles; write a time such as \"2m\"",
+        ),
+        (
+            plugin(PluginSpec::new("p").http(HttpGrant::to(["h"])).replayable(true)),
+            "`grant.http`: what others answer may be something else when a batch runs again; write replayable = false to \
+             allow that in this stage",
+        ),
+        (
+            StageSpec::sql("s", ["a"], "select 1").function("f", PluginSpec::new("p").on_error(OnError::Reject)),
+            "a call of a function that fails stops the job; call the plugin in a stage of its own to reject rows",
         ),
         (
             StageSpec::join("s", ["a", "a.rejected"], JoinSpec::on::<String>([]).within(over)),

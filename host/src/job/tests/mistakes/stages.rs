@@ -39,6 +39,27 @@ job.toml:4: stage `words`: `functions.b.plugin` is empty; write plugin = "plugin
 job.toml:4: stage `words`: unknown key `functions.c.on`; these keys fit: `config`, `instance`, `limits`, `grant`"#,
     ),
     (
+        "sql = \"select 1\"\nfunctions.f = { plugin = \"p\", on_error = \"reject\", max_rejected = 5, replayable = false }",
+        r#"job.toml:4: stage `words`: `functions.f.on_error` is for stages with a plugin; a call of a function that fails stops the job. Remove it, or call the plugin in a stage of its own, with plugin = "…"
+job.toml:4: stage `words`: `functions.f.max_rejected` is for stages with a plugin; a call of a function that fails stops the job. Remove it, or call the plugin in a stage of its own, with plugin = "…"
+job.toml:4: stage `words`: `functions.f.replayable` is for stages with a plugin; a call of a function that fails stops the job. Remove it, or call the plugin in a stage of its own, with plugin = "…""#,
+    ),
+    (
+        "sql = \"select 1\"\nfunctions.f = { plugin = \"p\", limits = { fuel = 5, memory = 5 }, grant = { http = { hosts = \"h\" } } }",
+        r#"job.toml:4: stage `words`: `functions.f.limits.memory = 5` is out of range; write 64KiB to 4GiB"#,
+    ),
+    (
+        "sql = \"select 1\"\nfunctions.f = { plugin = \"p\", limits = { fuel = 5, attempts = 5 }, grant = { http = { hosts = \"h\" } } }",
+        r#"job.toml:4: stage `words`: `functions.f.grant.http`: what others answer may be something else when a batch runs again, which a function of `sql` cannot allow; call the plugin in a stage of its own, with replayable = false
+job.toml:4: stage `words`: `functions.f.limits.fuel` is for stages with on_error = "reject"; remove it
+job.toml:4: stage `words`: `functions.f.limits.attempts` is for stages with on_error = "reject"; remove it"#,
+    ),
+    (
+        "sql = \"select 1\"\nfunctions = { f = \"p\" }\non_error = \"reject\"\ninstance = \"worker\"",
+        r#"job.toml:5: stage `words`: `on_error` is for stages with a plugin; remove it
+job.toml:6: stage `words`: `instance` stands beside the plugin of a function; write `functions.<name>.instance`"#,
+    ),
+    (
         "sql = \"select 1\"\nfunctions = { \"my mood\" = \"p\", mood = \"oci://x\" }",
         r#"job.toml:4: stage `words`: `functions.mood.plugin = "oci://x"`: plugins from a registry are not available in this version; write the path of a component or plugin folder
 job.toml:4: stage `words`: `my mood` is not the name of a function: these are of small letters, digits and `_`, begin with a letter and have at most 64 bytes; write such a name"#,

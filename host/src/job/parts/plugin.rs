@@ -1,0 +1,134 @@
+//! What must hold of a plugin, in a stage or as a function of `sql`.
+
+use super::{Part, file_path};
+use crate::job::spec::{InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
+use crate::job::units;
+use crate::limits;
+
+/// `inside`: of which key it is, as `functions.sentiment.`; empty for that of the stage itself.
+pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+    path(plugin, inside, part);
+    grant(plugin, inside, part);
+    ranges(&plugin.limits, inside, part);
+    policy(plugin, inside, part);
+    if let Some(path) = &plugin.update.initial {
+        file_path("initial", path, part);
+    }
+    if plugin.update.timeout.is_some_and(|timeout| timeout.is_zero()) {
+        part.wrong("timeout", "`timeout` is zero, which would remove every key at once; write a time such as \"30m\"");
+    }
+}
+
+fn path(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+    let text = plugin.path.to_string_lossy();
+    if text.contains("://") || (text.contains('@') && !text.contains('/') && !plugin.path.exists()) {
+        let message = format!(
+            "`{inside}plugin = \"{text}\"`: plugins from a registry are not available in this version; write the path of a \
+             component or plugin folder"
+        );
+        part.wrong(&format!("{inside}plugin"), message);
+    } else {
+        file_path(&format!("{inside}plugin"), &plugin.path, part);
+    }
+}
+
+fn grant(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+    for (name, path) in &plugin.grant.files {
+        file_path(&format!("{inside}grant.files.{name}"), path, part);
+    }
+    for (name, value) in &plugin.grant.env {
+        let key = format!("{inside}grant.env.{name}");
+        if name.is_empty() || name.contains(['=', '\0']) || name.chars().any(char::is_whitespace) {
+            let shown = name.escape_debug();
+            let message =
+                format!("`{shown}` is no name of a variable; write one such as REGION, without `=` and spaces");
+            part.wrong(&key, message);
+        } else if value.contains('\0') {
+            part.wrong(&key, format!("`{key}` has a zero byte, which no variable can have; write it without"));
+        }
+    }
+    if plugin.grant.http.is_none() || !plugin.replayable {
+        return;
+    }
+    let key = format!("{inside}grant.http");
+    let message = match inside {
+        "" => format!(
+            "`{key}`: what others answer may be something else when a batch runs again; write replayable = false to \
+             allow that in this stage"
+        ),
+        _ => format!(
+            "`{key}`: what others answer may be something else when a batch runs again, which a function of `sql` cannot \
+             allow; call the plugin in a stage of its own, with replayable = false"
+        ),
+    };
+    part.wrong(&key, message);
+}
+
+/// Which keys go with which `on_error`.
+fn policy(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
+    match plugin.on_error {
+        OnError::Fail => {
+            let searches = plugin.limits.attempts_max != PluginLimits::default().attempts_max;
+            for (key, is_set) in [("fuel", plugin.limits.fuel_max.is_some()), ("attempts", searches)] {
+                if is_set {
+                    let key = format!("{inside}limits.{key}");
+                    let instead = if inside.is_empty() { "add that, or remove it" } else { "remove it" };
+                    part.wrong(&key, format!("`{key}` is for stages with on_error = \"reject\"; {instead}"));
+                }
+            }
+        }
+        OnError::Reject if !inside.is_empty() => {
+            let message = "a call of a function that fails stops the job; call the plugin in a stage of its own to reject rows";
+            part.wrong(&format!("{inside}on_error"), message);
+        }
+        OnError::Reject if plugin.instance == InstanceSpec::Worker => part.wrong(
+            "instance",
+            "`instance = \"worker\"` does not go with on_error = \"reject\": whether a row is rejected must not hang on \
+             the calls before, so each call has a new instance; remove `instance`",
+        ),
+        OnError::Reject => {}
+    }
+    match plugin.rejected_max {
+        Some(RejectedMax::Share(share)) if !(0.0..=1.0).contains(&share) => {
+            let message = format!("`max_rejected` is a share of {share}; write one from 0 to 1, as max_rejected = 0.1");
+            part.wrong("max_rejected", message);
+        }
+        _ => {}
+    }
+}
+
+/// Limits that a program made: those of a file are within these bounds already.
+fn ranges(set: &PluginLimits, inside: &str, part: &Part<'_>) {
+    let any = u64::MAX;
+    let memory = (limits::PLUGIN_MEMORY_BYTES_MIN, limits::PLUGIN_MEMORY_BYTES_MAX_MAX);
+    let stack = (limits::PLUGIN_STACK_BYTES_MIN, limits::PLUGIN_STACK_BYTES_MAX_MAX);
+    for (key, value, (least, most)) in [
+        ("memory", set.memory_bytes_max, memory),
+        ("tables", set.table_elements_max, (0, limits::PLUGIN_TABLE_ELEMENTS_MAX_MAX)),
+        ("stack", set.stack_bytes_max, stack),
+        ("fuel", set.fuel_max.unwrap_or(1), (1, any)),
+        ("output", set.output_bytes_max, (1, any)),
+        ("rows", set.output_rows_max, (1, any)),
+        ("expansion", set.expansion_max, (1, any)),
+        ("counters", set.counters_max, (0, limits::PLUGIN_COUNTERS_MAX_MAX)),
+        ("handles", set.handles_max, (0, limits::PLUGIN_HANDLES_MAX_MAX)),
+        ("instances", set.instances_max, (1, limits::PLUGIN_PARTS_MAX_MAX)),
+        ("attempts", set.attempts_max, (1, any)),
+    ] {
+        if !(least..=most).contains(&value) {
+            let key = format!("{inside}limits.{key}");
+            let range = if most == any { format!("at least {least}") } else { format!("{least} to {most}") };
+            part.wrong(&key, format!("`{key}` is {value}; write a number of {range}"));
+        }
+    }
+    for (key, time) in [("time", set.time_max), ("compile", set.compile_time_max)] {
+        if !units::fits(time) {
+            let key = format!("{inside}limits.{key}");
+            part.wrong(&key, format!("`{key}` is more than ten years; write a shorter time"));
+        }
+    }
+    if set.compile_time_max.is_zero() {
+        let key = format!("{inside}limits.compile");
+        part.wrong(&key, format!("`{key}` is zero, in which nothing compiles; write a time such as \"2m\""));
+    }
+}
