@@ -119,7 +119,7 @@ fn imports_cost_fuel_by_what_the_host_does() {
         Body::Log(text[0], text[1], 100, well(image))
     });
     let plugin = load(&chatty, Metering::Fuel, 1 << 20);
-    let mut run = |fuel: u64| {
+    let run = |fuel: u64| {
         let limits = PluginLimits { fuel_max: Some(fuel), ..limits() };
         caller(&plugin, limits, InstanceSpec::Batch).process(context(1), &rows()).map(drop)
     };
