@@ -49,10 +49,11 @@ impl Attempts {
     pub fn process(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed, CallFailure> {
         let loaded = self.loaded.clone();
         let Calls::Transform { process } = &loaded.calls else { return Err(self.wrong_world("process")) };
-        let input = self.lower_batch(rows)?;
+        let input = self.lower_rows(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         let output: bindings::Output = self.instances.call(Some(context.batch.0), process, arguments)?;
+        self.instances.bill.returns_rows(&output.rows);
         let checked = lift::batch("the rows", &self.output, None, output.rows).and_then(|out| {
             Ok(Processed { rows: out, rejections: lift::rejections(rows.num_rows(), output.rejections)? })
         });
@@ -64,7 +65,7 @@ impl Attempts {
         let loaded = self.loaded.clone();
         let Calls::Update { update } = &loaded.calls else { return Err(self.wrong_world("update")) };
         let keys = self.lower_batch(&groups.keys)?;
-        let (rows, states) = (self.lower_batch(&groups.rows)?, self.lower_batch(&groups.states)?);
+        let (rows, states) = (self.lower_rows(&groups.rows)?, self.lower_batch(&groups.states)?);
         let (key_columns, row_columns, state_columns) = (keys.columns(), rows.columns(), states.columns());
         let (known, timed_out) = (lower::flags(&groups.known), lower::flags(&groups.timed_out));
         let arguments = bindings::Groups {
@@ -79,6 +80,8 @@ impl Attempts {
         self.instances.timers = Timers { due: groups.due.clone(), changes: Vec::new() };
         let updated: bindings::Updated = self.instances.call(Some(context.batch.0), update, arguments)?;
         let timers = std::mem::take(&mut self.instances.timers).changes;
+        self.instances.bill.returns(&updated.states);
+        self.instances.bill.returns_rows(&updated.output);
         let checked = self.check_updated(groups, updated, timers);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
@@ -105,7 +108,7 @@ impl Attempts {
         let Calls::Cogroup { cogroup } = &loaded.calls else { return Err(self.wrong_world("cogroup")) };
         let keys = self.lower_batch(&groups.keys)?;
         let inputs =
-            groups.inputs.iter().map(|(rows, _)| self.lower_batch(rows)).collect::<Result<Vec<_>, CallFailure>>()?;
+            groups.inputs.iter().map(|(rows, _)| self.lower_rows(rows)).collect::<Result<Vec<_>, CallFailure>>()?;
         let (key_columns, columns) = (keys.columns(), inputs.iter().map(Lowered::columns).collect::<Vec<_>>());
         let inputs: Vec<_> = (inputs.iter().zip(&columns).zip(&groups.inputs))
             .map(|((lowered, columns), (_, ends))| bindings::CogroupInput {
@@ -116,6 +119,7 @@ impl Attempts {
         let arguments = bindings::Cogroups { keys: keys.batch(&key_columns), inputs: &inputs };
         let arguments = (record(context, &self.config), arguments);
         let output: bindings::CogroupOutput = self.instances.call(Some(context.batch.0), cogroup, arguments)?;
+        self.instances.bill.returns_rows(&output.rows);
         let checked = self.check_cogrouped(groups, output);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
@@ -139,10 +143,11 @@ impl Attempts {
     pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch, CallFailure> {
         let loaded = self.loaded.clone();
         let lift = &self.aggregate(&loaded, "lift")?.lift;
-        let input = self.lower_batch(rows)?;
+        let input = self.lower_rows(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         let made: BatchOut = self.instances.call(Some(context.batch.0), lift, arguments)?;
+        self.instances.bill.returns(&made);
         let checked = lift::batch("the accumulators", &self.state, Some(rows.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
@@ -168,6 +173,7 @@ impl Attempts {
     ) -> Result<RecordBatch, CallFailure> {
         let loaded = self.loaded.clone();
         let lower = &self.aggregate(&loaded, "lower")?.lower;
+        self.instances.bill.returns_a_row_each(accumulators);
         self.pair(context, lower, keys, accumulators, "the rows", &self.output.clone())
     }
 
@@ -196,6 +202,7 @@ impl Attempts {
         let (first_columns, second_columns) = (first.columns(), second.columns());
         let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));
         let made: BatchOut = self.instances.call(Some(context.batch.0), function, arguments)?;
+        self.instances.bill.returns(&made);
         let checked = lift::batch(what, schema, Some(right.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
@@ -207,9 +214,18 @@ impl Attempts {
         }
     }
 
-    fn lower_batch(&self, batch: &RecordBatch) -> Result<Lowered, CallFailure> {
+    /// Rows of the stage's input.
+    fn lower_rows(&mut self, rows: &RecordBatch) -> Result<Lowered, CallFailure> {
+        self.instances.bill.passes_rows(rows.num_rows());
+        self.lower_batch(rows)
+    }
+
+    fn lower_batch(&mut self, batch: &RecordBatch) -> Result<Lowered, CallFailure> {
+        self.instances.bill.begin();
         let told = |words| Error::bug(format!("{}: {words}", self.instances.identity.who()));
-        Lowered::new(batch).map_err(|words| CallFailure::other(told(words)))
+        let lowered = Lowered::new(batch).map_err(|words| CallFailure::other(told(words)))?;
+        self.instances.bill.passes(&lowered);
+        Ok(lowered)
     }
 
     fn wrong_world(&self, function: &str) -> CallFailure {

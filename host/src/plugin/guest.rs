@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 /// How many of the last lines at level error an error message repeats.
@@ -42,6 +43,8 @@ pub struct Guest {
     pub timers: Timers,
     /// What stands behind `wasi:` imports, where the plugin has some.
     pub wasi: Option<Box<Wasi>>,
+    /// How long the host worked in this call on what the component asked for.
+    pub time_in_imports: Duration,
     log_lines: u32,
     counted: BTreeMap<String, u64>,
 }
@@ -78,6 +81,7 @@ impl Guest {
             error_lines: Vec::new(),
             timers: Timers::default(),
             wasi: None,
+            time_in_imports: Duration::ZERO,
             log_lines: 0,
             counted: BTreeMap::new(),
         }
@@ -90,18 +94,23 @@ impl Guest {
         self.error_lines.clear();
         self.log_lines = 0;
         self.counted.clear();
+        self.time_in_imports = Duration::ZERO;
     }
 
     /// A call has ended, well or not: says how much of its log was dropped, and gives what it counted.
     pub fn end(&mut self) -> BTreeMap<String, u64> {
-        let lines_max = self.lines_max();
-        let dropped = self.log_lines.saturating_sub(lines_max);
+        let (lines_max, dropped) = (self.lines_max(), self.log_lines_dropped());
         if dropped > 0 {
             let (stage, plugin) = (self.identity.stage.as_deref(), self.identity.plugin.as_str());
             let batch = self.batch;
             tracing::warn!(stage, plugin, batch, "{dropped} log lines were dropped: a call may log {lines_max}");
         }
         std::mem::take(&mut self.counted)
+    }
+
+    /// Lines of the log that were dropped in this call.
+    pub fn log_lines_dropped(&self) -> u64 {
+        self.log_lines.saturating_sub(self.lines_max()).into()
     }
 
     fn lines_max(&self) -> u32 {

@@ -3,17 +3,40 @@
 use super::bindings::{self, Level, Schema};
 use super::guest::Guest;
 use super::{DueTimes, VERSION, lower};
-use wasmtime::StoreContextMut;
-use wasmtime::component::{Linker, WasmStr};
+use std::time::Instant;
+use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower, WasmStr};
+use wasmtime::{AsContextMut, StoreContextMut};
 
 /// The interfaces that every plugin may import; `timers` in world `update` only.
 pub const OFFERED: [&str; 5] = ["log", "metrics", "files", "stage", TIMERS];
 /// The interface with which plugins of world `update` ask for calls at a time.
 pub const TIMERS: &str = "timers";
 
+/// An interface, where the time that the host works for the guest is noted.
+struct Timed<'a>(LinkerInstance<'a, Guest>);
+
+impl Timed<'_> {
+    fn func_wrap<P, R>(
+        &mut self,
+        name: &str,
+        serve: impl Fn(StoreContextMut<'_, Guest>, P) -> wasmtime::Result<R> + Send + Sync + 'static,
+    ) -> wasmtime::Result<()>
+    where
+        P: ComponentNamedList + Lift + 'static,
+        R: ComponentNamedList + Lower + 'static,
+    {
+        self.0.func_wrap(name, move |mut cx, arguments| {
+            let began = Instant::now();
+            let served = serve(cx.as_context_mut(), arguments);
+            cx.data_mut().time_in_imports += began.elapsed();
+            served
+        })
+    }
+}
+
 /// Offers the imports of every plugin.
 pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.instance(&format!("millstream:plugin/log@{VERSION}"))?.func_wrap(
+    Timed(linker.instance(&format!("millstream:plugin/log@{VERSION}"))?).func_wrap(
         "write",
         |mut cx: StoreContextMut<'_, Guest>, (level, message): (Level, WasmStr)| {
             let message = message.to_str(&cx)?.into_owned();
@@ -21,7 +44,7 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok(())
         },
     )?;
-    linker.instance(&format!("millstream:plugin/metrics@{VERSION}"))?.func_wrap(
+    Timed(linker.instance(&format!("millstream:plugin/metrics@{VERSION}"))?).func_wrap(
         "add",
         |mut cx: StoreContextMut<'_, Guest>, (counter, amount): (WasmStr, u64)| {
             let counter = counter.to_str(&cx)?.into_owned();
@@ -29,7 +52,7 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok(())
         },
     )?;
-    let mut files = linker.instance(&format!("millstream:plugin/files@{VERSION}"))?;
+    let mut files = Timed(linker.instance(&format!("millstream:plugin/files@{VERSION}"))?);
     files.func_wrap("size", |cx: StoreContextMut<'_, Guest>, (name,): (String,)| {
         Ok((cx.data().file(&name).map(|bytes| bytes.len() as u64),))
     })?;
@@ -41,7 +64,7 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
         });
         Ok((read,))
     })?;
-    let mut stage = linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?;
+    let mut stage = Timed(linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?);
     stage.func_wrap("input", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Schema,)> {
         let input = cx.data().stage.inputs.first();
         Ok((input.map(|input| lower::schema(input)).unwrap_or_default(),))
@@ -52,7 +75,7 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     stage.func_wrap("key", |cx: StoreContextMut<'_, Guest>, (): ()| -> wasmtime::Result<(Schema,)> {
         Ok((lower::schema(&cx.data().stage.key),))
     })?;
-    let mut timers = linker.instance(&format!("millstream:plugin/{TIMERS}@{VERSION}"))?;
+    let mut timers = Timed(linker.instance(&format!("millstream:plugin/{TIMERS}@{VERSION}"))?);
     timers.func_wrap("set", |mut cx: StoreContextMut<'_, Guest>, (group, at): (u32, i64)| {
         cx.data_mut().change_timer(group, at, true);
         Ok(())

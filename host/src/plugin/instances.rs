@@ -1,6 +1,6 @@
 //! Instances of a plugin: they are made, called under their limits, and thrown away.
 
-use super::account::Account;
+use super::account::Bill;
 use super::bindings::Returned;
 use super::failure::{self, CallFailure, Identity};
 use super::guest::{Guest, Stage, Timers};
@@ -11,6 +11,7 @@ use crate::ids::BatchId;
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_CALLS_PER_INSTANCE_MAX, PLUGIN_FUEL_PER_SECOND};
 use std::sync::Arc;
+use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower};
 
@@ -26,7 +27,7 @@ pub struct Instances {
     pub timers: Timers,
     counted: Counted,
     /// What calls cost.
-    pub account: Account,
+    pub bill: Bill,
 }
 
 struct Live {
@@ -48,7 +49,7 @@ impl Instances {
             live: None,
             timers: Timers::default(),
             counted: Counted::new(),
-            account: Account::default(),
+            bill: Bill::default(),
         }
     }
 
@@ -63,18 +64,40 @@ impl Instances {
         P: ComponentNamedList + Lower,
         Returned<R>: ComponentNamedList + Lift,
     {
+        let called = self.call_once(batch, index, arguments);
+        if called.is_err() {
+            self.bill.ended(&called);
+        }
+        called
+    }
+
+    fn call_once<P, R>(
+        &mut self,
+        batch: Option<u64>,
+        index: &ComponentExportIndex,
+        arguments: P,
+    ) -> Result<R, CallFailure>
+    where
+        P: ComponentNamedList + Lower,
+        Returned<R>: ComponentNamedList + Lift,
+    {
         let mut live = match self.live.take() {
             Some(live) => live,
-            None => self.start(batch)?,
+            None => {
+                self.bill.instance_made();
+                self.start(batch)?
+            }
         };
         live.calls += 1;
         live.store.data_mut().begin(batch);
         live.store.data_mut().timers = std::mem::take(&mut self.timers);
         self.meter(&mut live.store).map_err(CallFailure::other)?;
+        let entered = Instant::now();
         let called = live
             .instance
             .get_typed_func::<P, Returned<R>>(&mut live.store, index)
             .and_then(|function| function.call(&mut live.store, arguments));
+        self.bill.left_guest(entered.elapsed(), live.store.data());
         self.counted = live.store.data_mut().end();
         self.timers = std::mem::take(&mut live.store.data_mut().timers);
         match called {
@@ -98,7 +121,7 @@ impl Instances {
         checked: Result<T, String>,
     ) -> Result<T, CallFailure> {
         let counted = std::mem::take(&mut self.counted);
-        match checked {
+        let settled = match checked {
             Ok(result) => {
                 counters.merge(BatchId(batch.unwrap_or_default()), counted);
                 Ok(result)
@@ -107,7 +130,9 @@ impl Instances {
                 self.live = None;
                 Err(CallFailure::invalid(&self.identity, batch, &words))
             }
-        }
+        };
+        self.bill.ended(&settled);
+        settled
     }
 
     /// Gives a call the time or the fuel that it may use.

@@ -50,6 +50,13 @@ impl Lowered {
         Ok(Lowered { rows, columns: columns.collect::<Result<_, _>>()? })
     }
 
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |buffer: &Option<Buffer>| buffer.as_ref().map_or(0, Buffer::len);
+        let columns = self.columns.iter().map(|c| bytes(&c.validity) + bytes(&c.offsets) + c.data.len());
+        columns.sum::<usize>() as u64
+    }
+
     /// The columns as the interface names them; [`batch`] makes an argument of them.
     pub fn columns(&self) -> Vec<ColumnIn<'_>> {
         let columns = self.columns.iter().map(|column| ColumnIn {
