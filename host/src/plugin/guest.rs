@@ -45,6 +45,8 @@ pub struct Guest {
     pub wasi: Option<Box<Wasi>>,
     /// How long the host worked in this call on what the component asked for.
     pub time_in_imports: Duration,
+    /// Lines of the log that were dropped in this call.
+    pub log_lines_dropped: u64,
     log_lines: u32,
     counted: BTreeMap<String, u64>,
 }
@@ -82,6 +84,7 @@ impl Guest {
             timers: Timers::default(),
             wasi: None,
             time_in_imports: Duration::ZERO,
+            log_lines_dropped: 0,
             log_lines: 0,
             counted: BTreeMap::new(),
         }
@@ -94,23 +97,19 @@ impl Guest {
         self.error_lines.clear();
         self.log_lines = 0;
         self.counted.clear();
-        self.time_in_imports = Duration::ZERO;
+        (self.time_in_imports, self.log_lines_dropped) = (Duration::ZERO, 0);
     }
 
     /// A call has ended, well or not: says how much of its log was dropped, and gives what it counted.
     pub fn end(&mut self) -> BTreeMap<String, u64> {
-        let (lines_max, dropped) = (self.lines_max(), self.log_lines_dropped());
+        let lines_max = self.lines_max();
+        let dropped = self.log_lines.saturating_sub(lines_max);
         if dropped > 0 {
             let (stage, plugin) = (self.identity.stage.as_deref(), self.identity.plugin.as_str());
             let batch = self.batch;
             tracing::warn!(stage, plugin, batch, "{dropped} log lines were dropped: a call may log {lines_max}");
         }
         std::mem::take(&mut self.counted)
-    }
-
-    /// Lines of the log that were dropped in this call.
-    pub fn log_lines_dropped(&self) -> u64 {
-        self.log_lines.saturating_sub(self.lines_max()).into()
     }
 
     fn lines_max(&self) -> u32 {
@@ -121,6 +120,7 @@ impl Guest {
     pub fn log(&mut self, level: Level, message: &str) {
         self.log_lines = self.log_lines.saturating_add(1);
         let within = self.log_lines <= self.lines_max();
+        self.log_lines_dropped = self.log_lines_dropped.saturating_add((!within).into());
         if !within && level != Level::Error {
             return;
         }

@@ -15,6 +15,8 @@ use tokio::net::{UnixListener, UnixStream};
 /// How often, and how many times, a place is tried to be taken while another process takes one.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 const LOOKS_MAX: u32 = 200;
+/// How many sockets are looked at, whether they were left over.
+const TIDIED_MAX: usize = 100;
 
 /// A socket that this process listens on; it is gone when this is dropped.
 pub struct Taken {
@@ -44,6 +46,7 @@ impl Taken {
         if answers(&path).await {
             return Err(Error::environment("another run of the job is there, and answers for it"));
         }
+        tidy(&folder).await;
         match fs::remove_file(&path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 return Err(failed("it is left over, and cannot be removed", error));
@@ -56,6 +59,17 @@ impl Taken {
         let closed = fs::set_permissions(&taken.path, Permissions::from_mode(0o600));
         closed.map_err(|error| Error::environment(format!("{}: {error}", taken.path.display())))?;
         Ok(taken)
+    }
+}
+
+/// Removes sockets that processes of any job left when they were killed, so that they do not pile up. What cannot be
+/// removed is for another time.
+async fn tidy(folder: &Path) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    for path in entries.filter(|path| path.extension().is_some_and(|kind| kind == "sock")).take(TIDIED_MAX) {
+        if !answers(&path).await {
+            let _ = fs::remove_file(&path);
+        }
     }
 }
 
@@ -197,5 +211,10 @@ mod tests {
         assert!(answers(&path).await);
         drop(listener);
         assert!(path.exists() && !answers(&path).await);
+        let _listener = UnixListener::bind(folder.path().join("b.sock")).unwrap();
+        fs::write(folder.path().join("other"), "").unwrap();
+        tidy(folder.path()).await;
+        let left = ["a.sock", "b.sock", "other"].map(|name| folder.path().join(name).exists());
+        assert_eq!(left, [false, true, true]);
     }
 }
