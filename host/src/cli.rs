@@ -68,6 +68,9 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Run a batch again from its plan and the state before it, and compare its output with what was committed
     Replay(replay::ReplayArguments),
+    /// Show how a running job stands: batches, rows, rejected and late rows, what its plugins cost (exit code 1: it does
+    /// not run)
+    Status(status::StatusArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
@@ -148,6 +151,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             show(&text)?;
             return Ok(ExitCode::from(u8::from(!same)));
         }
+        Command::Status(arguments) => show(&status::status(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
     }

@@ -1,10 +1,12 @@
-//! What a job counts while it runs: rows and rejected rows of each source, stage and sink, and plugins' counters.
+//! What a job counts while it runs: rows and rejected rows of each source, stage and sink, batches, plugins' counters, and
+//! what the calls of plugins cost.
 
-use crate::ids::BatchId;
+use crate::ids::{BatchId, BatchTime};
 use crate::limits::REJECTED_ROWS_LOGGED;
-use crate::plugin::{Counted, Counters, add_counted};
+use crate::plugin::{Account, Costs, Counted, Counters, Description, Plugin, add_counted};
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 pub struct Metrics {
     by_name: Arc<Mutex<BTreeMap<String, Counts>>>,
     progress: Arc<AtomicU64>,
+    committed: Arc<Mutex<Committed>>,
     /// Plugins' counters in the checkpoint that was loaded, by stage.
     restored: Arc<Mutex<BTreeMap<String, Counted>>>,
     keep_batches: Arc<AtomicBool>,
@@ -30,12 +33,52 @@ struct CountsInner {
     late: AtomicU64,
     unread_rejected: AtomicU64,
     counters: Mutex<Vec<Counters>>,
+    accounts: Mutex<Vec<(PluginId, Account)>>,
     /// What plugins count is kept by batch.
     keep_batches: Arc<AtomicBool>,
 }
 
-/// The counts at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The batches that are committed, as far as this process decides about batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// How many since the process was started.
+    pub batches: u64,
+    /// The last one and its time.
+    pub last: Option<(BatchId, BatchTime)>,
+}
+
+/// A plugin as it calls itself, and its component's digest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct PluginId {
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// `sha256:…` of its component.
+    pub digest: String,
+}
+
+impl PluginId {
+    /// Of a plugin as it described itself.
+    pub fn of(plugin: &Plugin, description: &Description) -> PluginId {
+        let (name, version) = (description.name.clone(), description.version.clone());
+        PluginId { name, version, digest: plugin.digest() }
+    }
+}
+
+/// What the calls of a stage's plugin cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PluginCosts {
+    /// The plugin.
+    #[serde(flatten)]
+    pub plugin: PluginId,
+    /// The costs of all workers together.
+    #[serde(flatten)]
+    pub costs: Costs,
+}
+
+/// The counts at one moment. The names of the fields are those in statuses and metrics.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Rows put out (of a sink: taken in).
     pub rows: u64,
@@ -47,6 +90,22 @@ pub struct Snapshot {
     pub unread_rejected: u64,
     /// Counters of the plugin.
     pub counters: BTreeMap<String, u64>,
+    /// What the calls of its plugin cost, or, of a query, of each of its plugins.
+    pub plugins: Vec<PluginCosts>,
+}
+
+impl Snapshot {
+    /// Adds the counts of another process.
+    pub fn add(&mut self, other: Snapshot) {
+        self.rows = self.rows.saturating_add(other.rows);
+        self.rejected = self.rejected.saturating_add(other.rejected);
+        self.late = self.late.saturating_add(other.late);
+        self.unread_rejected = self.unread_rejected.saturating_add(other.unread_rejected);
+        add_counted(&mut self.counters, other.counters);
+        for PluginCosts { plugin, costs } in other.plugins {
+            add_costs(&mut self.plugins, &plugin, &costs);
+        }
+    }
 }
 
 impl Metrics {
@@ -67,6 +126,18 @@ impl Metrics {
     /// How often [`Metrics::progressed`] was called.
     pub fn progress(&self) -> u64 {
         self.progress.load(Ordering::Relaxed)
+    }
+
+    /// A batch is committed in all sinks. Told on worker 0, in order.
+    pub fn committed(&self, batch: BatchId, time: BatchTime) {
+        let mut committed = self.committed.lock().unwrap_or_else(PoisonError::into_inner);
+        committed.batches = committed.batches.saturating_add(1);
+        committed.last = Some((batch, time));
+    }
+
+    /// The batches that are committed; on process 0.
+    pub fn batches_committed(&self) -> Committed {
+        *self.committed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What plugins had counted at the checkpoint that is loaded: stage, counter, count.
@@ -137,6 +208,11 @@ impl Counts {
         all.push(counters);
     }
 
+    /// The account of a caller of this plugin for the stage; accounts are summed over callers.
+    pub fn share_account(&self, plugin: PluginId, account: Account) {
+        self.accounts().push((plugin, account));
+    }
+
     /// Tells the operator about rejected rows that nothing reads: the first ones in words, all of them as a count.
     pub fn tell_rejected(&self, name: &str, batch: BatchId, rejected: &RecordBatch) {
         let before = self.0.unread_rejected.fetch_add(rejected.num_rows() as u64, Ordering::Relaxed);
@@ -160,7 +236,13 @@ impl Counts {
         self.0.counters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn accounts(&self) -> MutexGuard<'_, Vec<(PluginId, Account)>> {
+        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn snapshot(&self) -> Snapshot {
+        let mut plugins = Vec::new();
+        self.accounts().iter().for_each(|(plugin, account)| add_costs(&mut plugins, plugin, &account.costs()));
         let counters = sum(self.counters().iter().map(Counters::snapshot));
         Snapshot {
             rows: self.0.rows.load(Ordering::Relaxed),
@@ -168,7 +250,15 @@ impl Counts {
             late: self.0.late.load(Ordering::Relaxed),
             unread_rejected: self.0.unread_rejected.load(Ordering::Relaxed),
             counters,
+            plugins,
         }
+    }
+}
+
+fn add_costs(all: &mut Vec<PluginCosts>, plugin: &PluginId, costs: &Costs) {
+    match all.iter_mut().find(|known| known.plugin == *plugin) {
+        Some(known) => known.costs.add(costs),
+        None => all.push(PluginCosts { plugin: plugin.clone(), costs: costs.clone() }),
     }
 }
 

@@ -13,7 +13,7 @@
 //! ```
 
 mod connect;
-mod control;
+pub(crate) mod control;
 mod launch;
 mod liveness;
 pub mod replay;

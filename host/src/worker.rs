@@ -86,8 +86,8 @@ struct Beginner {
     /// The last batch that this run began; zero: none.
     begun: BatchId,
     last_time: BatchTime,
-    /// Timestamps of batches that are not committed.
-    in_flight: VecDeque<u64>,
+    /// Timestamps and times of batches that are not committed.
+    in_flight: VecDeque<(u64, BatchTime)>,
     pace: Pace,
     barriers: Option<Barriers>,
 }
@@ -118,10 +118,10 @@ impl Beginner {
 
     /// Begins a batch or a checkpoint if one is due, and says how long to sleep; `None`: until something happens.
     fn poll(&mut self, running: &Running, announcer: &Announcer, committed: u64, finished: u64) -> Option<Duration> {
-        self.ticks.as_ref()?;
-        while self.in_flight.front().is_some_and(|stamp| *stamp < committed) {
-            self.in_flight.pop_front();
+        while let Some((stamp, time)) = self.in_flight.pop_front_if(|(stamp, _)| *stamp < committed) {
+            running.metrics.committed(BatchId::of_stamp(stamp).0, time);
         }
+        self.ticks.as_ref()?;
         let sources = announcer.sources(running, self.begun.0);
         let now = time::now();
         let leftover = !self.replay.is_empty() || sources.iter().any(|source| source.leftover);
@@ -189,7 +189,7 @@ impl Beginner {
         }
         self.last_time = time;
         self.begun = batch;
-        self.in_flight.push_back(batch.stamp());
+        self.in_flight.push_back((batch.stamp(), time));
         if let Some(barriers) = &mut self.barriers {
             barriers.batch_begun();
         }

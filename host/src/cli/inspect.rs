@@ -1,7 +1,7 @@
 //! `millstream inspect`: what a plugin, a checkpoint or a job is. Changes nothing.
 
 mod facts;
-mod words;
+pub(super) mod words;
 
 use super::state::manifest_of;
 use crate::author;

@@ -3,12 +3,14 @@
 mod fresh;
 pub mod signals;
 
+use super::status::words;
 use super::supervise;
 use super::supervise::report::Reporter;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::{self, units};
 use crate::limits::RESTARTS_MAX;
+use crate::run::control::Control;
 use crate::run::{Cluster, Job, Options, Stop, Stopper};
 use crate::timely_ext::is_lost_connection;
 use clap::Args;
@@ -135,6 +137,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         tracing::info!("the job keeps no checkpoints: what it has not committed is lost if it is killed");
     }
     let stopper = job.stopper()?;
+    let control = Control::listen(&arguments.job, stopper.clone());
     if let Some(reporter) = reporter {
         reporter.running(stopper.clone());
     }
@@ -144,6 +147,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         stopper.stop(Stop::Graceful);
         stopper.await_termination(None)?;
     }
+    drop(control);
     summarize(&stopper, began.elapsed());
     // Batches were dropped, so whoever started the job must not take it for done.
     Ok(if signals.at_once() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -195,6 +199,12 @@ fn summarize(stopper: &Stopper, took: Duration) {
     for (name, count) in &counts {
         if count.unread_rejected > 0 {
             tracing::warn!("`{name}` rejected {} rows that nothing read", count.unread_rejected);
+        }
+        if count.late > 0 {
+            tracing::warn!("`{name}` had {} rows that came too late", count.late);
+        }
+        for of_plugin in &count.plugins {
+            tracing::info!("`{name}` {}", words::cost(of_plugin, count.rejected));
         }
         for (counter, value) in &count.counters {
             tracing::info!("`{name}` counted {counter} = {value}");

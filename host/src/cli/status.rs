@@ -1,1 +1,47 @@
 //! `millstream status`: how a running job stands.
+
+pub(super) mod words;
+
+use crate::error::{Error, Result};
+use crate::run::control::{Answers, JobStatus, ask};
+use clap::Args;
+use std::path::PathBuf;
+
+/// The arguments of `millstream status`.
+#[derive(Args)]
+pub struct StatusArguments {
+    /// The job file
+    job: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// The output of the command. An error where the job does not run.
+pub fn status(arguments: &StatusArguments) -> Result<String> {
+    let answers = ask(&arguments.job)?;
+    let job = arguments.job.display();
+    let silent = answers.silent.iter().map(|(process, words)| format!("process {process} does not answer: {words}"));
+    let silent: Vec<String> = silent.collect();
+    let Some(status) = sum(answers) else {
+        return Err(Error::environment(match silent.is_empty() {
+            true => format!(
+                "the job {job} is not running (no process of yours answers); start it with `millstream run {job}`"
+            ),
+            false => format!("the job {job} runs, but does not tell how it stands\n  {}", silent.join("\n  ")),
+        }));
+    };
+    silent.iter().for_each(|words| tracing::warn!("{words}"));
+    match arguments.json {
+        true => serde_json::to_string(&status).map(|json| json + "\n").map_err(Error::bug),
+        false => Ok(words::of(&status)),
+    }
+}
+
+fn sum(answers: Answers) -> Option<JobStatus> {
+    let told = answers.told.into_iter().map(|process| process.status);
+    told.reduce(|mut sum, more| {
+        sum.add(more);
+        sum
+    })
+}

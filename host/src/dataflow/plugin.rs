@@ -6,7 +6,7 @@ use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
 use crate::error::{Error, Result};
 use crate::graph::{PluginNode, StageNode};
 use crate::ids::PartOrder;
-use crate::metrics::Counts;
+use crate::metrics::{Counts, PluginId};
 use crate::plugin::{Caller, Processed};
 use crate::timely_ext::{BatchContext, Output, Parts, each_part};
 use arrow::array::RecordBatch;
@@ -32,10 +32,11 @@ pub fn transform<'s>(
     })
 }
 
-/// A caller of the stage's plugin, whose counters are the stage's.
+/// A caller of the stage's plugin, whose counters and costs are the stage's.
 pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     let caller = node.plugin.caller(node.stage.clone(), &node.description);
     metrics.share_counters(caller.counters().clone());
+    metrics.share_account(PluginId::of(&node.plugin, &node.description), caller.account().clone());
     caller
 }
 

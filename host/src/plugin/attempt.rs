@@ -50,11 +50,12 @@ impl Attempts {
     pub fn process(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed, CallFailure> {
         let loaded = self.loaded.clone();
         let Calls::Transform { process } = &loaded.calls else { return Err(self.wrong_world("process")) };
-        let input = self.lower_batch(rows)?;
+        let input = self.lower_rows(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         let given = Given::of([&input]);
         let output: bindings::Output = self.instances.call(Some(context.batch.0), process, given, arguments)?;
+        self.instances.bill.returns_rows(&output.rows);
         let checked = self.rows(given, output.rows).and_then(|out| {
             Ok(Processed { rows: out, rejections: lift::rejections(rows.num_rows(), output.rejections)? })
         });
@@ -66,7 +67,7 @@ impl Attempts {
         let loaded = self.loaded.clone();
         let Calls::Update { update } = &loaded.calls else { return Err(self.wrong_world("update")) };
         let keys = self.lower_batch(&groups.keys)?;
-        let (rows, states) = (self.lower_batch(&groups.rows)?, self.lower_batch(&groups.states)?);
+        let (rows, states) = (self.lower_rows(&groups.rows)?, self.lower_batch(&groups.states)?);
         let (key_columns, row_columns, state_columns) = (keys.columns(), rows.columns(), states.columns());
         let (known, timed_out) = (lower::flags(&groups.known), lower::flags(&groups.timed_out));
         let arguments = bindings::Groups {
@@ -82,6 +83,8 @@ impl Attempts {
         let given = Given::of([&keys, &rows, &states]);
         let updated: bindings::Updated = self.instances.call(Some(context.batch.0), update, given, arguments)?;
         let timers = std::mem::take(&mut self.instances.timers).changes;
+        self.instances.bill.returns(&updated.states);
+        self.instances.bill.returns_rows(&updated.output);
         let checked = self.check_updated(given, groups, updated, timers);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
@@ -109,7 +112,7 @@ impl Attempts {
         let Calls::Cogroup { cogroup } = &loaded.calls else { return Err(self.wrong_world("cogroup")) };
         let keys = self.lower_batch(&groups.keys)?;
         let inputs =
-            groups.inputs.iter().map(|(rows, _)| self.lower_batch(rows)).collect::<Result<Vec<_>, CallFailure>>()?;
+            groups.inputs.iter().map(|(rows, _)| self.lower_rows(rows)).collect::<Result<Vec<_>, CallFailure>>()?;
         let (key_columns, columns) = (keys.columns(), inputs.iter().map(Lowered::columns).collect::<Vec<_>>());
         let given = Given::of(inputs.iter().chain([&keys]));
         let inputs: Vec<_> = (inputs.iter().zip(&columns).zip(&groups.inputs))
@@ -121,6 +124,7 @@ impl Attempts {
         let arguments = bindings::Cogroups { keys: keys.batch(&key_columns), inputs: &inputs };
         let arguments = (record(context, &self.config), arguments);
         let output: bindings::CogroupOutput = self.instances.call(Some(context.batch.0), cogroup, given, arguments)?;
+        self.instances.bill.returns_rows(&output.rows);
         let checked = self.check_cogrouped(given, groups, output);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
@@ -146,11 +150,12 @@ impl Attempts {
     pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch, CallFailure> {
         let loaded = self.loaded.clone();
         let lift = &self.aggregate(&loaded, "lift")?.lift;
-        let input = self.lower_batch(rows)?;
+        let input = self.lower_rows(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
         let given = Given::of([&input]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), lift, given, arguments)?;
+        self.instances.bill.returns(&made);
         let checked = lift::batch("the accumulators", &self.state, Some(rows.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
@@ -176,6 +181,7 @@ impl Attempts {
     ) -> Result<RecordBatch, CallFailure> {
         let loaded = self.loaded.clone();
         let lower = &self.aggregate(&loaded, "lower")?.lower;
+        self.instances.bill.returns_a_row_each(accumulators);
         self.pair(context, lower, keys, accumulators, "the rows", &self.output.clone())
     }
 
@@ -205,6 +211,7 @@ impl Attempts {
         let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));
         let given = Given::of([&first, &second]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), function, given, arguments)?;
+        self.instances.bill.returns(&made);
         let checked = lift::batch(what, schema, Some(right.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
@@ -223,9 +230,18 @@ impl Attempts {
         }
     }
 
-    fn lower_batch(&self, batch: &RecordBatch) -> Result<Lowered, CallFailure> {
+    /// Rows of the stage's input.
+    fn lower_rows(&mut self, rows: &RecordBatch) -> Result<Lowered, CallFailure> {
+        self.instances.bill.passes_rows(rows.num_rows());
+        self.lower_batch(rows)
+    }
+
+    fn lower_batch(&mut self, batch: &RecordBatch) -> Result<Lowered, CallFailure> {
+        self.instances.bill.begin();
         let told = |words| Error::bug(format!("{}: {words}", self.instances.identity.who()));
-        Lowered::new(batch).map_err(|words| CallFailure::other(told(words)))
+        let lowered = Lowered::new(batch).map_err(|words| CallFailure::other(told(words)))?;
+        self.instances.bill.passes(&lowered);
+        Ok(lowered)
     }
 
     fn wrong_world(&self, function: &str) -> CallFailure {

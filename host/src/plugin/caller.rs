@@ -31,7 +31,7 @@ impl Caller {
 
     /// What its calls cost so far.
     pub fn account(&self) -> &Account {
-        &self.attempts.instances.account
+        &self.attempts.instances.bill.account
     }
 
     /// World `transform`.

@@ -12,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 /// How many of the last lines at level error an error message repeats.
@@ -81,6 +82,10 @@ pub struct Guest {
     pub timers: Timers,
     /// What stands behind `wasi:` imports, where the plugin has some.
     pub wasi: Option<Box<Wasi>>,
+    /// How long the host worked in this call on what the component asked for.
+    pub time_in_imports: Duration,
+    /// Lines of the log that were dropped in this call.
+    pub log_lines_dropped: u64,
     counted: BTreeMap<String, u64>,
 }
 
@@ -135,6 +140,8 @@ impl Guest {
             error_lines: Vec::new(),
             timers: Timers::default(),
             wasi: None,
+            time_in_imports: Duration::ZERO,
+            log_lines_dropped: 0,
             counted: BTreeMap::new(),
             shared,
         }
@@ -146,6 +153,7 @@ impl Guest {
         (self.memory.refused, self.tables.refused) = (false, false);
         self.error_lines.clear();
         self.counted.clear();
+        (self.time_in_imports, self.log_lines_dropped) = (Duration::ZERO, 0);
     }
 
     /// A call has ended, well or not: says how much of its log was dropped, and gives what it counted.
@@ -158,6 +166,7 @@ impl Guest {
     pub fn log(&mut self, level: Level, message: &str) {
         let length = message.len().min(PLUGIN_LOG_LINE_BYTES_MAX);
         let within = self.shared.log().take(length);
+        self.log_lines_dropped = self.log_lines_dropped.saturating_add((!within).into());
         if !within && level != Level::Error {
             return;
         }

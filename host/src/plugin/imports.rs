@@ -5,8 +5,9 @@ use super::guest::Guest;
 use super::words::Words;
 use super::{DueTimes, VERSION, lower};
 use crate::limits::{PLUGIN_FILE_READ_BYTES_MAX, PLUGIN_IMPORT_FUEL};
-use wasmtime::component::Linker;
-use wasmtime::{StoreContextMut, Trap};
+use std::time::Instant;
+use wasmtime::component::{ComponentNamedList, Lift, Linker, LinkerInstance, Lower};
+use wasmtime::{AsContextMut, StoreContextMut, Trap};
 
 /// The interfaces that every plugin may import; `timers` in world `update` only.
 pub const OFFERED: [&str; 5] = ["log", "metrics", "files", "stage", TIMERS];
@@ -16,9 +17,31 @@ pub const TIMERS: &str = "timers";
 /// The context of a call of an import.
 type Call<'a> = StoreContextMut<'a, Guest>;
 
+/// An interface, where the time that the host works for the guest is noted.
+struct Timed<'a>(LinkerInstance<'a, Guest>);
+
+impl Timed<'_> {
+    fn func_wrap<P, R>(
+        &mut self,
+        name: &str,
+        serve: impl Fn(Call<'_>, P) -> wasmtime::Result<R> + Send + Sync + 'static,
+    ) -> wasmtime::Result<()>
+    where
+        P: ComponentNamedList + Lift + 'static,
+        R: ComponentNamedList + Lower + 'static,
+    {
+        self.0.func_wrap(name, move |mut cx, arguments| {
+            let began = Instant::now();
+            let served = serve(cx.as_context_mut(), arguments);
+            cx.data_mut().time_in_imports += began.elapsed();
+            served
+        })
+    }
+}
+
 /// Offers the imports of every plugin.
 pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    linker.instance(&format!("millstream:plugin/log@{VERSION}"))?.func_wrap(
+    Timed(linker.instance(&format!("millstream:plugin/log@{VERSION}"))?).func_wrap(
         "write",
         |mut cx: Call<'_>, (level, message): (Level, Words)| {
             charge(&mut cx, message.0.len())?;
@@ -26,7 +49,7 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok(())
         },
     )?;
-    linker.instance(&format!("millstream:plugin/metrics@{VERSION}"))?.func_wrap(
+    Timed(linker.instance(&format!("millstream:plugin/metrics@{VERSION}"))?).func_wrap(
         "add",
         |mut cx: Call<'_>, (counter, amount): (Words, u64)| {
             charge(&mut cx, counter.0.len())?;
@@ -34,7 +57,7 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok(())
         },
     )?;
-    let mut files = linker.instance(&format!("millstream:plugin/files@{VERSION}"))?;
+    let mut files = Timed(linker.instance(&format!("millstream:plugin/files@{VERSION}"))?);
     files.func_wrap("size", |mut cx: Call<'_>, (name,): (Words,)| {
         charge(&mut cx, name.0.len())?;
         Ok((cx.data().file(&name.0).map(|bytes| bytes.len() as u64),))
@@ -54,7 +77,7 @@ pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 fn offer_stage(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut stage = linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?;
+    let mut stage = Timed(linker.instance(&format!("millstream:plugin/stage@{VERSION}"))?);
     stage.func_wrap("input", |mut cx: Call<'_>, (): ()| -> wasmtime::Result<(Schema,)> {
         let input = cx.data().stage.inputs.first().map(|input| lower::schema(input)).unwrap_or_default();
         charge(&mut cx, size(&input))?;
@@ -74,7 +97,7 @@ fn offer_stage(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
 }
 
 fn offer_timers(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    let mut timers = linker.instance(&format!("millstream:plugin/{TIMERS}@{VERSION}"))?;
+    let mut timers = Timed(linker.instance(&format!("millstream:plugin/{TIMERS}@{VERSION}"))?);
     for (name, is_set) in [("set", true), ("cancel", false)] {
         timers.func_wrap(name, move |mut cx: Call<'_>, (group, at): (u32, i64)| {
             charge(&mut cx, 0)?;

@@ -1,6 +1,6 @@
 //! Instances of a plugin: they are made, called under their limits, and thrown away.
 
-use super::account::Account;
+use super::account::Bill;
 use super::allowance::{Allowance, Given};
 use super::bindings::Returned;
 use super::clock::BatchTimes;
@@ -13,6 +13,7 @@ use crate::ids::BatchId;
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_CALLS_PER_INSTANCE_MAX, PLUGIN_FUEL_PER_SECOND};
 use std::sync::Arc;
+use std::time::Instant;
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower};
 
@@ -30,7 +31,7 @@ pub struct Instances {
     pub timers: Timers,
     counted: Counted,
     /// What calls cost.
-    pub account: Account,
+    pub bill: Bill,
 }
 
 struct Live {
@@ -57,7 +58,7 @@ impl Instances {
             live: None,
             timers: Timers::default(),
             counted: Counted::new(),
-            account: Account::default(),
+            bill: Bill::default(),
         }
     }
 
@@ -78,6 +79,9 @@ impl Instances {
         let called = self.call_metered(batch, index, given, arguments);
         if let (Some(clock), Some(begun)) = (clock, begun) {
             self.times.add(batch, clock.now().saturating_sub(begun));
+        }
+        if called.is_err() {
+            self.bill.ended(&called);
         }
         called
     }
@@ -100,14 +104,19 @@ impl Instances {
                 self.meter(&mut live.store)?;
                 live
             }
-            None => self.start(batch, allowance)?,
+            None => {
+                self.bill.instance_made();
+                self.start(batch, allowance)?
+            }
         };
         live.calls += 1;
         live.store.data_mut().timers = std::mem::take(&mut self.timers);
+        let entered = Instant::now();
         let called = live
             .instance
             .get_typed_func::<P, Returned<R>>(&mut live.store, index)
             .and_then(|function| function.call(&mut live.store, arguments));
+        self.bill.left_guest(entered.elapsed(), live.store.data());
         self.counted = live.store.data_mut().end();
         self.timers = std::mem::take(&mut live.store.data_mut().timers);
         match called {
@@ -131,7 +140,7 @@ impl Instances {
         checked: Result<T, impl Into<Fault>>,
     ) -> Result<T, CallFailure> {
         let counted = std::mem::take(&mut self.counted);
-        match checked {
+        let settled = match checked {
             Ok(result) => {
                 counters.merge(BatchId(batch.unwrap_or_default()), counted);
                 Ok(result)
@@ -140,7 +149,9 @@ impl Instances {
                 self.live = None;
                 Err(CallFailure::found(&self.identity, batch, fault.into()))
             }
-        }
+        };
+        self.bill.ended(&settled);
+        settled
     }
 
     /// Gives a call, and the making of its instance, the time or the fuel that it may use.

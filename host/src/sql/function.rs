@@ -4,7 +4,7 @@ use super::batch_time;
 use super::types::{convert, ours};
 use crate::batch::types::{ColumnType, describe};
 use crate::error::{Error, Result};
-use crate::metrics::Counts;
+use crate::metrics::{Counts, PluginId};
 use crate::plugin::{Caller, Description, Plugin, Processed, StageUse, World};
 use crate::timely_ext::BatchContext;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -218,6 +218,7 @@ impl Callable {
             let caller = self.function.plugin.caller(self.function.stage.clone(), description);
             if let Some(counts) = &self.counts {
                 counts.share_counters(caller.counters().clone());
+                counts.share_account(PluginId::of(&self.function.plugin, description), caller.account().clone());
             }
             callers.push((kinds, caller));
             callers.len() - 1

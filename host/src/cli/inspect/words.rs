@@ -135,13 +135,14 @@ fn planned(facts: &Facts) -> String {
     }
 }
 
-fn count(n: u64, what: &str) -> String {
+/// A number of things.
+pub(in crate::cli) fn count(n: u64, what: &str) -> String {
     let plural = if n == 1 { "" } else { "s" };
     format!("{n} {what}{plural}")
 }
 
 /// Bytes with three digits or so.
-fn size(bytes: u64) -> String {
+pub(in crate::cli) fn size(bytes: u64) -> String {
     let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.into_iter().find(|(unit, _)| bytes >= *unit) {
         Some((unit, name)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
@@ -150,6 +151,6 @@ fn size(bytes: u64) -> String {
 }
 
 /// Microseconds since 1970 as a date and a time.
-fn time(us: i64) -> String {
+pub(in crate::cli) fn time(us: i64) -> String {
     timestamp_us_to_datetime(us).map_or_else(|| format!("{us} µs"), |time| time.format("%F %T%.3f UTC").to_string())
 }

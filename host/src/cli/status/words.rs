@@ -1,0 +1,260 @@
+//! The status of a job in words.
+
+use super::super::inspect::words::{count, size, time};
+use crate::metrics::{PluginCosts, PluginId, Snapshot};
+use crate::plugin::Costs;
+use crate::run::control::{JobStatus, PartStatus};
+use std::fmt::Write as _;
+
+/// Digits of a plugin's digest that are shown.
+const DIGEST_CHARS: usize = 12;
+/// The columns of the table behind the name, and how wide each is.
+const COLUMNS: [&str; 5] = ["rows", "rows/s", "rejected", "not read", "late"];
+const COLUMN_CHARS: usize = 12;
+
+/// The text of `millstream status`.
+pub fn of(status: &JobStatus) -> String {
+    let mut text = String::new();
+    let us = status.now_us.saturating_sub(status.since_us).max(0).unsigned_abs();
+    let since = time(status.since_us);
+    let _ = writeln!(text, "job      {}: running for {}, since {since}", status.job, duration(us.saturating_mul(1000)));
+    let workers = count(status.workers as u64, "worker");
+    let _ = match status.processes {
+        1 => writeln!(text, "         {workers} in 1 process"),
+        n if n == status.answered => writeln!(text, "         {workers} in {n} processes"),
+        n => {
+            let answered = status.answered;
+            writeln!(
+                text,
+                "         {workers} in {answered} of {n} processes; the others do not answer on this machine"
+            )
+        }
+    };
+    let (begun, committed) = (grouped(status.batches_begun), grouped(status.batches_committed));
+    let _ = match (status.last_batch, status.last_batch_time_us) {
+        (Some(batch), Some(at)) => {
+            writeln!(text, "batches  {begun} begun, {committed} committed; the last is {batch} of {}", time(at.0))
+        }
+        _ => writeln!(text, "batches  {begun} begun, {committed} committed"),
+    };
+    let kinds = [("sources", &status.sources), ("stages", &status.stages), ("sinks", &status.sinks)];
+    let names = kinds.iter().flat_map(|(_, parts)| parts.iter()).map(|part| part.name.chars().count() + 2);
+    let width = names.chain([10]).max().unwrap_or_default();
+    let _ = write!(text, "\n{:width$}", "");
+    COLUMNS.iter().for_each(|column| write!(text, "{column:>COLUMN_CHARS$}").unwrap_or_default());
+    text.push('\n');
+    for (kind, parts) in kinds.into_iter().filter(|(_, parts)| !parts.is_empty()) {
+        text.push_str(kind);
+        text.push('\n');
+        parts.iter().for_each(|part| write_part(&mut text, part, width, us));
+    }
+    text
+}
+
+fn write_part(text: &mut String, part: &PartStatus, width: usize, us: u64) {
+    let PartStatus { name, counts } = part;
+    let Snapshot { rows, rejected, late, unread_rejected, counters, plugins } = counts;
+    let per_second = (*rows as f64 / (us.max(1) as f64 / 1e6)) as u64;
+    let _ = write!(text, "{:width$}", format!("  {name}"));
+    for number in [*rows, per_second, *rejected, *unread_rejected, *late] {
+        let _ = write!(text, "{:>COLUMN_CHARS$}", grouped(number));
+    }
+    text.push('\n');
+    plugins.iter().for_each(|plugin| write_plugin(text, plugin));
+    if !counters.is_empty() {
+        write_fact(text, "counted", &list(counters.iter().map(|(name, sum)| (name, *sum))));
+    }
+}
+
+fn write_plugin(text: &mut String, PluginCosts { plugin, costs }: &PluginCosts) {
+    write_fact(text, "plugin", &who(plugin));
+    let Costs { calls, instances, cpu_ns, guest_ns, host_ns, .. } = costs;
+    let each = cpu_ns.checked_div(*calls).map(|each| format!(", {} a call", duration(each))).unwrap_or_default();
+    let instances = grouped(*instances);
+    let calls = grouped(*calls);
+    write_fact(text, "calls", &format!("{calls} in {instances} instances; {} of CPU{each}", duration(*cpu_ns)));
+    let share = share(*guest_ns, *host_ns).map(|share| format!(" ({share} %)")).unwrap_or_default();
+    write_fact(text, "time", &format!("guest {}{share}, host {}", duration(*guest_ns), duration(*host_ns)));
+    let rows = |rows, bytes| format!("{} rows, {}", grouped(rows), size(bytes));
+    write_fact(text, "in", &rows(costs.rows_in, costs.bytes_in));
+    write_fact(text, "out", &rows(costs.rows_out, costs.bytes_out));
+    write_fact(text, "memory", &format!("{} at most", size(costs.memory_bytes_max)));
+    if !costs.traps.is_empty() {
+        write_fact(text, "failed", &list(costs.traps.iter().map(|(kind, count)| (kind, *count))));
+    }
+    if costs.log_lines_dropped > 0 {
+        write_fact(text, "log", &format!("{} lines dropped", grouped(costs.log_lines_dropped)));
+    }
+}
+
+fn write_fact(text: &mut String, name: &str, fact: &str) {
+    let _ = writeln!(text, "    {name:8}{fact}");
+}
+
+/// What the calls of a plugin cost, in a line for the end of a run.
+pub fn cost(PluginCosts { plugin, costs }: &PluginCosts, rejected: u64) -> String {
+    let PluginId { name, version, .. } = plugin;
+    let (calls, cpu) = (count(costs.calls, "time"), duration(costs.cpu_ns));
+    let mut words = format!("called {name} {version} {calls}: {cpu} of CPU");
+    if let Some(share) = share(costs.guest_ns, costs.host_ns) {
+        let _ = write!(words, ", {share} % of the time in the guest");
+    }
+    let _ = write!(words, ", at most {} of memory", size(costs.memory_bytes_max));
+    if !costs.traps.is_empty() {
+        let _ = write!(words, "; failed: {}", list(costs.traps.iter().map(|(kind, count)| (kind, *count))));
+    }
+    if rejected > 0 {
+        let _ = write!(words, "; {} rejected", count(rejected, "row"));
+    }
+    words
+}
+
+/// `split-words 0.1.0, sha256:3f2a91c04d1e`
+fn who(PluginId { name, version, digest }: &PluginId) -> String {
+    let (kind, hex) = digest.split_once(':').unwrap_or_default();
+    format!("{name} {version}, {kind}:{}", hex.chars().take(DIGEST_CHARS).collect::<String>())
+}
+
+fn list<'a>(counts: impl Iterator<Item = (&'a String, u64)>) -> String {
+    counts.map(|(name, count)| format!("{name} {}", grouped(count))).collect::<Vec<_>>().join(", ")
+}
+
+/// The guest's share of the time, in percent; `None` where there was none.
+fn share(guest_ns: u64, host_ns: u64) -> Option<u64> {
+    let all = u128::from(guest_ns) + u128::from(host_ns);
+    (u128::from(guest_ns) * 100 + all / 2).checked_div(all).and_then(|share| u64::try_from(share).ok())
+}
+
+/// A number with a comma before each three digits.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A time with three digits or so: `12.3 µs`, `1.24 s`, `3 min 12 s`, `2 d 5 h`.
+fn duration(ns: u64) -> String {
+    let short =
+        [(1_000_u64, "ns", 1.0), (1_000_000, "µs", 1e3), (1_000_000_000, "ms", 1e6), (60_000_000_000, "s", 1e9)];
+    if let Some((_, unit, of)) = short.into_iter().find(|(below, ..)| ns < *below) {
+        let value = ns as f64 / of;
+        let digits = if of == 1.0 || value >= 100.0 { 0 } else { 2 - usize::from(value >= 10.0) };
+        return format!("{value:.digits$} {unit}");
+    }
+    let seconds = ns / 1_000_000_000;
+    match seconds {
+        0..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{BatchId, BatchTime};
+
+    #[test]
+    fn numbers_and_times_are_short() {
+        let numbers = [(0, "0"), (999, "999"), (1000, "1,000"), (u64::MAX, "18,446,744,073,709,551,615")];
+        numbers.into_iter().for_each(|(number, text)| assert_eq!(grouped(number), text));
+        let second = 1_000_000_000;
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (12_345, "12.3 µs"),
+            (1_234_567, "1.23 ms"),
+            (123_456_789, "123 ms"),
+            (59 * second, "59.0 s"),
+            (61 * second, "1 min 1 s"),
+            (3660 * second, "1 h 1 min"),
+            (90_000 * second, "1 d 1 h"),
+            (u64::MAX, "213503 d 23 h"),
+        ] {
+            assert_eq!(duration(ns), text);
+        }
+        assert_eq!((share(0, 0), share(3, 1), share(u64::MAX, 0)), (None, Some(75), Some(100)));
+    }
+
+    fn example() -> JobStatus {
+        let plugin =
+            PluginId { name: "guess".into(), version: "0.1.0".into(), digest: "sha256:0123456789abcdef".into() };
+        let costs = Costs {
+            calls: 1200,
+            instances: 1200,
+            cpu_ns: 1_500_000_000,
+            guest_ns: 1_000_000_000,
+            host_ns: 600_000_000,
+            rows_in: 12_000,
+            rows_out: 11_999,
+            bytes_in: 1 << 20,
+            bytes_out: 1 << 21,
+            memory_bytes_max: 1_300_000,
+            log_lines_dropped: 7,
+            traps: [("memory".to_owned(), 1), ("time".to_owned(), 3)].into(),
+        };
+        let plugins = vec![PluginCosts { plugin, costs }];
+        let counters = [("seen".to_owned(), 5)].into();
+        let stage = Snapshot { rows: 11_999, rejected: 1, late: 2, unread_rejected: 1, counters, plugins };
+        let part = |name: &str, counts| PartStatus { name: name.into(), counts };
+        JobStatus {
+            job: "example".into(),
+            processes: 2,
+            answered: 2,
+            workers: 4,
+            since_us: 1_700_000_000_000_000,
+            now_us: 1_700_000_012_000_000,
+            batches_begun: 12,
+            batches_committed: 11,
+            last_batch: Some(BatchId(11)),
+            last_batch_time_us: Some(BatchTime(1_700_000_011_000_000)),
+            sources: vec![part("lines", Snapshot { rows: 12_000, ..Snapshot::default() })],
+            stages: vec![part("guessed", stage)],
+            ..JobStatus::default()
+        }
+    }
+
+    #[test]
+    fn a_status_fits_a_narrow_terminal() {
+        let text = of(&example());
+        let expected = "\
+job      example: running for 12.0 s, since 2023-11-14 22:13:20.000 UTC
+         4 workers in 2 processes
+batches  12 begun, 11 committed; the last is 11 of 2023-11-14 22:13:31.000 UTC
+
+                  rows      rows/s    rejected    not read        late
+sources
+  lines         12,000       1,000           0           0           0
+stages
+  guessed       11,999         999           1           1           2
+    plugin  guess 0.1.0, sha256:0123456789ab
+    calls   1,200 in 1,200 instances; 1.50 s of CPU, 1.25 ms a call
+    time    guest 1.00 s (63 %), host 600 ms
+    in      12,000 rows, 1.0 MiB
+    out     11,999 rows, 2.0 MiB
+    memory  1.2 MiB at most
+    failed  memory 1, time 3
+    log     7 lines dropped
+    counted seen 5
+";
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= 80));
+    }
+
+    #[test]
+    fn the_end_of_a_run_tells_costs_in_a_line() {
+        let status = example();
+        let plugin = &status.stages[0].counts.plugins[0];
+        assert_eq!(
+            cost(plugin, 1),
+            "called guess 0.1.0 1200 times: 1.50 s of CPU, 63 % of the time in the guest, at most 1.2 MiB of memory; \
+             failed: memory 1, time 3; 1 row rejected"
+        );
+    }
+}

@@ -1,0 +1,161 @@
+//! How a job stands, as its processes tell it and as they add up.
+
+use super::super::Running;
+use crate::ids::{BatchId, BatchTime};
+use crate::metrics::{Committed, Snapshot};
+use crate::time;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// How one process of a job stands.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessStatus {
+    /// The version of Millstream.
+    pub version: String,
+    /// The id of the process.
+    pub pid: u32,
+    /// Its number, from 0. Process 0 knows about batches.
+    pub process: usize,
+    /// What is the same for the whole job, and what adds up.
+    #[serde(flatten)]
+    pub status: JobStatus,
+}
+
+/// How a job stands. `millstream status --json` prints one as a JSON object with these names:
+///
+/// - `job`: the job's name; `file`: its file; `processes`: how many run it; `answered`: how many of them are in this
+///   answer; `workers`: their worker threads
+/// - `since_us`, `now_us`: when the first of them began to run it, and when they answered; microseconds since 1970
+/// - `batches_begun`, `batches_committed`: since then
+/// - `last_batch`, `last_batch_time_us`: the last batch that is committed, and its time; null where there is none yet
+/// - `sources`, `stages`, `sinks`: lists, in the job's order, see [`PartStatus`]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub struct JobStatus {
+    pub job: String,
+    pub file: String,
+    pub processes: usize,
+    pub answered: usize,
+    pub workers: usize,
+    pub since_us: i64,
+    pub now_us: i64,
+    pub batches_begun: u64,
+    pub batches_committed: u64,
+    pub last_batch: Option<BatchId>,
+    pub last_batch_time_us: Option<BatchTime>,
+    pub sources: Vec<PartStatus>,
+    pub stages: Vec<PartStatus>,
+    pub sinks: Vec<PartStatus>,
+}
+
+/// A source, stage or sink: its `name`, `rows` put out (of a sink: committed), rows `rejected`, those of them that nothing
+/// reads (`unread_rejected`), rows that came too `late`, the `counters` of its plugin by name, and in `plugins` for each
+/// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](crate::plugin::Costs).
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct PartStatus {
+    /// Its name.
+    pub name: String,
+    /// What it counted: counters since the job's first start where it keeps checkpoints, all else since this one.
+    #[serde(flatten)]
+    pub counts: Snapshot,
+}
+
+impl ProcessStatus {
+    /// How this process stands now.
+    pub(super) fn of(running: &Running, file: &Path, since: BatchTime) -> ProcessStatus {
+        let spec = &running.graph.spec;
+        let mut all = running.metrics.snapshot();
+        let mut part = |name: &String| PartStatus { name: name.clone(), counts: all.remove(name).unwrap_or_default() };
+        let Committed { batches, last } = running.metrics.batches_committed();
+        let (process, processes) = running.options.place();
+        let status = JobStatus {
+            job: spec.name.clone(),
+            file: file.display().to_string(),
+            processes,
+            answered: 1,
+            workers: running.workers,
+            since_us: since.0,
+            now_us: time::now().0,
+            batches_begun: running.batches.load(Ordering::Relaxed),
+            batches_committed: batches,
+            last_batch: last.map(|(batch, _)| batch),
+            last_batch_time_us: last.map(|(_, time)| time),
+            sources: spec.sources.iter().map(|source| part(&source.name)).collect(),
+            stages: spec.stages.iter().map(|stage| part(&stage.name)).collect(),
+            sinks: spec.sinks.iter().map(|sink| part(&sink.name)).collect(),
+        };
+        ProcessStatus { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), process, status }
+    }
+}
+
+impl JobStatus {
+    /// Adds what another process of the job says.
+    pub fn add(&mut self, other: JobStatus) {
+        self.answered += other.answered;
+        self.workers += other.workers;
+        self.since_us = self.since_us.min(other.since_us);
+        self.now_us = self.now_us.max(other.now_us);
+        self.batches_begun = self.batches_begun.max(other.batches_begun);
+        self.batches_committed = self.batches_committed.max(other.batches_committed);
+        if self.last_batch < other.last_batch {
+            (self.last_batch, self.last_batch_time_us) = (other.last_batch, other.last_batch_time_us);
+        }
+        add_parts(&mut self.sources, other.sources);
+        add_parts(&mut self.stages, other.stages);
+        add_parts(&mut self.sinks, other.sinks);
+    }
+}
+
+fn add_parts(sums: &mut Vec<PartStatus>, others: Vec<PartStatus>) {
+    let places: BTreeMap<String, usize> =
+        sums.iter().enumerate().map(|(place, part)| (part.name.clone(), place)).collect();
+    for other in others {
+        match places.get(&other.name).and_then(|place| sums.get_mut(*place)) {
+            Some(sum) => sum.counts.add(other.counts),
+            None => sums.push(other),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::{PluginCosts, PluginId};
+    use crate::plugin::Costs;
+
+    fn part(name: &str, rows: u64, digest: &str, calls: u64) -> PartStatus {
+        let plugin = PluginId { name: "p".into(), version: "1".into(), digest: digest.into() };
+        let plugins = vec![PluginCosts { plugin, costs: Costs { calls, ..Costs::default() } }];
+        let counters = [("seen".to_owned(), rows)].into();
+        PartStatus { name: name.into(), counts: Snapshot { rows, counters, plugins, ..Snapshot::default() } }
+    }
+
+    #[test]
+    fn processes_add_up() {
+        let stages = vec![part("a", 1, "x", 10), part("b", 2, "x", 20)];
+        let first = JobStatus { answered: 1, workers: 2, since_us: 5, now_us: 9, stages, ..JobStatus::default() };
+        let stages = vec![part("b", 3, "y", 5), part("a", 4, "x", 7)];
+        let (last_batch, last_batch_time_us) = (Some(BatchId(3)), Some(BatchTime(8)));
+        let other =
+            JobStatus { answered: 1, workers: 1, since_us: 4, last_batch, last_batch_time_us, stages, ..first.clone() };
+        let mut sum = first;
+        sum.add(other);
+        assert_eq!((sum.answered, sum.workers, sum.since_us, sum.last_batch), (2, 3, 4, Some(BatchId(3))));
+        let [a, b] = sum.stages.as_slice() else { panic!("{sum:?}") };
+        assert_eq!((a.counts.rows, b.counts.rows, b.counts.counters["seen"]), (5, 5, 5));
+        let calls = |part: &PartStatus| part.counts.plugins.iter().map(|p| p.costs.calls).collect::<Vec<_>>();
+        assert_eq!((calls(a), calls(b)), (vec![17], vec![20, 5]));
+    }
+
+    #[test]
+    fn what_a_process_says_is_read_as_it_was_said() {
+        let status = JobStatus { stages: vec![part("a", u64::MAX, "x", 1)], ..JobStatus::default() };
+        let said = ProcessStatus { version: "1".into(), pid: 7, process: 1, status };
+        let text = serde_json::to_string(&said).unwrap();
+        let read: ProcessStatus = serde_json::from_str(&text).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), text);
+        assert!(text.contains(r#""stages":[{"name":"a","rows":18446744073709551615,"rejected":0,"late":0,"#), "{text}");
+    }
+}

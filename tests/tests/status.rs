@@ -1,0 +1,349 @@
+//! `millstream status`: a running job tells its owner how it stands, and is not disturbed by whoever asks.
+
+use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, holds_within, plugin, until};
+use serde_json::Value;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A status must not take longer, also where others ask and say nothing.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A job that passes lines on: with `config` for the plugin that does.
+fn job(port: u16, config: &str, more: &str) -> Trial {
+    Trial::new(&format!(
+        r#"
+        name = "lines"
+        batch = "20ms"
+        workers = 2
+        [sources.lines]
+        kind = "socket"
+        address = "127.0.0.1:{port}"
+        [stages.passed]
+        from = "lines"
+        plugin = "{}"
+        config = {{ {config} }}
+        [sinks.out]
+        from = "passed"
+        kind = "queue"
+        path = "out.jsonl"
+        {more}
+        "#,
+        plugin("misbehave").display()
+    ))
+}
+
+/// A command of the program whose sockets are in the trial's folder, where no other job's are.
+fn command(trial: &Trial, arguments: &[&str]) -> Command {
+    let mut command = trial.command(arguments);
+    command.env("XDG_RUNTIME_DIR", trial.folder());
+    command
+}
+
+fn start(trial: &Trial, arguments: &[&str]) -> Process {
+    Process::start(&mut command(trial, &[&["run", "job.toml"], arguments].concat()))
+}
+
+fn status(trial: &Trial, arguments: &[&str]) -> Ended {
+    Process::start(&mut command(trial, &[&["status"], arguments].concat())).wait()
+}
+
+/// The status as JSON; `None`: the job does not run.
+fn told(trial: &Trial) -> Option<Value> {
+    let ended = status(trial, &["job.toml", "--json"]);
+    match ended.code {
+        Some(0) => Some(serde_json::from_str(&ended.stdout).expect("one JSON object")),
+        Some(1) => None,
+        _ => panic!("{ended:?}"),
+    }
+}
+
+/// Waits until the status is as it should be, and returns it.
+fn told_so(trial: &Trial, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+    let mut last = None;
+    let came = holds_within(DEADLINE, || {
+        last = told(trial);
+        last.as_ref().is_some_and(&so)
+    });
+    assert!(came, "waited in vain for {what}: {last:?}");
+    last.unwrap()
+}
+
+/// A source, stage or sink of a status.
+fn part<'a>(status: &'a Value, kind: &str, name: &str) -> &'a Value {
+    status[kind].as_array().unwrap().iter().find(|part| part["name"] == name).unwrap()
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+fn sockets(trial: &Trial) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(trial.path("millstream")).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn lines(count: usize) -> String {
+    (0..count).map(|line| format!("line {line}\n")).collect()
+}
+
+fn stopped_well(job: Process) -> Ended {
+    job.signal("TERM");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended
+}
+
+#[test]
+fn a_running_job_tells_its_rows_batches_and_what_its_plugin_costs() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let trial = job(port, "how = \"count\"", "");
+    let job = start(&trial, &[]);
+    nc.say(&lines(1000));
+    let status = told_so(&trial, "all rows in the sink", |status| part(status, "sinks", "out")["rows"] == 1000);
+    let told = &status["job"];
+    assert_eq!((told.as_str(), &status["processes"], &status["answered"]), (Some("lines"), &1.into(), &1.into()));
+    assert_eq!(status["workers"], 2);
+    assert_eq!(status["file"], trial.path("job.toml").canonicalize().unwrap().to_str().unwrap());
+    assert!(number(&status["now_us"]) > number(&status["since_us"]));
+    let (begun, committed) = (number(&status["batches_begun"]), number(&status["batches_committed"]));
+    assert!(begun >= committed && committed > 0, "{status}");
+    assert_eq!(number(&status["last_batch"]), committed, "the first batch is 1");
+    assert!(number(&status["last_batch_time_us"]) <= number(&status["now_us"]), "{status}");
+
+    assert_eq!(part(&status, "sources", "lines")["rows"], 1000);
+    let passed = part(&status, "stages", "passed");
+    assert_eq!((&passed["rows"], &passed["rejected"], &passed["late"]), (&1000.into(), &0.into(), &0.into()));
+    assert_eq!(passed["counters"]["rows_seen"], 1000);
+    let [costs] = passed["plugins"].as_array().unwrap().as_slice() else { panic!("{passed}") };
+    assert_eq!((costs["name"].as_str(), costs["version"].as_str()), (Some("misbehave"), Some("0.1.0")));
+    assert!(costs["digest"].as_str().unwrap().starts_with("sha256:"), "{costs}");
+    assert_eq!((&costs["rows_in"], &costs["rows_out"]), (&1000.into(), &1000.into()), "what goes in comes out");
+    assert_eq!(costs["bytes_in"], costs["bytes_out"]);
+    let text_bytes = lines(1000).len() - 1000;
+    assert!(number(&costs["bytes_in"]) > (text_bytes + 4 * 1000) as u64, "values and offsets: {costs}");
+    assert!(number(&costs["calls"]) > 0 && costs["calls"] == costs["instances"], "an instance a call: {costs}");
+    for time in ["cpu_ns", "guest_ns", "host_ns"] {
+        assert!(number(&costs[time]) > 0, "{time}: {costs}");
+    }
+    assert!(number(&costs["memory_bytes_max"]) >= 64 << 10, "{costs}");
+    assert_eq!((&costs["traps"], &costs["log_lines_dropped"]), (&serde_json::json!({}), &0.into()));
+
+    // And for people, and at the end.
+    let words = self::status(&trial, &["job.toml"]).stdout;
+    for expected in [
+        "job      lines: running for ",
+        "2 workers in 1 process\n",
+        "\n    plugin  misbehave 0.1.0, sha256:",
+        "\n    in      1,000 rows, ",
+        "\n    counted rows_seen 1,000\n",
+    ] {
+        assert!(words.contains(expected), "{expected:?}\n{words}");
+    }
+    assert!(words.lines().all(|line| line.chars().count() <= 80), "{words}");
+    let ended = stopped_well(job);
+    assert!(ended.stderr.contains(" `passed` called misbehave 0.1.0 "), "{}", ended.stderr);
+}
+
+#[test]
+fn rejected_rows_and_lines_that_were_dropped_are_counted() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let more = format!(
+        "[stages.refused]\nfrom = \"lines\"\nplugin = \"{0}\"\nconfig = {{ how = \"reject\" }}\n\
+         [stages.loud]\nfrom = \"lines\"\nplugin = \"{0}\"\nconfig = {{ how = \"log\" }}\n",
+        plugin("misbehave").display()
+    );
+    let trial = job(port, "", &more);
+    let job = start(&trial, &[]);
+    nc.say(&lines(10));
+    let status = told_so(&trial, "rejected rows", |status| part(status, "stages", "refused")["unread_rejected"] == 10);
+    let refused = part(&status, "stages", "refused");
+    assert_eq!((&refused["rejected"], &refused["plugins"][0]["traps"]), (&10.into(), &serde_json::json!({})));
+    told_so(&trial, "dropped lines", |status| {
+        number(&part(status, "stages", "loud")["plugins"][0]["log_lines_dropped"]) > 0
+    });
+    let ended = stopped_well(job);
+    assert!(ended.stderr.contains("; 10 rows rejected\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_processes_of_a_job_add_up() {
+    let ports = [free_port(), free_port(), free_port(), free_port()];
+    let mut ncs = [Process::nc(ports[0]), Process::nc(ports[1])];
+    let more = format!(
+        r#"
+        [checkpoint]
+        dir = "checkpoint"
+        [sources.others]
+        kind = "socket"
+        address = "127.0.0.1:{}"
+        [stages.also]
+        from = "others"
+        plugin = "{}"
+        [sinks.also-out]
+        from = "also"
+        kind = "queue"
+        path = "also.jsonl"
+        "#,
+        ports[1],
+        plugin("misbehave").display()
+    );
+    let trial = job(ports[0], "", &more);
+    let hosts = format!("127.0.0.1:{},127.0.0.1:{}", ports[2], ports[3]);
+    let job = start(&trial, &["--processes", "2", "--hosts", &hosts]);
+    ncs[0].say(&lines(300));
+    ncs[1].say(&lines(200));
+    let status = told_so(&trial, "the rows of both", |status| {
+        part(status, "sinks", "out")["rows"] == 300 && part(status, "sinks", "also-out")["rows"] == 200
+    });
+    assert_eq!((&status["processes"], &status["answered"], &status["workers"]), (&2.into(), &2.into(), &4.into()));
+    for (source, stage, rows) in [("lines", "passed", 300), ("others", "also", 200)] {
+        assert_eq!(part(&status, "sources", source)["rows"], rows);
+        assert_eq!(part(&status, "stages", stage)["rows"], rows);
+        assert_eq!(part(&status, "stages", stage)["plugins"][0]["rows_in"], rows);
+    }
+    assert_eq!(sockets(&trial).len(), 2);
+    stopped_well(job);
+    assert_eq!(sockets(&trial), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn a_job_is_found_by_any_path_of_its_file_and_is_gone_when_it_has_ended() {
+    let trial = job(free_port(), "", "");
+    let not_running = "error: the job job.toml is not running (no process of yours answers); start it with `millstream run \
+                       job.toml`\n";
+    let before = status(&trial, &["job.toml"]);
+    assert_eq!((before.code, before.stdout.as_str(), before.stderr.as_str()), (Some(1), "", not_running));
+    let job = start(&trial, &[]);
+    told_so(&trial, "the job", |_| true);
+    std::fs::create_dir(trial.path("folder")).unwrap();
+    symlink("../job.toml", trial.path("folder/link.toml")).unwrap();
+    let whole = trial.path("job.toml").display().to_string();
+    for path in ["./folder/../job.toml", "folder/link.toml", &whole] {
+        assert_eq!(status(&trial, &[path]).code, Some(0), "{path}");
+    }
+    trial.write("other.toml", trial.text("job.toml"));
+    assert_eq!(status(&trial, &["other.toml"]).code, Some(1), "another file is another job");
+    let none = status(&trial, &["none.toml"]);
+    assert_eq!(none.code, Some(2), "{}", none.stderr);
+    stopped_well(job);
+    assert_eq!(sockets(&trial), Vec::<PathBuf>::new());
+    let after = status(&trial, &["job.toml", "--json"]);
+    assert_eq!((after.code, after.stdout.as_str(), after.stderr.as_str()), (Some(1), "", not_running));
+}
+
+#[test]
+fn the_socket_of_a_job_that_was_killed_is_replaced() {
+    let trial = job(free_port(), "", "");
+    let killed = start(&trial, &[]);
+    told_so(&trial, "the job", |_| true);
+    killed.kill();
+    let left = sockets(&trial);
+    assert_eq!(left.len(), 1);
+    assert_eq!(status(&trial, &["job.toml"]).code, Some(1));
+    let job = start(&trial, &[]);
+    told_so(&trial, "the job again", |_| true);
+    assert_eq!(sockets(&trial), left);
+    stopped_well(job);
+}
+
+#[test]
+fn of_two_runs_of_a_job_the_first_answers() {
+    let trial = job(free_port(), "", "");
+    let first = start(&trial, &[]);
+    let since = told_so(&trial, "the first", |_| true)["since_us"].clone();
+    let mut second = start(&trial, &[]);
+    second.until_stderr("`millstream status` does not find this run: another run of the job is there");
+    let words = second.stderr();
+    assert_eq!(told(&trial).unwrap()["since_us"], since, "{words}");
+    stopped_well(second);
+    assert_eq!(told(&trial).unwrap()["since_us"], since, "the second run took the first one's socket along");
+    stopped_well(first);
+}
+
+#[test]
+fn nobody_else_can_connect() {
+    let trial = job(free_port(), "", "");
+    let job = start(&trial, &[]);
+    told_so(&trial, "the job", |_| true);
+    let [socket] = sockets(&trial).try_into().unwrap();
+    let mode = |path: &PathBuf| std::fs::symlink_metadata(path).unwrap().mode() & 0o777;
+    assert_eq!((mode(&trial.path("millstream")), mode(&socket)), (0o700, 0o600));
+    // Only root can be somebody else.
+    if std::fs::metadata(trial.folder()).unwrap().uid() == 0 {
+        Command::new("chmod").arg("755").arg(trial.folder()).status().unwrap();
+        let other = Process::start(Command::new("nc").arg("-U").arg(&socket).uid(65_534).gid(65_534)).wait();
+        assert!(other.code != Some(0) && other.stderr.contains("Permission denied"), "{other:?}");
+    }
+    stopped_well(job);
+}
+
+#[test]
+fn a_folder_that_is_open_to_others_is_not_used_and_the_job_runs_on() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let trial = job(port, "", "");
+    std::fs::create_dir(trial.path("millstream")).unwrap();
+    Command::new("chmod").arg("777").arg(trial.path("millstream")).status().unwrap();
+    let mut job = start(&trial, &[]);
+    job.until_stderr("is open to others; close it: chmod 700 ");
+    nc.say(&lines(3));
+    job.until("its rows are there", |_| trial.rows("out.jsonl").len() == 3);
+    assert_eq!(sockets(&trial), Vec::<PathBuf>::new());
+    let asked = status(&trial, &["job.toml"]);
+    assert!(asked.code == Some(1) && asked.stderr.contains("is open to others"), "{asked:?}");
+    stopped_well(job);
+}
+
+/// What a process answers to these bytes.
+fn answer(socket: &PathBuf, question: &[u8]) -> String {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(SOON)).unwrap();
+    // It may have heard enough before the end.
+    let _ = stream.write_all(question);
+    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers and closes");
+    answer
+}
+
+#[test]
+fn clients_without_manners_disturb_neither_the_job_nor_others() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let trial = job(port, "", "");
+    let mut job = start(&trial, &[]);
+    told_so(&trial, "the job", |_| true);
+    let [socket] = sockets(&trial).try_into().unwrap();
+    for (question, words) in [
+        (&b"{\"ask\":\"stop\"}\n"[..], "can be asked for `status` only"),
+        (b"status\n", "a question is written as"),
+        (b"\xff\xfe\n", "a question is written as"),
+        (b"[[[[", "a question is one line of at most 4096 bytes"),
+        (b"", "a question is one line of at most 4096 bytes"),
+        (&[b'x'; 4096], "a question is one line of at most 4096 bytes"),
+    ] {
+        let answer: Value = serde_json::from_str(&answer(&socket, question)).unwrap();
+        assert!(answer["error"].as_str().unwrap().contains(words), "{answer}");
+    }
+    let answer: Value = serde_json::from_str(&answer(&socket, b"{\"ask\":\"status\",\"more\":1}\n")).unwrap();
+    assert_eq!(answer["status"]["pid"], job.id());
+    // Who says nothing, and who reads nothing.
+    let mut silent: Vec<UnixStream> = (0..50).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    for stream in silent.iter_mut().skip(25) {
+        stream.write_all(b"{\"ask\":\"status\"}\n").unwrap();
+    }
+    nc.say(&lines(3));
+    job.until("its rows are there", |_| trial.rows("out.jsonl").len() == 3);
+    let began = Instant::now();
+    until("it answers again", || told(&trial).is_some());
+    assert!(began.elapsed() < SOON);
+    drop(silent);
+    stopped_well(job);
+}
