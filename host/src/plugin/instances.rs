@@ -29,6 +29,8 @@ pub struct Instances {
     /// Timers of the call: put in before, taken out after it.
     pub timers: Timers,
     counted: Counted,
+    /// Instructions of the last call, where they are counted.
+    pub fuel_burnt: u64,
     /// What calls cost.
     pub account: Account,
 }
@@ -57,6 +59,7 @@ impl Instances {
             live: None,
             timers: Timers::default(),
             counted: Counted::new(),
+            fuel_burnt: 0,
             account: Account::default(),
         }
     }
@@ -94,6 +97,8 @@ impl Instances {
         Returned<R>: ComponentNamedList + Lift,
     {
         let allowance = Allowance::new(self.limits, given);
+        // Where no instance can be made, all that a call may burn counts as burnt.
+        self.fuel_burnt = fuel(&self.limits);
         let mut live = match self.live.take() {
             Some(mut live) => {
                 live.store.data_mut().begin(batch, allowance);
@@ -108,6 +113,8 @@ impl Instances {
             .instance
             .get_typed_func::<P, Returned<R>>(&mut live.store, index)
             .and_then(|function| function.call(&mut live.store, arguments));
+        let most = fuel(&self.limits);
+        self.fuel_burnt = most.saturating_sub(live.store.get_fuel().unwrap_or(most));
         self.counted = live.store.data_mut().end();
         self.timers = std::mem::take(&mut live.store.data_mut().timers);
         match called {
