@@ -71,7 +71,8 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             let input = inputs(scope, &built.streams, stage, &running.graph)?;
             let table = built.streams.get(&table::name_of(&stage.name)).cloned();
             let at = stages::At { ticks: all_ticks.clone(), table, index: at.0, peers: at.1, running };
-            let streams = stages::build(stage, input, &at)?;
+            let streams = stages::build(stage, input.clone(), &at)?;
+            built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &at));
             built.streams.insert(stage.name.clone(), streams.rows);
             built.streams.insert(rejected_name(&stage.name), streams.rejected);
             built.streams.extend(stage.sides.iter().map(|(name, _)| name.clone()).zip(streams.sides));

@@ -1,6 +1,7 @@
 //! What a job counts while it runs: rows and rejected rows of each source, stage and sink, batches, plugins' counters, and
 //! what the calls of plugins cost.
 
+use crate::batch::rejected::plugin_columns;
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::REJECTED_ROWS_LOGGED;
 use crate::plugin::{Account, Costs, Counted, Counters, Description, Plugin, add_counted};
@@ -214,7 +215,8 @@ impl Counts {
     }
 
     /// Tells the operator about rejected rows that nothing reads: the first ones in words, all of them as a count.
-    pub fn tell_rejected(&self, name: &str, batch: BatchId, rejected: &RecordBatch) {
+    /// `reason_at` is the place of the reason among the columns, otherwise it is the last one.
+    pub fn tell_rejected(&self, name: &str, batch: BatchId, rejected: &RecordBatch, reason_at: Option<usize>) {
         let before = self.0.unread_rejected.fetch_add(rejected.num_rows() as u64, Ordering::Relaxed);
         let room = REJECTED_ROWS_LOGGED.saturating_sub(before) as usize;
         for row in 0..rejected.num_rows().min(room) {
@@ -222,10 +224,13 @@ impl Counts {
                 let text = array_value_to_string(rejected.column(column), row).unwrap_or_default();
                 text.chars().take(120).collect::<String>()
             };
-            let columns = rejected.num_columns();
-            let values: Vec<String> = (0..columns.saturating_sub(1)).map(cell).collect();
-            let reason = cell(columns.saturating_sub(1));
-            tracing::warn!("`{name}` rejected a row in batch {batch}: {reason}; the row: {:?}", values.join(", "));
+            let reason_at = reason_at.unwrap_or(rejected.num_columns().saturating_sub(1));
+            let values: Vec<String> = (0..reason_at).map(cell).collect();
+            let plugin = plugin_columns(rejected, reason_at);
+            let by =
+                plugin.map_or(String::new(), |[name, version]| format!(" (plugin {} {})", cell(name), cell(version)));
+            let reason = cell(reason_at);
+            tracing::warn!("`{name}`{by} rejected a row in batch {batch}: {reason}; the row: {:?}", values.join(", "));
         }
         if before < REJECTED_ROWS_LOGGED && before + rejected.num_rows() as u64 > REJECTED_ROWS_LOGGED {
             tracing::warn!("`{name}` rejects more rows; to see them all, read `{name}.rejected` with a sink");

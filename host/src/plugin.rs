@@ -33,6 +33,7 @@ mod lift;
 mod load;
 mod logged;
 mod lower;
+mod reject;
 mod search;
 mod stack;
 #[cfg(test)]
@@ -171,6 +172,8 @@ pub struct Groups {
     pub timed_out: BooleanArray,
     /// The timers for which groups are called; without meaning for a plugin that does not import `timers`.
     pub due: DueTimes,
+    /// Whether each key with a state is called, with rows or without.
+    pub all: bool,
 }
 
 /// Timers that are due, by group; see `due-times` in `wit/timers.wit`.
@@ -205,6 +208,8 @@ pub struct Updated {
     pub rejections: Vec<Refusal>,
     /// Timers set and cancelled, in order.
     pub timers: Vec<TimerChange>,
+    /// Groups that were not called after all, as none of their rows was left; their states are the old ones.
+    pub untouched: Vec<u32>,
 }
 
 /// The groups of a cogroup call; see `groups` in `wit/cogroup.wit`.

@@ -118,6 +118,13 @@ impl RejectedRows {
     }
 }
 
+/// Places of the plugin's name and version among the columns of rejected rows, where they are there.
+pub fn plugin_columns(rejected: &RecordBatch, reason_at: usize) -> Option<[usize; 2]> {
+    let place = |name| Some(reason_at + 1 + DETAILS.iter().position(|(column, _)| *column == name)?);
+    let places = [place("plugin")?, place("version")?];
+    (rejected.num_columns() == reason_at + 1 + DETAILS.len()).then_some(places)
+}
+
 /// Rows as JSON objects, which sources of ours read as they were.
 fn as_json(rows: &RecordBatch) -> Result<ArrayRef, ArrowError> {
     let objects = crate::sink::json_objects(rows).map_err(|error| ArrowError::JsonError(error.to_string()))?;

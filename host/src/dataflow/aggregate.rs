@@ -68,7 +68,7 @@ pub fn reduce<'s>(
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
 
     let mut lifting = caller(node, &metrics);
-    let whole = WholeRows::new(stage, node, &metrics);
+    let mut whole = WholeRows::to_lift(stage, node, &metrics);
     let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), at.peers, Grouper::default());
     let (partial, refused) =
         each_part(input, &format!("{} lift", stage.name), failure.clone(), move |context, part, output| {

@@ -6,10 +6,12 @@ use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
 use crate::error::{Error, Result};
 use crate::graph::{PluginNode, StageNode};
 use crate::ids::PartOrder;
+use crate::job::spec::OnError;
 use crate::metrics::{Counts, PluginId};
 use crate::plugin::{Caller, Processed};
 use crate::timely_ext::{BatchContext, Output, Parts, each_part};
-use arrow::array::RecordBatch;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 
 /// A stage with a plugin of world `transform`: its rows, and its rejected rows.
@@ -21,7 +23,7 @@ pub fn transform<'s>(
 ) -> (Parts<'s>, Parts<'s>) {
     let metrics = at.running.metrics.of(&stage.name);
     let mut caller = caller(node, &metrics);
-    let whole = WholeRows::new(stage, node, &metrics);
+    let mut whole = WholeRows::new(stage, node, &metrics);
     each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
         let rows = whole.of(context, &part, output)?;
         let Processed { rows: made, rejections } =
@@ -31,6 +33,9 @@ pub fn transform<'s>(
         whole.reject(context, part.order, &rows, rejections, output)
     })
 }
+
+/// The place of rows of a part that the operator refuses, behind those that were refused before they reached it.
+const REFUSED_ORDER: u64 = 1;
 
 /// A caller of the stage's plugin, whose counters and costs are the stage's.
 pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
@@ -47,20 +52,38 @@ pub struct WholeRows {
     needs: SchemaRef,
     rejected: RejectedRows,
     metrics: Counts,
+    /// Of an aggregate: rejects the rows of which no accumulator can be made.
+    lifting: Option<Caller>,
 }
 
 impl WholeRows {
     /// For the plugin of this stage.
     pub fn new(stage: &StageNode, node: &PluginNode, metrics: &Counts) -> WholeRows {
         let (reads, needs) = (node.reads.clone(), node.description.input.clone());
-        WholeRows { reads, needs, rejected: stage.rejected.clone(), metrics: metrics.clone() }
+        WholeRows { reads, needs, rejected: stage.rejected.clone(), metrics: metrics.clone(), lifting: None }
+    }
+
+    /// For the aggregate of this stage.
+    pub fn to_lift(stage: &StageNode, node: &PluginNode, metrics: &Counts) -> WholeRows {
+        let rejects = node.stage.on_error == OnError::Reject;
+        let lifting = rejects.then(|| caller(node, metrics));
+        WholeRows { lifting, ..WholeRows::new(stage, node, metrics) }
     }
 
     /// The rows of a part that the plugin can read.
-    pub fn of(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
+    pub fn of(&mut self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
         let (rows, nulls) = without_nulls(part.rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
         self.reject(context, part.order.clone(), &part.rows, nulls, output)?;
-        Ok(rows)
+        let Some(lifting) = &mut self.lifting else { return Ok(rows) };
+        let refused = lifting.refused(context.call(), &rows.project(&self.reads).map_err(Error::arrow)?)?;
+        if refused.is_empty() {
+            return Ok(rows);
+        }
+        let mut keep = vec![true; rows.num_rows()];
+        refused.iter().filter_map(|refusal| keep.get_mut(refusal.row as usize)).for_each(|keep| *keep = false);
+        let good = filter_record_batch(&rows, &BooleanArray::from(keep)).map_err(Error::arrow)?;
+        self.reject(context, part.order.clone(), &rows, refused, output)?;
+        Ok(good)
     }
 
     fn reject(
@@ -74,7 +97,8 @@ impl WholeRows {
         if !rejections.is_empty() {
             self.metrics.add_rejected(rejections.len());
             let rejected = self.rejected.rows(context.id, "", rows, &rejections).map_err(Error::arrow)?;
-            output.reject(context, order, rejected);
+            // Behind the rows of the part whose time could not be used.
+            output.reject(context, order.then(REFUSED_ORDER), rejected);
         }
         Ok(())
     }

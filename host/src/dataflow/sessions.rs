@@ -52,7 +52,7 @@ fn without_nulls<'s>(
     at: &At<'s, '_>,
 ) -> (Parts<'s>, Option<Parts<'s>>) {
     let Operator::Reduce(node) = &stage.operator else { return (parts, None) };
-    let whole = WholeRows::new(stage, node, metrics);
+    let mut whole = WholeRows::to_lift(stage, node, metrics);
     let name = format!("{} nulls", stage.name);
     let (parts, nulls) = each_part(parts, &name, at.running.failure.clone(), move |context, part, output| {
         let rows = whole.of(context, &part, output)?;

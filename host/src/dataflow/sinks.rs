@@ -56,9 +56,11 @@ pub fn unread<'s>(streams: &Streams<'s>, running: &Running) -> Vec<Parts<'s>> {
             ends.push(stream.clone());
             continue;
         };
+        let stage = graph.stages.iter().find(|stage| stage.name == of);
+        let reason_at = stage.map(|stage| stage.rejected.reason_at());
         let (of, metrics) = (of.to_owned(), running.metrics.of(of));
         let (stream, _) = each_part(stream.clone(), name, running.failure.clone(), move |context, part, _| {
-            metrics.tell_rejected(&of, context.id, &part.rows);
+            metrics.tell_rejected(&of, context.id, &part.rows, reason_at);
             Ok(())
         });
         ends.push(stream);

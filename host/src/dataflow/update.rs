@@ -25,7 +25,7 @@ pub fn build<'s>(
 ) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
     let caller = caller(node, &metrics);
-    let whole = WholeRows::new(stage, node, &metrics);
+    let mut whole = WholeRows::new(stage, node, &metrics);
     let failure = at.running.failure.clone();
     let timed = input.progress.is_some();
     let (checked, nulls) =

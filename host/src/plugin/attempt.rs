@@ -46,6 +46,11 @@ impl Attempts {
         &self.counters
     }
 
+    /// From now on calls count for these counters; returns those before.
+    pub fn count_for(&mut self, counters: Counters) -> Counters {
+        std::mem::replace(&mut self.counters, counters)
+    }
+
     /// World `transform`.
     pub fn process(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed, CallFailure> {
         let loaded = self.loaded.clone();
@@ -103,6 +108,7 @@ impl Attempts {
             output: self.rows(given, updated.output)?,
             rejections: lift::rejections(groups.rows.num_rows(), updated.rejections)?,
             timers: check_timers(count, timers)?,
+            untouched: Vec::new(),
         })
     }
 

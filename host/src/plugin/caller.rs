@@ -4,6 +4,7 @@ use super::account::Account;
 use super::attempt::Attempts;
 use super::failure::CallFailure;
 use super::load::Loaded;
+use super::reject::{self, Schemas, Story, Trials};
 use super::{CallContext, Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, Updated};
 use crate::batch::rejected::Refusal;
 use crate::error::{Error, Result};
@@ -13,15 +14,20 @@ use std::sync::Arc;
 
 /// Calls one plugin for one stage on one worker thread. Every error names stage, plugin, version and batch.
 /// Batches passed in hold exactly the columns that the description names; see [`Description::input`].
+///
+/// With [`OnError::Reject`] the rows that make a call fail are refused, as if the plugin had refused them itself, and the
+/// call's result is that of the others. A failure that no row is to blame for is an error all the same.
 pub struct Caller {
     attempts: Attempts,
     on_error: OnError,
+    schemas: Schemas,
 }
 
 impl Caller {
     pub(super) fn new(loaded: Arc<Loaded>, stage: StageUse, description: &Description) -> Caller {
         let on_error = stage.on_error;
-        Caller { attempts: Attempts::new(loaded, stage, description), on_error }
+        let schemas = Schemas { output: description.output.clone(), accumulators: description.state.clone() };
+        Caller { attempts: Attempts::new(loaded, stage, description), on_error, schemas }
     }
 
     /// What the plugin counted so far.
@@ -36,54 +42,115 @@ impl Caller {
 
     /// World `transform`.
     pub fn process(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed> {
-        self.attempts.process(context, rows).map_err(told)
+        match self.attempts.process(context, rows) {
+            Ok(mut processed) => {
+                self.in_order(&mut processed.rejections);
+                Ok(processed)
+            }
+            Err(failure) => {
+                let known = self.blamed(failure, rows.num_rows())?;
+                reject::process(&mut Trials::new(&mut self.attempts), known, context, rows, &self.schemas)
+            }
+        }
     }
 
     /// World `update`.
     pub fn update(&mut self, context: CallContext, groups: &Groups) -> Result<Updated> {
-        self.attempts.update(context, groups).map_err(told)
+        match self.attempts.update(context, groups) {
+            Ok(mut updated) => {
+                self.in_order(&mut updated.rejections);
+                Ok(updated)
+            }
+            Err(failure) => {
+                let known = self.blamed(failure, groups.rows.num_rows())?;
+                reject::update(&mut Trials::new(&mut self.attempts), known, context, groups, &self.schemas)
+            }
+        }
     }
 
     /// World `cogroup`.
     pub fn cogroup(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped> {
-        self.attempts.cogroup(context, groups).map_err(told)
+        match self.attempts.cogroup(context, groups) {
+            Ok(mut cogrouped) => {
+                cogrouped.rejections.iter_mut().for_each(|refused| self.in_order(refused));
+                Ok(cogrouped)
+            }
+            Err(failure) => {
+                let rows = groups.inputs.iter().map(|(rows, _)| rows.num_rows()).sum();
+                let known = self.blamed(failure, rows)?;
+                reject::cogroup(&mut Trials::new(&mut self.attempts), known, context, groups, &self.schemas)
+            }
+        }
     }
 
     /// World `aggregate`: the rows of which no accumulator can be made, where a failing call rejects rows; [`Caller::lift`]
     /// is to be called with the others.
-    pub fn refused(&mut self, _context: CallContext, _rows: &RecordBatch) -> Result<Vec<Refusal>> {
-        match self.on_error {
-            OnError::Fail => Ok(Vec::new()),
-            OnError::Reject => Err(Error::bug("not built yet")),
+    pub fn refused(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<Refusal>> {
+        if self.on_error == OnError::Fail || rows.num_rows() == 0 {
+            return Ok(Vec::new());
         }
+        // What it counts here it counts again when the good rows are lifted.
+        let counters = self.attempts.count_for(Counters::default());
+        let refused = match self.attempts.lift(context, rows) {
+            Ok(_) => Ok(Vec::new()),
+            Err(failure) => self.blamed(failure, rows.num_rows()).and_then(|known| {
+                reject::refused(
+                    &mut Trials::new(&mut self.attempts),
+                    known,
+                    |attempts, range| attempts.lift(context, &rows.slice(range.start, range.len())).map(drop),
+                    rows.num_rows(),
+                )
+            }),
+        };
+        self.attempts.count_for(counters);
+        refused
     }
 
     /// World `aggregate`: an accumulator for each row.
     pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch> {
-        self.attempts.lift(context, rows).map_err(told)
+        match self.attempts.lift(context, rows) {
+            Ok(accumulators) => Ok(accumulators),
+            // Too many rows together are no reason to stop.
+            Err(failure) => {
+                let error = failure.error.clone();
+                let known = self.blamed(failure, rows.num_rows())?;
+                reject::lift(&mut Trials::new(&mut self.attempts), (known, error), context, rows, &self.schemas)
+            }
+        }
     }
 
-    /// World `aggregate`: accumulators combined pair by pair.
+    /// World `aggregate`: accumulators combined pair by pair. No row is to blame where this fails.
     pub fn combine(&mut self, context: CallContext, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
-        self.attempts.combine(context, left, right).map_err(told)
+        self.attempts.combine(context, left, right).map_err(Error::from)
     }
 
-    /// World `aggregate`: the output row of each accumulator.
+    /// World `aggregate`: the output row of each accumulator. No row is to blame where this fails.
     pub fn lower(
         &mut self,
         context: CallContext,
         keys: &RecordBatch,
         accumulators: &RecordBatch,
     ) -> Result<RecordBatch> {
-        self.attempts.lower(context, keys, accumulators).map_err(told)
+        self.attempts.lower(context, keys, accumulators).map_err(Error::from)
     }
 
-    /// World `aggregate`: accumulators taken out again, pair by pair.
+    /// World `aggregate`: accumulators taken out again, pair by pair. No row is to blame where this fails.
     pub fn inverse(&mut self, context: CallContext, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
-        self.attempts.inverse(context, whole, part).map_err(told)
+        self.attempts.inverse(context, whole, part).map_err(Error::from)
     }
-}
 
-fn told(failure: CallFailure) -> Error {
-    failure.error
+    /// Refused rows stand in the order of the rows where some may have been found to be guilty, in whatever calls.
+    fn in_order(&self, refused: &mut [Refusal]) {
+        if self.on_error == OnError::Reject {
+            refused.sort_by_key(|refusal| refusal.row);
+        }
+    }
+
+    /// The story of a failed call that some of its rows are to blame for. An error where nothing is to be rejected.
+    fn blamed(&self, failure: CallFailure, rows: usize) -> Result<Story> {
+        if self.on_error == OnError::Fail || failure.trap.is_none() || rows == 0 {
+            return Err(failure.error);
+        }
+        Ok(Story::of(failure))
+    }
 }

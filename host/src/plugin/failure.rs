@@ -156,6 +156,8 @@ impl CallFailure {
     /// The failure of a call that returned an error by itself.
     pub fn returned(identity: &Identity, batch: Option<u64>, error: super::bindings::GuestError) -> CallFailure {
         use super::bindings::GuestError::{Config, Input, Internal};
+        // A config is wrong for every row.
+        let trap = (!matches!(error, Config(_))).then_some(Trap::Error);
         let (kind, verb, words) = match error {
             Config(words) => (Kind::Job, "refuses its config", words),
             Input(words) => (Kind::Job, "refuses its input", words),
@@ -163,7 +165,7 @@ impl CallFailure {
         };
         let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
         let message = format!("{} {verb} {}: {}", identity.who(), when(batch), in_one_line(&words));
-        CallFailure { trap: Some(Trap::Error), reason: words, backtrace: None, error: Error { kind, message } }
+        CallFailure { trap, reason: words, backtrace: None, error: Error { kind, message } }
     }
 
     /// The failure of a call whose result has a fault.

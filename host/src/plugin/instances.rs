@@ -30,6 +30,8 @@ pub struct Instances {
     /// Timers of the call: put in before, taken out after it.
     pub timers: Timers,
     counted: Counted,
+    /// Instructions of the last call, where they are counted.
+    pub fuel_burnt: u64,
     /// What calls cost.
     pub bill: Bill,
 }
@@ -58,6 +60,7 @@ impl Instances {
             live: None,
             timers: Timers::default(),
             counted: Counted::new(),
+            fuel_burnt: 0,
             bill: Bill::default(),
         }
     }
@@ -98,6 +101,8 @@ impl Instances {
         Returned<R>: ComponentNamedList + Lift,
     {
         let allowance = Allowance::new(self.limits, given);
+        // Where no instance can be made, all that a call may burn counts as burnt.
+        self.fuel_burnt = fuel(&self.limits);
         let mut live = match self.live.take() {
             Some(mut live) => {
                 live.store.data_mut().begin(batch, allowance);
@@ -117,6 +122,11 @@ impl Instances {
             .get_typed_func::<P, Returned<R>>(&mut live.store, index)
             .and_then(|function| function.call(&mut live.store, arguments));
         self.bill.left_guest(entered.elapsed(), live.store.data());
+        self.fuel_burnt = 0;
+        if self.loaded.machine.kind.metering == Metering::Fuel {
+            let most = fuel(&self.limits);
+            self.fuel_burnt = most.saturating_sub(live.store.get_fuel().unwrap_or(most));
+        }
         self.counted = live.store.data_mut().end();
         self.timers = std::mem::take(&mut live.store.data_mut().timers);
         match called {

@@ -232,7 +232,7 @@ impl UpdateStage {
         let slots = &called.slots[start.group..end.group];
         let all_rows = called.rows.slice(start.row as usize, (end.row - start.row) as usize);
         let groups = self.groups(called, start, end, &all_rows).map_err(Error::arrow)?;
-        let Updated { states, kept, output: emitted, rejections, timers } =
+        let Updated { states, kept, output: emitted, rejections, timers, untouched } =
             self.caller.update(context.call(), &groups)?;
         let kept: BooleanArray =
             (0..slots.len()).map(|row| Some(kept.value(row) && !groups.timed_out.value(row))).collect();
@@ -243,9 +243,9 @@ impl UpdateStage {
         match self.node.emit {
             UpdateEmit::Rows => output.push(context, self.order(order), emitted),
             UpdateEmit::Changes => {
-                let kept: Vec<Slot> =
-                    slots.iter().enumerate().filter(|(row, _)| kept.value(*row)).map(|(_, slot)| *slot).collect();
-                self.emit_states(context, order, &kept, output)?;
+                let changed = |row: u32| kept.value(row as usize) && untouched.binary_search(&row).is_err();
+                let changed = (0u32..).zip(slots).filter(|(row, _)| changed(*row)).map(|(_, slot)| *slot);
+                self.emit_states(context, order, &changed.collect::<Vec<Slot>>(), output)?;
             }
             UpdateEmit::State => {}
         }
@@ -267,6 +267,7 @@ impl UpdateStage {
             known,
             timed_out: BooleanArray::from(called.timed_out[start.group..end.group].to_vec()),
             due: called.due(start.group, end.group),
+            all: self.node.on == UpdateOn::All,
         })
     }
 

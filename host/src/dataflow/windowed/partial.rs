@@ -62,15 +62,15 @@ impl Front {
     fn new(stage: &StageNode, at: &At<'_, '_>) -> Result<Front> {
         let metrics = at.running.metrics.of(&stage.name);
         let whole = match &stage.operator {
-            Operator::Reduce(node) => Some(WholeRows::new(stage, node, &metrics)),
+            Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, &metrics)),
             _ => None,
         };
         Ok(Front { functions: functions(stage, &metrics)?, whole, keys: stage.key.len(), peers: at.peers })
     }
 
     /// The rows that the functions can read.
-    fn whole(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
-        match &self.whole {
+    fn whole(&mut self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
+        match &mut self.whole {
             Some(whole) => whole.of(context, part, output),
             None => Ok(part.rows.clone()),
         }

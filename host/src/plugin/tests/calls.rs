@@ -149,6 +149,7 @@ fn update_checks_every_part() {
             known: BooleanArray::from(vec![true; count]),
             timed_out: BooleanArray::from(vec![false; count]),
             due: Default::default(),
+            all: false,
         }
     };
     let updated = caller.update(CONTEXT, &groups(1)).unwrap();

@@ -1,0 +1,188 @@
+//! Calls that failed are made again on fewer rows, in fresh instances, until the rows that make them fail are found:
+//! these are refused, and what comes out is what the others make.
+//!
+//! Calls are counted, and what they burn; both depend on the rows alone, so that a batch that runs again refuses the same.
+
+mod cogroup;
+mod update;
+
+pub use cogroup::cogroup;
+pub use update::update;
+
+use super::attempt::Attempts;
+use super::failure::{CallFailure, printable};
+use super::instances::fuel;
+use super::search::{Answer, Found, search};
+use super::{CallContext, Counters, Processed};
+use crate::batch::rejected::Refusal;
+use crate::error::{Error, Result};
+use crate::limits::{PLUGIN_ATTEMPTS_FUEL_CALLS, PLUGIN_REASON_BYTES_MAX};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use std::ops::Range;
+
+/// The columns of what calls return.
+pub struct Schemas {
+    /// Of rows.
+    pub output: SchemaRef,
+    /// Of accumulators.
+    pub accumulators: SchemaRef,
+}
+
+/// What is told of a row that made a call fail.
+pub struct Story {
+    reason: String,
+    backtrace: Option<String>,
+}
+
+impl Story {
+    /// Of a call on this row alone.
+    pub fn of(failure: CallFailure) -> Story {
+        let reason = printable(&failure.reason, PLUGIN_REASON_BYTES_MAX);
+        Story { reason, backtrace: failure.backtrace }
+    }
+
+    fn refuse(self, row: u32) -> Refusal {
+        Refusal { row, reason: self.reason, backtrace: self.backtrace }
+    }
+}
+
+/// Calls that look for the rows which made one call fail, and how many of them there may be.
+pub struct Trials<'a> {
+    attempts: &'a mut Attempts,
+    calls_left: u64,
+    fuel_left: u64,
+    /// Why the last one failed.
+    last_reason: String,
+}
+
+impl Trials<'_> {
+    /// After a failed call.
+    pub fn new(attempts: &mut Attempts) -> Trials<'_> {
+        let limits = attempts.instances.limits;
+        let fuel_left = fuel(&limits).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
+        Trials { attempts, calls_left: limits.attempts_max, fuel_left, last_reason: String::new() }
+    }
+
+    /// Makes a call if one is left. An error where it fails and no row is to blame, as where it has none.
+    fn call<T>(
+        &mut self,
+        has_rows: bool,
+        call: impl FnOnce(&mut Attempts) -> Result<T, CallFailure>,
+    ) -> Result<Answer<T, Story>> {
+        if self.calls_left == 0 || self.fuel_left == 0 {
+            return Ok(Answer::Spent);
+        }
+        let called = call(self.attempts);
+        self.calls_left -= 1;
+        self.fuel_left = self.fuel_left.saturating_sub(self.attempts.instances.fuel_burnt);
+        match called {
+            Ok(result) => Ok(Answer::Good(result)),
+            Err(failure) if has_rows && failure.trap.is_some() => {
+                let story = Story::of(failure);
+                self.last_reason.clone_from(&story.reason);
+                Ok(Answer::Bad(story))
+            }
+            Err(failure) => Err(failure.error),
+        }
+    }
+
+    /// As [`Trials::call`], where it is not known yet whether the result is used: it counts for these counters.
+    fn try_call<T>(
+        &mut self,
+        counters: &Counters,
+        call: impl FnOnce(&mut Attempts) -> Result<T, CallFailure>,
+    ) -> Result<Answer<T, Story>> {
+        let own = self.attempts.count_for(counters.clone());
+        let answer = self.call(true, call);
+        self.attempts.count_for(own);
+        answer
+    }
+
+    /// Why rows are refused that were not found to be guilty, as there are no more calls to look.
+    fn not_found(&self) -> Story {
+        let calls = self.attempts.instances.limits.attempts_max;
+        let reason = format!(
+            "a call with this row and others failed, and looking for the guilty ones took more than `limits.attempts` \
+             allows ({calls} calls, and {PLUGIN_ATTEMPTS_FUEL_CALLS} times the instructions of one call); the last \
+             failure: {}",
+            self.last_reason
+        );
+        Story { reason: printable(&reason, PLUGIN_REASON_BYTES_MAX), backtrace: None }
+    }
+
+    /// The refusals of what a search found; `row` says where a place among the rows that were looked at is.
+    fn refusals<T>(&self, found: &mut Found<T, Story>, row: impl Fn(usize) -> u32) -> Vec<Refusal> {
+        let bad = found.bad.drain(..).map(|(place, story)| story.refuse(row(place))).collect::<Vec<_>>();
+        bad.into_iter().chain(found.rest.clone().map(|place| self.not_found().refuse(row(place)))).collect()
+    }
+}
+
+/// Searches; what is known of the call on all rows is not asked again.
+fn search_from<T>(
+    rows: usize,
+    known: Story,
+    mut call: impl FnMut(Range<usize>) -> Result<Answer<T, Story>>,
+) -> Result<Found<T, Story>> {
+    let mut known = Some(known);
+    search(rows, |range| match known.take() {
+        Some(story) => Ok(Answer::Bad(story)),
+        None => call(range),
+    })
+}
+
+/// World `transform`. `known`: what the call on all rows said.
+pub fn process(
+    trials: &mut Trials<'_>,
+    known: Story,
+    context: CallContext,
+    rows: &RecordBatch,
+    schemas: &Schemas,
+) -> Result<Processed> {
+    let mut found = search_from(rows.num_rows(), known, |range| {
+        trials.call(true, |attempts| attempts.process(context, &rows.slice(range.start, range.len())))
+    })?;
+    let mut rejections = trials.refusals(&mut found, |row| row as u32);
+    let mut pieces = Vec::new();
+    for (range, piece) in found.good {
+        rejections.extend(shifted(piece.rejections, range.start));
+        pieces.push(piece.rows);
+    }
+    rejections.sort_by_key(|refusal| refusal.row);
+    Ok(Processed { rows: concat_batches(&schemas.output, &pieces).map_err(Error::arrow)?, rejections })
+}
+
+/// Which of so many rows a call refuses, whose results are thrown away.
+pub fn refused(
+    trials: &mut Trials<'_>,
+    known: Story,
+    mut call: impl FnMut(&mut Attempts, Range<usize>) -> Result<(), CallFailure>,
+    rows: usize,
+) -> Result<Vec<Refusal>> {
+    let mut found = search_from(rows, known, |range| trials.call(true, |attempts| call(attempts, range)))?;
+    Ok(trials.refusals(&mut found, |row| row as u32))
+}
+
+/// World `aggregate`: `lift` on rows that are not guilty one by one. `first`: what the call on all rows said.
+pub fn lift(
+    trials: &mut Trials<'_>,
+    first: (Story, Error),
+    context: CallContext,
+    rows: &RecordBatch,
+    schemas: &Schemas,
+) -> Result<RecordBatch> {
+    let (known, error) = first;
+    let found = search_from(rows.num_rows(), known, |range| {
+        trials.call(range.len() > 1, |attempts| attempts.lift(context, &rows.slice(range.start, range.len())))
+    })?;
+    if !found.bad.is_empty() || !found.rest.is_empty() {
+        return Err(error);
+    }
+    concat_batches(&schemas.accumulators, found.good.iter().map(|(_, piece)| piece)).map_err(Error::arrow)
+}
+
+/// Refusals of a piece that begins at this row.
+fn shifted(refusals: Vec<Refusal>, start: usize) -> impl Iterator<Item = Refusal> {
+    refusals.into_iter().map(move |refusal| Refusal { row: refusal.row + start as u32, ..refusal })
+}

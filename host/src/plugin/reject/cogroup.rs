@@ -1,0 +1,123 @@
+//! World `cogroup`: first guilty groups are looked for, then the guilty rows of each, those of the first input first.
+
+use super::{Schemas, Story, Trials, search_from, shifted};
+use crate::batch::rejected::Refusal;
+use crate::error::{Error, Result};
+use crate::plugin::search::Answer;
+use crate::plugin::{CallContext, Cogrouped, Cogroups, Counters};
+use arrow::array::UInt32Array;
+use arrow::compute::{concat_batches, take_record_batch};
+use std::ops::Range;
+
+/// `known`: what the call on all groups said.
+pub fn cogroup(
+    trials: &mut Trials<'_>,
+    known: Story,
+    context: CallContext,
+    groups: &Cogroups,
+    schemas: &Schemas,
+) -> Result<Cogrouped> {
+    let found = search_from(groups.keys.num_rows(), known, |range| {
+        let part = groups.whole(range);
+        let has_rows = part.inputs.iter().any(|(rows, _)| rows.num_rows() > 0);
+        trials.call(has_rows, |attempts| attempts.cogroup(context, &part))
+    })?;
+    let mut rejections: Vec<Vec<Refusal>> = groups.inputs.iter().map(|_| Vec::new()).collect();
+    let mut pieces = Vec::new();
+    for (range, piece) in found.good {
+        for (input, refused) in piece.rejections.into_iter().enumerate() {
+            rejections[input].extend(shifted(refused, groups.rows_of(input, range.start).start));
+        }
+        pieces.push((range.start, piece.rows));
+    }
+    for (group, story) in found.bad {
+        let piece = guilty_group(trials, story, context, groups, group, &mut rejections)?;
+        pieces.extend(piece.map(|rows| (group, rows)));
+    }
+    for (input, row) in found.rest.flat_map(|group| groups.all_rows_of(group)) {
+        rejections[input].push(trials.not_found().refuse(row));
+    }
+    pieces.sort_by_key(|(group, _)| *group);
+    rejections.iter_mut().for_each(|refused| refused.sort_by_key(|refusal| refusal.row));
+    let rows = concat_batches(&schemas.output, pieces.iter().map(|(_, rows)| rows)).map_err(Error::arrow)?;
+    Ok(Cogrouped { rows, rejections })
+}
+
+/// What a group gives with its good rows, if there are some; the others are refused. Each call has the rows that are known
+/// to be good, too, so that the last one that succeeded had all of them.
+fn guilty_group(
+    trials: &mut Trials<'_>,
+    story: Story,
+    context: CallContext,
+    groups: &Cogroups,
+    group: usize,
+    rejections: &mut [Vec<Refusal>],
+) -> Result<Option<arrow::array::RecordBatch>> {
+    let rows: Vec<(usize, u32)> = groups.all_rows_of(group).collect();
+    let mut good: Vec<(usize, u32)> = Vec::new();
+    let mut last: Option<(Cogrouped, Counters)> = None;
+    let mut found = search_from(rows.len(), story, |range| {
+        let mut tried = good.clone();
+        tried.extend_from_slice(&rows[range]);
+        let part = groups.with_rows(group, &tried)?;
+        let counters = Counters::default();
+        Ok(match trials.try_call(&counters, |attempts| attempts.cogroup(context, &part))? {
+            Answer::Good(piece) => {
+                good = tried;
+                last = Some((piece, counters));
+                Answer::Good(())
+            }
+            Answer::Bad(story) => Answer::Bad(story),
+            Answer::Spent => Answer::Spent,
+        })
+    })?;
+    for refusal in trials.refusals(&mut found, |row| row as u32) {
+        let (input, row) = rows[refusal.row as usize];
+        rejections[input].push(Refusal { row, ..refusal });
+    }
+    let Some((piece, counters)) = last else { return Ok(None) };
+    trials.attempts.counters().merge(context.batch, counters.snapshot());
+    for (input, refused) in piece.rejections.into_iter().enumerate() {
+        let of_input: Vec<u32> = good.iter().filter(|(of, _)| *of == input).map(|(_, row)| *row).collect();
+        let place = |refusal: Refusal| Some(Refusal { row: *of_input.get(refusal.row as usize)?, ..refusal });
+        rejections[input].extend(refused.into_iter().filter_map(place));
+    }
+    Ok(Some(piece.rows))
+}
+
+impl Cogroups {
+    /// Some of the groups with all of their rows.
+    fn whole(&self, groups: Range<usize>) -> Cogroups {
+        let inputs = self.inputs.iter().enumerate().map(|(input, (rows, ends))| {
+            let first = self.rows_of(input, groups.start).start;
+            let end = groups.clone().next_back().map_or(first, |last| self.rows_of(input, last).end);
+            let ends = ends.slice(groups.start, groups.len());
+            let ends = ends.values().iter().map(|end| end - first as u32);
+            (rows.slice(first, end - first), UInt32Array::from_iter_values(ends))
+        });
+        Cogroups { keys: self.keys.slice(groups.start, groups.len()), inputs: inputs.collect() }
+    }
+
+    /// One of the groups with some of its rows, by input and place among all rows of it.
+    fn with_rows(&self, group: usize, rows: &[(usize, u32)]) -> Result<Cogroups> {
+        let taken = self.inputs.iter().enumerate().map(|(input, (all, _))| {
+            let places: UInt32Array =
+                rows.iter().filter(|(of, _)| *of == input).map(|(_, row)| *row).collect::<Vec<_>>().into();
+            let count = places.len() as u32;
+            Ok((take_record_batch(all, &places).map_err(Error::arrow)?, UInt32Array::from(vec![count])))
+        });
+        Ok(Cogroups { keys: self.keys.slice(group, 1), inputs: taken.collect::<Result<_>>()? })
+    }
+
+    /// The places of a group's rows in an input.
+    fn rows_of(&self, input: usize, group: usize) -> Range<usize> {
+        let ends = self.inputs.get(input).map(|(_, ends)| ends.values().as_ref()).unwrap_or_default();
+        let end = |group: usize| ends.get(group).map_or(0, |end: &u32| *end as usize);
+        group.checked_sub(1).map_or(0, end)..end(group)
+    }
+
+    /// The rows of a group, by input and place.
+    fn all_rows_of(&self, group: usize) -> impl Iterator<Item = (usize, u32)> {
+        (0..self.inputs.len()).flat_map(move |input| self.rows_of(input, group).map(move |row| (input, row as u32)))
+    }
+}

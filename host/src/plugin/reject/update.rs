@@ -1,0 +1,191 @@
+//! World `update`: first guilty groups are looked for, then the guilty rows of each, which is called with its old state
+//! and all that is good of it.
+
+use super::{Schemas, Story, Trials, search_from, shifted};
+use crate::batch::rejected::Refusal;
+use crate::error::{Error, Result};
+use crate::plugin::search::Answer;
+use crate::plugin::{CallContext, Counters, DueTimes, Groups, TimerChange, Updated};
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use std::ops::Range;
+
+/// `known`: what the call on all groups said.
+pub fn update(
+    trials: &mut Trials<'_>,
+    known: Story,
+    context: CallContext,
+    groups: &Groups,
+    schemas: &Schemas,
+) -> Result<Updated> {
+    let found = search_from(groups.keys.num_rows(), known, |range| {
+        let part = groups.whole(range);
+        trials.call(part.rows.num_rows() > 0, |attempts| attempts.update(context, &part))
+    })?;
+    let mut pieces: Vec<(usize, Updated)> = Vec::new();
+    for (range, updated) in found.good {
+        let rejections = shifted(updated.rejections, groups.rows_of(range.start).start).collect();
+        pieces.push((range.start, Updated { rejections, ..updated }));
+    }
+    let mut refused = Vec::new();
+    for (group, story) in found.bad {
+        pieces.push((group, guilty_group(trials, story, context, (groups, schemas), group, &mut refused)?));
+    }
+    let mut rest = found.rest;
+    refused
+        .extend(rest.clone().flat_map(|group| groups.rows_of(group)).map(|row| trials.not_found().refuse(row as u32)));
+    while let Some(group) = rest.next() {
+        let anyway = groups.is_called_anyway(group);
+        let same = rest.clone().take_while(|group| groups.is_called_anyway(*group) == anyway).count();
+        rest.start += same;
+        pieces.push((group, without_rows(trials, context, (groups, schemas), group..rest.start)?));
+    }
+    pieces.sort_by_key(|(group, _)| *group);
+    joined(pieces, refused, (groups, schemas))
+}
+
+/// Calls a group with its good rows; the others are refused. Each call has the rows that are known to be good, too, so that
+/// the last one that succeeded had all of them.
+fn guilty_group(
+    trials: &mut Trials<'_>,
+    story: Story,
+    context: CallContext,
+    of: (&Groups, &Schemas),
+    group: usize,
+    refused: &mut Vec<Refusal>,
+) -> Result<Updated> {
+    let (groups, _) = of;
+    let rows = groups.rows_of(group);
+    let mut good: Vec<u32> = Vec::new();
+    let mut last: Option<(Updated, Counters)> = None;
+    let mut found = search_from(rows.len(), story, |range| {
+        let mut tried = good.clone();
+        tried.extend(range.map(|row| (rows.start + row) as u32));
+        let part = groups.with_rows(group, &tried)?;
+        let counters = Counters::default();
+        Ok(match trials.try_call(&counters, |attempts| attempts.update(context, &part))? {
+            Answer::Good(updated) => {
+                good = tried;
+                last = Some((updated, counters));
+                Answer::Good(())
+            }
+            Answer::Bad(story) => Answer::Bad(story),
+            Answer::Spent => Answer::Spent,
+        })
+    })?;
+    refused.extend(trials.refusals(&mut found, |row| (rows.start + row) as u32));
+    let Some((updated, counters)) = last else { return without_rows(trials, context, of, group..group + 1) };
+    trials.attempts.counters().merge(context.batch, counters.snapshot());
+    let place = |refusal: Refusal| Some(Refusal { row: *good.get(refusal.row as usize)?, ..refusal });
+    Ok(Updated { rejections: updated.rejections.into_iter().filter_map(place).collect(), ..updated })
+}
+
+/// Groups of which no row is left: they are called if they would be called without rows, all alike, or left alone.
+fn without_rows(
+    trials: &mut Trials<'_>,
+    context: CallContext,
+    of: (&Groups, &Schemas),
+    range: Range<usize>,
+) -> Result<Updated> {
+    let (groups, schemas) = of;
+    if groups.is_called_anyway(range.start) {
+        let part = Groups {
+            rows: groups.rows.slice(0, 0),
+            ends: UInt32Array::from(vec![0; range.len()]),
+            ..groups.whole(range)
+        };
+        // It is called however many calls there were, as its timeout or its timer is not called again.
+        return trials.attempts.update(context, &part).map_err(Error::from);
+    }
+    Ok(Updated {
+        states: groups.states.slice(range.start, range.len()),
+        kept: groups.known.slice(range.start, range.len()),
+        output: RecordBatch::new_empty(schemas.output.clone()),
+        rejections: Vec::new(),
+        timers: Vec::new(),
+        untouched: (0..range.len() as u32).collect(),
+    })
+}
+
+/// Puts pieces together, each with the number of its first group; their refusals have places among all rows already.
+fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<Refusal>, of: (&Groups, &Schemas)) -> Result<Updated> {
+    let (groups, schemas) = of;
+    let (mut states, mut kept, mut output) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut timers, mut untouched) = (Vec::new(), Vec::new());
+    for (start, piece) in pieces {
+        let start = start as u32;
+        states.push(piece.states);
+        kept.extend(piece.kept.iter());
+        output.push(piece.output);
+        rejections.extend(piece.rejections);
+        let moved = |change: TimerChange| TimerChange { group: change.group + start, ..change };
+        timers.extend(piece.timers.into_iter().map(moved));
+        untouched.extend(piece.untouched.into_iter().map(|group| group + start));
+    }
+    rejections.sort_by_key(|refusal| refusal.row);
+    Ok(Updated {
+        // As the old ones are described: they have nulls where a key had none.
+        states: concat_batches(groups.states.schema_ref(), &states).map_err(Error::arrow)?,
+        kept: BooleanArray::from_iter(kept),
+        output: concat_batches(&schemas.output, &output).map_err(Error::arrow)?,
+        rejections,
+        timers,
+        untouched,
+    })
+}
+
+impl Groups {
+    /// Some of the groups with all of their rows.
+    fn whole(&self, groups: Range<usize>) -> Groups {
+        let (start, count) = (groups.start, groups.len());
+        let first = self.rows_of(start).start;
+        let end = groups.clone().next_back().map_or(first, |last| self.rows_of(last).end);
+        Groups {
+            keys: self.keys.slice(start, count),
+            rows: self.rows.slice(first, end - first),
+            ends: self
+                .ends
+                .slice(start, count)
+                .iter()
+                .flatten()
+                .map(|end| end - first as u32)
+                .collect::<Vec<_>>()
+                .into(),
+            states: self.states.slice(start, count),
+            known: self.known.slice(start, count),
+            timed_out: self.timed_out.slice(start, count),
+            due: self.due.of(groups),
+            all: self.all,
+        }
+    }
+
+    /// One of the groups with some of its rows, whose places are among all rows.
+    fn with_rows(&self, group: usize, rows: &[u32]) -> Result<Groups> {
+        let taken = take_record_batch(&self.rows, &UInt32Array::from(rows.to_vec())).map_err(Error::arrow)?;
+        let ends = UInt32Array::from(vec![rows.len() as u32]);
+        Ok(Groups { rows: taken, ends, ..self.whole(group..group + 1) })
+    }
+
+    /// The places of a group's rows.
+    fn rows_of(&self, group: usize) -> Range<usize> {
+        let end = |group: usize| self.ends.values().get(group).map_or(0, |end| *end as usize);
+        group.checked_sub(1).map_or(0, end)..end(group)
+    }
+
+    /// Whether a group is called though it has no rows.
+    fn is_called_anyway(&self, group: usize) -> bool {
+        let is_due = !self.due.of(group..group + 1).times_us.is_empty();
+        is_due || self.timed_out.value(group) || (self.all && self.known.value(group))
+    }
+}
+
+impl DueTimes {
+    /// The timers of some groups.
+    fn of(&self, groups: Range<usize>) -> DueTimes {
+        let first = groups.start.checked_sub(1).and_then(|before| self.ends.get(before)).copied().unwrap_or_default();
+        let ends = self.ends.get(groups).unwrap_or_default();
+        let last = ends.last().copied().unwrap_or(first);
+        let times_us = self.times_us.get(first as usize..last as usize).unwrap_or_default().to_vec();
+        DueTimes { ends: ends.iter().map(|end| end - first).collect(), times_us: times_us.into() }
+    }
+}
