@@ -1,6 +1,9 @@
 //! How many steps a point takes to leave the Mandelbrot set: a short loop of float arithmetic. Rows that say so make it
 //! fail, for what failures cost.
 
+// Its functions are called by a component's exports only.
+#![cfg(target_arch = "wasm32")]
+
 use millstream_sdk::{Out, Row, transform};
 use std::hint::black_box;
 
