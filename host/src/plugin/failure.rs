@@ -206,29 +206,31 @@ fn too_long(limits: &PluginLimits) -> (String, &'static str) {
 
 /// What ended a call, in words too, and what to do.
 fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap, String, &'static str) {
-    if guest.memory.refused {
+    use wasmtime::Trap::{Interrupt, OutOfFuel, StackOverflow};
+    let trap = error.downcast_ref::<wasmtime::Trap>();
+    // A guest may go on without the memory that it did not get, and meet another limit.
+    let is_other = matches!(trap, Some(Interrupt | OutOfFuel | StackOverflow));
+    if guest.memory.refused && !is_other {
         let limit = bytes(limits.memory_bytes_max);
         let advice = "Raise `limits.memory` of the stage, or give the plugin smaller batches.";
         return (Trap::Memory, format!("it needs more memory than its limit of {limit}"), advice);
     }
-    if guest.tables.refused {
+    if guest.tables.refused && !is_other {
         let limit = limits.table_elements_max;
         let advice = "Raise `limits.tables` of the stage.";
         return (Trap::Tables, format!("its tables need more elements than their limit of {limit}"), advice);
     }
-    match error.downcast_ref::<wasmtime::Trap>() {
-        Some(wasmtime::Trap::Interrupt) => {
+    match trap {
+        Some(Interrupt) => {
             let (what, advice) = too_long(limits);
             (Trap::Time, what, advice)
         }
-        Some(wasmtime::Trap::OutOfFuel) => {
+        Some(OutOfFuel) => {
             let advice = "Raise `limits.time` or `limits.fuel` of the stage, or mend the plugin if it loops for ever.";
             let most = super::instances::fuel(limits);
             (Trap::Fuel, format!("it ran more than {most} instructions, the limit of one call"), advice)
         }
-        Some(wasmtime::Trap::StackOverflow) => {
-            (Trap::Stack, "its call stack overflowed: it recurses too deeply".into(), AUTHOR)
-        }
+        Some(StackOverflow) => (Trap::Stack, "its call stack overflowed: it recurses too deeply".into(), AUTHOR),
         // A panic is an `unreachable` for the engine; the SDK's panic hook logged what it was.
         Some(wasmtime::Trap::UnreachableCodeReached) => {
             let words = guest.error_lines.last().cloned();

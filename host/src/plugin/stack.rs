@@ -64,9 +64,8 @@ mod tests {
             let thread = Builder::new().stack_size(stack_bytes as usize).spawn(move || check(wanted));
             thread.unwrap().join().unwrap()
         };
-        let reserved = THREAD_STACK_BYTES_RESERVED;
-        assert_eq!(in_thread((4 << 20) + 2 * reserved, 4 << 20), Ok(()));
-        let words = in_thread((4 << 20) + reserved / 2, 4 << 20).unwrap_err();
+        assert_eq!(in_thread((4 << 20) + 2 * THREAD_STACK_BYTES_RESERVED, 4 << 20), Ok(()));
+        let words = in_thread(1 << 20, 64 << 20).unwrap_err();
         assert!(words.contains("RUST_MIN_STACK") && words.contains("`limits.stack`"), "{words}");
         assert!(check(u64::MAX).is_err());
     }

@@ -6,6 +6,8 @@ use crate::plugin::lift;
 use crate::plugin::lower::Lowered;
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit};
+use arrow::ipc::CompressionType;
+use arrow::ipc::writer::{DictionaryHandling, IpcWriteOptions, StreamWriter};
 use std::sync::Arc;
 
 /// Every type of column, with nulls, long enough that bitmaps have several bytes.
@@ -124,6 +126,35 @@ fn arrow_streams_of_another_kind_are_refused() {
         let _ = lift::lift_column(&wanted, 5, column(damaged));
         let _ = lift::lift_column(&wanted, 5, column(stream()[..at].to_vec()));
     }
+}
+
+#[test]
+fn arrow_streams_that_a_few_bytes_make_expensive_are_refused() {
+    let written = |options: IpcWriteOptions, columns: &[ArrayRef]| {
+        let batches = columns.iter().map(|column| RecordBatch::try_from_iter([("x", column.clone())]).unwrap());
+        let batches: Vec<RecordBatch> = batches.collect();
+        let mut stream = Vec::new();
+        let mut writer = StreamWriter::try_new_with_options(&mut stream, &batches[0].schema(), options).unwrap();
+        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.finish().unwrap();
+        drop(writer);
+        ColumnOut { data: stream, ..ColumnOut::default() }
+    };
+    let plain = IpcWriteOptions::default;
+    let compressed = plain().try_with_compression(Some(CompressionType::LZ4_FRAME)).unwrap();
+    let numbers: ArrayRef = Arc::new(Int32Array::from(vec![7; 1000]));
+    let field = Field::new("x", DataType::Int32, true);
+    assert!(lift::lift_column(&field, 1000, written(plain(), &[numbers.clone()])).is_ok());
+    let words = lift::lift_column(&field, 1000, written(compressed, &[numbers])).unwrap_err();
+    assert!(words.contains("it is compressed"), "{words}");
+
+    let in_pieces = plain().with_dictionary_handling(DictionaryHandling::Delta);
+    let words = |words: &[&str]| Arc::new(words.iter().copied().collect::<DictionaryArray<Int32Type>>()) as ArrayRef;
+    let columns = [words(&["a"]), words(&["a", "b"])];
+    let field = Field::new("x", columns[0].data_type().clone(), true);
+    assert!(lift::lift_column(&field, 3, written(plain(), &columns)).is_ok());
+    let words = lift::lift_column(&field, 3, written(in_pieces, &columns)).unwrap_err();
+    assert!(words.contains("a dictionary of it comes in pieces"), "{words}");
 }
 
 #[test]
