@@ -18,14 +18,14 @@ use timely::dataflow::operators::vec::Map;
 pub fn build<'s>(stage: &StageNode, input: Parts<'s>, rejected: Parts<'s>, at: &At<'s, '_>) -> Option<Ticks<'s>> {
     let limit = limit_of(stage, at)?;
     let reason_at = stage.rejected.reason_at();
-    let counted = input.map(|part: Part| counted(part, IN, None));
+    let came_in = input.map(|part: Part| counted(part, IN, None));
     let refused = rejected.map(move |part: Part| counted(part, REJECTED, Some(reason_at)));
     let who = match stage.plugin() {
         Some(node) => format!("stage `{}`: plugin {} {}", stage.name, node.description.name, node.description.version),
         None => format!("stage `{}`", stage.name),
     };
     let (name, failure) = (format!("{} rejections", stage.name), at.running.failure.clone());
-    let (passed, _) = each_batch(counted.concat(refused), at.ticks.clone(), &name, failure, |_| 0, {
+    let (passed, _) = each_batch(came_in.concat(refused), at.ticks.clone(), &name, failure, |_| 0, {
         move |context: BatchContext, parts, _| check(&who, limit, context.id, &Counted::of(&parts)?)
     });
     Some(super::passed(passed))

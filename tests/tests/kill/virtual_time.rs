@@ -1,6 +1,6 @@
-//! Queues with virtual time through a plugin with state and a timeout, windows of processing and of event time, sessions
-//! and a join: batches and their times are the same at every run, so what the sinks hold must be the same to the byte, at
-//! every moment.
+//! Queues with virtual time through a plugin with state and a timeout, windows of processing and of event time, sessions,
+//! a join, and plugins that fail on some rows, which are rejected: batches and their times are the same at every run, so
+//! what the sinks hold must be the same to the byte, at every moment.
 
 use millstream_tests::{Killer, Process, Random, Trial, Victim, plugin};
 use std::fmt::Write;
@@ -56,6 +56,38 @@ from = "lines"
 time = "ts"
 lateness = "2s"
 join = { with = "others", on = "k", type = "left", within = "3s" }
+[stages.words]
+from = "lines"
+select = "n, k, case when n % 5 = 0 then 'panic' when n % 7 = 0 then 'refuse' when n % 11 = 0 then 'abort' else k end as value"
+[stages.picked]
+from = "words"
+plugin = "POISON"
+on_error = "reject"
+[stages.poisoned]
+from = "lines"
+select = "n, k, case when n % 3 = 0 then 'panic' else '' end as word"
+[stages.sums]
+from = "poisoned"
+key = "k"
+plugin = "POISON-UPDATE"
+on_error = "reject"
+max_rejected = "100%"
+[sinks.picked-log]
+from = "picked"
+kind = "queue"
+path = "picked.jsonl"
+[sinks.picked-rejected-log]
+from = "picked.rejected"
+kind = "queue"
+path = "picked-rejected.jsonl"
+[sinks.sums-log]
+from = "sums"
+kind = "queue"
+path = "sums.jsonl"
+[sinks.sums-rejected-log]
+from = "sums.rejected"
+kind = "queue"
+path = "sums-rejected.jsonl"
 [sinks.recent-log]
 from = "recent"
 kind = "queue"
@@ -79,7 +111,8 @@ path = "pairs.jsonl"
 "#;
 
 /// The queues of the job.
-const QUEUES: [&str; 6] = ["log", "recent", "timed", "late", "visits", "pairs"];
+const QUEUES: [&str; 10] =
+    ["log", "recent", "timed", "late", "visits", "pairs", "picked", "picked-rejected", "sums", "sums-rejected"];
 
 /// A trial with checkpoints after so many batches as the killer chooses.
 pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
@@ -114,7 +147,8 @@ fn undisturbed() -> &'static Output {
         let ended = job.start(1, "").wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         let output = job.output();
-        // All that is to be tried is there: keys that time out, and ones that are removed and come back.
+        // All that is to be tried is there: keys that time out, ones that are removed and come back, and rejected rows.
+        assert!(["panicked at", "refused by itself", "poison-update"].iter().all(|words| output.0.contains(words)));
         assert!(output.0.contains("\"n\":-1") && output.0.matches("\"place\":1,").count() > 40);
         output
     })
@@ -132,8 +166,11 @@ struct VirtualTime(Trial);
 
 impl VirtualTime {
     fn new(every: &str) -> VirtualTime {
-        let plugin = plugin("ledger").display().to_string();
-        let trial = Trial::new(&JOB.replace("EVERY", every).replace("PLUGIN", &plugin));
+        let mut job = JOB.replace("EVERY", every);
+        for (word, name) in [("POISON-UPDATE", "poison-update"), ("POISON", "poison"), ("PLUGIN", "ledger")] {
+            job = job.replace(word, &plugin(name).display().to_string());
+        }
+        let trial = Trial::new(&job);
         trial.write("input.jsonl", input(7));
         trial.write("others.jsonl", input(8));
         VirtualTime(trial)

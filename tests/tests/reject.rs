@@ -1,0 +1,230 @@
+//! Rows that make a plugin fail, with `on_error = "reject"`: what is told of them, when no row is to blame, how many may be
+//! rejected, and how long they are looked for. That the others go on as if they had not been there: `e2e/reject-*`.
+
+use millstream_tests::{Ended, Process, Trial, free_port, plugin};
+use serde_json::Value;
+
+/// A job whose stage `s` uses a plugin of ours on rows of these columns; `stage` holds more keys of it, and `more` stands
+/// behind.
+fn job(name: &str, schema: &str, stage: &str, more: &str) -> Trial {
+    let plugin = plugin(name);
+    Trial::new(&format!(
+        r#"
+clock = "manual"
+workers = 2
+[sources.lines]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ {schema} }}
+[stages.s]
+from = "lines"
+plugin = "{}"
+{stage}
+[sinks.out]
+from = "s"
+kind = "queue"
+path = "out.jsonl"
+{more}
+"#,
+        plugin.display()
+    ))
+}
+
+const REJECT: &str = "on_error = \"reject\"";
+const REJECTED: &str = "[sinks.rejected]\nfrom = \"s.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"";
+
+/// A job of the plugin `poison`, with these batches of values.
+fn poison(stage: &str, more: &str, batches: &[&[&str]]) -> Trial {
+    let trial = job("poison", "value = \"text\"", stage, more);
+    let lines = batches.iter().map(|batch| serde_json::to_string(batch).unwrap() + "\n");
+    trial.write("input.jsonl", lines.collect::<String>());
+    trial
+}
+
+fn run_quietly(trial: &Trial) -> Ended {
+    Process::start(trial.command(&["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait()
+}
+
+fn fails(trial: &Trial) -> String {
+    let ended = run_quietly(trial);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    ended.stderr
+}
+
+fn values(rows: &[Value]) -> Vec<&str> {
+    rows.iter().map(|row| row["value"].as_str().unwrap()).collect()
+}
+
+#[test]
+fn a_rejected_row_tells_who_failed_on_it_and_where() {
+    let trial = poison(REJECT, REJECTED, &[&["a"], &["b", "panic", "c"]]);
+    trial.run_well(&[]);
+    assert_eq!(values(&trial.rows("out.jsonl")), ["a", "b", "c"]);
+    let rows = trial.rows("rejected.jsonl");
+    let [row] = &rows[..] else { panic!("{rows:?}") };
+    let columns: Vec<_> = row.as_object().unwrap().keys().map(String::as_str).collect();
+    for column in ["value", "reason", "backtrace", "stage", "plugin", "version", "digest", "batch"] {
+        assert!(columns.contains(&column), "{column} of {columns:?}");
+    }
+    assert_eq!(columns.len(), 8);
+    assert_eq!((&row["value"], &row["stage"], &row["plugin"]), (&"panic".into(), &"s".into(), &"poison".into()));
+    assert_eq!((&row["version"], &row["batch"]), (&"0.1.0".into(), &2.into()));
+    let text = |column: &str| row[column].as_str().unwrap().to_owned();
+    assert!(text("reason").starts_with("panicked at ") && text("reason").ends_with("not this row"), "{row}");
+    assert!(!text("reason").contains("backtrace"), "{row}");
+    assert!(text("backtrace").contains("poison::fail::on"), "{row}");
+    // The digest of the component that ran, as `inspect` tells it.
+    let told = Process::start(&mut trial.command(&["inspect", plugin("poison").to_str().unwrap()])).wait().stdout;
+    assert!(text("digest").starts_with("sha256:") && told.contains(&text("digest")), "{row}\n{told}");
+}
+
+#[test]
+fn validate_tells_the_columns_of_rejected_rows() {
+    let trial = poison(REJECT, REJECTED, &[]);
+    let told = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+    assert_eq!(told.code, Some(0), "{}", told.stderr);
+    assert!(told.stdout.contains("backtrace") && told.stdout.contains("digest"), "{}", told.stdout);
+}
+
+#[test]
+fn rejected_rows_that_nothing_reads_are_counted_and_the_first_ones_told() {
+    let panics = vec!["panic"; 30];
+    let ended = poison(REJECT, "", &[&panics]).run_well(&[]);
+    let told: Vec<_> = ended.stderr.lines().filter(|line| line.contains("rejected a row in batch 1")).collect();
+    assert_eq!(told.len(), 5, "{}", ended.stderr);
+    assert!(told[0].contains("`s` (plugin poison 0.1.0) rejected a row"), "{}", told[0]);
+    assert!(told[0].contains("not this row; the row: \"panic\""), "{}", told[0]);
+    assert!(ended.stderr.contains("`s` rejected 30 rows that nothing read"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_batch_with_too_many_rejected_rows_stops_the_job_and_is_not_seen() {
+    let batches: &[&[&str]] = &[&["a", "panic", "refuse"], &["b", "panic", "refuse", "abort", "c"], &["d"]];
+    for (limit, may) in [("2", "2"), ("\"50%\"", "50 %"), ("0.59", "59 %")] {
+        let trial = poison(&format!("{REJECT}\nmax_rejected = {limit}"), REJECTED, batches);
+        // Also where it is another process that rejects them.
+        let ended = if limit == "2" {
+            let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+            trial.run(&["--processes", "2", "--workers", "1", "--hosts", &hosts])
+        } else {
+            run_quietly(&trial)
+        };
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        let words = format!(
+            "stage `s`: plugin poison 0.1.0 rejected 3 of 5 rows of batch 2, and `max_rejected` lets it reject {may} of a \
+             batch; nothing of the batch is put out"
+        );
+        assert!(ended.stderr.contains(&words), "{}", ended.stderr);
+        assert!(ended.stderr.contains("the first reason: "), "{}", ended.stderr);
+        for sink in ["out.jsonl", "rejected.jsonl"] {
+            let seen: Vec<_> = trial.batches(sink).iter().map(|batch| batch["batch"].as_u64().unwrap()).collect();
+            assert!(seen.is_empty() || seen == [1], "{sink}: {seen:?}");
+        }
+    }
+    let trial = poison(&format!("{REJECT}\nmax_rejected = 3"), REJECTED, batches);
+    trial.run_well(&[]);
+    assert_eq!(trial.rows("rejected.jsonl").len(), 5);
+}
+
+#[test]
+fn what_a_plugin_refuses_by_itself_counts_without_on_error_too() {
+    let trial = poison("max_rejected = 1", "", &[&["refuse", "a"], &["refuse", "refuse", "b"]]);
+    let told = fails(&trial);
+    assert!(told.contains("rejected 2 of 3 rows of batch 2"), "{told}");
+    assert!(told.contains("the first reason: refused by itself"), "{told}");
+}
+
+#[test]
+fn a_job_that_rejects_everything_is_stopped() {
+    let told = fails(&poison(&format!("{REJECT}\nmax_rejected = \"90%\""), "", &[&["panic", "abort", "error"]]));
+    assert!(told.contains("rejected 3 of 3 rows of batch 1"), "{told}");
+}
+
+/// What is wrong for all rows is no reason to reject them.
+#[test]
+fn a_refused_config_stops_the_job() {
+    let told = fails(&poison(REJECT, REJECTED, &[&["a", "config"]]));
+    assert!(told.contains("refuses its config in batch 1: not this config"), "{told}");
+}
+
+#[test]
+fn rows_that_are_too_many_together_all_go_on() {
+    let values: Vec<String> = (0..1000).map(|n| if n % 10 == 3 { "crowd".into() } else { format!("v{n}") }).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    let trial = poison(REJECT, REJECTED, &[&values]);
+    let ended = trial.run_well(&[]);
+    assert_eq!(self::values(&trial.rows("out.jsonl")), values);
+    assert!(trial.rows("rejected.jsonl").is_empty());
+    assert!(ended.stderr.contains("`s` counted rows = 1000"), "only calls whose rows go on count: {}", ended.stderr);
+}
+
+/// With few attempts rows are rejected that would have been good, and none is lost.
+#[test]
+fn when_attempts_run_out_the_rest_is_rejected() {
+    let values: Vec<String> = (0..200).map(|n| if n % 20 == 7 { "panic".into() } else { format!("v{n}") }).collect();
+    let values: Vec<&str> = values.iter().map(String::as_str).collect();
+    for attempts in [1, 5, 30] {
+        let stage = format!("{REJECT}\nlimits = {{ attempts = {attempts} }}");
+        let trial = poison(&stage, REJECTED, &[&values]);
+        trial.run_well(&[]);
+        let (good, rejected) = (trial.rows("out.jsonl"), trial.rows("rejected.jsonl"));
+        let mut all = [self::values(&good), self::values(&rejected)].concat();
+        let mut expected = values.clone();
+        all.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(all, expected, "{attempts} attempts");
+        let last = rejected.last().unwrap()["reason"].as_str().unwrap();
+        assert!(last.contains("`limits.attempts` allows") && last.contains("not this row"), "{last}");
+    }
+}
+
+const UPDATE: &str = "k = \"text\", n = \"int64\", word = \"text\"";
+
+#[test]
+fn a_group_that_fails_without_rows_stops_the_job() {
+    let trial = job("poison-update", UPDATE, &format!("key = \"k\"\non = \"all\"\n{REJECT}"), REJECTED);
+    trial.write("input.jsonl", "[[\"a\",1,\"alone\"],[\"b\",2,\"\"]]\n[[\"a\",3,\"panic\"],[\"b\",4,\"\"]]\n");
+    let told = fails(&trial);
+    assert!(told.contains("stage `s`: plugin poison-update 0.1.0 failed in batch 2: panicked at "), "{told}");
+    assert!(told.contains("not without rows"), "{told}");
+}
+
+/// Only calls whose result is used count, in groups that have guilty rows too.
+#[test]
+fn counters_do_not_count_what_was_tried() {
+    let trial = job("poison-update", UPDATE, &format!("key = \"k\"\n{REJECT}"), REJECTED);
+    let row = |n: u32| format!("[\"k{}\",{n},\"{}\"]", n % 7, if n % 10 == 0 { "panic" } else { "" });
+    trial.write("input.jsonl", format!("[{}]\n", (0..500).map(row).collect::<Vec<_>>().join(",")));
+    let ended = trial.run_well(&[]);
+    assert!(ended.stderr.contains("`s` counted rows = 450"), "{}", ended.stderr);
+    assert_eq!((trial.rows("out.jsonl").len(), trial.rows("rejected.jsonl").len()), (450, 50));
+    // The last sum of a key is that of its good rows.
+    let rows = trial.rows("out.jsonl");
+    for key in 0..7_i64 {
+        let last = rows.iter().rfind(|row| row["k"] == format!("k{key}")).unwrap();
+        let sum: i64 = (0..500).filter(|n| n % 7 == key && n % 10 != 0).sum();
+        assert_eq!(last["sum"], sum, "{last}");
+    }
+}
+
+const AGGREGATE: &str = "k = \"text\", n = \"int64\", word = \"text\"";
+
+/// By then a row is in an accumulator with others, and none can be told to be guilty.
+#[test]
+fn an_aggregate_that_fails_behind_lift_stops_the_job() {
+    for (word, words) in [("combine", "not these two"), ("lower", "not in the end")] {
+        let trial = job("poison-aggregate", AGGREGATE, &format!("key = \"k\"\n{REJECT}"), REJECTED);
+        trial.write("input.jsonl", format!("[[\"a\",1,\"\"],[\"a\",2,\"{word}\"],[\"b\",3,\"panic\"]]\n"));
+        let told = fails(&trial);
+        assert!(told.contains("stage `s`: plugin poison-aggregate 0.1.0 failed in batch 1: "), "{told}");
+        assert!(told.contains(words), "{told}");
+    }
+}
+
+#[test]
+fn an_aggregate_counts_its_rows_once() {
+    let trial = job("poison-aggregate", AGGREGATE, &format!("key = \"k\"\n{REJECT}"), REJECTED);
+    trial.write("input.jsonl", "[[\"a\",1,\"\"],[\"a\",2,\"panic\"],[\"b\",3,\"\"]]\n[[\"a\",4,\"\"]]\n");
+    let ended = trial.run_well(&[]);
+    assert!(ended.stderr.contains("`s` counted rows = 3"), "{}", ended.stderr);
+}
