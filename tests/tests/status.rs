@@ -137,7 +137,7 @@ fn a_running_job_tells_its_rows_batches_and_what_its_plugin_costs() {
     // And for people, and at the end.
     let words = self::status(&trial, &["job.toml"]).stdout;
     for expected in [
-        "job      lines: running for ",
+        "job      lines\n         running for ",
         "2 workers in 1 process\n",
         "\n    plugin  misbehave 0.1.0, sha256:",
         "\n    in      1,000 rows, ",
@@ -170,6 +170,31 @@ fn rejected_rows_and_lines_that_were_dropped_are_counted() {
     });
     let ended = stopped_well(job);
     assert!(ended.stderr.contains("; 10 rows rejected\n"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_end_of_a_run_tells_of_late_rows() {
+    let trial = Trial::new(
+        r#"
+        clock = "manual"
+        [sources.events]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = { ts = "timestamp" }
+        [stages.counted]
+        from = "events"
+        window = { size = "10s", time = "ts", lateness = "2s" }
+        aggregate = { n = "count(*)" }
+        [sinks.out]
+        from = "counted"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+    );
+    let batches = ["[[\"1970-01-01T00:00:14Z\"]]", "[[\"1970-01-01T00:00:08Z\"]]"];
+    trial.write("input.jsonl", batches.join("\n") + "\n");
+    let told = trial.run_well(&[]).stderr;
+    assert!(told.contains(" WARN `counted` had 1 late row: older than the watermark allows\n"), "{told}");
 }
 
 #[test]

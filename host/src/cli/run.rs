@@ -3,6 +3,7 @@
 mod fresh;
 pub mod signals;
 
+use super::inspect::words::count as number_of;
 use super::status::words;
 use super::supervise;
 use super::supervise::report::Reporter;
@@ -201,7 +202,7 @@ fn summarize(stopper: &Stopper, took: Duration) {
             tracing::warn!("`{name}` rejected {} rows that nothing read", count.unread_rejected);
         }
         if count.late > 0 {
-            tracing::warn!("`{name}` had {} rows that came too late", count.late);
+            tracing::warn!("`{name}` had {}: older than the watermark allows", number_of(count.late, "late row"));
         }
         for of_plugin in &count.plugins {
             tracing::info!("`{name}` {}", words::cost(of_plugin, count.rejected));

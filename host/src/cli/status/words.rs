@@ -17,26 +17,23 @@ pub fn of(status: &JobStatus) -> String {
     let mut text = String::new();
     let us = status.now_us.saturating_sub(status.since_us).max(0).unsigned_abs();
     let since = time(status.since_us);
-    let _ = writeln!(text, "job      {}: running for {}, since {since}", status.job, duration(us.saturating_mul(1000)));
     let workers = count(status.workers as u64, "worker");
-    let _ = match status.processes {
-        1 => writeln!(text, "         {workers} in 1 process"),
-        n if n == status.answered => writeln!(text, "         {workers} in {n} processes"),
-        n => {
-            let answered = status.answered;
-            writeln!(
-                text,
-                "         {workers} in {answered} of {n} processes; the others do not answer on this machine"
-            )
-        }
+    let processes = match status.processes {
+        1 => "1 process".to_owned(),
+        n if n == status.answered => format!("{n} processes"),
+        n => format!("{} of {n} processes; the others do not answer on this machine", status.answered),
     };
     let (begun, committed) = (grouped(status.batches_begun), grouped(status.batches_committed));
-    let _ = match (status.last_batch, status.last_batch_time_us) {
-        (Some(batch), Some(at)) => {
-            writeln!(text, "batches  {begun} begun, {committed} committed; the last is {batch} of {}", time(at.0))
-        }
-        _ => writeln!(text, "batches  {begun} begun, {committed} committed"),
-    };
+    let _ = write!(
+        text,
+        "job      {}\n         running for {}, since {since}\n         {workers} in {processes}\n\
+         batches  {begun} begun, {committed} committed\n",
+        status.job,
+        duration(us.saturating_mul(1000))
+    );
+    if let (Some(batch), Some(at)) = (status.last_batch, status.last_batch_time_us) {
+        let _ = writeln!(text, "         the last is batch {batch} of {}", time(at.0));
+    }
     let kinds = [("sources", &status.sources), ("stages", &status.stages), ("sinks", &status.sinks)];
     let names = kinds.iter().flat_map(|(_, parts)| parts.iter()).map(|part| part.name.chars().count() + 2);
     let width = names.chain([10]).max().unwrap_or_default();
@@ -224,9 +221,11 @@ mod tests {
     fn a_status_fits_a_narrow_terminal() {
         let text = of(&example());
         let expected = "\
-job      example: running for 12.0 s, since 2023-11-14 22:13:20.000 UTC
+job      example
+         running for 12.0 s, since 2023-11-14 22:13:20.000 UTC
          4 workers in 2 processes
-batches  12 begun, 11 committed; the last is 11 of 2023-11-14 22:13:31.000 UTC
+batches  12 begun, 11 committed
+         the last is batch 11 of 2023-11-14 22:13:31.000 UTC
 
                   rows      rows/s    rejected    not read        late
 sources
