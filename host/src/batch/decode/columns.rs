@@ -160,7 +160,7 @@ impl Columns {
 
     /// Why the row at hand cannot do without a value in a column that it does not have; `None`: it has one.
     pub fn lacks(&self, column: usize) -> Option<String> {
-        let Column { name, kind, values, .. } = self.columns.get(column).filter(|c| c.values.len() == self.rows)?;
+        let Column { name, kind, .. } = self.columns.get(column).filter(|c| c.values.len() == self.rows)?;
         Some(match kind {
             ColumnType::Arrow(_) => format!("column `{name}` is {kind}, which cannot be written down"),
             _ => format!("column `{name}` is null, which it never is in the input of the stage"),

@@ -142,3 +142,27 @@ fn days_from_civil(year: i64, month: u32, day: u32) -> i64 {
     let day_of_year = i64::from((153 * ((month + 9) % 12) + 2) / 5 + day - 1);
     era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_far_years_are_read_as_sinks_write_them() {
+        for (text, micros) in [
+            ("+294247-01-10T04:00:54.775807Z", Some(i64::MAX)),
+            ("-290308-12-21T19:59:05.224192Z", Some(i64::MIN)),
+            ("+10000-02-29T00:00:00.000001Z", Some(253_407_398_400_000_001)),
+            ("-0001-12-31T23:59:59.999999Z", Some(-62_167_219_200_000_001)),
+            ("+294247-01-10T04:00:54.775808Z", None),
+            ("+10001-02-29T00:00:00.000000Z", None),
+            ("+10000-13-01T00:00:00.000000Z", None),
+            ("+10000-01-01T24:00:00.000000Z", None),
+            ("+10000-01-01T00:00:00.0Z", None),
+            ("+99999999999999999999-01-01T00:00:00.000000Z", None),
+            ("-5", None),
+        ] {
+            assert_eq!(far_timestamp(text), micros, "{text}");
+        }
+    }
+}
