@@ -70,6 +70,9 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
+    /// Compile one component from standard input; Millstream starts this by itself
+    #[command(hide = true)]
+    CompileComponent(compile::CompileArguments),
 }
 
 /// Runs the command that the process was started with.
@@ -147,6 +150,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!same)));
         }
         Command::State(arguments) => show(&state::state(&arguments)?)?,
+        Command::CompileComponent(arguments) => return compile::compile(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -57,6 +57,12 @@ impl Machine {
     }
 }
 
+/// An engine that compiles this kind of code and runs none: it reserves no memory and has no clock.
+pub fn compiler(kind: CodeKind) -> Result<Engine> {
+    Engine::new(&deterministic(kind))
+        .map_err(|e| Error::environment(format!("plugins cannot be compiled on this machine: {e:#}")))
+}
+
 /// Makes an engine. Where a clock stops calls, a thread moves that clock until the engine is gone.
 fn new(kind: CodeKind) -> Result<Engine> {
     let mut config = deterministic(kind);
