@@ -82,6 +82,8 @@ pub const COMPILE_MEMORY_BYTES_MAX: u64 = 3 << 30;
 pub const COMPONENT_FUNCTIONS_MAX: u64 = 200_000;
 /// Core modules of a component, and components inside it.
 pub const COMPONENT_MODULES_MAX: u64 = 1_000;
+/// Sections of a component, those of its modules included.
+pub const COMPONENT_SECTIONS_MAX: u64 = 100_000;
 /// Instances of modules and components that a component writes down.
 pub const COMPONENT_INSTANCES_MAX: u64 = 10_000;
 /// Types of a component, those of its modules included.

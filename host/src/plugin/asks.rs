@@ -8,7 +8,7 @@ mod types;
 
 use crate::limits::{
     COMPONENT_FUNCTION_BYTES_MAX, COMPONENT_FUNCTIONS_MAX, COMPONENT_IMPORTS_MAX, COMPONENT_INSTANCES_MAX,
-    COMPONENT_MODULES_MAX, COMPONENT_NESTING_MAX, COMPONENT_TYPES_MAX,
+    COMPONENT_MODULES_MAX, COMPONENT_NESTING_MAX, COMPONENT_SECTIONS_MAX, COMPONENT_TYPES_MAX,
 };
 pub use offered::{check, in_words, ours};
 use types::Types;
@@ -31,6 +31,8 @@ pub struct Asks {
 /// How many of what a component has, all that it holds inside included.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Size {
+    /// Sections.
+    pub sections: u64,
     /// Core modules.
     pub modules: u64,
     /// Components inside.
@@ -86,6 +88,7 @@ impl Asks {
 impl Size {
     fn check(&self) -> Result<(), Unreadable> {
         let limits = [
+            (self.sections, COMPONENT_SECTIONS_MAX, "sections"),
             (self.modules, COMPONENT_MODULES_MAX, "modules"),
             (self.components, COMPONENT_MODULES_MAX, "components inside it"),
             (self.instances, COMPONENT_INSTANCES_MAX, "instances"),
@@ -119,6 +122,7 @@ struct Reading<'a> {
 impl Reading<'_> {
     fn payload(&mut self, payload: Payload<'_>) -> Result<(), Unreadable> {
         let size = &mut self.asks.size;
+        size.sections += u64::from(!matches!(payload, Payload::CodeSectionEntry(_)));
         match payload {
             Payload::ModuleSection { .. } => {
                 size.modules += 1;

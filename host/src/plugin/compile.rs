@@ -38,6 +38,11 @@ impl Failure {
         Failure { kind: Kind::Environment, words, lasting: false }
     }
 
+    /// The code needs more than there is for any plugin, as instances within the component.
+    pub fn unfit(words: &str) -> Failure {
+        Failure::lasting(format!("does not fit this host: {words}\n  The plugin must be made of less."))
+    }
+
     fn invalid(words: &str) -> Failure {
         let words = format!("does not compile: {}\n  Build it again: `millstream build`.", words.trim_end());
         Failure { kind: Kind::Plugin, words, lasting: false }

@@ -219,20 +219,22 @@ impl Loader {
             return Err(failed(refused));
         }
         tracing::info!("compiling plugin {} (kept for the next start)", file.display());
-        let compiled = compile::compile(machine, key, bytes, time_max);
-        if let (Some(cache), Err(failure)) = (&self.cache, &compiled)
-            && failure.lasting
-        {
-            cache.refuse(key, failure, time_max);
+        let made = compile::compile(machine, key, bytes, time_max).and_then(|code| {
+            // SAFETY: the code was made by this program for this engine just now, and came through a pipe of its own.
+            let component = unsafe { Component::deserialize(&machine.engine, &code) };
+            Ok((component.map_err(|e| compile::Failure::unfit(&format!("{e:#}")))?, code))
+        });
+        match (made, &self.cache) {
+            (Ok((component, code)), cache) => {
+                cache.iter().for_each(|cache| cache.store(key, &code));
+                Ok(component)
+            }
+            (Err(failure), cache) => {
+                let lasting = cache.iter().filter(|_| failure.lasting);
+                lasting.for_each(|cache| cache.refuse(key, &failure, time_max));
+                Err(failed(failure))
+            }
         }
-        let code = compiled.map_err(failed)?;
-        // SAFETY: the code was made by this program for this engine just now, and came through a pipe of its own.
-        let component = unsafe { Component::deserialize(&machine.engine, &code) };
-        let component = component.map_err(|e| Error::bug(format!("the compiled plugin does not load: {e:#}")))?;
-        if let Some(cache) = &self.cache {
-            cache.store(key, &code);
-        }
-        Ok(component)
     }
 }
 

@@ -96,6 +96,13 @@ fn too_many_functions_are_refused() {
 }
 
 #[test]
+fn many_empty_sections_are_not_read_to_their_end() {
+    let bytes = [b"\0asm\x0d\0\x01\0".to_vec(), [0, 1, 0].repeat(1_000_000)].concat();
+    let words = format!("has {} sections; at most {COMPONENT_SECTIONS_MAX} are allowed", COMPONENT_SECTIONS_MAX + 1);
+    assert_eq!(Asks::of(&bytes).unwrap_err(), Unreadable::TooLarge(words));
+}
+
+#[test]
 fn what_is_offered_depends_on_world_and_grant() {
     let none = LoadOptions::default();
     let http = LoadOptions { http: true, ..LoadOptions::default() };
