@@ -9,8 +9,9 @@ mod limits;
 mod order;
 
 use super::engine::{Machine, Metering};
+use super::failure::printable;
 use crate::error::Kind;
-use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX};
+use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use child::{End, Ended};
 pub use order::{CompileArguments, obey};
 use order::{EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE, Order};
@@ -132,7 +133,10 @@ fn here(machine: &Machine, bytes: &[u8], why: &str) -> Result<Vec<u8>, Failure> 
     SAID.call_once(|| {
         tracing::warn!("plugins are compiled in this process, without limits on time and memory: {why}");
     });
-    machine.engine.precompile_component(bytes).map_err(|e| Failure::invalid(&format!("{e:#}")))
+    machine
+        .engine
+        .precompile_component(bytes)
+        .map_err(|e| Failure::invalid(&printable(&format!("{e:#}"), PLUGIN_WORDS_BYTES_MAX)))
 }
 
 /// The program that compiles.

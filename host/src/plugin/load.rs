@@ -8,11 +8,12 @@ use super::bindings::{
 };
 use super::cache::{Cache, Digest, hex};
 use super::engine::{CodeKind, Machine, Metering};
+use super::failure::printable;
 use super::guest::Guest;
 use super::{VERSION, World, compile};
 use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
-use crate::limits::COMPONENT_BYTES_MAX;
+use crate::limits::{COMPONENT_BYTES_MAX, NAME_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::fs;
@@ -336,20 +337,27 @@ fn interface(file: &Path, exports: &[String]) -> Result<String> {
             version => Err(Error::job(format!(
                 "plugin {shown} needs millstream:plugin@{}, and this host speaks {VERSION}: install a Millstream that \
                  speaks it, or build the plugin with an SDK for {VERSION}",
-                version.map_or("?", |(_, version)| version)
+                printable(version.map_or("?", |(_, version)| version), NAME_BYTES_MAX)
             ))),
         },
         [] => {
-            let list = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
+            let list = if exports.is_empty() {
+                "nothing".into()
+            } else {
+                names(&exports.iter().map(String::as_str).collect::<Vec<_>>())
+            };
             Err(Error::job(format!(
                 "{shown} is a component, but no Millstream plugin: it exports {list}, and none of transformer, updater, \
                  aggregator and cogrouper of millstream:plugin@{VERSION}"
             )))
         }
-        _ => {
-            Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must be one", worlds.join(", "))))
-        }
+        _ => Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must be one", names(&worlds)))),
     }
+}
+
+/// Names that a component's author chose.
+fn names(all: &[&str]) -> String {
+    printable(&all.join(", "), PLUGIN_WORDS_BYTES_MAX)
 }
 
 /// Whether a plugin of this interface version runs here: as semver has it, `0.1.x` does, `0.2.0` does not.

@@ -1,5 +1,7 @@
 //! What a plugin is offered, by the names of its imports.
 
+use crate::limits::{NAME_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::plugin::failure::printable;
 use crate::plugin::imports::{OFFERED, TIMERS};
 use crate::plugin::load::{LoadOptions, compatible};
 use crate::plugin::{VERSION, World};
@@ -77,18 +79,17 @@ pub fn check(imports: &[String], world: Option<World>, options: &LoadOptions) ->
 fn words(refused: &[(&str, Refusal)]) -> String {
     let of = |wanted: fn(&Refusal) -> bool| {
         let names: Vec<&str> = refused.iter().filter(|(_, why)| wanted(why)).map(|(name, _)| *name).collect();
-        names.join(", ")
+        (!names.is_empty()).then(|| printable(&names.join(", "), PLUGIN_WORDS_BYTES_MAX))
     };
     if let Some((name, _)) = refused.iter().find(|(_, why)| *why == Refusal::NewerInterface) {
-        let version = ours(name).map_or("?", |(_, version)| version);
+        let version = printable(ours(name).map_or("?", |(_, version)| version), NAME_BYTES_MAX);
         return format!(
             "needs millstream:plugin@{version}, and this host speaks {VERSION}: install a Millstream that speaks it, or build \
              the plugin with an SDK for {VERSION}"
         );
     }
     let mut all = Vec::new();
-    let http = of(|why| *why == Refusal::NeedsHttp);
-    if !http.is_empty() {
+    if let Some(http) = of(|why| *why == Refusal::NeedsHttp) {
         all.push(format!(
             "imports {http}, which needs a grant: requests over HTTP\n  To let it make them, add to the stage: `grant = {{ \
              http = {{ hosts = [\"api.example.com\"] }} }}` and `replayable = false`."
@@ -97,8 +98,7 @@ fn words(refused: &[(&str, Refusal)]) -> String {
     if let Some((_, Refusal::ForUpdate(world))) = refused.iter().find(|(_, why)| matches!(why, Refusal::ForUpdate(_))) {
         all.push(format!("imports timers, which are for world update, and is of world {world}"));
     }
-    let none = of(|why| *why == Refusal::NotOffered);
-    if !none.is_empty() {
+    if let Some(none) = of(|why| *why == Refusal::NotOffered) {
         let mut text = format!("imports what plugins are not offered: {none}\n  Offered: {}", list());
         if none.contains("wasi:") {
             text.push_str(

@@ -2,6 +2,7 @@
 
 use super::Order;
 use crate::limits::{COMPILED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::plugin::failure::printable;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -68,7 +69,8 @@ pub fn run(program: &Path, order: &Order, bytes: &[u8]) -> io::Result<Ended> {
         let words = words.join().unwrap_or_default();
         Ok(Ended {
             code: code.unwrap_or_else(|_| Ok(Vec::new()))?,
-            words: String::from_utf8_lossy(&words).into_owned(),
+            // A compiler repeats names that the component's author chose.
+            words: printable(&String::from_utf8_lossy(&words), PLUGIN_WORDS_BYTES_MAX),
             end: killed.unwrap_or(end),
         })
     })
