@@ -94,7 +94,7 @@ fn loops(locals: usize, depth: usize) -> Vec<u8> {
 #[test]
 fn a_version_that_asks_for_more_is_refused_until_granted() {
     let trial = trial(&split_words(), "", "[checkpoint]\ndir = \"checkpoint\"\n");
-    trial.run_well(&["--until-idle"]);
+    trial.run_well(&[]);
     assert_eq!(trial.rows("out.jsonl").len(), 2);
     trial.write("plugin.wasm", asking_for(split_words(), "wasi:http/outgoing-handler@0.2.3"));
     for command in ["run", "validate"] {
@@ -112,7 +112,7 @@ fn a_version_that_asks_for_more_is_refused_until_granted() {
         assert!(told.contains(&format!("imports what plugins are not offered: {import}\n  Offered: log,")), "{told}");
     }
     trial.write("plugin.wasm", split_words());
-    trial.run_well(&["--until-idle"]);
+    trial.run_well(&[]);
 }
 
 #[test]
@@ -146,6 +146,30 @@ fn a_component_of_too_many_or_too_large_functions_is_not_compiled_at_all() {
     refused(&vec![0; (64 << 20) + 1], "at most 67108864 are allowed");
 }
 
+/// Components within each other, of which each makes two instances of the one inside.
+#[test]
+fn a_component_of_more_instances_than_fit_is_refused() {
+    let magic = b"\0asm\x0d\0\x01\0";
+    let module = section(1, b"\0asm\x01\0\0\0");
+    let mut inner = [&magic[..], &module, &section(2, &[1, 0, 0, 0])].concat();
+    for _ in 0..8 {
+        inner = [&magic[..], &section(4, &inner), &section(5, &[2, 0, 0, 0, 0, 0, 0])].concat();
+    }
+    // It is the second component inside the plugin: the first makes the exported interface.
+    let component = [split_words(), section(4, &inner), section(5, &[1, 0, 1, 0])].concat();
+    let trial = trial(&component, "", "");
+    for _ in 0..2 {
+        let ended = Process::start(apart(&trial, &["run", "job.toml"]).env("MILLSTREAM_LOG", "off")).wait();
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(
+            ended.stderr.contains("does not fit this host: The component transitively contains"),
+            "{}",
+            ended.stderr
+        );
+        assert!(!ended.stderr.contains("a mistake of Millstream"), "{}", ended.stderr);
+    }
+}
+
 #[test]
 fn whoever_compiles_ends_with_the_process_that_waits() {
     let bomb = with_functions(split_words(), 100, &loops(2_000, 1_000));
@@ -170,7 +194,7 @@ fn code_is_kept_and_taken_back_only_with_the_key() {
     let trial = trial(&split_words(), "", "");
     let compiles = || {
         fs::remove_file(trial.path("out.jsonl")).ok();
-        let ended = Process::start(&mut apart(&trial, &["run", "job.toml", "--until-idle"])).wait();
+        let ended = Process::start(&mut apart(&trial, &["run", "job.toml"])).wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         ended.stderr.contains("compiling plugin")
     };

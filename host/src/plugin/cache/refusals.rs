@@ -29,7 +29,8 @@ impl Cache {
         if time_max.as_millis() > tried_ms {
             return None;
         }
-        let words = format!("{words}\n  (This was tried before; it is tried again in {} minutes.)", left / 60 + 1);
+        let words =
+            format!("{words}\n  (This was tried before; it is tried again in {} minutes.)", left.div_ceil(60).max(1));
         Some(Failure { kind: Kind::Plugin, words, lasting: true })
     }
 }
