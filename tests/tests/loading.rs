@@ -130,7 +130,7 @@ fn a_component_that_compiles_for_ever_is_stopped() {
     let (first, told) = run();
     assert!(first > Duration::from_secs(1) && !told.contains("tried before"), "{told}");
     let (_, told) = run();
-    assert!(told.contains("(This was tried before; it is tried again in 60 minutes.)"), "{told}");
+    assert!(told.contains("(This was tried before; it is tried again in "), "{told}");
 }
 
 #[test]
