@@ -75,6 +75,9 @@ enum Command {
     State(state::StateArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
     Retry(retry::RetryArguments),
+    /// Compile one component from standard input; Millstream starts this by itself
+    #[command(hide = true)]
+    CompileComponent(compile::CompileArguments),
 }
 
 /// Runs the command that the process was started with.
@@ -154,6 +157,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
+        Command::CompileComponent(arguments) => return compile::compile(&arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

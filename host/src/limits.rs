@@ -94,6 +94,24 @@ pub const COMPILE_TIME_MS_MAX: u64 = 120_000;
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 3 << 30;
 /// Functions of a component, all its modules together.
 pub const COMPONENT_FUNCTIONS_MAX: u64 = 200_000;
+/// Core modules of a component, and components inside it.
+pub const COMPONENT_MODULES_MAX: u64 = 1_000;
+/// Sections of a component, those of its modules included.
+pub const COMPONENT_SECTIONS_MAX: u64 = 100_000;
+/// Instances of modules and components that a component writes down.
+pub const COMPONENT_INSTANCES_MAX: u64 = 10_000;
+/// Types of a component, those of its modules included.
+pub const COMPONENT_TYPES_MAX: u64 = 200_000;
+/// Imports of a component, those of its modules included.
+pub const COMPONENT_IMPORTS_MAX: u64 = 200_000;
+/// Levels of components within components, and of types within types.
+pub const COMPONENT_NESTING_MAX: u64 = 32;
+/// Bytes of the code that a component is compiled to.
+pub const COMPILED_BYTES_MAX: u64 = 512 << 20;
+/// Files that the process which compiles a component may have open.
+pub const COMPILE_FILES_MAX: u64 = 64;
+/// How long a component that could not be compiled within its limits is not tried again, in seconds.
+pub const COMPILE_REFUSED_S: u64 = 3_600;
 /// Bytes of one function of a component.
 pub const COMPONENT_FUNCTION_BYTES_MAX: u64 = 4 << 20;
 /// Columns of one schema that a plugin describes.

@@ -43,6 +43,7 @@ mod words;
 
 pub use account::{Account, Costs};
 pub use caller::Caller;
+pub use compile::{CompileArguments, obey as compile_component};
 pub use counters::{Counted, Counters, add as add_counted};
 pub use engine::Metering;
 pub use load::{LoadOptions, find as component_file};
@@ -324,6 +325,16 @@ impl Plugin {
     /// Names of the interfaces that it imports.
     pub fn imports(&self) -> &[String] {
         &self.loaded.imports
+    }
+
+    /// What it asks for, a phrase for each kind of import.
+    pub fn asks(&self) -> Vec<&'static str> {
+        asks::in_words(self.imports())
+    }
+
+    /// How many functions and core modules it has.
+    pub fn functions_and_modules(&self) -> (u64, u64) {
+        (self.loaded.size.functions, self.loaded.size.modules)
     }
 
     /// Whether it imports an interface of ours, as `timers`.

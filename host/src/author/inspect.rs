@@ -4,12 +4,35 @@ use crate::batch::types::ColumnType;
 use crate::error::{Kind, Result};
 use crate::plugin::{Description, LoadOptions, Plugin, PluginHost};
 use arrow::datatypes::Schema;
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::Path;
 
+/// What is asked about before anything is granted: a plugin may import all that a job could grant. It gets none of it.
+fn options() -> LoadOptions {
+    LoadOptions { http: true, ..LoadOptions::default() }
+}
+
 /// The text of `millstream inspect` for a component file or plugin folder. Errors as [`PluginHost::load`].
 pub fn plugin(path: &Path) -> Result<String> {
-    about(&PluginHost::new()?.load(path, &LoadOptions::default())?)
+    about(&PluginHost::new()?.load(path, &options())?)
+}
+
+/// The same for programs.
+pub fn as_json(path: &Path) -> Result<Value> {
+    about_as_json(&PluginHost::new()?.load(path, &options())?)
+}
+
+/// What the plugin says of itself, or why it says nothing without a config or an input.
+fn described(plugin: &Plugin) -> Result<Result<Description, String>> {
+    match plugin.describe("{}", &Schema::empty(), &Schema::empty()) {
+        Ok(description) => Ok(Ok(description)),
+        Err(refusal) if refusal.kind == Kind::Job => {
+            let words = refusal.message.rsplit_once("`describe`: ").map_or("", |(_, words)| words);
+            Ok(Err(words.to_owned()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// The text for a loaded plugin.
@@ -18,27 +41,64 @@ pub fn about(plugin: &Plugin) -> Result<String> {
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{:<15}{}", format!("{name}:"), value.trim_end().replace('\n', "\n               "));
     };
-    match plugin.describe("{}", &Schema::empty(), &Schema::empty()) {
+    match described(plugin)? {
         Ok(description) => {
             line("plugin", &format!("{} {}", description.name, description.version));
             line("doc", &description.doc);
             facts(plugin, &mut line);
             schemas(&description, &mut line);
         }
-        Err(refusal) if refusal.kind == Kind::Job => {
+        Err(words) => {
             facts(plugin, &mut line);
-            let words = refusal.message.rsplit_once("`describe`: ").map_or("", |(_, words)| words);
             line("schemas", &format!("they depend on the stage's config or input (without any it says: {words})"));
         }
-        Err(error) => return Err(error),
     }
     Ok(text)
 }
 
+/// The object for a loaded plugin; what it does not say without a config or an input is null, and `refused` says why.
+pub fn about_as_json(plugin: &Plugin) -> Result<Value> {
+    let (functions, modules) = plugin.functions_and_modules();
+    let facts = json!({
+        "world": plugin.world().to_string(),
+        "interface_version": plugin.interface_version(),
+        "imports": plugin.imports(),
+        "asks": plugin.asks(),
+        "file": plugin.file().display().to_string(),
+        "bytes": plugin.component_bytes(),
+        "functions": functions,
+        "modules": modules,
+        "digest": plugin.digest(),
+    });
+    let said = match described(plugin)? {
+        Ok(said) => json!({
+            "name": said.name,
+            "version": said.version,
+            "doc": said.doc,
+            "inputs": said.inputs.iter().map(|input| columns_as_json(input)).collect::<Vec<_>>(),
+            "output": columns_as_json(&said.output),
+            "state": columns_as_json(&said.state),
+            "key": said.key.as_deref().map(columns_as_json),
+            "inverse": said.inverse,
+            "config_schema": said.config_schema,
+        }),
+        Err(words) => json!({ "name": null, "version": null, "refused": words }),
+    };
+    let objects = [facts, said].into_iter().filter_map(|object| match object {
+        Value::Object(entries) => Some(entries),
+        _ => None,
+    });
+    Ok(Value::Object(objects.flatten().collect()))
+}
+
 fn facts(plugin: &Plugin, line: &mut impl FnMut(&str, &str)) {
+    let or_nothing = |list: String| if list.is_empty() { "nothing".to_owned() } else { list };
+    let (functions, modules) = plugin.functions_and_modules();
     line("world", &format!("{} of millstream:plugin@{}", plugin.world(), plugin.interface_version()));
-    line("imports", if plugin.imports().is_empty() { "nothing".into() } else { plugin.imports().join("\n") }.as_str());
-    line("component", &format!("{}, {} bytes", plugin.file().display(), plugin.component_bytes()));
+    line("asks for", &or_nothing(plugin.asks().join(", ")));
+    line("imports", &or_nothing(plugin.imports().join("\n")));
+    let size = format!("{} bytes, {functions} functions, {modules} modules", plugin.component_bytes());
+    line("component", &format!("{}, {size}", plugin.file().display()));
     line("digest", &plugin.digest());
     line("compiled", if plugin.was_cached() { "before, taken from the cache" } else { "now" });
 }
@@ -64,4 +124,15 @@ fn columns(schema: &Schema) -> String {
     });
     let columns: Vec<String> = columns.collect();
     if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
+}
+
+fn columns_as_json(schema: &Schema) -> Value {
+    let columns = schema.fields().iter().map(|field| {
+        json!({
+            "name": field.name(),
+            "type": ColumnType::of(field.data_type()).to_string(),
+            "nullable": field.is_nullable(),
+        })
+    });
+    columns.collect()
 }

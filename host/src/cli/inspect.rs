@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub struct InspectArguments {
     /// A component file or plugin folder, a checkpoint (its folder, or s3://bucket/prefix), or a job file
     what: PathBuf,
-    /// Print JSON (checkpoints and jobs)
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -37,10 +37,7 @@ pub fn inspect(arguments: &InspectArguments) -> Result<String> {
     let path = &arguments.what;
     match (what(path)?, arguments.json) {
         (What::Plugin, false) => author::inspect::plugin(path),
-        (What::Plugin, true) => Err(Error::job(format!(
-            "{} is a plugin, and only checkpoints and jobs are shown as JSON; leave out --json",
-            path.display()
-        ))),
+        (What::Plugin, true) => as_json(&author::inspect::as_json(path)?),
         (What::Checkpoint, json) => checkpoint(path, json),
         (What::Job, json) => job(path, json),
     }

@@ -1,52 +1,80 @@
 //! Compiled code on disk, so that a job starts in milliseconds.
 //!
-//! Compiled code runs with the rights of this process, so it is only taken from a folder that nobody else can write
-//! to, and only if it is what was written: beside each file stands its digest.
+//! Compiled code runs with the rights of this process, so it is only taken from a folder that nobody else can use, and
+//! only if this user's Millstream wrote it: beside each file stands its authentication code (HMAC-SHA256), made with a key
+//! of the user that lies elsewhere. So a folder that was copied, shared or restored from somewhere is no way in, and
+//! neither are code under the name of another component, half a file, and a pair of files of two writers: all of them are
+//! compiled again. The folders above are not looked at, since who can swap the folder still has no key.
+
+mod key;
+mod refusals;
 
 use crate::limits::COMPILED_FILES_MAX;
+use hmac::{Hmac, KeyInit, Mac};
+pub use key::Key;
 use sha2::{Digest as _, Sha256};
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
 
+/// Files in the folder that are none of ours go when they are this old: what a process left behind that was killed while
+/// it wrote.
+const LEFT_BEHIND: Duration = Duration::from_secs(3_600);
+
+/// What an authentication code is for, so that none stands for something else.
+#[derive(Clone, Copy)]
+enum Purpose {
+    Code,
+    Refusal,
+}
+
+impl Purpose {
+    /// The ending of the files.
+    fn extension(self) -> &'static str {
+        match self {
+            Purpose::Code => "code",
+            Purpose::Refusal => "refused",
+        }
+    }
+}
+
 /// The folder of compiled code.
 pub struct Cache {
     folder: PathBuf,
+    key: Key,
 }
 
 impl Cache {
     /// The user's cache. `None`, said in the log, where there is none that can be trusted.
     pub fn of_user() -> Option<Cache> {
         let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-        let base = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
-        let Some(base) = base else {
-            tracing::warn!("compiled plugins are not cached: neither XDG_CACHE_HOME nor HOME is set");
+        let base = |xdg, of_home: &str| absolute(xdg).or_else(|| absolute("HOME").map(|home| home.join(of_home)));
+        let bases = base("XDG_CACHE_HOME", ".cache").zip(base("XDG_STATE_HOME", ".local/state"));
+        let Some((cache, state)) = bases else {
+            tracing::warn!(
+                "compiled plugins are not cached: HOME is not set, nor both XDG_CACHE_HOME and XDG_STATE_HOME"
+            );
             return None;
         };
-        let folder = base.join("millstream").join("compiled");
-        Cache::open(&folder)
+        let folder = cache.join("millstream").join("compiled");
+        Cache::open(&folder, &state.join("millstream").join("cache.key"))
             .inspect_err(|e| tracing::warn!("compiled plugins are not cached in {}: {e}", folder.display()))
             .ok()
     }
 
-    /// The cache in this folder, which is made where it is missing.
-    pub fn open(folder: &Path) -> io::Result<Cache> {
-        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-        let found = fs::symlink_metadata(folder)?;
-        // A file that we make belongs to us: that is our user id, without a system call that std does not offer.
-        let ours = tempfile::Builder::new().prefix(".owner").tempfile_in(folder)?.as_file().metadata()?.uid();
-        if !found.is_dir() || found.uid() != ours || found.mode() & 0o077 != 0 {
-            let wanted = format!("it must be a folder of user {ours} that only this user may use (mode 0700)");
-            return Err(io::Error::new(io::ErrorKind::PermissionDenied, wanted));
-        }
-        Ok(Cache { folder: folder.to_owned() })
+    /// The cache in this folder, with the key in this file. Both are made where they are missing.
+    pub fn open(folder: &Path, key: &Path) -> io::Result<Cache> {
+        private_folder(folder)?;
+        let key = Key::open(key).map_err(|e| io::Error::new(e.kind(), format!("the key {}: {e}", key.display())))?;
+        Ok(Cache { folder: folder.to_owned(), key })
     }
 
     /// The name under which the code of a component is kept: it depends on the component, on wasmtime and on all
@@ -58,40 +86,66 @@ impl Cache {
         hex(&all.0.finalize().into())
     }
 
-    /// Takes compiled code from the cache; `None` where there is none, or none that is whole.
-    pub fn load(&self, engine: &Engine, key: &str) -> Option<Component> {
-        let (code, digest) = (self.code(key), self.digest(key));
-        let expected = fs::read_to_string(digest).ok()?;
-        let found = hex(&digest_of_file(&code).ok()?);
-        if found != expected {
-            tracing::warn!("{} is damaged; the plugin is compiled again", code.display());
+    /// Takes compiled code from the cache; `None` where there is none, or none that is whole and ours.
+    pub fn load(&self, engine: &Engine, name: &str) -> Option<Component> {
+        let code = self.path(name, Purpose::Code);
+        let opened = self.authentic(name, Purpose::Code);
+        if let Err(e) = opened {
+            if e.kind() != io::ErrorKind::NotFound {
+                tracing::warn!("{}: {e}; the plugin is compiled again", code.display());
+            }
             return None;
         }
-        // SAFETY: the bytes are those that `store` wrote (the digest beside them says so), in a folder that only this
-        // user can write to (`open` checked owner and mode), so nobody else can have made or can now change them.
+        // SAFETY: the bytes are those that `store` wrote: their authentication code says so, whose key only this user has,
+        // and the folder is one that only this user can write to (`open` checked owner and mode), so nobody else can
+        // change them from now on.
         let loaded = unsafe { Component::deserialize_file(engine, &code) };
         loaded.inspect_err(|e| tracing::warn!("{}: {e:#}; the plugin is compiled again", code.display())).ok()
     }
 
     /// Keeps compiled code. A failure costs time at the next start, nothing else, so it is only said.
-    pub fn store(&self, key: &str, component: &Component) {
-        let stored = component.serialize().map_err(io::Error::other).and_then(|code| {
-            let digest: Digest = Sha256::digest(&code).into();
-            self.replace(&self.digest(key), hex(&digest).as_bytes())?;
-            self.replace(&self.code(key), &code)?;
-            self.prune()
-        });
-        if let Err(e) = stored {
+    pub fn store(&self, name: &str, code: &[u8]) {
+        if let Err(e) = self.keep(name, Purpose::Code, code) {
             tracing::warn!("the compiled plugin is not kept in {}: {e}", self.folder.display());
         }
     }
 
-    fn code(&self, key: &str) -> PathBuf {
-        self.folder.join(format!("{key}.code"))
+    fn keep(&self, name: &str, purpose: Purpose, bytes: &[u8]) -> io::Result<()> {
+        let code = self.authentication(name, purpose, bytes)?.finalize().into_bytes();
+        let path = self.path(name, purpose);
+        self.replace(&mac_of(&path), &code)?;
+        self.replace(&path, bytes)?;
+        self.prune()
     }
 
-    fn digest(&self, key: &str) -> PathBuf {
-        self.folder.join(format!("{key}.sha256"))
+    /// Opens a file that was kept under this name, if it is whole and ours, at its beginning.
+    fn authentic(&self, name: &str, purpose: Purpose) -> io::Result<File> {
+        let path = self.path(name, purpose);
+        let mut file = open_private(&path)?;
+        let mut expected = Vec::new();
+        open_private(&mac_of(&path))?.take(64).read_to_end(&mut expected)?;
+        let found = self.authentication(name, purpose, &file)?;
+        found.verify_slice(&expected).map_err(|_| {
+            io::Error::new(io::ErrorKind::InvalidData, "it is damaged, or was not made by this user's Millstream")
+        })?;
+        io::Seek::rewind(&mut file)?;
+        Ok(file)
+    }
+
+    fn authentication(&self, name: &str, purpose: Purpose, mut bytes: impl Read) -> io::Result<Hmac<Sha256>> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.key.bytes()).map_err(io::Error::other)?;
+        mac.update(format!("millstream {} {name}\n", purpose.extension()).as_bytes());
+        let mut block = vec![0; 1 << 16];
+        loop {
+            match bytes.read(&mut block)? {
+                0 => return Ok(mac),
+                n => mac.update(block.get(..n).unwrap_or_default()),
+            }
+        }
+    }
+
+    fn path(&self, name: &str, purpose: Purpose) -> PathBuf {
+        self.folder.join(format!("{name}.{}", purpose.extension()))
     }
 
     /// Readers see the old file or the new one, never a part.
@@ -101,21 +155,86 @@ impl Cache {
         file.persist(path).map(drop).map_err(|e| e.error)
     }
 
+    /// Removes the oldest files beyond the limit. Others may do the same at the same time.
     fn prune(&self) -> io::Result<()> {
-        let mut files = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "code") {
-                files.push((fs::metadata(&path)?.modified()?, path));
+        for purpose in [Purpose::Code, Purpose::Refusal] {
+            let mut files = self.files(|path| path.extension().is_some_and(|e| e == purpose.extension()))?;
+            files.sort();
+            for (_, path) in files.iter().take(files.len().saturating_sub(COMPILED_FILES_MAX)) {
+                remove(path)?;
+                remove(&mac_of(path))?;
             }
         }
-        files.sort();
-        for (_, path) in files.iter().take(files.len().saturating_sub(COMPILED_FILES_MAX)) {
-            fs::remove_file(path)?;
-            fs::remove_file(path.with_extension("sha256"))?;
+        let kept = ["code", "refused", "mac"];
+        let foreign = |path: &Path| !path.extension().and_then(|e| e.to_str()).is_some_and(|e| kept.contains(&e));
+        for (modified, path) in self.files(foreign)? {
+            if modified.elapsed().is_ok_and(|age| age > LEFT_BEHIND) {
+                remove(&path)?;
+            }
         }
         Ok(())
     }
+
+    fn files(&self, which: impl Fn(&Path) -> bool) -> io::Result<Vec<(std::time::SystemTime, PathBuf)>> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            match fs::symlink_metadata(&path) {
+                Ok(found) if !found.is_dir() && which(&path) => files.push((found.modified()?, path)),
+                _ => {}
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// Where the authentication code of a file stands: `x.code` has `x.code.mac`.
+fn mac_of(path: &Path) -> PathBuf {
+    path.with_added_extension("mac")
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => Ok(()),
+    }
+}
+
+/// Makes a folder where it is missing, and checks that it is one that only this user may use.
+fn private_folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() || !is_private(&found) {
+        let user = user();
+        let wanted = format!(
+            "{} must be a folder of user {user} that only this user may use (mode 0700), and no link",
+            folder.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, wanted));
+    }
+    Ok(())
+}
+
+/// Opens a file of this user that nobody else may use. Links are not followed.
+fn open_private(path: &Path) -> io::Result<File> {
+    // A pipe would otherwise wait for its other end.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || !is_private(&found) {
+        let words = format!("it must be a file of user {} that only this user may use (mode 0600)", user());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
+    }
+    Ok(file)
+}
+
+fn is_private(found: &fs::Metadata) -> bool {
+    found.uid() == user() && found.mode() & 0o077 == 0
+}
+
+fn user() -> u32 {
+    // SAFETY: the call takes and changes nothing.
+    unsafe { libc::geteuid() }
 }
 
 /// The digest in hexadecimal.
@@ -125,17 +244,6 @@ pub fn hex(digest: &Digest) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
-}
-
-fn digest_of_file(path: &Path) -> io::Result<Digest> {
-    let (mut file, mut digest) = (File::open(path)?, Sha256::new());
-    let mut block = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut block)? {
-            0 => return Ok(digest.finalize().into()),
-            n => digest.update(block.get(..n).unwrap_or_default()),
-        }
-    }
 }
 
 /// Lets wasmtime's compatibility hash flow into a digest.
@@ -150,3 +258,6 @@ impl Hasher for Sha {
         0
     }
 }
+
+#[cfg(test)]
+mod tests;

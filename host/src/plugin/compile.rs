@@ -1,1 +1,179 @@
-//! Compiling a component in a process of its own, with limits on size, functions, time and memory.
+//! Compiling a component in a process of its own, with limits on time and memory: a component that compiles for ever is
+//! no defect of a compiler, so the compiler must be one that can be killed.
+//!
+//! The bytes go to `millstream compile-component` through its standard input, and the code comes back through its
+//! standard output. Whether both processes mean the same code is told by the cache's key, which both compute.
+
+mod child;
+mod limits;
+mod order;
+
+use super::engine::{Machine, Metering};
+use super::failure::printable;
+use crate::error::Kind;
+use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use child::{End, Ended};
+pub use order::{CompileArguments, obey};
+use order::{EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE, Order};
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
+
+/// Why there is no code: words that go on after the name of the plugin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Who can mend it.
+    pub kind: Kind,
+    /// What happened and what to do.
+    pub words: String,
+    /// Whether the same would happen again with the same limits.
+    pub lasting: bool,
+}
+
+impl Failure {
+    fn lasting(words: String) -> Failure {
+        Failure { kind: Kind::Plugin, words, lasting: true }
+    }
+
+    fn passing(words: String) -> Failure {
+        Failure { kind: Kind::Environment, words, lasting: false }
+    }
+
+    /// The code needs more than there is for any plugin, as instances within the component.
+    pub fn unfit(words: &str) -> Failure {
+        Failure::lasting(format!("does not fit this host: {words}\n  The plugin must be made of less."))
+    }
+
+    fn invalid(words: &str) -> Failure {
+        let words = format!("does not compile: {}\n  Build it again: `millstream build`.", words.trim_end());
+        Failure { kind: Kind::Plugin, words, lasting: false }
+    }
+}
+
+/// Compiles a component: code for [`wasmtime::component::Component::deserialize`], which no longer depends on its author's
+/// mercy. `key` is that of the cache.
+pub fn compile(machine: &Machine, key: &str, bytes: &[u8], time_max: Duration) -> Result<Vec<u8>, Failure> {
+    let order = Order { kind: machine.kind, key: key.to_owned(), time_max };
+    let Some(program) = Program::find() else { return here(machine, bytes, "there is no `millstream` beside it") };
+    let ended = child::run(&program.file, &order, bytes)
+        .map_err(|e| Failure::passing(format!("cannot be compiled: {} does not start: {e}", program.file.display())))?;
+    match code(ended, time_max) {
+        Err(Outcome::OtherCode) if !program.is_this => {
+            here(machine, bytes, &format!("{} is of another version", program.file.display()))
+        }
+        Err(Outcome::OtherCode) => Err(Failure {
+            kind: Kind::Bug,
+            words: "cannot be compiled: the process that compiles it makes other code".into(),
+            lasting: false,
+        }),
+        Err(Outcome::Failed(failure)) => Err(failure),
+        Ok(code) => Ok(code),
+    }
+}
+
+/// What there is instead of code.
+enum Outcome {
+    /// The process would make code that this one cannot run.
+    OtherCode,
+    /// Said in words.
+    Failed(Failure),
+}
+
+fn code(ended: Ended, time_max: Duration) -> Result<Vec<u8>, Outcome> {
+    let Ended { code, words, end } = ended;
+    let too_long = || {
+        Failure::lasting(format!(
+            "takes longer to compile than {time_max:?}\n  Raise `limits.compile` of the stage if the plugin is that large; a \
+             component that compiles for ever must be mended."
+        ))
+    };
+    let too_much = || {
+        Failure::lasting(format!(
+            "needs more memory to compile than {} MiB\n  The plugin must be made smaller.",
+            COMPILE_MEMORY_BYTES_MAX >> 20
+        ))
+    };
+    Err(Outcome::Failed(match end {
+        End::Exit(0) => return Ok(code),
+        End::Exit(EXIT_OTHER_CODE | EXIT_USAGE) => return Err(Outcome::OtherCode),
+        End::Late | End::Signal(libc::SIGXCPU) => too_long(),
+        End::Exit(_) | End::Signal(_) if is_out_of_memory(&words) => too_much(),
+        End::Exit(EXIT_REFUSED) => Failure::invalid(&words),
+        End::TooLarge => Failure::lasting(format!(
+            "compiles to more than {} MiB of code\n  The plugin must be made smaller.",
+            COMPILED_BYTES_MAX >> 20
+        )),
+        End::Signal(signal @ (libc::SIGKILL | libc::SIGTERM | libc::SIGINT)) => {
+            Failure::passing(format!("is not compiled: the process that compiled it was killed by signal {signal}"))
+        }
+        End::Signal(signal) => crashed(&format!("signal {signal}"), &words),
+        End::Exit(code) => crashed(&format!("exit code {code}"), &words),
+    }))
+}
+
+fn crashed(how: &str, words: &str) -> Failure {
+    let mut lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
+    let said = lines.next_back().map(|line| format!(": {line}")).unwrap_or_default();
+    Failure::lasting(format!(
+        "does not compile: the compiler crashed on it ({how}){said}\n  Build it again with another version of its \
+         toolchain; please report it."
+    ))
+}
+
+/// What Rust's allocator and the system say when there is no more.
+fn is_out_of_memory(words: &str) -> bool {
+    ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"]
+        .iter()
+        .any(|said| words.contains(said))
+}
+
+/// Compiles in this process: without a limit on time and memory.
+fn here(machine: &Machine, bytes: &[u8], why: &str) -> Result<Vec<u8>, Failure> {
+    static SAID: Once = Once::new();
+    SAID.call_once(|| {
+        tracing::warn!("plugins are compiled in this process, without limits on time and memory: {why}");
+    });
+    machine
+        .engine
+        .precompile_component(bytes)
+        .map_err(|e| Failure::invalid(&printable(&format!("{e:#}"), PLUGIN_WORDS_BYTES_MAX)))
+}
+
+/// The program that compiles.
+struct Program {
+    file: PathBuf,
+    is_this: bool,
+}
+
+impl Program {
+    const NAME: &str = "millstream";
+
+    /// This program where it is `millstream`, else one beside it or one folder up.
+    fn find() -> Option<Program> {
+        let this = std::env::current_exe().ok()?;
+        if this.file_name()? == Program::NAME {
+            return Some(Program { file: this, is_this: true });
+        }
+        let folder = this.parent()?;
+        let places = [Some(folder), folder.parent()];
+        let files = places.into_iter().flatten().map(|folder| folder.join(Program::NAME));
+        files.into_iter().find(|file| Path::is_file(file)).map(|file| Program { file, is_this: false })
+    }
+}
+
+/// Words for the command line and back.
+impl Metering {
+    const WORDS: [(Metering, &str); 3] =
+        [(Metering::None, "none"), (Metering::Epochs, "epochs"), (Metering::Fuel, "fuel")];
+
+    fn word(self) -> &'static str {
+        Metering::WORDS.iter().find(|(metering, _)| *metering == self).map_or("none", |(_, word)| word)
+    }
+
+    fn of_word(word: &str) -> Option<Metering> {
+        Metering::WORDS.iter().find(|(_, own)| *own == word).map(|(metering, _)| *metering)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -60,6 +60,12 @@ impl Machine {
     }
 }
 
+/// An engine that compiles this kind of code and runs none: it reserves no memory and has no clock.
+pub fn compiler(kind: CodeKind) -> Result<Engine> {
+    Engine::new(&deterministic(kind))
+        .map_err(|e| Error::environment(format!("plugins cannot be compiled on this machine: {e:#}")))
+}
+
 fn new(kind: CodeKind) -> Result<Engine> {
     let mut config = deterministic(kind);
     config.allocation_strategy(pool());

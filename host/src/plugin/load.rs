@@ -1,25 +1,25 @@
 //! From a path to a plugin that can be called: finding the component, compiling it or taking it from the cache, and
 //! reading its world and its imports from its type, without running any of it.
 
+use super::asks::{self, Asks, Size, Unreadable, ours};
 use super::bindings::{
     BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, DescribeArgs, DescribeInputsArgs, Description,
     Output, PairArgs, Returned, UpdateArgs, Updated,
 };
 use super::cache::{Cache, Digest, hex};
 use super::engine::{CodeKind, Machine, Metering};
+use super::failure::printable;
 use super::guest::Guest;
-use super::imports::{OFFERED, TIMERS};
-use super::{VERSION, World};
+use super::{VERSION, World, compile};
 use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
-use crate::limits::COMPONENT_BYTES_MAX;
+use crate::limits::{COMPONENT_BYTES_MAX, NAME_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower};
 
@@ -35,6 +35,8 @@ pub struct Loaded {
     pub cached: bool,
     /// Names of the interfaces that it imports.
     pub imports: Vec<String>,
+    /// What the component consists of.
+    pub size: Size,
     /// The interface that it exports: `millstream:plugin/transformer@0.1.0`.
     pub interface: String,
     /// What its code runs on.
@@ -153,39 +155,47 @@ impl Loader {
         let digest: Digest = sha2::Sha256::digest(&bytes).into();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = loaded.get(&(file.clone(), digest, kind)) {
+            // Another stage may grant more than this one.
+            check_imports(&file, &found.imports, Some(found.calls.world()), options)?;
             return Ok(found.clone());
         }
-        let new = Arc::new(self.make(&file, &bytes, digest, &machine)?);
+        let new = Arc::new(self.make(&file, &bytes, digest, &machine, options)?);
         loaded.insert((file, digest, kind), new.clone());
         Ok(new)
     }
 
-    fn make(&self, file: &Path, bytes: &[u8], digest: Digest, machine: &Arc<Machine>) -> Result<Loaded> {
+    fn make(
+        &self,
+        file: &Path,
+        bytes: &[u8],
+        digest: Digest,
+        machine: &Arc<Machine>,
+        options: &LoadOptions,
+    ) -> Result<Loaded> {
         let engine = &machine.engine;
         check_is_component(file, bytes)?;
+        let asks = ask(file, bytes, options)?;
+        let interface = interface(file, &asks.exports)?;
         let key = Cache::key(engine, &digest);
         let found = self.cache.as_ref().and_then(|cache| cache.load(engine, &key));
         let (component, cached) = match found {
             Some(component) => (component, true),
-            None => (self.compile(engine, file, bytes, &key)?, false),
+            None => (self.compile(machine, file, bytes, &key, options.compile_time_max)?, false),
         };
         let ty = component.component_type();
-        let imports = imports(engine, &ty);
-        check_imports(file, &imports)?;
-        let interface = interface(file, ty.exports(engine).map(|(name, _)| name))?;
         let pre = machine.linker.instantiate_pre(&component).map_err(|e| {
             Error::plugin(format!("plugin {}: what it imports does not fit this host: {e:#}", file.display()))
         })?;
         let exports = Exports { file, component: &component, ty: &ty, interface: &interface };
         let describe = exports.describe()?;
         let calls = exports.calls()?;
-        check_timers(file, &imports, calls.world())?;
         Ok(Loaded {
             file: file.to_owned(),
             bytes: bytes.len() as u64,
             digest,
             cached,
-            imports,
+            imports: asks.imports,
+            size: asks.size,
             describe,
             calls,
             interface: interface.clone(),
@@ -194,20 +204,58 @@ impl Loader {
         })
     }
 
-    fn compile(&self, engine: &Engine, file: &Path, bytes: &[u8], key: &str) -> Result<Component> {
-        tracing::info!("compiling plugin {} (kept for the next start)", file.display());
-        let component = Component::from_binary(engine, bytes).map_err(|e| {
-            let words = format!("{e:#}");
-            Error::plugin(format!(
-                "plugin {} does not compile: {words}\n  Build it again: `millstream build`.",
-                file.display()
-            ))
-        })?;
-        if let Some(cache) = &self.cache {
-            cache.store(key, &component);
+    fn compile(
+        &self,
+        machine: &Machine,
+        file: &Path,
+        bytes: &[u8],
+        key: &str,
+        time_max: Duration,
+    ) -> Result<Component> {
+        let failed = |failure: compile::Failure| Error {
+            kind: failure.kind,
+            message: format!("plugin {} {}", file.display(), failure.words),
+        };
+        if let Some(refused) = self.cache.as_ref().and_then(|cache| cache.refused(key, time_max)) {
+            return Err(failed(refused));
         }
-        Ok(component)
+        tracing::info!("compiling plugin {} (kept for the next start)", file.display());
+        let made = compile::compile(machine, key, bytes, time_max).and_then(|code| {
+            // SAFETY: the code was made by this program for this engine just now, and came through a pipe of its own.
+            let component = unsafe { Component::deserialize(&machine.engine, &code) };
+            Ok((component.map_err(|e| compile::Failure::unfit(&format!("{e:#}")))?, code))
+        });
+        match (made, &self.cache) {
+            (Ok((component, code)), cache) => {
+                cache.iter().for_each(|cache| cache.store(key, &code));
+                Ok(component)
+            }
+            (Err(failure), cache) => {
+                let lasting = cache.iter().filter(|_| failure.lasting);
+                lasting.for_each(|cache| cache.refuse(key, &failure, time_max));
+                Err(failed(failure))
+            }
+        }
     }
+}
+
+/// Reads what a component asks for, and refuses what is too large or not granted, before anything is compiled.
+fn ask(file: &Path, bytes: &[u8], options: &LoadOptions) -> Result<Asks> {
+    let asks = Asks::of(bytes).map_err(|why| match why {
+        Unreadable::Damaged(words) => Error::plugin(format!(
+            "plugin {} does not compile: {words}\n  Build it again: `millstream build`.",
+            file.display()
+        )),
+        Unreadable::TooLarge(words) => Error::job(format!("plugin {} {words}", file.display())),
+    })?;
+    let world = asks.exports.iter().find_map(|name| world_of(ours(name)?.0));
+    check_imports(file, &asks.imports, world, options)?;
+    Ok(asks)
+}
+
+/// Every import must be one that the plugin is offered.
+fn check_imports(file: &Path, imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<()> {
+    asks::check(imports, world, options).map_err(|words| Error::job(format!("plugin {} {words}", file.display())))
 }
 
 /// The component file that a path stands for.
@@ -266,58 +314,22 @@ fn check_is_component(file: &Path, bytes: &[u8]) -> Result<()> {
     Err(Error::job(format!("plugin {}: the file {what}", file.display())))
 }
 
-/// Names of the imports that do something: those that only define types are left out.
-fn imports(engine: &Engine, ty: &types::Component) -> Vec<String> {
-    let only_types = |item: &ComponentItem| match item {
-        ComponentItem::ComponentInstance(instance) => {
-            instance.exports(engine).all(|(_, item)| matches!(item.ty, ComponentItem::Type(_)))
-        }
-        ComponentItem::Type(_) => true,
-        _ => false,
-    };
-    let imports = ty.imports(engine).filter(|(_, item)| !only_types(&item.ty));
-    imports.map(|(name, _)| name.to_owned()).collect()
-}
-
-/// Every import must be one that the host offers.
-fn check_imports(file: &Path, imports: &[String]) -> Result<()> {
-    let offered = |name: &str| ours(name).is_some_and(|(interface, _)| OFFERED.contains(&interface));
-    let refused: Vec<&str> = imports.iter().map(String::as_str).filter(|name| !offered(name)).collect();
-    if refused.is_empty() {
-        return Ok(());
-    }
-    let (list, offered) = (refused.join(", "), OFFERED.join(", "));
-    let wasi = if refused.iter().any(|name| name.starts_with("wasi:")) {
-        "\n  `wasi:` imports come from the toolchain; `millstream build` makes a component without them."
-    } else {
-        ""
-    };
-    Err(Error::job(format!(
-        "plugin {} imports what plugins are not offered: {list}\n  Offered: {offered} of millstream:plugin@{VERSION}.{wasi}",
-        file.display()
-    )))
-}
-
-/// Timers belong to keys with a state.
-fn check_timers(file: &Path, imports: &[String], world: World) -> Result<()> {
-    if world == World::Update || !imports.iter().any(|name| ours(name).is_some_and(|(own, _)| own == TIMERS)) {
-        return Ok(());
-    }
-    let file = file.display();
-    Err(Error::job(format!("plugin {file} imports timers, which are for world update, and is of world {world}")))
-}
-
-/// Interface and version of a name of our package: `millstream:plugin/log@0.1.0` is `log` and `0.1.0`.
-fn ours(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix("millstream:plugin/")?.split_once('@')
+/// The world whose functions an interface of ours has.
+fn world_of(interface: &str) -> Option<World> {
+    Some(match interface {
+        "transformer" => World::Transform,
+        "updater" => World::Update,
+        "aggregator" => World::Aggregate,
+        "cogrouper" => World::Cogroup,
+        _ => return None,
+    })
 }
 
 /// The interface, of those exported, that makes a component a plugin.
-fn interface<'a>(file: &Path, exports: impl Iterator<Item = &'a str>) -> Result<String> {
-    let exports: Vec<&str> = exports.collect();
-    let is_world = |interface: &str| ["transformer", "updater", "aggregator", "cogrouper"].contains(&interface);
-    let worlds: Vec<&str> =
-        exports.iter().copied().filter(|name| ours(name).is_some_and(|(i, _)| is_world(i))).collect();
+fn interface(file: &Path, exports: &[String]) -> Result<String> {
+    let worlds =
+        exports.iter().map(String::as_str).filter(|name| ours(name).is_some_and(|(i, _)| world_of(i).is_some()));
+    let worlds: Vec<&str> = worlds.collect();
     let shown = file.display();
     match worlds[..] {
         [one] => match ours(one) {
@@ -325,24 +337,31 @@ fn interface<'a>(file: &Path, exports: impl Iterator<Item = &'a str>) -> Result<
             version => Err(Error::job(format!(
                 "plugin {shown} needs millstream:plugin@{}, and this host speaks {VERSION}: install a Millstream that \
                  speaks it, or build the plugin with an SDK for {VERSION}",
-                version.map_or("?", |(_, version)| version)
+                printable(version.map_or("?", |(_, version)| version), NAME_BYTES_MAX)
             ))),
         },
         [] => {
-            let list = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
+            let list = if exports.is_empty() {
+                "nothing".into()
+            } else {
+                names(&exports.iter().map(String::as_str).collect::<Vec<_>>())
+            };
             Err(Error::job(format!(
                 "{shown} is a component, but no Millstream plugin: it exports {list}, and none of transformer, updater, \
                  aggregator and cogrouper of millstream:plugin@{VERSION}"
             )))
         }
-        _ => {
-            Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must be one", worlds.join(", "))))
-        }
+        _ => Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must be one", names(&worlds)))),
     }
 }
 
+/// Names that a component's author chose.
+fn names(all: &[&str]) -> String {
+    printable(&all.join(", "), PLUGIN_WORDS_BYTES_MAX)
+}
+
 /// Whether a plugin of this interface version runs here: as semver has it, `0.1.x` does, `0.2.0` does not.
-fn compatible(version: &str) -> bool {
+pub fn compatible(version: &str) -> bool {
     let series = |version: &str| {
         let mut numbers = version.split('.').map(|number| number.parse::<u64>().ok());
         match (numbers.next().flatten(), numbers.next().flatten()) {

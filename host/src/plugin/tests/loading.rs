@@ -126,8 +126,9 @@ fn compiled_code_is_kept_and_damage_is_noticed() {
     let file = folder.path().join("hand.wasm");
     fs::write(&file, identity()).unwrap();
     let compiled = folder.path().join("cache").join("compiled");
+    let key = folder.path().join("state").join("cache.key");
     let load = || {
-        let loader = Loader::new(Some(Cache::open(&compiled).unwrap()));
+        let loader = Loader::new(Some(Cache::open(&compiled, &key).unwrap()));
         loader.load(&file, &LoadOptions::default()).unwrap().cached
     };
     assert!(!load(), "compiled at first");
@@ -142,7 +143,7 @@ fn compiled_code_is_kept_and_damage_is_noticed() {
     assert!(load(), "and has been replaced");
     assert_eq!(fs::metadata(&compiled).unwrap().permissions().mode() & 0o777, 0o700);
     fs::set_permissions(&compiled, fs::Permissions::from_mode(0o777)).unwrap();
-    assert!(Cache::open(&compiled).is_err(), "a folder that others can write to is not used");
+    assert!(Cache::open(&compiled, &key).is_err(), "a folder that others can write to is not used");
     let engine = |metering| Machine::new(CodeKind { metering, stack_bytes_max: 1 << 20 }).unwrap().engine;
     let (engine, other) = (engine(Metering::Epochs), engine(Metering::None));
     let digest: Digest = [7; 32];
@@ -159,9 +160,25 @@ fn inspect_shows_what_a_plugin_is() {
         "plugin:        hand-made 1.2.3",
         "world:         transform of millstream:plugin@0.1.1",
         "returns:       value text",
+        "asks for:      nothing",
         "imports:       nothing",
+        "3 functions, 1 modules",
         "digest:        sha256:",
     ] {
         assert!(text.contains(expected), "expected {expected:?} in\n{text}");
     }
+}
+
+#[test]
+fn inspect_says_it_to_programs_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("hand.wasm");
+    fs::write(&file, identity()).unwrap();
+    let said = inspect::about_as_json(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
+    assert_eq!(
+        (&said["name"], &said["version"], &said["world"]),
+        (&"hand-made".into(), &"1.2.3".into(), &"transform".into())
+    );
+    assert_eq!(said["output"], serde_json::json!([{ "name": "value", "type": "text", "nullable": true }]));
+    assert_eq!((&said["imports"], &said["functions"]), (&serde_json::json!([]), &3.into()));
 }

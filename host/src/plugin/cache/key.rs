@@ -1,0 +1,58 @@
+//! The key with which this user's Millstream signs what it keeps: 32 random bytes in a file that only the user can read.
+
+use super::{open_private, private_folder};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
+
+/// Bytes of a key.
+const BYTES: usize = 32;
+
+/// A key of the user.
+pub struct Key([u8; BYTES]);
+
+impl Key {
+    /// Reads the key, and makes one where there is none. Of several processes that make one at once, one does, and all
+    /// have the same.
+    pub fn open(file: &Path) -> io::Result<Key> {
+        let folder = file.parent().unwrap_or(Path::new("/"));
+        private_folder(folder)?;
+        match Key::read(file) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Key::make(folder, file)?;
+                Key::read(file)
+            }
+            read => read,
+        }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    fn read(file: &Path) -> io::Result<Key> {
+        let mut bytes = Vec::new();
+        open_private(file)?.take(BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        let found = bytes.len();
+        let bytes = <[u8; BYTES]>::try_from(bytes).map_err(|_| {
+            let words = format!("it has {found} bytes instead of {BYTES}; remove it, and another one is made");
+            io::Error::new(io::ErrorKind::InvalidData, words)
+        })?;
+        Ok(Key(bytes))
+    }
+
+    /// A file appears under its name with all its bytes, or not at all.
+    fn make(folder: &Path, file: &Path) -> io::Result<()> {
+        let mut bytes = [0; BYTES];
+        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        // Such files have mode 0600.
+        let mut new = tempfile::NamedTempFile::new_in(folder)?;
+        new.write_all(&bytes)?;
+        new.as_file().sync_all()?;
+        match new.persist_noclobber(file) {
+            Err(e) if e.error.kind() != io::ErrorKind::AlreadyExists => Err(e.error),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! Components that could not be compiled within their limits are remembered too, for a while: a job that is started again
+//! would only find the same out once more, slowly.
+
+use super::{Cache, Purpose};
+use crate::error::Kind;
+use crate::limits::COMPILE_REFUSED_S;
+use crate::plugin::compile::Failure;
+use std::io::Read;
+use std::time::Duration;
+
+impl Cache {
+    /// Remembers that a component could not be compiled in this time.
+    pub fn refuse(&self, name: &str, failure: &Failure, time_max: Duration) {
+        let text = format!("{}\n{}", time_max.as_millis(), failure.words);
+        if let Err(e) = self.keep(name, Purpose::Refusal, text.as_bytes()) {
+            tracing::debug!("the failure to compile is not kept in {}: {e}", self.folder.display());
+        }
+    }
+
+    /// Why a component was refused before, if not too long ago, and in at least this time.
+    pub fn refused(&self, name: &str, time_max: Duration) -> Option<Failure> {
+        let file = self.authentic(name, Purpose::Refusal).ok()?;
+        let age = file.metadata().ok()?.modified().ok()?.elapsed().ok()?;
+        let mut text = String::new();
+        file.take(1 << 16).read_to_string(&mut text).ok()?;
+        let (tried_ms, words) = text.split_once('\n')?;
+        let tried_ms: u128 = tried_ms.parse().ok()?;
+        let left = COMPILE_REFUSED_S.checked_sub(age.as_secs())?;
+        if time_max.as_millis() > tried_ms {
+            return None;
+        }
+        let words =
+            format!("{words}\n  (This was tried before; it is tried again in {} minutes.)", left.div_ceil(60).max(1));
+        Some(Failure { kind: Kind::Plugin, words, lasting: true })
+    }
+}

@@ -1,0 +1,150 @@
+use super::*;
+use crate::error::Kind;
+use crate::plugin::compile::Failure;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::thread;
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn open(&self) -> io::Result<Cache> {
+        Cache::open(&self.path("compiled"), &self.path("state/cache.key"))
+    }
+}
+
+fn content(cache: &Cache, name: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    cache.authentic(name, Purpose::Code).ok()?.read_to_end(&mut bytes).unwrap();
+    Some(bytes)
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().mode() & 0o777
+}
+
+#[test]
+fn only_what_this_key_signed_is_taken() {
+    let folder = Folder::new();
+    let cache = folder.open().unwrap();
+    cache.store("a", b"code of a");
+    cache.store("b", b"code of b");
+    assert_eq!(content(&cache, "a").unwrap(), b"code of a");
+    // The code of one under the name of the other.
+    for end in ["code", "code.mac"] {
+        fs::copy(folder.path(&format!("compiled/a.{end}")), folder.path(&format!("compiled/b.{end}"))).unwrap();
+    }
+    assert_eq!(content(&cache, "b"), None);
+    // Changed, cut, without its authentication code, and with an empty one.
+    let code = folder.path("compiled/a.code");
+    fs::write(&code, b"code of A").unwrap();
+    assert_eq!(content(&cache, "a"), None);
+    fs::write(&code, b"code of").unwrap();
+    assert_eq!(content(&cache, "a"), None);
+    cache.store("a", b"code of a");
+    assert!(content(&cache, "a").is_some());
+    fs::write(folder.path("compiled/a.code.mac"), b"").unwrap();
+    assert_eq!(content(&cache, "a"), None);
+    fs::remove_file(folder.path("compiled/a.code.mac")).unwrap();
+    assert_eq!(content(&cache, "a"), None);
+    // Another key.
+    cache.store("a", b"code of a");
+    fs::remove_file(folder.path("state/cache.key")).unwrap();
+    assert_eq!(content(&folder.open().unwrap(), "a"), None);
+}
+
+#[test]
+fn links_and_files_of_others_are_not_followed() {
+    let folder = Folder::new();
+    let cache = folder.open().unwrap();
+    cache.store("a", b"code");
+    let (code, elsewhere) = (folder.path("compiled/a.code"), folder.path("elsewhere"));
+    fs::rename(&code, &elsewhere).unwrap();
+    symlink(&elsewhere, &code).unwrap();
+    assert_eq!(content(&cache, "a"), None, "a link");
+    fs::remove_file(&code).unwrap();
+    fs::rename(&elsewhere, &code).unwrap();
+    assert!(content(&cache, "a").is_some());
+    fs::set_permissions(&code, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(content(&cache, "a"), None, "a file that others may read");
+    fs::rename(folder.path("compiled"), folder.path("other")).unwrap();
+    symlink(folder.path("other"), folder.path("compiled")).unwrap();
+    assert!(folder.open().is_err_and(|e| e.to_string().contains("no link")));
+}
+
+#[test]
+fn the_key_is_the_users_alone() {
+    let folder = Folder::new();
+    folder.open().unwrap();
+    let key = folder.path("state/cache.key");
+    assert_eq!((mode(&key), mode(&folder.path("state")), fs::metadata(&key).unwrap().len()), (0o600, 0o700, 32));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(folder.open().is_err_and(|e| e.to_string().contains("only this user may use (mode 0600)")));
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::set_permissions(folder.path("state"), fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(folder.open().is_err_and(|e| e.to_string().contains("mode 0700")));
+    fs::set_permissions(folder.path("state"), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(&key, [1; 31]).unwrap();
+    assert!(folder.open().is_err_and(|e| e.to_string().contains("31 bytes instead of 32")));
+    fs::remove_file(&key).unwrap();
+    symlink("/dev/zero", &key).unwrap();
+    assert!(folder.open().is_err());
+}
+
+#[test]
+fn many_that_begin_at_once_have_one_key_and_hurt_nothing() {
+    let folder = Folder::new();
+    let keys: Vec<Vec<u8>> = thread::scope(|scope| {
+        let open = || {
+            let cache = folder.open().unwrap();
+            for round in 0..20 {
+                cache.store("shared", format!("code {round}").as_bytes());
+                if let Some(found) = content(&cache, "shared") {
+                    assert!(found.starts_with(b"code "));
+                }
+            }
+            cache.key.bytes().to_vec()
+        };
+        let all: Vec<_> = (0..8).map(|_| scope.spawn(open)).collect();
+        all.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(keys.iter().all(|key| *key == keys[0]));
+    let cache = folder.open().unwrap();
+    cache.store("shared", b"code");
+    assert_eq!(content(&cache, "shared").unwrap(), b"code");
+}
+
+#[test]
+fn the_oldest_go_with_what_is_beside_them() {
+    let folder = Folder::new();
+    let cache = folder.open().unwrap();
+    for number in 0..COMPILED_FILES_MAX + 3 {
+        cache.store(&format!("n{number:03}"), b"code");
+    }
+    let files = fs::read_dir(folder.path("compiled")).unwrap().count();
+    assert_eq!(files, 2 * COMPILED_FILES_MAX);
+}
+
+#[test]
+fn refusals_are_remembered_for_less_time_only() {
+    let folder = Folder::new();
+    let cache = folder.open().unwrap();
+    let failure = Failure { kind: Kind::Plugin, words: "takes too long".into(), lasting: true };
+    cache.refuse("a", &failure, Duration::from_secs(2));
+    assert!(
+        cache.refused("a", Duration::from_secs(2)).is_some_and(|found| found.words.starts_with("takes too long\n"))
+    );
+    assert_eq!(cache.refused("a", Duration::from_secs(3)), None, "with more time it is tried again");
+    assert_eq!(cache.refused("b", Duration::from_secs(2)), None);
+    let file = File::options().write(true).open(folder.path("compiled/a.refused")).unwrap();
+    let old = std::time::SystemTime::now() - Duration::from_secs(crate::limits::COMPILE_REFUSED_S + 1);
+    file.set_modified(old).unwrap();
+    assert_eq!(cache.refused("a", Duration::from_secs(2)), None, "and after a while");
+}

@@ -1,0 +1,64 @@
+//! What the process that compiles may use up. It takes its limits on itself before it has seen a byte of the component.
+
+use crate::limits::{COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX};
+use std::io;
+use std::thread;
+
+/// From now on this process has a memory, a time and little else.
+pub fn take_on(seconds: u64) -> io::Result<()> {
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    // The waiting process looks at the clock; this is for the case that it cannot.
+    let processor_seconds = seconds.saturating_add(1).saturating_mul(cores);
+    set(libc::RLIMIT_DATA, COMPILE_MEMORY_BYTES_MAX)?;
+    set(libc::RLIMIT_CPU, processor_seconds)?;
+    // No story of a crash, and no file.
+    set(libc::RLIMIT_CORE, 0)?;
+    set(libc::RLIMIT_FSIZE, 0)?;
+    set(libc::RLIMIT_NOFILE, COMPILE_FILES_MAX)?;
+    unblock_signals()
+}
+
+#[cfg(target_os = "linux")]
+type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_os = "linux"))]
+type Resource = libc::c_int;
+
+fn set(resource: Resource, most: u64) -> io::Result<()> {
+    let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the call writes to `now` alone.
+    check(unsafe { libc::getrlimit(resource, &mut now) })?;
+    // What the user allows may be less already.
+    // At the end of its processor time a process is told so by a signal of its own; a second later it is killed by a
+    // common one.
+    let hard = if resource == libc::RLIMIT_CPU { most.saturating_add(1) } else { most };
+    let hard = now.rlim_max.min(hard);
+    let wanted = libc::rlimit { rlim_cur: most.min(hard), rlim_max: hard };
+    // SAFETY: `wanted` is valid for the call.
+    check(unsafe { libc::setrlimit(resource, &wanted) })
+}
+
+/// The waiting process may have blocked signals for itself (a job does, to stop gracefully), and children inherit that.
+fn unblock_signals() -> io::Result<()> {
+    // SAFETY: all bytes zero are a valid `sigset_t`, the calls write to it alone, and the old set is not asked for.
+    check(unsafe {
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &none, std::ptr::null_mut())
+    })
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// This process is killed when the thread that started it ends, which must be one of `parent`.
+pub fn die_with(parent: u32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    // SAFETY: `prctl` takes numbers here.
+    check(unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) })?;
+    // It may have died before the call above.
+    match std::os::unix::process::parent_id() == parent {
+        true => Ok(()),
+        false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
+    }
+}

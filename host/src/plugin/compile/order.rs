@@ -1,0 +1,97 @@
+//! What the process that compiles is told, and how it obeys.
+
+use super::{Metering, limits};
+use crate::error::{Error, Result};
+use crate::limits::COMPONENT_BYTES_MAX;
+use crate::plugin::cache::Cache;
+use crate::plugin::engine::{self, CodeKind};
+use clap::Args;
+use sha2::Digest as _;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::process::{self, ExitCode};
+use std::time::Duration;
+
+/// The name of the command.
+const COMMAND: &str = "compile-component";
+/// Exit code: the component is refused; why stands on standard error.
+pub const EXIT_REFUSED: i32 = 3;
+/// Exit code: this program would make code under another key.
+pub const EXIT_OTHER_CODE: i32 = 4;
+/// Exit code of wrong arguments: a program that does not know the command.
+pub const EXIT_USAGE: i32 = 2;
+
+/// What is to be compiled, and under which limits.
+pub struct Order {
+    /// What code is wanted.
+    pub kind: CodeKind,
+    /// The key of that code.
+    pub key: String,
+    /// How long it may take.
+    pub time_max: Duration,
+}
+
+impl Order {
+    /// The command line.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let pairs = [
+            ("metering", self.kind.metering.word().to_owned()),
+            ("stack", self.kind.stack_bytes_max.to_string()),
+            ("key", self.key.clone()),
+            ("seconds", self.time_max.as_secs_f64().ceil().to_string()),
+            ("parent", process::id().to_string()),
+        ];
+        let pairs = pairs.map(|(name, value)| OsString::from(format!("--{name}={value}")));
+        [OsString::from(COMMAND)].into_iter().chain(pairs).collect()
+    }
+}
+
+/// The arguments of `millstream compile-component`, which is for Millstream itself.
+#[derive(Args)]
+pub struct CompileArguments {
+    /// How calls of the code are stopped
+    #[arg(long, value_parser = |word: &str| Metering::of_word(word).ok_or("unknown"))]
+    metering: Metering,
+    /// Its call stack, in bytes
+    #[arg(long)]
+    stack: u64,
+    /// The key of the wanted code
+    #[arg(long)]
+    key: String,
+    /// How long compiling may take
+    #[arg(long)]
+    seconds: u64,
+    /// The process that waits for the code
+    #[arg(long)]
+    parent: u32,
+}
+
+/// Compiles the component from standard input to standard output, under the limits of the arguments.
+pub fn obey(arguments: &CompileArguments) -> Result<ExitCode> {
+    let failed = |e: io::Error| Error::environment(format!("compiling: {e}"));
+    limits::die_with(arguments.parent).map_err(failed)?;
+    limits::take_on(arguments.seconds).map_err(failed)?;
+    let mut bytes = Vec::new();
+    io::stdin().lock().take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let kind = CodeKind { metering: arguments.metering, stack_bytes_max: arguments.stack };
+    let engine = engine::compiler(kind)?;
+    if Cache::key(&engine, &sha2::Sha256::digest(&bytes).into()) != arguments.key {
+        return Ok(exit(EXIT_OTHER_CODE));
+    }
+    match engine.precompile_component(&bytes) {
+        Ok(code) => {
+            let mut out = io::stdout().lock();
+            out.write_all(&code).and_then(|()| out.flush()).map_err(failed)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            // Where nobody listens any more, there is nobody to tell.
+            let _ = write!(io::stderr(), "{error:#}");
+            Ok(exit(EXIT_REFUSED))
+        }
+    }
+}
+
+fn exit(code: i32) -> ExitCode {
+    ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
