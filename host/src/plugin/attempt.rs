@@ -52,6 +52,7 @@ impl Attempts {
         let input = self.lower_batch(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
+        self.instances.time_us = context.time.0;
         let output: bindings::Output = self.instances.call(Some(context.batch.0), process, arguments)?;
         let checked = lift::batch("the rows", &self.output, None, output.rows).and_then(|out| {
             Ok(Processed { rows: out, rejections: lift::rejections(rows.num_rows(), output.rejections)? })
@@ -77,6 +78,7 @@ impl Attempts {
         };
         let arguments = (record(context, &self.config), arguments);
         self.instances.timers = Timers { due: groups.due.clone(), changes: Vec::new() };
+        self.instances.time_us = context.time.0;
         let updated: bindings::Updated = self.instances.call(Some(context.batch.0), update, arguments)?;
         let timers = std::mem::take(&mut self.instances.timers).changes;
         let checked = self.check_updated(groups, updated, timers);
@@ -115,6 +117,7 @@ impl Attempts {
             .collect();
         let arguments = bindings::Cogroups { keys: keys.batch(&key_columns), inputs: &inputs };
         let arguments = (record(context, &self.config), arguments);
+        self.instances.time_us = context.time.0;
         let output: bindings::CogroupOutput = self.instances.call(Some(context.batch.0), cogroup, arguments)?;
         let checked = self.check_cogrouped(groups, output);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
@@ -142,6 +145,7 @@ impl Attempts {
         let input = self.lower_batch(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
+        self.instances.time_us = context.time.0;
         let made: BatchOut = self.instances.call(Some(context.batch.0), lift, arguments)?;
         let checked = lift::batch("the accumulators", &self.state, Some(rows.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
@@ -195,6 +199,7 @@ impl Attempts {
         let (first, second) = (self.lower_batch(left)?, self.lower_batch(right)?);
         let (first_columns, second_columns) = (first.columns(), second.columns());
         let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));
+        self.instances.time_us = context.time.0;
         let made: BatchOut = self.instances.call(Some(context.batch.0), function, arguments)?;
         let checked = lift::batch(what, schema, Some(right.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)

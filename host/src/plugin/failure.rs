@@ -2,11 +2,13 @@
 //! it left any; its backtrace; and what to do.
 
 use super::guest::Guest;
+use super::wasi::Stopped;
 use crate::error::{Error, Kind};
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_BACKTRACE_BYTES_MAX, PLUGIN_FRAMES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use std::fmt::Write as _;
 use wasmtime::WasmBacktrace;
+use wasmtime::component::ResourceTableError;
 
 /// Who is called, and for whom, for messages.
 #[derive(Clone, Debug)]
@@ -153,6 +155,13 @@ fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap
         let limit = bytes(limits.memory_bytes_max);
         let advice = "Raise `limits.memory` of the stage, or give the plugin smaller batches.";
         return (Trap::Memory, format!("it needs more memory than its limit of {limit}"), advice);
+    }
+    if let Some(Stopped { trap, words, advice }) = error.downcast_ref() {
+        return (*trap, words.clone(), advice);
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        let words = format!("it holds more handles than its limit of {}", limits.handles_max);
+        return (Trap::Handles, words, "Raise `limits.handles` of the stage, or mend the plugin if it drops none.");
     }
     match error.downcast_ref::<wasmtime::Trap>() {
         Some(wasmtime::Trap::Interrupt) => {

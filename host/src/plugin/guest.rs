@@ -2,7 +2,7 @@
 
 use super::bindings::Level;
 use super::failure::{Identity, printable};
-use super::wasi::Wasi;
+use super::wasi::{Call, Wasi};
 use super::{DueTimes, TimerChange};
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_TIMER_CHANGES_MAX};
@@ -10,6 +10,7 @@ use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 use wasmtime::ResourceLimiter;
 
 /// How many of the last lines at level error an error message repeats.
@@ -34,13 +35,15 @@ pub struct Guest {
     limits: PluginLimits,
     /// The batch of the call; `None` in `describe`.
     pub batch: Option<u64>,
+    /// The call, as WASI needs to know it.
+    call: Call,
     /// Its memory and the limit.
     pub memory: Memory,
     /// The last lines at level error of this call.
     pub error_lines: Vec<String>,
     /// Timers of this call.
     pub timers: Timers,
-    /// What stands behind `wasi:` imports, where the plugin has some.
+    /// What stands behind `wasi:` imports, where the plugin has used one.
     pub wasi: Option<Box<Wasi>>,
     log_lines: u32,
     counted: BTreeMap<String, u64>,
@@ -74,6 +77,7 @@ impl Guest {
             stage,
             limits,
             batch: None,
+            call: Call { batch: None, time_us: 0, began: Instant::now() },
             memory,
             error_lines: Vec::new(),
             timers: Timers::default(),
@@ -83,9 +87,19 @@ impl Guest {
         }
     }
 
+    /// What stands behind `wasi:` imports, made when the plugin first uses one.
+    pub fn wasi(&mut self) -> &mut Wasi {
+        let Guest { wasi, identity, stage, limits, call, .. } = self;
+        wasi.get_or_insert_with(|| Box::new(Wasi::new(identity, stage, limits, *call)))
+    }
+
     /// A call begins.
-    pub fn begin(&mut self, batch: Option<u64>) {
+    pub fn begin(&mut self, batch: Option<u64>, time_us: i64) {
         self.batch = batch;
+        self.call = Call { batch, time_us, began: Instant::now() };
+        if let Some(wasi) = &mut self.wasi {
+            wasi.begin(self.call);
+        }
         self.memory.refused = false;
         self.error_lines.clear();
         self.log_lines = 0;
@@ -94,6 +108,7 @@ impl Guest {
 
     /// A call has ended, well or not: says how much of its log was dropped, and gives what it counted.
     pub fn end(&mut self) -> BTreeMap<String, u64> {
+        self.log_printed(true);
         let lines_max = self.lines_max();
         let dropped = self.log_lines.saturating_sub(lines_max);
         if dropped > 0 {

@@ -24,6 +24,8 @@ pub struct Instances {
     live: Option<Live>,
     /// Timers of the call: put in before, taken out after it.
     pub timers: Timers,
+    /// The batch time of the calls to come, in microseconds.
+    pub time_us: i64,
     counted: Counted,
     /// What calls cost.
     pub account: Account,
@@ -47,6 +49,7 @@ impl Instances {
             stage,
             live: None,
             timers: Timers::default(),
+            time_us: 0,
             counted: Counted::new(),
             account: Account::default(),
         }
@@ -68,7 +71,7 @@ impl Instances {
             None => self.start(batch)?,
         };
         live.calls += 1;
-        live.store.data_mut().begin(batch);
+        live.store.data_mut().begin(batch, self.time_us);
         live.store.data_mut().timers = std::mem::take(&mut self.timers);
         self.meter(&mut live.store).map_err(CallFailure::other)?;
         let called = live
@@ -115,23 +118,16 @@ impl Instances {
         match self.loaded.machine.kind.metering {
             Metering::None => {}
             Metering::Epochs => store.set_epoch_deadline(engine::ticks(self.limits.time_max)),
-            Metering::Fuel => store.set_fuel(self.fuel()).map_err(|e| Error::bug(format!("fuel: {e:#}")))?,
+            Metering::Fuel => store.set_fuel(fuel_max(&self.limits)).map_err(|e| Error::bug(format!("fuel: {e:#}")))?,
         }
         Ok(())
-    }
-
-    /// Instructions that a call may run.
-    fn fuel(&self) -> u64 {
-        let seconds = self.limits.time_max.as_secs_f64();
-        let of_time = if seconds > 0.0 { (seconds * PLUGIN_FUEL_PER_SECOND as f64) as u64 } else { u64::MAX };
-        self.limits.fuel_max.unwrap_or(of_time)
     }
 
     fn start(&self, batch: Option<u64>) -> Result<Live, CallFailure> {
         let guest = Guest::new(self.identity.clone(), self.stage.clone(), self.limits);
         let mut store = Store::new(self.loaded.pre.engine(), guest);
         store.limiter(|guest| guest);
-        store.data_mut().begin(batch);
+        store.data_mut().begin(batch, self.time_us);
         self.meter(&mut store).map_err(CallFailure::other)?;
         // wasmtime counts what a call hands to the host before it copies it.
         store.set_hostcall_fuel(usize::try_from(self.limits.output_bytes_max).unwrap_or(usize::MAX));
@@ -147,4 +143,11 @@ impl Instances {
             }
         }
     }
+}
+
+/// Instructions that a call may run.
+pub fn fuel_max(limits: &PluginLimits) -> u64 {
+    let seconds = limits.time_max.as_secs_f64();
+    let of_time = if seconds > 0.0 { (seconds * PLUGIN_FUEL_PER_SECOND as f64) as u64 } else { u64::MAX };
+    limits.fuel_max.unwrap_or(of_time)
 }

@@ -281,7 +281,10 @@ fn imports(engine: &Engine, ty: &types::Component) -> Vec<String> {
 
 /// Every import must be one that the host offers.
 fn check_imports(file: &Path, imports: &[String]) -> Result<()> {
-    let offered = |name: &str| ours(name).is_some_and(|(interface, _)| OFFERED.contains(&interface));
+    let offered = |name: &str| {
+        ours(name).is_some_and(|(interface, _)| OFFERED.contains(&interface))
+            || (name.starts_with("wasi:") && !name.starts_with("wasi:sockets"))
+    };
     let refused: Vec<&str> = imports.iter().map(String::as_str).filter(|name| !offered(name)).collect();
     if refused.is_empty() {
         return Ok(());

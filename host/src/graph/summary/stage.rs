@@ -1,7 +1,7 @@
 //! What a stage does, in words: defaults that were not written become visible.
 
 use super::super::{EventTimeNode, Graph, Operator, StageNode};
-use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OperatorSpec, StageSpec};
+use crate::job::spec::{EnrichSpec, EnrichTable, HttpGrant, JoinSpec, OperatorSpec, StageSpec};
 use crate::job::units::show_time;
 use crate::window::WindowNode;
 use std::time::Duration;
@@ -20,10 +20,17 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
         let told = &node.description;
         let (world, digest) = (node.plugin.world(), node.plugin.digest());
         lines.push(format!("plugin {} {} ({world}), {digest}", told.name, told.version));
+        lines.extend(node.stage.grant.http.as_ref().map(not_replayable));
     }
     lines.extend(spec.filter.as_ref().map(|text| format!("filter {}", on_one_line(text))));
     lines.extend(spec.select.as_ref().map(|text| format!("select {}", on_one_line(text))));
     lines
+}
+
+/// What a stage may ask, and what that costs.
+pub(super) fn not_replayable(grant: &HttpGrant) -> String {
+    let (methods, hosts) = (grant.methods.join(", "), grant.hosts.join(", "));
+    format!("not replayable: {methods} over HTTP to {hosts}, answered anew when a batch runs again")
 }
 
 pub(super) fn window(window: &WindowNode, batch: Duration) -> String {
