@@ -78,20 +78,20 @@ fn time_is_virtual_and_sleeping_takes_none() {
     let found = found("", &["ticks", "sleep 3600", "wait 5", "look 2", "poll 3600", "now"]);
     assert_eq!(found[..3], ["0 1000000", "3600", "5"]);
     assert_eq!(found[3..5], ["2", "3600 [1]"], "the sooner one of two timers is ready");
-    assert!(found[5].ends_with(".000000000") && found[5].len() > 12, "the batch time: {}", found[5]);
+    assert_eq!(found[5], "1.000000000", "the batch time, with a manual clock");
     assert!(began.elapsed() < Duration::from_secs(3600));
 }
 
 #[test]
 fn there_is_nothing_to_find_on_the_machine() {
     let found = found("", &["arguments", "folder", "folders", "terminal", "read", "env HOME", "env PATH"]);
-    assert_eq!(found, ["0", "None", "0", "false", "error: closed", "unset", "unset"]);
+    assert_eq!(found, ["0", "None", "0", "false", "error: StreamError::Closed", "unset", "unset"]);
 }
 
 #[test]
 fn the_environment_is_what_the_job_grants() {
-    let found = found("grant = { env = { REGION = \"eu\", EMPTY = \"\" } }", &["env REGION", "env EMPTY", "env USER"]);
-    assert_eq!(found, ["eu", "", "unset"]);
+    let found = found("grant = { env = { REGION = \"eu\" } }", &["env REGION", "env USER"]);
+    assert_eq!(found, ["eu", "unset"]);
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn a_batch_that_runs_again_sees_the_same_time_and_random_numbers() {
         let arguments = ["replay", "job.toml", "--batch", "2", "--workers", workers];
         let replayed = Process::start(&mut trial.command(&arguments)).wait();
         assert_eq!(replayed.code, Some(0), "{}{}", replayed.stdout, replayed.stderr);
-        assert!(replayed.stdout.contains(&first[4]), "{}", replayed.stdout);
+        assert!(replayed.stdout.contains("4 rows, the same as was committed"), "{}", replayed.stdout);
         assert!(!replayed.stdout.contains("not replayable"), "{}", replayed.stdout);
     }
     let other = job("curious", "", &wishes);
@@ -121,7 +121,7 @@ fn a_batch_that_runs_again_sees_the_same_time_and_random_numbers() {
 
 #[test]
 fn what_is_printed_goes_to_the_log() {
-    let long = format!("print {}", "x".repeat(4000));
+    let long = format!("print {}", "x".repeat(5000));
     let trial = job("curious", "", &["print one|two", "complain three|", &long, "print  end|"]);
     let ended = run(&trial);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
@@ -143,7 +143,10 @@ fn what_is_printed_goes_to_the_log() {
 fn a_program_that_ends_itself_failed_with_what_it_said_before() {
     let told = fails("", &["complain Traceback (most recent call last):|KeyError: 'price'|", "exit"]);
     assert!(told.contains("plugin curious 0.1.0 failed in batch 1: it called exit(0); a plugin must return"), "{told}");
-    assert!(told.contains("its last words:\n    Traceback (most recent call last):\n    KeyError: 'price'\n"), "{told}");
+    assert!(
+        told.contains("its last words:\n    Traceback (most recent call last):\n    KeyError: 'price'\n"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -232,16 +235,17 @@ fn a_redirect_is_an_answer_and_leads_nowhere() {
 #[test]
 fn a_server_that_does_not_answer_costs_no_more_than_the_time_limit() {
     let server = Server::start();
-    for path in ["/stall", "/drip"] {
-        let stage = format!("limits = {{ time = \"500ms\" }}\n{}", granted(&server));
-        let (began, ended) = (Instant::now(), run(&job("asker", &stage, &[&server.url("GET", path)])));
-        assert_eq!(ended.code, Some(1), "{path}: {}", ended.stderr);
-        assert!(ended.stderr.contains("it ran longer than its time limit of 500ms"), "{path}: {}", ended.stderr);
-        assert!(began.elapsed() < Duration::from_secs(30), "{path}: {:?}", began.elapsed());
+    let stage = format!("limits = {{ time = \"2s\" }}\n{}", granted(&server));
+    let began = Instant::now();
+    // There is time left to make something of no answer.
+    let (found, _) = asked(&stage, &[&server.url("GET", "/stall")]);
+    assert!(found[0].contains("Timeout"), "{found:?}");
+    for question in [&server.url("GET", "/drip"), "stuck"] {
+        let ended = run(&job("asker", &stage, &[question]));
+        assert_eq!(ended.code, Some(1), "{question}: {}", ended.stderr);
+        assert!(ended.stderr.contains("it ran longer than its time limit of 2s"), "{question}: {}", ended.stderr);
     }
-    let stage = format!("limits = {{ time = \"500ms\" }}\n{}", granted(&server));
-    let ended = run(&job("asker", &stage, &["stuck"]));
-    assert!(ended.stderr.contains("it ran longer than its time limit of 500ms"), "{}", ended.stderr);
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 #[test]
@@ -265,7 +269,7 @@ fn answers_and_requests_have_a_size() {
     let endless = server.url("GET", "/endless");
     let (found, _) = asked(&stage, &[&small, &endless, &server.url("GET", "/headers"), &large]);
     assert_eq!(found[0], "200 8192");
-    assert!(found[1].contains("HttpResponseBodySize"), "{}", found[1]);
+    assert!(found[1].contains("body size exceeds limit: 16777216 bytes"), "{}", found[1]);
     assert!(!found[2].starts_with("200"), "headers without an end: {}", found[2]);
     assert!(!found[3].starts_with("200"), "{}", found[3]);
 }

@@ -92,7 +92,8 @@ impl WasiHttpHooks for Requests {
         if let Err(error) = self.check(&request) {
             return Box::new(std::future::ready(Err(error)));
         }
-        let left = self.deadline.left();
+        // What is left of the call after them is for what the plugin makes of no answer.
+        let left = self.deadline.left() * 9 / 10;
         let asked = options.unwrap_or_default();
         let within = |asked: Option<Duration>| Some(asked.unwrap_or(left).min(left));
         let options = RequestOptions {

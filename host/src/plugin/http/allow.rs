@@ -121,7 +121,9 @@ pub fn refusal(grant: Option<&HttpGrant>, method: &str, uri: &Uri) -> Option<Str
     let shown = if port == usual_port { host } else { format!("{host}:{port}") };
     let missing = match (covered, may) {
         (true, _) => format!("the job does not grant {method}; to grant it, add \"{method}\" to `grant.http.methods`"),
-        (false, true) => format!("the job does not grant this host; to grant it, add \"{shown}\" to `grant.http.hosts`"),
+        (false, true) => {
+            format!("the job does not grant this host; to grant it, add \"{shown}\" to `grant.http.hosts`")
+        }
         (false, false) => format!(
             "the job does not grant it; to grant it, write grant = {{ http = {{ hosts = [\"{shown}\"], methods = \
              [\"{method}\"] }} }}"

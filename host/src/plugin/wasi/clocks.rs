@@ -141,7 +141,9 @@ impl Wasi {
             let most = self.deadline.left().min(asleep.unwrap_or(Duration::MAX));
             match wait(most, Polls::poll(&mut self.table, others)) {
                 Some(done) => ready.extend(done?.into_iter().filter_map(|of| places.get(of as usize).copied())),
-                None if self.deadline.left().is_zero() || first_ns.is_none() => return Err(self.deadline.missed().into()),
+                None if self.deadline.left().is_zero() || first_ns.is_none() => {
+                    return Err(self.deadline.missed().into());
+                }
                 None => {}
             }
         }

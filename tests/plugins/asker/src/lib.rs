@@ -148,8 +148,7 @@ fn response(sent: &FutureIncomingResponse) -> Result<(u16, Vec<u8>), String> {
             Ok(more) => bytes.extend(more),
             Err(StreamError::Closed) => return Ok((response.status(), bytes)),
             Err(StreamError::LastOperationFailed(error)) => {
-                let code = wasip2::http::types::http_error_code(&error);
-                return Err(format!("{:?} after {} bytes", code, bytes.len()));
+                return Err(format!("{} after {} bytes", error.to_debug_string(), bytes.len()));
             }
         }
     }

@@ -65,7 +65,8 @@ fn fulfil(wish: &str) -> String {
             slept(|| drop(io::poll::poll(&[&late, &soon]))) + &format!(" {:?}", io::poll::poll(&[&late, &soon]))
         }
         "poll-for-ever" => {
-            let ready = cli::stdin::get_stdin().subscribe();
+            let input = cli::stdin::get_stdin();
+            let ready = input.subscribe();
             loop {
                 io::poll::poll(&[&ready]);
             }
