@@ -170,7 +170,7 @@ fn host_calls_are_limited_as_the_guest_is() {
 fn a_loop_of_host_calls_runs_out_of_fuel() {
     let trial = job("curious", "on_error = \"reject\"\nlimits = { fuel = 10_000_000 }", &["poll-for-ever"]);
     let told = run(&trial).stderr;
-    assert!(told.contains("fuel") || told.contains("its calls of WASI took more than 10000000 instructions"), "{told}");
+    assert!(told.contains("fuel") || told.contains("instructions"), "{told}");
 }
 
 #[test]
@@ -255,6 +255,25 @@ fn a_plugin_may_give_up_waiting() {
     let hello = format!("within 3600 http://{}/hello", server.authority);
     let (found, _) = asked(&granted(&server), &[&stall, &hello]);
     assert_eq!(found, ["I gave up", "200 hello"]);
+}
+
+#[test]
+fn a_request_that_a_call_left_open_ends_with_its_instance() {
+    let server = Server::start();
+    let trial = job("asker", &granted(&server), &[&format!("within 1 http://{}/stall", server.authority)]);
+    let first = trial.text("input.jsonl");
+    trial.write("input.jsonl", format!("{first}[\"{}\"]\n", server.url("GET", "/left")));
+    assert_eq!(run(&trial).code, Some(0));
+    assert_eq!(answers(&trial), ["I gave up", "200 left"]);
+}
+
+#[test]
+fn https_is_spoken_with_those_who_can() {
+    let server = Server::start();
+    let question = server.url("GET", "/hello").replace("http:", "https:");
+    let (found, told) = asked(&granted(&server), &[&question, &server.url("GET", "/hello")]);
+    assert!(found[0].contains("Tls"), "a server that speaks no TLS: {} {told}", found[0]);
+    assert_eq!(found[1], "200 hello");
 }
 
 #[test]

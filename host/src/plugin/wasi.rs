@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use streams::Printed;
 pub use waiting::Deadline;
-use wasmtime::component::{HasData, HasSelf, Linker, ResourceTable};
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemCtx, WasiFilesystemCtxView};
 use wasmtime_wasi::p2::bindings::{self, cli, random, sync};
 use wasmtime_wasi_http::WasiHttpCtx;
@@ -134,16 +134,9 @@ impl Guest {
     }
 }
 
-/// The interfaces that work on handles alone.
-struct Handles;
-
-impl HasData for Handles {
-    type Data<'a> = &'a mut ResourceTable;
-}
-
 /// Offers what is harmless of WASI 0.2, and HTTP, whose requests are refused where the job does not grant them.
 pub fn offer(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    bindings::io::error::add_to_linker::<_, Handles>(linker, |guest| &mut guest.wasi().table)?;
+    bindings::io::error::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
     sync::io::poll::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
     sync::io::streams::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
     bindings::clocks::wall_clock::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;

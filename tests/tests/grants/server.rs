@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,19 +12,20 @@ pub struct Server {
     pub authority: String,
     seen: Arc<Mutex<Vec<String>>>,
     elsewhere: Arc<Mutex<String>>,
+    left: Arc<AtomicUsize>,
 }
 
 impl Server {
     pub fn start() -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let authority = listener.local_addr().unwrap().to_string();
-        let server = Server { authority, seen: Arc::default(), elsewhere: Arc::default() };
-        let (seen, elsewhere) = (server.seen.clone(), server.elsewhere.clone());
+        let server = Server { authority, seen: Arc::default(), elsewhere: Arc::default(), left: Arc::default() };
+        let (seen, elsewhere, left) = (server.seen.clone(), server.elsewhere.clone(), server.left.clone());
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (seen, elsewhere) = (seen.clone(), elsewhere.clone());
+                let (seen, elsewhere, left) = (seen.clone(), elsewhere.clone(), left.clone());
                 // A client that goes away is what some tests are about.
-                std::thread::spawn(move || drop(serve(stream, &seen, &elsewhere)));
+                std::thread::spawn(move || drop(serve(stream, &seen, &elsewhere, &left)));
             }
         });
         server
@@ -49,7 +51,12 @@ impl Server {
     }
 }
 
-fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, elsewhere: &Mutex<String>) -> std::io::Result<()> {
+fn serve(
+    mut stream: TcpStream,
+    seen: &Mutex<Vec<String>>,
+    elsewhere: &Mutex<String>,
+    left: &AtomicUsize,
+) -> std::io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     let mut first = String::new();
     reader.read_line(&mut first)?;
@@ -68,7 +75,17 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, elsewhere: &Mutex<Str
             let location = elsewhere.lock().unwrap().clone();
             write!(stream, "HTTP/1.1 302 Found\r\nlocation: {location}\r\ncontent-length: 0\r\n\r\n")
         }
-        "/stall" => stall(reader),
+        "/stall" => {
+            // Says nothing until the client goes away.
+            let read = std::io::copy(&mut reader, &mut std::io::sink());
+            left.fetch_add(1, Ordering::SeqCst);
+            read.map(drop)
+        }
+        "/left" => {
+            // Answers when a client has gone away from `/stall`.
+            millstream_tests::until("a client goes away", || left.load(Ordering::SeqCst) > 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nleft")
+        }
         "/drip" => {
             stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n")?;
             loop {
@@ -91,11 +108,6 @@ fn serve(mut stream: TcpStream, seen: &Mutex<Vec<String>>, elsewhere: &Mutex<Str
         }
         _ => stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n"),
     }
-}
-
-/// Says nothing until the client goes away.
-fn stall(mut reader: BufReader<TcpStream>) -> std::io::Result<()> {
-    std::io::copy(&mut reader, &mut std::io::sink()).map(drop)
 }
 
 /// Answers how long the body of a request was, which comes in chunks.

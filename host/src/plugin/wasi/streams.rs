@@ -8,11 +8,11 @@ use bytes::Bytes;
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::cli::{stderr, stdin, stdout};
-use wasmtime_wasi::p2::bindings::io::streams as plain;
+use wasmtime_wasi::p2::bindings::io::{error, streams as plain};
 use wasmtime_wasi::p2::bindings::sync::io::streams;
 use wasmtime_wasi::p2::pipe::ClosedInputStream;
 use wasmtime_wasi::p2::{
-    DynInputStream, DynOutputStream, DynPollable, OutputStream, Pollable, StreamError, StreamResult, subscribe,
+    DynInputStream, DynOutputStream, DynPollable, IoError, OutputStream, Pollable, StreamError, StreamResult, subscribe,
 };
 
 /// What was written to standard output and error since a line of it was last logged.
@@ -134,6 +134,20 @@ impl Wasi {
         let bytes = read.unwrap_or_else(|| Err(self.deadline.missed().into()))?;
         self.charge(bytes.len() as u64)?;
         Ok(bytes)
+    }
+}
+
+impl error::Host for Guest {}
+
+impl error::HostError for Guest {
+    /// Its words alone: where the host's own backtraces are on, they would tell a guest where things lie in memory.
+    fn to_debug_string(&mut self, error: Resource<IoError>) -> wasmtime::Result<String> {
+        Ok(format!("{:#}", self.wasi_call(0)?.table.get(&error)?))
+    }
+
+    fn drop(&mut self, error: Resource<IoError>) -> wasmtime::Result<()> {
+        self.wasi_call(0)?.table.delete(error)?;
+        Ok(())
     }
 }
 

@@ -83,7 +83,8 @@ fn within(url: &str, nanoseconds: u64) -> String {
 
 /// Writes to the body of a request that is never sent, until there is no more room.
 fn unsent_body() -> String {
-    let Ok(body) = OutgoingRequest::new(Fields::new()).body() else { return "no body".into() };
+    let request = OutgoingRequest::new(Fields::new());
+    let Ok(body) = request.body() else { return "no body".into() };
     let Ok(stream) = body.write() else { return "no stream".into() };
     loop {
         if let Err(error) = stream.blocking_write_and_flush(&[b'x'; 4096]) {
