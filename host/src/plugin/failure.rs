@@ -160,7 +160,7 @@ fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap
         return (*trap, words.clone(), advice);
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        let words = format!("it holds more handles than its limit of {}", limits.handles_max);
+        let words = format!("it holds more than {} handles of resources", limits.handles_max);
         return (Trap::Handles, words, "Raise `limits.handles` of the stage, or mend the plugin if it drops none.");
     }
     match error.downcast_ref::<wasmtime::Trap>() {

@@ -118,7 +118,7 @@ impl Instances {
         match self.loaded.machine.kind.metering {
             Metering::None => {}
             Metering::Epochs => store.set_epoch_deadline(engine::ticks(self.limits.time_max)),
-            Metering::Fuel => store.set_fuel(fuel_max(&self.limits)).map_err(|e| Error::bug(format!("fuel: {e:#}")))?,
+            Metering::Fuel => store.set_fuel(fuel(&self.limits)).map_err(|e| Error::bug(format!("fuel: {e:#}")))?,
         }
         Ok(())
     }
@@ -146,7 +146,7 @@ impl Instances {
 }
 
 /// Instructions that a call may run.
-pub fn fuel_max(limits: &PluginLimits) -> u64 {
+pub fn fuel(limits: &PluginLimits) -> u64 {
     let seconds = limits.time_max.as_secs_f64();
     let of_time = if seconds > 0.0 { (seconds * PLUGIN_FUEL_PER_SECOND as f64) as u64 } else { u64::MAX };
     limits.fuel_max.unwrap_or(of_time)

@@ -16,7 +16,7 @@ mod waiting;
 use super::failure::{Identity, Trap};
 use super::guest::{Guest, Stage};
 use super::http::Requests;
-use super::instances::fuel_max;
+use super::instances::fuel;
 use crate::job::spec::PluginLimits;
 use crate::limits::PLUGIN_WASI_CALL_FUEL;
 use clocks::Clock;
@@ -96,7 +96,7 @@ impl Wasi {
             time_max: limits.time_max,
             deadline: Deadline::default(),
             work: 0,
-            work_max: fuel_max(limits),
+            work_max: fuel(limits),
         };
         wasi.begin(call);
         wasi

@@ -4,6 +4,7 @@ use super::waiting::wait;
 use super::*;
 use crate::plugin::Granted;
 use arrow::datatypes::Schema;
+use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::cli::{exit, stdout};
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
 use wasmtime_wasi::p2::bindings::random::random as secure;
@@ -51,12 +52,15 @@ fn each_call_begins_at_the_same_time_with_the_same_numbers() {
     assert_eq!(wall_clock::Host::now(&mut before_1970).unwrap().seconds, 0);
 }
 
+fn borrow<T: 'static>(of: &Resource<T>) -> Resource<T> {
+    Resource::new_borrow(of.rep())
+}
+
 #[test]
 fn sleeping_moves_the_clock_and_polling_moves_it_to_the_first_timer() {
     let mut guest = in_batch("a", 1);
     let timer = |guest: &mut Guest, ns| monotonic_clock::Host::subscribe_instant(guest, ns).unwrap();
     let (soon, late, never) = (timer(&mut guest, 5 << 30), timer(&mut guest, 9 << 30), timer(&mut guest, u64::MAX));
-    let borrow = |of: &wasmtime::component::Resource<_>| wasmtime::component::Resource::new_borrow(of.rep());
     assert!(!guest.ready(borrow(&soon)).unwrap());
     assert_eq!(guest.poll(vec![borrow(&never), borrow(&late), borrow(&soon)]).unwrap(), [2]);
     assert!(guest.ready(borrow(&soon)).unwrap() && !guest.ready(borrow(&late)).unwrap());
@@ -101,8 +105,7 @@ fn printed_lines_reach_the_story_of_a_failure_whole_cut_or_without_an_end() {
     let mut guest = in_batch("a", 1);
     let stream = wasmtime_wasi::p2::bindings::cli::stderr::Host::get_stderr(&mut guest).unwrap();
     let mut write = |text: &[u8]| {
-        let stream = wasmtime::component::Resource::new_borrow(stream.rep());
-        guest.blocking_write_and_flush(stream, text.to_vec()).unwrap();
+        guest.blocking_write_and_flush(borrow(&stream), text.to_vec()).unwrap();
     };
     write(b"one\r\ntw");
     write(b"o\n\n");
