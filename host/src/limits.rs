@@ -114,6 +114,22 @@ pub const COMPILE_FILES_MAX: u64 = 64;
 pub const COMPILE_REFUSED_S: u64 = 3_600;
 /// Bytes of one function of a component.
 pub const COMPONENT_FUNCTION_BYTES_MAX: u64 = 4 << 20;
+/// Instructions that a call of WASI counts as, beside one for each byte that it moves: about what it costs.
+pub const PLUGIN_WASI_CALL_FUEL: u64 = 500;
+/// Random bytes that a plugin may ask for at a time.
+pub const PLUGIN_RANDOM_BYTES_MAX: usize = 1 << 20;
+/// Bytes that one call of WASI reads or writes at most; a plugin that asks for more gets so many.
+pub const PLUGIN_READ_BYTES_MAX: usize = 64 << 10;
+/// How long a plugin without a time limit waits for one answer over HTTP, in milliseconds.
+pub const PLUGIN_WAIT_MS_MAX: u64 = 60_000;
+/// Requests over HTTP that one plugin call may make.
+pub const PLUGIN_HTTP_REQUESTS_MAX: usize = 10_000;
+/// Connections that one plugin instance may have open.
+pub const PLUGIN_HTTP_OPEN_MAX: usize = 32;
+/// Bytes of the body of a request, and of an answer.
+pub const PLUGIN_HTTP_BODY_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the header fields of a request.
+pub const PLUGIN_HTTP_FIELDS_BYTES_MAX: usize = 64 << 10;
 /// Columns of one schema that a plugin describes.
 pub const PLUGIN_COLUMNS_MAX: usize = 1000;
 /// Plugin instances alive in the process: stages × workers where they are kept, else about one a worker.

@@ -46,6 +46,7 @@ pub use caller::Caller;
 pub use compile::{CompileArguments, obey as compile_component};
 pub use counters::{Counted, Counters, add as add_counted};
 pub use engine::Metering;
+pub use http::check_grant as check_http_grant;
 pub use load::{LoadOptions, find as component_file};
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job;
 use crate::run::Options;
-use crate::run::replay::{Replayed, replay};
+use crate::run::replay::{Replay, Replayed, replay};
 use crate::sink::{show_table, shown_time};
 use clap::Args;
 use std::fmt::Write as _;
@@ -37,14 +37,20 @@ pub struct ReplayArguments {
 pub fn run(arguments: &ReplayArguments) -> Result<(String, bool)> {
     let spec = job::load(&arguments.job, &arguments.sets)?;
     let options = Options { workers: arguments.workers, sets: arguments.sets.clone(), ..Options::default() };
-    let (time, replayed) = replay(spec, options, BatchId(arguments.batch), arguments.as_it_was)?;
+    let Replay { time, sinks, not_replayable } = replay(spec, options, BatchId(arguments.batch), arguments.as_it_was)?;
     let mut text = String::new();
-    for of in &replayed {
+    for of in &sinks {
         let _ = writeln!(text, "batch {} of {}: {}", arguments.batch, shown_time(time), told(of));
         let shown = show_table(&of.schema, &of.rows, arguments.rows).map_err(Error::arrow)?;
         let _ = writeln!(text, "{shown}");
     }
-    Ok((text, replayed.iter().all(|of| of.same != Some(false))))
+    for stage in &not_replayable {
+        let _ = writeln!(
+            text,
+            "stage `{stage}` is not replayable: what it asks over HTTP may be answered otherwise than the first time"
+        );
+    }
+    Ok((text, sinks.iter().all(|of| of.same != Some(false))))
 }
 
 fn told(of: &Replayed) -> String {

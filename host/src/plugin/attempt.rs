@@ -58,6 +58,7 @@ impl Attempts {
         let input = self.lower_rows(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
+        self.instances.time_us = context.time.0;
         let given = Given::of([&input]);
         let output: bindings::Output = self.instances.call(Some(context.batch.0), process, given, arguments)?;
         self.instances.bill.returns_rows(&output.rows);
@@ -85,6 +86,7 @@ impl Attempts {
         };
         let arguments = (record(context, &self.config), arguments);
         self.instances.timers = Timers { due: groups.due.clone(), changes: Vec::new() };
+        self.instances.time_us = context.time.0;
         let given = Given::of([&keys, &rows, &states]);
         let updated: bindings::Updated = self.instances.call(Some(context.batch.0), update, given, arguments)?;
         let timers = std::mem::take(&mut self.instances.timers).changes;
@@ -129,6 +131,7 @@ impl Attempts {
             .collect();
         let arguments = bindings::Cogroups { keys: keys.batch(&key_columns), inputs: &inputs };
         let arguments = (record(context, &self.config), arguments);
+        self.instances.time_us = context.time.0;
         let output: bindings::CogroupOutput = self.instances.call(Some(context.batch.0), cogroup, given, arguments)?;
         self.instances.bill.returns_rows(&output.rows);
         let checked = self.check_cogrouped(given, groups, output);
@@ -159,6 +162,7 @@ impl Attempts {
         let input = self.lower_rows(rows)?;
         let columns = input.columns();
         let arguments = (record(context, &self.config), input.batch(&columns));
+        self.instances.time_us = context.time.0;
         let given = Given::of([&input]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), lift, given, arguments)?;
         self.instances.bill.returns(&made);
@@ -215,6 +219,7 @@ impl Attempts {
         let (first, second) = (self.lower_batch(left)?, self.lower_batch(right)?);
         let (first_columns, second_columns) = (first.columns(), second.columns());
         let arguments = (record(context, &self.config), first.batch(&first_columns), second.batch(&second_columns));
+        self.instances.time_us = context.time.0;
         let given = Given::of([&first, &second]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), function, given, arguments)?;
         self.instances.bill.returns(&made);

@@ -54,7 +54,9 @@ impl Machine {
     pub fn new(kind: CodeKind) -> Result<Machine> {
         let engine = new(kind)?;
         let mut linker = Linker::new(&engine);
-        super::imports::offer(&mut linker).map_err(|e| Error::bug(format!("the imports of plugins: {e:#}")))?;
+        super::imports::offer(&mut linker)
+            .and_then(|()| super::wasi::offer(&mut linker))
+            .map_err(|e| Error::bug(format!("the imports of plugins: {e:#}")))?;
         let clock = (kind.metering == Metering::Epochs).then(|| Clock::start(&engine)).transpose()?;
         Ok(Machine { kind, engine, linker, clock })
     }

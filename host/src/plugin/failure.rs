@@ -2,11 +2,13 @@
 //! it left any; its backtrace; and what to do.
 
 use super::guest::Guest;
+use super::wasi::Stopped;
 use crate::error::{Error, Kind};
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_BACKTRACE_BYTES_MAX, PLUGIN_FRAMES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use std::fmt::Write as _;
 use wasmtime::WasmBacktrace;
+use wasmtime::component::ResourceTableError;
 
 /// Who is called, and for whom, for messages.
 #[derive(Clone, Debug)]
@@ -219,6 +221,13 @@ fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap
         let limit = limits.table_elements_max;
         let advice = "Raise `limits.tables` of the stage.";
         return (Trap::Tables, format!("its tables need more elements than their limit of {limit}"), advice);
+    }
+    if let Some(Stopped { trap, words, advice }) = error.downcast_ref() {
+        return (*trap, words.clone(), advice);
+    }
+    if let Some(ResourceTableError::Full) = error.downcast_ref() {
+        let words = format!("it holds more than {} handles of resources", limits.handles_max);
+        return (Trap::Handles, words, "Raise `limits.handles` of the stage, or mend the plugin if it drops none.");
     }
     match trap {
         Some(Interrupt) => {

@@ -4,7 +4,7 @@ use super::allowance::Allowance;
 use super::bindings::Level;
 use super::failure::{Identity, in_one_line, printable};
 use super::logged::LogBudget;
-use super::wasi::Wasi;
+use super::wasi::{Call, Wasi};
 use super::{DueTimes, TimerChange};
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_TIMER_CHANGES_MAX};
@@ -70,6 +70,8 @@ pub struct Guest {
     pub stage: Arc<Stage>,
     /// The batch of the call; `None` in `describe`.
     pub batch: Option<u64>,
+    /// The call, as WASI needs to know it.
+    call: Call,
     /// What the call may return.
     pub allowance: Allowance,
     /// Bytes of its linear memories.
@@ -80,7 +82,7 @@ pub struct Guest {
     pub error_lines: Vec<String>,
     /// Timers of this call.
     pub timers: Timers,
-    /// What stands behind `wasi:` imports, where the plugin has some.
+    /// What stands behind `wasi:` imports, where the plugin has used one.
     pub wasi: Option<Box<Wasi>>,
     /// How long the host worked in this call on what the component asked for.
     pub time_in_imports: Duration,
@@ -129,11 +131,12 @@ impl Grown {
 
 impl Guest {
     /// The host's side of a new instance, for a call.
-    pub fn new(shared: Arc<Shared>, stage: Arc<Stage>, batch: Option<u64>, allowance: Allowance) -> Guest {
+    pub fn new(shared: Arc<Shared>, stage: Arc<Stage>, call: Call, allowance: Allowance) -> Guest {
         let limits = &shared.limits;
         Guest {
             stage,
-            batch,
+            batch: call.batch,
+            call,
             allowance,
             memory: Grown::new(limits.memory_bytes_max),
             tables: Grown::new(limits.table_elements_max),
@@ -147,9 +150,18 @@ impl Guest {
         }
     }
 
+    /// What stands behind `wasi:` imports, made when the plugin first uses one.
+    pub fn wasi(&mut self) -> &mut Wasi {
+        let Guest { wasi, shared, stage, call, .. } = self;
+        wasi.get_or_insert_with(|| Box::new(Wasi::new(&shared.identity, stage, &shared.limits, *call)))
+    }
+
     /// Another call begins.
-    pub fn begin(&mut self, batch: Option<u64>, allowance: Allowance) {
-        (self.batch, self.allowance) = (batch, allowance);
+    pub fn begin(&mut self, call: Call, allowance: Allowance) {
+        (self.batch, self.call, self.allowance) = (call.batch, call, allowance);
+        if let Some(wasi) = &mut self.wasi {
+            wasi.begin(call);
+        }
         (self.memory.refused, self.tables.refused) = (false, false);
         self.error_lines.clear();
         self.counted.clear();
@@ -158,6 +170,7 @@ impl Guest {
 
     /// A call has ended, well or not: says how much of its log was dropped, and gives what it counted.
     pub fn end(&mut self) -> BTreeMap<String, u64> {
+        self.log_printed(true);
         self.shared.log().tell();
         std::mem::take(&mut self.counted)
     }

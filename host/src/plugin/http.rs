@@ -1,1 +1,151 @@
-//! Requests over HTTP that a plugin may make, as far as it is granted.
+//! Requests over HTTP, as a job grants them: to these hosts, with these methods, so many, so large, and no longer than the
+//! call may run. An answer that redirects is an answer; following it is a request of its own, which must be granted too.
+
+mod allow;
+
+use super::failure::Identity;
+use super::guest::{Guest, Stage};
+use super::wasi::Deadline;
+use crate::limits::{
+    PLUGIN_HTTP_BODY_BYTES_MAX, PLUGIN_HTTP_FIELDS_BYTES_MAX, PLUGIN_HTTP_OPEN_MAX, PLUGIN_HTTP_REQUESTS_MAX,
+};
+pub use allow::check as check_grant;
+use http_body_util::{BodyExt, Limited};
+use std::error::Error as StdError;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::{
+    Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView, default_send_request,
+};
+
+/// The requests of one instance.
+pub struct Requests {
+    identity: Arc<Identity>,
+    stage: Arc<Stage>,
+    batch: Option<u64>,
+    deadline: Deadline,
+    made: usize,
+    /// Each request holds one until its connection is closed.
+    open: Arc<()>,
+}
+
+/// The end of a request's own work: its connection.
+type Connection = Box<dyn Future<Output = Result<(), Error>> + Send>;
+
+/// An answer that is still to come.
+type Answer = Box<dyn Future<Output = Result<(http::Response<WasiBody>, Connection), Error>> + Send>;
+
+impl Requests {
+    /// None yet.
+    pub fn new(identity: Arc<Identity>, stage: Arc<Stage>) -> Requests {
+        Requests { identity, stage, batch: None, deadline: Deadline::default(), made: 0, open: Arc::new(()) }
+    }
+
+    /// Limits of what a request says of itself.
+    pub fn context() -> WasiHttpCtx {
+        let mut context = WasiHttpCtx::new();
+        context.set_field_size_limit(PLUGIN_HTTP_FIELDS_BYTES_MAX);
+        context
+    }
+
+    /// A call begins.
+    pub fn begin(&mut self, batch: Option<u64>, deadline: Deadline) {
+        self.batch = batch;
+        self.deadline = deadline;
+        self.made = 0;
+    }
+
+    /// Whether a request may be made; if not, why, once in the log and once for the plugin.
+    fn check(&mut self, request: &http::Request<WasiBody>) -> Result<(), Error> {
+        self.made = self.made.saturating_add(1);
+        let refused = if self.batch.is_none() {
+            Some("a plugin must not ask over HTTP in `describe`".to_owned())
+        } else if self.made > PLUGIN_HTTP_REQUESTS_MAX {
+            // Said once, so that the log is not flooded.
+            (self.made == PLUGIN_HTTP_REQUESTS_MAX + 1).then(|| {
+                format!("more than {PLUGIN_HTTP_REQUESTS_MAX} requests over HTTP in one call; the others are refused")
+            })
+        } else {
+            allow::refusal(self.stage.grant.http.as_ref(), request.method().as_str(), request.uri())
+        };
+        if let Some(words) = &refused {
+            let (stage, plugin, batch) = (self.identity.stage.as_deref(), self.identity.plugin.as_str(), self.batch);
+            tracing::warn!(stage, plugin, batch, "{words}");
+        }
+        if refused.is_some() || self.made > PLUGIN_HTTP_REQUESTS_MAX {
+            return Err(Error::HttpRequestDenied);
+        }
+        if Arc::strong_count(&self.open) > PLUGIN_HTTP_OPEN_MAX {
+            return Err(Error::ConnectionLimitReached);
+        }
+        Ok(())
+    }
+}
+
+/// The plugin is told of errors, and logs those that matter to it; the crate would log each, without saying whose it is.
+impl WasiHttpHooks for Requests {
+    fn p2_error_from_connect(&mut self, error: &std::io::Error) -> ErrorCode {
+        match error.kind() {
+            ErrorKind::TimedOut => ErrorCode::ConnectionTimeout,
+            _ => ErrorCode::ConnectionRefused,
+        }
+    }
+
+    fn p2_error_from_tls(&mut self, _: &std::io::Error) -> ErrorCode {
+        ErrorCode::TlsProtocolError
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Answer {
+        if let Err(error) = self.check(&request) {
+            return Box::new(std::future::ready(Err(error)));
+        }
+        // What is left of the call after them is for what the plugin makes of no answer.
+        let left = self.deadline.left() * 9 / 10;
+        let asked = options.unwrap_or_default();
+        let within = |asked: Option<Duration>| Some(asked.unwrap_or(left).min(left));
+        let options = RequestOptions {
+            connect_timeout: within(asked.connect_timeout),
+            first_byte_timeout: within(asked.first_byte_timeout),
+            between_bytes_timeout: within(asked.between_bytes_timeout),
+        };
+        let open = self.open.clone();
+        Box::new(async move {
+            let request = request.map(|body| limited(body, Error::HttpRequestBodySize));
+            // These timeouts do not cover the TLS handshake.
+            let sent = tokio::time::timeout(left, default_send_request(request, Some(options))).await;
+            let (response, connection) = sent.map_err(|_| Error::HttpResponseTimeout)??;
+            let response = response.map(|body| limited(body, Error::HttpResponseBodySize));
+            let connection: Connection = Box::new(async move {
+                let _open = open;
+                connection.await
+            });
+            Ok((response, connection))
+        })
+    }
+}
+
+/// A body that fails where it gets too long.
+fn limited<B>(body: B, too_long: fn(Option<u64>) -> Error) -> WasiBody
+where
+    B: http_body::Body<Data = bytes::Bytes, Error = Error> + Send + 'static,
+{
+    let failed = move |error: Box<dyn StdError + Send + Sync>| match error.downcast::<Error>() {
+        Ok(own) => *own,
+        Err(_) => too_long(Some(PLUGIN_HTTP_BODY_BYTES_MAX as u64)),
+    };
+    Limited::new(body, PLUGIN_HTTP_BODY_BYTES_MAX).map_err(failed).boxed_unsync()
+}
+
+impl WasiHttpView for Guest {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        let wasi = self.wasi();
+        WasiHttpCtxView { hooks: &mut wasi.requests, table: &mut wasi.table, ctx: &mut wasi.http }
+    }
+}

@@ -7,6 +7,7 @@ use super::clock::BatchTimes;
 use super::failure::{self, CallFailure, Fault, Identity};
 use super::guest::{Guest, Shared, Stage, Timers};
 use super::load::Loaded;
+use super::wasi::Call;
 use super::{Counted, Counters, Metering, stack};
 use crate::error::Error;
 use crate::ids::BatchId;
@@ -29,6 +30,8 @@ pub struct Instances {
     live: Option<Live>,
     /// Timers of the call: put in before, taken out after it.
     pub timers: Timers,
+    /// The batch time of the calls to come, in microseconds.
+    pub time_us: i64,
     counted: Counted,
     /// Instructions of the last call, where they are counted.
     pub fuel_burnt: u64,
@@ -59,6 +62,7 @@ impl Instances {
             times: BatchTimes::default(),
             live: None,
             timers: Timers::default(),
+            time_us: 0,
             counted: Counted::new(),
             fuel_burnt: 0,
             bill: Bill::default(),
@@ -105,7 +109,7 @@ impl Instances {
         self.fuel_burnt = fuel(&self.limits);
         let mut live = match self.live.take() {
             Some(mut live) => {
-                live.store.data_mut().begin(batch, allowance);
+                live.store.data_mut().begin(self.wasi_call(batch), allowance);
                 self.meter(&mut live.store)?;
                 live
             }
@@ -186,7 +190,7 @@ impl Instances {
             format!("{}: no instance could be made {}: {words}", self.identity.who(), failure::when(batch))
         };
         stack::check(self.limits.stack_bytes_max).map_err(|words| CallFailure::other(Error::job(told(words))))?;
-        let guest = Guest::new(self.shared.clone(), self.stage.clone(), batch, allowance);
+        let guest = Guest::new(self.shared.clone(), self.stage.clone(), self.wasi_call(batch), allowance);
         let mut store = Store::new(self.loaded.pre.engine(), guest);
         store.limiter(|guest| guest);
         store.set_max_component_handles(usize::try_from(self.limits.handles_max).unwrap_or(usize::MAX));
@@ -196,6 +200,10 @@ impl Instances {
             Err(error) if failure::is_of_plugin(store.data(), &error) => Err(self.trapped(&store, &error)),
             Err(error) => Err(CallFailure::other(Error::environment(told(format!("{error:#}"))))),
         }
+    }
+
+    fn wasi_call(&self, batch: Option<u64>) -> Call {
+        Call { batch, time_us: self.time_us, began: Instant::now() }
     }
 
     fn trapped(&self, store: &Store<Guest>, error: &wasmtime::Error) -> CallFailure {

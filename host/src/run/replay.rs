@@ -10,7 +10,7 @@ use crate::checkpoint::{manifest, plan, record};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{BatchId, BatchTime, Generation};
-use crate::job::spec::JobSpec;
+use crate::job::spec::{JobSpec, StageSpec};
 use crate::plugin::PluginHost;
 use crate::run::Failure;
 use crate::sink::{self, Sink};
@@ -30,9 +30,19 @@ pub struct Replayed {
     pub same: Option<bool>,
 }
 
+/// A batch that was run again.
+pub struct Replay {
+    /// The batch time.
+    pub time: BatchTime,
+    /// What each sink would have committed.
+    pub sinks: Vec<Replayed>,
+    /// The stages that may have come to another result than the first time.
+    pub not_replayable: Vec<String>,
+}
+
 /// Runs a batch again. `as_it_was`: with the job file and the plugins that are kept with the checkpoint, instead of those
-/// of now. The batch time, too, is told.
-pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) -> Result<(BatchTime, Vec<Replayed>)> {
+/// of now.
+pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) -> Result<Replay> {
     let Some(checkpoint) = &spec.checkpoint else {
         return Err(Error::job(format!(
             "the job `{}` keeps no checkpoint, so no batch of it can be run again; give it a table [checkpoint] with `dir`",
@@ -46,6 +56,8 @@ pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) 
     let (base, start) = base(&*store, &manifest, batch)?;
     let folder = tempfile::tempdir().map_err(|e| Error::environment(format!("cannot make a folder: {e}")))?;
     let spec = if as_it_was { record::job(&*store, &record::read(&*store, start)?, folder.path())? } else { spec };
+    let differs = |stage: &&StageSpec| stage.plugins().iter().any(|plugin| !plugin.replayable);
+    let not_replayable = spec.stages.iter().filter(differs).map(|stage| stage.name.clone()).collect();
     let workers = options.workers.unwrap_or(usize::try_from(start.workers).unwrap_or(1));
     let options = Options { workers: Some(workers), replay_until: Some(batch), dry: true, ..options };
     let graph = Graph::resolve(spec, &PluginHost::new()?, false)?;
@@ -67,7 +79,7 @@ pub fn replay(spec: JobSpec, options: Options, batch: BatchId, as_it_was: bool) 
         let same = sink::written(spec, &origin, batch)?.map(|written| written == rendered);
         replayed.push(Replayed { sink: spec.name.clone(), schema, rows: caught.rows, same });
     }
-    Ok((time, replayed))
+    Ok(Replay { time, sinks: replayed, not_replayable })
 }
 
 /// The newest checkpoint before the batch from which plans lead to it, and the start that planned the batch.

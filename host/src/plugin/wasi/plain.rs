@@ -1,0 +1,156 @@
+//! Random numbers with a seed, the environment, and the ends of a program that a plugin does not have.
+
+use super::{Guest, Stopped};
+use crate::limits::PLUGIN_RANDOM_BYTES_MAX;
+use crate::plugin::failure::Trap;
+use wasmtime::component::Resource;
+use wasmtime_wasi::p2::bindings::cli::{
+    environment, exit, terminal_input, terminal_output, terminal_stderr, terminal_stdin, terminal_stdout,
+};
+use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
+
+/// Numbers that look random and are the same in each call of a stage in a batch: SplitMix64 (Steele, Lea and Flood, "Fast
+/// splittable pseudorandom number generators", 2014). They must not be used as secrets.
+#[derive(Default)]
+pub struct Random {
+    seed: (u64, u64),
+    state: u64,
+}
+
+impl Random {
+    /// Those of a stage in a batch. Calls of one batch see the same numbers: how many calls there are hangs on the number
+    /// of workers.
+    pub fn new(stage: &str, batch: Option<u64>) -> Random {
+        let of_stage = xxhash_rust::xxh3::xxh3_64(stage.as_bytes());
+        let mut random = Random { seed: (0, 0), state: of_stage ^ batch.unwrap_or_default().rotate_left(32) };
+        random.seed = (random.next(), random.next());
+        random
+    }
+
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn bytes(&mut self, length: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> =
+            std::iter::repeat_with(|| self.next().to_le_bytes()).take(length.div_ceil(8)).flatten().collect();
+        bytes.truncate(length);
+        bytes
+    }
+}
+
+impl Guest {
+    fn random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        let wasi = self.wasi_call(length)?;
+        match usize::try_from(length) {
+            Ok(length) if length <= PLUGIN_RANDOM_BYTES_MAX => Ok(wasi.random.bytes(length)),
+            _ => Err(Stopped {
+                trap: Trap::Rules,
+                words: format!("it asks for {length} random bytes; {PLUGIN_RANDOM_BYTES_MAX} at a time are given"),
+                advice: "The plugin must be mended; `millstream test` runs its cases.",
+            }
+            .into()),
+        }
+    }
+}
+
+impl random::Host for Guest {
+    fn get_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        self.random_bytes(length)
+    }
+
+    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.wasi_call(0)?.random.next())
+    }
+}
+
+impl insecure::Host for Guest {
+    fn get_insecure_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        self.random_bytes(length)
+    }
+
+    fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
+        Ok(self.wasi_call(0)?.random.next())
+    }
+}
+
+impl insecure_seed::Host for Guest {
+    fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
+        Ok(self.wasi_call(0)?.random.seed)
+    }
+}
+
+impl environment::Host for Guest {
+    fn get_environment(&mut self) -> wasmtime::Result<Vec<(String, String)>> {
+        let granted = self.stage.clone();
+        let bytes: usize = granted.grant.env.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.wasi_call(bytes as u64)?;
+        Ok(granted.grant.env.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    fn get_arguments(&mut self) -> wasmtime::Result<Vec<String>> {
+        self.wasi_call(0)?;
+        Ok(Vec::new())
+    }
+
+    fn initial_cwd(&mut self) -> wasmtime::Result<Option<String>> {
+        self.wasi_call(0)?;
+        Ok(None)
+    }
+}
+
+impl exit::Host for Guest {
+    fn exit(&mut self, status: Result<(), ()>) -> wasmtime::Result<()> {
+        self.exit_with_code(u8::from(status.is_err()))
+    }
+
+    fn exit_with_code(&mut self, code: u8) -> wasmtime::Result<()> {
+        Err(Stopped {
+            trap: Trap::Trap,
+            words: format!("it called exit({code}); a plugin must return, also where it fails"),
+            advice: "The plugin must be mended; `millstream test` runs its cases.",
+        }
+        .into())
+    }
+}
+
+impl terminal_input::Host for Guest {}
+impl terminal_output::Host for Guest {}
+
+impl terminal_input::HostTerminalInput for Guest {
+    fn drop(&mut self, terminal: Resource<terminal_input::TerminalInput>) -> wasmtime::Result<()> {
+        self.wasi_call(0)?.table.delete(terminal)?;
+        Ok(())
+    }
+}
+
+impl terminal_output::HostTerminalOutput for Guest {
+    fn drop(&mut self, terminal: Resource<terminal_output::TerminalOutput>) -> wasmtime::Result<()> {
+        self.wasi_call(0)?.table.delete(terminal)?;
+        Ok(())
+    }
+}
+
+impl terminal_stdin::Host for Guest {
+    fn get_terminal_stdin(&mut self) -> wasmtime::Result<Option<Resource<terminal_input::TerminalInput>>> {
+        self.wasi_call(0)?;
+        Ok(None)
+    }
+}
+
+impl terminal_stdout::Host for Guest {
+    fn get_terminal_stdout(&mut self) -> wasmtime::Result<Option<Resource<terminal_output::TerminalOutput>>> {
+        self.wasi_call(0)?;
+        Ok(None)
+    }
+}
+
+impl terminal_stderr::Host for Guest {
+    fn get_terminal_stderr(&mut self) -> wasmtime::Result<Option<Resource<terminal_output::TerminalOutput>>> {
+        self.wasi_call(0)?;
+        Ok(None)
+    }
+}
