@@ -178,8 +178,7 @@ fn reading() -> PathBuf {
 }
 
 /// A row with every column that a stage of a README may read.
-const ROW: &str =
-    r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5,"paid":5,"formula":"6 * 7"}]"#;
+const ROW: &str = r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5,"paid":5,"formula":"6 * 7"}]"#;
 
 /// A job of a stage as READMEs show them: its source is a queue of [`ROW`], and its rows go to `out.jsonl`.
 fn job_with(stage: &str) -> String {
