@@ -310,6 +310,17 @@ fn the_example_of_the_page_about_untrusted_plugins_does_what_the_page_says() {
     let job = fs::read_to_string(root().join("docs/examples/poison/job.toml")).unwrap();
     assert!(job.contains(&block_with(page, "toml", "on_error").text), "the page shows another stage");
 
+    let shown = reader.runs("", "millstream validate docs/examples/poison/job.toml");
+    for line in [
+        "rows that make a call fail go to values.rejected, and the others go on",
+        "more than 100 rejected rows in a batch stop the job",
+        "limits: time 10ms",
+        "rejected rows to values.rejected: id int64, formula text, reason text, backtrace text, stage text, plugin text, \
+         version text, digest text, batch int64",
+    ] {
+        assert!(shown.contains(&format!(" {line}\n")), "no {line:?} in\n{shown}");
+    }
+
     let first = block_with(page, "sh", "rejected/part-*        #").text;
     let (run, shown) = first.split_once('\n').unwrap();
     reader.runs("", run);

@@ -2,11 +2,15 @@
 //! [`check`](super::check) refuses here.
 //!
 //! ```
-//! use millstream::job::spec::{JobSpec, PluginSpec, SinkSpec, SourceSpec, StageSpec, WindowSpec};
+//! use millstream::job::spec::{
+//!     FileFormat, JobSpec, OnError, PluginLimits, PluginSpec, RejectedMax, SinkSpec, SourceSpec, StageSpec, WindowSpec,
+//! };
 //! use serde_json::json;
 //! use std::time::Duration;
 //!
-//! let split = PluginSpec::new("plugins/split-words").config(json!({ "separator": " " }));
+//! let limits = PluginLimits { time_max: Duration::from_secs(2), ..PluginLimits::default() };
+//! let split = PluginSpec::new("plugins/split-words").config(json!({ "separator": " " })).limits(limits);
+//! let split = split.on_error(OnError::Reject).rejected_max(RejectedMax::Share(0.01)).env("LANG", "en");
 //! let window = WindowSpec::sliding(Duration::from_secs(30), Duration::from_secs(10));
 //! let counts = StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")])?.key(["word"]).window(window).inverse();
 //! let job = JobSpec::new("word-count")
@@ -14,7 +18,8 @@
 //!     .stage(StageSpec::plugin("words", ["lines"], split))
 //!     .stage(counts.filter("n > 0"))
 //!     .stage(StageSpec::sql("longest", ["counts"], "select word, n from counts order by length(word) desc limit 10"))
-//!     .sink(SinkSpec::print("screen", ["counts", "longest"]));
+//!     .sink(SinkSpec::print("screen", ["counts", "longest"]))
+//!     .sink(SinkSpec::files("refused", ["words.rejected"], "refused", FileFormat::Json));
 //! millstream::job::check(&job)?;
 //! # Ok::<(), millstream::error::Error>(())
 //! ```

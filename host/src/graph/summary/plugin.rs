@@ -31,9 +31,10 @@ fn of_plugin(stage: &str, plugin: &PluginSpec) -> Vec<String> {
         }
     }));
     lines.extend(granted(&plugin.grant).map(|granted| format!("granted: {granted}")));
-    if !plugin.replayable {
-        lines.push("not replayable: a batch that runs again may give something else".into());
-    }
+    lines.extend(plugin.grant.http.as_ref().map(|http| {
+        let (methods, hosts) = (http.methods.join(", "), http.hosts.join(", "));
+        format!("not replayable: {methods} over HTTP to {hosts}, answered anew when a batch runs again")
+    }));
     lines.extend(limits(plugin).map(|limits| format!("limits: {limits}")));
     lines
 }
@@ -43,13 +44,11 @@ fn percent(share: f64) -> f64 {
     (share * 1e8).round() / 1e6
 }
 
-/// What the plugin may use; the values of variables may be secrets.
+/// What the plugin may read; the values of variables may be secrets.
 fn granted(grant: &GrantSpec) -> Option<String> {
     let mut words: Vec<String> =
         grant.files.iter().map(|(name, path)| format!("file {name} ({})", path.display())).collect();
     words.extend(grant.env.keys().map(|name| format!("variable {name}")));
-    let http = grant.http.as_ref();
-    words.extend(http.map(|http| format!("http {} to {}", http.methods.join(", "), http.hosts.join(", "))));
     (!words.is_empty()).then(|| words.join("; "))
 }
 

@@ -128,8 +128,8 @@ fn plugins_tell_what_they_may_do_beyond_the_defaults() {
         plugin(granted.http(HttpGrant::to(["a.example.com", "b.example.com"]))),
         [
             "more than 5 rejected rows in a batch stop the job",
-            "granted: file stop (stop.txt); variable TOKEN; http GET, HEAD to a.example.com, b.example.com",
-            "not replayable: a batch that runs again may give something else",
+            "granted: file stop (stop.txt); variable TOKEN",
+            "not replayable: GET, HEAD over HTTP to a.example.com, b.example.com, answered anew when a batch runs again",
         ]
     );
     let limits = PluginLimits {

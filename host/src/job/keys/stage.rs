@@ -157,8 +157,8 @@ pub(in crate::job) const STAGE: &[Key] = &[
     key(
         "replayable",
         Shape::Flag,
-        "Whether a batch that runs again is to give the same (true, the default). A plugin that is granted `http` needs \
-         false.",
+        "Whether a batch that runs again gives the same (true, the default). For a plugin that is granted `http` write false: it \
+         is answered anew.",
     ),
 ];
 

@@ -47,21 +47,35 @@ fn grant(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
             part.wrong(&key, format!("`{key}` has a zero byte, which no variable can have; write it without"));
         }
     }
-    if plugin.grant.http.is_none() || !plugin.replayable {
-        return;
-    }
+    http(plugin, inside, part);
+}
+
+/// What a stage gives up that asks over HTTP: a batch that runs again sees other answers.
+fn http(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
     let key = format!("{inside}grant.http");
-    let message = match inside {
-        "" => format!(
-            "`{key}`: what others answer may be something else when a batch runs again; write replayable = false to \
-             allow that in this stage"
-        ),
-        _ => format!(
-            "`{key}`: what others answer may be something else when a batch runs again, which a function of `sql` cannot \
-             allow; call the plugin in a stage of its own, with replayable = false"
-        ),
-    };
-    part.wrong(&key, message);
+    match (plugin.grant.http.is_some(), plugin.replayable) {
+        (true, _) if !inside.is_empty() => {
+            let message =
+                format!("`{key}`: functions of `sql` cannot ask over HTTP; use the plugin in a stage of its own");
+            part.wrong(&key, message);
+        }
+        (true, true) => {
+            let message = "`grant.http`: calls over HTTP are answered anew when a batch runs again after a failure; write \
+                           replayable = false in the stage to accept that";
+            part.wrong(&key, message);
+        }
+        (true, false) if plugin.on_error == OnError::Reject => {
+            let message = "`grant.http` does not go with on_error = \"reject\": which rows fail could be another thing each \
+                           time that a batch runs again. Remove `on_error`; the plugin can refuse rows by itself.";
+            part.wrong(&key, message);
+        }
+        (false, false) => {
+            let message = "`replayable = false` is for stages whose plugin asks over HTTP, and this one has no \
+                           `grant.http`; remove it";
+            part.wrong("replayable", message);
+        }
+        _ => {}
+    }
 }
 
 /// Which keys go with which `on_error`.

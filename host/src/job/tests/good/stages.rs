@@ -370,8 +370,8 @@ fn programs_are_refused_as_files_are() {
         ),
         (
             plugin(PluginSpec::new("p").http(HttpGrant::to(["h"])).replayable(true)),
-            "`grant.http`: what others answer may be something else when a batch runs again; write replayable = false to \
-             allow that in this stage",
+            "`grant.http`: calls over HTTP are answered anew when a batch runs again after a failure; write replayable = \
+             false in the stage to accept that",
         ),
         (
             StageSpec::sql("s", ["a"], "select 1").function("f", PluginSpec::new("p").on_error(OnError::Reject)),

@@ -79,6 +79,10 @@ job.toml:7: stage `words`: `limits` is for stages with a plugin; add plugin = "â
         "plugin = \"p\"\nreplayable = \"no\"",
         r#"job.toml:4: stage `words`: `replayable` is text, needs true or false; write replayable = true"#,
     ),
+    (
+        "plugin = \"p\"\nreplayable = false",
+        r#"job.toml:4: stage `words`: `replayable = false` is for stages whose plugin asks over HTTP, and this one has no `grant.http`; remove it"#,
+    ),
     // limits
     (
         "plugin = \"p\"\nlimits = \"64MiB\"",
@@ -169,6 +173,10 @@ job.toml:5: stage `words`: `grant.http.methods` is a whole number, needs text or
     ),
     (
         "plugin = \"p\"\ngrant = { http = { hosts = \"api.example.com\" } }",
-        r#"job.toml:4: stage `words`: `grant.http`: what others answer may be something else when a batch runs again; write replayable = false to allow that in this stage"#,
+        r#"job.toml:4: stage `words`: `grant.http`: calls over HTTP are answered anew when a batch runs again after a failure; write replayable = false in the stage to accept that"#,
+    ),
+    (
+        "plugin = \"p\"\non_error = \"reject\"\nreplayable = false\ngrant = { http = { hosts = \"api.example.com\" } }",
+        r#"job.toml:6: stage `words`: `grant.http` does not go with on_error = "reject": which rows fail could be another thing each time that a batch runs again. Remove `on_error`; the plugin can refuse rows by itself."#,
     ),
 ];

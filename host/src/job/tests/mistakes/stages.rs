@@ -50,7 +50,7 @@ job.toml:4: stage `words`: `functions.f.replayable` is for stages with a plugin;
     ),
     (
         "sql = \"select 1\"\nfunctions.f = { plugin = \"p\", limits = { fuel = 5, attempts = 5 }, grant = { http = { hosts = \"h\" } } }",
-        r#"job.toml:4: stage `words`: `functions.f.grant.http`: what others answer may be something else when a batch runs again, which a function of `sql` cannot allow; call the plugin in a stage of its own, with replayable = false
+        r#"job.toml:4: stage `words`: `functions.f.grant.http`: functions of `sql` cannot ask over HTTP; use the plugin in a stage of its own
 job.toml:4: stage `words`: `functions.f.limits.fuel` is for stages with on_error = "reject"; remove it
 job.toml:4: stage `words`: `functions.f.limits.attempts` is for stages with on_error = "reject"; remove it"#,
     ),
