@@ -1,0 +1,5 @@
+;; Describes numbers, and returns texts.
+;; says: a int64 column has no `offsets`
+;; rejects: all
+;; trap: invalid
+(func (export "describe") (type $describe) (i32.store (i32.const 1060) (i32.const 1176)) (i32.const 1024))

@@ -1,0 +1,4 @@
+;; Asks for ever, and is never content with the answer.
+;; says: it
+;; fuel: instructions
+(func $evil (type $evil) (loop $on (drop (memory.grow (i32.const 65535))) (br $on)) (unreachable))
