@@ -1,5 +1,5 @@
 ;; in: describe
-;; says: it trapped: out of bounds table access
+;; says: out of bounds table access
 ;; trap: trap
 (table 2 funcref)
 (elem (i32.const 100) $nothing)

@@ -73,7 +73,7 @@ fn trial(case: &Case, component: &Path, on_error: &str) -> Trial {
         from = "bad.rejected"
         kind = "queue"
         path = "refused.jsonl"
-        [sinks.others]
+        [sinks.rest]
         from = "others"
         kind = "queue"
         path = "rest.jsonl"

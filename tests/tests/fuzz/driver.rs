@@ -126,7 +126,7 @@ fn watch(target: Target, plan: &Plan) {
     let words: Vec<&str> = told.lines().rev().take(40).collect();
     let words = words.into_iter().rev().collect::<Vec<_>>().join("\n");
     assert!(ended.code == Some(0), "it ended with {:?}. {}\n{words}", ended.code, repeat(target, plan, number()));
-    told.lines().filter(|line| line.starts_with("fuzz ")).for_each(|line| eprintln!("{line}"));
+    told.lines().filter(|line| line.starts_with("fuzz")).for_each(|line| eprintln!("{line}"));
 }
 
 /// Keeps the input of this number, and says how it is run again.
@@ -138,5 +138,7 @@ fn repeat(target: Target, plan: &Plan, number: u64) -> String {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{seed}-{number}.input"));
     std::fs::write(&path, input(target, seed, number)).unwrap();
     let path = path.display();
-    format!("Input {number} of seed {seed}, repeat it with:\n  FUZZ_INPUT={path} cargo test --release --workspace --test fuzz {test}")
+    format!(
+        "Input {number} of seed {seed}, repeat it with:\n  FUZZ_INPUT={path} cargo test --release --workspace --test fuzz {test}"
+    )
 }

@@ -25,12 +25,27 @@ pub struct Loading {
     folder: tempfile::TempDir,
     host: PluginHost,
     loads: usize,
+    called: usize,
+    returned: usize,
+}
+
+impl Drop for Loading {
+    fn drop(&mut self) {
+        let Loading { loads, called, returned, .. } = self;
+        eprintln!("fuzz: of {loads} components {called} could be called, and {returned} returned something valid");
+    }
 }
 
 impl Loading {
     /// Nothing is loaded yet.
     pub fn new() -> Loading {
-        Loading { folder: tempfile::tempdir().unwrap(), host: PluginHost::new().unwrap(), loads: 0 }
+        Loading {
+            folder: tempfile::tempdir().unwrap(),
+            host: PluginHost::new().unwrap(),
+            loads: 0,
+            called: 0,
+            returned: 0,
+        }
     }
 
     /// Writes, loads, describes and calls a component under small limits; an error says what is wrong with the host.
@@ -41,8 +56,11 @@ impl Loading {
         }
         let path = self.folder.path().join("mutant.wasm");
         std::fs::write(&path, component).unwrap();
-        match used(&self.host, &path, on_error) {
-            Ok(Some(outcome)) => checked::outcome(&outcome, ROWS).map(|()| outcome),
+        match used(&self.host, &path, on_error, &mut self.called) {
+            Ok(Some(outcome)) => {
+                self.returned += 1;
+                checked::outcome(&outcome, ROWS).map(|()| outcome)
+            }
             Ok(None) => Ok(calls::Outcome::default()),
             Err(error) => checked::error(&error).map(|()| calls::Outcome::default()),
         }
@@ -50,7 +68,7 @@ impl Loading {
 }
 
 /// What came of a call; `None`: it reads what cannot be made up.
-fn used(host: &PluginHost, path: &Path, on_error: OnError) -> Result<Option<calls::Outcome>> {
+fn used(host: &PluginHost, path: &Path, on_error: OnError, called: &mut usize) -> Result<Option<calls::Outcome>> {
     let plugin = host.load(path, &calls::options(on_error))?;
     let limits = PluginLimits {
         memory_bytes_max: 16 << 20,
@@ -67,6 +85,7 @@ fn used(host: &PluginHost, path: &Path, on_error: OnError) -> Result<Option<call
     checked::description(&description).unwrap_or_else(|words| panic!("{words}"));
     let Some(rows) = calls::rows_of(&description.input, ROWS) else { return Ok(None) };
     let mut caller = plugin.caller(stage, &description);
+    *called += 1;
     calls::call(&plugin, &mut caller, &description, &rows).map(Some)
 }
 

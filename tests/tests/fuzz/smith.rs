@@ -10,7 +10,7 @@ use wasm_smith::{Config, Module};
 
 /// Modules in plugins, and as they are.
 pub fn target() -> Run {
-    let whole = "(func $evil (type $evil) (call $record (local.get $rows) (local.get $columns) (i32.const 1)))";
+    let whole = "(func $evil (type $evil) (call $record (local.get 0) (local.get 1) (i32.const 1)))";
     let plugin = plugin_with("transform", whole);
     let mut loading = Loading::new();
     Box::new(move |bytes| {

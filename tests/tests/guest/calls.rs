@@ -1,8 +1,8 @@
 //! Calls of a plugin of any world through the library, with rows made up for them.
 
 use arrow::array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, UInt32Array, new_null_array,
+    ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    UInt32Array, new_null_array,
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -48,12 +48,7 @@ pub fn text() -> RecordBatch {
 }
 
 /// Calls every function of the plugin's world once, until one fails. In world `aggregate` accumulators go on from `lift`.
-pub fn call(
-    plugin: &Plugin,
-    caller: &mut Caller,
-    description: &Description,
-    rows: &RecordBatch,
-) -> Result<Outcome> {
+pub fn call(plugin: &Plugin, caller: &mut Caller, description: &Description, rows: &RecordBatch) -> Result<Outcome> {
     let mut outcome = Outcome::default();
     let refused = |refusals: &[Refusal]| refusals.iter().map(|refusal| refusal.row).collect();
     match plugin.world() {
