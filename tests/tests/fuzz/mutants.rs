@@ -16,8 +16,8 @@ use std::time::Duration;
 const LOADS_MAX: usize = 100;
 /// One of so many inputs takes a plugin that a compiler made. They are a hundred times as large.
 const LARGE_ONE_OF: u32 = 24;
-/// Changes of one mutant at most.
-const CHANGES_MAX: usize = 4;
+/// How many changes a mutant has: with few it is likelier to load.
+const CHANGES: [usize; 6] = [1, 1, 1, 1, 2, 4];
 const ROWS: usize = 4;
 
 /// A host and a file that components are loaded from.
@@ -119,14 +119,19 @@ fn mutant(small: &[Vec<u8>], large: &[Vec<u8>], u: &mut Unstructured<'_>) -> Arb
     let bases = if u.ratio(1, LARGE_ONE_OF)? { large } else { small };
     let mut bytes = u.choose(bases)?.clone();
     let on_error = if u.ratio(1, 4)? { OnError::Reject } else { OnError::Fail };
-    for _ in 0..u.int_in_range(1..=CHANGES_MAX)? {
+    for _ in 0..*u.choose(&CHANGES)? {
         change(&mut bytes, small, u)?;
     }
     Ok((bytes, on_error))
 }
 
 fn change(bytes: &mut Vec<u8>, others: &[Vec<u8>], u: &mut Unstructured<'_>) -> Arbitrary<()> {
-    let at = u.int_in_range(0..=bytes.len().saturating_sub(1))?;
+    let mut at = u.int_in_range(0..=bytes.len().saturating_sub(1))?;
+    if u.ratio(3, 4)? {
+        // In the module, where code and data are; behind it the component's own types would hardly fit any more.
+        let module = sections(bytes).into_iter().find(|section| bytes.get(section.start) == Some(&1));
+        at = module.map_or(at, |module| module.start + at % module.len());
+    }
     let length = u.int_in_range(1..=64)?;
     let end = (at + length).min(bytes.len());
     match u.int_in_range(0..=11)? {

@@ -25,7 +25,8 @@ pub fn target() -> Run {
     let worlds = ["transform", "update", "aggregate", "cogroup"].map(|world| {
         let path = folder.path().join(format!("{world}.wasm"));
         std::fs::write(&path, plugin(world)).unwrap();
-        [OnError::Fail, OnError::Reject].map(|on_error| (on_error, host.load(&path, &calls::options(on_error)).unwrap()))
+        [OnError::Fail, OnError::Reject]
+            .map(|on_error| (on_error, host.load(&path, &calls::options(on_error)).unwrap()))
     });
     Box::new(move |bytes| {
         let _kept = &folder;

@@ -34,7 +34,8 @@ fn module(u: &mut Unstructured<'_>) -> Arbitrary<(Vec<u8>, OnError)> {
     let config = Config {
         max_imports: 0,
         max_memories: 2,
-        max_memory32_bytes: 64 << 20,
+        max_memory32_bytes: 8 << 20,
+        max_table_elements: 50_000,
         max_instructions: 300,
         memory64_enabled: all,
         threads_enabled: all,
