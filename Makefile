@@ -14,7 +14,8 @@ TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.))
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
 	@echo 'make test    all tests'
-	@echo 'make torture kills jobs at every moment and compares what they put out (KILLS=1000 SEED=1)'
+	@echo 'make torture kills jobs at every moment and compares what they put out, then feeds the host random plugins'
+	@echo '             (KILLS=1000 FUZZ_SECONDS=600 SEED=1)'
 	@echo 'make bench   speed and memory, against native loops'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
@@ -37,13 +38,15 @@ test: build
 	cargo test --release --workspace
 	@for plugin in $(PLUGINS); do echo "cases of $$plugin" && "$(MILLSTREAM)" test $$plugin || exit 1; done
 
-# As many kills as asked for. The seed that a failure names repeats its choices.
+# As many kills and as much random input as asked for. The seed that a failure names repeats its choices.
 KILLS ?= 1000
+FUZZ_SECONDS ?= 600
 SEED ?= $(shell date +%s)
 torture: build
 	@scripts/setup.sh tests
 	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
 	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace --test kill -- --nocapture no_kill
+	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test fuzz -- --nocapture --test-threads=3
 
 bench: build
 	@for plugin in identity compute; do "$(MILLSTREAM)" build host/benches/$$plugin || exit 1; done

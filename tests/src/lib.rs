@@ -3,14 +3,19 @@
 //! Tests wait for what they are about to see, never for a time: [`until`] and its kin look every few milliseconds and
 //! give up with everything that the processes have said.
 
+mod alone;
 mod document;
+pub mod fault;
+mod measured;
 mod postgres;
 mod process;
 mod s3;
 mod torture;
 mod trial;
 
+pub use alone::{alone, is_alone};
 pub use document::{Block, blocks};
+pub use measured::{resident_bytes, threads};
 pub use postgres::Postgres;
 pub use process::{Ended, Process};
 pub use s3::{FailingProxy, S3Server};

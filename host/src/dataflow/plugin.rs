@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::{PluginNode, StageNode};
 use crate::ids::PartOrder;
 use crate::job::spec::OnError;
-use crate::metrics::{Counts, PluginId};
+use crate::metrics::Counts;
 use crate::plugin::{Caller, Processed};
 use crate::timely_ext::{BatchContext, Output, Parts, each_part};
 use arrow::array::{BooleanArray, RecordBatch};
@@ -37,11 +37,10 @@ pub fn transform<'s>(
 /// The place of rows of a part that the operator refuses, behind those that were refused before they reached it.
 const REFUSED_ORDER: u64 = 1;
 
-/// A caller of the stage's plugin, whose counters and costs are the stage's.
+/// A caller of the stage's plugin, whose counters are the stage's.
 pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     let caller = node.plugin.caller(node.stage.clone(), &node.description);
     metrics.share_counters(caller.counters().clone());
-    metrics.share_account(PluginId::of(&node.plugin, &node.description), caller.account().clone());
     caller
 }
 
@@ -79,9 +78,9 @@ impl WholeRows {
         if refused.is_empty() {
             return Ok(rows);
         }
-        let mut keep = vec![true; rows.num_rows()];
-        refused.iter().filter_map(|refusal| keep.get_mut(refusal.row as usize)).for_each(|keep| *keep = false);
-        let good = filter_record_batch(&rows, &BooleanArray::from(keep)).map_err(Error::arrow)?;
+        let is_good = |row: u32| refused.binary_search_by_key(&row, |refusal| refusal.row).is_err();
+        let keep: BooleanArray = (0..rows.num_rows() as u32).map(|row| Some(is_good(row))).collect();
+        let good = filter_record_batch(&rows, &keep).map_err(Error::arrow)?;
         self.reject(context, part.order.clone(), &rows, refused, output)?;
         Ok(good)
     }

@@ -1,0 +1,4 @@
+;; says: it trapped: undefined element
+;; trap: trap
+(table 4 funcref)
+(func $evil (type $evil) (call_indirect (i32.const 400)) (unreachable))

@@ -1,0 +1,7 @@
+;; world: cogroup
+;; says: `rejections` has 1 lists, and there are 2 inputs
+;; trap: invalid
+(func $evil (type $evil) (local $result i32)
+  (local.set $result (call $cogrouped (global.get $inputs)))
+  (i32.store offset=20 (local.get $result) (i32.const 1))
+  (local.get $result))

@@ -1,0 +1,4 @@
+;; world: cogroup
+;; says: it trapped: `unreachable` was reached
+;; trap: trap
+(func $evil (type $evil) (unreachable))

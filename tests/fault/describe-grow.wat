@@ -1,0 +1,6 @@
+;; in: describe
+;; says: it needs more memory than its limit of 4 MiB
+;; trap: memory
+(func (export "describe") (type $describe)
+  (loop $on (br_if $on (i32.ne (memory.grow (i32.const 1)) (i32.const -1))))
+  (unreachable))

@@ -1,0 +1,3 @@
+;; in: load
+;; says: is empty, not a component
+;; form: file

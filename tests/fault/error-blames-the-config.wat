@@ -1,0 +1,7 @@
+;; Says in a call that the job is wrong.
+;; says: refuses its config in batch 1
+;; fuel: wrong
+;; trap: error
+(data (i32.const 4096) (i32 1 0 4200 5))
+(data (i32.const 4200) "wrong")
+(func $evil (type $evil) (i32.const 4096))

@@ -1,0 +1,4 @@
+;; in: load
+;; says: no Millstream plugin: it exports nothing
+;; form: whole
+(component)

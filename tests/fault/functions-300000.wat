@@ -1,0 +1,4 @@
+;; in: load
+;; says: functions
+;; only: program
+{{300000 (func)}}

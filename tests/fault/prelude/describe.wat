@@ -1,0 +1,1 @@
+(func (export "describe") (type $describe) (i32.const 1024))

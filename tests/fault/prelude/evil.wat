@@ -1,0 +1,1 @@
+(func $evil (type $evil) (unreachable))

@@ -1,0 +1,7 @@
+;; says: broke the component model's rules
+;; trap: rules
+(data (i32.const 4096) (i32 0 0 4128 1 4176 1) (i32 0 0))
+(data (i32.const 4128) (i32 0 0 0  1 4160 4  4224 0) (i32 0))
+(data (i32.const 4176) (i32 0 4224 2))
+(data (i32.const 4224) "\ff\fe")
+(func $evil (type $evil) (i32.const 4096))

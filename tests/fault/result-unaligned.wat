@@ -1,0 +1,3 @@
+;; says: broke the component model's rules
+;; trap: rules
+(func $evil (type $evil) (i32.const 4097))

@@ -1,0 +1,6 @@
+;; One string that is said to have 2 GiB.
+;; says: broke the component model's rules
+;; trap: rules
+(data (i32.const 4096) (i32 0 1 4128 1 0 0) (i32 0 0))
+(data (i32.const 4128) (i32 0 0 0  1 4160 8  4224 0x7fffffff) (i32 0 0x7fffffff))
+(func $evil (type $evil) (i32.const 4096))

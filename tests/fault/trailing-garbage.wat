@@ -1,0 +1,3 @@
+;; in: load
+;; says: does not compile
+;; tail: 64

@@ -1,0 +1,5 @@
+;; world: update
+;; says: it ran longer than its time limit
+;; fuel: instructions
+;; trap: time
+(func $evil (type $evil) (loop $on (br $on)) (unreachable))

@@ -1,0 +1,7 @@
+;; world: update
+;; says: the new states: 0 rows where there must be
+;; trap: invalid
+(func $evil (type $evil) (local $result i32)
+  (local.set $result (call $updated (global.get $arguments)))
+  (i32.store offset=4 (local.get $result) (i32.const 0))
+  (local.get $result))
