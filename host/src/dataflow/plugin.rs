@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::{PluginNode, StageNode};
 use crate::ids::PartOrder;
 use crate::job::spec::OnError;
-use crate::metrics::Counts;
+use crate::metrics::{Counts, PluginId};
 use crate::plugin::{Caller, Processed};
 use crate::timely_ext::{BatchContext, Output, Parts, each_part};
 use arrow::array::{BooleanArray, RecordBatch};
@@ -37,10 +37,11 @@ pub fn transform<'s>(
 /// The place of rows of a part that the operator refuses, behind those that were refused before they reached it.
 const REFUSED_ORDER: u64 = 1;
 
-/// A caller of the stage's plugin, whose counters are the stage's.
+/// A caller of the stage's plugin, whose counters and costs are the stage's.
 pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     let caller = node.plugin.caller(node.stage.clone(), &node.description);
     metrics.share_counters(caller.counters().clone());
+    metrics.share_account(PluginId::of(&node.plugin, &node.description), caller.account().clone());
     caller
 }
 

@@ -3,7 +3,7 @@
 use super::super::{EventTimeNode, Graph, Operator, StageNode, rejected_name};
 use super::plugin;
 use crate::batch::types;
-use crate::job::spec::{EnrichSpec, EnrichTable, HttpGrant, JoinSpec, OnError, OperatorSpec, StageSpec};
+use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OnError, OperatorSpec, StageSpec};
 use crate::job::units::show_time;
 use crate::receiver::retry;
 use crate::window::WindowNode;
@@ -41,12 +41,6 @@ fn rejected(graph: &Graph, stage: &StageNode, spec: &StageSpec) -> Option<String
     let mut read = stages.chain(graph.spec.sinks.iter().flat_map(|sink| &sink.from));
     let wanted = rejects || read.any(|from| *from == name);
     wanted.then(|| format!("rejected rows to {name}: {}", types::describe(&stage.rejected.schema)))
-}
-
-/// What a stage may ask, and what that costs.
-pub(super) fn not_replayable(grant: &HttpGrant) -> String {
-    let (methods, hosts) = (grant.methods.join(", "), grant.hosts.join(", "));
-    format!("not replayable: {methods} over HTTP to {hosts}, answered anew when a batch runs again")
 }
 
 pub(super) fn window(window: &WindowNode, batch: Duration) -> String {
