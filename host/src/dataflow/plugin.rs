@@ -78,9 +78,9 @@ impl WholeRows {
         if refused.is_empty() {
             return Ok(rows);
         }
-        let mut keep = vec![true; rows.num_rows()];
-        refused.iter().filter_map(|refusal| keep.get_mut(refusal.row as usize)).for_each(|keep| *keep = false);
-        let good = filter_record_batch(&rows, &BooleanArray::from(keep)).map_err(Error::arrow)?;
+        let is_good = |row: u32| refused.binary_search_by_key(&row, |refusal| refusal.row).is_err();
+        let keep: BooleanArray = (0..rows.num_rows() as u32).map(|row| Some(is_good(row))).collect();
+        let good = filter_record_batch(&rows, &keep).map_err(Error::arrow)?;
         self.reject(context, part.order.clone(), &rows, refused, output)?;
         Ok(good)
     }

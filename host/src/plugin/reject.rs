@@ -161,6 +161,7 @@ pub fn refused(
     rows: usize,
 ) -> Result<Vec<Refusal>> {
     let mut found = search_from(rows, known, |range| trials.call(true, |attempts| call(attempts, range)))?;
+    // Guilty ones in order, and the rest behind them.
     Ok(trials.refusals(&mut found, |row| row as u32))
 }
 
