@@ -31,7 +31,7 @@ path = "out.jsonl"
 }
 
 const REJECT: &str = "on_error = \"reject\"";
-const REJECTED: &str = "[sinks.rejected]\nfrom = \"s.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"";
+const REJECTED: &str = "[sinks.refused]\nfrom = \"s.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"";
 
 /// A job of the plugin `poison`, with these batches of values.
 fn poison(stage: &str, more: &str, batches: &[&[&str]]) -> Trial {
