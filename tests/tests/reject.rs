@@ -31,7 +31,7 @@ path = "out.jsonl"
 }
 
 const REJECT: &str = "on_error = \"reject\"";
-const REJECTED: &str = "[sinks.rejected]\nfrom = \"s.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"";
+const REJECTED: &str = "[sinks.refused]\nfrom = \"s.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"";
 
 /// A job of the plugin `poison`, with these batches of values.
 fn poison(stage: &str, more: &str, batches: &[&[&str]]) -> Trial {
@@ -72,7 +72,7 @@ fn a_rejected_row_tells_who_failed_on_it_and_where() {
     let text = |column: &str| row[column].as_str().unwrap().to_owned();
     assert!(text("reason").starts_with("panicked at ") && text("reason").ends_with("not this row"), "{row}");
     assert!(!text("reason").contains("backtrace"), "{row}");
-    assert!(text("backtrace").contains("poison::fail::on"), "{row}");
+    assert!(text("backtrace").contains("poison::fail::give_up"), "{row}");
     // The digest of the component that ran, as `inspect` tells it.
     let told = Process::start(&mut trial.command(&["inspect", plugin("poison").to_str().unwrap()])).wait().stdout;
     assert!(text("digest").starts_with("sha256:") && told.contains(&text("digest")), "{row}\n{told}");
@@ -105,7 +105,12 @@ fn a_batch_with_too_many_rejected_rows_stops_the_job_and_is_not_seen() {
         // Also where it is another process that rejects them.
         let ended = if limit == "2" {
             let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
-            trial.run(&["--processes", "2", "--workers", "1", "--hosts", &hosts])
+            let process =
+                |number| trial.start(&["--processes", "2", "--process", number, "--workers", "1", "--hosts", &hosts]);
+            let (first, second) = (process("0"), process("1"));
+            let (first, second) = (first.wait(), second.wait());
+            assert_eq!(second.code, Some(1), "{}", second.stderr);
+            first
         } else {
             run_quietly(&trial)
         };
@@ -143,8 +148,9 @@ fn a_job_that_rejects_everything_is_stopped() {
 /// What is wrong for all rows is no reason to reject them.
 #[test]
 fn a_refused_config_stops_the_job() {
-    let told = fails(&poison(REJECT, REJECTED, &[&["a", "config"]]));
-    assert!(told.contains("refuses its config in batch 1: not this config"), "{told}");
+    let ended = run_quietly(&poison(REJECT, REJECTED, &[&["a", "config"]]));
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("refuses its config in batch 1: not this config"), "{}", ended.stderr);
 }
 
 #[test]

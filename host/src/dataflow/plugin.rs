@@ -23,15 +23,34 @@ pub fn transform<'s>(
 ) -> (Parts<'s>, Parts<'s>) {
     let metrics = at.running.metrics.of(&stage.name);
     let mut caller = caller(node, &metrics);
-    let mut whole = WholeRows::new(stage, node, &metrics);
+    let whole = WholeRows::new(stage, node, &metrics);
     each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
-        let rows = whole.of(context, &part, output)?;
+        let (rows, nulls) = without_nulls(part.rows.clone(), &whole.reads, &whole.needs).map_err(Error::arrow)?;
         let Processed { rows: made, rejections } =
             caller.process(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
         metrics.add_rows(made.num_rows());
         output.push(context, part.order.clone(), made);
-        whole.reject(context, part.order, &rows, rejections, output)
+        whole.reject(context, part.order, &part.rows, together(nulls, rejections), output)
     })
+}
+
+/// Rows that are refused for a null, and those that the plugin refused among the others, in the order of all rows: so that it
+/// is the same when the rows of a part are spread over workers.
+fn together(nulls: Vec<Refusal>, mut refused: Vec<Refusal>) -> Vec<Refusal> {
+    if nulls.is_empty() {
+        return refused;
+    }
+    refused.sort_by_key(|refusal| refusal.row);
+    let mut before = 0;
+    for refusal in &mut refused {
+        while nulls.get(before).is_some_and(|null| null.row <= refusal.row + before as u32) {
+            before += 1;
+        }
+        refusal.row += before as u32;
+    }
+    refused.extend(nulls);
+    refused.sort_by_key(|refusal| refusal.row);
+    refused
 }
 
 /// The place of rows of a part that the operator refuses, behind those that were refused before they reached it.

@@ -78,7 +78,7 @@ impl Counted {
             if all.rejected == 0
                 && let Some(reasons) = reason.as_string_opt::<i32>().filter(|all| !all.is_empty())
             {
-                reasons.value(0).clone_into(&mut all.reason);
+                all.reason = reasons.value(0).replace('\n', " ");
             }
             all.rejected += rows;
         }

@@ -76,7 +76,7 @@ max_rejected = "100%"
 from = "picked"
 kind = "queue"
 path = "picked.jsonl"
-[sinks.picked-rejected-log]
+[sinks.picked-refused]
 from = "picked.rejected"
 kind = "queue"
 path = "picked-rejected.jsonl"
@@ -84,7 +84,7 @@ path = "picked-rejected.jsonl"
 from = "sums"
 kind = "queue"
 path = "sums.jsonl"
-[sinks.sums-rejected-log]
+[sinks.sums-refused]
 from = "sums.rejected"
 kind = "queue"
 path = "sums-rejected.jsonl"

@@ -7,7 +7,7 @@
 mod fail;
 
 use bindings::exports::millstream::plugin::transformer::{Guest, Output};
-use bindings::millstream::plugin::types::{Batch, Context, Rejection};
+use bindings::millstream::plugin::types::{Batch, Column, Context, Rejection};
 use millstream_sdk::bindings::transform as bindings;
 use millstream_sdk::{Description, Error, Field, Schema, Type, counter, log};
 
@@ -26,30 +26,42 @@ impl Guest for Poison {
 
     fn process(_context: Context, input: Batch) -> Result<Output, Error> {
         std::panic::set_hook(Box::new(|panic| log::error(panic)));
-        let mut rows = input;
         let mut rejections = Vec::new();
-        counter::add("rows", rows.rows.into());
-        for row in 0..rows.rows {
-            match value(&rows, row) {
+        let mut passed = Vec::new();
+        let mut is_valid = true;
+        counter::add("rows", input.rows.into());
+        for row in 0..input.rows {
+            match value(&input, row) {
                 "refuse" => rejections.push(Rejection { row, reason: "refused by itself".into() }),
                 "error" => return Err(Error::internal("these rows are not to my liking")),
                 "input" => return Err(Error::input("not this input")),
                 "config" => return Err(Error::config("not this config")),
-                "invalid" => rows.columns.clear(),
-                "crowd" if rows.rows > CROWD => panic!("{} rows are a crowd", rows.rows),
-                word => fail::on(word),
-            }
-            if rows.columns.is_empty() {
-                break;
+                "invalid" => is_valid = false,
+                "crowd" if input.rows > CROWD => panic!("{} rows are a crowd", input.rows),
+                word => {
+                    fail::on(word);
+                    passed.push(word);
+                }
             }
         }
         // From the last one on, so that they are not in order.
         rejections.reverse();
-        Ok(Output { rows, rejections })
+        let columns = if is_valid { vec![text(&passed)] } else { Vec::new() };
+        Ok(Output { rows: Batch { rows: passed.len() as u32, columns }, rejections })
     }
 }
 
 bindings::export_transform!(Poison with_types_in bindings);
+
+fn text(values: &[&str]) -> Column {
+    let mut offsets = 0u32.to_le_bytes().to_vec();
+    let mut end = 0;
+    for value in values {
+        end += value.len() as u32;
+        offsets.extend(end.to_le_bytes());
+    }
+    Column { validity: None, offsets: Some(offsets), data: values.concat().into_bytes() }
+}
 
 fn value(rows: &Batch, row: u32) -> &str {
     let column = &rows.columns[0];
