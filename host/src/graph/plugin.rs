@@ -3,7 +3,7 @@
 use super::{Graph, InputNode, Made, Making, Operator, aggregate, window};
 use crate::batch::types::{self, ColumnType, with_fields};
 use crate::error::{Error, Result};
-use crate::job::spec::{OnError, OperatorSpec, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
+use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
 use crate::state::{self, timers, timers::TimerClock};
 use crate::window::WindowNode;
@@ -258,7 +258,9 @@ fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<
 
 /// Loads a plugin, and what the stage gives it.
 pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
-    check_http(making, spec)?;
+    if let Some(grant) = &spec.grant.http {
+        crate::plugin::check_http_grant(grant).map_err(Error::job)?;
+    }
     let folder = &making.graph.spec.origin.folder;
     let plugin = making.host.load(&folder.join(&spec.path), &LoadOptions::of(spec))?;
     let mut files = BTreeMap::new();
@@ -278,34 +280,6 @@ pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) ->
         key,
     };
     Ok((plugin, used))
-}
-
-/// Checks what a stage that asks over HTTP gives up: a batch that runs again sees other answers.
-fn check_http(making: &Making<'_>, spec: &PluginSpec) -> Result<()> {
-    let Some(grant) = &spec.grant.http else {
-        let useless = "`replayable = false` is for stages whose plugin asks over HTTP, and this one has no `grant.http`; \
-                       remove it";
-        return if spec.replayable { Ok(()) } else { Err(Error::job(useless)) };
-    };
-    crate::plugin::check_http_grant(grant).map_err(Error::job)?;
-    if matches!(making.spec.operator, OperatorSpec::Sql { .. }) {
-        return Err(Error::job(
-            "`grant.http`: functions of `sql` cannot ask over HTTP; use the plugin in a stage of its own",
-        ));
-    }
-    if spec.on_error == OnError::Reject {
-        return Err(Error::job(
-            "`grant.http` does not go with on_error = \"reject\": which rows fail could be another thing each time that a \
-             batch runs again. Remove `on_error`; the plugin can refuse rows by itself.",
-        ));
-    }
-    if spec.replayable {
-        return Err(Error::job(
-            "`grant.http`: calls over HTTP are answered anew when a batch runs again after a failure; write \
-             replayable = false in the stage to accept that",
-        ));
-    }
-    Ok(())
 }
 
 /// Reads initial states. What is wrong with them is for the author of the job to mend.

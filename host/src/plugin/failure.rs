@@ -198,6 +198,7 @@ pub fn is_of_plugin(guest: &Guest, error: &wasmtime::Error) -> bool {
         || guest.tables.refused
         || error.is::<wasmtime::Trap>()
         || error.is::<WasmBacktrace>()
+        || error.is::<Stopped>()
         || error.root_cause().to_string().contains("resource limit exceeded")
 }
 

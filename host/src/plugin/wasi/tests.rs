@@ -3,6 +3,8 @@
 use super::waiting::wait;
 use super::*;
 use crate::plugin::Granted;
+use crate::plugin::allowance::{Allowance, Given};
+use crate::plugin::guest::Shared;
 use arrow::datatypes::Schema;
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::cli::{exit, stdout};
@@ -14,12 +16,22 @@ use wasmtime_wasi::p2::bindings::sync::io::streams::HostOutputStream as _;
 fn guest(stage: &str, limits: PluginLimits) -> Guest {
     let identity = Identity { stage: Some(stage.to_owned()), plugin: "it 1.0".to_owned() };
     let about = Stage { inputs: Vec::new(), key: Arc::new(Schema::empty()), grant: Granted::default() };
-    Guest::new(Arc::new(identity), Arc::new(about), limits)
+    let shared = Arc::new(Shared::new(Arc::new(identity), limits));
+    Guest::new(shared, Arc::new(about), call(None, 0), Allowance::new(limits, Given::default()))
+}
+
+fn call(batch: Option<u64>, time_us: i64) -> Call {
+    Call { batch, time_us, began: Instant::now() }
+}
+
+fn begin(guest: &mut Guest, batch: u64, time_us: i64) {
+    let allowance = guest.allowance;
+    guest.begin(call(Some(batch), time_us), allowance);
 }
 
 fn in_batch(stage: &str, batch: u64) -> Guest {
     let mut guest = guest(stage, PluginLimits::default());
-    guest.begin(Some(batch), 1_500_000);
+    begin(&mut guest, batch, 1_500_000);
     guest
 }
 
@@ -42,13 +54,13 @@ fn each_call_begins_at_the_same_time_with_the_same_numbers() {
     let wall = wall_clock::Host::now(&mut first).unwrap();
     assert_eq!((wall.seconds, wall.nanoseconds), (1, 500_000_000));
     assert_ne!(look(&mut first), (start, later, numbers.clone()));
-    first.begin(Some(1), 1_500_000);
+    begin(&mut first, 1, 1_500_000);
     assert_eq!(look(&mut first), (start, later, numbers.clone()), "also of an instance that is kept");
     assert_eq!(look(&mut in_batch("a", 1)), (start, later, numbers.clone()));
     assert_ne!(look(&mut in_batch("a", 2)).2, numbers);
     assert_ne!(look(&mut in_batch("b", 1)).2, numbers);
     let mut before_1970 = guest("a", PluginLimits::default());
-    before_1970.begin(Some(1), -5);
+    begin(&mut before_1970, 1, -5);
     assert_eq!(wall_clock::Host::now(&mut before_1970).unwrap().seconds, 0);
 }
 
@@ -79,15 +91,15 @@ fn sleeping_moves_the_clock_and_polling_moves_it_to_the_first_timer() {
 fn host_calls_and_their_bytes_use_up_what_a_call_may_burn() {
     let limits = PluginLimits { fuel_max: Some(10 * PLUGIN_WASI_CALL_FUEL + 100), ..PluginLimits::default() };
     let mut guest = guest("a", limits);
-    guest.begin(Some(1), 0);
+    begin(&mut guest, 1, 0);
     for _ in 0..10 {
         monotonic_clock::Host::now(&mut guest).unwrap();
     }
     let error = monotonic_clock::Host::now(&mut guest).unwrap_err();
     assert_eq!(error.downcast_ref::<Stopped>().unwrap().trap, Trap::Fuel);
-    guest.begin(Some(1), 0);
+    begin(&mut guest, 1, 0);
     assert!(secure::Host::get_random_bytes(&mut guest, 5_000).is_err(), "bytes count");
-    guest.begin(Some(1), 0);
+    begin(&mut guest, 1, 0);
     assert!(secure::Host::get_random_bytes(&mut guest, 100).is_ok(), "each call has its own");
     assert!(secure::Host::get_random_bytes(&mut guest, u64::MAX).is_err());
 }
@@ -95,7 +107,7 @@ fn host_calls_and_their_bytes_use_up_what_a_call_may_burn() {
 #[test]
 fn handles_have_a_limit() {
     let mut guest = guest("a", PluginLimits { handles_max: 3, ..PluginLimits::default() });
-    guest.begin(Some(1), 0);
+    begin(&mut guest, 1, 0);
     let handles: Vec<_> = (0..4).map(|_| stdout::Host::get_stdout(&mut guest)).collect();
     assert_eq!(handles.iter().filter(|handle| handle.is_ok()).count(), 3);
 }
