@@ -123,6 +123,7 @@ fn groups(rows: &RecordBatch, state: &SchemaRef) -> Groups {
         known: BooleanArray::from(vec![false; count]),
         timed_out: BooleanArray::from(vec![false; count]),
         due: DueTimes { ends: vec![0; count].into(), times_us: Vec::new().into() },
+        all: false,
     }
 }
 
