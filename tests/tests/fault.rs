@@ -79,7 +79,7 @@ fn trial(case: &Case, component: &Path, on_error: &str) -> Trial {
         path = "rest.jsonl"
         "#,
         component.display(),
-        case.limits(),
+        case.limits(on_error == "reject"),
     ));
     let line = |rows: &[&str]| serde_json::to_string(rows).unwrap() + "\n";
     trial.write("input.jsonl", line(&ROWS[..4]) + &line(&ROWS[4..]));
