@@ -1,6 +1,6 @@
 ;; in: describe
-;; says: `output` names 100000 columns; at most 1000 are allowed
-;; trap: invalid
+;; says: it returned more than the 1 MiB that its input
+;; trap: output
 (memory (export "memory") 60)
 (func (export "describe") (type $describe)
   (i32.store (i32.const 1060) (i32.const 131072))

@@ -1,6 +1,6 @@
-;; Says in a call that the job is wrong.
+;; Says in a call that the job is wrong, which no row can be blamed for.
 ;; says: refuses its config in batch 1
-;; fuel: wrong
+;; rejects: stop
 ;; trap: error
 (data (i32.const 4096) (i32 1 0 4200 5))
 (data (i32.const 4200) "wrong")

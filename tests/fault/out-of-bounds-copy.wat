@@ -1,3 +1,3 @@
 ;; says: it trapped: out of bounds memory access
-;; trap: trap
+;; fuel: instructions
 (func $evil (type $evil) (memory.copy (i32.const 0) (i32.const 65536) (i32.const -1)) (unreachable))

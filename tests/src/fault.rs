@@ -99,10 +99,10 @@ impl Case {
         self.text.len() < 10_000
     }
 
-    /// The keys of `limits` of a stage.
-    pub fn limits(&self) -> String {
-        let keys: Vec<String> = self.limits.iter().map(|(key, value)| format!("{key} = {value}")).collect();
-        keys.join(", ")
+    /// The keys of `limits` of a stage. Instructions are counted, and may be limited, only where it rejects rows.
+    pub fn limits(&self, with_fuel: bool) -> String {
+        let keys = self.limits.iter().filter(|(key, _)| with_fuel || *key != "fuel");
+        keys.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>().join(", ")
     }
 
     fn read(path: &Path) -> Case {
