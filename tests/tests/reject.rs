@@ -99,7 +99,7 @@ fn rejected_rows_that_nothing_reads_are_counted_and_the_first_ones_told() {
 
 #[test]
 fn a_batch_with_too_many_rejected_rows_stops_the_job_and_is_not_seen() {
-    let batches: &[&[&str]] = &[&["a", "panic", "refuse"], &["b", "panic", "refuse", "abort", "c"], &["d"]];
+    let batches: &[&[&str]] = &[&["a", "e", "f", "panic", "refuse"], &["b", "panic", "refuse", "abort", "c"], &["d"]];
     for (limit, may) in [("2", "2"), ("\"50%\"", "50 %"), ("0.59", "59 %")] {
         let trial = poison(&format!("{REJECT}\nmax_rejected = {limit}"), REJECTED, batches);
         // Also where it is another process that rejects them.
