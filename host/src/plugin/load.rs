@@ -1,11 +1,9 @@
 //! From a path to a plugin that can be called: finding the component, compiling it or taking it from the cache, and
 //! reading its world and its imports from its type, without running any of it.
 
+mod exports;
+
 use super::asks::{self, Asks, Size, Unreadable, ours};
-use super::bindings::{
-    BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, DescribeArgs, DescribeInputsArgs, Description,
-    Output, PairArgs, Returned, UpdateArgs, Updated,
-};
 use super::cache::{Cache, Digest, hex};
 use super::engine::{CodeKind, Machine, Metering};
 use super::failure::printable;
@@ -14,14 +12,15 @@ use super::{VERSION, World, compile};
 use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::{COMPONENT_BYTES_MAX, NAME_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use exports::Exports;
+pub use exports::{AggregateCalls, Calls};
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use wasmtime::component::types::{self, ComponentItem};
-use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, InstancePre, Lift, Lower};
+use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
 /// A component that is ready to be instantiated.
 pub struct Loaded {
@@ -47,36 +46,6 @@ pub struct Loaded {
     pub describe: ComponentExportIndex,
     /// Where the functions of its world are.
     pub calls: Calls,
-}
-
-/// The functions of a world.
-#[allow(missing_docs)]
-pub enum Calls {
-    Transform { process: ComponentExportIndex },
-    Update { update: ComponentExportIndex },
-    Aggregate(AggregateCalls),
-    Cogroup { cogroup: ComponentExportIndex },
-}
-
-/// The functions of world `aggregate`.
-#[allow(missing_docs)]
-pub struct AggregateCalls {
-    pub lift: ComponentExportIndex,
-    pub combine: ComponentExportIndex,
-    pub lower: ComponentExportIndex,
-    pub inverse: ComponentExportIndex,
-}
-
-impl Calls {
-    /// The world that has these functions.
-    pub fn world(&self) -> World {
-        match self {
-            Calls::Transform { .. } => World::Transform,
-            Calls::Update { .. } => World::Update,
-            Calls::Aggregate(_) => World::Aggregate,
-            Calls::Cogroup { .. } => World::Cogroup,
-        }
-    }
 }
 
 /// How a stage wants its plugin loaded.
@@ -371,66 +340,6 @@ pub fn compatible(version: &str) -> bool {
         }
     };
     series(version).is_some() && series(version) == series(VERSION)
-}
-
-/// The exported interface of a component.
-struct Exports<'a> {
-    file: &'a Path,
-    component: &'a Component,
-    ty: &'a types::Component,
-    interface: &'a str,
-}
-
-impl Exports<'_> {
-    fn calls(&self) -> Result<Calls> {
-        Ok(match ours(self.interface).map(|(interface, _)| interface) {
-            Some("transformer") => {
-                Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<Output>>("process")? }
-            }
-            Some("updater") => Calls::Update { update: self.function::<UpdateArgs<'_>, Returned<Updated>>("update")? },
-            Some("cogrouper") => {
-                Calls::Cogroup { cogroup: self.function::<CogroupArgs<'_>, Returned<CogroupOutput>>("cogroup")? }
-            }
-            _ => Calls::Aggregate(AggregateCalls {
-                lift: self.function::<BatchArgs<'_>, Returned<BatchOut>>("lift")?,
-                combine: self.function::<PairArgs<'_>, Returned<BatchOut>>("combine")?,
-                lower: self.function::<PairArgs<'_>, Returned<BatchOut>>("lower")?,
-                inverse: self.function::<PairArgs<'_>, Returned<BatchOut>>("inverse")?,
-            }),
-        })
-    }
-
-    fn describe(&self) -> Result<ComponentExportIndex> {
-        match ours(self.interface) {
-            Some(("cogrouper", _)) => self.function::<DescribeInputsArgs<'_>, Returned<CogroupDescription>>("describe"),
-            _ => self.function::<DescribeArgs<'_>, Returned<Description>>("describe"),
-        }
-    }
-
-    /// Finds a function and checks that it takes and returns what the interface says.
-    fn function<P, R>(&self, name: &str) -> Result<ComponentExportIndex>
-    where
-        P: ComponentNamedList + Lower,
-        R: ComponentNamedList + Lift,
-    {
-        let wrong = |words: String| {
-            let (file, interface) = (self.file.display(), self.interface);
-            Error::plugin(format!("plugin {file}: {name} of {interface} {words}. Build it again: `millstream build`."))
-        };
-        let found = self
-            .component
-            .get_export_index(None, self.interface)
-            .and_then(|interface| self.component.get_export(Some(&interface), name));
-        match found {
-            Some((ComponentItem::ComponentFunc(function), index)) => {
-                function
-                    .typecheck::<P, R>(&self.ty.instance_type())
-                    .map_err(|e| wrong(format!("has another type: {e:#}")))?;
-                Ok(index)
-            }
-            _ => Err(wrong("is missing".into())),
-        }
-    }
 }
 
 impl Loaded {

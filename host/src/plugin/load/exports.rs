@@ -1,0 +1,108 @@
+//! The functions that a component exports, found by name and checked against the interface's types.
+
+use crate::error::{Error, Result};
+use crate::plugin::World;
+use crate::plugin::asks::ours;
+use crate::plugin::bindings::{
+    BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, DescribeArgs, DescribeInputsArgs, Description,
+    Output, PairArgs, Returned, UpdateArgs, Updated,
+};
+use std::path::Path;
+use wasmtime::component::types::{self, ComponentItem};
+use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, Lift, Lower};
+
+/// The functions of a world.
+#[allow(missing_docs)]
+pub enum Calls {
+    Transform { process: ComponentExportIndex },
+    Update { update: ComponentExportIndex },
+    Aggregate(AggregateCalls),
+    Cogroup { cogroup: ComponentExportIndex },
+}
+
+/// The functions of world `aggregate`.
+#[allow(missing_docs)]
+pub struct AggregateCalls {
+    pub lift: ComponentExportIndex,
+    pub combine: ComponentExportIndex,
+    pub lower: ComponentExportIndex,
+    pub inverse: ComponentExportIndex,
+}
+
+impl Calls {
+    /// The world that has these functions.
+    pub fn world(&self) -> World {
+        match self {
+            Calls::Transform { .. } => World::Transform,
+            Calls::Update { .. } => World::Update,
+            Calls::Aggregate(_) => World::Aggregate,
+            Calls::Cogroup { .. } => World::Cogroup,
+        }
+    }
+}
+
+/// The exported interface of a component.
+pub struct Exports<'a> {
+    /// The component file, for messages.
+    pub file: &'a Path,
+    /// The component.
+    pub component: &'a Component,
+    /// Its type.
+    pub ty: &'a types::Component,
+    /// The interface's name: `millstream:plugin/transformer@0.1.0`.
+    pub interface: &'a str,
+}
+
+impl Exports<'_> {
+    /// The functions of its world. An error where one is missing or has another type.
+    pub fn calls(&self) -> Result<Calls> {
+        Ok(match ours(self.interface).map(|(interface, _)| interface) {
+            Some("transformer") => {
+                Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<Output>>("process")? }
+            }
+            Some("updater") => Calls::Update { update: self.function::<UpdateArgs<'_>, Returned<Updated>>("update")? },
+            Some("cogrouper") => {
+                Calls::Cogroup { cogroup: self.function::<CogroupArgs<'_>, Returned<CogroupOutput>>("cogroup")? }
+            }
+            _ => Calls::Aggregate(AggregateCalls {
+                lift: self.function::<BatchArgs<'_>, Returned<BatchOut>>("lift")?,
+                combine: self.function::<PairArgs<'_>, Returned<BatchOut>>("combine")?,
+                lower: self.function::<PairArgs<'_>, Returned<BatchOut>>("lower")?,
+                inverse: self.function::<PairArgs<'_>, Returned<BatchOut>>("inverse")?,
+            }),
+        })
+    }
+
+    /// The function that says what the plugin does.
+    pub fn describe(&self) -> Result<ComponentExportIndex> {
+        match ours(self.interface) {
+            Some(("cogrouper", _)) => self.function::<DescribeInputsArgs<'_>, Returned<CogroupDescription>>("describe"),
+            _ => self.function::<DescribeArgs<'_>, Returned<Description>>("describe"),
+        }
+    }
+
+    /// Finds a function and checks that it takes and returns what the interface says.
+    fn function<P, R>(&self, name: &str) -> Result<ComponentExportIndex>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        let wrong = |words: String| {
+            let (file, interface) = (self.file.display(), self.interface);
+            Error::plugin(format!("plugin {file}: {name} of {interface} {words}. Build it again: `millstream build`."))
+        };
+        let found = self
+            .component
+            .get_export_index(None, self.interface)
+            .and_then(|interface| self.component.get_export(Some(&interface), name));
+        match found {
+            Some((ComponentItem::ComponentFunc(function), index)) => {
+                function
+                    .typecheck::<P, R>(&self.ty.instance_type())
+                    .map_err(|e| wrong(format!("has another type: {e:#}")))?;
+                Ok(index)
+            }
+            _ => Err(wrong("is missing".into())),
+        }
+    }
+}
