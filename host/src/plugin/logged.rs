@@ -49,13 +49,13 @@ impl LogBudget {
     /// Tells how many lines were dropped, once a second at most.
     pub fn tell(&mut self) {
         if self.dropped > 0
-            && let Some(dropped) = self.to_tell(Instant::now())
+            && let Some(dropped) = self.take_dropped(Instant::now())
         {
             self.warn(dropped);
         }
     }
 
-    fn to_tell(&mut self, now: Instant) -> Option<u64> {
+    fn take_dropped(&mut self, now: Instant) -> Option<u64> {
         if self.dropped == 0 || self.told.is_some_and(|told| now.saturating_duration_since(told) < SECOND) {
             return None;
         }
@@ -116,10 +116,10 @@ mod tests {
         assert_eq!(taken(&mut budget, &[1, 1, 1], begun), [true, true, false], "two lines");
         assert_eq!(taken(&mut budget, &[60, 60, 40], begun + SECOND), [true, false, true], "100 bytes");
         assert_eq!(taken(&mut budget, &[101], begun + 3 * SECOND), [false]);
-        assert_eq!(budget.to_tell(begun), Some(3));
+        assert_eq!(budget.take_dropped(begun), Some(3));
         assert_eq!(taken(&mut budget, &[1, 1, 1], begun + SECOND * 7 / 2), [true, true, false]);
-        assert_eq!(budget.to_tell(begun + SECOND / 2), None, "told less than a second ago");
-        assert_eq!(budget.to_tell(begun + SECOND), Some(1));
-        assert_eq!(budget.to_tell(begun + 9 * SECOND), None, "nothing to tell");
+        assert_eq!(budget.take_dropped(begun + SECOND / 2), None, "told less than a second ago");
+        assert_eq!(budget.take_dropped(begun + SECOND), Some(1));
+        assert_eq!(budget.take_dropped(begun + 9 * SECOND), None, "nothing to tell");
     }
 }

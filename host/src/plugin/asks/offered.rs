@@ -121,7 +121,9 @@ fn list() -> String {
 
 /// What a plugin asks for, in words; a phrase for each kind of import.
 pub fn in_words(imports: &[String]) -> Vec<&'static str> {
-    let kinds: [(&str, fn(&str) -> bool); 11] = [
+    /// Words, and which imports they are for.
+    type Kind = (&'static str, fn(&str) -> bool);
+    let kinds: [Kind; 11] = [
         ("the log", |name| is_ours(name, "log")),
         ("counters", |name| is_ours(name, "metrics")),
         ("granted files", |name| is_ours(name, "files")),
