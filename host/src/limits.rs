@@ -46,7 +46,8 @@ pub const PLUGIN_LOG_BYTES_PER_SECOND_MAX: u64 = 256 << 10;
 pub const PLUGIN_LOG_LINE_BYTES_MAX: usize = 4096;
 /// Bytes of a granted file that one call of `files.read` gives; the plugin asks again for more.
 pub const PLUGIN_FILE_READ_BYTES_MAX: u64 = 16 << 20;
-/// What a call of an import costs, in instructions, beside those that it costs by its bytes.
+/// Instructions that a call of an import counts as, of ours or of WASI, beside one for each byte that it moves: about what
+/// it costs.
 pub const PLUGIN_IMPORT_FUEL: u64 = 500;
 /// Default of how many names of counters one stage may make.
 pub const PLUGIN_COUNTERS_MAX: u64 = 100;
@@ -114,8 +115,6 @@ pub const COMPILE_FILES_MAX: u64 = 64;
 pub const COMPILE_REFUSED_S: u64 = 3_600;
 /// Bytes of one function of a component.
 pub const COMPONENT_FUNCTION_BYTES_MAX: u64 = 4 << 20;
-/// Instructions that a call of WASI counts as, beside one for each byte that it moves: about what it costs.
-pub const PLUGIN_WASI_CALL_FUEL: u64 = 500;
 /// Random bytes that a plugin may ask for at a time.
 pub const PLUGIN_RANDOM_BYTES_MAX: usize = 1 << 20;
 /// Bytes that one call of WASI reads or writes at most; a plugin that asks for more gets so many.
@@ -132,7 +131,7 @@ pub const PLUGIN_HTTP_BODY_BYTES_MAX: usize = 16 << 20;
 pub const PLUGIN_HTTP_FIELDS_BYTES_MAX: usize = 64 << 10;
 /// Columns of one schema that a plugin describes.
 pub const PLUGIN_COLUMNS_MAX: usize = 1000;
-/// Plugin instances alive in the process: stages × workers where they are kept, else about one a worker.
+/// Plugin instances alive at a time, of each kind of code: stages × workers where they are kept, else about one a worker.
 pub const PLUGIN_INSTANCES_MAX: u32 = 256;
 /// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system.
 pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 8 << 20;

@@ -36,6 +36,8 @@ pub fn when(batch: Option<u64>) -> String {
 
 /// What ended a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+// Statuses and metrics call the one that WebAssembly calls so a trap, too.
+#[allow(clippy::enum_variant_names)]
 pub enum Trap {
     /// It ran for too long.
     Time,
@@ -207,6 +209,11 @@ fn too_long(limits: &PluginLimits) -> (String, &'static str) {
     (format!("it ran longer than its time limit of {:?}", limits.time_max), advice)
 }
 
+fn too_many_handles(limits: &PluginLimits) -> (Trap, String, &'static str) {
+    let advice = "Raise `limits.handles` of the stage, or mend the plugin if it does not give back its handles.";
+    (Trap::Handles, format!("it holds more than {} handles of resources", limits.handles_max), advice)
+}
+
 /// What ended a call, in words too, and what to do.
 fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap, String, &'static str) {
     use wasmtime::Trap::{Interrupt, OutOfFuel, StackOverflow};
@@ -227,8 +234,7 @@ fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap
         return (*trap, words.clone(), advice);
     }
     if let Some(ResourceTableError::Full) = error.downcast_ref() {
-        let words = format!("it holds more than {} handles of resources", limits.handles_max);
-        return (Trap::Handles, words, "Raise `limits.handles` of the stage, or mend the plugin if it drops none.");
+        return too_many_handles(limits);
     }
     match trap {
         Some(Interrupt) => {
@@ -240,7 +246,10 @@ fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap
             let most = super::instances::fuel(limits);
             (Trap::Fuel, format!("it ran more than {most} instructions, the limit of one call"), advice)
         }
-        Some(StackOverflow) => (Trap::Stack, "its call stack overflowed: it recurses too deeply".into(), AUTHOR),
+        Some(StackOverflow) => {
+            let advice = "Raise `limits.stack` of the stage, or mend the plugin if it calls itself for ever.";
+            (Trap::Stack, "its call stack overflowed: it recurses too deeply".into(), advice)
+        }
         // A panic is an `unreachable` for the engine; the SDK's panic hook logged what it was.
         Some(wasmtime::Trap::UnreachableCodeReached) => {
             let words = guest.error_lines.last().cloned();
@@ -261,8 +270,7 @@ fn cause_in_words(limits: &PluginLimits, guest: &Guest, words: &str) -> (Trap, S
         return (Trap::Output, what, advice);
     }
     if words.contains("handle limit exceeded") {
-        let advice = "Raise `limits.handles` of the stage, or mend the plugin if it does not give back its handles.";
-        return (Trap::Handles, format!("it holds more than {} handles of resources", limits.handles_max), advice);
+        return too_many_handles(limits);
     }
     if let Some(kind) = ["instance", "memory", "table"]
         .iter()

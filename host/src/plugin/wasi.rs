@@ -18,7 +18,7 @@ use super::guest::{Guest, Stage};
 use super::http::Requests;
 use super::instances::fuel;
 use crate::job::spec::PluginLimits;
-use crate::limits::PLUGIN_WASI_CALL_FUEL;
+use crate::limits::PLUGIN_IMPORT_FUEL;
 use clocks::Clock;
 use plain::Random;
 use std::sync::Arc;
@@ -113,7 +113,7 @@ impl Wasi {
 
     /// Counts a host call that moves so many bytes.
     pub fn charge(&mut self, bytes: u64) -> Result<(), Stopped> {
-        self.work = self.work.saturating_add(PLUGIN_WASI_CALL_FUEL).saturating_add(bytes);
+        self.work = self.work.saturating_add(PLUGIN_IMPORT_FUEL).saturating_add(bytes);
         if self.work <= self.work_max {
             return Ok(());
         }

@@ -27,10 +27,10 @@ fn set(resource: Resource, most: u64) -> io::Result<()> {
     let mut now = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the call writes to `now` alone.
     check(unsafe { libc::getrlimit(resource, &mut now) })?;
-    // What the user allows may be less already.
     // At the end of its processor time a process is told so by a signal of its own; a second later it is killed by a
     // common one.
     let hard = if resource == libc::RLIMIT_CPU { most.saturating_add(1) } else { most };
+    // What the user allows may be less already.
     let hard = now.rlim_max.min(hard);
     let wanted = libc::rlimit { rlim_cur: most.min(hard), rlim_max: hard };
     // SAFETY: `wanted` is valid for the call.

@@ -89,7 +89,7 @@ fn sleeping_moves_the_clock_and_polling_moves_it_to_the_first_timer() {
 
 #[test]
 fn host_calls_and_their_bytes_use_up_what_a_call_may_burn() {
-    let limits = PluginLimits { fuel_max: Some(10 * PLUGIN_WASI_CALL_FUEL + 100), ..PluginLimits::default() };
+    let limits = PluginLimits { fuel_max: Some(10 * PLUGIN_IMPORT_FUEL + 100), ..PluginLimits::default() };
     let mut guest = guest("a", limits);
     begin(&mut guest, 1, 0);
     for _ in 0..10 {
