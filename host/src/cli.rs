@@ -68,8 +68,7 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Run a batch again from its plan and the state before it, and compare its output with what was committed
     Replay(replay::ReplayArguments),
-    /// Show how a running job stands: batches, rows, rejected and late rows, what its plugins cost (exit code 1: it does
-    /// not run)
+    /// Show how a running job stands: batches, rows, rejected and late rows, what its plugins cost
     Status(status::StatusArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),

@@ -222,7 +222,7 @@ impl Counts {
         for row in 0..rejected.num_rows().min(room) {
             let cell = |column: usize| {
                 let text = array_value_to_string(rejected.column(column), row).unwrap_or_default();
-                text.chars().take(120).map(|c| if c == '\n' { ' ' } else { c }).collect::<String>()
+                text.chars().take(120).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>()
             };
             let reason_at = reason_at.unwrap_or(rejected.num_columns().saturating_sub(1));
             let values: Vec<String> = (0..reason_at).map(cell).collect();

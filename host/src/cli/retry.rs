@@ -20,19 +20,25 @@ use written::Folder;
 /// The arguments of `millstream retry`.
 #[derive(Args)]
 #[command(after_long_help = "\
-Files are those that a sink wrote of `<stage>.rejected`: of kind `files` with format json, csv or parquet (single files or the \
-whole folder), or of kind `queue`. All of them hold every value of the six column types: csv tells a null (an empty cell) \
-from an empty text (\"\"), as long as no other program writes the file anew. Columns of other types cannot be given back.
+Files are those that a sink wrote of `<stage>.rejected`: of kind `files` with
+format json, csv or parquet (single files or the whole folder), or of kind
+`queue`. All of them hold every value of the six column types: csv tells a null
+(an empty cell) from an empty text (\"\"), as long as no other program writes the
+file anew. Columns of other types cannot be given back.
 
-Rows of a file that was given before are left out; add --again to give them once more. A file is known by its content, so \
-one that was edited, or put together of others, is another one.
+Rows of a file that was given before are left out; add --again to give them once
+more. A file is known by its content, so one that was edited, or put together of
+others, is another one.
 
-Nothing needs to run or to stand still. The rows are written into `<job>.retry/<stage>/` beside the job file, from where the \
-job reads each file once, however often it is killed and started. A file may be removed when `millstream inspect` says that \
-it is read to the end. A job that begins anew (`run --fresh`) reads what is there again.
+Nothing needs to run or to stand still. The rows are written into
+`<job>.retry/<stage>/` beside the job file, from where the job reads each file
+once, however often it is killed and started. A file may be removed when
+`millstream inspect` says that it is read to the end. A job that begins anew
+(`run --fresh`) reads what is there again.
 
-Rows that are given back come into the stage as any others, but they move no event time: they did that when they came \
-first. Those that are too old by now are late.")]
+Rows that are given back come into the stage as any others, but they move no
+event time: they did that when they came first. Those that are too old by now
+are late.")]
 pub struct RetryArguments {
     /// The job file
     job: PathBuf,

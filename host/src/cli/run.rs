@@ -199,7 +199,7 @@ fn summarize(stopper: &Stopper, took: Duration) {
     let (batches, counts) = stopper.counts();
     for (name, count) in &counts {
         if count.unread_rejected > 0 {
-            tracing::warn!("`{name}` rejected {} rows that nothing read", count.unread_rejected);
+            tracing::warn!("`{name}` rejected {} that nothing read", number_of(count.unread_rejected, "row"));
         }
         if count.late > 0 {
             tracing::warn!("`{name}` had {}: older than the watermark allows", number_of(count.late, "late row"));

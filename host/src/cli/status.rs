@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 /// The arguments of `millstream status`.
 #[derive(Args)]
+#[command(after_help = "The exit code is 1 where the job does not run.")]
 pub struct StatusArguments {
     /// The job file
     job: PathBuf,
