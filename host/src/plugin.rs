@@ -52,7 +52,7 @@ pub use load::{LoadOptions, find as component_file};
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.
 pub const VERSION: &str = "0.1.1";
 
-/// Loads plugins: engine, cache of compiled code and the clock of time limits. One a process; cheap to clone.
+/// Loads plugins: engines, the cache of compiled code and the clock of time limits. One a process; cheap to clone.
 #[derive(Clone)]
 pub struct PluginHost {
     loader: Arc<load::Loader>,
@@ -260,8 +260,8 @@ impl Plugin {
         self.loaded.calls.world()
     }
 
-    /// Asks the plugin what it does with this config (JSON text), this input and these key columns. An error of kind `Job` where it
-    /// refuses them.
+    /// Asks the plugin what it does with this config (JSON text), this input and these key columns. An error of kind `Job`
+    /// where it refuses them.
     pub fn describe(&self, config: &str, input: &Schema, key: &Schema) -> Result<Description> {
         let used = StageUse { config: config.to_owned(), key: Arc::new(key.clone()), ..StageUse::new("") };
         self.describe_for(&used, &[Arc::new(input.clone())])
