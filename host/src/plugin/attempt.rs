@@ -111,6 +111,7 @@ impl Attempts {
             rejections: lift::rejections(groups.rows.num_rows(), updated.rejections)?,
             timers: check_timers(count, timers)?,
             untouched: Vec::new(),
+            emptied: Vec::new(),
         })
     }
 
