@@ -111,6 +111,8 @@ pub struct StageUse {
     pub grant: Granted,
     /// What a failing call does.
     pub on_error: OnError,
+    /// Whether calls on rows as they come in have the same ones on any number of workers.
+    pub calls_are_fixed: bool,
 }
 
 impl StageUse {
@@ -124,6 +126,7 @@ impl StageUse {
             limits: PluginLimits::default(),
             grant: Granted::default(),
             on_error: OnError::default(),
+            calls_are_fixed: true,
         }
     }
 }

@@ -217,6 +217,19 @@ fn where_attempts_run_out_is_the_same_on_any_number_of_workers() {
         });
         assert_eq!(seen[0], seen[1], "{name}");
     }
+    // Also behind a stage with a key, whose rows come as its workers have them.
+    let seen = ["1", "3"].map(|workers| {
+        let stage = format!("from = \"last\"\n{REJECT}\nlimits = {{ attempts = 5 }}");
+        let behind = "[stages.last]\nfrom = \"lines\"\nkey = \"k\"\naggregate = { value = \"last(value)\" }";
+        let trial = poison(&stage, &format!("{behind}\n{REJECTED}"), &[]);
+        let job = trial.text("job.toml").replacen("from = \"lines\"\nplugin", "plugin", 1);
+        trial.write("job.toml", job.replace("value = \"text\"", "k = \"text\", value = \"text\""));
+        let row = |n: u32| format!("[\"k{n}\",\"{}\"]", if n % 9 == 0 { "panic" } else { "" });
+        trial.write("input.jsonl", format!("[{}]\n", (0..100).map(row).collect::<Vec<_>>().join(",")));
+        trial.run_well(&["--workers", workers]);
+        (trial.rows("out.jsonl").len(), trial.rows("rejected.jsonl").len())
+    });
+    assert_eq!(seen, [(88, 12); 2]);
 }
 
 const UPDATE: &str = "k = \"text\", n = \"int64\", word = \"text\"";

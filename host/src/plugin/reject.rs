@@ -79,8 +79,8 @@ impl Trials<'_> {
         self.fuel_left = fuel(&limits).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
     }
 
-    /// From now on there may be any number. For calls on rows of several keys: which keys share a call hangs on the number
-    /// of workers, and which rows are refused must not.
+    /// From now on there may be any number. For calls whose rows hang on the number of workers, as those of several keys
+    /// do: which rows are refused must not.
     fn unbound(&mut self) {
         (self.calls_left, self.fuel_left) = (u64::MAX, u64::MAX);
     }
@@ -160,7 +160,7 @@ pub fn process(
     rows: &RecordBatch,
     schemas: &Schemas,
 ) -> Result<Processed> {
-    if !trials.attempts.instances.stage.key.fields().is_empty() {
+    if !trials.attempts.calls_are_fixed || !trials.attempts.instances.stage.key.fields().is_empty() {
         trials.unbound();
     }
     let mut found = search_from(rows.num_rows(), known, |range| {
@@ -183,6 +183,9 @@ pub fn refused(
     mut call: impl FnMut(&mut Attempts, Range<usize>) -> Result<(), CallFailure>,
     rows: usize,
 ) -> Result<Vec<Refusal>> {
+    if !trials.attempts.calls_are_fixed {
+        trials.unbound();
+    }
     let mut found = search_from(rows, known, |range| trials.call(true, |attempts| call(attempts, range)))?;
     // Guilty ones in order, and the rest behind them.
     Ok(trials.refusals(&mut found, |row| row as u32))
