@@ -302,6 +302,18 @@ impl Graph {
         self.clocks_of_inputs(&stage.inputs)
     }
 
+    /// Whether the parts of these streams hold the same rows on any number of workers.
+    fn parts_are_fixed(&self, streams: &[String]) -> bool {
+        streams.iter().all(|stream| {
+            let stage = self.stages.iter().find(|stage| stage.name == part_of(stream));
+            stage.is_none_or(|stage| {
+                let spreads = matches!(stage.operator, Operator::Simple(_) | Operator::Enrich(_));
+                let keeps = stage.keeps_parts() && !spreads && stage.key.is_empty();
+                keeps && stage.inputs.iter().all(|input| self.parts_are_fixed(&input.from))
+            })
+        })
+    }
+
     /// Whose clocks the rows of these inputs follow.
     fn clocks_of_inputs(&self, inputs: &[InputNode]) -> BTreeSet<ClockId> {
         let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();

@@ -111,6 +111,8 @@ pub struct StageUse {
     pub grant: Granted,
     /// What a failing call does.
     pub on_error: OnError,
+    /// Whether calls on rows as they come in have the same ones on any number of workers.
+    pub calls_are_fixed: bool,
 }
 
 impl StageUse {
@@ -124,6 +126,7 @@ impl StageUse {
             limits: PluginLimits::default(),
             grant: Granted::default(),
             on_error: OnError::default(),
+            calls_are_fixed: true,
         }
     }
 }
@@ -172,6 +175,8 @@ pub struct Groups {
     pub known: BooleanArray,
     /// Whether this is the last call of an idle key.
     pub timed_out: BooleanArray,
+    /// Whether it would be, if the key had no rows; it has some.
+    pub overdue: BooleanArray,
     /// The timers for which groups are called; without meaning for a plugin that does not import `timers`.
     pub due: DueTimes,
     /// Whether each key with a state is called, with rows or without.
@@ -212,6 +217,8 @@ pub struct Updated {
     pub timers: Vec<TimerChange>,
     /// Groups that were not called after all, as none of their rows was left; their states are the old ones.
     pub untouched: Vec<u32>,
+    /// Groups of which no row was left, whether they were called or not.
+    pub emptied: Vec<u32>,
 }
 
 /// The groups of a cogroup call; see `groups` in `wit/cogroup.wit`.

@@ -184,6 +184,54 @@ fn when_attempts_run_out_the_rest_is_rejected() {
     }
 }
 
+/// It is called many times while they are looked for, and panics in most of these calls.
+#[test]
+fn a_plugin_says_once_that_it_panics() {
+    let values: Vec<&str> = (0..200).map(|n| if n % 20 == 7 { "panic" } else { "" }).collect();
+    let ended = poison(REJECT, REJECTED, &[&values, &["panic", "a"]]).run_well(&[]);
+    assert_eq!(ended.stderr.matches("not this row").count(), 2, "{}", ended.stderr);
+    let trial = job("poison-aggregate", AGGREGATE, REJECT, REJECTED);
+    trial.write("input.jsonl", "[[\"a\",1,\"\"],[\"a\",2,\"panic\"],[\"b\",3,\"panic\"]]\n");
+    let ended = trial.run_well(&[]);
+    assert_eq!(trial.rows("rejected.jsonl").len(), 2);
+    assert!(!ended.stderr.contains("not this row"), "{}", ended.stderr);
+}
+
+/// Which keys share a call hangs on the number of workers, and so would where the calls run out.
+#[test]
+fn where_attempts_run_out_is_the_same_on_any_number_of_workers() {
+    let row = |n: u32| {
+        let word = if n * 7 % 10 == 0 { "panic" } else { "" };
+        format!("[\"k{}\",{n},\"{word}\",\"{word}\"]", n % 17)
+    };
+    let input = format!("[{}]\n", (0..500).map(row).collect::<Vec<_>>().join(","));
+    for name in ["poison", "poison-update"] {
+        let seen = ["1", "3"].map(|workers| {
+            let stage = format!("key = \"k\"\n{REJECT}\nlimits = {{ attempts = 5 }}");
+            let trial = job(name, "k = \"text\", n = \"int64\", word = \"text\", value = \"text\"", &stage, REJECTED);
+            trial.write("input.jsonl", &input);
+            trial.run_well(&["--workers", workers]);
+            let mut sinks = ["out.jsonl", "rejected.jsonl"].map(|sink| trial.rows(sink));
+            sinks.iter_mut().for_each(|rows| rows.sort_by_key(Value::to_string));
+            sinks
+        });
+        assert_eq!(seen[0], seen[1], "{name}");
+    }
+    // Also behind a stage with a key, whose rows come as its workers have them.
+    let seen = ["1", "3"].map(|workers| {
+        let stage = format!("from = \"last\"\n{REJECT}\nlimits = {{ attempts = 5 }}");
+        let behind = "[stages.last]\nfrom = \"lines\"\nkey = \"k\"\naggregate = { value = \"last(value)\" }";
+        let trial = poison(&stage, &format!("{behind}\n{REJECTED}"), &[]);
+        let job = trial.text("job.toml").replacen("from = \"lines\"\nplugin", "plugin", 1);
+        trial.write("job.toml", job.replace("value = \"text\"", "k = \"text\", value = \"text\""));
+        let row = |n: u32| format!("[\"k{n}\",\"{}\"]", if n % 9 == 0 { "panic" } else { "" });
+        trial.write("input.jsonl", format!("[{}]\n", (0..100).map(row).collect::<Vec<_>>().join(",")));
+        trial.run_well(&["--workers", workers]);
+        (trial.rows("out.jsonl").len(), trial.rows("rejected.jsonl").len())
+    });
+    assert_eq!(seen, [(88, 12); 2]);
+}
+
 const UPDATE: &str = "k = \"text\", n = \"int64\", word = \"text\"";
 
 #[test]

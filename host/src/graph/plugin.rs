@@ -278,6 +278,9 @@ pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) ->
         grant: Granted { files, env: spec.grant.env.clone(), http: spec.grant.http.clone() },
         on_error: spec.on_error,
         key,
+        calls_are_fixed: making.window.is_none()
+            && making.event_time.is_none()
+            && making.inputs.iter().all(|input| making.graph.parts_are_fixed(&input.from)),
     };
     Ok((plugin, used))
 }

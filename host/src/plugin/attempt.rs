@@ -22,6 +22,8 @@ use wasmtime::component::ComponentExportIndex;
 pub struct Attempts {
     /// Where it is called.
     pub instances: Instances,
+    /// See [`StageUse::calls_are_fixed`].
+    pub calls_are_fixed: bool,
     loaded: Arc<Loaded>,
     config: String,
     output: SchemaRef,
@@ -38,7 +40,16 @@ impl Attempts {
         let about = Stage { grant: stage.grant, inputs: description.inputs.clone(), key: stage.key };
         let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);
         let (output, state) = (description.output.clone(), description.state.clone());
-        Attempts { instances, loaded, config: stage.config, output, state, counters: Counters::default() }
+        let calls_are_fixed = stage.calls_are_fixed;
+        Attempts {
+            instances,
+            calls_are_fixed,
+            loaded,
+            config: stage.config,
+            output,
+            state,
+            counters: Counters::default(),
+        }
     }
 
     /// What the plugin counted so far.
@@ -111,6 +122,7 @@ impl Attempts {
             rejections: lift::rejections(groups.rows.num_rows(), updated.rejections)?,
             timers: check_timers(count, timers)?,
             untouched: Vec::new(),
+            emptied: Vec::new(),
         })
     }
 

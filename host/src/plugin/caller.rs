@@ -89,8 +89,9 @@ impl Caller {
         if self.on_error == OnError::Fail || rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
-        // What it counts here it counts again when the good rows are lifted.
+        // What it counts and says here it counts and says again when the good rows are lifted.
         let counters = self.attempts.count_for(Counters::default());
+        self.attempts.instances.set_quiet(true);
         let refused = match self.attempts.lift(context, rows) {
             Ok(_) => Ok(Vec::new()),
             Err(failure) => self.blamed(failure, rows.num_rows()).and_then(|known| {
@@ -102,6 +103,7 @@ impl Caller {
                 )
             }),
         };
+        self.attempts.instances.set_quiet(false);
         self.attempts.count_for(counters);
         refused
     }

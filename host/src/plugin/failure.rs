@@ -304,8 +304,11 @@ fn frames(backtrace: &WasmBacktrace) -> Vec<String> {
     frames.into_iter().map(shown).collect()
 }
 
-/// A demangled name without the hashes of its crates: `std[761429072ce02672]::panicking` is `std::panicking`.
+/// A demangled name without the hashes of its crates: `std[761429072ce02672]::panicking` is `std::panicking`. Older names
+/// end with one of the function: `std::panicking::h761429072ce02672`.
 fn without_hashes(name: &str) -> String {
+    let is_hash = |hash: &str| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit());
+    let name = name.rsplit_once("::h").filter(|(_, hash)| is_hash(hash)).map_or(name, |(name, _)| name);
     let mut parts = name.split('[');
     let mut clean = parts.next().unwrap_or_default().to_owned();
     for part in parts {

@@ -11,6 +11,7 @@ use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_TIMER_CHANGES_MAX};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wasmtime::ResourceLimiter;
@@ -36,13 +37,20 @@ pub struct Shared {
     log: Mutex<LogBudget>,
     /// Names of counters, of all calls.
     counters: Mutex<BTreeSet<String>>,
+    /// Whether lines of the log are not written.
+    quiet: AtomicBool,
 }
 
 impl Shared {
     /// Of a stage on a worker.
     pub fn new(identity: Arc<Identity>, limits: PluginLimits) -> Shared {
         let log = Mutex::new(LogBudget::new(identity.clone(), &limits));
-        Shared { identity, limits, log, counters: Mutex::default() }
+        Shared { identity, limits, log, counters: Mutex::default(), quiet: AtomicBool::new(false) }
+    }
+
+    /// From now on calls write no lines of the log, or do again.
+    pub fn set_quiet(&self, quiet: bool) {
+        self.quiet.store(quiet, Ordering::Relaxed);
     }
 
     fn log(&self) -> MutexGuard<'_, LogBudget> {
@@ -178,8 +186,9 @@ impl Guest {
     /// Writes a line of the log. Further lines of it are indented, so that none can pass for a line of its own.
     pub fn log(&mut self, level: Level, message: &str) {
         let length = message.len().min(PLUGIN_LOG_LINE_BYTES_MAX);
-        let within = self.shared.log().take(length);
-        self.log_lines_dropped = self.log_lines_dropped.saturating_add((!within).into());
+        let quiet = self.shared.quiet.load(Ordering::Relaxed);
+        let within = !quiet && self.shared.log().take(length);
+        self.log_lines_dropped = self.log_lines_dropped.saturating_add((!within && !quiet).into());
         if !within && level != Level::Error {
             return;
         }
@@ -195,7 +204,7 @@ impl Guest {
                 Level::Error => tracing::error!(stage, plugin, batch, "{line}"),
             }
         }
-        // A panic's words are kept even where the log is full: they are what the error message is made of.
+        // A panic's words are kept even where the log is full or quiet: they are what the error message is made of.
         if level == Level::Error {
             if self.error_lines.len() == ERROR_LINES_KEPT {
                 self.error_lines.remove(0);

@@ -69,6 +69,11 @@ impl Instances {
         }
     }
 
+    /// From now on calls write no lines of the log, or do again: what they say is in the stories of those that fail.
+    pub fn set_quiet(&self, quiet: bool) {
+        self.shared.set_quiet(quiet);
+    }
+
     /// Calls the function at `index`, in `batch` or, without one, for `describe`, with arguments of the size `given`.
     pub fn call<P, R>(
         &mut self,

@@ -57,12 +57,32 @@ pub struct Trials<'a> {
     last_reason: String,
 }
 
+impl Drop for Trials<'_> {
+    fn drop(&mut self) {
+        self.attempts.instances.set_quiet(false);
+    }
+}
+
 impl Trials<'_> {
-    /// After a failed call.
+    /// After a failed call. It has said what it had to say: its repetitions write nothing to the log.
     pub fn new(attempts: &mut Attempts) -> Trials<'_> {
-        let limits = attempts.instances.limits;
-        let fuel_left = fuel(&limits).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
-        Trials { attempts, calls_left: limits.attempts_max, fuel_left, last_reason: String::new() }
+        attempts.instances.set_quiet(true);
+        let mut trials = Trials { attempts, calls_left: 0, fuel_left: 0, last_reason: String::new() };
+        trials.bound();
+        trials
+    }
+
+    /// From now on there may be so many as the limits say.
+    fn bound(&mut self) {
+        let limits = self.attempts.instances.limits;
+        self.calls_left = limits.attempts_max;
+        self.fuel_left = fuel(&limits).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
+    }
+
+    /// From now on there may be any number. For calls whose rows hang on the number of workers, as those of several keys
+    /// do: which rows are refused must not.
+    fn unbound(&mut self) {
+        (self.calls_left, self.fuel_left) = (u64::MAX, u64::MAX);
     }
 
     /// Makes a call if one is left. An error where it fails and no row is to blame, as where it has none.
@@ -140,6 +160,9 @@ pub fn process(
     rows: &RecordBatch,
     schemas: &Schemas,
 ) -> Result<Processed> {
+    if !trials.attempts.calls_are_fixed || !trials.attempts.instances.stage.key.fields().is_empty() {
+        trials.unbound();
+    }
     let mut found = search_from(rows.num_rows(), known, |range| {
         trials.call(true, |attempts| attempts.process(context, &rows.slice(range.start, range.len())))
     })?;
@@ -160,6 +183,9 @@ pub fn refused(
     mut call: impl FnMut(&mut Attempts, Range<usize>) -> Result<(), CallFailure>,
     rows: usize,
 ) -> Result<Vec<Refusal>> {
+    if !trials.attempts.calls_are_fixed {
+        trials.unbound();
+    }
     let mut found = search_from(rows, known, |range| trials.call(true, |attempts| call(attempts, range)))?;
     // Guilty ones in order, and the rest behind them.
     Ok(trials.refusals(&mut found, |row| row as u32))

@@ -271,7 +271,7 @@ impl StateTable {
         self.touch(&never, now);
     }
 
-    /// The keys that have been idle for the timeout at this time. Each is returned once.
+    /// The keys that have been idle for the timeout at this time. Each is returned once, and is to be removed or touched.
     pub fn take_idle(&mut self, now: BatchTime) -> Vec<Slot> {
         let Some(idle) = &mut self.idle else { return Vec::new() };
         let limit = now.0.saturating_sub(idle.timeout_us);
@@ -286,12 +286,14 @@ impl StateTable {
                 match idle.touched[slot as usize] {
                     Idle::NEVER => {}
                     touched if touched > limit => idle.queue.entry(touched).or_default().push(slot),
-                    _ => expired.push(slot),
+                    _ => {
+                        idle.touched[slot as usize] = Idle::NEVER;
+                        expired.push(slot);
+                    }
                 }
             }
         }
         expired.sort_unstable();
-        expired.dedup();
         expired
     }
 }

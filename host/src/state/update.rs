@@ -21,6 +21,7 @@ use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The table of a stage as a checkpoint describes it, without files.
@@ -55,6 +56,8 @@ const NOT_CALLED: u32 = u32::MAX;
 struct Called {
     slots: Vec<Slot>,
     timed_out: Vec<bool>,
+    /// Which would be timed out if they had no rows.
+    overdue: Vec<bool>,
     /// Where each group's rows end.
     ends: Vec<u32>,
     /// All columns of the input, sorted by group.
@@ -137,15 +140,17 @@ impl UpdateStage {
             self.table.touch_restored(context.time);
             self.store_initial(context.time)?;
         }
-        let (touched, called) = self.gather(context, &parts).map_err(Error::arrow)?;
+        let (mut touched, called) = self.gather(context, &parts).map_err(Error::arrow)?;
+        let mut emptied: HashSet<Slot> = HashSet::new();
         let mut start = Start::default();
         let mut order = 0;
         while start.group < called.slots.len() {
             let end = start.next_call(&called.ends);
-            self.call(context, &called, start, end, order, output)?;
+            emptied.extend(self.call(context, &called, start, end, order, output)?);
             start = end;
             order += 1;
         }
+        touched.retain(|slot| !emptied.contains(slot));
         self.table.touch(&touched, context.time);
         if self.node.emit == UpdateEmit::State {
             let mut all: Vec<Slot> = self.table.all().collect();
@@ -176,7 +181,6 @@ impl UpdateStage {
         };
         slot_of_row.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
         let touched = slots.clone();
-        self.table.touch(&touched, context.time);
         slot_of_due.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
         let idle = self.table.take_idle(context.time);
         idle.iter().for_each(|slot| add(&mut self.place, *slot, &mut slots));
@@ -187,10 +191,14 @@ impl UpdateStage {
         for (place, slot) in slots.iter().enumerate() {
             self.place[*slot as usize] = place as u32;
         }
-        let mut timed_out = vec![false; slots.len()];
-        idle.iter().for_each(|slot| timed_out[self.place[*slot as usize] as usize] = true);
         let ranks = slot_of_row.iter().map(|slot| self.place[*slot as usize]);
         let (ends, sorted) = sort_by_rank(ranks, slots.len());
+        let (mut timed_out, mut overdue) = (vec![false; slots.len()], vec![false; slots.len()]);
+        for place in idle.iter().map(|slot| self.place[*slot as usize] as usize) {
+            let has_rows = ends[place] > place.checked_sub(1).map_or(0, |before| ends[before]);
+            timed_out[place] = !has_rows;
+            overdue[place] = has_rows;
+        }
         let (mut due_ends, mut order) = (Vec::new(), Vec::new());
         if !slot_of_due.is_empty() {
             let ranks = slot_of_due.iter().map(|slot| self.place[*slot as usize]);
@@ -199,7 +207,7 @@ impl UpdateStage {
         let due_us = order.into_iter().filter_map(|row| due_us.get(row as usize).copied()).collect();
         slots.iter().for_each(|slot| self.place[*slot as usize] = NOT_CALLED);
         let rows = take_record_batch(&rows, &UInt32Array::from(sorted))?;
-        Ok((touched, Called { slots, timed_out, ends, rows, due_ends, due_us }))
+        Ok((touched, Called { slots, timed_out, overdue, ends, rows, due_ends, due_us }))
     }
 
     /// Takes the timers that are due: the slots of their keys, and their times.
@@ -219,7 +227,7 @@ impl UpdateStage {
         Ok((slots.collect(), times_us))
     }
 
-    /// Calls the plugin with some of the groups, stores the states and emits.
+    /// Calls the plugin with some of the groups, stores the states and emits. Returns the groups of which no row was left.
     fn call(
         &mut self,
         context: BatchContext,
@@ -228,11 +236,11 @@ impl UpdateStage {
         end: Start,
         order: u64,
         output: &mut Output,
-    ) -> Result<()> {
+    ) -> Result<Vec<Slot>> {
         let slots = &called.slots[start.group..end.group];
         let all_rows = called.rows.slice(start.row as usize, (end.row - start.row) as usize);
         let groups = self.groups(called, start, end, &all_rows).map_err(Error::arrow)?;
-        let Updated { states, kept, output: emitted, rejections, timers, untouched } =
+        let Updated { states, kept, output: emitted, rejections, timers, untouched, emptied } =
             self.caller.update(context.call(), &groups)?;
         let kept: BooleanArray =
             (0..slots.len()).map(|row| Some(kept.value(row) && !groups.timed_out.value(row))).collect();
@@ -252,7 +260,7 @@ impl UpdateStage {
         let refused = PartOrder::at(REFUSED_ORDER).then(self.worker as u64).then(order);
         let rejected = self.rejected.rows(context.id, "", &all_rows, &rejections).map_err(Error::arrow)?;
         output.reject(context, refused, rejected);
-        Ok(())
+        Ok(emptied.into_iter().filter_map(|group| slots.get(group as usize).copied()).collect())
     }
 
     fn groups(&self, called: &Called, start: Start, end: Start, rows: &RecordBatch) -> Result<Groups, ArrowError> {
@@ -266,6 +274,7 @@ impl UpdateStage {
             states,
             known,
             timed_out: BooleanArray::from(called.timed_out[start.group..end.group].to_vec()),
+            overdue: BooleanArray::from(called.overdue[start.group..end.group].to_vec()),
             due: called.due(start.group, end.group),
             all: self.node.on == UpdateOn::All,
         })

@@ -17,6 +17,7 @@ pub fn cogroup(
     groups: &Cogroups,
     schemas: &Schemas,
 ) -> Result<Cogrouped> {
+    trials.unbound();
     let found = search_from(groups.keys.num_rows(), known, |range| {
         let part = groups.whole(range);
         let has_rows = part.inputs.iter().any(|(rows, _)| rows.num_rows() > 0);
@@ -34,9 +35,6 @@ pub fn cogroup(
         let piece = guilty_group(trials, story, context, groups, group, &mut rejections)?;
         pieces.extend(piece.map(|rows| (group, rows)));
     }
-    for (input, row) in found.rest.flat_map(|group| groups.all_rows_of(group)) {
-        rejections[input].push(trials.not_found().refuse(row));
-    }
     pieces.sort_by_key(|(group, _)| *group);
     rejections.iter_mut().for_each(|refused| refused.sort_by_key(|refusal| refusal.row));
     let rows = concat_batches(&schemas.output, pieces.iter().map(|(_, rows)| rows)).map_err(Error::arrow)?;
@@ -53,6 +51,7 @@ fn guilty_group(
     group: usize,
     rejections: &mut [Vec<Refusal>],
 ) -> Result<Option<arrow::array::RecordBatch>> {
+    trials.bound();
     let rows: Vec<(usize, u32)> = groups.all_rows_of(group).collect();
     let mut good: Vec<(usize, u32)> = Vec::new();
     let mut last: Option<(Cogrouped, Counters)> = None;

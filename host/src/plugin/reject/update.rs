@@ -18,6 +18,7 @@ pub fn update(
     groups: &Groups,
     schemas: &Schemas,
 ) -> Result<Updated> {
+    trials.unbound();
     let found = search_from(groups.keys.num_rows(), known, |range| {
         let part = groups.whole(range);
         trials.call(part.rows.num_rows() > 0, |attempts| attempts.update(context, &part))
@@ -30,15 +31,6 @@ pub fn update(
     let mut refused = Vec::new();
     for (group, story) in found.bad {
         pieces.push((group, guilty_group(trials, story, context, (groups, schemas), group, &mut refused)?));
-    }
-    let mut rest = found.rest;
-    refused
-        .extend(rest.clone().flat_map(|group| groups.rows_of(group)).map(|row| trials.not_found().refuse(row as u32)));
-    while let Some(group) = rest.next() {
-        let anyway = groups.is_called_anyway(group);
-        let same = rest.clone().take_while(|group| groups.is_called_anyway(*group) == anyway).count();
-        rest.start += same;
-        pieces.push((group, without_rows(trials, context, (groups, schemas), group..rest.start)?));
     }
     pieces.sort_by_key(|(group, _)| *group);
     joined(pieces, refused, (groups, schemas))
@@ -55,6 +47,7 @@ fn guilty_group(
     refused: &mut Vec<Refusal>,
 ) -> Result<Updated> {
     let (groups, _) = of;
+    trials.bound();
     let rows = groups.rows_of(group);
     let mut good: Vec<u32> = Vec::new();
     let mut last: Option<(Updated, Counters)> = None;
@@ -74,36 +67,41 @@ fn guilty_group(
         })
     })?;
     refused.extend(trials.refusals(&mut found, |row| (rows.start + row) as u32));
-    let Some((updated, counters)) = last else { return without_rows(trials, context, of, group..group + 1) };
+    let Some((updated, counters)) = last else { return without_rows(trials, context, of, group) };
     trials.attempts.counters().merge(context.batch, counters.snapshot());
     let place = |refusal: Refusal| Some(Refusal { row: *good.get(refusal.row as usize)?, ..refusal });
     Ok(Updated { rejections: updated.rejections.into_iter().filter_map(place).collect(), ..updated })
 }
 
-/// Groups of which no row is left: they are called if they would be called without rows, all alike, or left alone.
+/// A group of which no row is left: it is called if it would be called without rows, or left alone.
 fn without_rows(
     trials: &mut Trials<'_>,
     context: CallContext,
     of: (&Groups, &Schemas),
-    range: Range<usize>,
+    group: usize,
 ) -> Result<Updated> {
     let (groups, schemas) = of;
-    if groups.is_called_anyway(range.start) {
+    if groups.is_called_anyway(group) {
+        let is_last = groups.timed_out.value(group) || groups.overdue.value(group);
         let part = Groups {
             rows: groups.rows.slice(0, 0),
-            ends: UInt32Array::from(vec![0; range.len()]),
-            ..groups.whole(range)
+            ends: UInt32Array::from(vec![0]),
+            timed_out: BooleanArray::from(vec![is_last]),
+            ..groups.whole(group..group + 1)
         };
         // It is called however many calls there were, as its timeout or its timer is not called again.
-        return trials.attempts.update(context, &part).map_err(Error::from);
+        let updated = trials.attempts.update(context, &part).map_err(Error::from)?;
+        let kept = updated.kept.iter().map(|kept| Some(kept? && !is_last)).collect();
+        return Ok(Updated { kept, emptied: vec![0], ..updated });
     }
     Ok(Updated {
-        states: groups.states.slice(range.start, range.len()),
-        kept: groups.known.slice(range.start, range.len()),
+        states: groups.states.slice(group, 1),
+        kept: groups.known.slice(group, 1),
         output: RecordBatch::new_empty(schemas.output.clone()),
         rejections: Vec::new(),
         timers: Vec::new(),
-        untouched: (0..range.len() as u32).collect(),
+        untouched: vec![0],
+        emptied: vec![0],
     })
 }
 
@@ -111,7 +109,7 @@ fn without_rows(
 fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<Refusal>, of: (&Groups, &Schemas)) -> Result<Updated> {
     let (groups, schemas) = of;
     let (mut states, mut kept, mut output) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut timers, mut untouched) = (Vec::new(), Vec::new());
+    let (mut timers, mut untouched, mut emptied) = (Vec::new(), Vec::new(), Vec::new());
     for (start, piece) in pieces {
         let start = start as u32;
         states.push(piece.states);
@@ -121,6 +119,7 @@ fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<Refusal>, of: (&Gro
         let moved = |change: TimerChange| TimerChange { group: change.group + start, ..change };
         timers.extend(piece.timers.into_iter().map(moved));
         untouched.extend(piece.untouched.into_iter().map(|group| group + start));
+        emptied.extend(piece.emptied.into_iter().map(|group| group + start));
     }
     rejections.sort_by_key(|refusal| refusal.row);
     Ok(Updated {
@@ -131,6 +130,7 @@ fn joined(pieces: Vec<(usize, Updated)>, mut rejections: Vec<Refusal>, of: (&Gro
         rejections,
         timers,
         untouched,
+        emptied,
     })
 }
 
@@ -154,6 +154,7 @@ impl Groups {
             states: self.states.slice(start, count),
             known: self.known.slice(start, count),
             timed_out: self.timed_out.slice(start, count),
+            overdue: self.overdue.slice(start, count),
             due: self.due.of(groups),
             all: self.all,
         }
@@ -175,7 +176,8 @@ impl Groups {
     /// Whether a group is called though it has no rows.
     fn is_called_anyway(&self, group: usize) -> bool {
         let is_due = !self.due.of(group..group + 1).times_us.is_empty();
-        is_due || self.timed_out.value(group) || (self.all && self.known.value(group))
+        let is_last = self.timed_out.value(group) || self.overdue.value(group);
+        is_due || is_last || (self.all && self.known.value(group))
     }
 }
 

@@ -148,6 +148,7 @@ fn update_checks_every_part() {
             states: RecordBatch::try_from_iter([("count", old)]).unwrap(),
             known: BooleanArray::from(vec![true; count]),
             timed_out: BooleanArray::from(vec![false; count]),
+            overdue: BooleanArray::from(vec![false; count]),
             due: Default::default(),
             all: false,
         }
