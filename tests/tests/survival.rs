@@ -5,11 +5,12 @@
 mod calls;
 
 use arrow::array::RecordBatch;
-use millstream::error::Result;
+use millstream::error::{Error, Result};
 use millstream::job::spec::{OnError, PluginLimits};
 use millstream::plugin::{Caller, PluginHost, StageUse};
 use millstream_tests::fault::{Case, Place, Rejects, cases, good_plugin};
 use millstream_tests::{Process, alone, is_alone, resident_bytes, threads};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -112,8 +113,19 @@ fn used(host: &PluginHost, case: &Case, folder: &Path, on_error: OnError) -> Res
     let stage = StageUse { limits: limits(case), on_error, ..StageUse::new("bad") };
     let description = calls::describe(&plugin, &stage)?;
     let mut caller = plugin.caller(stage, &description);
-    let outcome = calls::call(&plugin, &mut caller, &description, &calls::text())?;
-    Ok(outcome.refused)
+    let called = calls::call(&plugin, &mut caller, &description, &calls::text());
+    check_traps(case, on_error, &caller.account().costs().traps)?;
+    Ok(called?.refused)
+}
+
+/// The failed calls must be counted under the word that the case has for them.
+fn check_traps(case: &Case, on_error: OnError, found: &BTreeMap<String, u64>) -> Result<()> {
+    let Some(word) = case.trap.as_deref().filter(|_| case.place == Place::Call) else { return Ok(()) };
+    let word = if on_error == OnError::Reject && word == "time" { "fuel" } else { word };
+    match found.contains_key(word) {
+        true => Ok(()),
+        false => Err(Error::job(format!("failed calls are counted as {found:?}, and must be as `{word}`"))),
+    }
 }
 
 /// The limits of a case, which it writes as job files do. Time is shorter, so that loops do not take long.
