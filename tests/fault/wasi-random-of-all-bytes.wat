@@ -1,6 +1,5 @@
 ;; Asks for more random bytes than there is memory anywhere.
-;; says: random bytes
-;; fuel: WASI
+;; says: its calls of WASI took more than
 ;; wit: package test:hostile;
 ;; wit: package wasi:random@0.2.0 { interface random { get-random-bytes: func(len: u64) -> list<u8>; } }
 ;; wit: world w { include millstream:plugin/transform@0.1.1; import wasi:random/random@0.2.0; }
