@@ -110,7 +110,7 @@ fn check(host: &PluginHost, case: &Case, folder: &Path, on_error: OnError) -> Re
 /// The rows that are refused.
 fn used(host: &PluginHost, case: &Case, folder: &Path, on_error: OnError) -> Result<Vec<u32>> {
     let plugin = host.load(&file(case, folder), &calls::options(on_error))?;
-    let stage = StageUse { limits: limits(case), on_error, ..StageUse::new("bad") };
+    let stage = StageUse { limits: limits(case, on_error), on_error, ..StageUse::new("bad") };
     let description = calls::describe(&plugin, &stage)?;
     let mut caller = plugin.caller(stage, &description);
     let called = calls::call(&plugin, &mut caller, &description, &calls::text());
@@ -129,7 +129,7 @@ fn check_traps(case: &Case, on_error: OnError, found: &BTreeMap<String, u64>) ->
 }
 
 /// The limits of a case, which it writes as job files do. Time is shorter, so that loops do not take long.
-fn limits(case: &Case) -> PluginLimits {
+fn limits(case: &Case, on_error: OnError) -> PluginLimits {
     let mut limits = PluginLimits::default();
     for (key, value) in &case.limits {
         let text = value.trim_matches('"');
@@ -143,7 +143,7 @@ fn limits(case: &Case) -> PluginLimits {
         match key.as_str() {
             "time" if number < 1000 => limits.time_max = Duration::from_millis(100),
             "time" => limits.time_max = Duration::from_millis(number),
-            "fuel" => limits.fuel_max = Some(number),
+            "fuel" => limits.fuel_max = (on_error == OnError::Reject).then_some(number),
             "memory" => limits.memory_bytes_max = number,
             "output" => limits.output_bytes_max = number,
             "rows" => limits.output_rows_max = number,

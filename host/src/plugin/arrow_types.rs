@@ -14,7 +14,7 @@ pub fn check(kind: &DataType) -> Result<(), String> {
         DataType::Dictionary(_, values) if !is_plain(values) => {
             Err(format!("a dictionary holds texts, bytes or numbers, not {values}"))
         }
-        DataType::Dictionary(..) => Ok(()),
+        DataType::Dictionary(..) | DataType::Utf8View | DataType::BinaryView => Ok(()),
         other => bits(other).and_then(|bits| match bits / 8 {
             bytes if bytes > PLUGIN_FIXED_BYTES_MAX => {
                 Err(format!("each row of it takes {bytes} bytes; at most {PLUGIN_FIXED_BYTES_MAX} are allowed"))
@@ -66,6 +66,14 @@ fn bits(kind: &DataType) -> Result<u64, String> {
 
 /// The bytes that the values of a column take when each row has its own, where rows share them.
 pub fn shared_bytes(column: &ArrayRef) -> u64 {
+    // The lowest quarter of each view is its length.
+    let lengths = |views: &[u128]| views.iter().fold(0, |sum: u64, view| sum.saturating_add(u64::from(*view as u32)));
+    if let Some(texts) = column.as_string_view_opt() {
+        return lengths(texts.views());
+    }
+    if let Some(bytes) = column.as_binary_view_opt() {
+        return lengths(bytes.views());
+    }
     let Some(values) = column.as_any_dictionary_opt().map(|dictionary| dictionary.values()) else { return 0 };
     let length: Box<dyn Fn(usize) -> u64> = match values.data_type() {
         DataType::Utf8 => Box::new(|value| values.as_string::<i32>().value_length(value) as u64),
@@ -92,7 +100,7 @@ pub fn shared_bytes(column: &ArrayRef) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{DictionaryArray, Int8Array, StringArray};
+    use arrow::array::{DictionaryArray, Int8Array, StringArray, StringViewBuilder};
     use std::sync::Arc;
 
     #[test]
@@ -100,6 +108,7 @@ mod tests {
         for good in [
             "Int32",
             "Dictionary(Int8, Utf8)",
+            "Utf8View",
             "List(Int32)",
             "LargeUtf8",
             "FixedSizeBinary(16)",
@@ -110,7 +119,6 @@ mod tests {
             assert_eq!(check(&good.parse().unwrap_or_else(|e| panic!("{good}: {e}"))), Ok(()), "{good}");
         }
         for (bad, expected) in [
-            ("Utf8View", "may share what they hold"),
             ("List(Utf8View)", "may share what they hold"),
             ("List(Dictionary(Int8, Utf8))", "may share what they hold"),
             ("Dictionary(Int8, Dictionary(Int8, Utf8))", "a dictionary holds"),
@@ -133,5 +141,11 @@ mod tests {
         assert_eq!((shared_bytes(&column), shared_bytes(&words)), (1_000_000, 0));
         let none: ArrayRef = Arc::new(DictionaryArray::new(keys(0), words.slice(0, 0)));
         assert_eq!(shared_bytes(&none), 0);
+
+        let mut views = StringViewBuilder::new();
+        let block = views.append_block(b"a text that is longer than a view".into());
+        (0..1000).for_each(|_| views.try_append_view(block, 2, 20).unwrap());
+        let views: ArrayRef = Arc::new(views.finish());
+        assert_eq!((views.len(), shared_bytes(&views)), (1000, 20_000));
     }
 }
