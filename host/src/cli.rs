@@ -79,6 +79,16 @@ enum Command {
     CompileComponent(compile::CompileArguments),
 }
 
+/// What plugins return may make a library panic; the error that becomes of it says what happened.
+fn quiet_caught_panics() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !crate::plugin::catches_panics() {
+            usual(panic);
+        }
+    }));
+}
+
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -90,6 +100,7 @@ pub fn main() -> ExitCode {
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false)
         .init();
+    quiet_caught_panics();
     match execute(arguments.command) {
         Ok(code) => code,
         Err(error) => {

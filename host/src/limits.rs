@@ -129,6 +129,8 @@ pub const PLUGIN_HTTP_OPEN_MAX: usize = 32;
 pub const PLUGIN_HTTP_BODY_BYTES_MAX: usize = 16 << 20;
 /// Bytes of the header fields of a request.
 pub const PLUGIN_HTTP_FIELDS_BYTES_MAX: usize = 64 << 10;
+/// Bytes that each row of an Arrow type takes, whatever it holds.
+pub const PLUGIN_FIXED_BYTES_MAX: u64 = 64 << 10;
 /// Columns of one schema that a plugin describes.
 pub const PLUGIN_COLUMNS_MAX: usize = 1000;
 /// Plugin instances alive at a time, of each kind of code: stages × workers where they are kept, else about one a worker.

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 mod account;
 mod allowance;
+mod arrow_types;
 mod asks;
 mod attempt;
 mod bindings;
@@ -47,6 +48,7 @@ pub use compile::{CompileArguments, obey as compile_component};
 pub use counters::{Counted, Counters, add as add_counted};
 pub use engine::Metering;
 pub use http::check_grant as check_http_grant;
+pub use lift::catches_panics;
 pub use load::{LoadOptions, find as component_file};
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.

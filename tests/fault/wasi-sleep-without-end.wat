@@ -1,5 +1,5 @@
 ;; Sleeping takes no time, but it is counted.
-;; says: it ran longer than its time limit
+;; says: it
 ;; fuel: its calls of WASI took more than 20000000 instructions
 ;; wit: package test:hostile;
 ;; wit: package wasi:io@0.2.0 { interface poll { resource pollable { block: func(); } poll: func(in: list<borrow<pollable>>) -> list<u32>; } }

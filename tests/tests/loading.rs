@@ -1,6 +1,6 @@
 //! Loading plugins that nobody should trust: what they ask for, how they are compiled, and what is kept of that.
 
-use millstream_tests::{Process, Trial, holds_within, plugin};
+use millstream_tests::{Process, Trial, holds_within, millstream, plugin};
 use serde_json::Value;
 use std::fs;
 use std::process::Command;
@@ -219,6 +219,34 @@ fn processes_that_begin_at_once_share_a_new_cache() {
         assert!(ended.code == Some(0) && !ended.stderr.contains("not cached"), "{}", ended.stderr);
     }
     assert!(inspect().wait().stdout.contains("before, taken from the cache"));
+}
+
+#[test]
+fn what_is_no_file_is_not_read() {
+    let trial = trial(&split_words(), "", "");
+    let ended = Process::start(&mut apart(&trial, &["inspect", "/dev/zero"])).wait_within(Duration::from_secs(20));
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("plugin /dev/zero is no file"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_program_that_was_replaced_compiles_as_before() {
+    let trial = trial(&split_words(), "", "");
+    let old = trial.path("millstream");
+    if fs::hard_link(millstream(), &old).is_err() {
+        fs::copy(millstream(), &old).unwrap();
+    }
+    let script = r#"exec 9<"$0"; rm "$0"; cp /bin/true "$0"; exec /proc/self/fd/9 inspect plugin.wasm"#;
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).arg(&old).current_dir(trial.path("."));
+    command.env("XDG_CACHE_HOME", trial.path("cache")).env("XDG_STATE_HOME", trial.path("state"));
+    let ended = Process::start(&mut command).wait_within(Duration::from_secs(60));
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("split-words") && !ended.stderr.contains("compiled in this process"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]

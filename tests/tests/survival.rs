@@ -5,11 +5,12 @@
 mod calls;
 
 use arrow::array::RecordBatch;
-use millstream::error::Result;
+use millstream::error::{Error, Result};
 use millstream::job::spec::{OnError, PluginLimits};
 use millstream::plugin::{Caller, PluginHost, StageUse};
 use millstream_tests::fault::{Case, Place, Rejects, cases, good_plugin};
 use millstream_tests::{Process, alone, is_alone, resident_bytes, threads};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -109,15 +110,26 @@ fn check(host: &PluginHost, case: &Case, folder: &Path, on_error: OnError) -> Re
 /// The rows that are refused.
 fn used(host: &PluginHost, case: &Case, folder: &Path, on_error: OnError) -> Result<Vec<u32>> {
     let plugin = host.load(&file(case, folder), &calls::options(on_error))?;
-    let stage = StageUse { limits: limits(case), on_error, ..StageUse::new("bad") };
+    let stage = StageUse { limits: limits(case, on_error), on_error, ..StageUse::new("bad") };
     let description = calls::describe(&plugin, &stage)?;
     let mut caller = plugin.caller(stage, &description);
-    let outcome = calls::call(&plugin, &mut caller, &description, &calls::text())?;
-    Ok(outcome.refused)
+    let called = calls::call(&plugin, &mut caller, &description, &calls::text());
+    check_traps(case, on_error, &caller.account().costs().traps)?;
+    Ok(called?.refused)
+}
+
+/// The failed calls must be counted under the word that the case has for them.
+fn check_traps(case: &Case, on_error: OnError, found: &BTreeMap<String, u64>) -> Result<()> {
+    let Some(word) = case.trap.as_deref().filter(|_| case.place == Place::Call) else { return Ok(()) };
+    let word = if on_error == OnError::Reject && word == "time" { "fuel" } else { word };
+    match found.contains_key(word) {
+        true => Ok(()),
+        false => Err(Error::job(format!("failed calls are counted as {found:?}, and must be as `{word}`"))),
+    }
 }
 
 /// The limits of a case, which it writes as job files do. Time is shorter, so that loops do not take long.
-fn limits(case: &Case) -> PluginLimits {
+fn limits(case: &Case, on_error: OnError) -> PluginLimits {
     let mut limits = PluginLimits::default();
     for (key, value) in &case.limits {
         let text = value.trim_matches('"');
@@ -131,7 +143,7 @@ fn limits(case: &Case) -> PluginLimits {
         match key.as_str() {
             "time" if number < 1000 => limits.time_max = Duration::from_millis(100),
             "time" => limits.time_max = Duration::from_millis(number),
-            "fuel" => limits.fuel_max = Some(number),
+            "fuel" => limits.fuel_max = (on_error == OnError::Reject).then_some(number),
             "memory" => limits.memory_bytes_max = number,
             "output" => limits.output_bytes_max = number,
             "rows" => limits.output_rows_max = number,

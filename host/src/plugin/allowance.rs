@@ -1,9 +1,11 @@
 //! How much one call may return: an absolute limit, and so many times its input.
 
+use super::arrow_types::shared_bytes;
 use super::failure::bytes;
 use super::lower::Lowered;
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_EXPANSION_BYTES_FREE, PLUGIN_EXPANSION_ROWS_FREE};
+use arrow::array::{ArrayRef, RecordBatch};
 
 /// How much a call passes to the plugin, all its batches together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +61,15 @@ impl Allowance {
             return Err((format!("it returned {rows} rows, more than its limit of {allowed}"), advice));
         }
         Err((format!("it returned {rows} rows, more than {}", self.by_expansion(&allowed.to_string())), EXPANSION))
+    }
+
+    /// An error, in words with what to do, where rows that share values would be more bytes if each had its own.
+    pub fn check_shared(&self, rows: &RecordBatch) -> Result<(), (String, &'static str)> {
+        let sum = |sum: u64, column: &ArrayRef| sum.saturating_add(shared_bytes(column));
+        match rows.columns().iter().fold(0, sum) > self.bytes_max {
+            true => Err(self.too_many_bytes()),
+            false => Ok(()),
+        }
     }
 
     /// The words for a call that returned more bytes, and what to do.

@@ -116,7 +116,7 @@ impl Attempts {
     ) -> Result<Updated, Fault> {
         let count = groups.keys.num_rows();
         Ok(Updated {
-            states: lift::batch("the new states", &self.state, Some(count), updated.states)?,
+            states: self.lifted(given, "the new states", &self.state, Some(count), updated.states)?,
             kept: BooleanArray::new(lift::bits("kept", count, updated.kept)?, None),
             output: self.rows(given, updated.output)?,
             rejections: lift::rejections(groups.rows.num_rows(), updated.rejections)?,
@@ -178,7 +178,7 @@ impl Attempts {
         let given = Given::of([&input]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), lift, given, arguments)?;
         self.instances.bill.returns(&made);
-        let checked = lift::batch("the accumulators", &self.state, Some(rows.num_rows()), made);
+        let checked = self.lifted(given, "the accumulators", &self.state, Some(rows.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
@@ -235,7 +235,7 @@ impl Attempts {
         let given = Given::of([&first, &second]);
         let made: BatchOut = self.instances.call(Some(context.batch.0), function, given, arguments)?;
         self.instances.bill.returns(&made);
-        let checked = lift::batch(what, schema, Some(right.num_rows()), made);
+        let checked = self.lifted(given, what, schema, Some(right.num_rows()), made);
         self.instances.settle(Some(context.batch.0), &self.counters, checked)
     }
 
@@ -243,7 +243,20 @@ impl Attempts {
     /// anything is made of them: rows without columns cost a guest nothing.
     fn rows(&self, given: Given, raw: BatchOut) -> Result<RecordBatch, Fault> {
         Allowance::new(self.instances.limits, given).check_rows(raw.rows)?;
-        Ok(lift::batch("the rows", &self.output, None, raw)?)
+        self.lifted(given, "the rows", &self.output, None, raw)
+    }
+
+    fn lifted(
+        &self,
+        given: Given,
+        what: &str,
+        schema: &SchemaRef,
+        rows: Option<usize>,
+        raw: BatchOut,
+    ) -> Result<RecordBatch, Fault> {
+        let batch = lift::batch(what, schema, rows, raw)?;
+        Allowance::new(self.instances.limits, given).check_shared(&batch)?;
+        Ok(batch)
     }
 
     fn aggregate<'a>(&self, loaded: &'a Loaded, function: &str) -> Result<&'a AggregateCalls, CallFailure> {

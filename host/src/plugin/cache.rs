@@ -89,17 +89,18 @@ impl Cache {
     /// Takes compiled code from the cache; `None` where there is none, or none that is whole and ours.
     pub fn load(&self, engine: &Engine, name: &str) -> Option<Component> {
         let code = self.path(name, Purpose::Code);
-        let opened = self.authentic(name, Purpose::Code);
-        if let Err(e) = opened {
+        let mut bytes = Vec::new();
+        let read = self.authentic(name, Purpose::Code).and_then(|mut file| file.read_to_end(&mut bytes));
+        if let Err(e) = read {
             if e.kind() != io::ErrorKind::NotFound {
                 tracing::warn!("{}: {e}; the plugin is compiled again", code.display());
             }
             return None;
         }
-        // SAFETY: the bytes are those that `store` wrote: their authentication code says so, whose key only this user has,
-        // and the folder is one that only this user can write to (`open` checked owner and mode), so nobody else can
-        // change them from now on.
-        let loaded = unsafe { Component::deserialize_file(engine, &code) };
+        // SAFETY: the bytes are those that `store` wrote: their authentication code says so, whose key only this user has.
+        // They come from the very file that was checked, which only this user can write to; what stands at its path by
+        // now does not matter, as folders above may be those of others.
+        let loaded = unsafe { Component::deserialize(engine, &bytes) };
         loaded.inspect_err(|e| tracing::warn!("{}: {e:#}; the plugin is compiled again", code.display())).ok()
     }
 

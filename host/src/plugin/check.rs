@@ -1,5 +1,6 @@
 //! Checks of what a plugin says of itself.
 
+use super::arrow_types;
 use super::bindings::{self, DataType};
 use super::failure::{is_unsafe, printable};
 use super::{Description, World};
@@ -113,7 +114,10 @@ fn column_type(raw: DataType) -> Result<ColumnType, String> {
             name("its Arrow type", &text)?;
             let parsed = text.parse().map_err(|e| format!("`{text}` names no Arrow type: {e}"))?;
             match ColumnType::of(&parsed) {
-                ColumnType::Arrow(other) => ColumnType::Arrow(other),
+                ColumnType::Arrow(other) => {
+                    arrow_types::check(&other).map_err(|words| format!("the Arrow type {text}: {words}"))?;
+                    ColumnType::Arrow(other)
+                }
                 own => return Err(format!("the Arrow type {text} is called `{own}` here")),
             }
         }

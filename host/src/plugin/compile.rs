@@ -154,6 +154,10 @@ impl Program {
         if this.file_name()? == Program::NAME {
             return Some(Program { file: this, is_this: true });
         }
+        // Another version was installed meanwhile. This one has no name any more, and is still there.
+        if this.file_name()?.to_str()?.strip_suffix(" (deleted)") == Some(Program::NAME) {
+            return Some(Program { file: "/proc/self/exe".into(), is_this: true });
+        }
         let folder = this.parent()?;
         let places = [Some(folder), folder.parent()];
         let files = places.into_iter().flatten().map(|folder| folder.join(Program::NAME));

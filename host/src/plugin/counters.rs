@@ -1,7 +1,7 @@
 //! What plugins count through the import `metrics`.
 
 use crate::ids::BatchId;
-use crate::limits::PLUGIN_COUNTERS_MAX;
+use crate::limits::PLUGIN_COUNTERS_MAX_MAX;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -58,12 +58,13 @@ impl Counters {
     }
 }
 
-/// Adds counts; names beyond the limit are dropped.
+/// Adds counts. How many names a stage may make is bounded where it makes them; here, where those of several workers and
+/// starts come together, names are dropped beyond what any stage may make.
 pub fn add(sums: &mut Counted, counted: Counted) {
     for (counter, amount) in counted {
         if let Some(sum) = sums.get_mut(&counter) {
             *sum = sum.saturating_add(amount);
-        } else if (sums.len() as u64) < PLUGIN_COUNTERS_MAX {
+        } else if (sums.len() as u64) < PLUGIN_COUNTERS_MAX_MAX {
             sums.insert(counter, amount);
         }
     }
@@ -86,5 +87,16 @@ mod tests {
         assert_eq!(counters.take(BatchId(3)), counted(5));
         assert_eq!(counters.take(BatchId(3)), Counted::new());
         assert_eq!((counters.take(BatchId(4)), counters.snapshot()), (counted(10), counted(16)));
+    }
+
+    #[test]
+    fn a_stage_may_have_as_many_names_as_its_limit_says() {
+        let names = |range: std::ops::Range<u64>| range.map(|name| (format!("n{name}"), 1)).collect::<Counted>();
+        let counters = Counters::default();
+        counters.keep_batches();
+        (0..3).for_each(|batch| counters.merge(BatchId(batch), names(batch * 100..batch * 100 + 100)));
+        assert_eq!((counters.snapshot().len(), counters.take(BatchId(9)).len()), (300, 300));
+        counters.merge(BatchId(3), names(0..PLUGIN_COUNTERS_MAX_MAX + 300));
+        assert_eq!(counters.snapshot().len() as u64, PLUGIN_COUNTERS_MAX_MAX);
     }
 }

@@ -185,7 +185,7 @@ impl Guest {
 
     /// Writes a line of the log. Further lines of it are indented, so that none can pass for a line of its own.
     pub fn log(&mut self, level: Level, message: &str) {
-        let length = message.len().min(PLUGIN_LOG_LINE_BYTES_MAX);
+        let length = logged_bytes(message);
         let quiet = self.shared.quiet.load(Ordering::Relaxed);
         let within = !quiet && self.shared.log().take(length);
         self.log_lines_dropped = self.log_lines_dropped.saturating_add((!within && !quiet).into());
@@ -248,6 +248,12 @@ impl Guest {
     }
 }
 
+/// How many bytes of the log a message takes, with what indents its further lines.
+fn logged_bytes(message: &str) -> usize {
+    let kept = message.as_bytes().get(..PLUGIN_LOG_LINE_BYTES_MAX).unwrap_or(message.as_bytes());
+    kept.len() + 4 * kept.iter().filter(|byte| **byte == b'\n').count()
+}
+
 impl ResourceLimiter for Guest {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         Ok(self.memory.grow(current, desired))
@@ -277,5 +283,18 @@ impl ResourceLimiter for Guest {
 
     fn memories(&self) -> usize {
         self.parts_max()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_within_a_line_of_the_log_count_as_they_are_written() {
+        for message in ["a line", "two\nlines", "\n\n\na", &"\na".repeat(PLUGIN_LOG_LINE_BYTES_MAX / 2)] {
+            assert_eq!(logged_bytes(message), in_one_line(message).len(), "{message:?}");
+        }
+        assert_eq!(logged_bytes(&"x".repeat(1 << 20)), PLUGIN_LOG_LINE_BYTES_MAX);
     }
 }

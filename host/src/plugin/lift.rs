@@ -13,6 +13,7 @@ use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuff
 use arrow::datatypes::{ArrowNativeType, DataType, Field, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -182,7 +183,7 @@ fn check_utf8(offsets: &OffsetBuffer<i32>, data: &[u8]) -> Result<(), String> {
 /// malformed otherwise.
 fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, String> {
     check_ipc(&stream).map_err(|words| format!("`data` is no Arrow IPC stream that plugins may return: {words}"))?;
-    let decoded = catch_unwind(AssertUnwindSafe(|| {
+    let decoded = caught(|| {
         let (mut buffer, mut decoder, mut arrays) = (Buffer::from_vec(stream), StreamDecoder::new(), Vec::new());
         while !buffer.is_empty() {
             if let Some(batch) = decoder.decode(&mut buffer).map_err(|e| e.to_string())? {
@@ -192,11 +193,11 @@ fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, Stri
         decoder.finish().map_err(|e| e.to_string())?;
         let schema = decoder.schema().ok_or("it has no schema")?;
         Ok::<_, String>((schema, arrays))
-    }));
+    });
     let (schema, arrays) = match decoded {
-        Ok(Ok(decoded)) => decoded,
-        Ok(Err(words)) => return Err(format!("`data` is no Arrow IPC stream: {words}")),
-        Err(_) => return Err("`data` is a malformed Arrow IPC stream".into()),
+        Some(Ok(decoded)) => decoded,
+        Some(Err(words)) => return Err(format!("`data` is no Arrow IPC stream: {words}")),
+        None => return Err("`data` is a malformed Arrow IPC stream".into()),
     };
     match schema.fields().iter().map(|field| field.data_type()).collect::<Vec<_>>()[..] {
         [found] if found == wanted => {}
@@ -211,16 +212,31 @@ fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, Stri
     let arrays: Vec<&dyn Array> = arrays.iter().map(|array| array.as_ref()).collect();
     match arrays[..] {
         [] => Ok(new_empty_array(wanted)),
-        _ => match catch_unwind(AssertUnwindSafe(|| arrow::compute::concat(&arrays))) {
-            Ok(column) => column.map_err(|e| e.to_string()),
-            Err(_) => Err("`data` is a malformed Arrow IPC stream".into()),
+        _ => match caught(|| arrow::compute::concat(&arrays)) {
+            Some(column) => column.map_err(|e| e.to_string()),
+            None => Err("`data` is a malformed Arrow IPC stream".into()),
         },
     }
 }
 
+thread_local! { static CATCHES: Cell<bool> = const { Cell::new(false) } }
+
+/// Whether a panic of this thread is caught, and told in other words: nobody need hear of it.
+pub fn catches_panics() -> bool {
+    CATCHES.get()
+}
+
+/// Does what may panic on what a guest returned; `None` if it did.
+fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
+    CATCHES.set(true);
+    let done = catch_unwind(AssertUnwindSafe(work));
+    CATCHES.set(false);
+    done.ok()
+}
+
 /// Walks through the messages of a stream as its decoder does, and refuses those that a few bytes can make expensive:
 /// compressed ones, which say themselves how much memory they want, and dictionaries that grow piece by piece, each time by
-/// a copy of the whole.
+/// a copy of the whole. Buffers that do not lie within their message are refused, too: Arrow would panic.
 fn check_ipc(stream: &[u8]) -> Result<(), String> {
     let mut rest = stream;
     while !rest.is_empty() {
@@ -235,7 +251,8 @@ fn check_ipc(stream: &[u8]) -> Result<(), String> {
         }
         let message = take(&mut rest, u64::from(size))?;
         let message = root_as_message(message).map_err(|e| format!("a message of it is malformed: {e}"))?;
-        take(&mut rest, u64::try_from(message.bodyLength()).map_err(|_| "a message has a negative length")?)?;
+        let body = u64::try_from(message.bodyLength()).map_err(|_| "a message has a negative length")?;
+        take(&mut rest, body)?;
         let dictionary = message.header_as_dictionary_batch();
         if dictionary.is_some_and(|dictionary| dictionary.isDelta()) {
             return Err("a dictionary of it comes in pieces".into());
@@ -244,6 +261,26 @@ fn check_ipc(stream: &[u8]) -> Result<(), String> {
         if batch.is_some_and(|batch| batch.compression().is_some()) {
             return Err("it is compressed".into());
         }
+        if let Some(batch) = batch {
+            check_lengths(batch, body)?;
+        }
+    }
+    Ok(())
+}
+
+/// Checks what a message says of the body behind it, which has so many bytes.
+fn check_lengths(batch: arrow::ipc::RecordBatch<'_>, body: u64) -> Result<(), String> {
+    let end = |buffer: &arrow::ipc::Buffer| {
+        let (offset, length) = (u64::try_from(buffer.offset()).ok()?, u64::try_from(buffer.length()).ok()?);
+        offset.checked_add(length)
+    };
+    let within = |buffer: &arrow::ipc::Buffer| end(buffer).is_some_and(|end| end <= body);
+    if !batch.buffers().into_iter().flatten().all(within) {
+        return Err("a buffer of it lies beyond its message".into());
+    }
+    let counts = |node: &arrow::ipc::FieldNode| node.length() >= 0 && (0..=node.length()).contains(&node.null_count());
+    if batch.length() < 0 || !batch.nodes().into_iter().flatten().all(counts) {
+        return Err("a number of rows in it cannot be".into());
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ pub use exports::{AggregateCalls, Calls};
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -258,12 +259,19 @@ pub fn find(path: &Path) -> Result<PathBuf> {
 
 fn read(file: &Path) -> Result<Vec<u8>> {
     let unreadable = |e| Error::environment(format!("plugin {} cannot be read: {e}", file.display()));
-    let size = fs::metadata(file).map_err(unreadable)?.len();
-    if size > COMPONENT_BYTES_MAX {
+    let found = fs::metadata(file).map_err(unreadable)?;
+    if !found.is_file() {
+        return Err(Error::job(format!("plugin {} is no file, but a device, a pipe or the like", file.display())));
+    }
+    let mut bytes = Vec::new();
+    let mut open = fs::File::open(file).map_err(unreadable)?.take(COMPONENT_BYTES_MAX + 1);
+    open.read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > COMPONENT_BYTES_MAX {
+        let size = found.len();
         let words = format!("plugin {} has {size} bytes; at most {COMPONENT_BYTES_MAX} are allowed", file.display());
         return Err(Error::job(words));
     }
-    fs::read(file).map_err(unreadable)
+    Ok(bytes)
 }
 
 /// Says what a file is that is no component, by its first bytes.

@@ -141,10 +141,19 @@ fn refusals_are_remembered_for_less_time_only() {
     assert!(
         cache.refused("a", Duration::from_secs(2)).is_some_and(|found| found.words.starts_with("takes too long\n"))
     );
+    let minutes = |cache: &Cache| -> u64 {
+        let words = cache.refused("a", Duration::from_secs(2)).unwrap().words;
+        let (_, behind) = words.split_once("tried again in ").unwrap();
+        behind.split_once(" minutes").unwrap().0.parse().unwrap()
+    };
+    assert_eq!(minutes(&cache), 60, "as long as it is kept");
     assert_eq!(cache.refused("a", Duration::from_secs(3)), None, "with more time it is tried again");
     assert_eq!(cache.refused("b", Duration::from_secs(2)), None);
     let file = File::options().write(true).open(folder.path("compiled/a.refused")).unwrap();
-    let old = std::time::SystemTime::now() - Duration::from_secs(crate::limits::COMPILE_REFUSED_S + 1);
+    let ago = |seconds: u64| std::time::SystemTime::now() - Duration::from_secs(seconds);
+    file.set_modified(ago(1_790)).unwrap();
+    assert!((30..=31).contains(&minutes(&cache)), "{}", minutes(&cache));
+    let old = ago(crate::limits::COMPILE_REFUSED_S + 1);
     file.set_modified(old).unwrap();
     assert_eq!(cache.refused("a", Duration::from_secs(2)), None, "and after a while");
 }

@@ -1,0 +1,11 @@
+;; Rows without columns take no memory, however many they are. Where no row is bad there is a column that nobody described.
+;; rejects: all
+;; world: update
+;; says: it returned 4294967295 rows
+;; fuel: it returned
+(func (export "describe") (type $describe) (i32.store (i32.const 1064) (i32.const 0)) (i32.const 1024))
+(func $evil (type $evil) (local $r i32)
+  (local.set $r (call $updated (global.get $arguments)))
+  (i32.store offset=24 (local.get $r) (i32.const -1))
+  (i32.store offset=32 (local.get $r) (i32.const 0))
+  (local.get $r))
