@@ -124,6 +124,7 @@ fn groups(rows: &RecordBatch, state: &SchemaRef) -> Groups {
         timed_out: BooleanArray::from(vec![false; count]),
         due: DueTimes { ends: vec![0; count].into(), times_us: Vec::new().into() },
         all: false,
+        overdue: BooleanArray::from(vec![false; count]),
     }
 }
 
