@@ -6,10 +6,14 @@ export CARGO_TARGET_DIR := $(abspath $(or $(CARGO_TARGET_DIR),target))
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 MILLSTREAM := $(CARGO_TARGET_DIR)/release/millstream
-PLUGINS := $(patsubst %/.,%,$(wildcard plugins/*/.))
+# `make demo` needs plugins in Rust only, and no other language's tools.
+RUST_PLUGINS := $(patsubst %/Cargo.toml,%,$(wildcard plugins/*/Cargo.toml))
+PLUGINS := $(patsubst %/cases,%,$(wildcard plugins/*/cases))
+BENCH_PLUGINS := host/benches/identity host/benches/compute \
+	$(filter-out host/benches/languages/own/%,$(patsubst %/.,%,$(wildcard host/benches/languages/*/*/.)))
 TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.))
 
-.PHONY: help setup build demo test torture bench lint
+.PHONY: help setup build tools demo test torture bench lint
 
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
@@ -19,6 +23,7 @@ help:
 	@echo 'make bench   speed and memory, against native loops'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
+	@echo 'make tools   what plugins in all languages are built with'
 	@echo 'make setup   installs what is missing; the others do it by themselves'
 
 setup:
@@ -27,14 +32,19 @@ setup:
 # The whole workspace at once, so that every target sees the same features of its dependencies and none is built twice.
 build: setup
 	cargo build --release --workspace
-	@for plugin in $(PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
+	@for plugin in $(RUST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
+
+# What plugins in all languages are built with. The doctor says what is missing where it cannot get it.
+tools: build
+	@scripts/setup.sh tests
+	@"$(MILLSTREAM)" doctor --install >/dev/null || "$(MILLSTREAM)" doctor
 
 demo: build
 	@MILLSTREAM="$(MILLSTREAM)" demo/run.sh
 
-test: build
-	@scripts/setup.sh tests
-	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
+test: tools
+	@for plugin in $(filter-out $(RUST_PLUGINS),$(PLUGINS)) $(TEST_PLUGINS); do \
+		"$(MILLSTREAM)" build $$plugin || exit 1; done
 	cargo test --release --workspace
 	@for plugin in $(PLUGINS); do echo "cases of $$plugin" && "$(MILLSTREAM)" test $$plugin || exit 1; done
 
@@ -42,14 +52,13 @@ test: build
 KILLS ?= 1000
 FUZZ_SECONDS ?= 600
 SEED ?= $(shell date +%s)
-torture: build
-	@scripts/setup.sh tests
+torture: tools
 	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
 	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace --test kill -- --nocapture no_kill
 	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test fuzz -- --nocapture --test-threads=3
 
-bench: build
-	@for plugin in identity compute; do "$(MILLSTREAM)" build host/benches/$$plugin || exit 1; done
+bench: tools
+	@for plugin in $(BENCH_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
 	cargo run --release --package millstream-bench
 
 lint: setup

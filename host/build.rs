@@ -1,7 +1,91 @@
-//! Rebuilds the host when the SDK or its templates change: `millstream new` writes copies of them.
+//! Gathers what `millstream new` writes into projects, so that it becomes part of the program: for each language that there
+//! is an SDK for, its templates and the part of the SDK that a plugin needs.
 
-fn main() {
-    for folder in ["template", "src", "macros/src", "README.md", "Cargo.toml", "macros/Cargo.toml"] {
-        println!("cargo::rerun-if-changed=../sdk/rust/{folder}");
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
+
+/// Folders and files of an SDK that no plugin needs: its tests, and what generates its bindings.
+const FOR_US: [&str; 7] = ["bindgen", "package-lock.json", "template", "test", "testdata", "tests", "tools"];
+
+/// How the names of files with tests end.
+const TESTS: [&str; 3] = ["_test.go", ".test.ts", ".test.js"];
+
+fn main() -> io::Result<()> {
+    let sdk = Path::new("../sdk");
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    for to in ["sdk", "template"].map(|folder| out.join(folder)) {
+        if to.exists() {
+            fs::remove_dir_all(&to)?;
+        }
+        fs::create_dir_all(&to)?;
     }
+    for language in ["rust", "python", "js", "go", "c"] {
+        let from = sdk.join(language);
+        copy(&from, &out.join("sdk").join(language), &|name| is_made(name) || is_for_us(name))?;
+        copy(&from.join("template"), &out.join("template").join(language), &is_made)?;
+        watch(&from)?;
+    }
+    Ok(())
+}
+
+/// Whether tools leave such files behind.
+fn is_made(name: &str) -> bool {
+    let hidden = name.starts_with('.') && name != ".gitignore";
+    let made = ["Cargo.lock", "__pycache__", "build", "node_modules", "target"].contains(&name);
+    hidden || made || name.ends_with(".wasm") || name.ends_with(".pyc") || name.ends_with(".egg-info")
+}
+
+fn is_for_us(name: &str) -> bool {
+    FOR_US.contains(&name) || TESTS.iter().any(|end| name.ends_with(end))
+}
+
+/// The entries of a folder that tools did not leave there, with their names; and whether these are all.
+fn entries(folder: &Path) -> io::Result<(Vec<(String, PathBuf)>, bool)> {
+    let (mut kept, mut all) = (Vec::new(), true);
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if is_made(&name) {
+            all = false;
+        } else {
+            kept.push((name, entry.path()));
+        }
+    }
+    Ok((kept, all))
+}
+
+/// Lets cargo run this again when something changes in a folder, but not when tools leave something behind in it.
+/// Returns whether the folder as a whole is watched; otherwise what is in it now is, one by one.
+fn watch(folder: &Path) -> io::Result<bool> {
+    if !folder.is_dir() {
+        return Ok(true);
+    }
+    let (entries, mut whole) = entries(folder)?;
+    for (_, path) in entries.iter().filter(|(_, path)| path.is_dir()) {
+        whole &= watch(path)?;
+    }
+    if whole {
+        println!("cargo::rerun-if-changed={}", folder.display());
+    } else {
+        let files = entries.iter().filter(|(_, path)| path.is_file());
+        files.for_each(|(_, path)| println!("cargo::rerun-if-changed={}", path.display()));
+    }
+    Ok(whole)
+}
+
+/// Copies a folder, if it is there, but for what is left out.
+fn copy(from: &Path, to: &Path, left_out: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    if !from.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for (name, path) in entries(from)?.0 {
+        let to = to.join(&name);
+        match path.is_dir() {
+            _ if left_out(&name) => {}
+            true => copy(&path, &to, left_out)?,
+            false => fs::copy(&path, &to).map(drop)?,
+        }
+    }
+    Ok(())
 }

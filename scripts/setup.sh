@@ -50,6 +50,12 @@ have_nc() { have nc.openbsd || { have nc && { nc -h 2>&1 || true; } | grep -q --
 # Debian's Python comes without the part that makes environments.
 have_venv() { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 
+# Clang with a linker and a C library for wasm.
+have_clang() { have clang && have wasm-ld && [[ -e $(clang --target=wasm32-wasi -print-file-name=libc.a) ]]; }
+
+# The part of clang's own library that is for wasm: a package of the same version.
+have_clang_library() { [[ -e $(clang --target=wasm32-wasi -print-libgcc-file-name) ]]; }
+
 have_postgres() { compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; }
 
 # Tests start servers of their own; Debian's package would start one for the whole machine as well.
@@ -64,7 +70,8 @@ prepare_postgres() {
 install_packages() {
     have apt-get || fail "missing: $*" "These are Debian's package names, and there is no apt-get here." \
         "Install what they hold: a C linker, Rust $rust_min or newer (https://rustup.rs)," \
-        "its wasm target (rustup target add $wasm_target) OpenBSD's nc and PostgreSQL."
+        "its wasm target (rustup target add $wasm_target), OpenBSD's nc, PostgreSQL, Python with venv," \
+        "and clang with lld and wasi-libc."
     local root=()
     if [[ $(id -u) != 0 ]]; then
         have sudo || fail "missing: $*" "Install these packages as root (sudo is not there)."
@@ -83,6 +90,7 @@ have cc || packages+=(gcc libc6-dev)
 have_nc || packages+=(netcat-openbsd)
 if [[ ${1:-} == tests ]]; then
     have_venv || packages+=(python3 python3-venv)
+    have_clang || packages+=(clang lld wasi-libc)
     if ! have_postgres; then
         packages+=(postgresql)
         ! have apt-get || prepare_postgres
@@ -116,5 +124,7 @@ if ((${#packages[@]} > 0)); then
 fi
 
 if [[ ${1:-} == tests ]]; then
+    have_clang || fail "no clang for wasm after the installation; install clang, lld and wasi-libc."
+    have_clang_library || install_packages "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev-wasm32"
     scripts/python.sh >/dev/null
 fi

@@ -2,6 +2,18 @@
 
 pub mod build;
 pub mod cases;
+pub mod componentize;
+pub mod doctor;
 pub mod inspect;
+pub mod language;
 pub mod new;
-pub mod toolchain;
+pub mod package;
+pub mod project;
+pub mod tools;
+pub mod watch;
+
+use crate::error::Error;
+
+fn failed(verb: &str, path: &std::path::Path, error: &std::io::Error) -> Error {
+    Error::environment(format!("cannot {verb} {}: {error}", path.display()))
+}

@@ -1,13 +1,16 @@
 //! The command line.
 
 mod compile;
+mod doctor;
 mod inspect;
+mod new;
 mod replay;
 mod retry;
 mod run;
 mod state;
 mod status;
 mod supervise;
+mod test;
 
 use crate::author;
 use crate::checkpoint::{manifest, store};
@@ -42,28 +45,28 @@ enum Command {
     /// Print the JSON Schema of job files, for editors
     Schema,
     /// Make a plugin project
-    New {
-        /// The plugin's name: small letters, digits and hyphens; also the new folder's name
-        name: String,
-        /// The language
-        #[arg(long, default_value = "rust")]
-        lang: String,
-        /// The kind of plugin
-        #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup"], default_value = "transform")]
-        world: String,
-    },
+    New(new::NewArguments),
     /// Build a plugin project into a component
     Build {
         /// The plugin's folder
         #[arg(default_value = ".")]
         folder: PathBuf,
     },
-    /// Run a plugin's cases in virtual time
-    Test {
-        /// The plugin's folder
-        #[arg(default_value = ".")]
-        folder: PathBuf,
+    /// Make a component of a core module that a compiler has made, or a person by hand
+    Componentize {
+        /// The core module: binary, or text as `.wat`
+        module: PathBuf,
+        /// The kind of plugin that it is
+        #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup"])]
+        world: String,
+        /// Where to write the component
+        #[arg(short, long)]
+        output: PathBuf,
     },
+    /// Run a plugin's cases in virtual time
+    Test(test::TestArguments),
+    /// See whether the tools that plugins are built with are there and work, by language
+    Doctor(doctor::DoctorArguments),
     /// Show what a plugin, a checkpoint or a job is: schemas, sizes, digests; batches, state tables, positions
     Inspect(inspect::InspectArguments),
     /// Run a batch again from its plan and the state before it, and compare its output with what was committed
@@ -141,23 +144,17 @@ fn execute(command: Command) -> Result<ExitCode> {
             let schema = serde_json::to_string_pretty(&job::schema()).map_err(Error::bug)?;
             show(&format!("{schema}\n"))?;
         }
-        Command::New { name, lang, world } => {
-            let folder = author::new::create(std::path::Path::new("."), &name, &world, &lang)?;
-            let shown = folder.display();
-            show(&format!(
-                "made {shown}\n\nnext:\n  millstream build {shown}\n  millstream test {shown}\n\n\
-                 then use it in a job file:\n  plugin = \"{shown}\"\n"
-            ))?;
-        }
+        Command::New(arguments) => show(&new::new(&arguments)?)?,
         Command::Build { folder } => {
-            let component = author::build::build(&folder, &author::toolchain::find()?)?;
+            let component = author::build::build(&folder)?;
             show(&format!("built {}\n", component.display()))?;
         }
-        Command::Test { folder } => {
-            let report = author::cases::run(&folder)?;
-            show(&report.to_string())?;
-            return Ok(ExitCode::from(u8::from(!report.passed())));
+        Command::Componentize { module, world, output } => {
+            author::componentize::file(&module, &world, &output)?;
+            show(&format!("made {}\n", output.display()))?;
         }
+        Command::Test(arguments) => return Ok(ExitCode::from(u8::from(!test::test(&arguments)?))),
+        Command::Doctor(arguments) => return Ok(ExitCode::from(u8::from(!doctor::doctor(&arguments)?))),
         Command::Inspect(arguments) => show(&inspect::inspect(&arguments)?)?,
         Command::Replay(arguments) => {
             let (text, same) = replay::run(&arguments)?;

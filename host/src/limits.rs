@@ -75,10 +75,15 @@ pub const THREAD_STACK_BYTES_RESERVED: u64 = 768 << 10;
 pub const PLUGIN_TABLE_ELEMENTS_MAX: u64 = 100_000;
 /// Most that `limits.tables` may say.
 pub const PLUGIN_TABLE_ELEMENTS_MAX_MAX: u64 = 1_000_000;
-/// Default of the core instances, memories and tables, each, in one plugin instance.
-pub const PLUGIN_PARTS_MAX: u64 = 16;
+/// Default of the core instances in one plugin instance. CPython and its libraries are about 40.
+pub const PLUGIN_PARTS_MAX: u64 = 64;
+/// Instructions that a core module may take to start when it is built.
+pub const SNAPSHOT_FUEL: u64 = 2_000_000_000;
 /// Most that `limits.instances` may say.
-pub const PLUGIN_PARTS_MAX_MAX: u64 = 64;
+pub const PLUGIN_PARTS_MAX_MAX: u64 = 128;
+/// Memories, and tables, in one plugin instance. No toolchain makes more than two of a kind, and each memory takes one of
+/// the places that all instances share.
+pub const PLUGIN_MEMORIES_MAX: u32 = 16;
 /// Default of the handles of resources that a plugin instance may hold.
 pub const PLUGIN_HANDLES_MAX: u64 = 10_000;
 /// Most that `limits.handles` may say.
@@ -90,7 +95,7 @@ pub const PLUGIN_ATTEMPTS_FUEL_CALLS: u64 = 100;
 /// Bytes of a backtrace that goes with a rejected row.
 pub const PLUGIN_BACKTRACE_BYTES_MAX: usize = 4096;
 /// Default time of compiling a component, in milliseconds.
-pub const COMPILE_TIME_MS_MAX: u64 = 120_000;
+pub const COMPILE_TIME_MS_MAX: u64 = 300_000;
 /// Memory of the process that compiles a component, in bytes.
 pub const COMPILE_MEMORY_BYTES_MAX: u64 = 3 << 30;
 /// Functions of a component, all its modules together.
@@ -141,6 +146,8 @@ pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 8 << 20;
 pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
 /// Compiled components in the cache; the oldest go first.
 pub const COMPILED_FILES_MAX: usize = 64;
+/// Bytes of a README that a component carries.
+pub const README_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a component file.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a job file.

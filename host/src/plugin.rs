@@ -36,6 +36,7 @@ mod logged;
 mod lower;
 mod reject;
 mod search;
+mod snapshot;
 mod stack;
 #[cfg(test)]
 mod tests;
@@ -47,9 +48,11 @@ pub use caller::Caller;
 pub use compile::{CompileArguments, obey as compile_component};
 pub use counters::{Counted, Counters, add as add_counted};
 pub use engine::Metering;
+pub use failure::printable;
 pub use http::check_grant as check_http_grant;
 pub use lift::catches_panics;
-pub use load::{LoadOptions, find as component_file};
+pub use load::{LoadOptions, check as check_component, find as component_file};
+pub use snapshot::started;
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.
 pub const VERSION: &str = "0.1.1";

@@ -328,8 +328,8 @@ fn plugins_that_are_none() {
     fs::create_dir(trial.path("folder")).unwrap();
     is_error(
         &trial.refused(&["run", "job.toml"]),
-        "job.toml:9: stage `counts`: ./folder is no plugin folder: it has no Cargo.toml. Name a component file or a \
-         plugin folder.",
+        "job.toml:9: stage `counts`: ./folder is no plugin folder: it has no Cargo.toml, pyproject.toml, \
+         package.json or plugin.toml. Name a component file or a plugin folder.",
     );
     trial.write("folder/Cargo.toml", "[package]\nname = \"fresh\"\n");
     is_error(

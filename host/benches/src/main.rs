@@ -1,11 +1,13 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `words`, `update`, `windows`, `join`, `latency`, `start`, and the parts about checkpoints, `checkpoint-words`,
-//! `checkpoint-latency` and `checkpoint-state`, or all three as `checkpoint`); all by default.
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `latency`, `start`, and the
+//! parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three as `checkpoint`);
+//! all by default.
 
 mod boundary;
 mod checkpoint;
 mod join;
+mod languages;
 mod latency;
 mod limits;
 mod measure;
@@ -21,10 +23,11 @@ fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 13] = [
+    let parts: [(&str, fn()); 14] = [
         ("boundary", boundary::run),
         ("limits", limits::run),
         ("neighbour", neighbour::run),
+        ("languages", languages::run),
         ("words", words::run),
         ("update", update::run),
         ("windows", windows::run),

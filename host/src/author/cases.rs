@@ -13,6 +13,8 @@
 //! - `expected.jsonl`: a line a batch, `{"batch":1,"rows":[{…}]}`, with `"time"` where it matters; `batch` may be left
 //!   out where it is the number of the line, and batches without rows may be left out at all. Or
 //!   `expected-error.txt`: a text that the job's error must contain.
+//! - `expected-rejected.jsonl`, if rejected rows matter: the same for them, in any order. Their columns are those of the
+//!   row and `reason` (with several inputs `input`, `row` and `reason`); columns that no line names are not compared.
 //!
 //! A case runs as a job of one stage between `queue` source and `queue` sink, in virtual time, with one worker and
 //! again with two. Rows must come in the expected order, but for stages with a key, whose order is not fixed.
@@ -28,6 +30,11 @@ use std::path::{Path, PathBuf};
 
 /// The numbers of workers that every case runs with.
 const WORKERS: [usize; 2] = [1, 2];
+
+/// The file that rows which come out are written to.
+const OUTPUT: &str = "output.jsonl";
+/// The file that rejected rows are written to.
+const REJECTED: &str = "rejected.jsonl";
 
 /// What the cases of a plugin folder came to.
 #[derive(Clone, Debug)]
@@ -195,6 +202,8 @@ struct Case {
     file: CaseFile,
     inputs: Vec<CaseInput>,
     expected: Expected,
+    /// `None`: rejected rows do not matter.
+    rejected: Option<Vec<Line>>,
 }
 
 impl Case {
@@ -220,7 +229,9 @@ impl Case {
                 return Err(Error::job(message));
             }
         };
-        Ok(Case { folder: folder.into(), file, inputs, expected })
+        let rejected = folder.join("expected-rejected.jsonl");
+        let rejected = rejected.exists().then(|| compare::read_lines(&rejected)).transpose()?;
+        Ok(Case { folder: folder.into(), file, inputs, expected, rejected })
     }
 
     /// What is not as expected.
@@ -228,10 +239,9 @@ impl Case {
         for workers in WORKERS {
             let out = tempfile::tempdir()
                 .map_err(|cause| Error::environment(format!("cannot make a temporary folder: {cause}")))?;
-            let output = out.path().join("output.jsonl");
-            let text = self.job(plugin, &output)?;
+            let text = self.job(plugin, out.path())?;
             let result = runner(&CaseJob { text, folder: self.folder.clone(), workers });
-            if let Some(difference) = self.differs_from(result, &output)? {
+            if let Some(difference) = self.differs_from(result, out.path())? {
                 let plural = if workers == 1 { "" } else { "s" };
                 return Ok(Some(format!("with {workers} worker{plural}: {difference}")));
             }
@@ -239,7 +249,8 @@ impl Case {
         Ok(None)
     }
 
-    fn differs_from(&self, result: Result<()>, output: &Path) -> Result<Option<String>> {
+    /// The same of a run that has ended so, with its output in a folder.
+    fn differs_from(&self, result: Result<()>, out: &Path) -> Result<Option<String>> {
         Ok(match (&self.expected, result) {
             (Expected::Error(part), Err(error)) if error.message.contains(part) => None,
             (Expected::Error(part), Err(error)) => {
@@ -248,18 +259,28 @@ impl Case {
             (Expected::Error(part), Ok(())) => Some(format!("the job did not fail\nexpected … {part} …")),
             (_, Err(error)) => Some(format!("the job failed: {error}")),
             (Expected::Rows(expected), Ok(())) => {
-                compare::difference(expected, &compare::read_lines(output)?, self.file.key.is_none())
+                let got = compare::read_lines(&out.join(OUTPUT))?;
+                let difference = compare::difference(expected, &got, self.file.key.is_none());
+                match (difference, &self.rejected) {
+                    (None, Some(rejected)) => {
+                        let mut got = compare::read_lines(&out.join(REJECTED))?;
+                        compare::keep_columns_of(rejected, &mut got);
+                        let difference = compare::difference(rejected, &got, false);
+                        difference.map(|difference| format!("rejected rows: {difference}"))
+                    }
+                    (difference, _) => difference,
+                }
             }
             (Expected::Unknown, Ok(())) => Some(format!(
                 "there is neither expected.jsonl nor expected-error.txt. What came out, for an expected.jsonl if it is \
                  right:\n{}",
-                read_text(output)?.trim_end()
+                read_text(&out.join(OUTPUT))?.trim_end()
             )),
         })
     }
 
-    /// The job file of the case.
-    fn job(&self, plugin: &Path, output: &Path) -> Result<String> {
+    /// The job file of the case, which puts out to files in a folder.
+    fn job(&self, plugin: &Path, out: &Path) -> Result<String> {
         let text = |value: &str| toml::Value::String(value.into());
         let path = |path: &Path| match path.to_str() {
             Some(path) => Ok(text(path)),
@@ -297,14 +318,19 @@ impl Case {
                 stage.insert(key.into(), value.clone());
             }
         }
-        let sink = [("from", text("stage")), ("kind", text("queue")), ("path", path(output)?)];
+        let mut sinks = toml::Table::new();
+        let rejected = self.rejected.as_ref().map(|_| ("refused", "stage.rejected", REJECTED));
+        for (name, from, file) in [("output", "stage", OUTPUT)].into_iter().chain(rejected) {
+            let sink = [("from", text(from)), ("kind", text("queue")), ("path", path(&out.join(file))?)];
+            sinks.insert(name.into(), table(sink).into());
+        }
         let job = table([
             ("name", text("case")),
             ("batch", file.batch.clone().unwrap_or_else(|| text("1s"))),
             ("clock", text("manual")),
             ("sources", sources.into()),
             ("stages", table([("stage", stage.into())]).into()),
-            ("sinks", table([("output", table(sink).into())]).into()),
+            ("sinks", sinks.into()),
         ]);
         toml::to_string(&job).map_err(|cause| {
             Error::job(format!("{}: cannot make a job of it: {cause}", self.folder.join("case.toml").display()))

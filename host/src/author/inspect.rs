@@ -1,8 +1,10 @@
 //! `millstream inspect PLUGIN`: what a component says of itself and what can be read from it.
 
+use super::failed;
+use super::package::{Package, in_words};
 use crate::batch::types::ColumnType;
-use crate::error::{Kind, Result};
-use crate::plugin::{Description, LoadOptions, Plugin, PluginHost};
+use crate::error::{Error, Kind, Result};
+use crate::plugin::{Description, LoadOptions, Plugin, PluginHost, component_file};
 use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
@@ -23,6 +25,26 @@ pub fn as_json(path: &Path) -> Result<Value> {
     about_as_json(&PluginHost::new()?.load(path, &options())?)
 }
 
+/// The README that a component carries, from its bytes alone.
+///
+/// # Errors
+/// `Job`: there is no plugin, or it carries none. `Environment`: it cannot be read.
+pub fn readme(path: &Path) -> Result<String> {
+    let file = component_file(path)?;
+    let readme = package(&file)?.readme;
+    if readme.is_empty() {
+        return Err(Error::job(format!("{} carries no README", file.display())));
+    }
+    Ok(readme.trim_end().to_owned() + "\n")
+}
+
+/// What the custom sections of a component say. Its digest was not compared: it may be another one than was loaded, if
+/// someone has just replaced it.
+fn package(file: &Path) -> Result<Package> {
+    let bytes = std::fs::read(file).map_err(|error| failed("read", file, &error))?;
+    Ok(Package::of(&bytes))
+}
+
 /// What the plugin says of itself, or why it says nothing without a config or an input.
 fn described(plugin: &Plugin) -> Result<Result<Description, String>> {
     match plugin.describe("{}", &Schema::empty(), &Schema::empty()) {
@@ -37,6 +59,7 @@ fn described(plugin: &Plugin) -> Result<Result<Description, String>> {
 
 /// The text for a loaded plugin.
 pub fn about(plugin: &Plugin) -> Result<String> {
+    let package = package(plugin.file())?;
     let mut text = String::new();
     let mut line = |name: &str, value: &str| {
         let _ = writeln!(text, "{:<15}{}", format!("{name}:"), value.trim_end().replace('\n', "\n               "));
@@ -45,15 +68,49 @@ pub fn about(plugin: &Plugin) -> Result<String> {
         Ok(description) => {
             line("plugin", &format!("{} {}", description.name, description.version));
             line("doc", &description.doc);
+            told(&package, Some(&description), &mut line);
             facts(plugin, &mut line);
             schemas(&description, &mut line);
         }
         Err(words) => {
+            if !package.name.is_empty() {
+                line("plugin", format!("{} {}", package.name, package.version).trim_end());
+            }
+            told(&package, None, &mut line);
             facts(plugin, &mut line);
             line("schemas", &format!("they depend on the stage's config or input (without any it says: {words})"));
         }
     }
     Ok(text)
+}
+
+/// What the component's sections tell, beside what it says when it is asked.
+fn told(package: &Package, said: Option<&Description>, line: &mut impl FnMut(&str, &str)) {
+    if let Some(said) = said {
+        let differs = |written: &str, said: &str| !written.is_empty() && written != said;
+        if differs(&package.name, &said.name) || differs(&package.version, &said.version) {
+            let written = [&*package.name, &*package.version].join(" ");
+            line("otherwise", &format!("in its sections it is {}: it was changed after it was built", written.trim()));
+        }
+    }
+    if said.is_none_or(|said| said.doc.trim() != package.description.trim()) {
+        some(line, "description", &package.description);
+    }
+    some(line, "license", &package.license);
+    some(line, "authors", &package.authors);
+    some(line, "language", &in_words(&package.language));
+    some(line, "sdk", &in_words(&package.sdk));
+    some(line, "made by", &in_words(&package.made_by));
+    if !package.readme.is_empty() {
+        line("readme", &format!("{} lines, shown by `millstream inspect --readme`", package.readme.lines().count()));
+    }
+}
+
+/// A line where there is something to say.
+fn some(line: &mut impl FnMut(&str, &str), name: &str, value: &str) {
+    if !value.is_empty() {
+        line(name, value);
+    }
 }
 
 /// The object for a loaded plugin; what it does not say without a config or an input is null, and `refused` says why.
@@ -69,6 +126,7 @@ pub fn about_as_json(plugin: &Plugin) -> Result<Value> {
         "functions": functions,
         "modules": modules,
         "digest": plugin.digest(),
+        "package": package(plugin.file())?,
     });
     let said = match described(plugin)? {
         Ok(said) => json!({

@@ -22,6 +22,9 @@ pub struct InspectArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print the README that a plugin carries, and nothing else
+    #[arg(long, conflicts_with = "json")]
+    readme: bool,
 }
 
 /// What the argument names.
@@ -35,6 +38,9 @@ enum What {
 /// The output of the command.
 pub fn inspect(arguments: &InspectArguments) -> Result<String> {
     let path = &arguments.what;
+    if arguments.readme {
+        return author::inspect::readme(path);
+    }
     match (what(path)?, arguments.json) {
         (What::Plugin, false) => author::inspect::plugin(path),
         (What::Plugin, true) => as_json(&author::inspect::as_json(path)?),

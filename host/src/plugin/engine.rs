@@ -4,7 +4,7 @@ use super::clock::Clock;
 use super::guest::Guest;
 use crate::error::{Error, Result};
 use crate::limits::{
-    PLUGIN_FRAMES_MAX, PLUGIN_INSTANCES_MAX, PLUGIN_PARTS_MAX_MAX, PLUGIN_RESIDENT_BYTES_MAX,
+    PLUGIN_FRAMES_MAX, PLUGIN_INSTANCES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_PARTS_MAX_MAX, PLUGIN_RESIDENT_BYTES_MAX,
     PLUGIN_TABLE_ELEMENTS_MAX_MAX, THREAD_STACK_BYTES_RESERVED,
 };
 use std::num::NonZeroUsize;
@@ -179,17 +179,16 @@ fn costs() -> OperatorCost {
 /// resident, and the kernel is asked (PAGEMAP_SCAN, Linux 6.7) which of them were written, so that the next one finds
 /// its memory without page faults and only what was written is cleared.
 fn pool() -> InstanceAllocationStrategy {
-    let parts = PLUGIN_PARTS_MAX_MAX as u32;
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(PLUGIN_INSTANCES_MAX)
-        .total_core_instances(PLUGIN_INSTANCES_MAX * 4)
+        .total_core_instances(PLUGIN_INSTANCES_MAX * 16)
         .total_memories(PLUGIN_INSTANCES_MAX)
         .total_tables(PLUGIN_INSTANCES_MAX * 4)
-        .max_core_instances_per_component(parts)
-        .max_memories_per_component(parts)
-        .max_tables_per_component(parts)
-        .max_memories_per_module(parts)
-        .max_tables_per_module(parts)
+        .max_core_instances_per_component(PLUGIN_PARTS_MAX_MAX as u32)
+        .max_memories_per_component(PLUGIN_MEMORIES_MAX)
+        .max_tables_per_component(PLUGIN_MEMORIES_MAX)
+        .max_memories_per_module(PLUGIN_MEMORIES_MAX)
+        .max_tables_per_module(PLUGIN_MEMORIES_MAX)
         .max_memory_size(MEMORY_RESERVED_BYTES)
         .table_elements(PLUGIN_TABLE_ELEMENTS_MAX_MAX as usize)
         .max_unused_warm_slots(8)

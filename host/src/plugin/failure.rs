@@ -5,7 +5,7 @@ use super::guest::Guest;
 use super::wasi::Stopped;
 use crate::error::{Error, Kind};
 use crate::job::spec::PluginLimits;
-use crate::limits::{PLUGIN_BACKTRACE_BYTES_MAX, PLUGIN_FRAMES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::limits::{PLUGIN_BACKTRACE_BYTES_MAX, PLUGIN_FRAMES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use std::fmt::Write as _;
 use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;
@@ -272,12 +272,15 @@ fn cause_in_words(limits: &PluginLimits, guest: &Guest, words: &str) -> (Trap, S
     if words.contains("handle limit exceeded") {
         return too_many_handles(limits);
     }
-    if let Some(kind) = ["instance", "memory", "table"]
-        .iter()
-        .find(|kind| words.contains(&format!("resource limit exceeded: {kind} count")))
-    {
-        let what = format!("it is made of more than {} core parts of the kind `{kind}`", limits.instances_max);
+    if words.contains("resource limit exceeded: instance count") {
+        let what = format!("it is made of more than {} core instances", limits.instances_max);
         return (Trap::Instances, what, "Raise `limits.instances` of the stage.");
+    }
+    if let Some(kind) =
+        ["memory", "table"].iter().find(|kind| words.contains(&format!("resource limit exceeded: {kind} count")))
+    {
+        let what = format!("it has more than {PLUGIN_MEMORIES_MAX} core parts of the kind `{kind}`");
+        return (Trap::Instances, what, AUTHOR);
     }
     let words = printable(words, PLUGIN_WORDS_BYTES_MAX);
     (Trap::Rules, format!("its call broke the component model's rules: {words}"), AUTHOR)

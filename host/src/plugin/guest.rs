@@ -7,7 +7,7 @@ use super::logged::LogBudget;
 use super::wasi::{Call, Wasi};
 use super::{DueTimes, TimerChange};
 use crate::job::spec::PluginLimits;
-use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_TIMER_CHANGES_MAX};
+use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_TIMER_CHANGES_MAX};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,8 +16,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
-/// How many of the last lines at level error an error message repeats.
-const ERROR_LINES_KEPT: usize = 5;
+/// How many lines at level error an error message repeats: the first ones of a call, and the last.
+const ERROR_LINES_KEPT: usize = 10;
 
 /// What a plugin may know of the stage that uses it.
 #[derive(Debug)]
@@ -207,7 +207,8 @@ impl Guest {
         // A panic's words are kept even where the log is full or quiet: they are what the error message is made of.
         if level == Level::Error {
             if self.error_lines.len() == ERROR_LINES_KEPT {
-                self.error_lines.remove(0);
+                // Some runtimes say first what has happened, others last.
+                self.error_lines.remove(ERROR_LINES_KEPT / 2);
             }
             self.error_lines.push(line);
         }
@@ -225,10 +226,6 @@ impl Guest {
         } else if self.shared.may_count(counter) {
             self.counted.insert(counter.to_owned(), amount);
         }
-    }
-
-    fn parts_max(&self) -> usize {
-        usize::try_from(self.shared.limits.instances_max).unwrap_or(usize::MAX)
     }
 
     /// Notes what is asked of a timer.
@@ -274,15 +271,15 @@ impl ResourceLimiter for Guest {
     }
 
     fn instances(&self) -> usize {
-        self.parts_max()
+        usize::try_from(self.shared.limits.instances_max).unwrap_or(usize::MAX)
     }
 
     fn tables(&self) -> usize {
-        self.parts_max()
+        PLUGIN_MEMORIES_MAX as usize
     }
 
     fn memories(&self) -> usize {
-        self.parts_max()
+        PLUGIN_MEMORIES_MAX as usize
     }
 }
 

@@ -2,6 +2,7 @@
 //! reading its world and its imports from its type, without running any of it.
 
 mod exports;
+mod folder;
 
 use super::asks::{self, Asks, Size, Unreadable, ours};
 use super::cache::{Cache, Digest, hex};
@@ -9,11 +10,12 @@ use super::engine::{CodeKind, Machine, Metering};
 use super::failure::printable;
 use super::guest::Guest;
 use super::{VERSION, World, compile};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::{COMPONENT_BYTES_MAX, NAME_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls};
+pub use folder::find;
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::fs;
@@ -228,33 +230,20 @@ fn check_imports(file: &Path, imports: &[String], world: Option<World>, options:
     asks::check(imports, world, options).map_err(|words| Error::job(format!("plugin {} {words}", file.display())))
 }
 
-/// The component file that a path stands for.
-pub fn find(path: &Path) -> Result<PathBuf> {
-    let shown = path.display();
-    let Ok(metadata) = fs::metadata(path) else {
-        return Err(Error::job(format!("there is no plugin at {shown}: no such file or folder")));
+/// The world of a component that is to become this file, if a host would take it: it exports one of ours, and imports
+/// nothing that no job could grant.
+///
+/// # Errors
+/// `Plugin`: it does not; the message says why.
+pub fn check(file: &Path, bytes: &[u8]) -> Result<World> {
+    let checked = || {
+        check_is_component(file, bytes)?;
+        let asks = ask(file, bytes, &LoadOptions { http: true, ..LoadOptions::default() })?;
+        let interface = interface(file, &asks.exports)?;
+        ours(&interface).and_then(|(name, _)| world_of(name)).ok_or_else(|| Error::bug("an interface without a world"))
     };
-    if !metadata.is_dir() {
-        return Ok(path.to_owned());
-    }
-    let manifest = path.join("Cargo.toml");
-    let Ok(text) = fs::read_to_string(&manifest) else {
-        let words =
-            format!("{shown} is no plugin folder: it has no Cargo.toml. Name a component file or a plugin folder.");
-        return Err(Error::job(words));
-    };
-    let toml: toml::Table = text.parse().map_err(|e| Error::job(format!("{}: {e}", manifest.display())))?;
-    let name = toml.get("package").and_then(|package| package.get("name")).and_then(|name| name.as_str());
-    let Some(name) = name.filter(|name| !name.contains(['/', '\\'])) else {
-        return Err(Error::job(format!("{}: it names no package, so there is no plugin here", manifest.display())));
-    };
-    let file = path.join(format!("{name}.wasm"));
-    if !file.is_file() {
-        let words =
-            format!("plugin {shown} is not built: there is no {}. Run `millstream build {shown}`.", file.display());
-        return Err(Error::job(words));
-    }
-    Ok(file)
+    // Whoever builds it is its author.
+    checked().map_err(|error| Error { kind: if error.kind == Kind::Job { Kind::Plugin } else { error.kind }, ..error })
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

@@ -114,6 +114,30 @@ fn expected_errors_and_cases_that_do_not_say() {
 }
 
 #[test]
+fn rejected_rows_are_compared_where_a_case_names_them() {
+    let files =
+        [CASE, INPUT, ("one/expected.jsonl", ""), ("one/expected-rejected.jsonl", "{\"rows\":[{\"reason\":\"a\"}]}")];
+    let run = |rejected: &str| {
+        let report = run_with(plugin(&files).path(), &|job| {
+            let text: toml::Table = toml::from_str(&job.text).unwrap();
+            assert_eq!(text["sinks"]["refused"]["from"].as_str(), Some("stage.rejected"));
+            fs::write(text["sinks"]["output"]["path"].as_str().unwrap(), "").unwrap();
+            fs::write(text["sinks"]["refused"]["path"].as_str().unwrap(), rejected).unwrap();
+            Ok(())
+        });
+        report.unwrap().to_string()
+    };
+    let right = run("{\"batch\":1,\"rows\":[{\"value\":\"not compared\",\"reason\":\"a\"}]}");
+    assert!(right.ends_with("1 case, 0 failed\n"), "{right}");
+    let wrong = run("{\"batch\":1,\"rows\":[{\"reason\":\"b\"}]}");
+    assert!(
+        wrong.contains("with 1 worker: rejected rows: batch 1:\n        missing      {\"reason\":\"a\"}"),
+        "{wrong}"
+    );
+    assert!(run("").contains("missing"), "rows that should be rejected are not");
+}
+
+#[test]
 fn mistakes_in_cases_are_errors_that_name_the_file() {
     let wrong = |cases: &[(&str, &str)]| report(plugin(cases).path(), Ok("")).unwrap_err().message;
     assert!(wrong(&[]).contains("cases: No such file"), "{}", wrong(&[]));

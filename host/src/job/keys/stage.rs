@@ -347,14 +347,14 @@ pub(in crate::job) const LIMITS: &[Key] = &[
     key(
         "instances",
         Shape::Whole(1, limits::PLUGIN_PARTS_MAX_MAX),
-        "Core instances, memories and tables, each, that the component is made of, 16 by default.",
+        "Core instances that the component is made of, 64 by default.",
     ),
     key(
         "attempts",
         Shape::Whole(1, i64::MAX as u64),
         "With on_error = \"reject\": calls that look for the rows which make one call fail, 50000 by default.",
     ),
-    key("compile", Shape::Time, "Time of compiling the component, 2m by default."),
+    key("compile", Shape::Time, "Time of compiling the component, 5m by default."),
 ];
 
 /// `grant` of a stage.

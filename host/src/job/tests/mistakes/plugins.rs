@@ -113,7 +113,7 @@ job.toml:10: stage `words`: `limits.log_lines` is text, needs a whole number; wr
 job.toml:11: stage `words`: `limits.log = "1 KiB"` is not a size; write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as "64MiB"
 job.toml:12: stage `words`: `limits.counters` is 20000; write a number of 0 to 10000
 job.toml:13: stage `words`: `limits.handles` is a number, needs a whole number; write handles = 10
-job.toml:14: stage `words`: `limits.instances` is 0; write a number of 1 to 64"#,
+job.toml:14: stage `words`: `limits.instances` is 0; write a number of 1 to 128"#,
     ),
     (
         "plugin = \"p\"\non_error = \"reject\"\nlimits = { fuel = 0, attempts = 0, compile = 5 }",

@@ -1,0 +1,23 @@
+//! Works out a number of two columns.
+
+// Its functions are called by a component's exports only.
+#![cfg(target_arch = "wasm32")]
+
+use millstream_sdk::{Row, transform};
+
+#[derive(Row)]
+struct Pair {
+    a: f64,
+    b: f64,
+}
+
+#[derive(Row)]
+struct Scaled {
+    out: f64,
+}
+
+/// Scales `a`, and adds `b`.
+#[transform]
+fn numeric(pair: Pair) -> Scaled {
+    Scaled { out: pair.a * 2.5 + pair.b }
+}

@@ -1,0 +1,106 @@
+//! Programs that do the works in a language's own runtime. They read the data, then take orders: a number of calls, which
+//! they time themselves, or a check of what they make.
+
+use super::work::{Check, Data};
+use super::{ROWS, Style, sources};
+use millstream::author::language::Language;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// Those that must be compiled.
+pub struct Programs {
+    c: PathBuf,
+    go: PathBuf,
+}
+
+impl Programs {
+    /// Compiles them into a folder, and prints the commands and what runs the programs.
+    pub fn build(folder: &Path) -> Programs {
+        let (c, go) = (folder.join("own-c"), folder.join("own-go"));
+        let sources = sources().join("own");
+        let compile = |command: &mut Command| {
+            println!("  {}", shown(command));
+            let status = command.status().unwrap_or_else(|error| panic!("{}: {error}", shown(command)));
+            assert!(status.success(), "{} failed", shown(command));
+        };
+        compile(Command::new("cc").args(["-std=c99", "-O3", "-o"]).arg(&c).arg(sources.join("c/own.c")));
+        compile(Command::new("go").args(["build", "-C"]).arg(sources.join("go")).arg("-o").arg(&go).arg("."));
+        for version in [["cc", "--version"], ["go", "version"], ["node", "--version"], ["python3", "--version"]] {
+            let output = Command::new(version[0]).arg(version[1]).output();
+            let output = output.unwrap_or_else(|error| panic!("{}: {error}", version[0]));
+            let text = String::from_utf8_lossy(&output.stdout);
+            println!("  {}: {}", version[0], text.lines().next().unwrap_or_default());
+        }
+        Programs { c, go }
+    }
+
+    /// Starts the program of a language; `None` for Rust, whose native loop is in this program.
+    pub fn start(&self, language: Language, data: &Data, style: Style) -> Option<Own> {
+        let source = |file: &str| sources().join("own").join(language.word()).join(file);
+        let mut command = match language {
+            Language::Rust => return None,
+            Language::C => Command::new(&self.c),
+            Language::Go => Command::new(&self.go),
+            Language::JavaScript => with(Command::new("node"), &source("own.mjs")),
+            Language::Python => with(Command::new("python3"), &source("own.py")),
+        };
+        command.args([data.work.word(), style.word()]).arg(&data.file).arg(ROWS.to_string());
+        let shown = shown(&command);
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+        let mut child = child.unwrap_or_else(|error| panic!("{shown}: {error}"));
+        let orders = child.stdin.take().expect("its input");
+        let answers = BufReader::new(child.stdout.take().expect("its output"));
+        Some(Own { child, orders: Some(orders), answers, shown })
+    }
+}
+
+fn with(mut command: Command, file: &Path) -> Command {
+    command.arg(file);
+    command
+}
+
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+}
+
+/// A running program.
+pub struct Own {
+    child: Child,
+    /// `None` at the end: it ends with its orders.
+    orders: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+    /// The command that started it.
+    pub shown: String,
+}
+
+impl Own {
+    /// Nanoseconds a row, by its own clock, of so many calls.
+    pub fn ns(&mut self, calls: usize) -> f64 {
+        self.ask(&calls.to_string()).parse().expect("nanoseconds")
+    }
+
+    /// What it makes.
+    pub fn check(&mut self) -> Check {
+        let answer = self.ask("check");
+        let (rows, sum) = answer.split_once(' ').expect("two numbers");
+        (rows.parse().expect("rows"), sum.parse().expect("a sum"))
+    }
+
+    fn ask(&mut self, order: &str) -> String {
+        let orders = self.orders.as_mut().expect("it runs");
+        writeln!(orders, "{order}").expect("it takes orders");
+        let mut answer = String::new();
+        self.answers.read_line(&mut answer).expect("it answers");
+        assert!(!answer.is_empty(), "{} ended", self.shown);
+        answer.trim_end().to_owned()
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.orders = None;
+        self.child.wait().ok();
+    }
+}

@@ -1,0 +1,120 @@
+//! Nanoseconds a row: plugins through the host, beside the native loop and beside the language's own runtime.
+
+use super::own::{Own, Programs};
+use super::plugin::{Called, Mode, component};
+use super::work::{Data, check};
+use super::{ROUNDS, ROWS, Style};
+use crate::measure::{in_turn_so_often, root, seconds};
+use millstream::author::language::Language;
+use millstream::plugin::PluginHost;
+use std::hint::black_box;
+use std::path::Path;
+
+/// How long each thing is measured at a time, so that clocks and schedulers do not show.
+const MEASURED_S: f64 = 0.05;
+
+/// Measures one work in all languages and prints its part of the table.
+pub fn run(host: &PluginHost, programs: &Programs, data: &Data) {
+    let mut entries = entries(host, programs, data);
+    let mut native = repeated(|| _ = black_box(data.native()));
+    let mut things: Vec<&mut dyn FnMut() -> f64> = vec![&mut native];
+    for entry in &mut entries {
+        things.push(&mut entry.plugin);
+        things.extend(entry.own.as_mut().map(|own| own as &mut dyn FnMut() -> f64));
+    }
+    let medians = in_turn_so_often(ROUNDS, &mut things);
+    let [native, rest @ ..] = &medians[..] else { return };
+    println!("\n  {}", data.work.title());
+    let line = |cells: [&str; 6]| {
+        let [name, plugin, own, to_own, to_native, target] = cells;
+        println!("  {name:<22}{plugin:>12}{own:>14}{to_own:>10}{to_native:>20}   {target}");
+    };
+    line(["", "plugin", "own runtime", "ratio", "ratio to Rust loop", ""]);
+    line(["native Rust loop", &ns(*native), "", "", "", ""]);
+    let mut rest = rest.iter();
+    for entry in &entries {
+        let Some(plugin) = rest.next() else { return };
+        let own = if entry.own.is_some() { rest.next().unwrap_or(native) } else { native };
+        let ratio = |other: f64| format!("{:.2}", plugin / other);
+        line([&entry.name, &ns(*plugin), &ns(*own), &ratio(*own), &ratio(*native), entry.target]);
+    }
+}
+
+fn ns(value: f64) -> String {
+    if value < 100.0 { format!("{value:.2}") } else { format!("{value:.0}") }
+}
+
+/// A plugin and the same function in the language's own runtime, as things to measure.
+struct Entry<'a> {
+    name: String,
+    plugin: Box<dyn FnMut() -> f64 + 'a>,
+    /// `None` in Rust, where it is the native loop.
+    own: Option<Box<dyn FnMut() -> f64 + 'a>>,
+    target: &'static str,
+}
+
+fn entries<'a>(host: &PluginHost, programs: &Programs, data: &'a Data) -> Vec<Entry<'a>> {
+    let all = Language::ALL.into_iter().flat_map(|language| Style::ALL.map(|style| (language, style)));
+    let there = all.filter_map(|(language, style)| Some((language, style, component(data.work, language, style)?)));
+    there.map(|(language, style, file)| entry(host, programs, data, language, style, &file)).collect()
+}
+
+/// Starts both, sees that they make the same rows as the native loop, and prints their commands.
+fn entry<'a>(
+    host: &PluginHost,
+    programs: &Programs,
+    data: &'a Data,
+    language: Language,
+    style: Style,
+    component: &Path,
+) -> Entry<'a> {
+    let expected = data.native().check();
+    let mut called = Called::new(host, component, data, Mode::default());
+    let shown = component.strip_prefix(root()).unwrap_or(component).display();
+    assert_eq!(check(&called.call(&data.input)), expected, "{shown} makes other rows");
+    let own = programs.start(language, data, style);
+    println!("  {shown} | {}", own.as_ref().map_or("native Rust loop", |own| &own.shown));
+    let own = own.map(|mut own| {
+        assert_eq!(own.check(), expected, "{} makes other rows", own.shown);
+        Box::new(repeated_by_itself(own)) as Box<dyn FnMut() -> f64>
+    });
+    let name = if style == Style::Columns { format!("{language}, columns") } else { language.to_string() };
+    let plugin = Box::new(repeated(move || _ = black_box(called.call(&data.input))));
+    Entry { name, plugin, own, target: target(language) }
+}
+
+fn target(language: Language) -> &'static str {
+    match language {
+        Language::Rust | Language::C | Language::Go => "target: at most 2 of its own",
+        Language::Python => "target: at most 4 of its own",
+        Language::JavaScript => "",
+    }
+}
+
+/// Nanoseconds a row of a call, repeated for long enough.
+pub fn repeated(mut call: impl FnMut()) -> impl FnMut() -> f64 {
+    let mut calls = 0;
+    move || {
+        if calls == 0 {
+            call();
+            calls = so_often(seconds(&mut call));
+        }
+        let all = seconds(|| (0..calls).for_each(|_| call()));
+        all * 1e9 / (calls * ROWS) as f64
+    }
+}
+
+fn repeated_by_itself(mut own: Own) -> impl FnMut() -> f64 {
+    let mut calls = 0;
+    move || {
+        if calls == 0 {
+            own.ns(1);
+            calls = so_often(own.ns(1) * ROWS as f64 / 1e9);
+        }
+        own.ns(calls)
+    }
+}
+
+fn so_often(call_s: f64) -> usize {
+    (MEASURED_S / call_s).ceil().clamp(1.0, 1e5) as usize
+}

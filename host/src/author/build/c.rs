@@ -1,0 +1,138 @@
+//! C: clang compiles a project and the SDK to a core module for WASI, which gets our adapter where it needs one.
+
+use super::failed;
+use crate::author::componentize;
+use crate::author::project::{About, Code, Project};
+use crate::author::tools::{self, Tool, clang};
+use crate::error::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use wasm_metadata::{AddMetadata, AddMetadataField};
+
+/// Vectors, which split text several times faster and which every runtime of components has; names of functions for
+/// backtraces, but nothing else for debuggers.
+const FLAGS: [&str; 6] = ["-O3", "-msimd128", "-Wall", "-Wextra", "-mexec-model=reactor", "-Wl,--strip-debug"];
+
+const INSTALL: &str = "clang cannot build for WebAssembly: its linker, C library or runtime is missing. Install them:\n  \
+    on Debian:  apt-get install --no-install-recommends clang lld wasi-libc libclang-rt-14-dev-wasm32\n  \
+    elsewhere:  unpack wasi-sdk, and set WASI_SDK_PATH to its folder";
+
+/// Compiles a project to a component; `work` is an empty folder for what is made on the way. What clang says goes to standard
+/// error.
+pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
+    let Code::C { sdk } = &project.code else { return Err(Error::bug("no project in C")) };
+    let world = project.world.map(|world| world.to_string()).unwrap_or_default();
+    let module = work.join("core.wasm");
+    let program = tools::find(Tool::Clang, &project.folder)?;
+    let status = Command::new(&program)
+        // Paths in messages, and in the component, start from there.
+        .current_dir(&project.folder)
+        .arg(clang::TARGET)
+        .args(FLAGS)
+        .args(defines(&project.about))
+        .arg(format!("-I{sdk}/include"))
+        .arg(format!("-I{sdk}/generated/{world}"))
+        .arg("-o")
+        .arg(&module)
+        .args(own_sources(&project.folder)?)
+        .args(sdk_sources(project, sdk, &world)?)
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|error| Error::environment(format!("cannot run {}: {error}", program.display())))?;
+    if !status.success() {
+        return Err(if clang::is_complete(&program) {
+            Error::plugin("clang could not build it; its messages are above")
+        } else {
+            Error::environment(INSTALL)
+        });
+    }
+    let core = std::fs::read(&module).map_err(|error| failed("read", &module, &error))?;
+    componentize::component(named(&core, &project.about.name)?, &world)
+}
+
+/// Puts the plugin's name into a core module, which backtraces show before those of its functions.
+fn named(core: &[u8], name: &str) -> Result<Vec<u8>> {
+    let mut added = AddMetadata::default();
+    added.name = AddMetadataField::Set(name.into());
+    added.to_wasm(core).map_err(|error| Error::plugin(format!("no name can be put into it: {error:#}")))
+}
+
+/// What the manifest says, as the SDK takes it.
+fn defines(about: &About) -> [String; 3] {
+    [("NAME", &about.name), ("VERSION", &about.version), ("DOC", &about.description)]
+        .map(|(what, text)| format!("-DMS_PLUGIN_{what}={}", literal(text)))
+}
+
+/// A text as C writes it.
+fn literal(text: &str) -> String {
+    let escaped = text.bytes().map(|byte| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b' ' | b'.' | b',' | b'-' => char::from(byte).to_string(),
+        // Three digits always: a digit that follows is not a part of it.
+        other => format!("\\{other:03o}"),
+    });
+    format!("\"{}\"", escaped.collect::<String>())
+}
+
+/// The `.c` files of the project and of its `src`, but those of tests, by name. Relative to the project's folder.
+fn own_sources(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut sources = c_files(folder, "")?;
+    if folder.join("src").is_dir() {
+        sources.extend(c_files(folder, "src")?);
+    }
+    let is_test = |path: &PathBuf| {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        stem == "test" || stem.starts_with("test_") || stem.ends_with("_test")
+    };
+    sources.retain(|path| !is_test(path));
+    if sources.is_empty() {
+        return Err(Error::job(format!("{} holds no .c file but those of tests", folder.display())));
+    }
+    Ok(sources)
+}
+
+/// The files of the SDK for a world.
+fn sdk_sources(project: &Project, sdk: &str, world: &str) -> Result<Vec<PathBuf>> {
+    let source = Path::new(sdk).join("src");
+    let mut sources = c_files(&project.folder, &source.to_string_lossy()).map_err(|error| {
+        let advice = "Is `sdk` in plugin.toml the folder of Millstream's SDK for C?";
+        Error { message: format!("{}\n{advice}", error.message), ..error }
+    })?;
+    sources.extend([source.join("wasm/wire.c"), source.join(format!("wasm/{world}.c"))]);
+    sources.push(Path::new(sdk).join(format!("generated/{world}/wire.c")));
+    Ok(sources)
+}
+
+/// The `.c` files in a folder within another one, by name.
+fn c_files(base: &Path, folder: &str) -> Result<Vec<PathBuf>> {
+    let inside = base.join(folder);
+    let entries = std::fs::read_dir(&inside).map_err(|error| failed("read", &inside, &error))?;
+    let names = entries.flatten().map(|entry| Path::new(folder).join(entry.file_name()));
+    let mut files: Vec<PathBuf> = names.filter(|name| name.extension().is_some_and(|ending| ending == "c")).collect();
+    files.sort();
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_written_so_that_no_compiler_takes_them_apart() {
+        assert_eq!(literal("Adds 1, twice."), "\"Adds 1, twice.\"");
+        assert_eq!(literal("a\"b\\c\n1"), "\"a\\042b\\134c\\0121\"");
+        assert_eq!(literal("ü"), "\"\\303\\274\"");
+    }
+
+    #[test]
+    fn tests_are_no_sources_of_a_plugin() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let touch = |name: &str| std::fs::write(folder.path().join(name), "").expect(name);
+        ["test_plugin.c", "plugin_test.c", "test.c", "notes.txt"].into_iter().for_each(touch);
+        let nothing = own_sources(folder.path()).expect_err("no source");
+        assert!(nothing.message.contains("no .c file"), "{nothing}");
+        std::fs::create_dir(folder.path().join("src")).expect("a folder");
+        ["plugin.c", "contest.c", "src/more.c"].into_iter().for_each(touch);
+        let names = ["contest.c", "plugin.c", "src/more.c"].map(PathBuf::from);
+        assert_eq!(own_sources(folder.path()).expect("sources"), names);
+    }
+}

@@ -1,0 +1,46 @@
+//! Go: Go's own compiler makes a core module for WASI 0.1, which is started, kept as it is then, and gets our adapter.
+
+use crate::author::componentize;
+use crate::author::project::Project;
+use crate::author::tools::{self, Tool};
+use crate::error::{Error, Result};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// The variable of the SDK that holds what the manifest says.
+const ABOUT: &str = "millstream.dev/sdk.about";
+
+/// Compiles a project to a component; `work` is an empty folder for what is made on the way. Go's messages go to standard
+/// error.
+pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
+    let world = project.world.map(|world| world.to_string()).unwrap_or_default();
+    let module = work.join("core.wasm");
+    let status = Command::new(tools::find(Tool::Go, &project.folder)?)
+        .current_dir(&project.folder)
+        .env("GOOS", "wasip1")
+        .env("GOARCH", "wasm")
+        // The same sources give the same bytes, wherever they are and whatever else the user has set.
+        .args(["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-tags"])
+        .arg(format!("millstream_{world}"))
+        // The SDK seeds the random numbers of Go's runtime, which it reaches by the names of its functions.
+        .arg(format!("-ldflags=-w -checklinkname=0 -X {ABOUT}={}", about(project)))
+        .arg("-o")
+        .arg(&module)
+        .arg(".")
+        .stdin(Stdio::null())
+        .status()
+        .map_err(|error| Error::environment(format!("cannot run go: {error}")))?;
+    if !status.success() {
+        return Err(Error::plugin("go could not build it; its messages are above"));
+    }
+    let core = std::fs::read(&module).map_err(|error| super::failed("read", &module, &error))?;
+    // Go's runtime prepares its heap and packages their tables, which would be most of what a new instance costs.
+    componentize::component(crate::plugin::started(&core)?, &world)
+}
+
+/// Name, version and description, as hexadecimal digits: the linker's flags have no way to quote all texts.
+fn about(project: &Project) -> String {
+    let about = &project.about;
+    let text = [&*about.name, &*about.version, &*about.description].join("\0");
+    text.bytes().map(|byte| format!("{byte:02x}")).collect()
+}

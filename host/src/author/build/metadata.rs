@@ -1,0 +1,74 @@
+//! Puts into a component what its project says of it, see [`Package`](crate::author::package::Package).
+
+use crate::author::new::SDK_VERSION;
+use crate::author::package::section;
+use crate::author::project::Project;
+use crate::error::{Error, Result};
+use crate::limits::README_BYTES_MAX;
+use std::fs;
+use wasm_encoder::{ComponentSection, CustomSection};
+use wasm_metadata::{AddMetadata, AddMetadataField};
+use wasmparser::BinaryReader;
+
+/// Puts what a project says of itself into its component. The same project gives the same bytes.
+pub fn embed(component: &[u8], project: &Project) -> Result<Vec<u8>> {
+    let about = &project.about;
+    let wrong =
+        |error: &dyn std::fmt::Display| Error::plugin(format!("nothing can be put into the component: {error}"));
+    let component = without_ours(component).map_err(|error| wrong(&error))?;
+    let mut added = AddMetadata::default();
+    added.name = AddMetadataField::Set(about.name.clone());
+    added.language = vec![(project.language().to_string(), String::new())];
+    added.processed_by = vec![("millstream".into(), env!("CARGO_PKG_VERSION").into())];
+    added.sdk = sdk(project).into_iter().collect();
+    let mut component = added.to_wasm(&component).map_err(|error| wrong(&format_args!("{error:#}")))?;
+    let (authors, readme) = (about.authors.join(", "), readme(project));
+    let texts = [
+        (section::VERSION, &about.version),
+        (section::DESCRIPTION, &about.description),
+        (section::LICENSES, &about.license),
+        (section::AUTHORS, &authors),
+        (section::README, &readme),
+    ];
+    for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
+        CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(&mut component);
+    }
+    Ok(component)
+}
+
+/// The SDK in the project, if `millstream new` put it there.
+fn sdk(project: &Project) -> Option<(String, String)> {
+    let version = fs::read_to_string(project.folder.join(SDK_VERSION)).ok()?;
+    Some((format!("millstream {}", project.language()), version.trim().to_owned()))
+}
+
+fn readme(project: &Project) -> String {
+    let text = fs::read_to_string(project.folder.join("README.md")).unwrap_or_default();
+    if text.len() > README_BYTES_MAX {
+        tracing::warn!(
+            "README.md has {} bytes and is left out of the component: at most {README_BYTES_MAX} fit",
+            text.len()
+        );
+        return String::new();
+    }
+    text
+}
+
+/// A component without the sections of these texts that a tool has put there: of two with one name readers take either.
+fn without_ours(component: &[u8]) -> wasmparser::Result<Vec<u8>> {
+    let mut reader = BinaryReader::new(component, 0);
+    let mut kept = reader.read_bytes(8)?.to_vec();
+    while !reader.eof() {
+        let start = reader.original_position();
+        let id = reader.read_u8()?;
+        let size = reader.read_var_u32()? as usize;
+        let mut content = BinaryReader::new(reader.read_bytes(size)?, 0);
+        if id != 0 || !section::ALL.contains(&content.read_string()?) {
+            kept.extend(component.get(start..reader.original_position()).unwrap_or_default());
+        }
+    }
+    Ok(kept)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,94 @@
+use super::*;
+use crate::author::language::Language;
+use crate::author::package::{Package, Producer, in_words};
+use crate::author::project::{About, Code};
+use std::path::Path;
+
+fn project(folder: &Path) -> Project {
+    let about = About {
+        name: "shout".into(),
+        version: "1.2.3".into(),
+        description: "Puts text in upper case: Ä".into(),
+        license: "MIT OR Apache-2.0".into(),
+        authors: vec!["Ann <ann@example.org>".into(), "Bob".into()],
+    };
+    Project { folder: folder.into(), about, world: None, code: Code::Go }
+}
+
+fn component(text: &str) -> Vec<u8> {
+    wat::parse_str(text).expect("a component")
+}
+
+#[test]
+fn what_is_put_in_is_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).expect("a file");
+    write("README.md", "# shout\n\nLoud.\n");
+    fs::create_dir(folder.path().join("sdk")).expect("a folder");
+    write("sdk/VERSION", "0.7.0\n");
+    let bare = component("(component (core module (@custom \"version\" \"of the module\")))");
+    let made = embed(&bare, &project(folder.path())).expect("it can be embedded");
+    let package = Package::of(&made);
+    assert_eq!((package.name.as_str(), package.version.as_str()), ("shout", "1.2.3"));
+    assert_eq!(package.description, "Puts text in upper case: Ä");
+    assert_eq!(package.license, "MIT OR Apache-2.0");
+    assert_eq!(package.authors, "Ann <ann@example.org>, Bob");
+    assert_eq!(package.readme, "# shout\n\nLoud.\n");
+    assert_eq!(in_words(&package.language), Language::Go.to_string());
+    assert_eq!(in_words(&package.sdk), "millstream Go 0.7.0");
+    let host = Producer { name: "millstream".into(), version: env!("CARGO_PKG_VERSION").into() };
+    assert_eq!(package.made_by, [host]);
+
+    // As the tools of components read it.
+    let producers = wasm_metadata::Producers::from_wasm(&made).expect("it can be read").expect("producers");
+    assert!(producers.get("language").is_some_and(|languages| languages.get("Go").is_some()));
+
+    assert_eq!(embed(&bare, &project(folder.path())).expect("again"), made, "it is the same each time");
+    let twice = embed(&made, &project(folder.path())).expect("it can be embedded again");
+    assert_eq!(twice.len(), made.len(), "nothing is in it twice");
+}
+
+#[test]
+fn what_a_tool_has_written_is_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let old = component(
+        "(component (@custom \"version\" \"9\") (@custom \"licenses\" \"GPL-3.0-only\") (@custom \"x\" \"y\"))",
+    );
+    let made = embed(&old, &project(folder.path())).expect("it can be embedded");
+    let package = Package::of(&made);
+    assert_eq!((package.version.as_str(), package.license.as_str()), ("1.2.3", "MIT OR Apache-2.0"));
+    let count = |name: &[u8]| made.windows(name.len()).filter(|window| *window == name).count();
+    assert_eq!((count(b"GPL-3.0-only"), count(b"\x01xy")), (0, 1));
+}
+
+#[test]
+fn a_readme_that_is_too_large_is_left_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    fs::write(folder.path().join("README.md"), "a".repeat(README_BYTES_MAX + 1)).expect("a file");
+    let made = embed(&component("(component)"), &project(folder.path())).expect("it can be embedded");
+    assert_eq!(Package::of(&made).readme, "");
+}
+
+#[test]
+fn hostile_sections_do_no_harm() {
+    let texts = Package::of(&component(
+        "(component (@custom \"version\" \"1\\1b[31m\\e2\\80\\ae\") (@custom \"authors\" \"\\ff\\fe\")
+         (@custom \"component-name\" \"\\00\\ff\\ff\\ff\\ff\\0f\") (@custom \"producers\" \"\\ff\\ff\\ff\\ff\\0f\"))",
+    ));
+    assert_eq!(texts, Package { version: "1 [31m ".into(), ..Package::default() });
+
+    // A million producers, of which a few are shown.
+    let mut data = vec![1, 8];
+    data.extend(b"language");
+    data.extend([0xc0, 0x84, 0x3d]);
+    data.extend([1, b'a', 0].repeat(1_000_000));
+    let mut bytes = component("(component)");
+    CustomSection { name: "producers".into(), data: data.into() }.append_to_component(&mut bytes);
+    assert_eq!(Package::of(&bytes).language.len(), 50);
+
+    for end in 0..bytes.len().min(64) {
+        Package::of(&bytes[..end]);
+    }
+    assert_eq!(Package::of(b""), Package::default());
+    assert_eq!(Package::of(b"\0asm\x01\0\0\0"), Package::default());
+}

@@ -1,0 +1,309 @@
+//! Takes the imports of `wasi:sockets` out of a component, which no plugin is offered.
+//!
+//! CPython's libc imports them even where nobody opens a socket. A stub goes into the component that exports the same
+//! interfaces, with functions that trap, and each import becomes an alias of what the stub exports. What comes after them is
+//! copied as it is, but for the numbers of instances and components.
+
+use wasm_encoder::{
+    Alias, ComponentAliasSection, ComponentExportKind as Kind, ComponentExportSection, ComponentInstanceSection,
+    ComponentSection, ExportKind, RawSection,
+};
+use wasmparser::{
+    BinaryReader, ComponentAlias, ComponentExport, ComponentExternalKind, ComponentImport, ComponentInstance,
+    ComponentInstantiationArg, ComponentTypeRef, ExternalKind, FromReader, SectionLimited,
+};
+use wit_component::{ComponentEncoder, DecodedWasm, StringEncoding};
+use wit_parser::{InterfaceId, LiftLowerAbi, ManglingAndAbi, Resolve, WorldId, WorldItem, WorldKey};
+
+/// Anything that a component made by componentize-py is not expected to hold.
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+const SOCKETS: &str = "wasi:sockets/";
+/// How a component begins: the magic number, the version and the layer.
+const PREAMBLE: &[u8] = b"\0asm\x0d\0\x01\0";
+const COMPONENT: u8 = 4;
+const INSTANCES: u8 = 5;
+const ALIASES: u8 = 6;
+const IMPORTS: u8 = 10;
+const EXPORTS: u8 = 11;
+
+/// The component without these imports.
+pub fn without(component: &[u8]) -> Result<Vec<u8>> {
+    let mut rest = component.strip_prefix(PREAMBLE).ok_or("it is no component")?;
+    let DecodedWasm::Component(resolve, world) = wit_component::decode(component)? else {
+        return Err("it has no world".into());
+    };
+    let mut made = Made { bytes: PREAMBLE.to_vec(), imports: Vec::new(), stub: None };
+    while !rest.is_empty() {
+        let (id, content, after) = section(rest)?;
+        match id {
+            IMPORTS => made.imports(&resolve, world, content)?,
+            ALIASES => made.aliases(content)?,
+            INSTANCES => made.instances(content)?,
+            EXPORTS => made.exports(content)?,
+            _ => made.bytes.extend_from_slice(rest.get(..rest.len() - after.len()).unwrap_or_default()),
+        }
+        rest = after;
+    }
+    Ok(made.bytes)
+}
+
+/// The first section: its number, its content, and the bytes after it.
+fn section(bytes: &[u8]) -> Result<(u8, &[u8], &[u8])> {
+    let mut reader = BinaryReader::new(bytes, 0);
+    let id = reader.read_u8()?;
+    let size = reader.read_var_u32()? as usize;
+    let start = reader.original_position();
+    let (head, after) = bytes.split_at_checked(start + size).ok_or("it ends within a section")?;
+    Ok((id, head.get(start..).unwrap_or_default(), after))
+}
+
+/// The component that is being made.
+struct Made {
+    bytes: Vec<u8>,
+    /// The names of the imports so far, all of which are instances.
+    imports: Vec<String>,
+    /// The number of the stub's instance, once it is there. Those from this one on are one higher than they were, and so are
+    /// the numbers of all components.
+    stub: Option<u32>,
+}
+
+impl Made {
+    fn section(&mut self, section: &impl ComponentSection) {
+        section.append_to_component(&mut self.bytes);
+    }
+
+    /// The number of an instance that had this one.
+    fn instance(&self, old: u32) -> u32 {
+        old + u32::from(self.stub.is_some_and(|stub| old >= stub))
+    }
+
+    /// The same for anything.
+    fn place(&self, kind: ComponentExternalKind, old: u32) -> (Kind, u32) {
+        match kind {
+            ComponentExternalKind::Module => (Kind::Module, old),
+            ComponentExternalKind::Func => (Kind::Func, old),
+            ComponentExternalKind::Value => (Kind::Value, old),
+            ComponentExternalKind::Type => (Kind::Type, old),
+            ComponentExternalKind::Instance => (Kind::Instance, self.instance(old)),
+            ComponentExternalKind::Component => (Kind::Component, old + u32::from(self.stub.is_some())),
+        }
+    }
+
+    /// A section of imports; wit-component writes one import a section.
+    fn imports(&mut self, resolve: &Resolve, world: WorldId, content: &[u8]) -> Result<()> {
+        let imports = all::<ComponentImport<'_>>(content)?;
+        let [ComponentImport { name, ty: ComponentTypeRef::Instance(_) }] = imports.as_slice() else {
+            return Err("a section of it imports something else than one interface".into());
+        };
+        let name = name.name;
+        if name.starts_with(SOCKETS) {
+            let stub = match self.stub {
+                Some(stub) => stub,
+                None => self.put_in_stub(resolve, world)?,
+            };
+            let mut aliases = ComponentAliasSection::new();
+            aliases.alias(Alias::InstanceExport { instance: stub, kind: Kind::Instance, name });
+            self.section(&aliases);
+        } else {
+            self.section(&RawSection { id: IMPORTS, data: content });
+        }
+        self.imports.push(name.to_owned());
+        Ok(())
+    }
+
+    /// Appends the stub and its instance, whose number is that of the import that comes next.
+    fn put_in_stub(&mut self, resolve: &Resolve, world: WorldId) -> Result<u32> {
+        let (component, needs) = stub(resolve.clone(), world)?;
+        self.section(&RawSection { id: COMPONENT, data: &component });
+        let mut arguments = Vec::new();
+        for need in needs {
+            let index = self.imports.iter().position(|import| *import == need);
+            let index = index.ok_or_else(|| format!("it imports sockets before `{need}`"))?;
+            arguments.push((need, Kind::Instance, u32::try_from(index)?));
+        }
+        let mut instances = ComponentInstanceSection::new();
+        instances.instantiate(0, arguments);
+        self.section(&instances);
+        let stub = u32::try_from(self.imports.len())?;
+        self.stub = Some(stub);
+        Ok(stub)
+    }
+
+    fn aliases(&mut self, content: &[u8]) -> Result<()> {
+        let mut aliases = ComponentAliasSection::new();
+        for alias in all::<ComponentAlias<'_>>(content)? {
+            aliases.alias(match alias {
+                ComponentAlias::InstanceExport { kind, instance_index, name } => {
+                    Alias::InstanceExport { instance: self.instance(instance_index), kind: self.place(kind, 0).0, name }
+                }
+                ComponentAlias::CoreInstanceExport { kind, instance_index, name } => {
+                    Alias::CoreInstanceExport { instance: instance_index, kind: core_kind(kind)?, name }
+                }
+                ComponentAlias::Outer { .. } => return Err("it takes something from outside of it".into()),
+            });
+        }
+        self.section(&aliases);
+        Ok(())
+    }
+
+    fn instances(&mut self, content: &[u8]) -> Result<()> {
+        let mut instances = ComponentInstanceSection::new();
+        for instance in all::<ComponentInstance<'_>>(content)? {
+            match instance {
+                ComponentInstance::Instantiate { component_index, args } => {
+                    let argument = |arg: &ComponentInstantiationArg<'_>| {
+                        let (kind, index) = self.place(arg.kind, arg.index);
+                        (arg.name.to_owned(), kind, index)
+                    };
+                    let (_, component) = self.place(ComponentExternalKind::Component, component_index);
+                    instances.instantiate(component, args.iter().map(argument).collect::<Vec<_>>());
+                }
+                ComponentInstance::FromExports(_) => return Err("it makes an instance of what it has".into()),
+            }
+        }
+        self.section(&instances);
+        Ok(())
+    }
+
+    fn exports(&mut self, content: &[u8]) -> Result<()> {
+        let mut exports = ComponentExportSection::new();
+        for ComponentExport { name, kind, index, ty } in all::<ComponentExport<'_>>(content)? {
+            if ty.is_some() {
+                return Err(format!("it gives a type to its export `{}`", name.name).into());
+            }
+            let (kind, index) = self.place(kind, index);
+            exports.export(name.name, kind, index, None);
+        }
+        self.section(&exports);
+        Ok(())
+    }
+}
+
+/// All items of a section.
+fn all<'a, T: FromReader<'a>>(content: &'a [u8]) -> Result<Vec<T>> {
+    let section = SectionLimited::<T>::new(BinaryReader::new(content, 0))?;
+    Ok(section.into_iter().collect::<std::result::Result<_, _>>()?)
+}
+
+fn core_kind(kind: ExternalKind) -> Result<ExportKind> {
+    Ok(match kind {
+        ExternalKind::Func => ExportKind::Func,
+        ExternalKind::Table => ExportKind::Table,
+        ExternalKind::Memory => ExportKind::Memory,
+        ExternalKind::Global => ExportKind::Global,
+        _ => return Err("it has exports of a kind that is not known".into()),
+    })
+}
+
+/// A component that exports the sockets that `world` imports, and the names of the interfaces that it imports for it.
+fn stub(mut resolve: Resolve, world: WorldId) -> Result<(Vec<u8>, Vec<String>)> {
+    let imports = std::mem::take(&mut resolve.worlds.get_mut(world).ok_or("it has no world")?.imports);
+    let is_socket = |key: &WorldKey| resolve.name_world_key(key).starts_with(SOCKETS);
+    let (mut sockets, mut others) = (imports.clone(), imports);
+    sockets.retain(|key, _| is_socket(key));
+    others.retain(|key, _| !is_socket(key));
+    let mut needed = Vec::new();
+    for item in sockets.values() {
+        if let WorldItem::Interface { id, .. } = item {
+            need(&resolve, *id, &mut needed);
+        }
+    }
+    others.retain(|_, item| matches!(item, WorldItem::Interface { id, .. } if needed.contains(id)));
+    let stub = resolve.worlds.get_mut(world).ok_or("it has no world")?;
+    stub.imports = others;
+    stub.exports = sockets;
+    let mut module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+    wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    let component = ComponentEncoder::default().module(&module)?.encode()?;
+    let DecodedWasm::Component(made, world) = wit_component::decode(&component)? else {
+        return Err("its stub is no component".into());
+    };
+    let imports = made.worlds.get(world).map(|world| &world.imports).into_iter().flatten();
+    Ok((component, imports.map(|(key, _)| made.name_world_key(key)).collect()))
+}
+
+/// Adds the interfaces whose types an interface uses.
+fn need(resolve: &Resolve, id: InterfaceId, needed: &mut Vec<InterfaceId>) {
+    for of in resolve.interface_direct_deps(id) {
+        if !needed.contains(&of) {
+            needed.push(of);
+            need(resolve, of, needed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WIT: &str = "
+        package test:root;
+        package wasi:io@0.2.9 {
+            interface poll { resource pollable { block: func(); } }
+        }
+        package wasi:sockets@0.2.9 {
+            interface network { resource network; }
+            interface tcp {
+                use network.{network};
+                use wasi:io/poll@0.2.9.{pollable};
+                resource tcp-socket {
+                    bind: func(network: borrow<network>, address: string) -> result<string, u8>;
+                    subscribe: func() -> pollable;
+                }
+            }
+        }
+        package test:plugin@0.1.0 {
+            interface log { write: func(line: string); }
+            interface runner { run: func(line: string) -> list<u8>; }
+            world with-sockets {
+                import wasi:io/poll@0.2.9;
+                import wasi:sockets/network@0.2.9;
+                import wasi:sockets/tcp@0.2.9;
+                import log;
+                export runner;
+            }
+        }
+    ";
+
+    fn component(world: &str) -> Vec<u8> {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("test.wit", WIT).expect("the text is WIT");
+        let world = resolve.select_world(&[package], Some(world)).expect("there is the world");
+        let mut module = wit_component::dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync));
+        wit_component::embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("a world");
+        ComponentEncoder::default().module(&module).and_then(|mut encoder| encoder.encode()).expect("a component")
+    }
+
+    fn imports_and_exports(component: &[u8]) -> (Vec<String>, Vec<String>) {
+        wasmparser::Validator::new().validate_all(component).expect("it is valid");
+        let Ok(DecodedWasm::Component(resolve, world)) = wit_component::decode(component) else {
+            panic!("it is no component");
+        };
+        let names = |items: Vec<&WorldKey>| items.into_iter().map(|key| resolve.name_world_key(key)).collect();
+        let world = &resolve.worlds[world];
+        (names(world.imports.keys().collect()), names(world.exports.keys().collect()))
+    }
+
+    #[test]
+    fn only_the_sockets_are_taken_out() {
+        let component = component("test:plugin/with-sockets@0.1.0");
+        let (imports, exports) = imports_and_exports(&component);
+        assert!(imports.iter().any(|name| name == "wasi:sockets/tcp@0.2.9"), "{imports:?}");
+        let without = without(&component).expect("it is understood");
+        let left: Vec<String> = imports.into_iter().filter(|name| !name.starts_with(SOCKETS)).collect();
+        assert_eq!(left, ["wasi:io/poll@0.2.9", "test:plugin/log@0.1.0"]);
+        assert_eq!(imports_and_exports(&without), (left, exports));
+        // Nothing is left to do the second time.
+        assert_eq!(super::without(&without).expect("it is understood"), without);
+    }
+
+    #[test]
+    fn what_is_no_component_is_refused() {
+        assert!(without(b"\0asm\x01\0\0\0").is_err());
+        let component = component("test:plugin/with-sockets@0.1.0");
+        for bytes in [0, 7, component.len() / 2, component.len() - 1] {
+            assert!(without(&component[..bytes]).is_err(), "{bytes} bytes");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Finds a Rust toolchain that compiles for wasm32, or says what to install.
+//!
+//! The ordinary one is the user's own with rustup's target. Where rustup can fetch nothing, Debian's rustc serves: it
+//! comes with the sources of its standard library, of which a copy for wasm32 is built once and kept.
+
+use crate::author::failed;
+use crate::author::tools::cache_folder;
+use crate::error::{Error, Result};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The compilation target of plugins.
+pub const TARGET: &str = "wasm32-unknown-unknown";
+
+const DEBIAN_CARGO: &str = "/usr/bin/cargo";
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// Vectors of 128 bits: the SDK splits text with them, and every runtime of components has them.
+const FEATURES: &str = "-Ctarget-feature=+simd128";
+
+/// Counts the changes of how a standard library is built: one that was kept by an older Millstream is not used.
+const SYSROOT_RECIPE: u32 = 1;
+
+/// What to do where there is no toolchain.
+pub const HOW_TO_INSTALL: &str = "with rustup:  rustup target add wasm32-unknown-unknown\n  \
+    on Debian:    apt-get install rustc-web cargo-web rust-web-src && apt-get install --no-install-recommends lld-22";
+
+/// A cargo and a rustc that compile for [`TARGET`].
+#[derive(Clone, Debug)]
+pub struct Toolchain {
+    cargo: PathBuf,
+    rustc: PathBuf,
+    /// What rustc needs to be told for [`TARGET`].
+    flags: Vec<String>,
+}
+
+/// Finds a toolchain. The first time with Debian's this builds a standard library, which takes about a minute.
+///
+/// # Errors
+/// `Environment`: there is none, with what to install; or its standard library cannot be built.
+pub fn find() -> Result<Toolchain> {
+    if let Some(toolchain) = ordinary() {
+        return Ok(toolchain);
+    }
+    let linker = debian().ok_or_else(missing)?;
+    let (cargo, rustc) = (PathBuf::from(DEBIAN_CARGO), PathBuf::from(DEBIAN_RUSTC));
+    let sysroot = kept_sysroot(&cargo, &rustc)?;
+    let linker = format!("-Clinker={}", text(&linker)?);
+    let flags = ["--sysroot", &text(&sysroot)?, &linker, "-Clinker-flavor=wasm-ld", FEATURES];
+    Ok(Toolchain { cargo, rustc, flags: flags.map(str::to_owned).into() })
+}
+
+fn missing() -> Error {
+    let what = "no Rust toolchain that compiles for wasm32 was found. Install one";
+    Error::environment(format!("{what}:\n  {HOW_TO_INSTALL}"))
+}
+
+/// The linker to use with Debian's toolchain, where that has all that is needed.
+fn debian() -> Option<PathBuf> {
+    let sources = sysroot_of(Path::new(DEBIAN_RUSTC))?.join("lib/rustlib/src/rust/library/std");
+    (Path::new(DEBIAN_CARGO).exists() && sources.exists()).then(wasm_linker)?
+}
+
+/// What there is, without building anything: the cargo that would be used with its version in words, and what its code for
+/// wasm32 is made with. `None` where no toolchain would do; [`HOW_TO_INSTALL`] says what to install.
+pub fn look() -> Option<(PathBuf, String, String)> {
+    let (cargo, with) = match ordinary() {
+        Some(toolchain) => (toolchain.cargo, format!("{TARGET} of this toolchain")),
+        None => (DEBIAN_CARGO.into(), format!("Debian's sources of the standard library, {}", debian()?.display())),
+    };
+    let version = output(Command::new(&cargo).arg("--version"))?;
+    // A bare name is one of the `PATH`.
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let whole = std::env::split_paths(&path).map(|folder| folder.join(&cargo)).find(|file| file.is_file());
+    Some((whole.unwrap_or(cargo), version, with))
+}
+
+impl Toolchain {
+    /// A cargo command of this toolchain. Flags that the caller's environment holds for native programs are left out.
+    pub fn cargo(&self) -> Command {
+        let mut command = Command::new(&self.cargo);
+        command
+            .env("RUSTC", &self.rustc)
+            .env("CARGO_ENCODED_RUSTFLAGS", self.flags.join("\x1f"))
+            .env_remove("RUSTFLAGS");
+        command
+    }
+}
+
+/// The user's own toolchain, where it has the target.
+fn ordinary() -> Option<Toolchain> {
+    let program = |variable: &str, name: &str| PathBuf::from(std::env::var_os(variable).unwrap_or_else(|| name.into()));
+    let (cargo, rustc) = (program("CARGO", "cargo"), program("RUSTC", "rustc"));
+    let library = sysroot_of(&rustc)?.join("lib/rustlib").join(TARGET).join("lib");
+    let mut entries = std::fs::read_dir(library).ok()?.flatten();
+    let has_std = entries.any(|entry| entry.file_name().to_string_lossy().starts_with("libstd-"));
+    has_std.then(|| Toolchain { cargo, rustc, flags: vec![FEATURES.to_owned()] })
+}
+
+fn sysroot_of(rustc: &Path) -> Option<PathBuf> {
+    output(Command::new(rustc).args(["--print", "sysroot"])).map(|line| PathBuf::from(line.trim()))
+}
+
+/// A linker for wasm32: LLVM's of the highest version, or the one of a rustup toolchain.
+fn wasm_linker() -> Option<PathBuf> {
+    let entries = std::fs::read_dir("/usr/bin").ok()?.flatten().map(|entry| entry.file_name());
+    let version = |name: &OsStr| match name.to_str()?.strip_prefix("wasm-ld")? {
+        "" => Some(0),
+        versioned => versioned.strip_prefix('-')?.parse::<u32>().ok(),
+    };
+    let newest = entries.filter_map(|name| Some((version(&name)?, name))).max();
+    if let Some((_, name)) = newest {
+        return Some(Path::new("/usr/bin").join(name));
+    }
+    let rustc = PathBuf::from("rustc");
+    let host = output(Command::new(&rustc).arg("-vV"))?
+        .lines()
+        .find_map(|line| Some(line.strip_prefix("host: ")?.to_owned()))?;
+    let linker = sysroot_of(&rustc)?.join("lib/rustlib").join(host).join("bin/gcc-ld/wasm-ld");
+    linker.exists().then_some(linker)
+}
+
+/// The sysroot with a standard library for wasm32 of this rustc; built now if it is not there yet.
+fn kept_sysroot(cargo: &Path, rustc: &Path) -> Result<PathBuf> {
+    let cache = cache_folder()?;
+    let version = output(Command::new(rustc).arg("-vV")).ok_or_else(missing)?;
+    let part = |name: &str| version.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("unknown").trim();
+    let commit: String = part("commit-hash:").chars().take(9).collect();
+    let kept = cache.join(format!("sysroot-{}-{commit}-{SYSROOT_RECIPE}", part("release:")));
+    if !kept.is_dir() {
+        eprintln!("Building Rust's standard library for wasm32 with {}; once, about a minute.", rustc.display());
+        build_sysroot(cargo, rustc, &cache, &kept)?;
+    }
+    Ok(kept)
+}
+
+fn build_sysroot(cargo: &Path, rustc: &Path, cache: &Path, kept: &Path) -> Result<()> {
+    let work = tempfile::tempdir_in(cache).map_err(|error| failed("write to", cache, &error))?;
+    let write = |name: &str, content: &str| {
+        let path = work.path().join(name);
+        std::fs::write(&path, content).map_err(|error| failed("write", &path, &error))
+    };
+    write("Cargo.toml", SYSROOT_PROJECT)?;
+    write("lib.rs", "")?;
+    let target = work.path().join("target");
+    let status = Command::new(cargo)
+        .current_dir(work.path())
+        .args(["build", "--quiet", "--release", "-Zbuild-std=std,panic_abort", "--target", TARGET, "--target-dir"])
+        .arg(&target)
+        // `build-std` is unstable, and this is the switch for it in a stable toolchain.
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("RUSTC", rustc)
+        .env_remove("RUSTFLAGS")
+        // As rustup's: without bitcode a plugin cannot be optimized together with the standard library.
+        .env("CARGO_ENCODED_RUSTFLAGS", "-Cembed-bitcode=yes")
+        .status()
+        .map_err(|error| failed("run", cargo, &error))?;
+    if !status.success() {
+        let message = "cargo could not build the standard library for wasm32; its messages are above. It needs the \
+                       crates registry, and the packages rustc-web, cargo-web and rust-web-src of one version.";
+        return Err(Error::environment(message));
+    }
+    let sysroot = work.path().join("sysroot");
+    copy_libraries(&target.join(TARGET).join("release/deps"), &sysroot.join("lib/rustlib").join(TARGET).join("lib"))?;
+    match std::fs::rename(&sysroot, kept) {
+        // Another process was as far at the same time: theirs is as good.
+        Err(_) if kept.is_dir() => Ok(()),
+        other => other.map_err(|error| failed("create", kept, &error)),
+    }
+}
+
+const SYSROOT_PROJECT: &str = r#"[package]
+name = "sysroot-project"
+version = "0.0.0"
+edition = "2021"
+[lib]
+path = "lib.rs"
+[profile.release]
+panic = "abort"
+[workspace]
+"#;
+
+fn copy_libraries(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir_all(to).map_err(|error| failed("create", to, &error))?;
+    for entry in std::fs::read_dir(from).map_err(|error| failed("read", from, &error))? {
+        let entry = entry.map_err(|error| failed("read", from, &error))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".rlib") && !name.starts_with("libsysroot_project") {
+            std::fs::copy(entry.path(), to.join(&*name)).map_err(|error| failed("copy", &entry.path(), &error))?;
+        }
+    }
+    Ok(())
+}
+
+/// What a program prints; `None` where it cannot be run or fails.
+fn output(command: &mut Command) -> Option<String> {
+    let output =
+        command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
+    String::from_utf8(output.stdout).ok()
+}
+
+fn text(path: &Path) -> Result<String> {
+    let text = path.to_str().map(str::to_owned);
+    text.ok_or_else(|| Error::environment(format!("the path {} is not UTF-8, which cargo needs", path.display())))
+}

@@ -1,0 +1,42 @@
+//! Makes a component of a core module that some compiler has made, or a person by hand: what is missing in one is which
+//! world of ours it is for.
+
+use super::build::preview1;
+use super::failed;
+use crate::error::{Error, Result};
+use include_dir::{Dir, include_dir};
+use std::path::Path;
+
+/// The interface of plugins.
+static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../wit");
+
+/// Makes a component of a core module that has a world's exports, named and typed as the canonical ABI says. What it imports
+/// of WASI 0.1 is adapted to what a host offers.
+///
+/// # Errors
+/// `Plugin`: the module lacks an export of the world, or has one of another type, or imports what nobody has.
+pub fn component(mut core: Vec<u8>, world: &str) -> Result<Vec<u8>> {
+    let files = WIT.files().filter(|file| file.path().extension().is_some_and(|ending| ending == "wit"));
+    let texts = files.filter_map(|file| Some((file.path().to_str()?, file.contents_utf8()?)));
+    preview1::describe(&mut core, texts, world)?;
+    preview1::component(&core)
+}
+
+/// Makes a component of a file with a core module, binary or as text (`.wat`), and writes it to another one.
+///
+/// # Errors
+/// `Job`: there is no such file. `Plugin`: it holds no core module, or none of a plugin of this world. `Environment`: the
+/// component cannot be written.
+pub fn file(module: &Path, world: &str, to: &Path) -> Result<()> {
+    let shown = module.display();
+    let bytes = std::fs::read(module).map_err(|error| Error::job(format!("cannot read {shown}: {error}")))?;
+    let core = wat::parse_bytes(&bytes).map_err(|mut error| {
+        error.set_path(module);
+        Error::plugin(error)
+    })?;
+    if !wasmparser::Parser::is_core_wasm(&core) {
+        return Err(Error::plugin(format!("{shown} is no core module of WebAssembly")));
+    }
+    let component = component(core.into_owned(), world).map_err(|error| error.within(shown))?;
+    std::fs::write(to, component).map_err(|error| failed("write", to, &error))
+}

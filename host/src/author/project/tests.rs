@@ -1,0 +1,95 @@
+use super::*;
+
+/// A project of one file, read.
+fn read(manifest: &str, text: &str) -> Result<Project, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join(manifest), text).expect("a file");
+    Project::read(folder.path()).map_err(|error| error.message.replace(&folder.path().display().to_string(), "FOLDER"))
+}
+
+fn about(license: &str, authors: &[&str]) -> About {
+    About {
+        name: "shout".into(),
+        version: "1.2.3".into(),
+        description: "Loud".into(),
+        license: license.into(),
+        authors: authors.iter().map(|author| (*author).into()).collect(),
+    }
+}
+
+#[test]
+fn each_language_has_its_manifest() {
+    let python = read(
+        "pyproject.toml",
+        "[project]\nname = \"shout\"\nversion = \"1.2.3\"\ndescription = \"Loud\"\nlicense = \"MIT\"\n\
+         authors = [{ name = \"Ann\", email = \"ann@example.org\" }]\ndependencies = [\"regex==1\"]\n\
+         [tool.other]\nx = 1\n[tool.millstream]\nworld = \"update\"\npaths = [\"sdk\"]\n",
+    )
+    .expect("a project");
+    assert_eq!(python.about, about("MIT", &["Ann <ann@example.org>"]));
+    assert_eq!((python.world, python.language()), (Some(World::Update), Language::Python));
+    let Code::Python { module, paths, dependencies } = python.code else { panic!("{:?}", python.code) };
+    assert_eq!((module.as_str(), paths, dependencies), ("shout", vec!["sdk".into()], vec!["regex==1".into()]));
+
+    let js = read(
+        "package.json",
+        r#"{"name": "shout", "version": "1.2.3", "description": "Loud", "license": "MIT", "author": {"name": "Ann"},
+            "contributors": ["Bob"], "main": "a.js", "millstream": {"world": "cogroup"}}"#,
+    )
+    .expect("a project");
+    assert_eq!(js.about, about("MIT", &["Ann", "Bob"]));
+    assert_eq!((js.world, js.language()), (Some(World::Cogroup), Language::JavaScript));
+
+    for (word, language) in [("go", Language::Go), ("c", Language::C)] {
+        let text = format!(
+            "language = \"{word}\"\nworld = \"transform\"\nname = \"shout\"\nversion = \"1.2.3\"\ndescription = \"Loud\"\n"
+        );
+        let project = read("plugin.toml", &text).expect("a project");
+        assert_eq!(project.about, about("", &[]));
+        assert_eq!((project.world, project.language()), (Some(World::Transform), language));
+    }
+}
+
+#[test]
+fn mistakes_name_the_manifest_and_what_to_write() {
+    let plain = |changed: &str| {
+        let lines = ["language = \"c\"", "world = \"transform\"", "name = \"shout\"", "version = \"1.2.3\""];
+        let key = changed.split(' ').next().unwrap_or_default();
+        let others = lines.into_iter().filter(|line| !line.starts_with(key)).chain([changed]);
+        read("plugin.toml", &others.collect::<Vec<_>>().join("\n")).expect_err("must be refused")
+    };
+    for (changed, words) in [
+        ("language = \"rust\"", "FOLDER/plugin.toml: `language` is \"go\" or \"c\"; Rust has a manifest of its own"),
+        ("world = \"reduce\"", "there is no world `reduce`; worlds are transform, update, aggregate, cogroup"),
+        ("name = \"../shout\"", "`../shout` is no name for a plugin"),
+        ("version = \"1.0\"", "`1.0` is no semantic version: write three numbers"),
+        ("license = \"my own\"", "the licence `my own` is no SPDX expression"),
+        ("colour = \"red\"", "unknown field `colour`"),
+    ] {
+        let message = plain(changed);
+        assert!(message.starts_with("FOLDER/plugin.toml") && message.contains(words), "{changed}: {message}");
+    }
+    let nothing = read("notes.txt", "").expect_err("no manifest");
+    assert!(nothing.contains("FOLDER is no plugin project: it has no Cargo.toml, pyproject.toml"), "{nothing}");
+}
+
+#[test]
+fn versions_are_semantic() {
+    for version in ["0.1.0", "1.2.3-beta.1", "1.0.0-rc-1.0+build.007", "10.20.30+x"] {
+        assert!(is_semver(version), "{version}");
+    }
+    for version in ["", "1", "1.2", "1.2.3.4", "1.02.3", "1.2.x", "1.2.3-", "1.2.3-01", "1.2.3+", "1.0.0a1", "1.2.3-ä"]
+    {
+        assert!(!is_semver(version), "{version}");
+    }
+}
+
+#[test]
+fn licences_are_spdx_expressions() {
+    for license in ["MIT", "MIT OR Apache-2.0", "(GPL-2.0+ WITH x) AND MIT", "LicenseRef-ours", "((MIT))"] {
+        assert!(is_license(license), "{license}");
+    }
+    for license in ["MIT/Apache-2.0", "All rights reserved", "MIT OR", "(MIT", "MIT)", "()", "AND", "Ö"] {
+        assert!(!is_license(license), "{license}");
+    }
+}

@@ -1,0 +1,162 @@
+//! Notices when the files of a project change, for `millstream test`.
+//!
+//! It looks at their times again and again: that works on every file system, and a project has few files.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// When and how large each file was, by its path in the project.
+type Seen = BTreeMap<PathBuf, (SystemTime, u64)>;
+
+/// The files of a project as they were seen last.
+pub struct Watch {
+    folder: PathBuf,
+    seen: Seen,
+}
+
+impl Watch {
+    /// Begins with the files as they are.
+    pub fn new(folder: &Path) -> Watch {
+        Watch { folder: folder.into(), seen: look(folder) }
+    }
+
+    /// Waits until files differ from how they were seen last and have come to rest, because an editor or `git` writes them
+    /// one by one. Returns which: one that changed, came or went. `None`: it was told to stop.
+    pub fn wait(&mut self, stop: &AtomicBool) -> Option<PathBuf> {
+        let mut before = None;
+        while !stop.load(Ordering::Acquire) {
+            let now = look(&self.folder);
+            match (difference(&self.seen, &now), before) {
+                (Some(path), Some(seen)) if seen == now => {
+                    self.seen = now;
+                    return Some(path);
+                }
+                (Some(_), _) => before = Some(now),
+                (None, _) => before = None,
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        None
+    }
+}
+
+/// A source file that was changed after a component was built of it; cases and texts are no sources.
+pub fn newer(folder: &Path, component: &Path) -> Option<PathBuf> {
+    let built = fs::metadata(component).and_then(|metadata| metadata.modified()).ok()?;
+    let is_source = |path: &Path| !path.starts_with("cases") && path.extension().is_none_or(|ending| ending != "md");
+    look(folder).into_iter().find(|(path, (changed, _))| *changed > built && is_source(path)).map(|(path, _)| path)
+}
+
+/// The first file that is in one of both only, or otherwise.
+fn difference(old: &Seen, new: &Seen) -> Option<PathBuf> {
+    let changed = new.iter().find(|(path, state)| old.get(*path) != Some(state));
+    changed.or_else(|| old.iter().find(|(path, _)| !new.contains_key(*path))).map(|(path, _)| path.clone())
+}
+
+fn look(folder: &Path) -> Seen {
+    let mut seen = Seen::new();
+    gather(folder, Path::new(""), &mut seen);
+    seen
+}
+
+/// Files that cannot be read count as not there: they may be just being replaced.
+fn gather(folder: &Path, inside: &Path, seen: &mut Seen) {
+    for entry in fs::read_dir(folder.join(inside)).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if is_made(&name.to_string_lossy()) {
+            continue;
+        }
+        let path = inside.join(&name);
+        // Of the entry itself: a link may lead in a circle.
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_dir() {
+            gather(folder, &path, seen);
+        } else if let Some(state) = state(&folder.join(&path)) {
+            seen.insert(path, state);
+        }
+    }
+}
+
+fn state(file: &Path) -> Option<(SystemTime, u64)> {
+    let metadata = fs::metadata(file).ok().filter(fs::Metadata::is_file)?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// Whether a build or an editor makes such files: hidden ones too.
+fn is_made(name: &str) -> bool {
+    let made = ["Cargo.lock", "__pycache__", "build", "node_modules", "target"];
+    let endings = [".wasm", ".pyc", "~", ".swp", ".tmp"];
+    name.starts_with('.') || made.contains(&name) || endings.iter().any(|end| name.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn what_is_written_by_hand_counts() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
+            fs::write(path, text).expect("a file");
+        };
+        write("src/a.py", "1");
+        write("cases/one/case.toml", "");
+        let old = look(folder.path());
+        assert_eq!(old.len(), 2);
+        for made in
+            ["target/x", "a.wasm", ".venv/bin/x", "node_modules/x/y", "src/__pycache__/a.pyc", ".git/HEAD", "a~"]
+        {
+            write(made, "x");
+        }
+        assert_eq!(difference(&old, &look(folder.path())), None);
+        write("src/b.py", "2");
+        assert_eq!(difference(&old, &look(folder.path())), Some("src/b.py".into()));
+        fs::remove_file(folder.path().join("src/b.py")).expect("a file");
+        write("src/a.py", "12");
+        assert_eq!(difference(&old, &look(folder.path())), Some("src/a.py".into()));
+        fs::remove_file(folder.path().join("src/a.py")).expect("a file");
+        assert_eq!(difference(&old, &look(folder.path())), Some("src/a.py".into()));
+    }
+
+    #[test]
+    fn it_waits_for_a_change_or_the_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("a.c");
+        fs::write(&path, "1").expect("a file");
+        let mut watch = Watch::new(folder.path());
+        let stop = Arc::new(AtomicBool::new(false));
+        fs::write(&path, "12").expect("a file");
+        assert_eq!(watch.wait(&stop), Some("a.c".into()));
+        stop.store(true, Ordering::Release);
+        assert_eq!(watch.wait(&stop), None);
+    }
+
+    #[test]
+    fn a_source_that_is_newer_than_the_component_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str, seconds: u64| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
+            let file = fs::File::create(&path).expect("a file");
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("a time");
+            path
+        };
+        let component = at("a.wasm", 20);
+        at("a.go", 10);
+        at("cases/x/case.toml", 30);
+        at("README.md", 30);
+        assert_eq!(newer(folder.path(), &component), None);
+        at("b.go", 21);
+        assert_eq!(newer(folder.path(), &component), Some("b.go".into()));
+    }
+}

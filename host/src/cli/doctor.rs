@@ -1,0 +1,45 @@
+//! `millstream doctor`.
+
+use super::{LogOutput, show};
+use crate::author::language::Language;
+use crate::author::{doctor, tools};
+use crate::error::Result;
+use clap::Args;
+use std::io::Write;
+use std::path::Path;
+
+/// The arguments of `millstream doctor`.
+#[derive(Args)]
+pub struct DoctorArguments {
+    /// Languages: rust, python, js, go, c (default: all)
+    languages: Vec<String>,
+    /// Install what is missing and needs no superuser, into the user's cache folder
+    #[arg(long)]
+    install: bool,
+}
+
+/// Shows what is there and what is missing; returns whether nothing is.
+pub fn doctor(arguments: &DoctorArguments) -> Result<bool> {
+    let mut languages = Vec::new();
+    for word in &arguments.languages {
+        languages.push(Language::parse(word)?);
+    }
+    if languages.is_empty() {
+        languages = Language::ALL.into();
+    }
+    languages.sort_unstable();
+    languages.dedup();
+    let here = Path::new(".");
+    let mut report = doctor::examine(&languages, here);
+    if arguments.install && !report.complete() {
+        for language in languages.iter().filter(|language| report.can_install(**language)) {
+            // The others may go well.
+            if let Err(error) = tools::install(*language, here) {
+                let _ = writeln!(LogOutput, "error: {error}");
+            }
+        }
+        report = doctor::examine(&languages, here);
+    }
+    show(&report.to_string())?;
+    Ok(report.complete())
+}

@@ -1,0 +1,38 @@
+//! `millstream new`.
+
+use crate::author::language::Language;
+use crate::author::{new, tools};
+use crate::error::Result;
+use clap::Args;
+use std::fmt::Write as _;
+use std::path::Path;
+
+/// The arguments of `millstream new`.
+#[derive(Args)]
+pub struct NewArguments {
+    /// The plugin's name: small letters, digits and hyphens; also the new folder's name
+    name: String,
+    /// The language: rust, python, js, go or c
+    #[arg(long, default_value = "rust")]
+    lang: String,
+    /// The kind of plugin
+    #[arg(long, value_parser = ["transform", "update", "aggregate", "cogroup"], default_value = "transform")]
+    world: String,
+}
+
+/// Makes the project, and returns what to do next.
+pub fn new(arguments: &NewArguments) -> Result<String> {
+    let language = Language::parse(&arguments.lang)?;
+    let folder = new::create(Path::new("."), &arguments.name, &arguments.world, language)?;
+    // `./` is true, and not what anyone would type.
+    let folder = folder.strip_prefix(".").unwrap_or(&folder).display().to_string();
+    let mut text = format!("made {folder}\n\nnext:\n");
+    if tools::Tool::of(language).any(|tool| tools::look(tool, Path::new(&folder)).is_err()) {
+        let _ = writeln!(text, "  millstream doctor --install {}", language.word());
+    }
+    let _ = write!(
+        text,
+        "  millstream build {folder}\n  millstream test {folder}\n\nthen use it in a job file:\n  plugin = \"{folder}\"\n"
+    );
+    Ok(text)
+}

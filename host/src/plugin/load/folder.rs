@@ -1,0 +1,52 @@
+//! The component of a plugin folder, whatever language it is in.
+
+use crate::error::{Error, Result};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The manifests that a plugin folder may have, and where the name stands in each.
+const MANIFESTS: [(&str, &str); 4] = [
+    ("Cargo.toml", "/package/name"),
+    ("pyproject.toml", "/project/name"),
+    ("package.json", "/name"),
+    ("plugin.toml", "/name"),
+];
+
+/// The component file that a path stands for.
+pub fn find(path: &Path) -> Result<PathBuf> {
+    let shown = path.display();
+    let Ok(metadata) = fs::metadata(path) else {
+        return Err(Error::job(format!("there is no plugin at {shown}: no such file or folder")));
+    };
+    if !metadata.is_dir() {
+        return Ok(path.to_owned());
+    }
+    let found = MANIFESTS.into_iter().map(|(name, place)| (path.join(name), place)).find(|(file, _)| file.is_file());
+    let Some((manifest, place)) = found else {
+        return Err(Error::job(format!(
+            "{shown} is no plugin folder: it has no Cargo.toml, pyproject.toml, package.json or plugin.toml. Name a component \
+             file or a plugin folder."
+        )));
+    };
+    let name = name_in(&manifest, place)?;
+    let file = path.join(format!("{name}.wasm"));
+    if !file.is_file() {
+        let words =
+            format!("plugin {shown} is not built: there is no {}. Run `millstream build {shown}`.", file.display());
+        return Err(Error::job(words));
+    }
+    Ok(file)
+}
+
+fn name_in(manifest: &Path, place: &str) -> Result<String> {
+    let shown = manifest.display();
+    let wrong = |error: &dyn std::fmt::Display| Error::job(format!("{shown}: {error}"));
+    let text = fs::read_to_string(manifest).map_err(|error| wrong(&error))?;
+    let content: Value = match manifest.extension().is_some_and(|ending| ending == "json") {
+        true => serde_json::from_str(&text).map_err(|error| wrong(&error))?,
+        false => toml::from_str(&text).map_err(|error| wrong(&error))?,
+    };
+    let name = content.pointer(place).and_then(Value::as_str).filter(|name| !name.contains(['/', '\\']));
+    name.map(str::to_owned).ok_or_else(|| wrong(&"it names no package, so there is no plugin here"))
+}

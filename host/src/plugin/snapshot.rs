@@ -1,0 +1,231 @@
+//! Starts a core module when it is built, and keeps it as it is then: what a runtime prepares for itself (Go: half a
+//! millisecond) is done once, and not in each instance. The technique is Wizer's (Fitzgen, Bytecode Alliance).
+
+use crate::error::{Error, Result};
+use crate::limits::SNAPSHOT_FUEL;
+use wasmtime::{Caller, Config, Engine, Extern, ExternType, Instance, Linker, Module, OptLevel, Store, Val};
+use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
+
+/// What reactors of WASI 0.1 are started by.
+const START: &str = "_initialize";
+/// Imports of WASI 0.1.
+const WASI: &str = "wasi_snapshot_preview1";
+/// Random bytes that are given at a time.
+const RANDOM_BYTES_MAX: i32 = 1 << 20;
+/// Bytes that are kept of what it prints.
+const PRINTED_BYTES_MAX: usize = 1 << 16;
+/// Errno: no such descriptor.
+const BADF: i32 = 8;
+/// Errno: an address outside of memory.
+const FAULT: i32 = 21;
+
+/// A module that has been started: its memory and globals are as they are after `_initialize`, which it has no more. While it
+/// starts there is no machine to see: clocks begin at 0, random numbers are always the same, nothing can be read.
+///
+/// # Errors
+/// `Plugin`: it cannot be started, or calls what it imports while it starts.
+pub fn started(module: &[u8]) -> Result<Vec<u8>> {
+    let failed = |error: wasmtime::Error| Error::plugin(format!("it cannot be started: {error:?}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| Error::environment(format!("no runtime: {error}")))?;
+    let mut wizer = Wizer::new();
+    wizer.init_func(START);
+    let (context, instrumented) = wizer.instrument(module).map_err(failed)?;
+    let mut config = Config::new();
+    config.cranelift_opt_level(OptLevel::None).consume_fuel(true);
+    let engine = Engine::new(&config).map_err(failed)?;
+    let module = Module::new(&engine, &instrumented).map_err(failed)?;
+    let mut store = Store::new(&engine, World::default());
+    store.set_fuel(SNAPSHOT_FUEL).map_err(failed)?;
+    let instance = linker(&module).and_then(|linker| linker.instantiate(&mut store, &module)).map_err(failed)?;
+    let start = instance.get_typed_func::<(), ()>(&mut store, START).map_err(failed)?;
+    let ended = start.call(&mut store, ());
+    let printed = String::from_utf8_lossy(&store.data().printed);
+    if !printed.is_empty() {
+        // What a runtime prints when it cannot start; what a plugin prints by itself nobody would see.
+        return Err(Error::plugin(format!("it prints while it starts, before it is called:\n{}", printed.trim_end())));
+    }
+    ended.map_err(failed)?;
+    // Nothing of it ever waits.
+    runtime.block_on(wizer.snapshot(&context, &mut Started { store, instance })).map_err(failed)
+}
+
+/// What a module sees while it starts.
+#[derive(Default)]
+struct World {
+    time_ns: i64,
+    random: u64,
+    printed: Vec<u8>,
+}
+
+impl World {
+    /// A microsecond later than at the last look.
+    fn time_ns(&mut self) -> i64 {
+        self.time_ns += 1_000;
+        self.time_ns
+    }
+
+    /// SplitMix64.
+    fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+/// Answers what runtimes ask for when they start; anything else ends the start.
+fn linker(module: &Module) -> wasmtime::Result<Linker<World>> {
+    let mut linker = Linker::new(module.engine());
+    linker.func_wrap(WASI, "random_get", |mut caller: Caller<'_, World>, to: i32, length: i32| {
+        let length = length.clamp(0, RANDOM_BYTES_MAX);
+        let bytes: Vec<u8> = (0..length).map(|_| caller.data_mut().random() as u8).collect();
+        write(&mut caller, to, &bytes)
+    })?;
+    linker.func_wrap(WASI, "clock_time_get", |mut caller: Caller<'_, World>, _: i32, _: i64, to: i32| {
+        let time_ns = caller.data_mut().time_ns();
+        write(&mut caller, to, &time_ns.to_le_bytes())
+    })?;
+    for nothing in ["args_sizes_get", "environ_sizes_get"] {
+        linker.func_wrap(WASI, nothing, |mut caller: Caller<'_, World>, count: i32, bytes: i32| {
+            write(&mut caller, count, &[0; 4])?;
+            write(&mut caller, bytes, &[0; 4])
+        })?;
+    }
+    for done in ["args_get", "environ_get"] {
+        linker.func_wrap(WASI, done, |_: i32, _: i32| 0_i32)?;
+    }
+    linker.func_wrap(WASI, "sched_yield", || 0_i32)?;
+    // Go sleeps a little before it says why it cannot go on. All that is waited for has come.
+    linker.func_wrap(WASI, "poll_oneoff", |mut caller: Caller<'_, World>, _: i32, _: i32, count: i32, to: i32| {
+        write(&mut caller, to, &count.to_le_bytes())
+    })?;
+    // There are no descriptors: that is what programs look for when they start.
+    linker.func_wrap(WASI, "fd_prestat_get", |_: i32, _: i32| BADF)?;
+    linker.func_wrap(WASI, "fd_fdstat_get", |_: i32, _: i32| BADF)?;
+    linker.func_wrap(WASI, "fd_fdstat_set_flags", |_: i32, _: i32| BADF)?;
+    linker.func_wrap(WASI, "fd_filestat_get", |_: i32, _: i32| BADF)?;
+    linker.func_wrap(WASI, "fd_write", |caller: Caller<'_, World>, _: i32, pieces: i32, count: i32, to: i32| {
+        print(caller, pieces, count, to)
+    })?;
+    linker.allow_shadowing(false);
+    for import in module.imports() {
+        let ExternType::Func(ty) = import.ty() else { continue };
+        let name = format!("{} of {}", import.name(), import.module());
+        // Fails for those that stand above, which is as it should be.
+        let _ = linker.func_new(import.module(), import.name(), ty, move |_, _, _| {
+            wasmtime::bail!("it calls {name}, which it can only do when it is called itself")
+        });
+    }
+    Ok(linker)
+}
+
+/// Keeps what the module prints: so many pieces, of which address and length stand in its memory.
+fn print(mut caller: Caller<'_, World>, pieces: i32, count: i32, to: i32) -> wasmtime::Result<i32> {
+    let Some(Extern::Memory(memory)) = caller.get_export("memory") else { wasmtime::bail!("it exports no memory") };
+    let (data, world) = memory.data_and_store_mut(&mut caller);
+    let word = |at: usize| Some(u32::from_le_bytes(*data.get(at..)?.first_chunk()?) as usize);
+    let mut written = 0_u32;
+    for piece in 0..count as u32 as usize {
+        let at = (pieces as u32 as usize).saturating_add(piece.saturating_mul(8));
+        let bytes =
+            word(at).zip(word(at.saturating_add(4))).and_then(|(start, length)| data.get(start..)?.get(..length));
+        let Some(bytes) = bytes else { return Ok(FAULT) };
+        let left = PRINTED_BYTES_MAX.saturating_sub(world.printed.len());
+        world.printed.extend_from_slice(bytes.get(..left).unwrap_or(bytes));
+        written = written.saturating_add(bytes.len() as u32);
+    }
+    write(&mut caller, to, &written.to_le_bytes())
+}
+
+/// Writes into the module's memory; the answer is errno.
+fn write(caller: &mut Caller<'_, World>, to: i32, bytes: &[u8]) -> wasmtime::Result<i32> {
+    let Some(Extern::Memory(memory)) = caller.get_export("memory") else { wasmtime::bail!("it exports no memory") };
+    memory.write(caller, to as u32 as usize, bytes)?;
+    Ok(0)
+}
+
+/// The module when it has been started.
+struct Started {
+    store: Store<World>,
+    instance: Instance,
+}
+
+impl InstanceState for Started {
+    async fn global_get(&mut self, name: &str, hint: ValType) -> SnapshotVal {
+        let value = self.instance.get_global(&mut self.store, name).map(|global| global.get(&mut self.store));
+        match (value, hint) {
+            (Some(Val::I32(value)), _) => SnapshotVal::I32(value),
+            (Some(Val::I64(value)), _) => SnapshotVal::I64(value),
+            (Some(Val::F32(bits)), _) => SnapshotVal::F32(bits),
+            (Some(Val::F64(bits)), _) => SnapshotVal::F64(bits),
+            (Some(Val::V128(value)), _) => SnapshotVal::V128(value.as_u128()),
+            // Wizer has exported what it asks for, and takes numbers only.
+            (_, ValType::I64) => SnapshotVal::I64(0),
+            _ => SnapshotVal::I32(0),
+        }
+    }
+
+    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
+        match self.instance.get_memory(&mut self.store, name) {
+            Some(memory) => contents(memory.data(&self.store)),
+            None => contents(&[]),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of a module whose start does this.
+    fn start(does: &str) -> Result<String> {
+        let text = format!(
+            r#"(module
+              (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+              (import "wasi_snapshot_preview1" "fd_write" (func $print (param i32 i32 i32 i32) (result i32)))
+              (import "millstream:plugin/log@0.1.1" "write" (func $log (param i32 i32 i32)))
+              (memory (export "memory") 1)
+              (data (i32.const 100) "\74\00\00\00\05\00\00\00\74\00\00\00\ff\ff\ff\ffhello")
+              (global $g (mut i32) (i32.const 0))
+              (func (export "_initialize") {does})
+              (func (export "get") (result i32) (i32.add (global.get $g) (i32.load (i32.const 8)))))"#
+        );
+        let started = started(&wat::parse_str(text).expect("a module"))?;
+        let exports = Module::new(&Engine::default(), &started).expect("a module");
+        Ok(exports.exports().map(|export| export.name().to_owned()).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn a_module_is_as_it_is_when_it_has_started() {
+        let does = "(i32.store (i32.const 8) (i32.const 40)) (global.set $g (i32.const 2))";
+        assert_eq!(start(does).expect("started"), "memory get");
+        let text = wat::parse_str(format!(
+            "(module (memory (export \"memory\") 1) (global $g (mut i32) (i32.const 0)) (func (export \"_initialize\") {does})
+             (func (export \"get\") (result i32) (i32.add (global.get $g) (i32.load (i32.const 8)))))"
+        ));
+        let engine = Engine::default();
+        let module = Module::new(&engine, started(&text.expect("a module")).expect("started")).expect("a module");
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+        let get = instance.get_typed_func::<(), i32>(&mut store, "get").expect("the function");
+        assert_eq!(get.call(&mut store, ()).expect("a number"), 42);
+    }
+
+    #[test]
+    fn a_start_that_cannot_be_is_told() {
+        let told = |does: &str| start(does).expect_err("it cannot").message;
+        let log = told("(call $log (i32.const 0) (i32.const 0) (i32.const 0))");
+        assert!(log.contains("it calls write of millstream:plugin/log@0.1.1"), "{log}");
+        assert!(told("(loop (br 0))").contains("fuel"));
+        assert!(told("(drop (call $random (i32.const 70000) (i32.const 8)))").contains("out of bounds"));
+        let print = |pieces: i32| {
+            format!("(drop (call $print (i32.const 2) (i32.const 100) (i32.const {pieces}) (i32.const 8)))")
+        };
+        let printed = told(&format!("{} unreachable", print(1)));
+        assert!(printed.ends_with("it prints while it starts, before it is called:\nhello"), "{printed}");
+        // The second piece is longer than memory.
+        assert!(told(&format!("{} unreachable", print(2))).contains("it prints"));
+        assert!(started(b"no module").is_err());
+    }
+}

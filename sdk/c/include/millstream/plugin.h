@@ -1,0 +1,95 @@
+/*
+ * A plugin as the SDK calls it. The macros of `worlds.h` make one of functions on rows; for functions on whole batches
+ * write it by hand, as `MS_PLUGIN(.world = MS_WORLD_TRANSFORM, .input = &pair_row, .output = &sum_row, .process = add);`.
+ */
+#ifndef MILLSTREAM_PLUGIN_H
+#define MILLSTREAM_PLUGIN_H
+
+#include "call.h"
+#include "config.h"
+
+typedef enum ms_world { MS_WORLD_TRANSFORM, MS_WORLD_UPDATE, MS_WORLD_AGGREGATE, MS_WORLD_COGROUP } ms_world;
+
+/* The rows of one input, grouped by key: those of the first group first, within a group in the order of arrival. */
+typedef struct ms_grouped {
+    ms_batch rows;
+    /* Where each group's rows end: they begin where those of the group before end. */
+    const uint32_t *ends;
+} ms_grouped;
+
+/* Rows grouped by key. */
+typedef struct ms_groups {
+    /* The key columns, one row a group. */
+    ms_batch keys;
+    /* World `update` has one input; `cogroup` those of the stage, in order. */
+    const ms_grouped *inputs;
+    uint32_t inputs_count;
+    /* World `update`: the old states, one row a group; bitmaps of the groups that have one, and of those that are called a
+     * last time. */
+    ms_batch states;
+    const uint8_t *known;
+    const uint8_t *timed_out;
+} ms_groups;
+
+/* What a plugin says of itself. */
+typedef struct ms_description {
+    ms_text name;
+    ms_text version;
+    ms_text doc;
+    /* The columns that are read of each input. */
+    const ms_schema *inputs;
+    uint32_t inputs_count;
+    ms_schema output;
+    ms_schema state;
+    bool has_key;
+    ms_schema key;
+    bool inverse;
+    ms_text config_schema;
+} ms_description;
+
+typedef struct ms_plugin {
+    ms_world world;
+    /* The rows read, returned and kept, and the key if one is asked for. */
+    const ms_row *input;
+    const ms_row *output;
+    const ms_row *state;
+    const ms_row *key;
+    /* World `cogroup`: the rows of each input, and a NULL. */
+    const ms_row *const *inputs;
+    /* Whether rows returned begin with the key columns. */
+    bool keyed;
+    size_t config_size;
+    void (*config_read)(ms_config *from, void *to);
+    const char *config_schema;
+    /* For plugins that work on any columns: changes what is said of the plugin by what `ms_input_schema` and
+     * `ms_key_schema` tell. */
+    ms_status (*describe)(ms_description *description, ms_call *call);
+    ms_status (*process)(const ms_batch *input, ms_out *out, ms_call *call);
+    /* Puts a state a group into `states`, and clears its bit in `kept` where the key is removed. */
+    ms_status (*update)(const ms_groups *groups, ms_out *states, uint8_t *kept, ms_out *out, ms_call *call);
+    ms_status (*cogroup)(const ms_groups *groups, ms_out *out, ms_call *call);
+    ms_status (*lift)(const ms_batch *rows, ms_out *out, ms_call *call);
+    ms_status (*combine)(const ms_batch *left, const ms_batch *right, ms_out *out, ms_call *call);
+    ms_status (*lower)(const ms_batch *keys, const ms_batch *accumulators, ms_out *out, ms_call *call);
+    ms_status (*inverse)(const ms_batch *whole, const ms_batch *part, ms_out *out, ms_call *call);
+} ms_plugin;
+
+/* The plugin of this program. */
+extern const ms_plugin ms_the_plugin;
+
+#define MS_PLUGIN(...) const ms_plugin ms_the_plugin = {__VA_ARGS__}
+
+/* What may follow the function in the macros of a world. */
+
+/* Each row returned begins with the columns of its key. */
+#define MS_KEYED .keyed = true
+/* The function wants its key, as a row of this kind: `call->key`. Without it the plugin works with any key. */
+#define MS_KEY(row) .key = &row##_row
+/* The stage's config, as this struct: `call->config`. The function reads it, `void read(ms_config *from, void *to)`. */
+#define MS_CONFIG(type, function) .config_size = sizeof(type), .config_read = (function)
+/* A JSON Schema of the config, for who writes jobs. */
+#define MS_CONFIG_SCHEMA(text) .config_schema = (text)
+/* World `cogroup`: the rows of each input, as `MS_INPUTS(&order_row, &payment_row)`; `&ms_nothing_row` are only counted. */
+#define MS_INPUTS(...) ((const ms_row *const[]){__VA_ARGS__, NULL})
+
+#endif

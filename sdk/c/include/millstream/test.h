@@ -1,0 +1,70 @@
+/*
+ * Runs the plugin natively, without a host: rows go in and come out as JSON, in which texts may stand in single quotes.
+ *
+ *     ms_test test = {.config = "{'tax': 25}"};
+ *     ms_run run = ms_test_run(&test, "[{'name': 'ann', 'amount': 100}, {'name': 'bob', 'amount': -1}]");
+ *     MS_EXPECT_JSON(run.rows, "[{'name': 'ann', 'total': 125}]");
+ *     MS_EXPECT_JSON(run.rejected, "[{'row': 1, 'reason': 'the amount -1 is below zero'}]");
+ *     return ms_test_end();
+ *
+ * Timestamps are numbers of microseconds, binary is text of hexadecimal digits. `ms_info` and its like write to standard
+ * error, `ms_count` does nothing, `ms_file` reads from `testdata/`. Mistakes in a test itself end the program.
+ */
+#ifndef MILLSTREAM_TEST_H
+#define MILLSTREAM_TEST_H
+
+#include "types.h"
+
+#define MS_TEST_INPUTS_MAX 8
+
+/* How a stage uses the plugin, and what it keeps from batch to batch. */
+typedef struct ms_test {
+    /* The stage's config; NULL: none. */
+    const char *config;
+    /* The stage's key columns, as "user text, day int64"; NULL: none. */
+    const char *key;
+    /* The columns of each input, written so too; only plugins that work on any columns need them. */
+    const char *inputs[MS_TEST_INPUTS_MAX];
+    /* The watermark of the calls that follow. Times of timers are told by it, without it by the batch time, which is a
+     * second a batch. */
+    ms_opt_timestamp watermark;
+    /* The batch that ran last. */
+    uint64_t batch;
+    /* World `update`: keys with their states, and timers. The SDK's own. */
+    struct ms_test_entry *states;
+    struct ms_test_entry *timers;
+} ms_test;
+
+/* What a run gave. */
+typedef struct ms_run {
+    /* The rows returned: a list of objects; NULL where the call failed. */
+    const char *rows;
+    /* The rows refused: a list of objects with `row`, the index in the rows passed in (sorted by key where there is one;
+     * those of a second input are counted behind those of the first), and `reason`. */
+    const char *rejected;
+    /* Why the call failed, as "config: missing field `tax`"; NULL where it did not. */
+    const char *error;
+} ms_run;
+
+/*
+ * Runs one batch: a list of objects, with the key columns too where the stage has a key; in world `cogroup` a list of such
+ * lists. World `update` also calls keys whose timers are due. An aggregate combines the rows of each key from first to
+ * last; one with an inverse also takes out the first and puts it back.
+ */
+ms_run ms_test_run(ms_test *test, const char *rows);
+/* World `update`: calls the key, an object, a last time, because it was idle for the stage's `timeout`. */
+ms_run ms_test_time_out(ms_test *test, const char *key);
+/* World `update`: the states, a list of objects with the key columns. */
+const char *ms_test_states(const ms_test *test);
+/* What the plugin says of itself, as JSON: `input` or `inputs`, `output`, `state`, `key`, as "user text, amount float64". */
+ms_run ms_test_describe(ms_test *test);
+
+/* Tells where two things differ, and lets the program fail. */
+#define MS_EXPECT_JSON(actual, expected) ms_expect_json(__FILE__, __LINE__, (actual), (expected))
+#define MS_EXPECT(condition) ms_expect(__FILE__, __LINE__, (condition), #condition)
+void ms_expect_json(const char *file, int line, const char *actual, const char *expected);
+void ms_expect(const char *file, int line, bool holds, const char *condition);
+/* What `main` returns: 0 where all was as expected. */
+int ms_test_end(void);
+
+#endif

@@ -1,0 +1,135 @@
+/* Values, and rows as columns. */
+#ifndef MILLSTREAM_TYPES_H
+#define MILLSTREAM_TYPES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MS_UNUSED __attribute__((unused))
+
+/* UTF-8; no zero byte ends it. What is read from a row is a view into the input, valid during the call. */
+typedef struct ms_text {
+    const char *data;
+    size_t length;
+} ms_text;
+
+/* Any bytes, as `ms_text`. */
+typedef struct ms_binary {
+    const uint8_t *data;
+    size_t length;
+} ms_binary;
+
+/* A point in time: microseconds since 1970-01-01 00:00 UTC. */
+typedef struct ms_timestamp {
+    int64_t us;
+} ms_timestamp;
+
+/* Values that may be null: those that are not set. `{0}` is a null. */
+typedef struct ms_opt_bool {
+    bool is_set;
+    bool value;
+} ms_opt_bool;
+
+typedef struct ms_opt_int64 {
+    bool is_set;
+    int64_t value;
+} ms_opt_int64;
+
+typedef struct ms_opt_double {
+    bool is_set;
+    double value;
+} ms_opt_double;
+
+typedef struct ms_opt_text {
+    bool is_set;
+    ms_text value;
+} ms_opt_text;
+
+typedef struct ms_opt_binary {
+    bool is_set;
+    ms_binary value;
+} ms_opt_binary;
+
+typedef struct ms_opt_timestamp {
+    bool is_set;
+    ms_timestamp value;
+} ms_opt_timestamp;
+
+/* A text of a literal. */
+#define MS_TEXT_OF(literal) ((ms_text){(literal), sizeof(literal) - 1})
+
+/* A text as arguments of `printf` and its kin, for `%.*s`. */
+#define MS_PRINT(text) (int)(text).length, (text).data
+
+/* The type of a column, in the order of the interface's `data-type`. */
+typedef enum ms_type { MS_BOOL, MS_INT64, MS_FLOAT64, MS_TEXT, MS_BINARY, MS_TIMESTAMP, MS_ARROW } ms_type;
+
+/* One column of a schema. */
+typedef struct ms_field {
+    ms_text name;
+    ms_type type;
+    /* Whether rows may be null. */
+    bool nullable;
+    /* For `MS_ARROW`: the type's name. */
+    ms_text arrow;
+} ms_field;
+
+/* The columns of a batch, in order. */
+typedef struct ms_schema {
+    const ms_field *fields;
+    size_t width;
+} ms_schema;
+
+/* Bytes of a column; `data` is aligned to sixteen bytes. */
+typedef struct ms_buffer {
+    const void *data;
+    size_t length;
+} ms_buffer;
+
+/* The rows of one column, in Arrow's layout. */
+typedef struct ms_column {
+    /* A bitmap, one bit a row, least significant bit first: set where there is a value. No data: no nulls. */
+    ms_buffer validity;
+    /* For text and binary: rows + 1 numbers of 32 bits. Row i is `data[offsets[i] .. offsets[i + 1]]`. */
+    ms_buffer offsets;
+    /* The values: 8 bytes a row, for bool one bit a row. */
+    ms_buffer data;
+} ms_column;
+
+/* Rows, as columns in schema order. */
+typedef struct ms_batch {
+    uint32_t rows;
+    uint32_t width;
+    const ms_column *columns;
+} ms_batch;
+
+/* A bit of a bitmap. */
+static inline bool ms_bit(const void *bits, uint32_t row)
+{
+    return ((const uint8_t *)bits)[row / 8] >> (row % 8) & 1;
+}
+
+/* Whether a row of a column is null; of any type. */
+static inline bool ms_is_null(const ms_column *column, uint32_t row)
+{
+    return column->validity.data && !ms_bit(column->validity.data, row);
+}
+
+/* The values of a whole column: one a row, also where the row is null. The column must be of this type. */
+static inline const int64_t *ms_int64s(const ms_batch *batch, uint32_t column)
+{
+    return batch->columns[column].data.data;
+}
+
+static inline const double *ms_doubles(const ms_batch *batch, uint32_t column)
+{
+    return batch->columns[column].data.data;
+}
+
+static inline const ms_timestamp *ms_timestamps(const ms_batch *batch, uint32_t column)
+{
+    return batch->columns[column].data.data;
+}
+
+#endif

@@ -1,0 +1,126 @@
+/* What the SDK's own files share. The files in `wasm/` (in a component) or `native/` (in tests) call it. */
+#ifndef MILLSTREAM_ENGINE_H
+#define MILLSTREAM_ENGINE_H
+
+#include "millstream.h"
+
+#include <stdarg.h>
+
+/* Memory: what is allocated together is freed together. */
+typedef struct ms_arena {
+    struct ms_block *blocks;
+    size_t used;
+} ms_arena;
+
+/* Of the call that runs, and of the config that is kept from call to call. */
+extern ms_arena ms_call_memory;
+extern ms_arena ms_config_memory;
+
+void *ms_arena_alloc(ms_arena *arena, size_t size);
+/* Memory that can grow: what `ms_arena_grow` returned, or NULL. */
+void *ms_arena_grow(ms_arena *arena, void *memory, size_t size);
+/* Frees all, but for a little that will be used again. */
+void ms_arena_reset(ms_arena *arena);
+/* A copy that ends with a zero byte too. */
+ms_text ms_arena_copy(ms_arena *arena, ms_text text);
+ms_text ms_arena_format(ms_arena *arena, const char *format, va_list arguments);
+
+/* Why a call fails, in the order of the interface's `error`. */
+typedef enum ms_error_kind { MS_ERROR_CONFIG, MS_ERROR_INPUT, MS_ERROR_INTERNAL } ms_error_kind;
+
+typedef struct ms_failure {
+    bool happened;
+    ms_error_kind kind;
+    ms_text message;
+} ms_failure;
+
+/* A row that is refused. */
+typedef struct ms_rejection {
+    uint32_t input;
+    uint32_t row;
+    ms_text reason;
+} ms_rejection;
+
+/* The rows of an input that are null where their struct has no `ms_opt_`, in order. */
+typedef struct ms_missing {
+    uint32_t *rows;
+    uint32_t count;
+    /* Those before this one are done. */
+    uint32_t next;
+} ms_missing;
+
+/* The state of a call. */
+typedef struct ms_engine {
+    ms_failure failure;
+    /* What the function that runs has refused its row with. */
+    bool has_refused;
+    ms_text reason;
+    ms_rejection *rejections;
+    size_t rejections_count;
+    size_t rejections_capacity;
+    ms_missing *missing;
+    void *key;
+    /* The group whose function runs, and the timers that it has asked for. */
+    uint32_t group;
+    struct ms_asked *asked;
+    void (*set_timers)(struct ms_engine *engine, bool done);
+    const uint32_t *due_ends;
+    const ms_timestamp *due_times;
+} ms_engine;
+
+/* What a call returns. */
+typedef struct ms_output {
+    ms_batch rows;
+    /* World `update`: the new states, and a bit for each that is kept. */
+    ms_batch states;
+    ms_buffer kept;
+    /* By input, then by row. */
+    const ms_rejection *rejections;
+    size_t rejections_count;
+} ms_output;
+
+/* Makes the failure of a call; the first one counts. */
+void ms_failed(ms_call *call, ms_error_kind kind, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Begins a call: reads the config if it is another one than before. False: the call has failed. */
+bool ms_engine_begin(ms_call *call, ms_engine *engine, ms_text config);
+/* The functions of the worlds. False: the call has failed, as `call->engine->failure` says. */
+bool ms_engine_describe(ms_call *call, ms_description *description);
+bool ms_engine_process(ms_call *call, const ms_batch *input, ms_output *output);
+bool ms_engine_update(ms_call *call, const ms_groups *groups, ms_output *output);
+bool ms_engine_cogroup(ms_call *call, const ms_groups *groups, ms_output *output);
+bool ms_engine_lift(ms_call *call, const ms_batch *rows, ms_output *output);
+bool ms_engine_combine(ms_call *call, const ms_batch *left, const ms_batch *right, ms_output *output);
+bool ms_engine_lower(ms_call *call, const ms_batch *keys, const ms_batch *accumulators, ms_output *output);
+bool ms_engine_inverse(ms_call *call, const ms_batch *whole, const ms_batch *part, ms_output *output);
+
+/* The schema of a kind of row. */
+ms_schema ms_row_schema(const ms_row *row);
+/* An empty output with room for rows, and for bytes in each column of text or binary. */
+void ms_out_init(ms_out *out, ms_schema schema, bool keyed, uint32_t rows, size_t bytes);
+/* What has been put out, with the keys of its groups before it where it is keyed. False: the call has failed. */
+bool ms_out_finish(ms_call *call, ms_out *out, const ms_batch *keys, ms_batch *batch);
+/* Whether a batch has the columns of this schema, each with buffers that are long enough. */
+bool ms_check_batch(ms_call *call, const ms_batch *batch, const ms_row *row);
+/* Bytes of values. */
+size_t ms_batch_bytes(const ms_batch *batch);
+
+/* Parses JSON. NULL where it is none, with what is wrong. `relaxed`: texts may stand in single quotes. */
+const ms_json *ms_json_parse(ms_arena *arena, ms_text text, bool relaxed, const char **wrong);
+/* Reads the config of the plugin; NULL where it does not fit, with why. */
+const void *ms_config_of(ms_text text, ms_text *wrong);
+
+/* The host: its imports in a component, stand-ins in tests. */
+typedef enum ms_level { MS_LEVEL_DEBUG, MS_LEVEL_INFO, MS_LEVEL_WARN, MS_LEVEL_ERROR } ms_level;
+void ms_host_log(ms_level level, ms_text line);
+void ms_host_count(ms_text counter, uint64_t amount);
+/* False: there is no such file, as `wrong` says. */
+bool ms_host_file_size(ms_text name, uint64_t *size, ms_text *wrong);
+bool ms_host_file_read(ms_text name, uint64_t offset, uint32_t length, ms_binary *bytes, ms_text *wrong);
+ms_schema ms_host_input(uint32_t input);
+ms_schema ms_host_key(void);
+void ms_host_timer_set(uint32_t group, int64_t at);
+void ms_host_timer_cancel(uint32_t group, int64_t at);
+void ms_host_timers_due(const uint32_t **ends, const ms_timestamp **times);
+
+#endif

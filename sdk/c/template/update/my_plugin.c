@@ -1,0 +1,33 @@
+/* A Millstream plugin of world `update`: called for each key with its new rows and its state. */
+#include <millstream.h>
+
+/* A row that the plugin reads: the column `amount` of the stage's input. */
+#define PAYMENT(COLUMN) COLUMN(double, amount)
+MS_ROW(payment, PAYMENT);
+
+/* What is kept of each key from batch to batch. */
+#define ACCOUNT(COLUMN)                                                                                                \
+    COLUMN(double, balance)                                                                                            \
+    COLUMN(int64_t, payments)
+MS_ROW(account, ACCOUNT);
+
+/* A row that it returns; the key columns come before it. `closed`: whether the key was idle for the stage's `timeout` and
+ * is removed. */
+#define STATEMENT(COLUMN)                                                                                              \
+    COLUMN(double, balance)                                                                                            \
+    COLUMN(bool, closed)
+MS_ROW(statement, STATEMENT);
+
+/* Keeps the balance of each key. A new key has a state of zeros. */
+static ms_status my_plugin(ms_rows *payments, account *account, ms_out *out, ms_call *call)
+{
+    payment payment;
+    while (payment_next(payments, &payment)) {
+        account->balance += payment.amount;
+        account->payments += 1;
+    }
+    statement_push(out, (statement){.balance = account->balance, .closed = call->timed_out});
+    return MS_OK;
+}
+
+MS_UPDATE(payment, account, statement, my_plugin, MS_KEYED);

@@ -1,0 +1,41 @@
+//go:build wasip1 && millstream_update
+
+package millstream
+
+import "millstream.dev/sdk/internal/abi"
+
+//go:wasmexport millstream:plugin/updater@0.1.1#describe
+func exportDescribe(config, configLength, fields, fieldsLength uint32) uint32 {
+	return describeOne(config, configLength, fields, fieldsLength)
+}
+
+// The arguments stand in memory: there are more than are passed singly.
+//
+//go:wasmexport millstream:plugin/updater@0.1.1#update
+func exportUpdate(at uint32) uint32 {
+	ctx := contextOf(uint64(abi.LoadWide(at, 0)), abi.LoadWide(at, 8), uint32(abi.LoadTag(at, 16)), abi.LoadWide(at, 24))
+	stage := &Stage{config: abi.String(abi.Load(at, 32), abi.Load(at, 36))}
+	groups := &Groups{
+		Keys:     liftBatch(abi.Load(at, 40), abi.Load(at, 44), abi.Load(at, 48)),
+		Rows:     liftBatch(abi.Load(at, 52), abi.Load(at, 56), abi.Load(at, 60)),
+		ends:     abi.Bytes(abi.Load(at, 64), abi.Load(at, 68)),
+		States:   liftBatch(abi.Load(at, 72), abi.Load(at, 76), abi.Load(at, 80)),
+		Known:    abi.Bytes(abi.Load(at, 84), abi.Load(at, 88)),
+		TimedOut: abi.Bytes(abi.Load(at, 92), abi.Load(at, 96)),
+	}
+	return call(func(to *abi.Area) error {
+		plugin, err := pluginOf[Updater](stage)
+		if err != nil {
+			return err
+		}
+		updated, err := plugin.Update(stage, ctx, groups)
+		if err != nil {
+			return err
+		}
+		lowerBatch(to, updated.States)
+		to.PutBytes(updated.Kept)
+		lowerBatch(to, updated.Output)
+		lowerRejections(to, updated.Rejected)
+		return nil
+	})
+}

@@ -1,0 +1,174 @@
+package millstream
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// Stage is the stage that uses the plugin: its config, its input and its key.
+type Stage struct {
+	config string
+	inputs []Schema
+	key    Schema
+	// Whether the host was asked for these, which costs time that most plugins need not spend.
+	hasInputs, hasKey bool
+}
+
+// Input gives the columns of the rows that calls pass: in Describe all columns of the stage's input, later those that the
+// description named. Of several inputs the first.
+func (s *Stage) Input() Schema {
+	if inputs := s.Inputs(); len(inputs) > 0 {
+		return inputs[0]
+	}
+	return nil
+}
+
+// Inputs gives the columns of each input: one, but in world cogroup.
+func (s *Stage) Inputs() []Schema {
+	if !s.hasInputs {
+		s.inputs, s.hasInputs = hostInputs(), true
+	}
+	return s.inputs
+}
+
+// Key gives the stage's key columns; none where it has no key.
+func (s *Stage) Key() Schema {
+	if !s.hasKey {
+		s.key, s.hasKey = hostKey(), true
+	}
+	return s.key
+}
+
+// Config reads the stage's config, a JSON object, into a struct, as encoding/json does; but fields that are unknown to the
+// struct are refused, and so is a config without a field that has the tag `millstream:"required"`.
+func (s *Stage) Config(to any) error {
+	text := strings.TrimSpace(s.config)
+	if text == "" {
+		text = "{}"
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &given); err != nil {
+		return ConfigError(withoutPackage(err))
+	}
+	if err := checkFields(reflect.TypeOf(to).Elem(), given); err != nil {
+		return err
+	}
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(to); err != nil {
+		return ConfigError(withoutPackage(err))
+	}
+	return nil
+}
+
+// checkFields compares the names of a config with those of its struct: encoding/json has none that are needed, and takes
+// capital letters for small ones.
+func checkFields(config reflect.Type, given map[string]json.RawMessage) error {
+	var unknown []string
+	for name := range given {
+		unknown = append(unknown, name)
+	}
+	for _, field := range reflect.VisibleFields(config) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "" {
+			name = field.Name
+		}
+		unknown = slices.DeleteFunc(unknown, func(other string) bool { return other == name })
+		if _, is := given[name]; !is && field.Tag.Get("millstream") == "required" {
+			return ConfigError("missing field `" + name + "`")
+		}
+	}
+	if len(unknown) > 0 {
+		return ConfigError("unknown field `" + slices.Min(unknown) + "`")
+	}
+	return nil
+}
+
+func withoutPackage(err error) string { return strings.TrimPrefix(err.Error(), "json: ") }
+
+// NoConfig gives an error unless the stage's config is absent or empty.
+func (s *Stage) NoConfig() error {
+	switch strings.TrimSpace(s.config) {
+	case "", "{}", "null":
+		return nil
+	}
+	return ConfigError("this plugin takes no config")
+}
+
+// Context is what a call may know about the outside. A replay of the batch gives the same.
+type Context struct {
+	// Batch is the batch id: 1, 2, 3 … since the job's first start.
+	Batch uint64
+	// Time is the batch time: the end of the batch's interval. time.Now gives it, too.
+	Time Timestamp
+	// Watermark is event time up to which input is considered complete.
+	Watermark Null[Timestamp]
+	// TimedOut says, in world update, that this is the last call of a key that was idle for the stage's timeout. Its state
+	// is removed afterwards, whatever the function returns.
+	TimedOut bool
+	// Timers are those of the key, in world update.
+	Timers Timers
+}
+
+// configs is what [Config] was called for.
+var configs *configOf
+
+type configOf struct {
+	// read reads the stage's config to the variable.
+	read   func(stage *Stage) error
+	schema string
+}
+
+// Config makes a variable that holds the stage's config before any function of the plugin is called, read as encoding/json
+// reads it. What the config does not name has the value that it has in defaults, or is missed where the field has the tag
+// `millstream:"required"`; what the struct does not name is refused.
+// Call it once, for a variable of the package:
+//
+//	var config = millstream.Config(struct {
+//		Tax float64 `json:"tax"`
+//	}{})
+//
+// A plugin that does not call it takes no config.
+func Config[T any](defaults T) *T {
+	if kind := reflect.TypeFor[T]().Kind(); kind != reflect.Struct {
+		panic("millstream: a config is a struct, not " + kind.String())
+	}
+	value := new(T)
+	*value = defaults
+	schema := ""
+	if configs != nil {
+		schema = configs.schema
+	}
+	configs = &configOf{schema: schema, read: func(stage *Stage) error {
+		*value = defaults
+		return stage.Config(value)
+	}}
+	return value
+}
+
+// ConfigSchema says the JSON Schema of the config, for those who write jobs.
+func ConfigSchema(schema string) struct{} {
+	if configs == nil {
+		configs = &configOf{read: (*Stage).NoConfig}
+	}
+	configs.schema = schema
+	return struct{}{}
+}
+
+func readConfig(stage *Stage) error {
+	if configs == nil {
+		return stage.NoConfig()
+	}
+	return configs.read(stage)
+}
+
+// description fills in what all descriptions of functions on rows have.
+func description() Description {
+	made := Description{}
+	if configs != nil {
+		made.ConfigSchema = configs.schema
+	}
+	return made
+}

@@ -1,0 +1,43 @@
+// A Millstream plugin of world cogroup: called for each key with its rows of several inputs.
+package main
+
+import millstream "millstream.dev/sdk"
+
+// Order is a row of the first input: its column `amount`.
+type Order struct {
+	Amount float64
+}
+
+// Payment is a row of the second input.
+type Payment struct {
+	Paid float64
+}
+
+// Open is a row that the plugin returns; the key columns come before it.
+type Open struct {
+	Orders int64
+	Open   float64
+}
+
+func init() {
+	millstream.Cogroup2(open)
+}
+
+// open tells what each key still has to pay. Keys that have paid all give no row.
+func open(
+	_ *millstream.Context, _ millstream.AnyKey, orders []Order, payments []Payment, out *millstream.KeyedOut[Open],
+) error {
+	var left float64
+	for _, order := range orders {
+		left += order.Amount
+	}
+	for _, payment := range payments {
+		left -= payment.Paid
+	}
+	if left > 0 {
+		out.Push(Open{Orders: int64(len(orders)), Open: left})
+	}
+	return nil
+}
+
+func main() {}

@@ -1,0 +1,195 @@
+/** Whole batches, for plugins that work on any columns. */
+
+import { inputError, internalError } from "./error.ts";
+import type { Column, Field, Rejected, Type, WireBatch } from "./types.ts";
+import { decode, type Texts } from "./utf8.ts";
+
+/**
+ * Rows as columns. It does not know their names and types: the stage's `input` and `key` do. What it returns are views of
+ * the bytes that the host has passed, not copies.
+ */
+export class Batch {
+  readonly rows: number;
+  readonly columns: readonly Column[];
+
+  constructor(rows: number, columns: readonly Column[]) {
+    this.rows = rows;
+    this.columns = columns;
+  }
+
+  static of(wire: WireBatch): Batch {
+    return new Batch(wire.rows, wire.columns);
+  }
+
+  /** How many columns there are. */
+  get width(): number {
+    return this.columns.length;
+  }
+
+  /** A column's buffers. */
+  column(index: number): Column {
+    const column = this.columns[index];
+    if (column === undefined) throw internalError(`column ${index}: the batch has no such column`);
+    return column;
+  }
+
+  /** Whether a row of a column is null; of any type. */
+  isNull(column: number, row: number): boolean {
+    const validity = this.columns[column]?.validity;
+    return validity ? !bit(validity, row) : false;
+  }
+
+  /** Where a column has values, a bit a row; `null`: everywhere. */
+  validity(index: number): Uint8Array | null {
+    const { validity } = this.column(index);
+    if (validity && validity.length < Math.ceil(this.rows / 8)) throw internalError(`column ${index}: its validity is too short`);
+    return validity;
+  }
+
+  /** A column of `float64`. */
+  float64(index: number): Float64Array {
+    return new Float64Array(...this.eightBytes(index));
+  }
+
+  /** A column of `int64`, or of `timestamp`, in microseconds since 1970. */
+  int64(index: number): BigInt64Array {
+    return new BigInt64Array(...this.eightBytes(index));
+  }
+
+  /** A column of `bool`. */
+  bool(index: number): Bits {
+    return new Bits(this.column(index).data, this.rows);
+  }
+
+  /** A column of `text`: text i is `text.substring(offsets[i], offsets[i + 1])`. */
+  text(index: number): Texts {
+    return decode(this.column(index).data, this.offsets(index));
+  }
+
+  /** Where the rows of a column of `text` or `binary` begin in its `data`, in bytes; the last one where they end. */
+  offsets(index: number): Int32Array {
+    const { offsets } = this.column(index);
+    if (!offsets) throw internalError(`column ${index}: it has no offsets`);
+    // Arrow allows a column of no rows to have no offsets at all.
+    if (this.rows === 0) return new Int32Array(1);
+    if (offsets.length < 4 * (this.rows + 1)) throw internalError(`column ${index}: its offsets are too short`);
+    return new Int32Array(...aligned(offsets, 4, this.rows + 1));
+  }
+
+  private eightBytes(index: number): [ArrayBuffer, number, number] {
+    const { data } = this.column(index);
+    if (data.length < 8 * this.rows) throw internalError(`column ${index}: its values are too short`);
+    return aligned(data, 8, this.rows);
+  }
+
+  /** The rows of these indexes, in this order; an index may come any number of times. */
+  take(rows: ArrayLike<number>, fields: readonly Field[]): Batch {
+    for (let i = 0; i < rows.length; i++) {
+      if (!(rows[i]! < this.rows)) throw internalError("a row was taken that the batch does not have");
+    }
+    if (fields.length !== this.width) throw internalError(`${fields.length} types for ${this.width} columns`);
+    return new Batch(rows.length, fields.map((field, index) => this.takeColumn(index, field.type, rows)));
+  }
+
+  private takeColumn(index: number, type: Type, rows: ArrayLike<number>): Column {
+    const column = this.column(index);
+    const validity = column.validity && takeBits(column.validity, rows);
+    switch (type) {
+      case "bool":
+        return { validity, offsets: null, data: takeBits(column.data, rows) };
+      case "int64":
+      case "float64":
+      case "timestamp": {
+        const values = this.int64(index);
+        return { validity, offsets: null, data: bytesOf(BigInt64Array.from(rows, (row) => values[row]!)) };
+      }
+      case "text":
+      case "binary": {
+        const offsets = this.offsets(index);
+        const parts = Array.from(rows, (row) => column.data.subarray(offsets[row], offsets[row + 1]));
+        return { validity, ...joined(parts) };
+      }
+      default:
+        throw inputError(`a column of type ${type.slice(6)} cannot be taken apart by a plugin: cast or drop it before`);
+    }
+  }
+
+  /** These columns of the batch, in this order. */
+  select(columns: readonly number[]): Batch {
+    return new Batch(this.rows, columns.map((index) => this.column(index)));
+  }
+
+  /** The columns of both batches, which must have as many rows. */
+  beside(other: Batch): Batch {
+    if (this.rows !== other.rows) throw internalError(`columns of ${this.rows} and of ${other.rows} rows`);
+    return new Batch(this.rows, [...this.columns, ...other.columns]);
+  }
+}
+
+/** What a call of world `transform` returns. */
+export interface Output {
+  /** Any number of rows, with the columns that `describe` said. */
+  readonly rows: Batch;
+  /** The rows of the input that are refused. */
+  readonly rejected: readonly Rejected[];
+}
+
+/** A bit a row. */
+export class Bits {
+  readonly bytes: Uint8Array;
+  readonly length: number;
+
+  constructor(bytes: Uint8Array, length: number) {
+    if (bytes.length < Math.ceil(length / 8)) throw internalError("a bitmap is too short");
+    this.bytes = bytes;
+    this.length = length;
+  }
+
+  get(index: number): boolean {
+    return bit(this.bytes, index);
+  }
+}
+
+/** A bit of a bitmap; false behind its end. */
+export function bit(bits: Uint8Array, index: number): boolean {
+  return ((bits[index >> 3]! >> (index & 7)) & 1) === 1;
+}
+
+/** A bitmap of booleans. */
+export function bitmap(bits: ArrayLike<boolean>): Uint8Array {
+  const bytes = new Uint8Array((bits.length + 7) >> 3);
+  for (let i = 0; i < bits.length; i++) {
+    if (bits[i]) bytes[i >> 3]! |= 1 << (i & 7);
+  }
+  return bytes;
+}
+
+/** Byte strings one behind the other. */
+export function joined(parts: readonly Uint8Array[]): { data: Uint8Array; offsets: Uint8Array } {
+  const offsets = new Int32Array(parts.length + 1);
+  let end = 0;
+  parts.forEach((part, i) => (offsets[i + 1] = end += part.length));
+  const data = new Uint8Array(end);
+  parts.forEach((part, i) => data.set(part, offsets[i]));
+  return { data, offsets: bytesOf(offsets) };
+}
+
+/** The bytes of a typed array. */
+export function bytesOf(array: Float64Array | BigInt64Array | Int32Array | Uint32Array): Uint8Array {
+  return new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
+}
+
+/** 32-bit numbers without a sign. */
+export function uint32(bytes: Uint8Array): Uint32Array {
+  return new Uint32Array(...aligned(bytes, 4, bytes.length >> 2));
+}
+
+/** What a typed array of `count` elements of `size` bytes is made of; copies bytes that begin at an odd place. */
+function aligned(bytes: Uint8Array, size: number, count: number): [ArrayBuffer, number, number] {
+  const at = bytes.byteOffset % size === 0 ? bytes : bytes.slice();
+  return [at.buffer as ArrayBuffer, at.byteOffset, count];
+}
+
+function takeBits(bits: Uint8Array, rows: ArrayLike<number>): Uint8Array {
+  return bitmap(Array.from(rows, (row) => bit(bits, row)));
+}

@@ -1,0 +1,70 @@
+/** The types that a row's fields may have. */
+
+import type { Type } from "./types.ts";
+
+/** A microsecond count since 1970-01-01 00:00 UTC. */
+export type Timestamp = bigint;
+
+/** How a field's values are kept in JavaScript. */
+export type Kind = "bool" | "int64" | "integer" | "float64" | "text" | "binary";
+
+/** The type of a field. Only this module makes them. */
+export interface Cell<T> {
+  /** The column's type. */
+  readonly type: Type;
+  readonly kind: Kind;
+  /** Whether the column may hold nulls. */
+  readonly nullable: boolean;
+  /** Never there: only the type of the values. */
+  readonly value?: T;
+}
+
+/** `true` or `false`. */
+export const bool: Cell<boolean> = { type: "bool", kind: "bool", nullable: false };
+/** A 64-bit integer, exactly: a `bigint`. */
+export const int64: Cell<bigint> = { type: "int64", kind: "int64", nullable: false };
+/**
+ * A 64-bit integer as a `number`, which holds whole numbers up to 2^53 - 1. A row with one beyond that is rejected; so is
+ * the call that returns one, or a fraction. Nothing is rounded.
+ */
+export const integer: Cell<number> = { type: "int64", kind: "integer", nullable: false };
+/** A `number`. */
+export const float64: Cell<number> = { type: "float64", kind: "float64", nullable: false };
+/** A `string`; when it is written, halves of surrogate pairs that stand alone become U+FFFD. */
+export const text: Cell<string> = { type: "text", kind: "text", nullable: false };
+/** Bytes; what is read is a view, to be copied (`slice`) where it must outlive the call. */
+export const binary: Cell<Uint8Array> = { type: "binary", kind: "binary", nullable: false };
+/** A point in time: a `bigint` of microseconds since 1970-01-01 00:00 UTC. */
+export const timestamp: Cell<Timestamp> = { type: "timestamp", kind: "int64", nullable: false };
+
+/** The same type, or `null`. */
+export function nullable<T>(cell: Cell<T>): Cell<T | null> {
+  return { type: cell.type, kind: cell.kind, nullable: true };
+}
+
+/** The date of a point in time; a date has milliseconds. */
+export function toDate(time: Timestamp): Date {
+  const milliseconds = time / 1000n - (time % 1000n < 0n ? 1n : 0n);
+  return new Date(Number(milliseconds));
+}
+
+/** The point in time of a date. */
+export function fromDate(date: Date): Timestamp {
+  return BigInt(date.getTime()) * 1000n;
+}
+
+/** The cell that reads any column of a type, nulls included. */
+export function cellOf(type: Type): Cell<unknown> {
+  switch (type) {
+    case "int64":
+    case "timestamp":
+      return { type, kind: "int64", nullable: true };
+    case "bool":
+    case "float64":
+    case "text":
+    case "binary":
+      return { type, kind: type, nullable: true };
+    default:
+      throw new TypeError(`rows have no columns of type ${type}: pass them on as whole batches`);
+  }
+}

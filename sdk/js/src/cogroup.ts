@@ -1,0 +1,123 @@
+/** World `cogroup`: several inputs, grouped by key. */
+
+import type { Batch } from "./batch.ts";
+import { type Config, configSchema, type ConfigSpec, readConfig } from "./config.ts";
+import { internalError, Rejection } from "./error.ts";
+import { type Out, outputFields, type OutputType } from "./out.ts";
+import type { Row, RowType } from "./row.ts";
+import type { Context, Stage } from "./stage.ts";
+import type { Returned } from "./transform.ts";
+import type { Description, Rejected } from "./types.ts";
+import { GroupedRows, newOutput, NOTHING, refusable } from "./update.ts";
+
+/** A plugin of world `cogroup` on whole batches: what {@link cogroup} makes of a function. */
+export interface Cogroup {
+  /** Called when a job is loaded: says what is read of each input and what is returned, or that something does not fit. */
+  describe(stage: Stage): Description;
+  /** Called with groups of a batch or a window; every key comes once. */
+  cogroup(stage: Stage, context: Context, groups: CogroupGroups): Cogrouped;
+}
+
+/** A plugin; the default export of its module. */
+export interface CogroupPlugin {
+  readonly world: "cogroup";
+  /** Reads the config. Called before everything else, and again when the config changes. */
+  create(stage: Stage): Cogroup;
+}
+
+/** Rows grouped by key. A group is a key that has rows in at least one input. */
+export interface CogroupGroups {
+  /** The key columns, one row a group. */
+  readonly keys: Batch;
+  /** The inputs, in the order of the stage's. */
+  readonly inputs: readonly { readonly rows: Batch; readonly ends: Uint32Array }[];
+}
+
+/** What a call of world `cogroup` returns. */
+export interface Cogrouped {
+  /** Rows to emit, any number. */
+  readonly rows: Batch;
+  /** For each input the rows that are refused. */
+  readonly rejected: readonly (readonly Rejected[])[];
+}
+
+/** What a plugin function says of itself. */
+export interface CogroupSpec<K, I extends readonly (RowType<any> | null)[], O, S> {
+  /** The columns of each input that it reads, in the order of the stage's; `null`: rows of any input, only counted. */
+  readonly inputs: I;
+  /** The columns of the rows that it returns, or {@link keyed} ones after those of the key. */
+  readonly output: OutputType<O>;
+  /** The columns of the key; any key if left out. */
+  readonly key?: RowType<K>;
+  /** The fields of its config; none if left out. */
+  readonly config?: S;
+  /** What it is for; the `description` of `package.json` if left out. */
+  readonly doc?: string;
+}
+
+/** The rows of a key, of each input. */
+export type RowsOf<I extends readonly (RowType<any> | null)[]> = {
+  readonly [N in keyof I]: readonly (I[N] extends null ? {} : Row<I[N]>)[];
+};
+
+/** What a plugin function gets beside its rows. */
+export interface CogroupCall<K, O, C> {
+  /** The key of this call; an empty object where the plugin works with any key. */
+  readonly key: K;
+  readonly out: Out<O>;
+  readonly config: C;
+  readonly context: Context;
+}
+
+/** Makes a function a plugin: it is called for each key with its rows of every input. */
+export function cogroup<
+  const I extends readonly (RowType<any> | null)[],
+  O,
+  K = {},
+  S extends ConfigSpec<unknown> | undefined = undefined,
+>(
+  spec: CogroupSpec<K, I, O, S>,
+  function_: (rows: RowsOf<I>, call: CogroupCall<K, O, Config<S>>) => Returned<O>,
+): CogroupPlugin {
+  const key = spec.key ?? (NOTHING as RowType<K>);
+  const types = spec.inputs.map((input) => input ?? NOTHING);
+  return batches((stage) => {
+    const config = readConfig(spec.config, stage) as Config<S>;
+    return {
+      describe: (stage) => ({
+        inputs: types.map((type) => type.fields),
+        output: outputFields(spec.output, stage),
+        key: spec.key?.fields,
+        doc: spec.doc,
+        configSchema: configSchema(spec.config),
+      }),
+      cogroup(stage, context, { keys, inputs }) {
+        if (inputs.length !== types.length) {
+          throw internalError(`${inputs.length} inputs where ${types.length} are needed`);
+        }
+        const grouped = inputs.map(({ rows, ends }, place) => new GroupedRows(types[place]!, rows, ends));
+        const keyOf = key.reader(keys);
+        const out = newOutput(spec.output);
+        const call = { config, context, out: out.out, key: undefined as K };
+        for (let group = 0; group < keys.rows; group++) {
+          out.begin(group);
+          call.key = keyOf(group);
+          const before = out.rows();
+          const rows = grouped.map((input) => input.of(group)) as unknown as RowsOf<I>;
+          const returned = refusable(() => out.add(function_(rows, call)));
+          if (!(returned instanceof Rejection)) continue;
+          out.truncate(before);
+          grouped.forEach((input) => input.reject(group, returned.reason));
+        }
+        return { rows: out.finish(stage, keys), rejected: grouped.map((input) => input.rejected()) };
+      },
+    };
+  });
+}
+
+/** Makes a plugin of functions on whole batches, which may work on any columns. */
+function batches(create: (stage: Stage) => Cogroup): CogroupPlugin {
+  return { world: "cogroup", create };
+}
+
+cogroup.batches = batches;

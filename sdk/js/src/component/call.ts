@@ -1,0 +1,139 @@
+/** How the host calls a plugin: what the worlds have in common. */
+
+import { beginCall } from "./start.ts";
+import * as files from "millstream:plugin/files@0.1.1";
+import * as log from "millstream:plugin/log@0.1.1";
+import * as metrics from "millstream:plugin/metrics@0.1.1";
+import * as stage from "millstream:plugin/stage@0.1.1";
+import { getRandomBytes } from "wasi:random/random@0.2.12";
+import { configError, PluginError } from "../error.ts";
+import { FileError } from "../files.ts";
+import { setHost, type TimersHost } from "../host.ts";
+import { describeError } from "../stack.ts";
+import { type CallContext, contextOf, Stage } from "../stage.ts";
+import { type Description, fieldsOf, type Rejected, schemaOf, type WireContext, type WireSchema } from "../types.ts";
+
+/** What the manifest says of the plugin. */
+export interface About {
+  readonly name: string;
+  readonly version: string;
+  readonly doc: string;
+}
+
+/** A plugin that runs: the functions of its world. */
+interface Running {
+  describe(stage: Stage): Description;
+}
+
+/** A plugin as its module exports it. */
+interface Plugin<R extends Running> {
+  readonly world: string;
+  create(stage: Stage): R;
+}
+
+/** The calls of a component's plugin. */
+export class Calls<R extends Running> {
+  readonly #plugin: Plugin<R>;
+  readonly #about: About;
+  readonly #timers: TimersHost | undefined;
+  /** The plugin of this instance, made on its first call, and the config that it was made of. */
+  #running: { readonly config: string; readonly plugin: R; readonly stage: Stage } | undefined;
+
+  constructor(plugin: unknown, world: string, about: About, timers?: TimersHost) {
+    const made = plugin as Plugin<R> | undefined;
+    if (typeof made?.create !== "function") {
+      throw new TypeError(`the module has no plugin: it ends with \`export default ${world}({ … }, …)\``);
+    }
+    if (made.world !== world) {
+      throw new TypeError(`the module makes a plugin of world \`${made.world}\`, and package.json says \`${world}\``);
+    }
+    this.#plugin = made;
+    this.#about = about;
+    this.#timers = timers;
+  }
+
+  /** What the plugin says of itself, as the host wants it. */
+  describe(config: string, inputs: readonly WireSchema[]): Record<string, unknown> {
+    return this.#guarded(() => {
+      const stage = new Stage(config, inputs.map(fieldsOf));
+      const of = this.#create(stage).describe(stage);
+      const schema = (fields: Description["input"]) => schemaOf(fields ?? []);
+      return {
+        name: this.#about.name,
+        version: this.#about.version,
+        doc: of.doc ?? this.#about.doc,
+        input: schema(of.input),
+        inputs: (of.inputs ?? []).map(schemaOf),
+        output: schema(of.output),
+        state: schema(of.state),
+        key: of.key === undefined ? null : schema(of.key),
+        inverse: of.inverse ?? false,
+        configSchema: of.configSchema ?? "",
+      };
+    });
+  }
+
+  /** Runs a call of the plugin, which is made anew when the config changes. */
+  call<T>(wire: WireContext, function_: (plugin: R, context: CallContext, stage: Stage) => T): T {
+    return this.#guarded(() => {
+      if (this.#running?.config !== wire.config) {
+        const stage = new Stage(wire.config);
+        this.#running = { config: wire.config, plugin: this.#create(stage), stage };
+      }
+      const { plugin, stage } = this.#running;
+      return function_(plugin, contextOf(wire), stage);
+    });
+  }
+
+  /** A plugin that does not find a granted file when it begins shows that the job does not fit. */
+  #create(stage: Stage): R {
+    try {
+      return this.#plugin.create(stage);
+    } catch (error) {
+      throw error instanceof FileError ? configError(error.message) : error;
+    }
+  }
+
+  /** Exceptions become errors of the interface: thrown as such, they are what the call returns. */
+  #guarded<T>(function_: () => T): T {
+    beginCall(getRandomBytes);
+    setHost(host(this.#timers));
+    try {
+      return function_();
+    } catch (error) {
+      if (error instanceof PluginError && error.kind !== "internal") throw { tag: error.kind, val: error.message.toWellFormed() };
+      const words = error instanceof PluginError ? error.message : describeError(error);
+      throw { tag: "internal", val: words.toWellFormed() };
+    }
+  }
+}
+
+/** Rejections whose texts the host can take. */
+export function rejections(rejected: readonly Rejected[]): Rejected[] {
+  return rejected.map(({ row, reason }) => ({ row, reason: reason.toWellFormed() }));
+}
+
+function host(timers: TimersHost | undefined) {
+  return {
+    log: log.write,
+    count: metrics.add,
+    file: readFile,
+    input: stage.input,
+    inputs: stage.inputs,
+    key: stage.key,
+    timers,
+  };
+}
+
+function readFile(name: string): Uint8Array {
+  const size = files.size(name);
+  const bytes = new Uint8Array(size);
+  // A host may pass a large file in pieces.
+  for (let at = 0; at < size; ) {
+    const piece = files.read(name, at, Math.min(size - at, 0xffff_ffff));
+    if (piece.length === 0) throw new Error(`the file \`${name}\` ended at ${at} of ${size} bytes`);
+    bytes.set(piece, at);
+    at += piece.length;
+  }
+  return bytes;
+}

@@ -1,0 +1,40 @@
+/** What a plugin can ask of the outside: the host's imports in a component, stand-ins in tests. */
+
+import type { WireSchema } from "./types.ts";
+
+export type Level = "debug" | "info" | "warn" | "error";
+
+export interface Host {
+  log(level: Level, message: string): void;
+  count(counter: string, amount: number): void;
+  /** The whole of a granted file; throws a text where there is none of this name. */
+  file(name: string): Uint8Array;
+  input(): WireSchema;
+  inputs(): readonly WireSchema[];
+  key(): WireSchema;
+  /** World `update`: timers of the groups of this call. */
+  readonly timers: TimersHost | undefined;
+}
+
+export interface TimersHost {
+  set(group: number, at: bigint): void;
+  cancel(group: number, at: bigint): void;
+  due(): { readonly ends: Uint8Array; readonly times: Uint8Array };
+}
+
+let current: Host | undefined;
+
+/** The host of this component or test. */
+export function host(): Host {
+  if (current === undefined) throw new Error("a plugin can ask the host only while it is called");
+  return current;
+}
+
+export function setHost(host: Host): void {
+  current = host;
+}
+
+/** Writes lines to the log; nothing where there is no host yet, while a plugin is being built. */
+export function writeLog(level: Level, message: string): void {
+  for (const line of message.toWellFormed().split("\n")) current?.log(level, line);
+}

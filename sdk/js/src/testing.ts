@@ -1,0 +1,344 @@
+/**
+ * Runs plugins in Node, without a host: rows go in and come out as objects.
+ *
+ * `int64` and `timestamp` are bigints, where numbers will do as well for rows that go in. The log goes to standard error,
+ * `counter` does nothing, `files` reads from `testdata/`.
+ */
+
+import { Batch, bit, bitmap, bytesOf } from "./batch.ts";
+import type { AggregatePlugin } from "./aggregate.ts";
+import { cellOf } from "./cell.ts";
+import type { CogroupPlugin } from "./cogroup.ts";
+import { internalError } from "./error.ts";
+import { setHost } from "./host.ts";
+import { RowType } from "./row.ts";
+import { type CallContext, Stage } from "./stage.ts";
+import type { TransformPlugin } from "./transform.ts";
+import type { Description, Field, Rejected, Type } from "./types.ts";
+import type { UpdatePlugin } from "./update.ts";
+
+/** A row, as tests write it. */
+export type TestRow = Readonly<Record<string, unknown>>;
+
+/** What a run gave. */
+export interface Run {
+  /** The rows returned. */
+  readonly rows: TestRow[];
+  /**
+   * The rows refused: their index in the rows passed in (for worlds `update` and `cogroup`: sorted by key; for `cogroup`
+   * those of the second input are counted behind those of the first), and the reason.
+   */
+  readonly rejected: Rejected[];
+}
+
+/** What Node offers, without its types. */
+interface Node {
+  getBuiltinModule(name: "node:fs"): { readFileSync(path: string): Uint8Array };
+  readonly stderr: { write(text: string): void };
+}
+
+declare const process: Node;
+
+const TYPES = ["bool", "int64", "float64", "text", "binary", "timestamp"];
+
+/** Columns as in `"user text, amount int64"`. */
+function fieldsOf(columns: string): Field[] {
+  const written = columns.split(",").filter((column) => column.trim() !== "");
+  return written.map((column) => {
+    const [name, type, ...rest] = column.trim().split(/\s+/);
+    if (name === undefined || type === undefined || rest.length > 0) {
+      throw new TypeError(`\`${column}\` is no name and type, as in \`amount int64\``);
+    }
+    if (!TYPES.includes(type)) throw new TypeError(`\`${type}\` is no type; types are ${TYPES.join(", ")}`);
+    return { name, type: type as Type, nullable: true };
+  });
+}
+
+/** A plugin under test: how its stage uses it. */
+class Test<P extends { create(stage: Stage): { describe(stage: Stage): Description } }> {
+  protected readonly plugin: P;
+  #config = "{}";
+  readonly #inputs: Field[][] = [];
+  protected keyFields: Field[] = [];
+  #batch = 0;
+  #watermark: bigint | null = null;
+  protected due: bigint[][] = [];
+  protected asked: { group: number; at: bigint; isSet: boolean }[] = [];
+
+  constructor(plugin: P) {
+    this.plugin = plugin;
+  }
+
+  /** The stage's config. */
+  config(config: unknown): this {
+    this.#config = JSON.stringify(config);
+    return this;
+  }
+
+  /** The stage's key columns, as in `"user text, day int64"`. */
+  key(columns: string): this {
+    this.keyFields = fieldsOf(columns);
+    return this;
+  }
+
+  /** The columns of the stage's input; only plugins that work on any input need it. In world `cogroup` once for each. */
+  input(columns: string): this {
+    this.#inputs.push(fieldsOf(columns));
+    return this;
+  }
+
+  /** The watermark of the runs that follow, as in a stage with event time: timers go by it. */
+  watermark(watermark: bigint): this {
+    this.#watermark = watermark;
+    return this;
+  }
+
+  /** What the plugin says of itself. */
+  describe(): Description {
+    this.begin();
+    const stage = new Stage(this.#config, this.#inputs, this.keyFields);
+    return (this.plugin.create(stage) as ReturnType<P["create"]>).describe(stage);
+  }
+
+  /** The stage of a call: its inputs are what the description names. */
+  protected stage(description: Description): Stage {
+    return new Stage(this.#config, description.inputs ?? [description.input ?? []], this.keyFields);
+  }
+
+  /** The context of the next run: the first is at second 1, the next one at second 2, and so on. */
+  protected nextContext(): CallContext {
+    this.#batch += 1;
+    return { batch: this.#batch, time: BigInt(this.#batch) * 1_000_000n, watermark: this.#watermark, timedOut: false };
+  }
+
+  protected begin(): void {
+    const nothing = () => ({ fields: [] });
+    setHost({
+      log: (level, message) => process.stderr.write(`${level}: ${message}\n`),
+      count: () => {},
+      file: (name) => process.getBuiltinModule("node:fs").readFileSync(`testdata/${name}`),
+      input: nothing,
+      inputs: () => [],
+      key: nothing,
+      timers: {
+        set: (group, at) => void this.asked.push({ group, at, isSet: true }),
+        cancel: (group, at) => void this.asked.push({ group, at, isSet: false }),
+        due: () => ({
+          ends: bytesOf(ends(this.due)),
+          times: bytesOf(BigInt64Array.from(this.due.flat())),
+        }),
+      },
+    });
+  }
+}
+
+/** A plugin of world `transform` under test. */
+class TransformTest extends Test<TransformPlugin> {
+  /** Runs one batch. */
+  run(rows: readonly TestRow[]): Run {
+    const description = this.describe();
+    const plugin = this.plugin.create(this.stage(description));
+    const output = plugin.process(this.nextContext(), toBatch(description.input ?? [], rows));
+    return { rows: toRows(description.output, output.rows), rejected: [...output.rejected] };
+  }
+}
+
+interface Keyed {
+  readonly key: TestRow;
+  readonly rows: TestRow[];
+}
+
+/** A plugin of world `update` under test. */
+class UpdateTest extends Test<UpdatePlugin> {
+  #states: { key: TestRow; state: TestRow }[] = [];
+  #timers: { key: TestRow; at: bigint }[] = [];
+
+  /**
+   * Runs one batch: rows with the key columns and the others. Keys come in the order of their first rows, then those without
+   * rows whose timers are due; states and timers are kept for the next run.
+   */
+  run(rows: readonly TestRow[]): Run {
+    return this.#call(byKey(this.keyFields, rows), false);
+  }
+
+  /** Runs the last call of a key that was idle for too long. */
+  timeOut(key: TestRow): Run {
+    return this.#call([{ key: pick(this.keyFields, key), rows: [] }], true);
+  }
+
+  /** The states, with the columns of key and state. */
+  states(): TestRow[] {
+    return this.#states.map(({ key, state }) => ({ ...key, ...state }));
+  }
+
+  #takeDue(now: bigint, groups: Keyed[]): void {
+    const due = this.#timers.filter(({ at }) => at <= now);
+    this.#timers = this.#timers.filter(({ at }) => at > now);
+    for (const { key } of due) {
+      if (!groups.some((group) => isSame(group.key, key))) groups.push({ key, rows: [] });
+    }
+    const times = (key: TestRow) => due.filter((timer) => isSame(timer.key, key)).map(({ at }) => at);
+    this.due = groups.map(({ key }) => times(key).sort((a, b) => (a < b ? -1 : 1)));
+  }
+
+  #call(groups: Keyed[], timedOut: boolean): Run {
+    const description = this.describe();
+    const stage = this.stage(description);
+    const context = this.nextContext();
+    this.#takeDue(context.watermark ?? context.time, groups);
+    this.asked = [];
+    const old = groups.map(({ key }) => this.#states.find((known) => isSame(known.key, key))?.state);
+    const updated = this.plugin.create(stage).update(stage, context, {
+      keys: toBatch(this.keyFields, groups.map(({ key }) => key)),
+      rows: toBatch(description.input ?? [], groups.flatMap(({ rows }) => rows)),
+      ends: ends(groups.map(({ rows }) => rows)),
+      states: toBatch(description.state ?? [], old.map((state) => state ?? {})),
+      known: bitmap(old.map((state) => state !== undefined)),
+      timedOut: bitmap(groups.map(() => timedOut)),
+    });
+    for (const { group, at, isSet } of this.asked) {
+      const { key } = groups[group]!;
+      this.#timers = this.#timers.filter((timer) => timer.at !== at || !isSame(timer.key, key));
+      if (isSet) this.#timers.push({ key, at });
+    }
+    const states = toRows(description.state ?? [], updated.states);
+    this.#states = this.#states.filter((known) => !groups.some(({ key }) => isSame(known.key, key)));
+    groups.forEach(({ key }, i) => {
+      if (bit(updated.kept, i) && !timedOut) this.#states.push({ key, state: states[i]! });
+    });
+    return { rows: toRows(description.output, updated.output), rejected: [...updated.rejected] };
+  }
+}
+
+/** A plugin of world `aggregate` under test. */
+class AggregateTest extends Test<AggregatePlugin> {
+  /**
+   * Lifts all rows, combines those of each key from first to last, lowers. A plugin with an inverse also takes out the first
+   * row of each key again and puts it back by `combine`.
+   */
+  run(rows: readonly TestRow[]): Run {
+    const description = this.describe();
+    const plugin = this.plugin.create(this.stage(description));
+    const context = this.nextContext();
+    const state = description.state ?? [];
+    const returned = byKey(this.keyFields, rows).map(({ key, rows }) => {
+      const lifted = plugin.lift(context, toBatch(description.input ?? [], rows));
+      const part = (row: number) => lifted.take([row], state);
+      let whole = part(0);
+      for (let row = 1; row < lifted.rows; row++) whole = plugin.combine(context, whole, part(row));
+      if (plugin.inverse !== undefined && lifted.rows > 1) {
+        whole = plugin.combine(context, part(0), plugin.inverse(context, whole, part(0)));
+      }
+      const lowered = plugin.lower(context, toBatch(this.keyFields, [key]), whole);
+      return { ...key, ...toRows(description.output, lowered)[0] };
+    });
+    return { rows: returned, rejected: [] };
+  }
+}
+
+/** A plugin of world `cogroup` under test. */
+class CogroupTest extends Test<CogroupPlugin> {
+  /**
+   * Runs one batch: for each input its rows, with the key columns and the others. Keys come in the order of their first rows,
+   * those of the first input first.
+   */
+  run(inputs: readonly (readonly TestRow[])[]): Run {
+    const description = this.describe();
+    const stage = this.stage(description);
+    const grouped = inputs.map((rows) => byKey(this.keyFields, rows));
+    const keys: TestRow[] = [];
+    for (const { key } of grouped.flat()) {
+      if (!keys.some((known) => isSame(known, key))) keys.push(key);
+    }
+    const batches = grouped.map((groups, input) => {
+      const rows = keys.map((key) => groups.find((group) => isSame(group.key, key))?.rows ?? []);
+      return { rows: toBatch(description.inputs?.[input] ?? [], rows.flat()), ends: ends(rows) };
+    });
+    const { rows, rejected } = this.plugin.create(stage).cogroup(stage, this.nextContext(), {
+      keys: toBatch(this.keyFields, keys),
+      inputs: batches,
+    });
+    let before = 0;
+    const counted = rejected.flatMap((own, input) => {
+      const from = before;
+      before += batches[input]?.rows.rows ?? 0;
+      return own.map(({ row, reason }) => ({ row: from + row, reason }));
+    });
+    return { rows: toRows(description.output, rows), rejected: counted };
+  }
+}
+
+/** Tests a plugin of world `transform`. */
+export function transform(plugin: TransformPlugin): TransformTest {
+  return new TransformTest(plugin);
+}
+
+/** Tests a plugin of world `update`. */
+export function update(plugin: UpdatePlugin): UpdateTest {
+  return new UpdateTest(plugin);
+}
+
+/** Tests a plugin of world `aggregate`. */
+export function aggregate(plugin: AggregatePlugin): AggregateTest {
+  return new AggregateTest(plugin);
+}
+
+/** Tests a plugin of world `cogroup`. */
+export function cogroup(plugin: CogroupPlugin): CogroupTest {
+  return new CogroupTest(plugin);
+}
+
+export type { AggregateTest, CogroupTest, TransformTest, UpdateTest };
+
+/** Rows that may be null anywhere, as a host passes them. */
+function rowType(fields: readonly Field[]): RowType<TestRow> {
+  return new RowType<TestRow>(Object.fromEntries(fields.map(({ name, type }) => [name, cellOf(type)])));
+}
+
+function toBatch(fields: readonly Field[], rows: readonly TestRow[]): Batch {
+  const writer = rowType(fields).writer();
+  for (const row of rows) {
+    const values = fields.map(({ name, type }) => [name, toBigint(type, row[name])]);
+    writer.push(Object.fromEntries(values));
+  }
+  return new Batch(rows.length, writer.finish());
+}
+
+function toBigint(type: Type, value: unknown): unknown {
+  return (type === "int64" || type === "timestamp") && typeof value === "number" ? BigInt(value) : value;
+}
+
+function toRows(fields: readonly Field[], batch: Batch): TestRow[] {
+  if (fields.length !== batch.width) {
+    throw internalError(`${fields.length} columns were described, ${batch.width} returned`);
+  }
+  const read = rowType(fields).reader(batch);
+  return Array.from({ length: batch.rows }, (_, row) => read(row));
+}
+
+/** The columns of these fields. */
+function pick(fields: readonly Field[], row: TestRow): TestRow {
+  return Object.fromEntries(fields.map(({ name, type }) => [name, toBigint(type, row[name] ?? null)]));
+}
+
+/** The rows of each key, keys in the order of their first rows. */
+function byKey(fields: readonly Field[], rows: readonly TestRow[]): Keyed[] {
+  const groups: Keyed[] = [];
+  for (const row of rows) {
+    const key = pick(fields, row);
+    const group = groups.find((group) => isSame(group.key, key));
+    if (group === undefined) groups.push({ key, rows: [row] });
+    else group.rows.push(row);
+  }
+  return groups;
+}
+
+function isSame(left: TestRow, right: TestRow): boolean {
+  return Object.keys(left).every((name) => String(left[name]) === String(right[name]));
+}
+
+/** Where each group ends. */
+function ends(groups: readonly (readonly unknown[])[]): Uint32Array {
+  let end = 0;
+  return Uint32Array.from(groups, (rows) => (end += rows.length));
+}

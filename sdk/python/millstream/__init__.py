@@ -1,0 +1,59 @@
+"""Write Millstream plugins in Python: a function on rows becomes a WebAssembly component.
+
+    from dataclasses import dataclass
+    from millstream import Out, transform
+
+    @dataclass
+    class Word:
+        word: str
+
+    @transform
+    def split(value: str, out: Out[Word]) -> None:
+        for word in value.split():
+            out.emit(word)
+
+`transform`, `update`, `aggregate` and `cogroup` make a function or a class a plugin of that world; `millstream.testing` runs it in
+plain Python.
+"""
+
+from . import counter, files, log
+from .aggregate import aggregate
+from .batch import Batch, TextColumn
+from .cogroup import cogroup
+from .columns import Timestamp
+from .errors import ConfigError, InputError, InternalError, Rejection
+from .row import Column
+from .schema import Description, Field, Schema
+from .signature import KeyedOut, Out, Rows
+from .stage import Context, Stage
+from .timers import Timers
+from .transform import Transformed, transform
+from .update import update
+
+__all__ = [
+    "Batch",
+    "Column",
+    "ConfigError",
+    "Context",
+    "Description",
+    "Field",
+    "InputError",
+    "InternalError",
+    "KeyedOut",
+    "Out",
+    "Rejection",
+    "Rows",
+    "Schema",
+    "Stage",
+    "TextColumn",
+    "Timers",
+    "Timestamp",
+    "Transformed",
+    "aggregate",
+    "cogroup",
+    "counter",
+    "files",
+    "log",
+    "transform",
+    "update",
+]

@@ -1,0 +1,10 @@
+"""Counters (Spark's accumulators), summed over all calls of a stage and shown with the job's metrics."""
+
+from __future__ import annotations
+
+from . import host
+
+
+def add(counter: str, amount: int = 1) -> None:
+    """Adds to the counter of this name, which begins at 0. Names match ``[a-z][a-z0-9_]{0,63}``; others are ignored."""
+    host.current.add(counter, amount)

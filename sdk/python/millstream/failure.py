@@ -1,0 +1,62 @@
+"""Words for what went wrong in a plugin function: Python's own traceback, without the frames of the SDK."""
+
+from __future__ import annotations
+
+import os
+import re
+import traceback
+from types import TracebackType
+
+from .code import FILE
+from .errors import ConfigError, InputError, InternalError, PluginError
+
+_SDK = os.path.dirname(__file__) + "/"
+#: What stands before the path of a file within a component: the number of the folder that it came from.
+_MOUNT = re.compile(r"^/\d+/")
+
+
+def failed(error: BaseException) -> PluginError:
+    """The error that the host is told. One of the three kinds is told as it is, anything else with a traceback."""
+    if isinstance(error, (ConfigError, InputError, InternalError)):
+        return error
+    return _wrong_row(error) or InternalError("".join(_lines(error)).rstrip())
+
+
+def _wrong_row(error: BaseException) -> InternalError | None:
+    """Words for a row that has not the fields that it should have: such an error comes from the loop around the function."""
+    frame = _last(error.__traceback__)
+    if frame is None or not frame.tb_frame.f_code.co_filename.startswith(FILE):
+        return None
+    if not isinstance(error, (AttributeError, TypeError, ValueError)):
+        return None
+    found = frame.tb_frame.f_locals
+    values = [found[name] for name in ("_r", "_new", "_row") if name in found]
+    if not values:
+        return None
+    function, row = frame.tb_frame.f_code.co_filename.removeprefix(FILE).rstrip(">").rsplit(" ", 1)
+    return InternalError(f"{function}() gave {repr(values[0])[:100]} for a {row}: {error}")
+
+
+def _last(found: TracebackType | None) -> TracebackType | None:
+    while found is not None and found.tb_next is not None:
+        found = found.tb_next
+    return found
+
+
+def _lines(error: BaseException) -> list[str]:
+    told = traceback.TracebackException.from_exception(error, compact=True)
+    part: traceback.TracebackException | None = told
+    while part is not None:
+        part.stack = traceback.StackSummary.from_list([_named(own) for own in part.stack if _is_told(own)])
+        part = part.__cause__ or (None if part.__suppress_context__ else part.__context__)
+    has_frames = told.stack or told.__cause__ or told.__context__
+    return list(told.format() if has_frames else told.format_exception_only())
+
+
+def _is_told(frame: traceback.FrameSummary) -> bool:
+    return not frame.filename.startswith((_SDK, FILE, "/python/importlib/", "<frozen importlib"))
+
+
+def _named(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    name = _MOUNT.sub("", frame.filename)
+    return traceback.FrameSummary(name, frame.lineno, frame.name, line=frame.line or "")

@@ -1,0 +1,259 @@
+"""Runs plugins in plain Python, without a host: rows go in and come out as dicts.
+
+Timestamps are microseconds, binary is bytes. `log` writes to standard error, `counter` counts in ``testing.counters()``, `files`
+reads from ``testdata/``.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate
+from types import SimpleNamespace
+from typing import Any
+
+from . import columns as of_columns
+from . import host
+from .batch import Batch
+from .errors import InternalError
+from .plugin import plugin_of
+from .schema import Description, Schema
+from .stage import Context, Stage
+
+Row = dict[str, Any]
+
+
+class Run:
+    """What a run gave."""
+
+    def __init__(self, rows: list[Row], rejected: list[tuple[int, str]]) -> None:
+        #: The rows returned.
+        self.rows = rows
+        #: The rows refused: their index in the rows passed in (for worlds ``update`` and ``cogroup``: sorted by key; for
+        #: ``cogroup`` those of the second input are counted behind those of the first), and the reason.
+        self.rejected = rejected
+
+    def __repr__(self) -> str:
+        return f"Run(rows={self.rows!r}, rejected={self.rejected!r})"
+
+
+class Test:
+    """A plugin under test: how its stage uses it. Made by `transform`, `update`, `aggregate` and `cogroup`.
+
+    ``config`` is the stage's config. ``key`` are the stage's key columns, as in ``"user text, day int64"``. ``input`` are the
+    columns of the stage's input, which only plugins that work on any columns need; in world ``cogroup`` a list of them.
+    """
+
+    def __init__(
+        self, world: str, subject: Any, config: Any = None, key: str = "", input: str | Sequence[str] = ""
+    ) -> None:
+        self._plugin = plugin_of(subject, world)
+        self._config = json.dumps({} if config is None else config)
+        self._key = Schema.parse(key)
+        self._inputs = [Schema.parse(own) for own in ([input] if isinstance(input, str) else input)]
+        self._batch = 0
+        self._watermark: int | None = None
+
+    def describe(self) -> Description:
+        """What the plugin says of itself."""
+        return self._plugin.finish(self._plugin.runner.describe(Stage(self._config, self._inputs, self._key)))
+
+    def _context(self) -> Context:
+        self._batch += 1
+        return Context(self._batch, self._batch * 1_000_000, self._watermark)
+
+    def _stage(self, inputs: list[Schema]) -> Stage:
+        return Stage(self._config, inputs, self._key)
+
+
+class TransformTest(Test):
+    """A plugin of world ``transform``."""
+
+    def run(self, rows: Sequence[Row]) -> Run:
+        """Runs one batch."""
+        said = self.describe()
+        made = self._plugin.runner.process(self._stage([said.input]), self._context(), batch(said.input, rows))
+        return Run(to_rows(said.output, made.rows), made.rejected)
+
+
+class UpdateTest(Test):
+    """A plugin of world ``update``. States and timers are kept from run to run."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._states: list[tuple[Row, Row]] = []
+        self._timers: list[tuple[Row, int]] = []
+
+    def run(self, rows: Sequence[Row]) -> Run:
+        """Runs one batch of rows with the key columns and the others. Keys come in the order of their first rows, then those
+        without rows whose timers are due. The time of the first run is second 1, that of the next one second 2, and so on."""
+        return self._call(_by_key(self._key, rows), False)
+
+    def time_out(self, key: Row) -> Run:
+        """Runs the last call of a key that was idle for too long."""
+        return self._call([(_only(self._key, key), [])], True)
+
+    def watermark(self, watermark: int) -> None:
+        """The watermark of the runs that follow, as in a stage with event time: timers go by it."""
+        self._watermark = watermark
+
+    @property
+    def states(self) -> list[Row]:
+        """The states: rows with the columns of key and state."""
+        return [key | state for key, state in self._states]
+
+    def _due(self, now: int, groups: list[tuple[Row, list[Row]]]) -> host.Due:
+        """Takes the timers that are due, for each group; keys without rows are added to the groups."""
+        due = [(key, at) for key, at in self._timers if at <= now]
+        self._timers = [(key, at) for key, at in self._timers if at > now]
+        for key, _ in due:
+            if all(own != key for own, _ in groups):
+                groups.append((key, []))
+        times = [sorted(at for key, at in due if key == own) for own, _ in groups]
+        flat = array("q", [at for own in times for at in own])
+        return host.Due(_ends(map(len, times)), flat.tobytes())
+
+    def _call(self, groups: list[tuple[Row, list[Row]]], timed_out: bool) -> Run:
+        said, context = self.describe(), self._context()
+        due = self._due(context.time if self._watermark is None else self._watermark, groups)
+        old = [next((state for own, state in self._states if own == key), None) for key, _ in groups]
+        wire = SimpleNamespace(
+            keys=batch(self._key, [key for key, _ in groups]),
+            rows=batch(said.input, [row for _, rows in groups for row in rows]),
+            ends=_ends(len(rows) for _, rows in groups),
+            states=batch(said.state, [state or {} for state in old]),
+            known=of_columns.bitmap([state is not None for state in old]),
+            timed_out=of_columns.bitmap([timed_out] * len(groups)),
+        )
+        host.current.due_times, host.current.asked = due, []
+        made = self._plugin.runner.update(self._stage([said.input]), context, wire)
+        self._keep(groups, to_rows(said.state, made.states), of_columns.bits(made.kept, len(groups)), timed_out)
+        for group, at, is_set in host.current.asked:
+            self._timers = [own for own in self._timers if own != (groups[group][0], at)]
+            self._timers += [(groups[group][0], at)] if is_set else []
+        return Run(to_rows(said.output, made.output), made.rejected)
+
+    def _keep(self, groups: list[tuple[Row, list[Row]]], states: list[Row], kept: list[bool], timed_out: bool) -> None:
+        for (key, _), state, is_kept in zip(groups, states, kept):
+            place = next((i for i, (own, _) in enumerate(self._states) if own == key), None)
+            if not is_kept or timed_out:
+                self._states = [own for own in self._states if own[0] != key]
+            elif place is None:
+                self._states.append((key, state))
+            else:
+                self._states[place] = (key, state)
+
+
+class AggregateTest(Test):
+    """A plugin of world ``aggregate``."""
+
+    def run(self, rows: Sequence[Row]) -> Run:
+        """Lifts all rows, combines those of each key from first to last, lowers. A plugin with an inverse also takes out the
+        first row of each key again and puts it back by ``combine``."""
+        said, context, runner = self.describe(), self._context(), self._plugin.runner
+        stage, returned = self._stage([said.input]), []
+        for key, own in _by_key(self._key, rows):
+            lifted = runner.lift(stage, context, batch(said.input, own))
+            parts = [batch(said.state, [part]) for part in to_rows(said.state, lifted)]
+            whole = parts[0]
+            for part in parts[1:]:
+                whole = runner.combine(stage, context, whole, part)
+            if said.inverse and len(parts) > 1:
+                rest = runner.inverse(stage, context, whole, parts[0])
+                whole = runner.combine(stage, context, parts[0], rest)
+            lowered = runner.lower(stage, context, batch(self._key, [key]), whole)
+            returned.append(key | to_rows(said.output, lowered)[0])
+        return Run(returned, [])
+
+
+class CogroupTest(Test):
+    """A plugin of world ``cogroup``."""
+
+    def run(self, inputs: Sequence[Sequence[Row]]) -> Run:
+        """Runs one batch: the rows of each input, with the key columns. Keys come in the order of their first rows."""
+        said = self.describe()
+        grouped = [_by_key(self._key, rows) for rows in inputs]
+        keys: list[Row] = []
+        for key, _ in (group for own in grouped for group in own):
+            if key not in keys:
+                keys.append(key)
+        wires, before, total = [], [], 0
+        for schema, groups in zip(said.inputs, grouped):
+            rows = [next((rows for own, rows in groups if own == key), []) for key in keys]
+            wires.append(
+                SimpleNamespace(rows=batch(schema, [row for own in rows for row in own]), ends=_ends(map(len, rows)))
+            )
+            before.append(total)
+            total += sum(map(len, rows))
+        wire = SimpleNamespace(keys=batch(self._key, keys), inputs=wires)
+        made = self._plugin.runner.cogroup(self._stage(said.inputs), self._context(), wire)
+        rejected = [(first + row, reason) for first, own in zip(before, made.rejected) for row, reason in own]
+        return Run(to_rows(said.output, made.rows), rejected)
+
+
+def transform(plugin: Callable[..., Any], **stage: Any) -> TransformTest:
+    """Tests a function or class with ``@transform``; see `Test` for what a stage has."""
+    return TransformTest("transform", plugin, **stage)
+
+
+def update(plugin: Callable[..., Any], **stage: Any) -> UpdateTest:
+    """Tests a function with ``@update``; see `Test` for what a stage has."""
+    return UpdateTest("update", plugin, **stage)
+
+
+def aggregate(plugin: type, **stage: Any) -> AggregateTest:
+    """Tests a class with ``@aggregate``; see `Test` for what a stage has."""
+    return AggregateTest("aggregate", plugin, **stage)
+
+
+def cogroup(plugin: Callable[..., Any], **stage: Any) -> CogroupTest:
+    """Tests a function with ``@cogroup``; see `Test` for what a stage has."""
+    return CogroupTest("cogroup", plugin, **stage)
+
+
+def counters() -> dict[str, int]:
+    """What was counted in this process."""
+    return host.current.counters
+
+
+def batch(schema: Schema, rows: Sequence[Row]) -> Batch[Any]:
+    """The columns of a schema out of rows; a column that a row lacks is null."""
+    made = [of_columns.write([row.get(own.name) for row in rows], own.name, own.type, True) for own in schema.fields]
+    return Batch(len(rows), made, schema)
+
+
+def to_rows(schema: Schema, found: Any) -> list[Row]:
+    """Rows out of a batch. Raises InternalError where the batch has other columns."""
+    if len(schema.fields) != len(found.columns):
+        raise InternalError(f"{len(schema.fields)} columns were described, {len(found.columns)} returned")
+    rows: list[Row] = [{} for _ in range(found.rows)]
+    for field, column in zip(schema.fields, found.columns):
+        try:
+            values = of_columns.read(column, found.rows, field.type, True)
+        except ValueError as error:
+            raise InternalError(f"column `{field.name}`: {error}") from None
+        for row, value in zip(rows, values):
+            row[field.name] = value
+    return rows
+
+
+def _only(schema: Schema, row: Row) -> Row:
+    return {own.name: row.get(own.name) for own in schema.fields}
+
+
+def _by_key(key: Schema, rows: Sequence[Row]) -> list[tuple[Row, list[Row]]]:
+    """The rows of each key, keys in the order of their first rows."""
+    groups: list[tuple[Row, list[Row]]] = []
+    for row in rows:
+        own = _only(key, row)
+        found = next((rows for other, rows in groups if other == own), None)
+        if found is None:
+            groups.append((own, [row]))
+        else:
+            found.append(row)
+    return groups
+
+
+def _ends(counts: Iterable[int]) -> bytes:
+    return array("I", accumulate(counts)).tobytes()

@@ -1,0 +1,184 @@
+"""Worlds `update`, `aggregate` and `cogroup`."""
+
+import unittest
+from dataclasses import dataclass
+
+from millstream import (
+    Context,
+    InputError,
+    InternalError,
+    KeyedOut,
+    Out,
+    Rejection,
+    Rows,
+    Timers,
+    aggregate,
+    cogroup,
+    testing,
+    update,
+)
+
+
+@dataclass
+class Payment:
+    amount: int
+
+
+@dataclass
+class Total:
+    total: int
+
+
+@update
+def totals(
+    user: str, payments: Rows[Payment], old: Total | None, out: KeyedOut[Total], timers: Timers, context: Context
+) -> Total | None:
+    total = Total((old.total if old else 0) + sum(payment.amount for payment in payments))
+    out.push(total)
+    timers.set(context.time + 2_000_000)
+    if user == "bad":
+        raise Rejection("a bad user")
+    if timers.due():
+        out.emit(total=-len(timers.due()))
+    return None if total.total == 0 else total
+
+
+@update
+def counts(rows: Rows, out: KeyedOut[Total]) -> None:
+    out.push(Total(len(rows)))
+
+
+@update
+def sums(amount: Rows[int], out: Out[Total]) -> Total:
+    out.extend([min(amount), max(amount)])
+    return Total(sum(amount))
+
+
+class UpdateTest(unittest.TestCase):
+    def test_states_are_kept_removed_and_timed_out(self) -> None:
+        test = testing.update(totals, key="user text")
+        run = test.run([{"user": "a", "amount": 1}, {"user": "b", "amount": 2}, {"user": "a", "amount": 3}])
+        self.assertEqual(run.rows, [{"user": "a", "total": 4}, {"user": "b", "total": 2}])
+        test.run([{"user": "b", "amount": -2}])
+        self.assertEqual(test.states, [{"user": "a", "total": 4}])
+        self.assertEqual(test.time_out({"user": "a"}).rows[0], {"user": "a", "total": 4})
+        self.assertEqual(test.states, [])
+
+    def test_timers_call_keys_without_rows(self) -> None:
+        test = testing.update(totals, key="user text")
+        test.run([{"user": "a", "amount": 1}])
+        self.assertEqual(test.run([]).rows, [])
+        self.assertEqual(test.run([]).rows, [{"user": "a", "total": 1}, {"user": "a", "total": -1}])
+
+    def test_a_refused_key_keeps_its_state_and_gives_nothing(self) -> None:
+        test = testing.update(totals, key="user text")
+        run = test.run([{"user": "a", "amount": 1}, {"user": "bad", "amount": 2}, {"user": "bad", "amount": None}])
+        self.assertEqual(run.rows, [{"user": "a", "total": 1}])
+        self.assertEqual(run.rejected, [(1, "a bad user"), (2, "column `amount` is null")])
+        self.assertEqual(test.states, [{"user": "a", "total": 1}])
+        # Nor is the timer set that it asked for.
+        test.run([])
+        self.assertNotIn("bad", [row["user"] for row in test.run([]).rows])
+
+    def test_the_key_is_described_where_it_is_asked_for(self) -> None:
+        said = testing.update(totals, key="user text").describe()
+        self.assertEqual(str(said.key), "user text")
+        self.assertEqual(str(said.output), "user text, total int64")
+        self.assertEqual(str(said.state), "total int64")
+        self.assertIsNone(testing.update(counts, key="user text").describe().key)
+
+    def test_rows_of_any_columns_are_counted(self) -> None:
+        run = testing.update(counts, key="user text").run([{"user": "a"}, {"user": "b"}, {"user": "a"}])
+        self.assertEqual(run.rows, [{"user": "a", "total": 2}, {"user": "b", "total": 1}])
+
+    def test_single_columns_of_the_rows(self) -> None:
+        test = testing.update(sums, key="user text")
+        run = test.run([{"user": "a", "amount": 5}, {"user": "a", "amount": None}, {"user": "a", "amount": 2}])
+        self.assertEqual(run.rows, [{"total": 2}, {"total": 5}])
+        self.assertEqual(run.rejected, [(1, "column `amount` is null")])
+        self.assertEqual(test.states, [{"user": "a", "total": 7}])
+
+    def test_groups_out_of_order_are_refused(self) -> None:
+        from millstream.plugin import group_bounds
+
+        self.assertEqual(group_bounds(b"\x01\0\0\0\x03\0\0\0", 2, 3), ([0, 1], [1, 3]))
+        with self.assertRaisesRegex(InternalError, "group 1 ends at row 4, which is out of order"):
+            group_bounds(b"\x01\0\0\0\x04\0\0\0", 2, 3)
+
+
+@aggregate
+class Spread:
+    """The range of amounts."""
+
+    @dataclass
+    class Range:
+        low: int
+        high: int
+
+    def lift(self, amount: int) -> "Spread.Range":
+        if amount < 0:
+            raise Rejection("below zero")
+        return Spread.Range(amount, amount)
+
+    @staticmethod
+    def combine(left: "Spread.Range", right: "Spread.Range") -> "Spread.Range":
+        return Spread.Range(min(left.low, right.low), max(left.high, right.high))
+
+    def lower(self, context: Context, user: str, range: "Spread.Range") -> Total:
+        return Total(range.high - range.low + context.batch)
+
+
+class AggregateTest(unittest.TestCase):
+    def test_rows_are_reduced(self) -> None:
+        rows = [{"user": "a", "amount": 5}, {"user": "b", "amount": 1}, {"user": "a", "amount": 2}]
+        test = testing.aggregate(Spread, key="user text")
+        self.assertEqual(test.run(rows).rows, [{"user": "a", "total": 4}, {"user": "b", "total": 1}])
+        said = test.describe()
+        self.assertEqual((str(said.key), said.inverse, said.doc), ("user text", False, "The range of amounts."))
+
+    def test_lift_may_refuse_a_row_and_the_call_fails(self) -> None:
+        test = testing.aggregate(Spread, key="user text")
+        with self.assertRaisesRegex(InternalError, "row 1: below zero"):
+            test.run([{"user": "a", "amount": 1}, {"user": "a", "amount": -1}])
+        with self.assertRaisesRegex(InputError, "row 0: column `amount` is null"):
+            test.run([{"user": "a"}])
+
+    def test_a_missing_method_is_named(self) -> None:
+        @aggregate
+        class Half:
+            def lift(self, amount: int) -> Total:
+                return Total(amount)
+
+        with self.assertRaisesRegex(TypeError, "Half: the method `combine` is missing"):
+            testing.aggregate(Half).describe()
+
+
+@cogroup
+def balance(orders: Rows[Payment], clicks: Rows, out: KeyedOut[Total]) -> None:
+    if len(clicks) > 2:
+        raise Rejection("too many clicks")
+    out.push(Total(sum(order.amount for order in orders) + len(clicks)))
+
+
+@cogroup
+def users(user: str, orders: Rows[Payment], clicks: Rows) -> list[str]:
+    return [user] * len(clicks)
+
+
+class CogroupTest(unittest.TestCase):
+    def test_inputs_stand_side_by_side(self) -> None:
+        orders = [{"user": "a", "amount": 5}, {"user": "c", "amount": 1}, {"user": "a"}]
+        clicks = [{"user": name} for name in "abccc"]
+        run = testing.cogroup(balance, key="user text").run([orders, clicks])
+        self.assertEqual(run.rows, [{"user": "a", "total": 6}, {"user": "b", "total": 1}])
+        # Sorted by key: the rows of `a` are 0 and 1 of the orders, and behind all three orders come the clicks.
+        many = "too many clicks"
+        self.assertEqual(run.rejected, [(1, "column `amount` is null"), (2, many), (4, many), (5, many), (6, many)])
+
+    def test_rows_may_be_returned(self) -> None:
+        run = testing.cogroup(users, key="user text").run([[], [{"user": "b"}, {"user": "b"}]])
+        self.assertEqual(run.rows, [{"users": "b"}, {"users": "b"}])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,49 @@
+"""The examples of the README are what they say: tests run, and every plugin describes itself."""
+
+import pathlib
+import re
+import sys
+import types
+import unittest
+
+from millstream.plugin import MARK, Plugin
+from millstream.testing import AggregateTest, CogroupTest, TransformTest, UpdateTest
+
+README = pathlib.Path(__file__).parent.parent / "README.md"
+TESTS = {"transform": TransformTest, "update": UpdateTest, "aggregate": AggregateTest, "cogroup": CogroupTest}
+#: What a stage says, where a plugin needs it.
+STAGES = {"samples": {"config": {"value_max": 1.0}}}
+
+
+def modules() -> list[types.ModuleType]:
+    """Each block as a module, which later ones can import by the name that the text gives it."""
+    found = []
+    for number, block in enumerate(re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.M | re.S)):
+        name = "shout" if number == 0 else f"readme_{number}"
+        module = types.ModuleType(name)
+        sys.modules[name] = module
+        exec(compile(block, f"README.md, block {number}", "exec"), vars(module))
+        found.append(module)
+    return found
+
+
+class ReadmeTest(unittest.TestCase):
+    def test_examples(self) -> None:
+        worlds, tests = [], 0
+        for module in modules():
+            for name, own in list(vars(module).items()):
+                plugin = getattr(own, MARK, None)
+                if isinstance(plugin, Plugin) and own.__module__ == module.__name__:
+                    said = TESTS[plugin.world](plugin.world, own, key="user text", **STAGES.get(name, {})).describe()
+                    self.assertTrue(said.doc, name)
+                    worlds.append(plugin.world)
+                elif isinstance(own, type) and issubclass(own, unittest.TestCase):
+                    run = unittest.defaultTestLoader.loadTestsFromTestCase(own)(unittest.TestResult())
+                    self.assertTrue(run.wasSuccessful(), run.failures + run.errors)
+                    tests += run.testsRun
+        self.assertEqual(set(worlds), set(TESTS))
+        self.assertEqual((len(worlds), tests), (8, 1))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,74 @@
+//! Calls that fail in every way, and what a plugin may ask of its runtime.
+
+// Only as a component: a build of the workspace has nothing to do here.
+#![cfg(target_arch = "wasm32")]
+
+use millstream_sdk::{Context, Row, files, log, transform};
+use std::collections::HashSet;
+use std::hint::black_box;
+
+#[derive(Row)]
+struct Order<'a> {
+    value: &'a str,
+}
+
+#[derive(Row)]
+struct Done {
+    value: String,
+}
+
+/// Does what its rows say, most of which makes a call fail.
+#[transform]
+fn failing(order: Order, context: &Context) -> Result<Done, String> {
+    let value = match order.value {
+        "fail" => {
+            log::info("about to fail");
+            panic!("cannot go on with `fail`");
+        }
+        "divide" => (black_box(1) / black_box(0_i64)).to_string(),
+        "loop" => forever(),
+        "recurse" => deeper(1).to_string(),
+        "memory" => more().to_string(),
+        "print" => {
+            log::info("printed: äöü €");
+            log::info("the second line");
+            log::error("whispered: 日本");
+            "printed".into()
+        }
+        "refuse" => return Err("refused on demand".into()),
+        "file" => read(),
+        // A plugin in Rust has no other clock and no random numbers.
+        "clock" => (context.time.0 / 1_000_000).to_string(),
+        "random" => "none".into(),
+        "order" => {
+            let keys: HashSet<String> = (0..64).map(|n| format!("key {n}")).collect();
+            keys.into_iter().collect::<Vec<_>>().join(" ")
+        }
+        value => value.into(),
+    };
+    Ok(Done { value })
+}
+
+fn read() -> String {
+    let bytes = files::read_all("notes").unwrap_or_else(|words| panic!("{words}"));
+    String::from_utf8(bytes).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn forever() -> String {
+    let mut n = 0_u64;
+    loop {
+        n = black_box(n.wrapping_add(1));
+    }
+}
+
+fn deeper(n: i64) -> i64 {
+    if n == black_box(0) { n } else { deeper(black_box(n + 1)) + black_box(1) }
+}
+
+fn more() -> usize {
+    let mut all = Vec::new();
+    while all.len() < black_box(usize::MAX) {
+        all.push(black_box(vec![1_u8; 1 << 20]));
+    }
+    all.len()
+}

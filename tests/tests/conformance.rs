@@ -1,0 +1,106 @@
+//! The same plugins in every language do the same: each plugin of `tests/conformance/` is built by `millstream build`, runs the
+//! cases that all languages share by `millstream test`, and does what cases cannot show.
+//!
+//! A language whose tools are missing fails; one that lacks a plugin is listed as lacking it in `sdk/README.md`.
+
+#[path = "conformance/built.rs"]
+mod built;
+#[path = "conformance/generated.rs"]
+mod generated;
+#[path = "conformance/runtime.rs"]
+mod runtime;
+#[path = "conformance/table.rs"]
+mod table;
+
+use built::{TAKES_AT_MOST, case_names, component, folder, has};
+use millstream::author::language::Language;
+use millstream_tests::{Process, millstream};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use tempfile::TempDir;
+
+macro_rules! languages {
+    ($($name:ident: $language:expr),*) => { $(mod $name {
+        use super::*;
+
+        #[test]
+        fn cases() {
+            all_cases($language);
+        }
+
+        #[test]
+        fn what_is_printed_is_logged() {
+            runtime::prints($language);
+        }
+
+        #[test]
+        fn a_failure_names_its_place() {
+            runtime::fails_at_its_place($language);
+        }
+
+        #[test]
+        fn clocks_and_random_numbers_are_virtual() {
+            runtime::is_virtual($language);
+        }
+
+        #[test]
+        fn counts_and_logs() {
+            runtime::counts($language);
+        }
+    })* };
+}
+
+languages! { rust: Language::Rust, python: Language::Python, js: Language::JavaScript, go: Language::Go, c: Language::C }
+
+/// Builds all plugins of a language and runs their cases; tells of all that fail.
+fn all_cases(language: Language) {
+    let cases: Vec<String> = case_names().into_iter().filter(|case| has(case, language)).collect();
+    assert!(!cases.is_empty(), "there is no plugin in {language}");
+    let failures: Vec<String> =
+        cases.iter().filter_map(|case| difference(case, language).map(|words| format!("{case}:\n{words}"))).collect();
+    assert!(failures.is_empty(), "{language}\n{}", failures.join("\n"));
+}
+
+/// What a plugin does that it should not; `None` where all is well.
+fn difference(case: &str, language: Language) -> Option<String> {
+    let component = match component(case, language) {
+        Ok(component) => component,
+        Err(words) => return Some(words),
+    };
+    let trial = TempDir::new().expect("a temporary folder");
+    for manifest in ["Cargo.toml", "pyproject.toml", "package.json", "plugin.toml"] {
+        let from = folder(case, language).join(manifest);
+        if from.is_file() {
+            fs::copy(from, trial.path().join(manifest)).expect("a manifest can be copied");
+        }
+    }
+    // Last, so that it is newer than what it was made of.
+    fs::copy(component, trial.path().join(format!("conformance-{case}.wasm"))).expect("a component can be copied");
+    copy_all(&folder(case, language).with_file_name("cases"), &trial.path().join("cases"));
+    generated::write(case, &trial.path().join("cases"));
+    let mut command = Command::new(millstream());
+    command.arg("test").arg(trial.path()).env("MILLSTREAM_LOG", "off");
+    let ended = Process::start(&mut command).wait_within(TAKES_AT_MOST);
+    (ended.code != Some(0)).then(|| format!("{}{}", ended.stdout, ended.stderr))
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder can be made");
+    for entry in fs::read_dir(from).expect("the folder can be read") {
+        let entry = entry.expect("the folder can be read");
+        let target = to.join(entry.file_name());
+        match entry.file_type().expect("a file has a type").is_dir() {
+            true => copy_all(&entry.path(), &target),
+            false => drop(fs::copy(entry.path(), target).expect("a file can be copied")),
+        }
+    }
+}
+
+#[test]
+fn the_table_tells_which_plugins_there_are() {
+    for case in case_names() {
+        assert!(has(&case, Language::Rust), "{case} is missing in Rust, which comes first");
+    }
+    table::check();
+}

@@ -1,0 +1,160 @@
+//! `docs/plugins.md` is true from top to bottom: a newcomer's way in each language, with the real toolchains.
+
+use millstream_tests::{Block, Process, Trial, blocks, free_port, millstream};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+const PAGE: &str = "docs/plugins.md";
+
+/// A toolchain may be slow behind other builds, and compiling Python takes a while.
+const BUILDS_WITHIN: Duration = Duration::from_secs(600);
+
+/// A language as the page has it.
+struct Way {
+    /// Behind `--lang`.
+    lang: &'static str,
+    /// What its tests say when they pass.
+    tested: &'static str,
+    /// What the page calls its code blocks.
+    fence: &'static str,
+    /// The file of the function.
+    source: &'static str,
+    /// A part of what the page shows of a failing call.
+    failed: &'static str,
+}
+
+const WAYS: [Way; 5] = [
+    Way {
+        lang: "rust",
+        tested: "test result: ok. 1 passed",
+        fence: "rust",
+        source: "src/lib.rs",
+        failed: "src/lib.rs:",
+    },
+    Way { lang: "python", tested: "OK", fence: "python", source: "bills.py", failed: "IndexError" },
+    Way { lang: "js", tested: "pass 1", fence: "ts", source: "src/index.ts", failed: "src/index.ts:" },
+    Way { lang: "go", tested: "ok ", fence: "go", source: "main.go", failed: "main.go:" },
+    Way { lang: "c", tested: "ok", fence: "c", source: "bills.c", failed: "bills.c:" },
+];
+
+/// The one block in a language with this text.
+#[track_caller]
+fn block(language: &str, text: &str) -> Block {
+    let mut found: Vec<Block> =
+        blocks(PAGE).into_iter().filter(|block| block.language == language && block.text.contains(text)).collect();
+    assert_eq!(found.len(), 1, "{PAGE} has so many {language} blocks with {text:?}");
+    found.remove(0)
+}
+
+/// What a shell makes of these lines: both of its outputs.
+#[track_caller]
+fn shell(trial: &Trial, lines: &str) -> String {
+    let program = millstream();
+    let mut path = vec![program.parent().unwrap().to_path_buf()];
+    path.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap()));
+    let mut shell = Command::new("bash");
+    shell.args(["-euc", &format!("exec 2>&1; {lines}")]).current_dir(trial.folder());
+    shell.env("PATH", std::env::join_paths(path).unwrap());
+    shell.env("CARGO_TARGET_DIR", Path::new(env!("CARGO_TARGET_TMPDIR")).join("tutorial"));
+    // Nobody looks for mistakes in these builds with a debugger, and nothing in them is built twice.
+    shell.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")]);
+    let ended = Process::start(&mut shell).wait_within(BUILDS_WITHIN);
+    assert_eq!(ended.code, Some(0), "{lines}\n{}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+/// The job of the page, connected to an `nc` that sends what it is told to.
+fn listening(trial: &Trial) -> (Process, Process) {
+    let port = free_port();
+    let nc = Process::nc(port);
+    let mut job = trial.start(&["--set", &format!("sources.orders.address=127.0.0.1:{port}")]);
+    // A component of Python is compiled first.
+    assert!(millstream_tests::holds_within(BUILDS_WITHIN, || job.stderr().contains("connected to") || job.ended()));
+    job.until_stderr("source `orders`: connected to");
+    (nc, job)
+}
+
+fn goes(lang: &str) {
+    let way = WAYS.iter().find(|way| way.lang == lang).unwrap();
+    let trial = Trial::new(&block("toml", "[sources.orders]").text);
+
+    let told = shell(&trial, &block("sh", &format!("--lang {lang}\n")).text);
+    for part in [way.tested, "built ./bills.wasm", "ok    example", "1 case, 0 failed"] {
+        assert!(told.contains(part), "no {part:?} in\n{told}");
+    }
+
+    let (mut nc, mut job) = listening(&trial);
+    nc.say(&block("json", "ann").text);
+    job.until("the bill is shown", |job| job.stdout().contains("| ann  | 100.0 |"));
+    job.until_stderr("the amount -1 is below zero");
+    job.signal("INT");
+    assert_eq!(job.wait().code, Some(0));
+
+    fs::write(trial.path("bills").join(way.source), &block(way.fence, "initial").text).unwrap();
+    shell(&trial, "millstream build bills");
+    let (mut nc, mut job) = listening(&trial);
+    nc.say("{\"name\": \"ann\", \"amount\": 100}\n");
+    job.until("a good row comes out", |job| job.stdout().to_lowercase().contains("| a "));
+    job.until_stderr("a bill for ann stage=\"bills\" plugin=\"bills 0.1.0\"");
+    nc.say("{\"name\": \"\", \"amount\": 1}\n");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let shown = block("text", way.failed).text;
+    let shown = shown.split_once("failed in batch 3: ").expect("it says which batch").1;
+    let story =
+        ended.stderr.split_once("error: stage `bills`: plugin bills 0.1.0 failed in batch ").expect("it failed").1;
+    let story = story.split_once(": ").unwrap().1;
+    assert!(story.starts_with(shown), "the page shows\n{shown}\nand this is\n{}", ended.stderr);
+}
+
+#[test]
+fn the_page_is_true_for_rust() {
+    goes("rust");
+}
+
+#[test]
+fn the_page_is_true_for_python() {
+    goes("python");
+}
+
+#[test]
+fn the_page_is_true_for_typescript() {
+    goes("js");
+}
+
+#[test]
+fn the_page_is_true_for_go() {
+    goes("go");
+}
+
+#[test]
+fn the_page_is_true_for_c() {
+    goes("c");
+    // What is passed on is the same in all languages.
+    let trial = Trial::new("");
+    shell(&trial, "millstream new bills --lang c && millstream build bills");
+    let told = shell(&trial, &block("sh", "shared.wasm").text);
+    for part in ["plugin:        bills 0.1.0\n", "language:      C\n", "# bills\n", "\"license\": \"Apache-2.0\""] {
+        assert!(told.contains(part), "no {part:?} in\n{told}");
+    }
+}
+
+#[test]
+fn no_block_of_the_page_is_left_out() {
+    let ways = WAYS.iter().flat_map(|way| {
+        let Way { lang, fence, failed, .. } = way;
+        [("sh", format!("--lang {lang}\n")), (fence, "initial".into()), ("text", failed.to_string())]
+    });
+    let others = [("toml", "[sources.orders]"), ("json", "ann"), ("sh", "nc -lk 9999"), ("sh", "shared.wasm")];
+    let mut taken: Vec<Block> = ways.map(|(language, text)| block(language, &text)).collect();
+    taken.extend(others.map(|(language, text)| block(language, text)));
+    // These run in the tests of the doctor and of `--watch`, and in those above.
+    let known =
+        ["millstream doctor\n", "millstream test --watch bills\n", "millstream build bills\nmillstream run job.toml\n"];
+    for block in blocks(PAGE) {
+        let is_known = block.language == "sh" && known.contains(&block.text.as_str());
+        assert!(is_known || taken.contains(&block), "{}: nothing runs this", block.place);
+    }
+}
