@@ -32,7 +32,7 @@ use crate::ids::ClockId;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec, StageSpec};
 use crate::plugin::PluginHost;
 use crate::window::WindowNode;
-use crate::{job, limits, receiver, sink};
+use crate::{job, limits, lock, receiver, sink};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -158,6 +158,8 @@ impl Graph {
     /// of a job that begins, so what they write to is looked at, too; of one that goes on: [`Graph::check_sinks`].
     pub fn resolve(spec: JobSpec, host: &PluginHost, owns_sinks: bool) -> Result<Graph> {
         job::check(&spec)?;
+        let mut spec = spec;
+        lock::resolve::resolve(&mut spec)?;
         let mut graph = Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), spec };
         graph.spec.sources.append(&mut enrich::sources(&graph.spec)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {

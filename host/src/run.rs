@@ -18,6 +18,8 @@ mod launch;
 mod liveness;
 pub mod replay;
 mod start;
+pub mod upgrade;
+pub mod versions;
 
 use crate::checkpoint::Kept;
 use crate::error::{Error, Result};
@@ -36,6 +38,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+use versions::Versions;
 
 /// How a job is run, beside what its file says.
 #[derive(Clone, Debug, Default)]
@@ -124,6 +127,8 @@ pub struct Running {
     pub(crate) failure: Failure,
     pub(crate) metrics: Metrics,
     pub(crate) batches: AtomicU64,
+    /// The plugins that run now.
+    pub(crate) versions: Versions,
     /// Where the job keeps checkpoints.
     pub(crate) kept: Option<Arc<Kept>>,
     stop: AtomicBool,

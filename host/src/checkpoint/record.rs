@@ -89,8 +89,9 @@ impl Recorded {
 fn files_of(spec: &JobSpec) -> Result<BTreeMap<String, PathBuf>> {
     let mut files = BTreeMap::new();
     let folder = &spec.origin.folder;
-    for PluginSpec { path, grant, update, .. } in spec.stages.iter().flat_map(|stage| stage.plugins()) {
-        files.insert(path.display().to_string(), component_file(&folder.join(path))?);
+    for plugin in spec.stages.iter().flat_map(|stage| stage.plugins()) {
+        let PluginSpec { path, grant, update, .. } = plugin;
+        files.insert(path.display().to_string(), component_file(&plugin.place(folder))?);
         for path in grant.files.values().chain(&update.initial) {
             files.insert(path.display().to_string(), folder.join(path));
         }

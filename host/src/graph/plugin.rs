@@ -242,7 +242,7 @@ fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<
 }
 
 fn world_of(making: &Making<'_>, spec: &PluginSpec) -> Result<World> {
-    let path = making.graph.spec.origin.folder.join(&spec.path);
+    let path = spec.place(&making.graph.spec.origin.folder);
     Ok(making.host.load(&path, &LoadOptions::of(spec))?.world())
 }
 
@@ -262,7 +262,7 @@ pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) ->
         crate::plugin::check_http_grant(grant).map_err(Error::job)?;
     }
     let folder = &making.graph.spec.origin.folder;
-    let plugin = making.host.load(&folder.join(&spec.path), &LoadOptions::of(spec))?;
+    let plugin = making.host.load(&spec.place(folder), &LoadOptions::of(spec))?;
     let mut files = BTreeMap::new();
     for (name, path) in &spec.grant.files {
         let path = folder.join(path);

@@ -2,6 +2,7 @@
 
 use super::liveness::Liveness;
 use super::start::workers;
+use super::versions::Versions;
 use super::{Done, Failure, Options, Running, Stopper};
 use crate::checkpoint::types::Positions;
 use crate::checkpoint::{Kept, Owner};
@@ -67,6 +68,7 @@ pub(super) fn launch(
         .build()
         .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
     let running = Arc::new(Running {
+        versions: Versions::of(&graph),
         graph,
         options,
         workers,

@@ -2,7 +2,7 @@
 
 use crate::job::spec::*;
 use crate::limits;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 impl PluginSpec {
@@ -10,6 +10,7 @@ impl PluginSpec {
     pub fn new(path: impl Into<PathBuf>) -> PluginSpec {
         PluginSpec {
             path: path.into(),
+            file: None,
             config: serde_json::Value::Object(serde_json::Map::new()),
             instance: InstanceSpec::default(),
             limits: PluginLimits::default(),
@@ -20,6 +21,11 @@ impl PluginSpec {
             update: UpdateSpec::default(),
             inverse: None,
         }
+    }
+
+    /// Where its component is: a file, or a plugin folder. `folder`: where relative paths start.
+    pub fn place(&self, folder: &Path) -> PathBuf {
+        self.file.clone().unwrap_or_else(|| folder.join(&self.path))
     }
 
     /// Sets what the plugin is told.

@@ -7,8 +7,10 @@ use std::time::Duration;
 /// A plugin as a stage uses it.
 #[derive(Clone, Debug)]
 pub struct PluginSpec {
-    /// A component file or a plugin folder, as in the job file.
+    /// A component file, a plugin folder or a package, as in the job file.
     pub path: PathBuf,
+    /// Where the component of a package is, once [`crate::lock::resolve`] has found it.
+    pub file: Option<PathBuf>,
     /// The stage's `config`.
     pub config: serde_json::Value,
     /// How long an instance lives.
