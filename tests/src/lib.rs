@@ -19,7 +19,7 @@ pub use measured::{resident_bytes, threads};
 pub use postgres::Postgres;
 pub use process::{Ended, Process};
 pub use s3::{FailingProxy, S3Server};
-pub use torture::{Killer, POINTS, Point, Random, Tally, Victim};
+pub use torture::{Killer, POINTS, Point, Random, Tally, UPGRADE_POINTS, Victim};
 pub use trial::Trial;
 
 use std::net::TcpListener;
