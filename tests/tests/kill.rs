@@ -89,7 +89,7 @@ fn no_kill_across_an_upgrade_loses_or_doubles_a_row() {
     let said = format!("kill loop across upgrades: {tally}; {:.0} s\n", began.elapsed().as_secs_f64());
     let _ = std::io::stderr().write_all(said.as_bytes());
     assert!(tally.kills >= kills, "{said}");
-    for version in ["ledger-2", "ledger-3"] {
+    for version in ["upgraded-2", "upgraded-3"] {
         assert!(tally.upgrades.contains_key(version), "no upgrade to {version}: {:?}", tally.upgrades);
     }
     let spared: Vec<_> = UPGRADE_POINTS.iter().map(|point| point.name).filter(|name| name.starts_with("upgrade.") && !tally.at.contains_key(name)).collect();

@@ -64,7 +64,7 @@ from = "entries"
 kind = "files"
 path = "out"
 "#,
-        plugin("ledger-1").display()
+        plugin("upgraded-1").display()
     )
 }
 
@@ -122,8 +122,8 @@ fn next(folder: &Path) -> Result<&'static str, String> {
     let job: toml::Table = toml::from_str(&text).map_err(|error| format!("the job file is damaged: {error}\n{text}"))?;
     let now = job["stages"]["entries"]["plugin"].as_str().map(PathBuf::from).unwrap_or_default();
     match now.file_name().and_then(|name| name.to_str()) {
-        Some("ledger-1" | "ledger-3") => Ok("ledger-2"),
-        Some("ledger-2") => Ok("ledger-3"),
+        Some("upgraded-1" | "upgraded-3") => Ok("upgraded-2"),
+        Some("upgraded-2") => Ok("upgraded-3"),
         _ => Err(format!("the job file has the plugin {}", now.display())),
     }
 }

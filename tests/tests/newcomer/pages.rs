@@ -1,7 +1,7 @@
 //! What the two pages tell, in their order.
 
 use crate::shared::{Place, block, tells};
-use millstream_tests::{Process, blocks, until};
+use millstream_tests::{Process, blocks};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -69,33 +69,39 @@ fn run(place: &Place) -> Process {
 
 fn look_after(place: &Place) {
     let told = place.runs(&packages("millstream verify"));
-    tells(&told, &["bills"]);
-    // `gc` leaves what a lock file names.
-    place.runs("cd shop && millstream validate job.toml");
-    place.write("config/config.toml", &place.adapted(&block(PACKAGES, "toml", "registry = \"oci").text_of_settings()));
+    tells(&told, &["bills@0.1.0: good", "removed 0 files"]);
+    // A registry that nobody has to name.
+    let config = "registry = \"oci://registry.example.com/plugins\"\n";
+    let shown = blocks(PACKAGES).into_iter().find(|block| block.text == config).expect("the page shows a config.toml");
+    place.write("config/config.toml", &place.settings(&shown.text));
     tells(&place.runs("millstream search"), &["bills"]);
     place.runs("rm config/config.toml");
 }
 
-/// What stands alone in a block.
-trait Settings {
-    fn text_of_settings(&self) -> String;
-}
-
-impl Settings for millstream_tests::Block {
-    fn text_of_settings(&self) -> String {
-        self.text.clone()
-    }
-}
-
 fn sign(place: &Place) {
+    place.write("config/policy.toml", &place.settings(&block(PACKAGES, "toml", "require").text));
+    // What runs goes on; nothing starts any more.
+    let told = place.ends("cd shop && millstream validate job.toml", 2);
+    tells(&told, &["bills@0.1.0", "alice"]);
     place.runs(&packages("millstream key new"));
     let told = place.runs(&packages("millstream key list"));
     tells(&told, &["alice"]);
-    place.write("config/policy.toml", &place.adapted(&block(PACKAGES, "toml", "require").text));
-    // It is pinned, but what Alice signed lies in the registry until it is added again.
+    // The signature lies in the registry now; with `add` it comes into the store.
     place.runs(&packages("millstream add"));
     place.runs("cd shop && millstream validate job.toml && millstream verify job.toml");
+
+    // What an operator allows.
+    let operators: toml::Table = toml::from_str(&place.settings(&block(PACKAGES, "toml", "allow").text)).unwrap();
+    assert_eq!(operators.keys().collect::<Vec<_>>(), ["allow", "paths", "revoked", "signers"]);
+    let shows = place.text("alice.pub");
+    let key = format!("ed25519:{}", shows.trim_end().rsplit_once("ed25519:").expect("a key").1);
+    let own = block(PACKAGES, "toml", "allow").text;
+    let other = operators["signers"]["alice"][0].as_str().unwrap();
+    place.write("operator.toml", &place.settings(&own));
+    // The operator's Alice is somebody else.
+    place.ends("export MILLSTREAM_POLICY=$PWD/operator.toml; cd shop; millstream validate job.toml", 2);
+    place.write("operator.toml", &place.settings(&own).replace(other, &key));
+    place.runs("export MILLSTREAM_POLICY=$PWD/operator.toml; cd shop; millstream validate job.toml");
 }
 
 fn upgrade(place: &Place, job: &mut Process) {

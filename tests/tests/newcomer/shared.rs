@@ -34,14 +34,20 @@ impl Place {
         Place { folder, registry: registry.into(), sockets }
     }
 
-    /// A text of the pages for the registry of this test.
-    pub fn adapted(&self, text: &str) -> String {
-        let text = text.replace("oci://registry.example.com/plugins", &self.registry);
+    /// Lines of the pages for the registry of this test.
+    pub fn adapted(&self, lines: &str) -> String {
         if self.registry == "registry" {
-            return text;
+            return lines.into();
         }
-        text.replace("--registry ../registry", &format!("--registry {}", self.registry))
-            .replace("--registry registry", &format!("--registry {}", self.registry))
+        let registry = format!("--registry {}", self.registry);
+        lines.replace("--registry ../registry", &registry).replace("--registry registry", &registry)
+    }
+
+    /// Settings of the pages for the registry of this test.
+    pub fn settings(&self, text: &str) -> String {
+        let folder = self.folder.join(&self.registry).display().to_string();
+        let registry = if self.registry.starts_with("oci://") { &self.registry } else { &folder };
+        text.replace("oci://registry.example.com/plugins", registry)
     }
 
     pub fn write(&self, name: &str, text: &str) {
