@@ -279,7 +279,7 @@ pub fn prepare(
         replay: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
         loaded: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         first: start.first,
-        resumed: manifest.starts.iter().map(|start| start.first).collect(),
+        resumed: manifest.starts.iter().filter(|start| !start.upgrade).map(|start| start.first).collect(),
         sources,
         markers,
         restored: Default::default(),

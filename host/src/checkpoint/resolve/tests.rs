@@ -15,6 +15,7 @@ fn start(generation: u64, after: u64, first: u64) -> Start {
         workers: 2,
         sources: vec!["left".into(), "right".into()],
         job_digest: "a".into(),
+        upgrade: false,
     }
 }
 
