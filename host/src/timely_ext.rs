@@ -87,6 +87,8 @@ pub type ProgressStream<'s> = Stream<'s, u64, Vec<Progress>>;
 
 /// `Part::input` of late rows where they come out of an operator together with rejected ones.
 pub const LATE: u32 = u32::MAX;
+/// `Part::input` of accumulators that a version in a shadow made, between the operators of its stage.
+pub const SHADOW: u32 = u32::MAX - 1;
 
 /// Rows of a table that a checkpoint has to hold.
 #[derive(Clone, Debug)]

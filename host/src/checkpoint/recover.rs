@@ -68,6 +68,7 @@ pub fn decide(
         tables: tables_of(graph),
         fresh: options.fresh,
         resume_from: options.resume_from,
+        replay_from: options.replay_from,
         drop: options.drop_state.clone(),
     };
     let mut found = Found { manifest: current, objects: listed(store)?, ..Found::default() };

@@ -74,6 +74,11 @@ impl Instances {
         self.shared.set_quiet(quiet);
     }
 
+    /// From now on calls write no lines of the log at all.
+    pub fn mute(&self) {
+        self.shared.mute();
+    }
+
     /// Calls the function at `index`, in `batch` or, without one, for `describe`, with arguments of the size `given`.
     pub fn call<P, R>(
         &mut self,

@@ -81,6 +81,7 @@ pub(super) fn launch(
         batches: AtomicU64::new(0),
         kept: kept.map(Arc::new),
         stop: AtomicBool::new(false),
+        go_back: OnceLock::new(),
         sinks: Mutex::new(sinks),
     });
     if running.options.replay_until.is_none() {

@@ -2,7 +2,7 @@
 //! key, passes them with the old states, and stores what comes back.
 
 use super::keeper::Keeper;
-use super::table::{Slot, StateTable};
+use super::table::{OwnedKey, Slot, StateTable};
 use super::timers::{self, TimerClock, Timers};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
@@ -44,6 +44,8 @@ pub struct UpdateStage {
     place: Vec<u32>,
     key_schema: SchemaRef,
     began: bool,
+    /// The keys that were called since they were last taken; `None`: nobody asks.
+    noted: Option<Vec<OwnedKey>>,
 }
 
 /// Rows that the plugin refuses come after all those that were refused before it for a null, whose order is that of the
@@ -108,7 +110,46 @@ impl UpdateStage {
             place: Vec::new(),
             key_schema,
             began: false,
+            noted: None,
         })
+    }
+
+    /// A copy that runs another version of the plugin, with the same state columns. What it does changes nothing here.
+    pub fn copied(&self, node: UpdateNode, rejected: RejectedRows, caller: Caller) -> UpdateStage {
+        UpdateStage {
+            node: UpdateNode { initial: self.node.initial.clone(), ..node },
+            rejected,
+            caller,
+            table: self.table.copied(),
+            timers: self.timers.as_ref().map(Timers::copied),
+            worker: self.worker,
+            peers: self.peers,
+            place: self.place.clone(),
+            key_schema: self.key_schema.clone(),
+            began: self.began,
+            noted: None,
+        }
+    }
+
+    /// From now on, notes which keys are called.
+    pub fn note_called(&mut self) {
+        self.noted.get_or_insert_default();
+    }
+
+    /// The keys that were called since this was last asked, of a stage that notes them.
+    pub fn take_called(&mut self) -> Vec<OwnedKey> {
+        self.noted.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The states of these keys, and which of them have one.
+    pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray)> {
+        self.table.states_of(keys).map_err(Error::arrow)
+    }
+
+    /// The columns of these keys.
+    pub fn key_rows(&self, keys: &[OwnedKey]) -> Result<RecordBatch> {
+        let columns = self.table.key_columns(keys).map_err(Error::arrow)?;
+        RecordBatch::try_new(self.key_schema.clone(), columns).map_err(Error::arrow)
     }
 
     /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on.
@@ -173,6 +214,9 @@ impl UpdateStage {
             self.store_initial(context.time)?;
         }
         let (mut touched, called) = self.gather(context, &parts).map_err(Error::arrow)?;
+        if let Some(noted) = &mut self.noted {
+            noted.extend(called.slots.iter().map(|slot| self.table.owned_key(*slot)));
+        }
         let mut emptied: HashSet<Slot> = HashSet::new();
         let mut start = Start::default();
         let mut order = 0;

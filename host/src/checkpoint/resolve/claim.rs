@@ -3,8 +3,8 @@
 use super::{Resume, Wanted, tables};
 use crate::checkpoint::gc::trim_starts;
 use crate::checkpoint::types::{Checkpoint, Manifest, Start, TableOf};
-use crate::ids::Generation;
-use crate::limits::CHECKPOINTS_KEPT;
+use crate::ids::{BatchId, Generation};
+use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
 
 /// The manifest of a new start, which takes the job over from all earlier ones. `job_id` counts where the job begins
 /// anew.
@@ -82,7 +82,17 @@ pub fn publish_keeping(manifest: &Manifest, checkpoint: Checkpoint, kept: usize)
     published.checkpoints.retain(|older| older.batch < checkpoint.batch);
     published.checkpoints.push(checkpoint);
     let surplus = published.checkpoints.len().saturating_sub(kept.max(1));
-    published.checkpoints.drain(..surplus);
+    let pinned = pinned(&published);
+    let mut places = 0..;
+    published.checkpoints.retain(|older| places.next() >= Some(surplus) || Some(older.batch) == pinned);
     trim_starts(&mut published);
     published
+}
+
+/// The batch whose checkpoint is kept because a plugin was replaced behind it: `millstream rollback` goes back to it.
+pub fn pinned(manifest: &Manifest) -> Option<BatchId> {
+    let upgrade = manifest.starts.iter().rev().find(|start| start.upgrade)?;
+    let newest = manifest.newest()?.batch;
+    let since = newest.0.saturating_sub(upgrade.after.0);
+    (since <= ROLLBACK_BATCHES_MAX).then_some(upgrade.after)
 }

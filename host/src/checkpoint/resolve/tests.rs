@@ -1,6 +1,7 @@
 //! Facts as short as they can be written, and what is decided.
 
 mod refusals;
+mod rollback;
 
 use super::*;
 use crate::checkpoint::plan::{Head, LogName};
