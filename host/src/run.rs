@@ -38,6 +38,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+use upgrade::Upgrades;
 use versions::Versions;
 
 /// How a job is run, beside what its file says.
@@ -133,6 +134,8 @@ pub struct Running {
     pub(crate) batches: AtomicU64,
     /// The plugins that run now.
     pub(crate) versions: Versions,
+    /// Those that are to take their places.
+    pub(crate) upgrades: Upgrades,
     /// Where the job keeps checkpoints.
     pub(crate) kept: Option<Arc<Kept>>,
     stop: AtomicBool,

@@ -35,6 +35,8 @@ pub struct Tick {
     pub time: BatchTime,
     /// The first new batch of a start: the job was stopped before it.
     pub resumed: bool,
+    /// Of a barrier: the upgrade whose plugin takes its place behind it, see [`crate::run::upgrade`].
+    pub swap: Option<u64>,
 }
 
 /// The batch that an operator works on.
@@ -236,6 +238,9 @@ pub trait BatchWork {
     fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {
         Ok(Vec::new())
     }
+
+    /// This upgrade takes place behind the barrier that was just passed, unless somebody objects.
+    fn swap(&mut self, _id: u64) {}
 }
 
 impl<F: FnMut(BatchContext, Vec<Part>, &mut Output) -> Result<()>> BatchWork for F {
@@ -353,6 +358,7 @@ fn complete(
         if let Some(clock) = clock {
             saved.extend(clock.barrier(id)?);
         }
+        tick.swap.into_iter().for_each(|upgrade| work.swap(upgrade));
         return Ok((output, saved));
     }
     // Stable: rows that a transform refused for a null come before those that its plugin refused.

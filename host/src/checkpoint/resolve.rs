@@ -25,7 +25,7 @@ mod tests;
 
 use super::types::{Manifest, Table};
 use crate::ids::{BatchId, BatchTime, Generation};
-pub use claim::{claim, pinned, publish, publish_keeping};
+pub use claim::{claim, pinned, publish, publish_keeping, publish_upgrade};
 pub use history::{log_needed, owner, planned, run};
 pub use leftovers::leftovers;
 use std::collections::BTreeMap;

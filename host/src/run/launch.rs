@@ -2,6 +2,7 @@
 
 use super::liveness::Liveness;
 use super::start::workers;
+use super::upgrade::Upgrades;
 use super::versions::Versions;
 use super::{Done, Failure, Options, Running, Stopper};
 use crate::checkpoint::types::Positions;
@@ -69,6 +70,7 @@ pub(super) fn launch(
         .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
     let running = Arc::new(Running {
         versions: Versions::of(&graph),
+        upgrades: Upgrades::default(),
         graph,
         options,
         workers,

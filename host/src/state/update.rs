@@ -10,7 +10,7 @@ use crate::batch::part::Part;
 use crate::batch::rejected::RejectedRows;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
-use crate::graph::UpdateNode;
+use crate::graph::{Operator, StageNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
@@ -163,6 +163,38 @@ impl UpdateStage {
             timers.restore(keeper, running).map_err(told)?;
         }
         Ok(())
+    }
+
+    /// The stage's name.
+    pub fn name(&self) -> &str {
+        &self.node.name
+    }
+
+    /// The table as the stage with its next plugin needs it; `None`: as it is. What there is stays untouched.
+    pub fn migrated(&self, next: &StageNode) -> Result<Option<StateTable>> {
+        let Operator::Update(_, node) = &next.operator else {
+            return Err(Error::bug("a stage that updates no more"));
+        };
+        if node.description.state == self.node.description.state {
+            return Ok(None);
+        }
+        Err(Error::job(format!("stage `{}`: its state has other columns", self.node.name)))
+    }
+
+    /// From now on, between two batches, the stage is this one. `migrated`: its table, where that has other columns.
+    pub fn renew(
+        &mut self,
+        node: UpdateNode,
+        rejected: RejectedRows,
+        caller: Caller,
+        migrated: Option<StateTable>,
+    ) {
+        // Initial states are those of a job's first batch.
+        self.node = UpdateNode { initial: None, ..node };
+        (self.rejected, self.caller) = (rejected, caller);
+        if let Some(table) = migrated {
+            (self.table, self.place) = (table, Vec::new());
+        }
     }
 
     /// Its table, for what checkpoints hold of it.

@@ -54,6 +54,19 @@ fn drop_tables(checkpoint: Option<&mut Checkpoint>, dropped: &[String]) {
     }
 }
 
+/// The manifest with a checkpoint behind which a plugin was replaced by the process that runs: from the next batch on the
+/// job of another record counts. Both become true at once, so that whatever is committed behind the newest checkpoint was
+/// always made by the job of the last start.
+pub fn publish_upgrade(manifest: &Manifest, checkpoint: Checkpoint, job_digest: String) -> Manifest {
+    let after = checkpoint.batch;
+    let mut published = publish(manifest, checkpoint);
+    if let Some(last) = manifest.starts.last() {
+        let start = Start { after, first: after.next(), checkpoint: after, job_digest, upgrade: true, ..last.clone() };
+        published.starts.push(start);
+    }
+    published
+}
+
 /// The manifest with one more checkpoint and without what it makes needless. A checkpoint older than the newest changes
 /// nothing.
 pub fn publish(manifest: &Manifest, checkpoint: Checkpoint) -> Manifest {
