@@ -215,6 +215,8 @@ pub const CHECKPOINTS_KEPT: usize = 3;
 /// Batches behind an upgrade for which the checkpoint before it is kept beside those, with the plans since: so far back
 /// `millstream rollback` can go, and so many batches it may have to run again.
 pub const ROLLBACK_BATCHES_MAX: u64 = 3_600;
+/// Batches for which a version of a plugin may run in the shadow of another.
+pub const SHADOW_BATCHES_MAX: u64 = 1_000_000;
 /// Slides of one window.
 pub const WINDOW_SLIDES_MAX: u64 = 100_000;
 /// Default of `length_max` of session windows, in milliseconds.

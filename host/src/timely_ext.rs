@@ -37,6 +37,8 @@ pub struct Tick {
     pub resumed: bool,
     /// Of a barrier: the upgrade whose plugin takes its place behind it, see [`crate::run::upgrade`].
     pub swap: Option<u64>,
+    /// Of a barrier: the upgrade whose plugin runs in a shadow behind it, and for how many batches.
+    pub shadow: Option<(u64, u64)>,
 }
 
 /// The batch that an operator works on.

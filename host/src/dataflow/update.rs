@@ -3,6 +3,7 @@
 use super::by_key::split_parts;
 use super::event_time;
 use super::plugin::{Current, WholeRows, caller};
+use super::shadow::{Beside, Shade, StateBeside};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::part::Part;
 use crate::error::{Error, Result};
@@ -56,6 +57,8 @@ struct StateWork {
     timers: Option<Keeper>,
     current: Current,
     upgrades: Upgrades,
+    /// What runs beside it.
+    shade: Shade<StateBeside>,
     /// The table for the upgrade that takes place next, where it keeps other columns.
     migrated: Option<StateTable>,
 }
@@ -68,7 +71,8 @@ impl StateWork {
             state.restore(keeper, timers.as_ref(), at.running)?;
         }
         let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
-        Ok(StateWork { state, metrics, keeper, timers, current, upgrades, migrated: None })
+        let shade = Shade::default();
+        Ok(StateWork { state, metrics, keeper, timers, current, upgrades, shade, migrated: None })
     }
 
     /// From the batch that begins now on, the stage is this one.
@@ -91,7 +95,15 @@ impl BatchWork for StateWork {
         if let Some(stage) = self.current.renewed() {
             self.renew(&stage)?;
         }
-        self.state.batch(context, parts, output)?;
+        self.shade.look(&self.current, self.state.account(), Beside::of_state);
+        match self.shade.in_batch(context) {
+            None => self.state.batch(context, parts, output)?,
+            Some(beside) => {
+                beside.begin(context, &mut self.state);
+                self.state.batch(context, parts.clone(), output)?;
+                beside.batch(context, parts, &mut self.state, output);
+            }
+        }
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
         Ok(())

@@ -14,7 +14,7 @@ use crate::graph::{Operator, StageNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
-use crate::plugin::{Caller, DueTimes, Groups, Updated};
+use crate::plugin::{Account, Caller, DueTimes, Groups, Updated};
 use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -44,7 +44,7 @@ pub struct UpdateStage {
     place: Vec<u32>,
     key_schema: SchemaRef,
     began: bool,
-    /// The keys that were called since they were last taken; `None`: nobody asks.
+    /// The keys that were called; `None`: nobody asks.
     noted: Option<Vec<OwnedKey>>,
 }
 
@@ -114,31 +114,44 @@ impl UpdateStage {
         })
     }
 
-    /// A copy that runs another version of the plugin, with the same state columns. What it does changes nothing here.
-    pub fn copied(&self, node: UpdateNode, rejected: RejectedRows, caller: Caller) -> UpdateStage {
+    /// A copy that runs another version of the plugin; `migrated`: its table, where that has other columns. What it does
+    /// changes nothing here.
+    pub fn copied(
+        &self,
+        node: UpdateNode,
+        rejected: RejectedRows,
+        caller: Caller,
+        migrated: Option<StateTable>,
+    ) -> UpdateStage {
+        let place = if migrated.is_some() { Vec::new() } else { self.place.clone() };
         UpdateStage {
             node: UpdateNode { initial: self.node.initial.clone(), ..node },
             rejected,
             caller,
-            table: self.table.copied(),
+            table: migrated.unwrap_or_else(|| self.table.copied()),
             timers: self.timers.as_ref().map(Timers::copied),
             worker: self.worker,
             peers: self.peers,
-            place: self.place.clone(),
+            place,
             key_schema: self.key_schema.clone(),
             began: self.began,
             noted: None,
         }
     }
 
-    /// From now on, notes which keys are called.
+    /// Notes which keys are called, until they are taken.
     pub fn note_called(&mut self) {
         self.noted.get_or_insert_default();
     }
 
-    /// The keys that were called since this was last asked, of a stage that notes them.
+    /// The keys that were called since [`UpdateStage::note_called`].
     pub fn take_called(&mut self) -> Vec<OwnedKey> {
-        self.noted.as_mut().map(std::mem::take).unwrap_or_default()
+        self.noted.take().unwrap_or_default()
+    }
+
+    /// What calls of its plugin cost.
+    pub fn account(&self) -> &Account {
+        self.caller.account()
     }
 
     /// The states of these keys, and which of them have one.

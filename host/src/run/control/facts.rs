@@ -99,7 +99,7 @@ impl ProcessStatus {
             sources: spec.sources.iter().map(|source| part(&source.name)).collect(),
             stages: spec.stages.iter().map(|stage| part(&stage.name)).collect(),
             sinks: spec.sinks.iter().map(|sink| part(&sink.name)).collect(),
-            upgrade: running.upgrades.last(),
+            upgrade: running.upgrades.last(last.map(|(batch, _)| batch)),
         };
         ProcessStatus { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), process, status }
     }
