@@ -231,7 +231,10 @@ impl Beginner {
         if let Some(barriers) = &mut self.barriers {
             barriers.barrier_begun(self.barrier, time::now(), self.last_time);
         }
-        self.swap = upgrade.map(|upgrade| Swap { upgrade, after: self.begun, since: Instant::now() });
+        if let Some(upgrade) = upgrade {
+            self.swap = Some(Swap { upgrade, after: self.begun, since: Instant::now() });
+            fault::point("upgrade.barrier");
+        }
     }
 }
 

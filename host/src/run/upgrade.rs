@@ -10,6 +10,7 @@ pub mod shadow;
 
 use super::{Failure, Running};
 use super::versions::{Now, Versions};
+use crate::checkpoint::fault;
 use crate::checkpoint::record::NextPlugin;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
@@ -127,6 +128,7 @@ impl Upgrades {
         }
         let status = upgrade.status.clone();
         held.now = Some(upgrade);
+        fault::point("upgrade.prepared");
         Ok(status)
     }
 
@@ -192,6 +194,7 @@ impl Upgrades {
             held.end(UpgradeStep::Dropped(why));
         } else if let Some(slot) = versions.slot(&upgrade.status.stage) {
             slot.set(Now { node: upgrade.node.clone(), shadow: None });
+            fault::point("upgrade.swapped");
         }
     }
 
