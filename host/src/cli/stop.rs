@@ -1,7 +1,7 @@
 //! `millstream stop`: ends a running job as Ctrl-C does.
 
 use crate::error::{Error, Result};
-use crate::run::control::{Answer, Question, Said, ask, put};
+use crate::run::control::{Answer, Question, put};
 use clap::Args;
 use std::path::PathBuf;
 use std::thread;
@@ -24,24 +24,29 @@ pub struct StopArguments {
 /// Stops the job, and waits for its end.
 pub fn stop(arguments: &StopArguments) -> Result<String> {
     let job = arguments.job.display();
-    let said = put(&arguments.job, &Question::Stop, |_| true)?;
-    let stops = |said: &Said| matches!(said.answer, Ok(Answer::Done(_)));
-    if !said.iter().any(stops) {
-        let silent = said.iter().filter_map(|said| Some(format!("\n  process {}: {}", said.process, said.answer.as_ref().err()?)));
-        let silent: String = silent.collect();
-        return Err(Error::environment(match said.is_empty() {
-            true => format!("the job {job} is not running (no process of yours answers)"),
-            false => format!("the job {job} runs, but does not hear{silent}"),
-        }));
-    }
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+    let mut heard = false;
     loop {
-        let answers = ask(&arguments.job)?;
-        if answers.told.is_empty() && answers.silent.is_empty() {
-            return Ok(format!("{job}: stopped\n"));
+        // Again and again: should it fail on its way out, its supervisor starts it again.
+        let said = put(&arguments.job, &Question::Stop, |_| true)?;
+        let hears = said.iter().any(|said| matches!(said.answer, Ok(Answer::Done(_))));
+        heard |= hears;
+        match (said.is_empty(), heard) {
+            (true, true) => return Ok(format!("{job}: stopped\n")),
+            (true, false) => {
+                let words = format!("the job {job} is not running (no process of yours answers)");
+                return Err(Error::environment(words));
+            }
+            (false, false) => {
+                let silent = said.iter().filter_map(|said| Some((said.process, said.answer.as_ref().err()?)));
+                let silent: String = silent.map(|(process, words)| format!("\n  process {process}: {words}")).collect();
+                return Err(Error::environment(format!("the job {job} runs, but does not hear{silent}")));
+            }
+            (false, true) => {}
         }
         if deadline.is_some_and(|deadline| Instant::now() > deadline) {
-            return Err(Error::environment(format!("the job {job} is still about to stop; `millstream status` tells more")));
+            let words = format!("the job {job} is still about to stop; `millstream status` tells more");
+            return Err(Error::environment(words));
         }
         thread::sleep(LOOK_EVERY);
     }
