@@ -7,6 +7,7 @@ mod new;
 mod replay;
 mod retry;
 mod run;
+mod shadow;
 mod state;
 mod status;
 mod stop;

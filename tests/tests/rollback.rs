@@ -66,6 +66,7 @@ fn batches_behind_a_checkpoint_run_again_with_another_plugin_and_sinks_keep_what
     let before = trial.text("out.jsonl");
     write_varied("varied-update", "plus", &trial.path("totals.wasm"));
     went_back(&trial, &before, &["--replay-from", "2"]);
+    assert_eq!(state(&trial), json!([{"word": "a", "sum": 32}]));
     // 1 and 9 by the old plugin, then 10, 1, 10 and 1 by the new one.
     trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1, 5]));
     trial.run_well(&[]);

@@ -146,7 +146,7 @@ fn share(guest_ns: u64, host_ns: u64) -> Option<u64> {
 }
 
 /// A number with a comma before each three digits.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
     for (place, digit) in digits.chars().enumerate() {
@@ -159,7 +159,7 @@ fn grouped(number: u64) -> String {
 }
 
 /// A time with three digits or so: `12.3 µs`, `1.24 s`, `3 min 12 s`, `2 d 5 h`.
-fn duration(ns: u64) -> String {
+pub fn duration(ns: u64) -> String {
     let short =
         [(1_000_u64, "ns", 1.0), (1_000_000, "µs", 1e3), (1_000_000_000, "ms", 1e6), (60_000_000_000, "s", 1e9)];
     if let Some((_, unit, of)) = short.into_iter().find(|(below, ..)| ns < *below) {
