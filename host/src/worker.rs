@@ -234,7 +234,12 @@ impl Beginner {
         if let Some(barriers) = &mut self.barriers {
             barriers.barrier_begun(self.barrier, time::now(), self.last_time);
         }
-        self.swap = upgrade.map(|due| Swap { upgrade: due.upgrade, after: self.begun, since: Instant::now() });
+        if let Some(due) = upgrade {
+            self.swap = Some(Swap { upgrade: due.upgrade, after: self.begun, since: Instant::now() });
+            if due.shadow_batches == 0 {
+                fault::point("upgrade.barrier");
+            }
+        }
     }
 }
 

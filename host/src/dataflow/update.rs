@@ -6,6 +6,7 @@ use super::plugin::{Current, WholeRows, caller};
 use super::shadow::{Beside, Shade, StateBeside};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::part::Part;
+use crate::checkpoint::fault;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::BatchId;
@@ -123,7 +124,10 @@ impl BatchWork for StateWork {
         self.migrated = None;
         let Some(next) = self.upgrades.next_of(id, self.state.name()) else { return };
         match self.state.migrated(&next) {
-            Ok(migrated) => self.migrated = migrated,
+            Ok(migrated) => {
+                self.migrated = migrated;
+                fault::point("upgrade.migrated");
+            }
             Err(error) => self.upgrades.object(id, error.message),
         }
     }

@@ -10,6 +10,7 @@ pub mod shadow;
 
 use super::{Failure, Running};
 use super::versions::{Now, Slot};
+use crate::checkpoint::fault;
 use crate::checkpoint::record::NextPlugin;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
@@ -141,6 +142,7 @@ impl Upgrades {
         }
         let status = upgrade.status.clone();
         held.now = Some(upgrade);
+        fault::point("upgrade.prepared");
         Ok(status)
     }
 
@@ -210,7 +212,10 @@ impl Upgrades {
         let Some(upgrade) = held.of(id) else { return };
         match objection {
             Some(why) => held.end(UpgradeStep::Dropped(why)),
-            None => upgrade.slot.set(Now { node: upgrade.node.clone(), shadow: None }),
+            None => {
+                upgrade.slot.set(Now { node: upgrade.node.clone(), shadow: None });
+                fault::point("upgrade.swapped");
+            }
         }
     }
 
