@@ -7,7 +7,6 @@ mod new;
 mod replay;
 mod retry;
 mod run;
-mod shadow;
 mod state;
 mod status;
 mod stop;
