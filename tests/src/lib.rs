@@ -7,6 +7,7 @@ mod alone;
 mod document;
 pub mod fault;
 mod measured;
+pub mod package;
 mod postgres;
 mod process;
 mod s3;
