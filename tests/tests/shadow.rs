@@ -1,66 +1,13 @@
 //! A new version of a plugin in the shadow of the old one: the same rows, both outcomes compared, the old one's alone put out,
 //! and a rule that promotes or drops.
 
-use millstream_tests::{Ended, Process, Trial, free_port, until, write_varied};
+use millstream_tests::{Ended, Feeder, Process, Trial, free_port, until, write_varied};
 use serde_json::Value;
-use std::io::Write;
-use std::net::TcpListener;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-/// Between two rows of a feeder.
-const PAUSE: Duration = Duration::from_millis(1);
-
-/// Serves rows of CSV for ever, to whoever connects: `<word>,<n>` with `n` from 0 to 49, again and again.
-struct Feeder {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Feeder {
-    fn start(port: u16) -> Feeder {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (stop.clone(), sent.clone());
-        listener.set_nonblocking(true).expect("a listener");
-        let thread = std::thread::spawn(move || {
-            let mut clients = Vec::new();
-            for n in (0..50).cycle() {
-                if stopped.load(Ordering::Relaxed) {
-                    return;
-                }
-                if let Ok((client, _)) = listener.accept() {
-                    client.set_nonblocking(false).expect("a client");
-                    clients.push(client);
-                }
-                clients.retain_mut(|client| writeln!(client, "w{},{n}", n % 7).is_ok());
-                counted.fetch_add(clients.len() as u64, Ordering::Relaxed);
-                std::thread::sleep(PAUSE);
-            }
-        });
-        Feeder { stop, sent, thread: Some(thread) }
-    }
-
-    /// Stops, and tells how many rows it has sent.
-    fn stop(mut self) -> u64 {
-        self.end();
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    fn end(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().into_iter().for_each(|thread| thread.join().expect("it feeds"));
-    }
-}
-
-impl Drop for Feeder {
-    fn drop(&mut self) {
-        self.end();
-    }
+/// `<word>,<n>`, with `n` from 0 to 49, again and again.
+fn line(number: u64) -> String {
+    format!("w{},{}", number % 7, number % 50)
 }
 
 /// A job whose stage `made` runs a component of `world` that works in the way `same`, fed by a feeder.
@@ -174,7 +121,7 @@ fn numbers(trial: &Trial, file: &str) -> Vec<i64> {
 #[test]
 fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() {
     let port = free_port();
-    let (feeder, trial) = (Feeder::start(port), job("transform", port, ""));
+    let (feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
     let job = start(&trial, &[]);
     let plus = is_dropped(&trial, "transform", "plus", "same", "rows differ");
     assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rejected_differing") == 0, "{plus}");
@@ -184,7 +131,7 @@ fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() 
     assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
     is_dropped(&trial, "transform", "same", "never", "the report only");
     is_promoted(&trial, "transform");
-    let sent = feeder.stop();
+    let sent = feeder.pause();
     until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
     stopped_well(job);
     let expected: Vec<i64> = (0..50).cycle().take(numbers(&trial, "out.jsonl").len()).collect();
@@ -195,14 +142,14 @@ fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() 
 #[test]
 fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
     let port = free_port();
-    let (feeder, trial) = (Feeder::start(port), job("transform", port, ""));
+    let (feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
     trial.write("job.toml", trial.text("job.toml").replace("\"old.wasm\"", "\"old.wasm\"\nlimits = { time = \"200ms\" }"));
     let mut job = start(&trial, &[]);
     let failed = is_dropped(&trial, "transform", "fail", "always", "a call of it failed");
     assert!(failed["shadow"]["failed"].as_str().expect("why").contains("not the number 13"), "{failed}");
     let endless = is_dropped(&trial, "transform", "loop", "always", "a call of it failed");
     assert!(endless["shadow"]["failed"].is_string(), "{endless}");
-    let sent = feeder.stop();
+    let sent = feeder.pause();
     until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
     assert!(!job.ended());
     stopped_well(job);
@@ -211,7 +158,7 @@ fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
 #[test]
 fn what_a_shadow_says_and_counts_is_not_the_jobs() {
     let port = free_port();
-    let (_feeder, trial) = (Feeder::start(port), job("transform", port, ""));
+    let (_feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
     let job = start(&trial, &[]);
     is_dropped(&trial, "transform", "said", "never", "the report only");
     let told = Process::start(&mut command(&trial, &["status", "job.toml", "--json"])).wait();
@@ -228,7 +175,7 @@ fn what_a_shadow_says_and_counts_is_not_the_jobs() {
 fn states_in_a_shadow_are_copies_that_are_compared_key_by_key() {
     let port = free_port();
     let more = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"100ms\"";
-    let (_feeder, trial) = (Feeder::start(port), job("update", port, more));
+    let (_feeder, trial) = (Feeder::start(port, line), job("update", port, more));
     let job = start(&trial, &[]);
     // The first difference is one of states alone: rows show it in the next batch of the key.
     let hidden = is_dropped(&trial, "update", "hidden", "same", "states differ");
@@ -255,7 +202,7 @@ fn states_in_a_shadow_are_copies_that_are_compared_key_by_key() {
 fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
     for world in ["aggregate", "cogroup"] {
         let port = free_port();
-        let (_feeder, trial) = (Feeder::start(port), job(world, port, ""));
+        let (_feeder, trial) = (Feeder::start(port, line), job(world, port, ""));
         let job = start(&trial, &[]);
         let plus = is_dropped(&trial, world, "plus", "same", "rows differ");
         assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rows") > number(&plus, "rows_differing"), "{plus}");
