@@ -143,7 +143,10 @@ fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() 
 fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
     let port = free_port();
     let (feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
-    trial.write("job.toml", trial.text("job.toml").replace("\"old.wasm\"", "\"old.wasm\"\nlimits = { time = \"200ms\" }"));
+    trial.write(
+        "job.toml",
+        trial.text("job.toml").replace("\"old.wasm\"", "\"old.wasm\"\nlimits = { time = \"200ms\" }"),
+    );
     let mut job = start(&trial, &[]);
     let failed = is_dropped(&trial, "transform", "fail", "always", "a call of it failed");
     assert!(failed["shadow"]["failed"].as_str().expect("why").contains("not the number 13"), "{failed}");
@@ -205,7 +208,10 @@ fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
         let (_feeder, trial) = (Feeder::start(port, line), job(world, port, ""));
         let job = start(&trial, &[]);
         let plus = is_dropped(&trial, world, "plus", "same", "rows differ");
-        assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rows") > number(&plus, "rows_differing"), "{plus}");
+        assert!(
+            number(&plus, "rows_differing") > 0 && number(&plus, "rows") > number(&plus, "rows_differing"),
+            "{plus}"
+        );
         let failed = is_dropped(&trial, world, "fail", "always", "a call of it failed");
         assert!(failed["shadow"]["failed"].is_string(), "{world}: {failed}");
         is_promoted(&trial, world);

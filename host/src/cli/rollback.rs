@@ -54,7 +54,11 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
         (None, true) => between_batches(job, &before),
         (None, false) => {
             put_back(job, &before)?;
-            Ok(format!("stage `{stage}` has {} again; start the job: millstream run {}\n", before.plugin, job.display()))
+            Ok(format!(
+                "stage `{stage}` has {} again; start the job: millstream run {}\n",
+                before.plugin,
+                job.display()
+            ))
         }
         (Some(batch), true) => restart(job, &before, batch),
         (Some(batch), false) => {

@@ -49,11 +49,7 @@ impl<T> Beside<T> {
     }
 
     /// Runs the new version and compares, in a batch that both run. It comes behind the old one, whose calls it bills.
-    fn run(
-        &mut self,
-        context: BatchContext,
-        work: impl FnOnce(&mut T, &StageNode, &mut Compared) -> Result<()>,
-    ) {
+    fn run(&mut self, context: BatchContext, work: impl FnOnce(&mut T, &StageNode, &mut Compared) -> Result<()>) {
         let mut compared = Compared::default();
         let worked = work(&mut self.new, self.shadow.node(), &mut compared);
         [compared.cost_ns, compared.cost_new_ns] = self.costs();

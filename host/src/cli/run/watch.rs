@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::job::spec::JobSpec;
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::lock::edit;
+use crate::metrics::PluginId;
 use crate::package::digest::Digest;
 use crate::plugin::component_file;
 use crate::run::control::ask;
@@ -32,8 +33,6 @@ struct Watched {
     /// What it stands for, from the folder of the job.
     path: PathBuf,
     seen: Seen,
-    /// What the last component was that the job was asked to run, or ran when it was started.
-    digest: Option<Digest>,
     /// It has changed, and may still be written.
     changed: bool,
 }
@@ -44,13 +43,13 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
     for stage in &job.stages {
         for plugin in stage.plugins().into_iter().filter(|plugin| plugin.package().is_none()) {
             let path = job.origin.folder.join(&plugin.path);
-            let digest = component(&path).ok().map(|(_, bytes)| Digest::of(&bytes));
             let (stage, plugin) = (stage.name.clone(), plugin.path.display().to_string());
-            all.push(Watched { stage, plugin, seen: seen(&path), path, digest, changed: false });
+            all.push(Watched { stage, plugin, seen: seen(&path), path, changed: false });
         }
     }
     if all.is_empty() {
-        let words = "--watch: the job has no component of its own that could be built anew: all its plugins are packages";
+        let words =
+            "--watch: the job has no component of its own that could be built anew: all its plugins are packages";
         return Err(Error::job(format!("{}: {words}", file.display())));
     }
     let watching = thread::Builder::new().name("millstream-watch".into()).spawn(move || {
@@ -69,14 +68,19 @@ impl Watched {
         self.changed |= now != self.seen;
         self.seen = now;
         // A job that starts, or starts again, hears of it when it runs.
-        if !self.changed || !rests || !ask(job).is_ok_and(|answers| !answers.told.is_empty()) {
+        if !self.changed || !rests {
             return;
         }
+        let Some(runs) = ask(job).ok().and_then(|answers| answers.told.into_iter().next()) else { return };
         self.changed = false;
         let (stage, shown) = (&self.stage, self.path.display());
-        match self.take(job) {
+        let part = runs.status.stages.into_iter().find(|part| part.name == *stage);
+        match self.take(job, part.and_then(|part| part.plugin)) {
             Ok(Some(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. })) => {
-                tracing::warn!("stage `{stage}` goes on with {}: {shown} was built anew and is not used: {why}", from.0);
+                tracing::warn!(
+                    "stage `{stage}` goes on with {}: {shown} was built anew and is not used: {why}",
+                    from.0
+                );
             }
             // The job itself has told.
             Ok(_) => {}
@@ -87,14 +91,14 @@ impl Watched {
         }
     }
 
-    /// Has the job run what lies there now, unless that is what it runs, or the stage has another plugin by now.
-    fn take(&mut self, job: &Path) -> Result<Option<UpgradeStatus>> {
+    /// Has the job run what lies there now, unless that is what it `runs`, or the job file names another plugin by now.
+    fn take(&self, job: &Path, runs: Option<PluginId>) -> Result<Option<UpgradeStatus>> {
         if edit::plugin_of(job, &self.stage)?.is_some_and(|plugin| plugin != self.plugin) {
             return Ok(None);
         }
         let (file, bytes) = component(&self.path)?;
         let digest = Digest::of(&bytes);
-        if self.digest.replace(digest) == Some(digest) {
+        if runs.is_some_and(|runs| runs.digest == digest.to_string()) {
             return Ok(None);
         }
         let running = RunningJob::find(job)?;

@@ -40,7 +40,8 @@ pub fn json(status: &UpgradeStatus, ruled: &Result<(), String>) -> Result<String
 pub fn words(UpgradeStatus { stage, from, to, step, shadow, .. }: &UpgradeStatus) -> String {
     let mut text = shadow.as_ref().map(shadow_in_words).unwrap_or_default();
     if let UpgradeStep::Done { after, pause_us } = step {
-        let _ = writeln!(text, "stage `{stage}`: {} in place of {} since batch {}", to.0, from.0, after.saturating_add(1));
+        let _ =
+            writeln!(text, "stage `{stage}`: {} in place of {} since batch {}", to.0, from.0, after.saturating_add(1));
         let _ = writeln!(text, "  no batch could begin for {}", duration(pause_us.saturating_mul(1000)));
     }
     text
