@@ -28,6 +28,7 @@ pub struct Saver(Sender<Order>);
 enum Order {
     Save { batch: BatchId, worker: usize, changes: Vec<Changes>, done: Box<dyn FnOnce(Vec<SavedFile>) + Send> },
     Publish { batch: BatchId, time: BatchTime, files: Vec<SavedFile>, done: Box<dyn FnOnce() + Send> },
+    Replace { table: usize, by: Table },
 }
 
 /// What the process that owns the manifest knows of it.
@@ -74,6 +75,12 @@ impl Saver {
         let _ = self.0.send(Order::Save { batch, worker, changes, done: Box::new(done) });
     }
 
+    /// From the next checkpoint on a table is that of another version of the plugin. Where its state columns are others, the
+    /// files that hold it so far do not count any more. `table`: its place in [`super::Kept::tables`].
+    pub fn replace(&self, table: usize, by: Table) {
+        let _ = self.0.send(Order::Replace { table, by });
+    }
+
     /// All files of the checkpoint after `batch` are durable, and all sinks have committed the batch: makes it count.
     pub fn publish(
         &self,
@@ -105,6 +112,7 @@ impl Thread {
             let done = match order {
                 Order::Save { batch, worker, changes, done } => self.save(batch, worker, &changes).map(done),
                 Order::Publish { batch, time, files, done } => self.publish(batch, time, files).map(|()| done()),
+                Order::Replace { table, by } => self.replace(table, by),
             };
             if let Err(error) = done {
                 self.failure.set(error);
@@ -145,6 +153,14 @@ impl Thread {
             saved.push((changes.table, file));
         }
         Ok(saved)
+    }
+
+    /// Where the state columns stay the files do, too, and only the version of the plugin is another.
+    fn replace(&mut self, table: usize, by: Table) -> Result<()> {
+        let Some(now) = self.tables.get_mut(table) else { return Err(Error::bug(format!("there is no table {table}"))) };
+        let files = if now.state == by.state { std::mem::take(&mut now.files) } else { Vec::new() };
+        *now = Table { files, ..by };
+        Ok(())
     }
 
     fn publish(&mut self, batch: BatchId, time: BatchTime, files: Vec<SavedFile>) -> Result<()> {

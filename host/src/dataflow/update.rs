@@ -37,7 +37,7 @@ pub fn build<'s>(
         });
     let (split, _) = split_parts(stage, checked, at);
     let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, at.index, at.peers)?;
-    let work = StateWork::new(stage, state, metrics, at)?;
+    let work = StateWork::new(stage, node, state, metrics, at)?;
     let time = event_time::of(stage, input.progress, at)?;
     let (rows, refused, changes) =
         each_batch_in_time(split, time, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
@@ -55,11 +55,17 @@ struct StateWork {
 }
 
 impl StateWork {
-    fn new(stage: &StageNode, mut state: UpdateStage, metrics: Counts, at: &At<'_, '_>) -> Result<StateWork> {
+    fn new(
+        stage: &StageNode,
+        plugin: &PluginNode,
+        mut state: UpdateStage,
+        metrics: Counts,
+        at: &At<'_, '_>,
+    ) -> Result<StateWork> {
         let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
         let timers = Keeper::open(at.running, &timers::table_name(&stage.name), at.index, at.peers);
         if let Some(keeper) = &keeper {
-            state.restore(keeper, timers.as_ref(), at.running)?;
+            state.restore(plugin, keeper, timers.as_ref(), at.running)?;
         }
         Ok(StateWork { state, metrics, keeper, timers })
     }

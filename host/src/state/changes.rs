@@ -93,6 +93,17 @@ impl StateTable {
         self.changes = Some(changes);
     }
 
+    /// The files that hold the table so far do not count any more: all that it holds has to be written.
+    pub(super) fn forget_files(&mut self) {
+        if self.changes.is_none() {
+            return;
+        }
+        let mut changes = Changes::default();
+        changes.grow(self.slots());
+        self.all().for_each(|slot| changes.changed(slot));
+        self.changes = Some(changes);
+    }
+
     /// How many rows `changes` would have at most, without and with `base`.
     pub fn changed(&self) -> u64 {
         self.changes.as_ref().map_or(0, |changes| (changes.slots.len() + changes.removed.len()) as u64)
