@@ -55,6 +55,10 @@ pub const PLUGIN_COUNTERS_MAX: u64 = 100;
 pub const PLUGIN_COUNTERS_MAX_MAX: u64 = 10_000;
 /// Timers that one plugin call may set and cancel.
 pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
+/// States that one call of a plugin's `migrate` gets.
+pub const MIGRATE_ROWS_PER_CALL_MAX: usize = 16_384;
+/// Bytes of the states that one call of a plugin's `migrate` gets, unless a single state is larger.
+pub const MIGRATE_BYTES_PER_CALL_MAX: usize = 4 << 20;
 /// Bytes of the reason of one refused row; the rest is cut.
 pub const PLUGIN_REASON_BYTES_MAX: usize = 1024;
 /// Bytes of a plugin's own words in an error; the rest is cut.

@@ -34,6 +34,7 @@ mod lift;
 mod load;
 mod logged;
 mod lower;
+mod migrate;
 mod reject;
 mod search;
 mod snapshot;
@@ -51,11 +52,12 @@ pub use engine::Metering;
 pub use failure::printable;
 pub use http::check_grant as check_http_grant;
 pub use lift::catches_panics;
+pub use migrate::OldStates;
 pub use load::{LoadOptions, check as check_component, find as component_file};
 pub use snapshot::started;
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.
-pub const VERSION: &str = "0.1.1";
+pub const VERSION: &str = "0.1.2";
 
 /// Loads plugins: engines, the cache of compiled code and the clock of time limits. One a process; cheap to clone.
 #[derive(Clone)]
@@ -293,7 +295,8 @@ impl Plugin {
     }
 
     fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
-        let identity = failure::Identity { stage: None, plugin: self.loaded.file.display().to_string() };
+        let plugin = self.loaded.file.display().to_string();
+        let identity = failure::Identity { stage: None, plugin, outside: "describe" };
         let about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
         let mut instances = instances::Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();

@@ -158,7 +158,8 @@ impl Loader {
         let pre = machine.linker.instantiate_pre(&component).map_err(|e| {
             Error::plugin(format!("plugin {}: what it imports does not fit this host: {e:#}", file.display()))
         })?;
-        let exports = Exports { file, component: &component, ty: &ty, interface: &interface };
+        let migrator = asks.exports.iter().map(String::as_str).find(|name| is_migrator(name));
+        let exports = Exports { file, component: &component, ty: &ty, interface: &interface, migrator };
         let describe = exports.describe()?;
         let calls = exports.calls()?;
         Ok(Loaded {
@@ -289,6 +290,11 @@ fn world_of(interface: &str) -> Option<World> {
         "cogrouper" => World::Cogroup,
         _ => return None,
     })
+}
+
+/// Whether an exported interface takes over states, see `wit/migrate.wit`.
+fn is_migrator(name: &str) -> bool {
+    ours(name).is_some_and(|(interface, version)| interface == "migrator" && compatible(version))
 }
 
 /// The interface, of those exported, that makes a component a plugin.

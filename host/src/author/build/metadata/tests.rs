@@ -12,7 +12,7 @@ fn project(folder: &Path) -> Project {
         license: "MIT OR Apache-2.0".into(),
         authors: vec!["Ann <ann@example.org>".into(), "Bob".into()],
     };
-    Project { folder: folder.into(), about, world: None, code: Code::Go }
+    Project { folder: folder.into(), about, world: None, migrates: false, code: Code::Go }
 }
 
 fn component(text: &str) -> Vec<u8> {
