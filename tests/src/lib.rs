@@ -8,6 +8,7 @@ mod document;
 pub mod fault;
 mod feeder;
 mod measured;
+pub mod package;
 mod postgres;
 mod process;
 mod s3;
