@@ -55,6 +55,10 @@ pub const PLUGIN_COUNTERS_MAX: u64 = 100;
 pub const PLUGIN_COUNTERS_MAX_MAX: u64 = 10_000;
 /// Timers that one plugin call may set and cancel.
 pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
+/// States that one call of a plugin's `migrate` gets.
+pub const MIGRATE_ROWS_PER_CALL_MAX: usize = 16_384;
+/// Bytes of the states that one call of a plugin's `migrate` gets, unless a single state is larger.
+pub const MIGRATE_BYTES_PER_CALL_MAX: usize = 4 << 20;
 /// Bytes of the reason of one refused row; the rest is cut.
 pub const PLUGIN_REASON_BYTES_MAX: usize = 1024;
 /// Bytes of a plugin's own words in an error; the rest is cut.
@@ -148,6 +152,10 @@ pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
 pub const COMPILED_FILES_MAX: usize = 64;
 /// Bytes of a README that a component carries.
 pub const README_BYTES_MAX: usize = 256 << 10;
+/// Bytes of each section in which a component tells its schemas, the schema of its config, and its grants.
+pub const DECLARED_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the manifest of a package, and of its config.
+pub const PACKAGE_MANIFEST_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a component file.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a job file.

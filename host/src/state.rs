@@ -4,6 +4,7 @@ mod changes;
 mod column;
 mod initial;
 pub mod keeper;
+mod migrate;
 mod restore;
 mod table;
 pub mod timers;

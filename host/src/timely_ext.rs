@@ -241,8 +241,8 @@ pub trait BatchWork {
         Ok(Vec::new())
     }
 
-    /// This upgrade takes place behind the barrier that was just passed, unless somebody objects.
-    fn swap(&mut self, _id: u64) {}
+    /// This upgrade takes place behind the barrier that was just passed, unless somebody objects. `_time`: of the last batch.
+    fn swap(&mut self, _id: u64, _time: BatchTime) {}
 }
 
 impl<F: FnMut(BatchContext, Vec<Part>, &mut Output) -> Result<()>> BatchWork for F {
@@ -360,7 +360,7 @@ fn complete(
         if let Some(clock) = clock {
             saved.extend(clock.barrier(id)?);
         }
-        tick.swap.into_iter().for_each(|upgrade| work.swap(upgrade));
+        tick.swap.into_iter().for_each(|upgrade| work.swap(upgrade, tick.time));
         return Ok((output, saved));
     }
     // Stable: rows that a transform refused for a null come before those that its plugin refused.

@@ -28,7 +28,7 @@ use crate::ids::{BatchId, BatchTime, Generation};
 pub use claim::{claim, pinned, publish, publish_keeping, publish_upgrade};
 pub use history::{log_needed, owner, planned, run};
 pub use leftovers::leftovers;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a start finds.
 #[derive(Clone, Debug, Default)]
@@ -66,6 +66,8 @@ pub struct Wanted {
     pub workers: u32,
     /// The tables that the job keeps, without files.
     pub tables: Vec<Table>,
+    /// Names of the tables that may have other state columns in the checkpoint: plugins migrate them.
+    pub migrates: BTreeSet<String>,
     /// `--fresh`, confirmed.
     pub fresh: bool,
     /// `--resume-from`

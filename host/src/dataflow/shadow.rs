@@ -10,7 +10,7 @@ use crate::batch::rejected::{Refusal, without_nulls};
 use crate::error::{Error, Result};
 use crate::exchange::split_by_key;
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
-use crate::ids::BatchId;
+use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::OnError;
 use crate::plugin::{Account, Caller, Cogrouped, Cogroups, Processed};
 use crate::run::upgrade::shadow::Shadow;
@@ -186,7 +186,7 @@ impl Beside<StateBeside> {
         old.note_called();
         let Some(caller) = self.new.caller.take() else { return };
         let stage = self.shadow.node();
-        match copied(old, stage, caller) {
+        match copied(old, stage, caller, context.time) {
             Ok(copy) => self.new.state = Some(copy),
             Err(error) => self.shadow.fail(context.id, error.message),
         }
@@ -217,11 +217,11 @@ impl Beside<StateBeside> {
 }
 
 /// The stage as it is before a batch, with the new version; where that keeps other columns, its state is migrated.
-fn copied(old: &UpdateStage, stage: &StageNode, caller: Caller) -> Result<UpdateStage> {
+fn copied(old: &UpdateStage, stage: &StageNode, caller: Caller, time: BatchTime) -> Result<UpdateStage> {
     let Operator::Update(_, node) = &stage.operator else {
         return Err(Error::bug("the shadow of an update stage is of another kind"));
     };
-    let migrated = old.migrated(stage)?;
+    let migrated = old.migrated(stage, time)?;
     Ok(old.copied(UpdateNode::clone(node), stage.rejected.clone(), caller, migrated))
 }
 

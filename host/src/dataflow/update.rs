@@ -9,7 +9,7 @@ use crate::batch::part::Part;
 use crate::checkpoint::fault;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
-use crate::ids::BatchId;
+use crate::ids::{BatchId, BatchTime};
 use crate::metrics::Counts;
 use crate::run::upgrade::Upgrades;
 use crate::state::StateTable;
@@ -41,7 +41,7 @@ pub fn build<'s>(
         });
     let (split, _) = split_parts(stage, checked, at);
     let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, at.index, at.peers)?;
-    let work = StateWork::new(stage, state, metrics, at)?;
+    let work = StateWork::new(stage, node, state, metrics, at)?;
     let time = event_time::of(stage, input.progress, at)?;
     let (rows, refused, changes) =
         each_batch_in_time(split, time, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
@@ -65,11 +65,17 @@ struct StateWork {
 }
 
 impl StateWork {
-    fn new(stage: &StageNode, mut state: UpdateStage, metrics: Counts, at: &At<'_, '_>) -> Result<StateWork> {
+    fn new(
+        stage: &StageNode,
+        plugin: &PluginNode,
+        mut state: UpdateStage,
+        metrics: Counts,
+        at: &At<'_, '_>,
+    ) -> Result<StateWork> {
         let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
         let timers = Keeper::open(at.running, &timers::table_name(&stage.name), at.index, at.peers);
         if let Some(keeper) = &keeper {
-            state.restore(keeper, timers.as_ref(), at.running)?;
+            state.restore(plugin, keeper, timers.as_ref(), at.running)?;
         }
         let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
         let shade = Shade::default();
@@ -120,10 +126,10 @@ impl BatchWork for StateWork {
     }
 
     /// Migrates the state now, beside what there is: if that fails, nothing has happened and the old plugin goes on.
-    fn swap(&mut self, id: u64) {
+    fn swap(&mut self, id: u64, time: BatchTime) {
         self.migrated = None;
         let Some(next) = self.upgrades.next_of(id, self.state.name()) else { return };
-        match self.state.migrated(&next) {
+        match self.state.migrated(&next, time) {
             Ok(migrated) => {
                 self.migrated = migrated;
                 fault::point("upgrade.migrated");

@@ -63,6 +63,14 @@ impl StateColumn {
         }
     }
 
+    /// Bytes of the value of a slot.
+    pub fn bytes_of(&self, slot: usize) -> usize {
+        match &self.values {
+            Values::Words(_) => size_of::<u64>(),
+            Values::Bytes(bytes) => bytes.get(slot).map_or(0, |bytes| bytes.len() + size_of::<i32>()),
+        }
+    }
+
     /// Forgets the value of a slot.
     pub fn clear(&mut self, slot: usize) {
         if let Values::Bytes(bytes) = &mut self.values {

@@ -1,6 +1,8 @@
 //! A keyed stage with a plugin of world `update` (updateStateByKey and mapWithState): groups the rows of a batch by
 //! key, passes them with the old states, and stores what comes back.
 
+mod versions;
+
 use super::keeper::Keeper;
 use super::table::{OwnedKey, Slot, StateTable};
 use super::timers::{self, TimerClock, Timers};
@@ -8,9 +10,10 @@ use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::batch::rejected::RejectedRows;
+use crate::checkpoint::read;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
-use crate::graph::{Operator, StageNode, UpdateNode};
+use crate::graph::{PluginNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
@@ -19,7 +22,7 @@ use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,7 +30,15 @@ use std::sync::Arc;
 /// The table of a stage as a checkpoint describes it, without files.
 pub fn table_of(node: &UpdateNode) -> Table {
     let key = Column::of(node.key.iter().filter_map(|place| node.input.fields().get(*place)));
-    Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())])
+    let table = Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())]);
+    Table { version: node.description.version.clone(), ..table }
+}
+
+/// An empty table of a stage with these state columns.
+fn state_table(node: &UpdateNode, key: &SchemaRef, state: SchemaRef) -> Result<StateTable> {
+    let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
+    StateTable::new(key.fields().iter().cloned().collect(), state, timeout_us)
+        .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))
 }
 
 /// The stage on one worker.
@@ -93,10 +104,7 @@ impl UpdateStage {
         peers: usize,
     ) -> Result<UpdateStage> {
         let key_schema = Arc::new(node.input.project(&node.key).map_err(Error::arrow)?);
-        let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
-        let state = node.description.state.clone();
-        let table = StateTable::new(key_schema.fields().iter().cloned().collect(), state, timeout_us)
-            .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))?;
+        let table = state_table(&node, &key_schema, node.description.state.clone())?;
         let timers =
             node.timers.map(|clock| Timers::new(key_schema.fields(), clock)).transpose().map_err(Error::arrow)?;
         Ok(UpdateStage {
@@ -165,12 +173,28 @@ impl UpdateStage {
         RecordBatch::try_new(self.key_schema.clone(), columns).map_err(Error::arrow)
     }
 
-    /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on.
-    pub fn restore(&mut self, keeper: &Keeper, timers: Option<&Keeper>, running: &Running) -> Result<()> {
-        let restored = keeper.restore(running, &mut self.table);
-        let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", self.node.name));
-        if restored.map_err(told)? {
+    /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on. State
+    /// that another version of the plugin made is migrated, where its columns are others.
+    pub fn restore(
+        &mut self,
+        plugin: &PluginNode,
+        keeper: &Keeper,
+        timers: Option<&Keeper>,
+        running: &Running,
+    ) -> Result<()> {
+        let name = self.node.name.clone();
+        let told = |error: Error| error.within(format!("stage `{name}`: its state in the checkpoint"));
+        let old = keeper.old(running);
+        if let Some(old) = old {
+            let fields = read::fields(&old.state).map_err(told)?;
+            self.table = state_table(&self.node, &self.key_schema, Arc::new(Schema::new(fields)))?;
+        }
+        if keeper.restore(running, &mut self.table).map_err(told)? {
             self.node.initial = None;
+        }
+        if let Some(old) = old {
+            let time = running.kept.as_ref().map_or(BatchTime::default(), |kept| kept.loaded.1);
+            self.migrate(plugin, &old.version, time)?;
         }
         if let (Some(timers), Some(keeper)) = (&mut self.timers, timers) {
             timers.restore(keeper, running).map_err(told)?;
@@ -181,27 +205,6 @@ impl UpdateStage {
     /// The stage's name.
     pub fn name(&self) -> &str {
         &self.node.name
-    }
-
-    /// The table as the stage with its next plugin needs it; `None`: as it is. What there is stays untouched.
-    pub fn migrated(&self, next: &StageNode) -> Result<Option<StateTable>> {
-        let Operator::Update(_, node) = &next.operator else {
-            return Err(Error::bug("a stage that updates no more"));
-        };
-        if node.description.state == self.node.description.state {
-            return Ok(None);
-        }
-        Err(Error::job(format!("stage `{}`: its state has other columns", self.node.name)))
-    }
-
-    /// From now on, between two batches, the stage is this one. `migrated`: its table, where that has other columns.
-    pub fn renew(&mut self, node: UpdateNode, rejected: RejectedRows, caller: Caller, migrated: Option<StateTable>) {
-        // Initial states are those of a job's first batch.
-        self.node = UpdateNode { initial: None, ..node };
-        (self.rejected, self.caller) = (rejected, caller);
-        if let Some(table) = migrated {
-            (self.table, self.place) = (table, Vec::new());
-        }
     }
 
     /// Its table, for what checkpoints hold of it.

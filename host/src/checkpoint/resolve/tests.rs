@@ -33,6 +33,7 @@ fn stage(name: &str, state: &str) -> Table {
         key,
         sub: Vec::new(),
         state,
+        version: String::new(),
         files: Vec::new(),
     }
 }

@@ -151,8 +151,8 @@ fn table(old: &Table, new: &[Table], stage: &StageNode) -> Option<String> {
 }
 
 /// Whether the plugin takes over states of its other versions.
-fn migrates(_stage: &StageNode) -> bool {
-    false
+fn migrates(stage: &StageNode) -> bool {
+    stage.plugin().is_some_and(|node| node.plugin.migrates())
 }
 
 /// Columns in words, with those that are never null, where that is all that differs.
