@@ -1,6 +1,7 @@
 //! Turns a plugin project into a component: a file for each language, and what they have in common.
 
 mod c;
+pub(super) mod described;
 mod go;
 mod js;
 mod metadata;
@@ -35,7 +36,8 @@ pub fn build(folder: &Path) -> Result<PathBuf> {
     let component = component.map_err(named)?;
     let file = format!("{}.wasm", project.about.name);
     check(&component, &project, Path::new(&file))?;
-    let component = metadata::embed(&component, &project).map_err(named)?;
+    let answers = described::ask(&component, &project, work.path())?;
+    let component = metadata::embed(&component, &project, &answers).map_err(named)?;
     write_whole(folder, &file, &component)
 }
 
@@ -74,28 +76,35 @@ fn write_whole(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::author::project::About;
+    use crate::author::project::{About, Grants};
     use crate::plugin::World;
 
     fn checked(component: &str) -> Result<(), String> {
         let component = wat::parse_str(component).expect("a component");
         let about = About { name: "shout".into(), ..About::default() };
-        let project = Project { folder: ".".into(), about, world: Some(World::Transform), code: Code::Go };
+        let project = Project {
+            folder: ".".into(),
+            about,
+            world: Some(World::Transform),
+            migrates: false,
+            grants: Grants::default(),
+            code: Code::Go,
+        };
         check(&component, &project, Path::new("shout.wasm")).map_err(|error| error.message)
     }
 
     #[test]
     fn what_no_host_would_load_is_refused() {
         let exports = |name: &str| format!("(component (instance $i) (export \"{name}\" (instance $i)))");
-        assert_eq!(checked(&exports("millstream:plugin/transformer@0.1.1")), Ok(()));
-        let other = checked(&exports("millstream:plugin/updater@0.1.1")).expect_err("another world");
+        assert_eq!(checked(&exports("millstream:plugin/transformer@0.1.2")), Ok(()));
+        let other = checked(&exports("millstream:plugin/updater@0.1.2")).expect_err("another world");
         assert!(other.contains("the manifest says world transform, and the code is of world update"), "{other}");
         let none = checked(&exports("wasi:cli/run@0.2.0")).expect_err("none of ours");
         assert!(none.contains("is a component, but no Millstream plugin: it exports wasi:cli/run@0.2.0"), "{none}");
         assert!(none.contains("`millstream new NAME --lang go`"), "{none}");
         let sockets = checked(
             "(component (import \"wasi:sockets/tcp@0.2.6\" (instance (export \"f\" (func)))) (instance $i)
-              (export \"millstream:plugin/transformer@0.1.1\" (instance $i)))",
+              (export \"millstream:plugin/transformer@0.1.2\" (instance $i)))",
         );
         let sockets = sockets.expect_err("an import that is not offered");
         assert!(sockets.contains("imports what plugins are not offered: wasi:sockets/tcp@0.2.6"), "{sockets}");

@@ -1,9 +1,12 @@
 //! A plugin project as its manifest tells of it: Rust's `Cargo.toml`, Python's `pyproject.toml`, JavaScript's `package.json`,
 //! and a `plugin.toml` in languages whose own files have no place for name and version.
 
+mod grants;
+
 use super::language::Language;
 use crate::error::{Error, Result};
 use crate::plugin::World;
+pub use grants::{Grants, Http};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,10 @@ pub struct Project {
     pub about: About,
     /// The world that it implements; `None` in Rust, where the macro in the source tells.
     pub world: Option<World>,
+    /// Whether it takes over states of its other versions: world `update-migrating` in its manifest.
+    pub migrates: bool,
+    /// What it wants to be granted.
+    pub grants: Grants,
     /// Where its code is.
     pub code: Code,
 }
@@ -69,7 +76,18 @@ pub enum Code {
     },
 }
 
+/// The world of plugins of world `update` that take over states of their other versions.
+const MIGRATING: &str = "update-migrating";
+
 impl Project {
+    /// The name of its world in WIT; empty where its manifest does not tell.
+    pub fn world_in_wit(&self) -> String {
+        match self.world {
+            _ if self.migrates => MIGRATING.to_owned(),
+            world => world.map(|world| world.to_string()).unwrap_or_default(),
+        }
+    }
+
     /// Reads the manifest of a project.
     ///
     /// # Errors
@@ -92,6 +110,7 @@ impl Project {
         };
         let project = read(folder, &folder.join(name))?;
         project.about.check(&folder.join(name))?;
+        project.grants.check().map_err(|what| wrong(&folder.join(name), &what))?;
         Ok(project)
     }
 
@@ -213,6 +232,8 @@ struct PyPlugin {
     module: Option<String>,
     #[serde(default)]
     paths: Vec<String>,
+    #[serde(default)]
+    grants: Grants,
 }
 
 fn python(folder: &Path, manifest: &Path) -> Result<Project> {
@@ -224,9 +245,12 @@ fn python(folder: &Path, manifest: &Path) -> Result<Project> {
     let license = project.license.map(|license| match license {
         PyLicense::Expression(text) | PyLicense::Table { text } => text,
     });
+    let (world, migrates) = world(manifest, &plugin.world)?;
     Ok(Project {
         folder: folder.into(),
-        world: Some(world(manifest, &plugin.world)?),
+        world: Some(world),
+        migrates,
+        grants: plugin.grants,
         code: Code::Python {
             module: plugin.module.unwrap_or_else(|| project.name.replace('-', "_")),
             paths: plugin.paths,
@@ -268,6 +292,8 @@ enum Person {
 #[serde(deny_unknown_fields)]
 struct JsPlugin {
     world: String,
+    #[serde(default)]
+    grants: Grants,
 }
 
 fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
@@ -277,9 +303,12 @@ fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
         Person::Text(name) | Person::Object { name } => name,
     };
     let main = package.main.unwrap_or_else(|| "src/index.ts".into());
+    let (world, migrates) = world(manifest, &package.millstream.world)?;
     Ok(Project {
         folder: folder.into(),
-        world: Some(world(manifest, &package.millstream.world)?),
+        world: Some(world),
+        migrates,
+        grants: package.millstream.grants,
         code: Code::JavaScript { main },
         about: About {
             name: package.name,
@@ -307,6 +336,8 @@ struct Plain {
     authors: Vec<String>,
     #[serde(default = "sdk")]
     sdk: String,
+    #[serde(default)]
+    grants: Grants,
 }
 
 fn sdk() -> String {
@@ -322,9 +353,12 @@ fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
             return Err(wrong(manifest, &format!("`language` is \"go\" or \"c\"; {other} has a manifest of its own")));
         }
     };
+    let (world, migrates) = world(manifest, &plugin.world)?;
     Ok(Project {
         folder: folder.into(),
-        world: Some(world(manifest, &plugin.world)?),
+        world: Some(world),
+        migrates,
+        grants: plugin.grants,
         code,
         about: About {
             name: plugin.name,
@@ -336,10 +370,15 @@ fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
     })
 }
 
-fn world(manifest: &Path, word: &str) -> Result<World> {
+/// The world of this name, and whether it is the one of plugins that take over states.
+fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
+    if word == MIGRATING {
+        return Ok((World::Update, true));
+    }
     let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup];
-    worlds.into_iter().find(|world| world.to_string() == word).ok_or_else(|| {
-        wrong(manifest, &format!("there is no world `{word}`; worlds are transform, update, aggregate, cogroup"))
+    worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
+        let words = format!("there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup");
+        wrong(manifest, &words)
     })
 }
 

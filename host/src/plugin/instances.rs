@@ -4,7 +4,7 @@ use super::account::Bill;
 use super::allowance::{Allowance, Given};
 use super::bindings::Returned;
 use super::clock::BatchTimes;
-use super::failure::{self, CallFailure, Fault, Identity};
+use super::failure::{CallFailure, Fault, Identity};
 use super::guest::{Guest, Shared, Stage, Timers};
 use super::load::Loaded;
 use super::wasi::Call;
@@ -72,6 +72,11 @@ impl Instances {
     /// From now on calls write no lines of the log, or do again: what they say is in the stories of those that fail.
     pub fn set_quiet(&self, quiet: bool) {
         self.shared.set_quiet(quiet);
+    }
+
+    /// From now on calls write no lines of the log at all.
+    pub fn mute(&self) {
+        self.shared.mute();
     }
 
     /// Calls the function at `index`, in `batch` or, without one, for `describe`, with arguments of the size `given`.
@@ -192,7 +197,7 @@ impl Instances {
 
     fn start(&self, batch: Option<u64>, allowance: Allowance) -> Result<Live, CallFailure> {
         let told = |words: String| {
-            format!("{}: no instance could be made {}: {words}", self.identity.who(), failure::when(batch))
+            format!("{}: no instance could be made {}: {words}", self.identity.who(), self.identity.when(batch))
         };
         stack::check(self.limits.stack_bytes_max).map_err(|words| CallFailure::other(Error::job(told(words))))?;
         let guest = Guest::new(self.shared.clone(), self.stage.clone(), self.wasi_call(batch), allowance);
