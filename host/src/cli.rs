@@ -3,6 +3,7 @@
 mod compile;
 mod doctor;
 mod inspect;
+mod key;
 mod new;
 mod replay;
 mod retry;
@@ -75,6 +76,8 @@ enum Command {
     Status(status::StatusArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
+    /// Make and show keys that sign packages, and say whose signatures count
+    Key(key::KeyArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
     Retry(retry::RetryArguments),
     /// Compile one component from standard input; Millstream starts this by itself
@@ -163,6 +166,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
+        Command::Key(arguments) => show(&key::key(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
         Command::CompileComponent(arguments) => return compile::compile(&arguments),
     }

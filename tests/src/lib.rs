@@ -6,6 +6,7 @@
 mod alone;
 mod document;
 pub mod fault;
+mod lying;
 mod measured;
 mod postgres;
 mod process;
@@ -15,6 +16,7 @@ mod trial;
 
 pub use alone::{alone, is_alone};
 pub use document::{Block, blocks};
+pub use lying::{Answer, Asked, LyingRegistry, Then};
 pub use measured::{resident_bytes, threads};
 pub use postgres::Postgres;
 pub use process::{Ended, Process};
