@@ -132,7 +132,8 @@ impl Goods {
                 Answer::new(200, INDEX, none.to_string().as_bytes())
             }
             ("blobs", reference) => {
-                let mut all = [&self.config, &self.component, &b"{}".to_vec()].into_iter().chain(&self.signatures);
+                let empty = b"{}".to_vec();
+                let mut all = [&self.config, &self.component, &empty].into_iter().chain(&self.signatures);
                 let found = all.find(|bytes| digest(bytes) == reference);
                 found.map_or_else(Answer::missing, |bytes| Answer::new(200, "application/octet-stream", bytes))
             }
