@@ -6,6 +6,7 @@
 mod alone;
 mod document;
 pub mod fault;
+mod lying;
 mod measured;
 pub mod package;
 mod postgres;
@@ -16,6 +17,7 @@ mod trial;
 
 pub use alone::{alone, is_alone};
 pub use document::{Block, blocks};
+pub use lying::{Answer, Asked, LyingRegistry, Then};
 pub use measured::{resident_bytes, threads};
 pub use postgres::Postgres;
 pub use process::{Ended, Process};
