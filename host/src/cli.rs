@@ -4,6 +4,7 @@ mod add;
 mod compile;
 mod doctor;
 mod inspect;
+mod key;
 mod new;
 mod replay;
 mod retry;
@@ -86,6 +87,8 @@ enum Command {
     Rollback(rollback::RollbackArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
+    /// Make and show keys that sign packages, and say whose signatures count
+    Key(key::KeyArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
     Retry(retry::RetryArguments),
     /// Get a package from a registry, pin it in millstream.lock, and make it the plugin of a stage
@@ -187,6 +190,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Rollback(arguments) => show(&rollback::rollback(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
+        Command::Key(arguments) => show(&key::key(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
         Command::Add(arguments) => show(&add::add(&arguments)?)?,
         Command::Gc => show(&store::gc()?)?,

@@ -243,3 +243,5 @@ pub const ENRICH_QUERY_POLL_MS: u64 = 30_000;
 pub const SQL_BYTES_MAX: usize = 64 << 10;
 /// Levels of an SQL query or expression: operators and keywords that belong together.
 pub const SQL_DEPTH_MAX: usize = 400;
+/// Bytes of a policy of registries and signers.
+pub const POLICY_FILE_BYTES_MAX: u64 = 1 << 20;
