@@ -8,8 +8,8 @@
 mod prepare;
 pub mod shadow;
 
-use super::{Failure, Running};
 use super::versions::{Now, Slot};
+use super::{Failure, Running};
 use crate::checkpoint::fault;
 use crate::checkpoint::record::NextPlugin;
 use crate::error::{Error, Result};
@@ -242,7 +242,12 @@ impl Upgrades {
         let Some(upgrade) = held.of(id) else { return };
         let UpgradeStatus { stage, from, to, step, .. } = &upgrade.status;
         if *step == UpgradeStep::Shadowing {
-            return tracing::info!("stage `{stage}`: {} in the shadow of {} from batch {} on", to.0, from.0, after.next());
+            return tracing::info!(
+                "stage `{stage}`: {} in the shadow of {} from batch {} on",
+                to.0,
+                from.0,
+                after.next()
+            );
         }
         tracing::info!("stage `{stage}`: {} in place of {} from batch {} on", to.0, from.0, after.next());
         let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
