@@ -7,8 +7,10 @@ mod new;
 mod replay;
 mod retry;
 mod run;
+mod shadow;
 mod state;
 mod status;
+mod stop;
 mod supervise;
 mod test;
 
@@ -73,6 +75,8 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Show how a running job stands: batches, rows, rejected and late rows, what its plugins cost
     Status(status::StatusArguments),
+    /// Stop a running job: what it has received is worked on and committed first
+    Stop(stop::StopArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
@@ -162,6 +166,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!same)));
         }
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
+        Command::Stop(arguments) => show(&stop::stop(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
         Command::CompileComponent(arguments) => return compile::compile(&arguments),

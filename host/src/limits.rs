@@ -216,6 +216,9 @@ pub const RESTARTS_MAX: u32 = 10;
 pub const CHECKPOINT_EVERY_MS: u64 = 10_000;
 /// Checkpoints that are kept, the newest included.
 pub const CHECKPOINTS_KEPT: usize = 3;
+/// Batches behind an upgrade for which the checkpoint before it is kept beside those, with the plans since: so far back
+/// `millstream rollback` can go, and so many batches it may have to run again.
+pub const ROLLBACK_BATCHES_MAX: u64 = 3_600;
 /// Slides of one window.
 pub const WINDOW_SLIDES_MAX: u64 = 100_000;
 /// Default of `length_max` of session windows, in milliseconds.

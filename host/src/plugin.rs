@@ -52,8 +52,8 @@ pub use engine::Metering;
 pub use failure::printable;
 pub use http::check_grant as check_http_grant;
 pub use lift::catches_panics;
-pub use migrate::OldStates;
 pub use load::{LoadOptions, check as check_component, find as component_file};
+pub use migrate::OldStates;
 pub use snapshot::started;
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.

@@ -12,4 +12,4 @@ pub mod update;
 
 pub use column::StateColumn;
 pub use initial::load as load_initial;
-pub use table::{Slot, StateTable};
+pub use table::{OwnedKey, Slot, StateTable};

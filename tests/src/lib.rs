@@ -12,6 +12,7 @@ mod process;
 mod s3;
 mod torture;
 mod trial;
+mod varied;
 
 pub use alone::{alone, is_alone};
 pub use document::{Block, blocks};
@@ -21,6 +22,7 @@ pub use process::{Ended, Process};
 pub use s3::{FailingProxy, S3Server};
 pub use torture::{Killer, POINTS, Point, Random, Tally, Victim};
 pub use trial::Trial;
+pub use varied::{varied, write_varied};
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -80,7 +80,8 @@ mod tests {
     fn checked(component: &str) -> Result<(), String> {
         let component = wat::parse_str(component).expect("a component");
         let about = About { name: "shout".into(), ..About::default() };
-        let project = Project { folder: ".".into(), about, world: Some(World::Transform), migrates: false, code: Code::Go };
+        let project =
+            Project { folder: ".".into(), about, world: Some(World::Transform), migrates: false, code: Code::Go };
         check(&component, &project, Path::new("shout.wasm")).map_err(|error| error.message)
     }
 

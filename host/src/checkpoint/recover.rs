@@ -75,6 +75,7 @@ pub fn decide(
         migrates: migrates(graph),
         fresh: options.fresh,
         resume_from: options.resume_from,
+        replay_from: options.replay_from,
         drop: options.drop_state.clone(),
     };
     let mut found = Found { manifest: current, objects: listed(store)?, ..Found::default() };
@@ -290,7 +291,7 @@ pub fn prepare(
         replay: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
         loaded: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         first: start.first,
-        resumed: manifest.starts.iter().map(|start| start.first).collect(),
+        resumed: manifest.starts.iter().filter(|start| !start.upgrade).map(|start| start.first).collect(),
         sources,
         markers,
         restored: Default::default(),

@@ -51,6 +51,9 @@ pub struct Start {
     pub sources: Vec<String>,
     /// Digest of the [`JobRecord`], see [`Start::record_path`].
     pub job_digest: String,
+    /// The job was not started anew: a plugin was replaced after the batch `after`, by the process that ran.
+    #[serde(default)]
+    pub upgrade: bool,
 }
 
 impl Start {

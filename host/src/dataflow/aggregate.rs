@@ -1,6 +1,6 @@
 //! Stages that aggregate the rows of one batch: on each part, then by key on the worker that owns it.
 
-use super::plugin::{WholeRows, caller};
+use super::plugin::{Calling, WholeRows};
 use super::stages::At;
 use crate::aggregate::builtin::Builtin;
 use crate::aggregate::reduce::{self, combine_by_key};
@@ -67,8 +67,8 @@ pub fn reduce<'s>(
     let fields = keys.fields().iter().chain(node.description.state.fields()).cloned();
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
 
-    let mut lifting = caller(node, &metrics);
-    let mut whole = WholeRows::to_lift(stage, node, &metrics);
+    let mut lifting = Calling::new(stage, node, at.running);
+    let mut whole = WholeRows::to_lift(stage, node, at.running);
     let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), at.peers, Grouper::default());
     let (partial, refused) =
         each_part(input, &format!("{} lift", stage.name), failure.clone(), move |context, part, output| {
@@ -76,9 +76,10 @@ pub fn reduce<'s>(
             if rows.num_rows() == 0 {
                 return Ok(());
             }
+            let lifting = lifting.caller()?;
             let lifted = lifting.lift(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
             let keys: Vec<ArrayRef> = key.iter().map(|key| canonical_column(rows.column(*key))).collect();
-            let reduced = combine_by_key(&mut lifting, context.call(), &keys, lifted, &mut grouper)?;
+            let reduced = combine_by_key(lifting, context.call(), &keys, lifted, &mut grouper)?;
             let rows = reduce::with_keys(&schema, &reduced.keys, &reduced.accumulators)?;
             match reduced.encoded {
                 None => output.push(context, part.order.clone(), rows),
@@ -90,7 +91,7 @@ pub fn reduce<'s>(
             Ok(())
         });
 
-    let mut caller = caller(node, &metrics);
+    let mut calling = Calling::new(stage, node, at.running);
     let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
     let (index, mut grouper) = (at.index, Grouper::default());
     let (rows, _) = each_batch(
@@ -105,7 +106,8 @@ pub fn reduce<'s>(
             }
             let parts: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
             let (keys, accumulators) = reduce::split_keys(&parts, &between, key.len())?;
-            let reduced = combine_by_key(&mut caller, context.call(), &keys, accumulators, &mut grouper)?;
+            let caller = calling.caller()?;
+            let reduced = combine_by_key(caller, context.call(), &keys, accumulators, &mut grouper)?;
             let count = reduced.accumulators.num_rows();
             let keys = reduce::key_batch(&stage_input, &key, reduced.keys.clone(), count)?;
             let lowered = caller.lower(context.call(), &keys, &reduced.accumulators)?;

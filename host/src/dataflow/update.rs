@@ -2,13 +2,16 @@
 
 use super::by_key::split_parts;
 use super::event_time;
-use super::plugin::{WholeRows, caller};
+use super::plugin::{Current, WholeRows, caller};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::part::Part;
-use crate::error::Result;
-use crate::graph::{PluginNode, StageNode, UpdateNode};
+use crate::checkpoint::fault;
+use crate::error::{Error, Result};
+use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::BatchId;
 use crate::metrics::Counts;
+use crate::run::upgrade::Upgrades;
+use crate::state::StateTable;
 use crate::state::keeper::Keeper;
 use crate::state::timers;
 use crate::state::update::UpdateStage;
@@ -25,7 +28,7 @@ pub fn build<'s>(
 ) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
     let caller = caller(node, &metrics);
-    let mut whole = WholeRows::new(stage, node, &metrics);
+    let mut whole = WholeRows::new(stage, node, at.running);
     let failure = at.running.failure.clone();
     let timed = input.progress.is_some();
     let (checked, nulls) =
@@ -52,6 +55,10 @@ struct StateWork {
     metrics: Counts,
     keeper: Option<Keeper>,
     timers: Option<Keeper>,
+    current: Current,
+    upgrades: Upgrades,
+    /// The table for the upgrade that takes place next, where it keeps other columns.
+    migrated: Option<StateTable>,
 }
 
 impl StateWork {
@@ -67,12 +74,30 @@ impl StateWork {
         if let Some(keeper) = &keeper {
             state.restore(plugin, keeper, timers.as_ref(), at.running)?;
         }
-        Ok(StateWork { state, metrics, keeper, timers })
+        let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
+        Ok(StateWork { state, metrics, keeper, timers, current, upgrades, migrated: None })
+    }
+
+    /// From the batch that begins now on, the stage is this one.
+    fn renew(&mut self, stage: &StageNode) -> Result<()> {
+        let Operator::Update(node, update) = &stage.operator else {
+            return Err(Error::bug("a stage that updates no more"));
+        };
+        let migrated = self.migrated.take();
+        if let (Some(keeper), true) = (&mut self.keeper, migrated.is_some()) {
+            keeper.forget_files();
+        }
+        let caller = caller(node, &self.metrics);
+        self.state.renew(UpdateNode::clone(update), stage.rejected.clone(), caller, migrated);
+        Ok(())
     }
 }
 
 impl BatchWork for StateWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        if let Some(stage) = self.current.renewed() {
+            self.renew(&stage)?;
+        }
         self.state.batch(context, parts, output)?;
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
@@ -86,5 +111,18 @@ impl BatchWork for StateWork {
             changes.extend(keeper.changes(after, timers.table())?);
         }
         Ok(changes)
+    }
+
+    /// Migrates the state now, beside what there is: if that fails, nothing has happened and the old plugin goes on.
+    fn swap(&mut self, id: u64) {
+        self.migrated = None;
+        let Some(next) = self.upgrades.next_of(id, self.state.name()) else { return };
+        match self.state.migrated(&next) {
+            Ok(migrated) => {
+                self.migrated = migrated;
+                fault::point("upgrade.migrated");
+            }
+            Err(error) => self.upgrades.object(id, error.message),
+        }
     }
 }

@@ -4,7 +4,7 @@ use super::account::Bill;
 use super::allowance::{Allowance, Given};
 use super::bindings::Returned;
 use super::clock::BatchTimes;
-use super::failure::{CallFailure, Fault, Identity};
+use super::failure::{self, CallFailure, Fault, Identity};
 use super::guest::{Guest, Shared, Stage, Timers};
 use super::load::Loaded;
 use super::wasi::Call;
@@ -72,6 +72,11 @@ impl Instances {
     /// From now on calls write no lines of the log, or do again: what they say is in the stories of those that fail.
     pub fn set_quiet(&self, quiet: bool) {
         self.shared.set_quiet(quiet);
+    }
+
+    /// From now on calls write no lines of the log at all.
+    pub fn mute(&self) {
+        self.shared.mute();
     }
 
     /// Calls the function at `index`, in `batch` or, without one, for `describe`, with arguments of the size `given`.

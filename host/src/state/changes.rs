@@ -93,11 +93,8 @@ impl StateTable {
         self.changes = Some(changes);
     }
 
-    /// The files that hold the table so far do not count any more: all that it holds has to be written.
-    pub(super) fn forget_files(&mut self) {
-        if self.changes.is_none() {
-            return;
-        }
+    /// From now on, changes are noted. No file holds the table: all of it counts as changed.
+    pub(super) fn note_all(&mut self) {
         let mut changes = Changes::default();
         changes.grow(self.slots());
         self.all().for_each(|slot| changes.changed(slot));

@@ -12,6 +12,7 @@ use arrow::error::ArrowError;
 use std::sync::Arc;
 
 /// A growable column with random access by slot.
+#[derive(Clone)]
 pub struct StateColumn {
     kind: DataType,
     nullable: bool,
@@ -20,6 +21,7 @@ pub struct StateColumn {
 }
 
 /// The values; those of nulls and of free slots have no meaning.
+#[derive(Clone)]
 enum Values {
     Words(Vec<u64>),
     Bytes(Vec<Box<[u8]>>),

@@ -4,7 +4,7 @@
 mod versions;
 
 use super::keeper::Keeper;
-use super::table::{Slot, StateTable};
+use super::table::{OwnedKey, Slot, StateTable};
 use super::timers::{self, TimerClock, Timers};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
@@ -55,6 +55,10 @@ pub struct UpdateStage {
     place: Vec<u32>,
     key_schema: SchemaRef,
     began: bool,
+    /// Of the last batch.
+    time: BatchTime,
+    /// The keys that were called since they were last taken; `None`: nobody asks.
+    noted: Option<Vec<OwnedKey>>,
 }
 
 /// Rows that the plugin refuses come after all those that were refused before it for a null, whose order is that of the
@@ -116,7 +120,48 @@ impl UpdateStage {
             place: Vec::new(),
             key_schema,
             began: false,
+            time: BatchTime::default(),
+            noted: None,
         })
+    }
+
+    /// A copy that runs another version of the plugin, with the same state columns. What it does changes nothing here.
+    pub fn copied(&self, node: UpdateNode, rejected: RejectedRows, caller: Caller) -> UpdateStage {
+        UpdateStage {
+            node: UpdateNode { initial: self.node.initial.clone(), ..node },
+            rejected,
+            caller,
+            table: self.table.copied(),
+            timers: self.timers.as_ref().map(Timers::copied),
+            worker: self.worker,
+            peers: self.peers,
+            place: self.place.clone(),
+            key_schema: self.key_schema.clone(),
+            began: self.began,
+            time: self.time,
+            noted: None,
+        }
+    }
+
+    /// From now on, notes which keys are called.
+    pub fn note_called(&mut self) {
+        self.noted.get_or_insert_default();
+    }
+
+    /// The keys that were called since this was last asked, of a stage that notes them.
+    pub fn take_called(&mut self) -> Vec<OwnedKey> {
+        self.noted.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// The states of these keys, and which of them have one.
+    pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray)> {
+        self.table.states_of(keys).map_err(Error::arrow)
+    }
+
+    /// The columns of these keys.
+    pub fn key_rows(&self, keys: &[OwnedKey]) -> Result<RecordBatch> {
+        let columns = self.table.key_columns(keys).map_err(Error::arrow)?;
+        RecordBatch::try_new(self.key_schema.clone(), columns).map_err(Error::arrow)
     }
 
     /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on. State
@@ -130,6 +175,7 @@ impl UpdateStage {
     ) -> Result<()> {
         let name = self.node.name.clone();
         let told = |error: Error| error.within(format!("stage `{name}`: its state in the checkpoint"));
+        self.time = running.kept.as_ref().map_or(self.time, |kept| kept.loaded.1);
         let old = keeper.old(running);
         if let Some(old) = old {
             let fields = read::fields(&old.state).map_err(told)?;
@@ -139,13 +185,27 @@ impl UpdateStage {
             self.node.initial = None;
         }
         if let Some(old) = old {
-            let time = running.kept.as_ref().map_or(BatchTime::default(), |kept| kept.loaded.1);
-            self.migrate(plugin, &old.version, time)?;
+            self.table = self.taken_over(plugin, &old.version)?;
         }
         if let (Some(timers), Some(keeper)) = (&mut self.timers, timers) {
             timers.restore(keeper, running).map_err(told)?;
         }
         Ok(())
+    }
+
+    /// The stage's name.
+    pub fn name(&self) -> &str {
+        &self.node.name
+    }
+
+    /// From now on, between two batches, the stage is this one. `migrated`: its table, where that has other columns.
+    pub fn renew(&mut self, node: UpdateNode, rejected: RejectedRows, caller: Caller, migrated: Option<StateTable>) {
+        // Initial states are those of a job's first batch.
+        self.node = UpdateNode { initial: None, ..node };
+        (self.rejected, self.caller) = (rejected, caller);
+        if let Some(table) = migrated {
+            (self.table, self.place) = (table, Vec::new());
+        }
     }
 
     /// Its table, for what checkpoints hold of it.
@@ -160,11 +220,15 @@ impl UpdateStage {
 
     /// Works on the rows of a batch that this worker owns.
     pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        self.time = context.time;
         if !std::mem::replace(&mut self.began, true) {
             self.table.touch_restored(context.time);
             self.store_initial(context.time)?;
         }
         let (mut touched, called) = self.gather(context, &parts).map_err(Error::arrow)?;
+        if let Some(noted) = &mut self.noted {
+            noted.extend(called.slots.iter().map(|slot| self.table.owned_key(*slot)));
+        }
         let mut emptied: HashSet<Slot> = HashSet::new();
         let mut start = Start::default();
         let mut order = 0;

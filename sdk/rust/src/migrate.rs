@@ -33,7 +33,9 @@ impl OldStates {
     pub fn unknown(&self, known: &[Schema]) -> Error {
         let known = known.iter().map(|schema| format!("({schema})")).collect::<Vec<_>>().join(" or ");
         let OldStates { version, schema, .. } = self;
-        Error::internal(format!("states of version {version} have the columns ({schema}); it takes over those with {known}"))
+        Error::internal(format!(
+            "states of version {version} have the columns ({schema}); it takes over those with {known}"
+        ))
     }
 }
 

@@ -13,6 +13,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         workers: 2,
         sources: vec!["lines".into()],
         job_digest: "ab".into(),
+        upgrade: false,
     };
     let file = |path: &&str| StateFile {
         path: (*path).into(),

@@ -1,58 +1,45 @@
-//! Other versions of a stage's plugin: one that takes its place, and one that made the state which is loaded.
+//! State that another version of the stage's plugin made.
 
 use super::UpdateStage;
-use crate::batch::rejected::RejectedRows;
 use crate::error::{Error, Result};
-use crate::graph::{PluginNode, UpdateNode};
-use crate::ids::BatchTime;
-use crate::plugin::{Caller, OldStates};
+use crate::graph::{Operator, PluginNode, StageNode};
+use crate::plugin::OldStates;
+use crate::state::StateTable;
 use std::time::Instant;
 
 impl UpdateStage {
-    /// Another version of its plugin from the next batch on; `time` is that of the last batch. Says whether the state was
-    /// migrated, as its columns are others: files that hold it so far are of no use then. An error leaves the stage as it
-    /// was.
-    pub fn renew(
-        &mut self,
-        node: UpdateNode,
-        rejected: RejectedRows,
-        plugin: &PluginNode,
-        caller: Caller,
-        time: BatchTime,
-    ) -> Result<bool> {
-        let migrates = node.description.state != self.node.description.state;
-        if migrates {
-            let version = self.node.description.version.clone();
-            self.migrate(plugin, &version, time)?;
+    /// The table as the stage with its next plugin needs it; `None`: as it is. What there is stays untouched.
+    pub fn migrated(&self, next: &StageNode) -> Result<Option<StateTable>> {
+        let Operator::Update(plugin, node) = &next.operator else {
+            return Err(Error::bug("a stage that updates no more"));
+        };
+        if node.description.state == self.node.description.state {
+            return Ok(None);
         }
-        // Initial states that are still to be stored have the columns of the new version; those that are stored do not come
-        // again.
-        let initial = self.node.initial.as_ref().and(node.initial.clone());
-        self.node = UpdateNode { initial, ..node };
-        (self.rejected, self.caller) = (rejected, caller);
-        Ok(migrates)
+        self.taken_over(plugin, &self.node.description.version).map(Some)
     }
 
-    /// Brings the table to the state columns of this version of the plugin.
-    pub(super) fn migrate(&mut self, plugin: &PluginNode, from: &str, time: BatchTime) -> Result<()> {
+    /// The table with the state columns of this version of the plugin, for which it asks the plugin. `from`: the version that
+    /// made the states.
+    pub(super) fn taken_over(&self, plugin: &PluginNode, from: &str) -> Result<StateTable> {
         let PluginNode { plugin, description, stage, .. } = plugin;
         let (name, version) = (&description.name, &description.version);
         if !plugin.migrates() {
             return Err(Error::job(format!(
-                "stage `{}`: the state of plugin {name} {from} does not fit version {version}, which does not migrate it",
+                "stage `{}`: its state does not fit plugin {name} {version}, which does not migrate that of version {from}",
                 self.node.name
             )));
         }
         let began = Instant::now();
-        self.table.migrate(&description.state, |rows| {
-            plugin.migrate(stage, description, &OldStates { version: from, time, rows })
+        let table = self.table.migrated(&description.state, |rows| {
+            plugin.migrate(stage, description, &OldStates { version: from, time: self.time, rows })
         })?;
         tracing::info!(
             "stage `{}`: plugin {name} {version} took over {} states of version {from} in {:.2} s",
             self.node.name,
-            self.table.len(),
+            table.len(),
             began.elapsed().as_secs_f64()
         );
-        Ok(())
+        Ok(table)
     }
 }
