@@ -18,6 +18,7 @@ mod plugin;
 mod rejections;
 mod rows_window;
 mod sessions;
+mod shadow;
 mod shape;
 mod sinks;
 mod simple;

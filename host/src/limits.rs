@@ -152,10 +152,18 @@ pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
 pub const COMPILED_FILES_MAX: usize = 64;
 /// Bytes of a README that a component carries.
 pub const README_BYTES_MAX: usize = 256 << 10;
+/// Bytes of each section in which a component tells its schemas, the schema of its config, and its grants.
+pub const DECLARED_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the manifest of a package, and of its config.
+pub const PACKAGE_MANIFEST_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a component file.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a job file.
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a lock file.
+pub const LOCK_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Signatures of one package that are looked at and kept.
+pub const PACKAGE_SIGNATURES_MAX: usize = 64;
 /// Mistakes of a job that are shown at once.
 pub const JOB_MISTAKES_SHOWN: usize = 20;
 /// Sources, stages and sinks of a job, together.
@@ -219,6 +227,8 @@ pub const CHECKPOINTS_KEPT: usize = 3;
 /// Batches behind an upgrade for which the checkpoint before it is kept beside those, with the plans since: so far back
 /// `millstream rollback` can go, and so many batches it may have to run again.
 pub const ROLLBACK_BATCHES_MAX: u64 = 3_600;
+/// Batches for which a version of a plugin may run in the shadow of another.
+pub const SHADOW_BATCHES_MAX: u64 = 1_000_000;
 /// Slides of one window.
 pub const WINDOW_SLIDES_MAX: u64 = 100_000;
 /// Default of `length_max` of session windows, in milliseconds.

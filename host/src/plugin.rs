@@ -35,7 +35,9 @@ mod load;
 mod logged;
 mod lower;
 mod migrate;
+mod outline;
 mod reject;
+mod releases;
 mod search;
 mod snapshot;
 mod stack;
@@ -52,11 +54,13 @@ pub use engine::Metering;
 pub use failure::printable;
 pub use http::check_grant as check_http_grant;
 pub use lift::catches_panics;
-pub use load::{LoadOptions, check as check_component, find as component_file};
+pub use load::{LoadOptions, find as component_file, read as read_component};
 pub use migrate::OldStates;
+pub use outline::{Outline, check as check_component};
+pub use releases::{RELEASES, Release};
 pub use snapshot::started;
 
-/// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.
+/// The version of `millstream:plugin` that this host speaks. Plugins of all [`RELEASES`] run here.
 pub const VERSION: &str = "0.1.2";
 
 /// Loads plugins: engines, the cache of compiled code and the clock of time limits. One a process; cheap to clone.

@@ -37,6 +37,8 @@ pub struct Tick {
     pub resumed: bool,
     /// Of a barrier: the upgrade whose plugin takes its place behind it, see [`crate::run::upgrade`].
     pub swap: Option<u64>,
+    /// Of a barrier: the upgrade whose plugin runs in a shadow behind it, and for how many batches.
+    pub shadow: Option<(u64, u64)>,
 }
 
 /// The batch that an operator works on.
@@ -239,8 +241,8 @@ pub trait BatchWork {
         Ok(Vec::new())
     }
 
-    /// This upgrade takes place behind the barrier that was just passed, unless somebody objects.
-    fn swap(&mut self, _id: u64) {}
+    /// This upgrade takes place behind the barrier that was just passed, unless somebody objects. `_time`: of the last batch.
+    fn swap(&mut self, _id: u64, _time: BatchTime) {}
 }
 
 impl<F: FnMut(BatchContext, Vec<Part>, &mut Output) -> Result<()>> BatchWork for F {
@@ -358,7 +360,7 @@ fn complete(
         if let Some(clock) = clock {
             saved.extend(clock.barrier(id)?);
         }
-        tick.swap.into_iter().for_each(|upgrade| work.swap(upgrade));
+        tick.swap.into_iter().for_each(|upgrade| work.swap(upgrade, tick.time));
         return Ok((output, saved));
     }
     // Stable: rows that a transform refused for a null come before those that its plugin refused.

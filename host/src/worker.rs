@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::IDLE_MS;
 use crate::run::Running;
+use crate::run::upgrade::Due;
 use crate::time;
 use crate::timely_ext::{Tick, is_lost_connection, lost_connection};
 use announce::{Announcer, SourceState};
@@ -209,7 +210,7 @@ impl Beginner {
         if let Some(ticks) = &mut self.ticks {
             let resumed = running.kept.as_ref().is_some_and(|kept| kept.resumed.contains(&batch));
             ticks.advance_to(batch.stamp());
-            ticks.send(Tick { to: 0, time, resumed, swap: None });
+            ticks.send(Tick { to: 0, time, resumed, swap: None, shadow: None });
             // The barrier after it may still come.
             ticks.advance_to(batch.barrier());
         }
@@ -223,17 +224,21 @@ impl Beginner {
     }
 
     /// A barrier after the last batch that was begun: for a checkpoint, where the job keeps some, and for an upgrade.
-    fn send_barrier(&mut self, upgrade: Option<u64>) {
+    fn send_barrier(&mut self, upgrade: Option<Due>) {
         let Some(ticks) = &mut self.ticks else { return };
-        ticks.send(Tick { to: 0, time: self.last_time, resumed: false, swap: upgrade });
+        let swap = upgrade.filter(|due| due.shadow_batches == 0).map(|due| due.upgrade);
+        let shadow = upgrade.filter(|due| due.shadow_batches > 0).map(|due| (due.upgrade, due.shadow_batches));
+        ticks.send(Tick { to: 0, time: self.last_time, resumed: false, swap, shadow });
         ticks.advance_to(self.begun.next().stamp());
         self.barrier = self.begun.barrier();
         if let Some(barriers) = &mut self.barriers {
             barriers.barrier_begun(self.barrier, time::now(), self.last_time);
         }
-        if let Some(upgrade) = upgrade {
-            self.swap = Some(Swap { upgrade, after: self.begun, since: Instant::now() });
-            fault::point("upgrade.barrier");
+        if let Some(due) = upgrade {
+            self.swap = Some(Swap { upgrade: due.upgrade, after: self.begun, since: Instant::now() });
+            if due.shadow_batches == 0 {
+                fault::point("upgrade.barrier");
+            }
         }
     }
 }

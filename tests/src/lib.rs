@@ -6,7 +6,9 @@
 mod alone;
 mod document;
 pub mod fault;
+mod feeder;
 mod measured;
+pub mod package;
 mod postgres;
 mod process;
 mod s3;
@@ -16,6 +18,7 @@ mod varied;
 
 pub use alone::{alone, is_alone};
 pub use document::{Block, blocks};
+pub use feeder::Feeder;
 pub use measured::{resident_bytes, threads};
 pub use postgres::Postgres;
 pub use process::{Ended, Process};

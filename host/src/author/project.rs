@@ -1,9 +1,12 @@
 //! A plugin project as its manifest tells of it: Rust's `Cargo.toml`, Python's `pyproject.toml`, JavaScript's `package.json`,
 //! and a `plugin.toml` in languages whose own files have no place for name and version.
 
+mod grants;
+
 use super::language::Language;
 use crate::error::{Error, Result};
 use crate::plugin::World;
+pub use grants::{Grants, Http};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -19,6 +22,8 @@ pub struct Project {
     pub world: Option<World>,
     /// Whether it takes over states of its other versions: world `update-migrating` in its manifest.
     pub migrates: bool,
+    /// What it wants to be granted.
+    pub grants: Grants,
     /// Where its code is.
     pub code: Code,
 }
@@ -105,6 +110,7 @@ impl Project {
         };
         let project = read(folder, &folder.join(name))?;
         project.about.check(&folder.join(name))?;
+        project.grants.check().map_err(|what| wrong(&folder.join(name), &what))?;
         Ok(project)
     }
 
@@ -226,6 +232,8 @@ struct PyPlugin {
     module: Option<String>,
     #[serde(default)]
     paths: Vec<String>,
+    #[serde(default)]
+    grants: Grants,
 }
 
 fn python(folder: &Path, manifest: &Path) -> Result<Project> {
@@ -242,6 +250,7 @@ fn python(folder: &Path, manifest: &Path) -> Result<Project> {
         folder: folder.into(),
         world: Some(world),
         migrates,
+        grants: plugin.grants,
         code: Code::Python {
             module: plugin.module.unwrap_or_else(|| project.name.replace('-', "_")),
             paths: plugin.paths,
@@ -283,6 +292,8 @@ enum Person {
 #[serde(deny_unknown_fields)]
 struct JsPlugin {
     world: String,
+    #[serde(default)]
+    grants: Grants,
 }
 
 fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
@@ -297,6 +308,7 @@ fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
         folder: folder.into(),
         world: Some(world),
         migrates,
+        grants: package.millstream.grants,
         code: Code::JavaScript { main },
         about: About {
             name: package.name,
@@ -324,6 +336,8 @@ struct Plain {
     authors: Vec<String>,
     #[serde(default = "sdk")]
     sdk: String,
+    #[serde(default)]
+    grants: Grants,
 }
 
 fn sdk() -> String {
@@ -344,6 +358,7 @@ fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
         folder: folder.into(),
         world: Some(world),
         migrates,
+        grants: plugin.grants,
         code,
         about: About {
             name: plugin.name,

@@ -97,7 +97,8 @@ impl Next {
         Ok(Next {
             plugin: format!("{}@{}", obtained.pin.name, obtained.pin.version),
             before,
-            file: file.ok_or_else(|| Error::environment(format!("{wanted} has just gone from the store; try again")))?,
+            file: file
+                .ok_or_else(|| Error::environment(format!("{wanted} has just gone from the store; try again")))?,
             digest,
             differences: add::changes(job, Some(stage), &obtained.facts, store)?,
             pin: Some(obtained.pin),

@@ -4,6 +4,7 @@
 use super::by_key::{hashes, keys};
 use super::event_time;
 use super::plugin::{Current, caller};
+use super::shadow::{CallerBeside, Shade};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::part::Part;
@@ -55,6 +56,7 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
         rejected: stage.rejected.clone(),
         caller: caller(&node.plugin, &metrics),
         current: Current::of(stage, at.running),
+        shade: Shade::default(),
         metrics,
         worker: at.index as u64,
         windowed: stage.window.as_ref().is_some_and(WindowNode::of_event_time),
@@ -94,6 +96,8 @@ struct CogroupWork {
     rejected: RejectedRows,
     caller: Caller,
     current: Current,
+    /// What runs beside it.
+    shade: Shade<Caller>,
     metrics: Counts,
     worker: u64,
     /// Rows are those of windows, whose bounds are their last two columns.
@@ -113,6 +117,7 @@ impl BatchWork for CogroupWork {
             self.caller = caller(&node.plugin, &self.metrics);
             (self.node, self.rejected) = (node.clone(), stage.rejected.clone());
         }
+        self.shade.look(&self.current, self.caller.account(), CallerBeside::of);
         if !self.windowed {
             let mut meeting = self.nothing();
             for part in parts {
@@ -179,7 +184,12 @@ impl CogroupWork {
             all_rows.push(rows);
         }
         let keys = grouped.keys.slice(first, end - first);
-        let Cogrouped { rows, rejections } = self.caller.cogroup(context.call(), &Cogroups { keys, inputs })?;
+        let groups = Cogroups { keys, inputs };
+        let made = self.caller.cogroup(context.call(), &groups)?;
+        if let Some(beside) = self.shade.in_batch(context) {
+            beside.cogroup(context, &groups, &all_rows, &made);
+        }
+        let Cogrouped { rows, rejections } = made;
         self.metrics.add_rows(rows.num_rows());
         output.push(context, order.clone(), rows);
         for (place, ((input, rows), refused)) in self.node.inputs.iter().zip(&all_rows).zip(rejections).enumerate() {

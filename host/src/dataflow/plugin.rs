@@ -1,5 +1,6 @@
 //! Stages with a plugin of world `transform`, and what stages with any plugin need.
 
+use super::shadow::{CallerBeside, MakeBeside, Shade};
 use super::stages::At;
 use crate::batch::part::Part;
 use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
@@ -28,20 +29,26 @@ pub fn transform<'s>(
     let metrics = at.running.metrics.of(&stage.name);
     let mut calling = Calling::new(stage, node, at.running);
     let mut whole = WholeRows::new(stage, node, at.running);
+    let mut shade = Shade::default();
     each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
         whole.renew()?;
         let (rows, nulls) = without_nulls(part.rows.clone(), &whole.reads, &whole.needs).map_err(Error::arrow)?;
+        let caller = calling.renewed(&mut shade, CallerBeside::of)?;
         let Processed { rows: made, rejections } =
-            calling.caller()?.process(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
+            caller.process(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
+        let refused = together(nulls, rejections);
+        if let Some(beside) = shade.in_batch(context) {
+            beside.transform(context, &part.rows, &made, &refused);
+        }
         metrics.add_rows(made.num_rows());
         output.push(context, part.order.clone(), made);
-        whole.reject(context, part.order, &part.rows, together(nulls, rejections), output)
+        whole.reject(context, part.order, &part.rows, refused, output)
     })
 }
 
 /// Rows that are refused for a null, and those that the plugin refused among the others, in the order of all rows: so that it
 /// is the same when the rows of a part are spread over workers.
-fn together(nulls: Vec<Refusal>, mut refused: Vec<Refusal>) -> Vec<Refusal> {
+pub fn together(nulls: Vec<Refusal>, mut refused: Vec<Refusal>) -> Vec<Refusal> {
     if nulls.is_empty() {
         return refused;
     }
@@ -123,6 +130,13 @@ impl Calling {
         if let Some(stage) = self.current.renewed() {
             self.caller = caller(plugin_of(&stage)?, &self.metrics);
         }
+        Ok(&mut self.caller)
+    }
+
+    /// The same, where another version may run beside it: what calls that one is made by `beside`.
+    pub fn renewed<T>(&mut self, shade: &mut Shade<T>, beside: MakeBeside<T>) -> Result<&mut Caller> {
+        self.caller()?;
+        shade.look(&self.current, self.caller.account(), beside);
         Ok(&mut self.caller)
     }
 }

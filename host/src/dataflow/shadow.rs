@@ -1,7 +1,7 @@
 //! The shadow of a stage on one worker: the new version of its plugin gets the rows that the old one got, and what both make
 //! of them is compared. Nothing of it leaves the stage, and an error ends the shadow alone.
 
-use super::plugin::together;
+use super::plugin::{Current, together};
 use crate::aggregate::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
@@ -9,7 +9,8 @@ use crate::batch::part::Part;
 use crate::batch::rejected::{Refusal, without_nulls};
 use crate::error::{Error, Result};
 use crate::exchange::split_by_key;
-use crate::graph::{Operator, PluginNode, StageNode};
+use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
+use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::OnError;
 use crate::plugin::{Account, Caller, Cogrouped, Cogroups, Processed};
 use crate::run::upgrade::shadow::Shadow;
@@ -43,29 +44,78 @@ impl<T> Beside<T> {
     }
 
     /// Whether both versions run this batch.
-    pub fn runs_in(&self, context: BatchContext) -> bool {
+    fn runs_in(&self, context: BatchContext) -> bool {
         self.shadow.runs_in(context.id)
     }
 
-    /// Runs the new version and compares, where both run this batch. It comes behind the old one, whose calls it bills.
+    /// Runs the new version and compares, in a batch that both run. It comes behind the old one, whose calls it bills.
     fn run(
         &mut self,
         context: BatchContext,
         work: impl FnOnce(&mut T, &StageNode, &mut Compared) -> Result<()>,
     ) {
-        let runs = self.runs_in(context);
         let mut compared = Compared::default();
-        let worked = if runs { work(&mut self.new, self.shadow.node(), &mut compared) } else { Ok(()) };
-        let [old_ns, new_ns] = self.accounts.each_mut().map(|(account, told_ns)| {
+        let worked = work(&mut self.new, self.shadow.node(), &mut compared);
+        [compared.cost_ns, compared.cost_new_ns] = self.costs();
+        match worked {
+            Ok(()) => self.shadow.add(context.id, compared),
+            Err(error) => self.shadow.fail(context.id, error.message),
+        }
+    }
+
+    /// What both cost since this was last asked, in nanoseconds.
+    fn costs(&mut self) -> [u64; 2] {
+        self.accounts.each_mut().map(|(account, told_ns)| {
             let now_ns = account.cpu_ns();
             now_ns.saturating_sub(std::mem::replace(told_ns, now_ns))
-        });
-        (compared.cost_ns, compared.cost_new_ns) = (old_ns, new_ns);
-        match worked {
-            Err(error) => self.shadow.fail(context.id, error.message),
-            Ok(()) if runs => self.shadow.add(context.id, compared),
-            Ok(()) => {}
+        })
+    }
+
+    /// What the old version did alone does not count.
+    fn forget_costs(&mut self) {
+        self.costs();
+    }
+}
+
+/// Makes what runs a shadow beside the caller with this account.
+pub type MakeBeside<T> = fn(Arc<Shadow>, &Account) -> Result<Beside<T>>;
+
+/// What runs beside an operator now, if anything does.
+pub struct Shade<T> {
+    shadow: Option<Arc<Shadow>>,
+    beside: Option<Beside<T>>,
+}
+
+impl<T> Default for Shade<T> {
+    fn default() -> Shade<T> {
+        Shade { shadow: None, beside: None }
+    }
+}
+
+impl<T> Shade<T> {
+    /// To be asked at the beginning of a batch, behind [`Current::renewed`]. `old`: the account of the operator's own caller.
+    pub fn look(&mut self, current: &Current, old: &Account, make: MakeBeside<T>) {
+        if self.shadow.as_ref().map(Arc::as_ptr) == current.shadow().map(Arc::as_ptr) {
+            return;
         }
+        self.shadow = current.shadow().cloned();
+        self.beside = self.shadow.clone().and_then(|shadow| match make(shadow.clone(), old) {
+            Ok(beside) => Some(beside),
+            Err(error) => {
+                shadow.fail(BatchId(0), error.message);
+                None
+            }
+        });
+    }
+
+    /// What runs beside it in this batch.
+    pub fn in_batch(&mut self, context: BatchContext) -> Option<&mut Beside<T>> {
+        let beside = self.beside.as_mut()?;
+        let runs = beside.runs_in(context);
+        if !runs {
+            beside.forget_costs();
+        }
+        runs.then_some(beside)
     }
 }
 
@@ -137,19 +187,13 @@ impl Beside<StateBeside> {
 
     /// Before the old version runs a batch: copies its state where this is the first that both run.
     pub fn begin(&mut self, context: BatchContext, old: &mut UpdateStage) {
-        if !self.runs_in(context) {
-            return;
-        }
-        let Some(caller) = self.new.caller.take() else { return };
         old.note_called();
-        old.take_called();
+        let Some(caller) = self.new.caller.take() else { return };
         let stage = self.shadow.node();
-        let Operator::Update(_, node) = &stage.operator else {
-            return self.shadow.fail(context.id, "the shadow of an update stage is of another kind".into());
-        };
-        let mut copy = old.copied(node.as_ref().clone(), stage.rejected.clone(), caller);
-        copy.note_called();
-        self.new.state = Some(copy);
+        match copied(old, stage, caller, context.time) {
+            Ok(copy) => self.new.state = Some(copy),
+            Err(error) => self.shadow.fail(context.id, error.message),
+        }
     }
 
     /// Behind it: what the old version made of these parts, and the states that it left.
@@ -157,6 +201,7 @@ impl Beside<StateBeside> {
         let called = old.take_called();
         self.run(context, |new, stage, compared| {
             let Some(state) = &mut new.state else { return Err(Error::bug("a shadow without a state")) };
+            state.note_called();
             let node = plugin_of(stage)?;
             let mut output = Output::default();
             let parts = whole(parts, node, compared)?;
@@ -173,6 +218,15 @@ impl Beside<StateBeside> {
             compared.states(|| old.key_rows(&keys), &states[0], &states[1])
         });
     }
+}
+
+/// The stage as it is before a batch, with the new version; where that keeps other columns, its state is migrated.
+fn copied(old: &UpdateStage, stage: &StageNode, caller: Caller, time: BatchTime) -> Result<UpdateStage> {
+    let Operator::Update(_, node) = &stage.operator else {
+        return Err(Error::bug("the shadow of an update stage is of another kind"));
+    };
+    let migrated = old.migrated(stage, time)?;
+    Ok(old.copied(UpdateNode::clone(node), stage.rejected.clone(), caller, migrated))
 }
 
 /// The rows of parts that the new version can read. Those with a null where only the new one needs a value are refused by it

@@ -26,14 +26,14 @@ struct Objection {
 
 /// Builds both steps. `committed` has passed a barrier when all batches before it are committed, on all workers. The stream
 /// that comes back has, on worker 0, a tick for each barrier behind which a plugin was replaced.
-pub fn build<'s>(
-    ticks: &Ticks<'s>,
-    committed: Parts<'s>,
-    at: (usize, usize),
-    running: &Arc<Running>,
-) -> Ticks<'s> {
+pub fn build<'s>(ticks: &Ticks<'s>, committed: Parts<'s>, at: (usize, usize), running: &Arc<Running>) -> Ticks<'s> {
     let objections = object(ticks.clone(), committed, at, running.clone());
     replace(ticks.clone(), objections, at.0, running.clone())
+}
+
+/// The upgrade that a barrier is for, whether its plugin takes its place or runs in a shadow.
+fn upgrade_of(tick: &Tick) -> Option<u64> {
+    tick.swap.or(tick.shadow.map(|(id, _)| id))
 }
 
 /// On the first worker of each process: tells those of all processes what stands against the swap. Who says nothing agrees.
@@ -53,7 +53,7 @@ fn object<'s>(
         move |frontiers| {
             committed.for_each(|_, _| {});
             ticks.for_each(|capability, ticks| {
-                if let Some(id) = ticks.first().and_then(|tick| tick.swap).filter(|_| index == running.first_worker) {
+                if let Some(id) = ticks.first().and_then(upgrade_of).filter(|_| index == running.first_worker) {
                     swaps.insert(*capability.time(), (id, capability.retain(0)));
                 }
             });
@@ -90,7 +90,7 @@ fn replace<'s>(
         move |frontiers| {
             ticks.for_each(|capability, ticks| {
                 if let Some(tick) = ticks.first().filter(|_| index == running.first_worker)
-                    && let Some(id) = tick.swap
+                    && let Some(id) = upgrade_of(tick)
                 {
                     swaps.insert(*capability.time(), (id, *tick, capability.retain(0)));
                 }
@@ -107,11 +107,15 @@ fn replace<'s>(
                 }
                 let (id, tick, capability) = first.remove();
                 let objection = heard.remove(&stamp);
-                let done = objection.is_none() && index == 0;
-                running.upgrades.decided(&running.versions, id, objection);
+                let done = objection.is_none() && tick.swap.is_some() && index == 0;
+                let after = BatchId::of_stamp(stamp).0;
+                match tick.shadow {
+                    Some((_, batches)) => running.upgrades.shadows(id, after.next(), batches, objection),
+                    None => running.upgrades.decided(id, objection),
+                }
                 if index > 0 {
                     // Worker 0 knows when all of it is done.
-                    running.upgrades.done(id, BatchId::of_stamp(stamp).0, Duration::ZERO);
+                    running.upgrades.done(id, after, Duration::ZERO);
                 }
                 swapped.activate().session(&capability).give_iterator(done.then_some(tick).into_iter());
             }

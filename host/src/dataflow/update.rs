@@ -3,12 +3,13 @@
 use super::by_key::split_parts;
 use super::event_time;
 use super::plugin::{Current, WholeRows, caller};
+use super::shadow::{Beside, Shade, StateBeside};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::part::Part;
 use crate::checkpoint::fault;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
-use crate::ids::BatchId;
+use crate::ids::{BatchId, BatchTime};
 use crate::metrics::Counts;
 use crate::run::upgrade::Upgrades;
 use crate::state::StateTable;
@@ -57,6 +58,8 @@ struct StateWork {
     timers: Option<Keeper>,
     current: Current,
     upgrades: Upgrades,
+    /// What runs beside it.
+    shade: Shade<StateBeside>,
     /// The table for the upgrade that takes place next, where it keeps other columns.
     migrated: Option<StateTable>,
 }
@@ -75,7 +78,8 @@ impl StateWork {
             state.restore(plugin, keeper, timers.as_ref(), at.running)?;
         }
         let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
-        Ok(StateWork { state, metrics, keeper, timers, current, upgrades, migrated: None })
+        let shade = Shade::default();
+        Ok(StateWork { state, metrics, keeper, timers, current, upgrades, shade, migrated: None })
     }
 
     /// From the batch that begins now on, the stage is this one.
@@ -98,7 +102,15 @@ impl BatchWork for StateWork {
         if let Some(stage) = self.current.renewed() {
             self.renew(&stage)?;
         }
-        self.state.batch(context, parts, output)?;
+        self.shade.look(&self.current, self.state.account(), Beside::of_state);
+        match self.shade.in_batch(context) {
+            None => self.state.batch(context, parts, output)?,
+            Some(beside) => {
+                beside.begin(context, &mut self.state);
+                self.state.batch(context, parts.clone(), output)?;
+                beside.batch(context, parts, &mut self.state, output);
+            }
+        }
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
         Ok(())
@@ -114,10 +126,10 @@ impl BatchWork for StateWork {
     }
 
     /// Migrates the state now, beside what there is: if that fails, nothing has happened and the old plugin goes on.
-    fn swap(&mut self, id: u64) {
+    fn swap(&mut self, id: u64, time: BatchTime) {
         self.migrated = None;
         let Some(next) = self.upgrades.next_of(id, self.state.name()) else { return };
-        match self.state.migrated(&next) {
+        match self.state.migrated(&next, time) {
             Ok(migrated) => {
                 self.migrated = migrated;
                 fault::point("upgrade.migrated");

@@ -52,6 +52,13 @@ pub enum Question {
         /// Which.
         id: u64,
     },
+    /// Run a prepared plugin beside the old one; process 0 is asked.
+    Shadow {
+        /// Which upgrade.
+        id: u64,
+        /// For how many batches.
+        batches: u64,
+    },
     /// Put a prepared plugin in its place; process 0 is asked.
     Commit {
         /// Which upgrade.
@@ -210,7 +217,11 @@ async fn answer(question: &[u8], served: Arc<Served>) -> Answer {
     match question {
         Question::Status => Answer::Status(Box::new(ProcessStatus::of(running, &served.file, served.since))),
         Question::Prepare(wanted) => prepare(wanted, &served).await,
-        Question::Upgrade { id } => Answer::of(running.upgrades.status(id)),
+        Question::Upgrade { id } => {
+            let committed = running.metrics.batches_committed().last.map(|(batch, _)| batch);
+            Answer::of(running.upgrades.status(id, committed))
+        }
+        Question::Shadow { id, batches } => Answer::of(upgrade::shadow(running, id, batches)),
         Question::Commit { id } => Answer::of(upgrade::commit(running, id)),
         Question::Drop { id, why } => Answer::of(running.upgrades.give_up(id, &why)),
         Question::Stop => {

@@ -8,8 +8,8 @@
 mod prepare;
 pub mod shadow;
 
+use super::versions::{Now, Slot};
 use super::{Failure, Running};
-use super::versions::{Now, Versions};
 use crate::checkpoint::fault;
 use crate::checkpoint::record::NextPlugin;
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ use crate::ids::BatchId;
 use bytes::Bytes;
 pub use prepare::prepare;
 use serde::{Deserialize, Serialize};
-use shadow::ShadowReport;
+use shadow::{Shadow, ShadowReport};
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -102,9 +102,23 @@ struct Held {
     closed: Option<String>,
 }
 
+/// An upgrade for which worker 0 is to send a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Which.
+    pub upgrade: u64,
+    /// For how many batches its plugin runs in a shadow; zero: it takes its place.
+    pub shadow_batches: u64,
+}
+
 /// An upgrade that is not over.
 struct Upgrade {
     status: UpgradeStatus,
+    /// Where its plugin is to be put.
+    slot: Arc<Slot>,
+    /// For how many batches it is to run in a shadow, until it is promoted.
+    shadow_batches: u64,
+    shadow: Option<Arc<Shadow>>,
     /// The stage with its next plugin.
     node: Arc<StageNode>,
     component: Bytes,
@@ -132,17 +146,19 @@ impl Upgrades {
         Ok(status)
     }
 
-    /// How an upgrade stands.
-    pub fn status(&self, id: u64) -> Result<UpgradeStatus> {
-        let held = self.held();
+    /// How an upgrade stands, where batches up to this one are committed.
+    pub fn status(&self, id: u64, committed: Option<BatchId>) -> Result<UpgradeStatus> {
+        let mut held = self.held();
+        held.look(committed);
         let now = held.now.as_ref().map(|upgrade| &upgrade.status);
         let status = now.into_iter().chain(&held.past).find(|status| status.id == id);
         status.cloned().ok_or_else(|| Error::environment("this run of the job knows nothing of that upgrade"))
     }
 
     /// The one that is under way, or else the last one.
-    pub fn last(&self) -> Option<UpgradeStatus> {
-        let held = self.held();
+    pub fn last(&self, committed: Option<BatchId>) -> Option<UpgradeStatus> {
+        let mut held = self.held();
+        held.look(committed);
         held.now.as_ref().map(|upgrade| upgrade.status.clone()).or_else(|| held.past.back().cloned())
     }
 
@@ -156,12 +172,16 @@ impl Upgrades {
             held.end(UpgradeStep::Dropped(why.to_owned()));
         }
         drop(held);
-        self.status(id)
+        self.status(id, None)
     }
 
     /// The upgrade for which a barrier is to be sent.
-    pub fn due(&self) -> Option<u64> {
-        Some(self.0.due.load(Ordering::Acquire)).filter(|id| *id != 0)
+    pub fn due(&self) -> Option<Due> {
+        let id = Some(self.0.due.load(Ordering::Acquire)).filter(|id| *id != 0)?;
+        let mut held = self.held();
+        let upgrade = held.of(id)?;
+        let commits = upgrade.status.step == UpgradeStep::Committing;
+        Some(Due { upgrade: id, shadow_batches: if commits { 0 } else { upgrade.shadow_batches } })
     }
 
     /// A stage as it will be if this upgrade takes place and is one of that stage.
@@ -186,23 +206,49 @@ impl Upgrades {
     }
 
     /// Nothing is in flight, all processes have been heard: puts the next plugin in its place unless one of them objected.
-    pub fn decided(&self, versions: &Versions, id: u64, objection: Option<String>) {
+    pub fn decided(&self, id: u64, objection: Option<String>) {
+        self.0.due.store(0, Ordering::Release);
+        let mut held = self.held();
+        let Some(upgrade) = held.of(id) else { return };
+        match objection {
+            Some(why) => held.end(UpgradeStep::Dropped(why)),
+            None => {
+                upgrade.slot.set(Now { node: upgrade.node.clone(), shadow: None });
+                fault::point("upgrade.swapped");
+            }
+        }
+    }
+
+    /// The same where it is to run in a shadow first, from this batch on.
+    pub fn shadows(&self, id: u64, first: BatchId, batches: u64, objection: Option<String>) {
         self.0.due.store(0, Ordering::Release);
         let mut held = self.held();
         let Some(upgrade) = held.of(id) else { return };
         if let Some(why) = objection {
-            held.end(UpgradeStep::Dropped(why));
-        } else if let Some(slot) = versions.slot(&upgrade.status.stage) {
-            slot.set(Now { node: upgrade.node.clone(), shadow: None });
-            fault::point("upgrade.swapped");
+            return held.end(UpgradeStep::Dropped(why));
         }
+        if upgrade.status.step != UpgradeStep::Prepared {
+            return;
+        }
+        let shadow = Arc::new(Shadow::new(upgrade.node.clone(), first, batches));
+        upgrade.slot.set(Now { shadow: Some(shadow.clone()), ..upgrade.slot.now() });
+        upgrade.shadow = Some(shadow);
+        upgrade.status.step = UpgradeStep::Shadowing;
     }
 
     /// All up to the swap is done: it takes effect with the next batch.
     pub fn done(&self, id: u64, after: BatchId, pause: Duration) {
         let mut held = self.held();
         let Some(upgrade) = held.of(id) else { return };
-        let UpgradeStatus { stage, from, to, .. } = &upgrade.status;
+        let UpgradeStatus { stage, from, to, step, .. } = &upgrade.status;
+        if *step == UpgradeStep::Shadowing {
+            return tracing::info!(
+                "stage `{stage}`: {} in the shadow of {} from batch {} on",
+                to.0,
+                from.0,
+                after.next()
+            );
+        }
         tracing::info!("stage `{stage}`: {} in place of {} from batch {} on", to.0, from.0, after.next());
         let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         held.end(UpgradeStep::Done { after: after.0, pause_us });
@@ -229,9 +275,22 @@ impl Held {
         self.now.as_mut().filter(|upgrade| upgrade.status.id == id)
     }
 
+    /// Notes what a shadow has shown.
+    fn look(&mut self, committed: Option<BatchId>) {
+        let Some(Upgrade { status, shadow: Some(shadow), .. }) = &mut self.now else { return };
+        // Only who knows of commits knows of batches.
+        let batches = status.shadow.as_ref().map_or(0, |report| report.batches);
+        let report = shadow.report(committed);
+        status.shadow = Some(ShadowReport { batches: report.batches.max(batches), ..report });
+        if status.step == UpgradeStep::Shadowing && shadow.is_done(committed) {
+            status.step = UpgradeStep::Shadowed;
+        }
+    }
+
     /// The one that is under way is over.
     fn end(&mut self, step: UpgradeStep) {
-        if let Some(Upgrade { status, .. }) = self.now.take() {
+        if let Some(Upgrade { status, slot, .. }) = self.now.take() {
+            slot.end_shadow();
             self.past.push_back(UpgradeStatus { step, ..status });
             if self.past.len() > PAST_MAX {
                 self.past.pop_front();
@@ -240,13 +299,28 @@ impl Held {
     }
 }
 
+/// Has a prepared plugin run beside the old one for so many batches, as soon as a batch has ended. Asked of process 0.
+pub fn shadow(running: &Running, id: u64, batches: u64) -> Result<UpgradeStatus> {
+    let upgrades = &running.upgrades;
+    let mut held = upgrades.held();
+    if let Some(upgrade) = held.of(id).filter(|upgrade| upgrade.status.step == UpgradeStep::Prepared) {
+        shadow::check(&upgrade.node, batches)?;
+        upgrade.shadow_batches = batches;
+        drop(held);
+        go(upgrades, &running.failure, id, Ok(()));
+    } else {
+        drop(held);
+    }
+    upgrades.status(id, None)
+}
+
 /// Puts a prepared plugin into its place as soon as a batch has ended. Asked of process 0: the barrier tells the others.
 pub fn commit(running: &Running, id: u64) -> Result<UpgradeStatus> {
     let upgrades = &running.upgrades;
     let mut held = upgrades.held();
     let Some(upgrade) = held.of(id) else {
         drop(held);
-        return upgrades.status(id);
+        return upgrades.status(id, None);
     };
     if upgrade.status.step == UpgradeStep::Committing {
         return Ok(upgrade.status.clone());

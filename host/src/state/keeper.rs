@@ -50,6 +50,11 @@ impl Keeper {
         running.kept.as_ref()?.old.get(&self.table)
     }
 
+    /// The files so far count no more: the table has other state columns now.
+    pub fn forget_files(&mut self) {
+        self.files.clear();
+    }
+
     /// Takes over the table from the checkpoint that is loaded, and notes its changes from now on. Whether there was one.
     pub fn restore(&self, running: &Running, table: &mut StateTable) -> Result<bool> {
         table.track_changes();
@@ -66,11 +71,6 @@ impl Keeper {
     /// Whether this worker writes the rows of a key with this hash.
     pub fn owns(&self, hash: KeyHash) -> bool {
         (self.groups.0..self.groups.1).contains(&(hash.group() as u32))
-    }
-
-    /// The table's columns are others from now on: its files do not count any more, and the next one holds all rows.
-    pub fn forget_files(&mut self) {
-        self.files.clear();
     }
 
     /// What the checkpoint after this batch has to hold where `rows` are all that this worker owns.

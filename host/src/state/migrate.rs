@@ -8,14 +8,15 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
 impl StateTable {
-    /// A table with other state columns: `new_states` makes the new states of old ones, row by row, and is called with some
-    /// of the keys at a time, in an order that does not depend on the table. Keys and when they were touched are the same.
-    /// Where changes are noted, all of it counts as changed: the files that hold the old table are of no use for the new one.
-    pub fn migrated(
-        &self,
+    /// Gives the table other state columns: `new_states` makes the new states of old ones, row by row, and is called with
+    /// some of the keys at a time, in an order that does not depend on the table. Keys and when they were touched stay. The
+    /// files that hold the table so far are of no use any more: all of it counts as changed. An error leaves the table as
+    /// it was.
+    pub fn migrate(
+        &mut self,
         to: &SchemaRef,
         mut new_states: impl FnMut(&RecordBatch) -> Result<RecordBatch>,
-    ) -> Result<StateTable> {
+    ) -> Result<()> {
         let columns =
             to.fields().iter().map(|field| StateColumn::new(field)).collect::<std::result::Result<Vec<_>, _>>();
         let mut columns = columns.map_err(|error| Error::job(error.to_string()))?;
@@ -34,11 +35,9 @@ impl StateTable {
             columns.iter_mut().zip(new.columns()).for_each(|(column, values)| column.scatter(now, values, &all));
             rest = later;
         }
-        let mut migrated = self.with_columns(columns, to.clone());
-        if self.changes.is_some() {
-            migrated.note_all();
-        }
-        Ok(migrated)
+        (self.columns, self.state_schema) = (columns, to.clone());
+        self.forget_files();
+        Ok(())
     }
 
     /// How many of the slots go into one call: at least one.
@@ -89,48 +88,49 @@ mod tests {
         table
     }
 
-    /// New states that are the numbers in the old ones, and the rows of each call.
-    fn numbers(table: &StateTable) -> (Result<StateTable>, Vec<usize>) {
+    /// Makes new states that are the numbers in the old ones; the rows of each call.
+    fn to_numbers(table: &mut StateTable) -> Vec<usize> {
         let (to, mut calls) = (schema("number", DataType::Int64), Vec::new());
-        let migrated = table.migrated(&to, |rows| {
+        let migrated = table.migrate(&to, |rows| {
             calls.push(rows.num_rows());
             let numbers = rows.column(0).as_string::<i32>().iter().flatten().map(|text| text.parse::<i64>().unwrap());
             Ok(RecordBatch::try_new(to.clone(), vec![ints(numbers)]).unwrap())
         });
-        (migrated, calls)
+        migrated.unwrap();
+        calls
     }
 
     #[test]
     fn each_key_has_the_state_that_was_made_of_its_own() {
-        let old = table(1000, 3);
-        assert_eq!(old.changed(), 0, "a file holds all of it");
-        let (migrated, calls) = numbers(&old);
-        let mut migrated = migrated.unwrap();
-        assert_eq!((calls, migrated.len()), (vec![500], 500));
-        let rows = migrated.rows().unwrap();
+        let mut table = table(1000, 3);
+        assert_eq!(table.changed(), 0, "a file holds all of it");
+        assert_eq!((to_numbers(&mut table), table.len()), (vec![500], 500));
+        let rows = table.rows().unwrap();
         assert_eq!(rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int64Type>());
-        assert_eq!(migrated.changed(), 500, "no file holds it");
-        assert_eq!(migrated.changes(true).unwrap().num_rows(), 500);
-        assert_eq!((old.len(), old.state_schema().field(0).name().as_str()), (500, "text"));
+        assert_eq!(table.changed(), 500, "no file holds it");
+        assert_eq!(table.changes(true).unwrap().num_rows(), 500);
         // Those that were touched wait on, and time out together.
-        assert_eq!(migrated.take_idle(BatchTime(16)).len(), 0);
-        assert_eq!(migrated.take_idle(BatchTime(17)).len(), 500);
+        assert_eq!(table.take_idle(BatchTime(16)).len(), 0);
+        assert_eq!(table.take_idle(BatchTime(17)).len(), 500);
     }
 
     #[test]
     fn a_call_gets_as_much_as_it_may_and_at_least_one_state() {
-        let (_, calls) = numbers(&table(2 * MIGRATE_ROWS_PER_CALL_MAX as i64 + 2, 6));
+        let calls = to_numbers(&mut table(2 * MIGRATE_ROWS_PER_CALL_MAX as i64 + 2, 6));
         assert_eq!(calls, [MIGRATE_ROWS_PER_CALL_MAX, 1]);
-        let (_, calls) = numbers(&table(8, MIGRATE_BYTES_PER_CALL_MAX / 2 - 4));
+        let calls = to_numbers(&mut table(8, MIGRATE_BYTES_PER_CALL_MAX / 2 - 4));
         assert_eq!(calls, [2, 2]);
-        let (_, calls) = numbers(&table(4, MIGRATE_BYTES_PER_CALL_MAX + 1));
+        let calls = to_numbers(&mut table(4, MIGRATE_BYTES_PER_CALL_MAX + 1));
         assert_eq!(calls, [1, 1]);
-        assert_eq!(numbers(&table(0, 1)).1, Vec::<usize>::new());
+        assert_eq!(to_numbers(&mut table(0, 1)), Vec::<usize>::new());
     }
 
     #[test]
-    fn a_failing_call_ends_it() {
-        let failed = table(4, 1).migrated(&schema("n", DataType::Int64), |_| Err(Error::plugin("no")));
+    fn a_call_that_fails_leaves_the_table_as_it_was() {
+        let mut table = table(4, 1);
+        let failed = table.migrate(&schema("n", DataType::Int64), |_| Err(Error::plugin("no")));
         assert_eq!(failed.err().map(|error| error.message), Some("no".into()));
+        assert_eq!((table.state_schema().field(0).name().as_str(), table.changed()), ("text", 0));
+        assert_eq!(table.rows().unwrap().column(1).as_string::<i32>(), &StringArray::from(vec!["0", "2"]));
     }
 }

@@ -83,14 +83,9 @@ impl StateTable {
 
     /// A table with the same keys and states, which notes no changes.
     pub fn copied(&self) -> StateTable {
-        self.with_columns(self.columns.clone(), self.state_schema.clone())
-    }
-
-    /// The same with other states.
-    pub(super) fn with_columns(&self, columns: Vec<StateColumn>, state_schema: SchemaRef) -> StateTable {
         StateTable {
             key_fields: self.key_fields.clone(),
-            state_schema,
+            state_schema: self.state_schema.clone(),
             index: self.index.clone(),
             hashes: self.hashes.clone(),
             key_starts: self.key_starts.clone(),
@@ -98,7 +93,7 @@ impl StateTable {
             key_bytes: self.key_bytes.clone(),
             key_bytes_dead: self.key_bytes_dead,
             known: self.known.clone(),
-            columns,
+            columns: self.columns.clone(),
             free: self.free.clone(),
             len: self.len,
             changes: None,

@@ -17,7 +17,7 @@ use crate::graph::{PluginNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
-use crate::plugin::{Caller, DueTimes, Groups, Updated};
+use crate::plugin::{Account, Caller, DueTimes, Groups, Updated};
 use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -55,9 +55,7 @@ pub struct UpdateStage {
     place: Vec<u32>,
     key_schema: SchemaRef,
     began: bool,
-    /// Of the last batch.
-    time: BatchTime,
-    /// The keys that were called since they were last taken; `None`: nobody asks.
+    /// The keys that were called; `None`: nobody asks.
     noted: Option<Vec<OwnedKey>>,
 }
 
@@ -120,37 +118,48 @@ impl UpdateStage {
             place: Vec::new(),
             key_schema,
             began: false,
-            time: BatchTime::default(),
             noted: None,
         })
     }
 
-    /// A copy that runs another version of the plugin, with the same state columns. What it does changes nothing here.
-    pub fn copied(&self, node: UpdateNode, rejected: RejectedRows, caller: Caller) -> UpdateStage {
+    /// A copy that runs another version of the plugin; `migrated`: its table, where that has other columns. What it does
+    /// changes nothing here.
+    pub fn copied(
+        &self,
+        node: UpdateNode,
+        rejected: RejectedRows,
+        caller: Caller,
+        migrated: Option<StateTable>,
+    ) -> UpdateStage {
+        let place = if migrated.is_some() { Vec::new() } else { self.place.clone() };
         UpdateStage {
             node: UpdateNode { initial: self.node.initial.clone(), ..node },
             rejected,
             caller,
-            table: self.table.copied(),
+            table: migrated.unwrap_or_else(|| self.table.copied()),
             timers: self.timers.as_ref().map(Timers::copied),
             worker: self.worker,
             peers: self.peers,
-            place: self.place.clone(),
+            place,
             key_schema: self.key_schema.clone(),
             began: self.began,
-            time: self.time,
             noted: None,
         }
     }
 
-    /// From now on, notes which keys are called.
+    /// Notes which keys are called, until they are taken.
     pub fn note_called(&mut self) {
         self.noted.get_or_insert_default();
     }
 
-    /// The keys that were called since this was last asked, of a stage that notes them.
+    /// The keys that were called since [`UpdateStage::note_called`].
     pub fn take_called(&mut self) -> Vec<OwnedKey> {
-        self.noted.as_mut().map(std::mem::take).unwrap_or_default()
+        self.noted.take().unwrap_or_default()
+    }
+
+    /// What calls of its plugin cost.
+    pub fn account(&self) -> &Account {
+        self.caller.account()
     }
 
     /// The states of these keys, and which of them have one.
@@ -175,7 +184,6 @@ impl UpdateStage {
     ) -> Result<()> {
         let name = self.node.name.clone();
         let told = |error: Error| error.within(format!("stage `{name}`: its state in the checkpoint"));
-        self.time = running.kept.as_ref().map_or(self.time, |kept| kept.loaded.1);
         let old = keeper.old(running);
         if let Some(old) = old {
             let fields = read::fields(&old.state).map_err(told)?;
@@ -185,7 +193,8 @@ impl UpdateStage {
             self.node.initial = None;
         }
         if let Some(old) = old {
-            self.table = self.taken_over(plugin, &old.version)?;
+            let time = running.kept.as_ref().map_or(BatchTime::default(), |kept| kept.loaded.1);
+            self.migrate(plugin, &old.version, time)?;
         }
         if let (Some(timers), Some(keeper)) = (&mut self.timers, timers) {
             timers.restore(keeper, running).map_err(told)?;
@@ -196,16 +205,6 @@ impl UpdateStage {
     /// The stage's name.
     pub fn name(&self) -> &str {
         &self.node.name
-    }
-
-    /// From now on, between two batches, the stage is this one. `migrated`: its table, where that has other columns.
-    pub fn renew(&mut self, node: UpdateNode, rejected: RejectedRows, caller: Caller, migrated: Option<StateTable>) {
-        // Initial states are those of a job's first batch.
-        self.node = UpdateNode { initial: None, ..node };
-        (self.rejected, self.caller) = (rejected, caller);
-        if let Some(table) = migrated {
-            (self.table, self.place) = (table, Vec::new());
-        }
     }
 
     /// Its table, for what checkpoints hold of it.
@@ -220,7 +219,6 @@ impl UpdateStage {
 
     /// Works on the rows of a batch that this worker owns.
     pub fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        self.time = context.time;
         if !std::mem::replace(&mut self.began, true) {
             self.table.touch_restored(context.time);
             self.store_initial(context.time)?;

@@ -24,7 +24,8 @@ impl RunningJob {
     pub fn find(file: &Path) -> Result<RunningJob> {
         let answers = ask(file)?;
         let shown = file.display();
-        let silent: String = answers.silent.iter().map(|(process, words)| format!("\n  process {process}: {words}")).collect();
+        let silent: String =
+            answers.silent.iter().map(|(process, words)| format!("\n  process {process}: {words}")).collect();
         let Some(processes) = answers.told.first().map(|told| told.status.processes) else {
             return Err(Error::environment(match silent.is_empty() {
                 true => format!(

@@ -99,7 +99,7 @@ impl ProcessStatus {
             sources: spec.sources.iter().map(|source| part(&source.name)).collect(),
             stages: spec.stages.iter().map(|stage| part(&stage.name)).collect(),
             sinks: spec.sinks.iter().map(|sink| part(&sink.name)).collect(),
-            upgrade: running.upgrades.last(),
+            upgrade: running.upgrades.last(last.map(|(batch, _)| batch)),
         };
         ProcessStatus { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), process, status }
     }
@@ -146,7 +146,11 @@ mod tests {
         let plugin = PluginId { name: "p".into(), version: "1".into(), digest: digest.into() };
         let plugins = vec![PluginCosts { plugin, costs: Costs { calls, ..Costs::default() } }];
         let counters = [("seen".to_owned(), rows)].into();
-        PartStatus { name: name.into(), plugin: None, counts: Snapshot { rows, counters, plugins, ..Snapshot::default() } }
+        PartStatus {
+            name: name.into(),
+            plugin: None,
+            counts: Snapshot { rows, counters, plugins, ..Snapshot::default() },
+        }
     }
 
     #[test]

@@ -56,7 +56,9 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
         step: UpgradeStep::Prepared,
         shadow: None,
     };
-    running.upgrades.begin(Upgrade { status, node: Arc::new(node), component, objection: None })
+    let (shadow_batches, shadow) = (0, None);
+    let node = Arc::new(node);
+    running.upgrades.begin(Upgrade { status, slot, shadow_batches, shadow, node, component, objection: None })
 }
 
 fn no_plugin(running: &Running, stage: &str) -> Error {

@@ -9,8 +9,10 @@ pub mod rule;
 
 pub use report::ShadowReport;
 
-use crate::graph::StageNode;
+use crate::error::{Error, Result};
+use crate::graph::{Operator, StageNode};
 use crate::ids::BatchId;
+use crate::limits::SHADOW_BATCHES_MAX;
 use compare::Compared;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -85,4 +87,25 @@ impl Shadow {
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a stage can run in a shadow for so many batches.
+pub fn check(stage: &StageNode, batches: u64) -> Result<()> {
+    let name = &stage.name;
+    if batches == 0 || batches > SHADOW_BATCHES_MAX {
+        return Err(Error::job(format!("a shadow runs for 1 to {SHADOW_BATCHES_MAX} batches, not {batches}")));
+    }
+    if matches!(stage.operator, Operator::Reduce(_)) && stage.window.is_some() {
+        return Err(Error::job(format!(
+            "stage `{name}` aggregates over windows, which begin and end at other times than a shadow: upgrade it without \
+             `--shadow`, or try it on an aggregate without a window"
+        )));
+    }
+    if stage.plugin().is_some_and(|node| node.stage.grant.http.is_some()) {
+        return Err(Error::job(format!(
+            "stage `{name}` asks others over HTTP: in a shadow it would send each request a second time; upgrade it without \
+             `--shadow`"
+        )));
+    }
+    Ok(())
 }
