@@ -8,15 +8,7 @@ mod shared;
 #[path = "newcomer/states.rs"]
 mod states;
 
-use millstream_tests::RegistryServer;
-
 #[test]
 fn the_pages_are_true_with_a_folder() {
     pages::go("folder", "registry");
-}
-
-#[test]
-fn the_pages_are_true_with_a_real_registry() {
-    let server = RegistryServer::start();
-    pages::go("server", &format!("oci://{}/plugins", server.address()));
 }

@@ -118,7 +118,8 @@ impl Running {
     /// What a command about this job says; `None`: it did not do.
     fn command(&self, arguments: &[&str]) -> Option<String> {
         let (first, rest) = arguments.split_first().expect("a command");
-        let all = [&[*first, &self.job.to_string_lossy()], rest].concat();
+        let job = self.job.to_string_lossy();
+        let all = [&[*first, &job], rest].concat();
         let output = millstream(&all).stdout(Stdio::piped()).stderr(Stdio::null()).output().expect("it starts");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
