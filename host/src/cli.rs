@@ -4,9 +4,12 @@ mod compile;
 mod doctor;
 mod inspect;
 mod new;
+mod push;
+mod registry;
 mod replay;
 mod retry;
 mod run;
+mod search;
 mod state;
 mod status;
 mod supervise;
@@ -77,6 +80,13 @@ enum Command {
     State(state::StateArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
     Retry(retry::RetryArguments),
+    /// Share a plugin as a package, in a registry or a folder
+    Push(push::PushArguments),
+    /// Find packages in a registry or a folder
+    Search(search::SearchArguments),
+    /// Ask a registry what stands on standard input; Millstream starts this by itself
+    #[command(hide = true)]
+    AskRegistry(registry::RegistryArguments),
     /// Compile one component from standard input; Millstream starts this by itself
     #[command(hide = true)]
     CompileComponent(compile::CompileArguments),
@@ -164,6 +174,9 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
+        Command::Push(arguments) => show(&push::push(&arguments)?)?,
+        Command::Search(arguments) => show(&search::search(&arguments)?)?,
+        Command::AskRegistry(arguments) => return registry::obey(&arguments),
         Command::CompileComponent(arguments) => return compile::compile(&arguments),
     }
     Ok(ExitCode::SUCCESS)

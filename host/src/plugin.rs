@@ -51,7 +51,7 @@ pub use engine::Metering;
 pub use failure::printable;
 pub use http::check_grant as check_http_grant;
 pub use lift::catches_panics;
-pub use load::{LoadOptions, check as check_component, find as component_file};
+pub use load::{LoadOptions, check as check_component, find as component_file, read as read_component};
 pub use snapshot::started;
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.

@@ -246,7 +246,8 @@ pub fn check(file: &Path, bytes: &[u8]) -> Result<World> {
     checked().map_err(|error| Error { kind: if error.kind == Kind::Job { Kind::Plugin } else { error.kind }, ..error })
 }
 
-fn read(file: &Path) -> Result<Vec<u8>> {
+/// The bytes of a component file, within their limit.
+pub fn read(file: &Path) -> Result<Vec<u8>> {
     let unreadable = |e| Error::environment(format!("plugin {} cannot be read: {e}", file.display()));
     let found = fs::metadata(file).map_err(unreadable)?;
     if !found.is_file() {
