@@ -7,7 +7,6 @@ pub mod doctor;
 pub mod inspect;
 pub mod language;
 pub mod new;
-pub mod package;
 pub mod project;
 pub mod tools;
 pub mod watch;

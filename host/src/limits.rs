@@ -148,6 +148,10 @@ pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
 pub const COMPILED_FILES_MAX: usize = 64;
 /// Bytes of a README that a component carries.
 pub const README_BYTES_MAX: usize = 256 << 10;
+/// Bytes of each section in which a component tells its schemas, the schema of its config, and its grants.
+pub const DECLARED_BYTES_MAX: usize = 256 << 10;
+/// Bytes of the manifest of a package, and of its config.
+pub const PACKAGE_MANIFEST_BYTES_MAX: usize = 256 << 10;
 /// Bytes of a component file.
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a job file.

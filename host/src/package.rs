@@ -6,3 +6,4 @@ pub mod digest;
 pub mod facts;
 pub mod manifest;
 pub mod name;
+pub mod sections;

@@ -34,7 +34,9 @@ mod lift;
 mod load;
 mod logged;
 mod lower;
+mod outline;
 mod reject;
+mod releases;
 mod search;
 mod snapshot;
 mod stack;
@@ -51,10 +53,12 @@ pub use engine::Metering;
 pub use failure::printable;
 pub use http::check_grant as check_http_grant;
 pub use lift::catches_panics;
-pub use load::{LoadOptions, check as check_component, find as component_file, read as read_component};
+pub use load::{LoadOptions, find as component_file, read as read_component};
+pub use outline::{Outline, check as check_component};
+pub use releases::{RELEASES, Release};
 pub use snapshot::started;
 
-/// The version of `millstream:plugin` that this host speaks. Plugins of `0.1.x` run here.
+/// The version of `millstream:plugin` that this host speaks. Plugins of all [`RELEASES`] run here.
 pub const VERSION: &str = "0.1.1";
 
 /// Loads plugins: engines, the cache of compiled code and the clock of time limits. One a process; cheap to clone.

@@ -1,7 +1,7 @@
-//! The interface of plugins is frozen: what was released stays as it was, and plugins that were built for it go on running.
+//! The interface of plugins is frozen: what was released stays as it was. That plugins built for it go on running is tested
+//! in `compat`.
 
-use millstream_tests::{Process, Trial, root};
-use serde_json::json;
+use millstream_tests::root;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -41,36 +41,4 @@ fn a_released_version_is_kept_as_it_was() {
     for version in ["0.1.0", "0.1.1"] {
         assert!(versions.contains(&version.to_string()), "a released version may not go: {versions:?}");
     }
-}
-
-/// `released/<version>/` holds plugins as they were built for that version.
-#[test]
-fn a_plugin_of_the_first_version_runs() {
-    let component = root().join("tests/released/0.1.0/running-count.wasm");
-    let job = format!(
-        r#"clock = "manual"
-[sources.words]
-kind = "queue"
-path = "input.jsonl"
-schema = {{ word = "text" }}
-[stages.totals]
-from = "words"
-key = "word"
-plugin = "{}"
-[sinks.out]
-from = "totals"
-kind = "queue"
-path = "out.jsonl"
-"#,
-        component.display()
-    );
-    let trial = Trial::new(&job);
-    trial.write("input.jsonl", "[\"a\",\"b\",\"a\"]\n[\"a\"]\n");
-    trial.run_well(&[]);
-    let mut rows = trial.rows("out.jsonl");
-    rows.sort_by_key(|row| row["count"].as_i64());
-    let counted = |word: &str, count: i64| json!({"word": word, "count": count});
-    assert_eq!(rows, [counted("b", 1), counted("a", 2), counted("a", 3)]);
-    let told = Process::start(trial.command(&["inspect"]).arg(&component)).wait().stdout;
-    assert!(told.contains("world:         update of millstream:plugin@0.1.0\n"), "{told}");
 }

@@ -134,9 +134,18 @@ fn the_page_is_true_for_c() {
     goes("c");
     // What is passed on is the same in all languages.
     let trial = Trial::new("");
-    shell(&trial, "millstream new bills --lang c && millstream build bills");
+    shell(&trial, "millstream new bills --lang c");
+    let manifest = trial.path("bills/plugin.toml");
+    fs::write(&manifest, fs::read_to_string(&manifest).unwrap() + "\n" + &block("toml", "[grants]").text).unwrap();
+    shell(&trial, "millstream build bills");
     let told = shell(&trial, &block("sh", "shared.wasm").text);
-    for part in ["plugin:        bills 0.1.0\n", "language:      C\n", "# bills\n", "\"license\": \"Apache-2.0\""] {
+    for part in [
+        "plugin:        bills 0.1.0\n",
+        "language:      C\n",
+        "# bills\n",
+        "\"license\": \"Apache-2.0\"",
+        "api.example.com",
+    ] {
         assert!(told.contains(part), "no {part:?} in\n{told}");
     }
 }
@@ -148,6 +157,7 @@ fn no_block_of_the_page_is_left_out() {
         [("sh", format!("--lang {lang}\n")), (fence, "initial".into()), ("text", failed.to_string())]
     });
     let others = [("toml", "[sources.orders]"), ("json", "ann"), ("sh", "nc -lk 9999"), ("sh", "shared.wasm")];
+    let others = others.into_iter().chain([("toml", "[grants]")]);
     let mut taken: Vec<Block> = ways.map(|(language, text)| block(language, &text)).collect();
     taken.extend(others.map(|(language, text)| block(language, text)));
     // These run in the tests of the doctor and of `--watch`, and in those above.

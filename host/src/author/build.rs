@@ -1,6 +1,7 @@
 //! Turns a plugin project into a component: a file for each language, and what they have in common.
 
 mod c;
+pub(super) mod described;
 mod go;
 mod js;
 mod metadata;
@@ -35,7 +36,8 @@ pub fn build(folder: &Path) -> Result<PathBuf> {
     let component = component.map_err(named)?;
     let file = format!("{}.wasm", project.about.name);
     check(&component, &project, Path::new(&file))?;
-    let component = metadata::embed(&component, &project).map_err(named)?;
+    let answers = described::ask(&component, &project, work.path())?;
+    let component = metadata::embed(&component, &project, &answers).map_err(named)?;
     write_whole(folder, &file, &component)
 }
 
@@ -74,13 +76,19 @@ fn write_whole(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::author::project::About;
+    use crate::author::project::{About, Grants};
     use crate::plugin::World;
 
     fn checked(component: &str) -> Result<(), String> {
         let component = wat::parse_str(component).expect("a component");
         let about = About { name: "shout".into(), ..About::default() };
-        let project = Project { folder: ".".into(), about, world: Some(World::Transform), code: Code::Go };
+        let project = Project {
+            folder: ".".into(),
+            about,
+            world: Some(World::Transform),
+            grants: Grants::default(),
+            code: Code::Go,
+        };
         check(&component, &project, Path::new("shout.wasm")).map_err(|error| error.message)
     }
 

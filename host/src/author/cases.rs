@@ -20,9 +20,11 @@
 //! again with two. Rows must come in the expected order, but for stages with a key, whose order is not fixed.
 
 mod compare;
+mod questions;
 
 use crate::error::{Error, Result};
 use compare::Line;
+pub use questions::{Question, questions};
 use serde::Deserialize;
 use std::fmt::{self, Display};
 use std::fs;

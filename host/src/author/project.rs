@@ -1,9 +1,12 @@
 //! A plugin project as its manifest tells of it: Rust's `Cargo.toml`, Python's `pyproject.toml`, JavaScript's `package.json`,
 //! and a `plugin.toml` in languages whose own files have no place for name and version.
 
+mod grants;
+
 use super::language::Language;
 use crate::error::{Error, Result};
 use crate::plugin::World;
+pub use grants::{Grants, Http};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -17,6 +20,8 @@ pub struct Project {
     pub about: About,
     /// The world that it implements; `None` in Rust, where the macro in the source tells.
     pub world: Option<World>,
+    /// What it wants to be granted.
+    pub grants: Grants,
     /// Where its code is.
     pub code: Code,
 }
@@ -92,6 +97,7 @@ impl Project {
         };
         let project = read(folder, &folder.join(name))?;
         project.about.check(&folder.join(name))?;
+        project.grants.check().map_err(|what| wrong(&folder.join(name), &what))?;
         Ok(project)
     }
 
@@ -213,6 +219,8 @@ struct PyPlugin {
     module: Option<String>,
     #[serde(default)]
     paths: Vec<String>,
+    #[serde(default)]
+    grants: Grants,
 }
 
 fn python(folder: &Path, manifest: &Path) -> Result<Project> {
@@ -227,6 +235,7 @@ fn python(folder: &Path, manifest: &Path) -> Result<Project> {
     Ok(Project {
         folder: folder.into(),
         world: Some(world(manifest, &plugin.world)?),
+        grants: plugin.grants,
         code: Code::Python {
             module: plugin.module.unwrap_or_else(|| project.name.replace('-', "_")),
             paths: plugin.paths,
@@ -268,6 +277,8 @@ enum Person {
 #[serde(deny_unknown_fields)]
 struct JsPlugin {
     world: String,
+    #[serde(default)]
+    grants: Grants,
 }
 
 fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
@@ -280,6 +291,7 @@ fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
     Ok(Project {
         folder: folder.into(),
         world: Some(world(manifest, &package.millstream.world)?),
+        grants: package.millstream.grants,
         code: Code::JavaScript { main },
         about: About {
             name: package.name,
@@ -307,6 +319,8 @@ struct Plain {
     authors: Vec<String>,
     #[serde(default = "sdk")]
     sdk: String,
+    #[serde(default)]
+    grants: Grants,
 }
 
 fn sdk() -> String {
@@ -325,6 +339,7 @@ fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
     Ok(Project {
         folder: folder.into(),
         world: Some(world(manifest, &plugin.world)?),
+        grants: plugin.grants,
         code,
         about: About {
             name: plugin.name,

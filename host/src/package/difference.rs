@@ -1,6 +1,21 @@
 //! What changes for a job when a package takes the place of another one.
+//!
+//! What is compared was written by the packages' authors, but for world and imports, which are what the components are. A
+//! job checks columns and state once more when it loads the plugin, by asking it.
+
+mod columns;
+mod config;
 
 use super::facts::Facts;
+use crate::plugin::printable;
+pub use columns::in_words;
+use serde_json::Value;
+use std::collections::BTreeSet;
+
+/// Differences that are told one by one.
+const TOLD_MAX: usize = 50;
+/// Bytes of an author's words in a difference.
+const WORDS_BYTES_MAX: usize = 1024;
 
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,8 +26,117 @@ pub struct Difference {
     pub needs_accept: bool,
 }
 
+impl Difference {
+    /// Somebody must accept it.
+    fn grave(words: impl Into<String>) -> Difference {
+        Difference { words: words.into(), needs_accept: true }
+    }
+
+    /// It is only shown.
+    fn slight(words: impl Into<String>) -> Difference {
+        Difference { words: words.into(), needs_accept: false }
+    }
+}
+
 /// All changes from one package to the next.
 pub fn between(old: &Facts, new: &Facts) -> Vec<Difference> {
-    let _ = (old, new);
-    Vec::new()
+    let mut all = Vec::new();
+    if old.name != new.name {
+        all.push(Difference::grave(format!("it is another package: {}, not {}", shown(&new.name), shown(&old.name))));
+    }
+    if old.world != new.world {
+        all.push(Difference::grave(format!("it is of world {}; before of {}", new.world, old.world)));
+    }
+    imports(old, new, &mut all);
+    grants(&old.grants, &new.grants, &mut all);
+    columns::compare(old, new, &mut all);
+    config::compare(&old.config_schema, &new.config_schema, &mut all);
+    if old.migrates != new.migrates {
+        let words = if new.migrates { "it can take over states" } else { "it can no longer take over states" };
+        all.push(Difference::slight(format!("{words} of other versions")));
+    }
+    for (what, old, new) in [
+        ("version of millstream:plugin", &old.interface, &new.interface),
+        ("licence", &old.said.license, &new.said.license),
+        ("authors", &old.said.authors, &new.said.authors),
+    ] {
+        if old != new {
+            all.push(Difference::slight(format!("{what}: {}; before {}", shown(new), shown(old))));
+        }
+    }
+    if let Some(more) = all.len().checked_sub(TOLD_MAX).filter(|more| *more > 0) {
+        let needs_accept = all.split_off(TOLD_MAX).iter().any(|difference| difference.needs_accept);
+        all.push(Difference { words: format!("and {more} more differences"), needs_accept });
+    }
+    all
 }
+
+/// New imports need to be accepted, in whatever version they are.
+fn imports(old: &Facts, new: &Facts, all: &mut Vec<Difference>) {
+    let of = |facts: &Facts| -> BTreeSet<String> {
+        let name = |import: &String| import.split('@').next().unwrap_or_default().to_owned();
+        facts.imports.iter().map(name).collect()
+    };
+    let (old_imports, new_imports) = (of(old), of(new));
+    let more: Vec<&String> = new_imports.difference(&old_imports).collect();
+    let fewer: Vec<&String> = old_imports.difference(&new_imports).collect();
+    for (names, phrases, than) in [(&more, &new.asks, &old.asks), (&fewer, &old.asks, &new.asks)] {
+        let Some((first, others)) = names.split_first() else { continue };
+        let list = others.iter().fold((*first).clone(), |list, name| list + ", " + name);
+        let phrases: Vec<&str> = phrases.iter().filter(|words| !than.contains(words)).map(String::as_str).collect();
+        let phrases = if phrases.is_empty() { String::new() } else { format!("{} ", phrases.join(", ")) };
+        let list = shown(&list);
+        all.push(match std::ptr::eq(names, &more) {
+            true => Difference::grave(format!("it now asks for {phrases}({list})")),
+            false => Difference::slight(format!("it no longer asks for {phrases}({list})")),
+        });
+    }
+}
+
+/// Grants that a job should make, by their dotted names down to single hosts and files.
+fn grants(old: &Value, new: &Value, all: &mut Vec<Difference>) {
+    let (old, new) = (wanted(old), wanted(new));
+    let list = |names: Vec<&String>| names.into_iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    let (more, fewer) = (list(new.difference(&old).collect()), list(old.difference(&new).collect()));
+    if !more.is_empty() {
+        all.push(Difference::grave(format!("it now wants to be granted {more}")));
+    }
+    if !fewer.is_empty() {
+        all.push(Difference::slight(format!("it no longer wants to be granted {fewer}")));
+    }
+}
+
+/// `http.hosts api.example.com`, `files lexicon`: what a set of grants consists of.
+fn wanted(grants: &Value) -> BTreeSet<String> {
+    let mut wanted = BTreeSet::new();
+    for (kind, value) in grants.as_object().into_iter().flatten() {
+        for (name, value) in value.as_object().into_iter().flatten() {
+            match value {
+                Value::Array(values) => {
+                    let each =
+                        values.iter().map(|value| value.as_str().map_or_else(|| value.to_string(), String::from));
+                    wanted.extend(each.map(|value| format!("{kind}.{name} {value}")));
+                }
+                // The texts behind the names of files and variables are for people.
+                _ => {
+                    wanted.insert(format!("{kind} {name}"));
+                }
+            }
+        }
+        if !value.is_object() {
+            wanted.insert(format!("{kind} {value}"));
+        }
+    }
+    wanted
+}
+
+/// Words of an author, in one line and not without end.
+fn shown(words: &str) -> String {
+    match printable(words, WORDS_BYTES_MAX).replace('\n', " ") {
+        empty if empty.is_empty() => "(none)".into(),
+        words => words,
+    }
+}
+
+#[cfg(test)]
+mod tests;

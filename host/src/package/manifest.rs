@@ -5,7 +5,35 @@
 
 use super::digest::Digest;
 use super::facts::Facts;
+use super::name::{self, PackageName};
 use crate::error::{Error, Result};
+use crate::limits::{COMPONENT_BYTES_MAX, PACKAGE_MANIFEST_BYTES_MAX};
+use crate::plugin::printable;
+use oci_client::manifest::{OciDescriptor, OciImageManifest};
+use oci_wasm::{
+    COMPONENT_OS, Component, WASM_ARCHITECTURE, WASM_LAYER_MEDIA_TYPE, WASM_MANIFEST_CONFIG_MEDIA_TYPE,
+    WASM_MANIFEST_MEDIA_TYPE, WasmConfig,
+};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use std::collections::BTreeMap;
+
+/// Annotations that registries show, as the specification of OCI images names them.
+pub mod annotation {
+    /// The name of the file, for tools that write one.
+    pub const TITLE: &str = "org.opencontainers.image.title";
+    /// The version.
+    pub const VERSION: &str = "org.opencontainers.image.version";
+    /// An SPDX expression.
+    pub const LICENSES: &str = "org.opencontainers.image.licenses";
+    /// A sentence or two.
+    pub const DESCRIPTION: &str = "org.opencontainers.image.description";
+    /// Names with commas between them.
+    pub const AUTHORS: &str = "org.opencontainers.image.authors";
+}
+
+/// Bytes of an annotation that a registry's answer may steer somebody with.
+const SHOWN_BYTES_MAX: usize = 200;
 
 /// A package as it is pushed: manifest, config and component.
 #[derive(Clone, Debug)]
@@ -25,6 +53,8 @@ pub struct Layout {
     pub config: Blob,
     /// The component.
     pub layer: Blob,
+    /// What it is for, as its annotation says; empty where it says nothing. Safe to print.
+    pub description: String,
 }
 
 /// Some bytes in a registry.
@@ -37,10 +67,54 @@ pub struct Blob {
 }
 
 impl Made {
-    /// Of a component.
+    /// Of a component. An error where it has no name or version that a registry takes.
     pub fn of(component: Vec<u8>, facts: &Facts) -> Result<Made> {
-        let _ = (component, facts);
-        Err(Error::bug("manifests are not made yet"))
+        let wants = |error: Error| error.within("a package needs a name and a version that registries take");
+        let name: PackageName = facts.name.parse().map_err(wants)?;
+        let version = name::version(&facts.version).map_err(wants)?;
+        let layer = Digest::of(&component);
+        let config = WasmConfig {
+            // The beginning of time: when it was built is not part of what it is.
+            created: Default::default(),
+            author: Some(facts.said.authors.clone()).filter(|authors| !authors.is_empty()),
+            architecture: WASM_ARCHITECTURE.into(),
+            os: COMPONENT_OS.into(),
+            layer_digests: vec![layer.to_string()],
+            component: Some(Component {
+                exports: facts.exports.clone(),
+                imports: facts.imports.clone(),
+                target: Some(format!("millstream:plugin/{}@{}", facts.world, facts.interface)),
+            }),
+        };
+        let config = serde_json::to_vec(&config).map_err(Error::bug)?;
+        let said = &facts.said;
+        let annotations = [
+            (annotation::TITLE, format!("{name}-{version}.wasm")),
+            (annotation::VERSION, version.to_string()),
+            (annotation::LICENSES, said.license.clone()),
+            (annotation::DESCRIPTION, said.description.clone()),
+            (annotation::AUTHORS, said.authors.clone()),
+        ];
+        let annotations = annotations.into_iter().filter(|(_, text)| !text.is_empty());
+        let annotations: BTreeMap<String, String> = annotations.map(|(key, text)| (key.to_owned(), text)).collect();
+        let manifest = OciImageManifest {
+            schema_version: 2,
+            media_type: Some(WASM_MANIFEST_MEDIA_TYPE.into()),
+            config: descriptor(WASM_MANIFEST_CONFIG_MEDIA_TYPE, &Digest::of(&config), config.len()),
+            layers: vec![descriptor(WASM_LAYER_MEDIA_TYPE, &layer, component.len())],
+            subject: None,
+            artifact_type: None,
+            annotations: Some(annotations),
+        };
+        let manifest = serde_json::to_vec(&manifest).map_err(Error::bug)?;
+        let bytes = manifest.len().max(config.len());
+        if bytes > PACKAGE_MANIFEST_BYTES_MAX {
+            return Err(Error::job(format!(
+                "package {name} {version}: what it says of itself takes {bytes} bytes of a manifest; at most \
+                 {PACKAGE_MANIFEST_BYTES_MAX} are allowed"
+            )));
+        }
+        Ok(Made { manifest, config, component })
     }
 
     /// The digest of the manifest.
@@ -49,8 +123,96 @@ impl Made {
     }
 }
 
-/// Reads a manifest that anybody may have written. `shown` names the package in messages.
-pub fn read(manifest: &[u8], shown: &str) -> Result<Layout> {
-    let _ = manifest;
-    Err(Error::bug(format!("{shown}: manifests are not read yet")))
+fn descriptor(media_type: &str, digest: &Digest, bytes: usize) -> OciDescriptor {
+    OciDescriptor {
+        media_type: media_type.into(),
+        digest: digest.to_string(),
+        // Files are far smaller than that.
+        size: i64::try_from(bytes).unwrap_or(i64::MAX),
+        urls: None,
+        annotations: None,
+        artifact_type: None,
+    }
 }
+
+/// What tells the kind of a manifest before it is read as one of a package.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Kind {
+    media_type: Option<String>,
+    manifests: Option<IgnoredAny>,
+}
+
+/// Reads a manifest that anybody may have written. `shown` names the package in messages.
+///
+/// # Errors
+/// `Environment`: it is none of a package.
+pub fn read(manifest: &[u8], shown: &str) -> Result<Layout> {
+    let wrong = |what: &str| Error::environment(format!("{shown}: what the registry has is no package: {what}"));
+    let unreadable = |error: serde_json::Error| {
+        wrong(&format!("its manifest cannot be read ({})", printable(&error.to_string(), SHOWN_BYTES_MAX)))
+    };
+    if manifest.len() > PACKAGE_MANIFEST_BYTES_MAX {
+        return Err(wrong(&format!("its manifest has more than {PACKAGE_MANIFEST_BYTES_MAX} bytes")));
+    }
+    let kind: Kind = serde_json::from_slice(manifest).map_err(unreadable)?;
+    if kind.manifests.is_some() {
+        return Err(wrong("it is a list of manifests, where a package is one"));
+    }
+    if let Some(other) = kind.media_type.filter(|media_type| media_type != WASM_MANIFEST_MEDIA_TYPE) {
+        return Err(wrong(&format!("its manifest is of type {}", quoted(&other))));
+    }
+    let manifest: OciImageManifest = serde_json::from_slice(manifest).map_err(unreadable)?;
+    if manifest.schema_version != 2 {
+        return Err(wrong(&format!("its manifest is of schema version {}, not 2", manifest.schema_version)));
+    }
+    let [layer] = manifest.layers.as_slice() else {
+        return Err(wrong(&format!("it has {} layers, where a package has one", manifest.layers.len())));
+    };
+    let annotations = manifest.annotations.unwrap_or_default();
+    for annotations in [Some(&annotations), layer.annotations.as_ref()].into_iter().flatten() {
+        check_title(annotations).map_err(|what| wrong(&what))?;
+    }
+    let description = annotations.get(annotation::DESCRIPTION).map(String::as_str).unwrap_or_default();
+    Ok(Layout {
+        config: blob(&manifest.config, WASM_MANIFEST_CONFIG_MEDIA_TYPE, PACKAGE_MANIFEST_BYTES_MAX as u64)
+            .map_err(|what| wrong(&format!("its config {what}")))?,
+        layer: blob(layer, WASM_LAYER_MEDIA_TYPE, COMPONENT_BYTES_MAX)
+            .map_err(|what| wrong(&format!("its layer {what}")))?,
+        description: printable(description, SHOWN_BYTES_MAX).replace('\n', " "),
+    })
+}
+
+/// A title is the name of a file, which some tools write: one that leads elsewhere was not written by a friend.
+fn check_title(annotations: &BTreeMap<String, String>) -> Result<(), String> {
+    let Some(title) = annotations.get(annotation::TITLE) else { return Ok(()) };
+    let leads_elsewhere = |c: char| matches!(c, '/' | '\\' | ':') || c.is_control();
+    if title.is_empty() || title.contains(leads_elsewhere) || matches!(title.as_str(), "." | "..") {
+        return Err(format!("its title {} is no name of a file", quoted(title)));
+    }
+    Ok(())
+}
+
+/// What a descriptor names. The error goes on after what it is.
+fn blob(descriptor: &OciDescriptor, media_type: &str, bytes_max: u64) -> Result<Blob, String> {
+    if descriptor.media_type != media_type {
+        return Err(format!("is of type {}, not {media_type}", quoted(&descriptor.media_type)));
+    }
+    if descriptor.urls.as_ref().is_some_and(|urls| !urls.is_empty()) {
+        return Err("is said to be somewhere else (`urls`)".into());
+    }
+    let Ok(digest) = descriptor.digest.parse() else {
+        return Err(format!("has the digest {}, which is none of SHA-256", quoted(&descriptor.digest)));
+    };
+    match u64::try_from(descriptor.size) {
+        Ok(bytes) if bytes <= bytes_max => Ok(Blob { digest, bytes }),
+        _ => Err(format!("is said to have {} bytes; at most {bytes_max} are allowed", descriptor.size)),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    format!("`{}`", printable(text, SHOWN_BYTES_MAX).replace('\n', " "))
+}
+
+#[cfg(test)]
+mod tests;

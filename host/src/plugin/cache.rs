@@ -19,11 +19,35 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use wasmparser::BinaryReader;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// A SHA-256 digest.
 pub type Digest = [u8; 32];
+
+/// The digest of what is compiled of a component: all but what it says of itself in custom sections, in which no code is.
+/// So what `millstream build` compiled to ask a plugin about its columns is there when the plugin is used.
+pub fn code_digest(component: &[u8]) -> Digest {
+    // What cannot be read cannot be compiled either; its refusal is kept under this name.
+    without_words(component).unwrap_or_else(|_| Sha256::digest(component).into())
+}
+
+fn without_words(component: &[u8]) -> wasmparser::Result<Digest> {
+    let mut digest = Sha256::new();
+    let mut reader = BinaryReader::new(component, 0);
+    digest.update(reader.read_bytes(8)?);
+    while !reader.eof() {
+        let start = reader.original_position();
+        let id = reader.read_u8()?;
+        let size = reader.read_var_u32()?;
+        reader.read_bytes(size as usize)?;
+        if id != 0 {
+            digest.update(component.get(start..reader.original_position()).unwrap_or_default());
+        }
+    }
+    Ok(digest.finalize().into())
+}
 
 /// Files in the folder that are none of ours go when they are this old: what a process left behind that was killed while
 /// it wrote.
@@ -77,11 +101,11 @@ impl Cache {
         Ok(Cache { folder: folder.to_owned(), key })
     }
 
-    /// The name under which the code of a component is kept: it depends on the component, on wasmtime and on all
+    /// The name under which the code of a component is kept: it depends on [`code_digest`], on wasmtime and on all
     /// that wasmtime's code depends on (its settings, the processor).
-    pub fn key(engine: &Engine, component: &Digest) -> String {
+    pub fn key(engine: &Engine, code: &Digest) -> String {
         let mut all = Sha(Sha256::new());
-        all.write(component);
+        all.write(code);
         engine.precompile_compatibility_hash().hash(&mut all);
         hex(&all.0.finalize().into())
     }

@@ -4,15 +4,15 @@
 mod exports;
 mod folder;
 
-use super::asks::{self, Asks, Size, Unreadable, ours};
-use super::cache::{Cache, Digest, hex};
+use super::asks::{Size, ours};
+use super::cache::{Cache, Digest, code_digest, hex};
+use super::compile;
 use super::engine::{CodeKind, Machine, Metering};
-use super::failure::printable;
 use super::guest::Guest;
-use super::{VERSION, World, compile};
-use crate::error::{Error, Kind, Result};
+use super::outline::{self, Outline};
+use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
-use crate::limits::{COMPONENT_BYTES_MAX, NAME_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::limits::COMPONENT_BYTES_MAX;
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls};
 pub use folder::find;
@@ -128,7 +128,7 @@ impl Loader {
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = loaded.get(&(file.clone(), digest, kind)) {
             // Another stage may grant more than this one.
-            check_imports(&file, &found.imports, Some(found.calls.world()), options)?;
+            outline::check_imports(&file, &found.imports, Some(found.calls.world()), options)?;
             return Ok(found.clone());
         }
         let new = Arc::new(self.make(&file, &bytes, digest, &machine, options)?);
@@ -145,10 +145,8 @@ impl Loader {
         options: &LoadOptions,
     ) -> Result<Loaded> {
         let engine = &machine.engine;
-        check_is_component(file, bytes)?;
-        let asks = ask(file, bytes, options)?;
-        let interface = interface(file, &asks.exports)?;
-        let key = Cache::key(engine, &digest);
+        let Outline { interface, asks, .. } = outline::read(file, bytes, options)?;
+        let key = Cache::key(engine, &code_digest(bytes));
         let found = self.cache.as_ref().and_then(|cache| cache.load(engine, &key));
         let (component, cached) = match found {
             Some(component) => (component, true),
@@ -211,42 +209,7 @@ impl Loader {
     }
 }
 
-/// Reads what a component asks for, and refuses what is too large or not granted, before anything is compiled.
-fn ask(file: &Path, bytes: &[u8], options: &LoadOptions) -> Result<Asks> {
-    let asks = Asks::of(bytes).map_err(|why| match why {
-        Unreadable::Damaged(words) => Error::plugin(format!(
-            "plugin {} does not compile: {words}\n  Build it again: `millstream build`.",
-            file.display()
-        )),
-        Unreadable::TooLarge(words) => Error::job(format!("plugin {} {words}", file.display())),
-    })?;
-    let world = asks.exports.iter().find_map(|name| world_of(ours(name)?.0));
-    check_imports(file, &asks.imports, world, options)?;
-    Ok(asks)
-}
-
-/// Every import must be one that the plugin is offered.
-fn check_imports(file: &Path, imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<()> {
-    asks::check(imports, world, options).map_err(|words| Error::job(format!("plugin {} {words}", file.display())))
-}
-
-/// The world of a component that is to become this file, if a host would take it: it exports one of ours, and imports
-/// nothing that no job could grant.
-///
-/// # Errors
-/// `Plugin`: it does not; the message says why.
-pub fn check(file: &Path, bytes: &[u8]) -> Result<World> {
-    let checked = || {
-        check_is_component(file, bytes)?;
-        let asks = ask(file, bytes, &LoadOptions { http: true, ..LoadOptions::default() })?;
-        let interface = interface(file, &asks.exports)?;
-        ours(&interface).and_then(|(name, _)| world_of(name)).ok_or_else(|| Error::bug("an interface without a world"))
-    };
-    // Whoever builds it is its author.
-    checked().map_err(|error| Error { kind: if error.kind == Kind::Job { Kind::Plugin } else { error.kind }, ..error })
-}
-
-/// The bytes of a component file, within their limit.
+/// Reads a component file, up to what one may have.
 pub fn read(file: &Path) -> Result<Vec<u8>> {
     let unreadable = |e| Error::environment(format!("plugin {} cannot be read: {e}", file.display()));
     let found = fs::metadata(file).map_err(unreadable)?;
@@ -262,82 +225,6 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
         return Err(Error::job(words));
     }
     Ok(bytes)
-}
-
-/// Says what a file is that is no component, by its first bytes.
-fn check_is_component(file: &Path, bytes: &[u8]) -> Result<()> {
-    let what = match bytes {
-        [b'\0', b'a', b's', b'm', _, 0, 1, 0, ..] => return Ok(()),
-        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
-            "is a core WebAssembly module, not a component. `millstream build` makes components of plugin folders."
-        }
-        [b'\0', b'a', b's', b'm', ..] => "is WebAssembly of a kind that this host does not know",
-        [] => "is empty, not a component",
-        text if std::str::from_utf8(text).is_ok() => {
-            "is a text file, not a component. `millstream build` makes components of plugin folders."
-        }
-        _ => "is not WebAssembly, so no component",
-    };
-    Err(Error::job(format!("plugin {}: the file {what}", file.display())))
-}
-
-/// The world whose functions an interface of ours has.
-fn world_of(interface: &str) -> Option<World> {
-    Some(match interface {
-        "transformer" => World::Transform,
-        "updater" => World::Update,
-        "aggregator" => World::Aggregate,
-        "cogrouper" => World::Cogroup,
-        _ => return None,
-    })
-}
-
-/// The interface, of those exported, that makes a component a plugin.
-fn interface(file: &Path, exports: &[String]) -> Result<String> {
-    let worlds =
-        exports.iter().map(String::as_str).filter(|name| ours(name).is_some_and(|(i, _)| world_of(i).is_some()));
-    let worlds: Vec<&str> = worlds.collect();
-    let shown = file.display();
-    match worlds[..] {
-        [one] => match ours(one) {
-            Some((_, version)) if compatible(version) => Ok(one.to_owned()),
-            version => Err(Error::job(format!(
-                "plugin {shown} needs millstream:plugin@{}, and this host speaks {VERSION}: install a Millstream that \
-                 speaks it, or build the plugin with an SDK for {VERSION}",
-                printable(version.map_or("?", |(_, version)| version), NAME_BYTES_MAX)
-            ))),
-        },
-        [] => {
-            let list = if exports.is_empty() {
-                "nothing".into()
-            } else {
-                names(&exports.iter().map(String::as_str).collect::<Vec<_>>())
-            };
-            Err(Error::job(format!(
-                "{shown} is a component, but no Millstream plugin: it exports {list}, and none of transformer, updater, \
-                 aggregator and cogrouper of millstream:plugin@{VERSION}"
-            )))
-        }
-        _ => Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must be one", names(&worlds)))),
-    }
-}
-
-/// Names that a component's author chose.
-fn names(all: &[&str]) -> String {
-    printable(&all.join(", "), PLUGIN_WORDS_BYTES_MAX)
-}
-
-/// Whether a plugin of this interface version runs here: as semver has it, `0.1.x` does, `0.2.0` does not.
-pub fn compatible(version: &str) -> bool {
-    let series = |version: &str| {
-        let mut numbers = version.split('.').map(|number| number.parse::<u64>().ok());
-        match (numbers.next().flatten(), numbers.next().flatten()) {
-            (Some(0), minor) => Some((0, minor)),
-            (Some(major), _) => Some((major, None)),
-            (None, _) => None,
-        }
-    };
-    series(version).is_some() && series(version) == series(VERSION)
 }
 
 impl Loaded {

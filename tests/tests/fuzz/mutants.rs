@@ -6,6 +6,9 @@ use crate::driver::Run;
 use arbitrary::{Result as Arbitrary, Unstructured};
 use millstream::error::Result;
 use millstream::job::spec::{OnError, PluginLimits};
+use millstream::package::difference::between;
+use millstream::package::facts::Facts;
+use millstream::package::manifest::{self, Made};
 use millstream::plugin::{PluginHost, StageUse};
 use millstream_tests::fault::{cases, good_plugin, sections};
 use millstream_tests::root;
@@ -54,6 +57,7 @@ impl Loading {
         if self.loads.is_multiple_of(LOADS_MAX) {
             self.host = PluginHost::new().unwrap();
         }
+        told(component)?;
         let path = self.folder.path().join("mutant.wasm");
         std::fs::write(&path, component).unwrap();
         match used(&self.host, &path, on_error, &mut self.called) {
@@ -65,6 +69,17 @@ impl Loading {
             Err(error) => checked::error(&error).map(|()| calls::Outcome::default()),
         }
     }
+}
+
+/// What a component says of itself is read, compared and packed, whatever it is.
+fn told(component: &[u8]) -> Result<(), String> {
+    let Ok(facts) = Facts::of(component, "mutant") else { return Ok(()) };
+    if !between(&facts, &facts).is_empty() {
+        return Err("a package differs from itself".into());
+    }
+    // Most mutants have no name.
+    let Ok(made) = Made::of(component.to_vec(), &facts) else { return Ok(()) };
+    manifest::read(&made.manifest, "mutant").map(drop).map_err(|error| error.message)
 }
 
 /// What came of a call; `None`: it reads what cannot be made up.

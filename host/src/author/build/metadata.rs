@@ -1,17 +1,20 @@
-//! Puts into a component what its project says of it, see [`Package`](crate::author::package::Package).
+//! Puts into a component what its project says of it, see [`Package`](crate::package::sections::Package).
 
+use super::described::Answers;
 use crate::author::new::SDK_VERSION;
-use crate::author::package::section;
-use crate::author::project::Project;
+use crate::author::project::{Grants, Project};
 use crate::error::{Error, Result};
-use crate::limits::README_BYTES_MAX;
+use crate::limits::{DECLARED_BYTES_MAX, README_BYTES_MAX};
+use crate::package::sections::section;
+use serde_json::Value;
 use std::fs;
 use wasm_encoder::{ComponentSection, CustomSection};
 use wasm_metadata::{AddMetadata, AddMetadataField};
 use wasmparser::BinaryReader;
 
-/// Puts what a project says of itself into its component. The same project gives the same bytes.
-pub fn embed(component: &[u8], project: &Project) -> Result<Vec<u8>> {
+/// Puts what a project says of itself, and its plugin when it was asked, into its component. The same project gives the
+/// same bytes.
+pub fn embed(component: &[u8], project: &Project, answers: &Answers) -> Result<Vec<u8>> {
     let about = &project.about;
     let wrong =
         |error: &dyn std::fmt::Display| Error::plugin(format!("nothing can be put into the component: {error}"));
@@ -23,17 +26,37 @@ pub fn embed(component: &[u8], project: &Project) -> Result<Vec<u8>> {
     added.sdk = sdk(project).into_iter().collect();
     let mut component = added.to_wasm(&component).map_err(|error| wrong(&format_args!("{error:#}")))?;
     let (authors, readme) = (about.authors.join(", "), readme(project));
+    let (schemas, config_schema, grants) = declared(project, answers)?;
     let texts = [
         (section::VERSION, &about.version),
         (section::DESCRIPTION, &about.description),
         (section::LICENSES, &about.license),
         (section::AUTHORS, &authors),
         (section::README, &readme),
+        (section::SCHEMAS, &schemas),
+        (section::CONFIG_SCHEMA, &config_schema),
+        (section::GRANTS, &grants),
     ];
     for (name, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(&mut component);
     }
     Ok(component)
+}
+
+/// What the plugin answered and what the project wants to be granted, as JSON; empty where there is nothing to say.
+fn declared(project: &Project, answers: &Answers) -> Result<(String, String, String)> {
+    let schemas = answers.schemas.as_ref().map(serde_json::to_string).transpose().map_err(Error::bug)?;
+    let config_schema: Option<Value> = serde_json::from_str(&answers.config_schema).ok();
+    let config_schema = config_schema.map(|schema| schema.to_string()).unwrap_or_default();
+    let wants = project.grants != Grants::default();
+    let grants = if wants { serde_json::to_string(&project.grants).map_err(Error::bug)? } else { String::new() };
+    for (what, text) in [("the schema of its config", &config_schema), ("`grants` of its manifest", &grants)] {
+        if text.len() > DECLARED_BYTES_MAX {
+            let bytes = text.len();
+            return Err(Error::plugin(format!("{what} has {bytes} bytes; at most {DECLARED_BYTES_MAX} fit")));
+        }
+    }
+    Ok((schemas.unwrap_or_default(), config_schema, grants))
 }
 
 /// The SDK in the project, if `millstream new` put it there.

@@ -3,9 +3,10 @@
 pub mod toolchain;
 
 use crate::author::failed;
-use crate::author::project::{About, Code, Project};
+use crate::author::project::{About, Code, Grants, Project};
 use crate::error::{Error, Result};
 use serde::Deserialize;
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use toolchain::TARGET;
@@ -71,6 +72,17 @@ struct Package {
     authors: Vec<String>,
     manifest_path: PathBuf,
     targets: Vec<Target>,
+    /// `[package.metadata]`: what others than cargo read.
+    #[serde(default)]
+    metadata: Value,
+}
+
+/// `[package.metadata.millstream]`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ours {
+    #[serde(default)]
+    grants: Grants,
 }
 
 #[derive(Deserialize)]
@@ -106,9 +118,14 @@ pub fn project(folder: &Path, manifest: &Path) -> Result<Project> {
             "{here}/Cargo.toml: a plugin is a library with\n  [lib]\n  crate-type = [\"cdylib\", \"rlib\"]"
         ))
     })?;
+    let ours = package.metadata.get("millstream").cloned().map(serde_json::from_value).transpose();
+    let ours: Option<Ours> =
+        ours.map_err(|error| Error::job(format!("{here}/Cargo.toml: package.metadata.millstream: {error}")))?;
+    let Ours { grants } = ours.unwrap_or_default();
     Ok(Project {
         folder: folder.into(),
         world: None,
+        grants,
         code: Code::Rust { library: library.name.replace('-', "_"), target: metadata.target_directory },
         about: About {
             name: package.name,

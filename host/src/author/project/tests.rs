@@ -51,6 +51,38 @@ fn each_language_has_its_manifest() {
 }
 
 #[test]
+fn each_language_says_what_it_wants_to_be_granted() {
+    let http = Http { hosts: vec!["a.example.com".into()], methods: vec!["POST".into()] };
+    let wanted = Grants {
+        files: [("lexicon".to_owned(), "words".to_owned())].into(),
+        env: [("REGION".to_owned(), "where".to_owned())].into(),
+        http: Some(http),
+    };
+    let toml = |table: &str| {
+        format!(
+            "[{table}]\nfiles = {{ lexicon = \"words\" }}\nenv = {{ REGION = \"where\" }}\n\
+             http = {{ hosts = [\"a.example.com\"], methods = [\"POST\"] }}\n"
+        )
+    };
+    let python = "[project]\nname = \"shout\"\nversion = \"1.2.3\"\n[tool.millstream]\nworld = \"update\"\n";
+    let js = r#"{"name": "shout", "version": "1.2.3", "millstream": {"world": "update", "grants": {
+        "files": {"lexicon": "words"}, "env": {"REGION": "where"},
+        "http": {"hosts": ["a.example.com"], "methods": ["POST"]}}}}"#;
+    let plain = "language = \"c\"\nworld = \"update\"\nname = \"shout\"\nversion = \"1.2.3\"\n";
+    for (manifest, text) in [
+        ("pyproject.toml", python.to_owned() + &toml("tool.millstream.grants")),
+        ("package.json", js.to_owned()),
+        ("plugin.toml", plain.to_owned() + &toml("grants")),
+    ] {
+        assert_eq!(read(manifest, &text).expect(manifest).grants, wanted, "{manifest}");
+    }
+    assert_eq!(read("plugin.toml", plain).expect("a project").grants, Grants::default());
+    let wrong = read("plugin.toml", &(plain.to_owned() + "[grants]\nhttp = { hosts = [\"https://a\"] }\n"));
+    let wrong = wrong.expect_err("a URL is no host");
+    assert!(wrong.starts_with("FOLDER/plugin.toml: `grants`: `grant.http.hosts`: \"https://a\""), "{wrong}");
+}
+
+#[test]
 fn mistakes_name_the_manifest_and_what_to_write() {
     let plain = |changed: &str| {
         let lines = ["language = \"c\"", "world = \"transform\"", "name = \"shout\"", "version = \"1.2.3\""];

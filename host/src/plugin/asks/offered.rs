@@ -1,9 +1,11 @@
 //! What a plugin is offered, by the names of its imports.
 
-use crate::limits::{NAME_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::limits::PLUGIN_WORDS_BYTES_MAX;
 use crate::plugin::failure::printable;
 use crate::plugin::imports::{OFFERED, TIMERS};
-use crate::plugin::load::{LoadOptions, compatible};
+use crate::plugin::load::LoadOptions;
+use crate::plugin::outline::needs;
+use crate::plugin::releases::release;
 use crate::plugin::{VERSION, World};
 use std::fmt::Write as _;
 
@@ -53,11 +55,11 @@ pub enum Refusal {
 /// Whether a plugin of this world may have an import. The world is not known where it exports none of ours.
 pub fn offered(name: &str, world: Option<World>, options: &LoadOptions) -> Result<(), Refusal> {
     if let Some((interface, version)) = ours(name) {
-        return match (compatible(version), world) {
-            (false, _) => Err(Refusal::NewerInterface),
-            (true, Some(world)) if interface == TIMERS && world != World::Update => Err(Refusal::ForUpdate(world)),
-            (true, _) if OFFERED.contains(&interface) => Ok(()),
-            (true, _) => Err(Refusal::NotOffered),
+        return match (release(version), world) {
+            (None, _) => Err(Refusal::NewerInterface),
+            (Some(_), Some(world)) if interface == TIMERS && world != World::Update => Err(Refusal::ForUpdate(world)),
+            (Some(release), _) if release.imports.contains(&interface) => Ok(()),
+            (Some(_), _) => Err(Refusal::NotOffered),
         };
     }
     let Some((package, interface)) = wasi(name) else { return Err(Refusal::NotOffered) };
@@ -82,11 +84,7 @@ fn words(refused: &[(&str, Refusal)]) -> String {
         (!names.is_empty()).then(|| printable(&names.join(", "), PLUGIN_WORDS_BYTES_MAX))
     };
     if let Some((name, _)) = refused.iter().find(|(_, why)| *why == Refusal::NewerInterface) {
-        let version = printable(ours(name).map_or("?", |(_, version)| version), NAME_BYTES_MAX);
-        return format!(
-            "needs millstream:plugin@{version}, and this host speaks {VERSION}: install a Millstream that speaks it, or build \
-             the plugin with an SDK for {VERSION}"
-        );
+        return needs(ours(name).map_or("?", |(_, version)| version));
     }
     let mut all = Vec::new();
     if let Some(http) = of(|why| *why == Refusal::NeedsHttp) {

@@ -4,10 +4,9 @@ use super::Metering;
 use crate::child::limits::{self, Limits};
 use crate::error::{Error, Result};
 use crate::limits::{COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX, COMPONENT_BYTES_MAX};
-use crate::plugin::cache::Cache;
+use crate::plugin::cache::{Cache, code_digest};
 use crate::plugin::engine::{self, CodeKind};
 use clap::Args;
-use sha2::Digest as _;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::{self, ExitCode};
@@ -78,7 +77,7 @@ pub fn obey(arguments: &CompileArguments) -> Result<ExitCode> {
     io::stdin().lock().take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     let kind = CodeKind { metering: arguments.metering, stack_bytes_max: arguments.stack };
     let engine = engine::compiler(kind)?;
-    if Cache::key(&engine, &sha2::Sha256::digest(&bytes).into()) != arguments.key {
+    if Cache::key(&engine, &code_digest(&bytes)) != arguments.key {
         return Ok(exit(EXIT_OTHER_CODE));
     }
     match engine.precompile_component(&bytes) {

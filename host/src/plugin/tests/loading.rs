@@ -155,7 +155,7 @@ fn inspect_shows_what_a_plugin_is() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hand.wasm");
     fs::write(&file, identity()).unwrap();
-    let text = inspect::about(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
+    let (text, _) = inspect::of_loaded(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
     for expected in [
         "plugin:        hand-made 1.2.3",
         "world:         transform of millstream:plugin@0.1.1",
@@ -174,7 +174,7 @@ fn inspect_says_it_to_programs_too() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("hand.wasm");
     fs::write(&file, identity()).unwrap();
-    let said = inspect::about_as_json(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
+    let (_, said) = inspect::of_loaded(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
     assert_eq!(
         (&said["name"], &said["version"], &said["world"]),
         (&"hand-made".into(), &"1.2.3".into(), &"transform".into())

@@ -1,7 +1,8 @@
 use super::*;
 use crate::author::language::Language;
-use crate::author::package::{Package, Producer, in_words};
-use crate::author::project::{About, Code};
+use crate::author::project::{About, Code, Http};
+use crate::package::sections::{Declared, Package, Producer, in_words};
+use serde_json::json;
 use std::path::Path;
 
 fn project(folder: &Path) -> Project {
@@ -12,7 +13,14 @@ fn project(folder: &Path) -> Project {
         license: "MIT OR Apache-2.0".into(),
         authors: vec!["Ann <ann@example.org>".into(), "Bob".into()],
     };
-    Project { folder: folder.into(), about, world: None, code: Code::Go }
+    let http = Http { hosts: vec!["api.example.com".into()], methods: Vec::new() };
+    let grants = Grants { http: Some(http), ..Grants::default() };
+    Project { folder: folder.into(), about, world: None, grants, code: Code::Go }
+}
+
+/// The project's component; it could not be asked.
+fn embed(component: &[u8], project: &Project) -> Result<Vec<u8>> {
+    super::embed(component, project, &Answers::default())
 }
 
 fn component(text: &str) -> Vec<u8> {
@@ -46,6 +54,25 @@ fn what_is_put_in_is_read_again() {
     assert_eq!(embed(&bare, &project(folder.path())).expect("again"), made, "it is the same each time");
     let twice = embed(&made, &project(folder.path())).expect("it can be embedded again");
     assert_eq!(twice.len(), made.len(), "nothing is in it twice");
+}
+
+#[test]
+fn what_it_answered_is_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let answers = |name: &str| {
+        let entry = json!({ "config": {}, "output": [{ "name": name, "type": "text", "nullable": false }] });
+        Answers { schemas: Some(vec![entry]), config_schema: "{ \"type\" : \"object\" }".into() }
+    };
+    let bare = component("(component)");
+    let made = super::embed(&bare, &project(folder.path()), &answers("word")).expect("it can be embedded");
+    let declared = Declared::of(&made);
+    assert_eq!(declared.schemas, answers("word").schemas);
+    assert_eq!(declared.config_schema, json!({ "type": "object" }));
+    assert_eq!(declared.grants, json!({ "http": { "hosts": ["api.example.com"] } }));
+    let again = super::embed(&made, &project(folder.path()), &answers("wort")).expect("it can be embedded again");
+    assert_eq!(Declared::of(&again).schemas, answers("wort").schemas);
+    assert_eq!(again.len(), made.len(), "nothing is in it twice");
+    assert_eq!(Declared::of(&bare), Declared { grants: json!({}), ..Declared::default() });
 }
 
 #[test]
@@ -85,6 +112,21 @@ fn hostile_sections_do_no_harm() {
     let mut bytes = component("(component)");
     CustomSection { name: "producers".into(), data: data.into() }.append_to_component(&mut bytes);
     assert_eq!(Package::of(&bytes).language.len(), 50);
+
+    let declared = Declared::of(&component(
+        "(component (@custom \"millstream:schemas\" \"[1, 2]\") (@custom \"millstream:grants\" \"[]\")
+         (@custom \"millstream:config-schema\" \"{\\22a\\22: \\22\\5cu202e\\5cu001b[2J\\22}\"))",
+    ));
+    let printed = json!({ "a": "  [2J" });
+    assert_eq!(declared, Declared { schemas: None, config_schema: printed, grants: json!({}) });
+    let deep = "[".repeat(DECLARED_BYTES_MAX);
+    for text in ["", "{", "\u{1b}", &deep, &("\"".to_owned() + &"a".repeat(DECLARED_BYTES_MAX) + "\"")] {
+        let mut bytes = component("(component)");
+        for name in [section::SCHEMAS, section::CONFIG_SCHEMA, section::GRANTS] {
+            CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(&mut bytes);
+        }
+        assert_eq!(Declared::of(&bytes), Declared { grants: json!({}), ..Declared::default() });
+    }
 
     for end in 0..bytes.len().min(64) {
         Package::of(&bytes[..end]);

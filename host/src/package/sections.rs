@@ -1,12 +1,14 @@
 //! What a component says of itself in its bytes, without being run: custom sections with name, version, licence,
-//! documentation and language, by the names that the tools of components share (wasm-metadata, wkg).
+//! documentation and language, by the names that the tools of components share (wasm-metadata, wkg), and sections of our own
+//! with its schemas and what it should be granted.
 //!
 //! The bytes may be anybody's: nothing is believed, whatever cannot be read counts as not there, and texts are made safe to
 //! print.
 
-use crate::limits::{PLUGIN_WORDS_BYTES_MAX, README_BYTES_MAX};
+use crate::limits::{DECLARED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX, README_BYTES_MAX};
 use crate::plugin::printable;
 use serde::Serialize;
+use serde_json::{Map, Value};
 use wasmparser::{BinaryReader, ComponentName, ComponentNameSectionReader, Parser, Payload, ProducersSectionReader};
 
 /// The sections of one text each.
@@ -21,10 +23,18 @@ pub mod section {
     pub const AUTHORS: &str = "authors";
     /// The whole README; no tool but ours reads it.
     pub const README: &str = "millstream:readme";
+    /// What it said of its columns when it was built, as JSON; see [`Declared`](super::Declared). Ours, as the next two.
+    pub const SCHEMAS: &str = "millstream:schemas";
+    /// The JSON Schema of its config.
+    pub const CONFIG_SCHEMA: &str = "millstream:config-schema";
+    /// What a job should grant it, as JSON.
+    pub const GRANTS: &str = "millstream:grants";
     /// All of them.
-    pub const ALL: [&str; 5] = [VERSION, DESCRIPTION, LICENSES, AUTHORS, README];
+    pub const ALL: [&str; 8] = [VERSION, DESCRIPTION, LICENSES, AUTHORS, README, SCHEMAS, CONFIG_SCHEMA, GRANTS];
 }
 
+/// How many answers about its columns a component may carry.
+const ANSWERS_MAX: usize = 100;
 /// How many producers of a kind are shown.
 const PRODUCERS_MAX: usize = 50;
 
@@ -65,18 +75,7 @@ impl Package {
     /// modules and components is not what the component says of itself.
     pub fn of(component: &[u8]) -> Package {
         let mut package = Package::default();
-        let mut depth = 0_u64;
-        for payload in Parser::new(0).parse_all(component) {
-            match payload {
-                Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
-                Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
-                Ok(Payload::CustomSection(section)) if depth == 0 => {
-                    package.read(section.name(), section.data(), section.data_offset());
-                }
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
+        each_section(component, |name, data, offset| package.read(name, data, offset));
         package
     }
 
@@ -122,6 +121,73 @@ impl Package {
             }
         }
         Ok(())
+    }
+}
+
+/// What a component's build wrote down of what it answers when it is asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Declared {
+    /// What it said of its columns, an object for each config and input that it was asked about; `None`: it was not asked.
+    pub schemas: Option<Vec<Value>>,
+    /// The JSON Schema of its config; null where it says none.
+    pub config_schema: Value,
+    /// What a job should grant it; an empty object where nothing.
+    pub grants: Value,
+}
+
+impl Declared {
+    /// Reads the custom sections of a component, as [`Package::of`] does.
+    pub fn of(component: &[u8]) -> Declared {
+        let mut declared = Declared { grants: Value::Object(Map::new()), ..Declared::default() };
+        each_section(component, |name, data, _| match name {
+            section::SCHEMAS => declared.schemas = json(data).and_then(objects),
+            section::CONFIG_SCHEMA => declared.config_schema = json(data).unwrap_or_default(),
+            section::GRANTS => {
+                declared.grants = json(data).filter(Value::is_object).unwrap_or_else(|| Map::new().into())
+            }
+            _ => {}
+        });
+        declared
+    }
+}
+
+/// JSON that anybody may have written, safe to print.
+fn json(data: &[u8]) -> Option<Value> {
+    let value = (data.len() <= DECLARED_BYTES_MAX).then(|| serde_json::from_slice(data).ok())?;
+    value.map(clean)
+}
+
+fn objects(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(entries) if entries.len() <= ANSWERS_MAX && entries.iter().all(Value::is_object) => Some(entries),
+        _ => None,
+    }
+}
+
+/// The same value with all its texts safe to print. As deep as the reader of JSON goes, which is not deep.
+fn clean(value: Value) -> Value {
+    let text = |text: &str| printable(text, usize::MAX);
+    match value {
+        Value::String(words) => Value::String(text(&words)),
+        Value::Array(values) => values.into_iter().map(clean).collect(),
+        Value::Object(entries) => entries.into_iter().map(|(key, value)| (text(&key), clean(value))).collect(),
+        other => other,
+    }
+}
+
+/// Visits the custom sections of a component itself, not those of what is inside it, as far as it can be read.
+fn each_section(component: &[u8], mut visit: impl FnMut(&str, &[u8], usize)) {
+    let mut depth = 0_u64;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload {
+            Ok(Payload::ModuleSection { .. } | Payload::ComponentSection { .. }) => depth += 1,
+            Ok(Payload::End(_)) => depth = depth.saturating_sub(1),
+            Ok(Payload::CustomSection(section)) if depth == 0 => {
+                visit(section.name(), section.data(), section.data_offset());
+            }
+            Ok(_) => {}
+            Err(_) => break,
+        }
     }
 }
 

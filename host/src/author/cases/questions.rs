@@ -1,0 +1,60 @@
+//! What the cases of a plugin ask it about before they run.
+
+use super::{Case, case_folders};
+use crate::batch::decode::Decoder;
+use crate::error::{Error, Result};
+use crate::plugin::Granted;
+use arrow::datatypes::{Schema, SchemaRef};
+use std::path::Path;
+use std::sync::Arc;
+
+/// A config, and the columns of inputs and key.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// JSON text.
+    pub config: String,
+    /// The columns of each input.
+    pub inputs: Vec<SchemaRef>,
+    /// The key columns.
+    pub key: SchemaRef,
+    /// What the case grants.
+    pub grant: Granted,
+}
+
+impl Default for Question {
+    /// About nothing.
+    fn default() -> Question {
+        let none = Arc::new(Schema::empty());
+        Question { config: "{}".into(), inputs: Vec::new(), key: none, grant: Granted::default() }
+    }
+}
+
+/// The questions of all cases of a plugin folder; those of cases that cannot be read are for `millstream test` to tell.
+pub fn questions(folder: &Path) -> Vec<Question> {
+    let cases = case_folders(folder).unwrap_or_default();
+    cases.iter().filter_map(|case| question(case).ok()).collect()
+}
+
+fn question(folder: &Path) -> Result<Question> {
+    let case = Case::read(folder)?;
+    // Neither is looked at: nothing runs.
+    let text = case.job(Path::new("plugin"), Path::new("out"))?;
+    let job = crate::job::parse(&text, Path::new("case"), folder, &[])?;
+    let stage = job.stages.first().ok_or_else(|| Error::bug("a case without a stage"))?;
+    let [plugin] = stage.plugins()[..] else { return Err(Error::bug("a case without a plugin")) };
+    let inputs: Vec<SchemaRef> = job.sources.iter().map(|source| Decoder::new(source).schema()).collect();
+    let key = match inputs.first() {
+        Some(input) => {
+            let place = |name: &String| input.index_of(name).map_err(Error::job);
+            let places = stage.key.iter().map(place).collect::<Result<Vec<_>>>()?;
+            Arc::new(input.project(&places).map_err(Error::job)?)
+        }
+        None => Arc::new(Schema::empty()),
+    };
+    let mut grant = Granted { env: plugin.grant.env.clone(), ..Granted::default() };
+    for (name, path) in &plugin.grant.files {
+        let bytes = std::fs::read(folder.join(path)).map_err(|error| super::super::failed("read", path, &error))?;
+        grant.files.insert(name.clone(), bytes.into());
+    }
+    Ok(Question { config: plugin.config.to_string(), inputs, key, grant })
+}

@@ -1,0 +1,142 @@
+//! The words of `millstream inspect` for a plugin.
+
+use super::Inspected;
+use crate::package::difference::in_words as columns;
+use crate::package::sections::in_words;
+use serde_json::Value;
+use std::fmt::Write as _;
+
+/// Lines of name and value, values below each other.
+struct Lines(String);
+
+impl Lines {
+    fn add(&mut self, name: &str, value: &str) {
+        let value = value.trim_end().replace('\n', "\n               ");
+        let _ = writeln!(self.0, "{:<15}{value}", format!("{name}:"));
+    }
+
+    /// A line where there is something to say.
+    fn some(&mut self, name: &str, value: &str) {
+        if !value.is_empty() {
+            self.add(name, value);
+        }
+    }
+}
+
+pub(super) fn of(inspected: &Inspected) -> String {
+    let mut lines = Lines(String::new());
+    let answer = inspected.answer();
+    let said = answer.or(inspected.answers.first());
+    let name = |name: &str, version: &str| [name, version].join(" ").trim().to_owned();
+    let package = &inspected.facts.said;
+    match said {
+        Some(said) => {
+            lines.add("plugin", &name(text(said, "name"), text(said, "version")));
+            lines.some("doc", text(said, "doc"));
+            let differs = |written: &str, said: &str| !written.is_empty() && written != said;
+            if differs(&package.name, text(said, "name")) || differs(&package.version, text(said, "version")) {
+                let written = name(&package.name, &package.version);
+                let words = format!("in its sections it is {written}: it was changed after it was built");
+                lines.add("otherwise", &words);
+            }
+        }
+        None => lines.some("plugin", &name(&package.name, &package.version)),
+    }
+    if said.is_none_or(|said| text(said, "doc").trim() != package.description.trim()) {
+        lines.some("description", &package.description);
+    }
+    told(inspected, &mut lines);
+    facts(inspected, &mut lines);
+    match answer {
+        Some(answer) => columns_of(answer, inspected, &mut lines),
+        None => {
+            let why = inspected.why_none();
+            let words = format!("they depend on the stage's config or input (without any it says: {why})");
+            lines.add("schemas", &words);
+        }
+    }
+    let others = inspected.answers.iter().filter(|other| answer.is_none_or(|answer| !same_columns(answer, other)));
+    for other in others {
+        lines.add("for example", &example(other));
+    }
+    lines.0
+}
+
+fn text<'a>(answer: &'a Value, part: &str) -> &'a str {
+    answer.get(part).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// What the component's sections tell beside its name.
+fn told(inspected: &Inspected, lines: &mut Lines) {
+    let package = &inspected.facts.said;
+    lines.some("license", &package.license);
+    lines.some("authors", &package.authors);
+    lines.some("language", &in_words(&package.language));
+    lines.some("sdk", &in_words(&package.sdk));
+    lines.some("made by", &in_words(&package.made_by));
+    if !package.readme.is_empty() {
+        let count = package.readme.lines().count();
+        lines.add("readme", &format!("{count} lines, shown by `millstream inspect --readme`"));
+    }
+}
+
+/// What the component is.
+fn facts(inspected: &Inspected, lines: &mut Lines) {
+    let facts = &inspected.facts;
+    let or_nothing = |list: String| if list.is_empty() { "nothing".to_owned() } else { list };
+    let (functions, modules) = facts.functions_and_modules;
+    let migrates = if facts.migrates { ", takes over states of other versions" } else { "" };
+    lines.add("world", &format!("{} of millstream:plugin@{}{migrates}", facts.world, facts.interface));
+    lines.add("asks for", &or_nothing(facts.asks.join(", ")));
+    lines.add("imports", &or_nothing(facts.imports.join("\n")));
+    if facts.grants.as_object().is_some_and(|grants| !grants.is_empty()) {
+        lines.add("wants", &format!("grant = {}", facts.grants));
+    }
+    let size = format!("{} bytes, {functions} functions, {modules} modules", inspected.bytes);
+    lines.add("component", &format!("{}, {size}", inspected.file.display()));
+    lines.add("digest", &inspected.digest.to_string());
+    match inspected.cached {
+        Some(true) => lines.add("compiled", "before, taken from the cache"),
+        Some(false) => lines.add("compiled", "now"),
+        None => {}
+    }
+}
+
+fn columns_of(answer: &Value, inspected: &Inspected, lines: &mut Lines) {
+    let inputs = answer.get("inputs").and_then(Value::as_array);
+    let inputs: Vec<String> = inputs.into_iter().flatten().map(|input| columns(Some(input))).collect();
+    lines.add("reads", &inputs.join("\n"));
+    lines.add("returns", &columns(answer.get("output")));
+    if has_state(answer) {
+        lines.add("state", &columns(answer.get("state")));
+    }
+    lines.add("key", &columns(answer.get("key")));
+    if answer.get("inverse") == Some(&Value::Bool(true)) {
+        lines.add("inverse", "yes");
+    }
+    match &inspected.facts.config_schema {
+        Value::Null => lines.add("config", "any"),
+        Value::String(words) => lines.add("config", words),
+        schema => lines.add("config", &schema.to_string()),
+    }
+}
+
+fn has_state(answer: &Value) -> bool {
+    answer.get("state").and_then(Value::as_array).is_some_and(|columns| !columns.is_empty())
+}
+
+fn same_columns(one: &Value, other: &Value) -> bool {
+    ["inputs", "output", "state", "key"].iter().all(|part| one.get(part) == other.get(part))
+}
+
+/// What it answered about a config and an input.
+fn example(answer: &Value) -> String {
+    let config = answer.get("config").map(Value::to_string).unwrap_or_default();
+    let state = if has_state(answer) { format!(", state {}", columns(answer.get("state"))) } else { String::new() };
+    format!(
+        "config {config}, input {}: reads {}, returns {}{state}",
+        columns(answer.get("given")),
+        columns(answer.get("inputs")),
+        columns(answer.get("output"))
+    )
+}

@@ -1,0 +1,82 @@
+//! Columns that are read, put out and kept, as packages said of themselves when they were built.
+
+use super::{Difference, shown};
+use crate::package::facts::Facts;
+use serde_json::Value;
+
+/// The parts of an answer, and how one is told.
+const PARTS: [(&str, &str); 4] =
+    [("inputs", "it reads"), ("output", "it puts out"), ("state", "its state is"), ("key", "it needs as key")];
+
+/// Compares the answers to the same questions.
+pub(super) fn compare(old: &Facts, new: &Facts, all: &mut Vec<Difference>) {
+    match (old.is_described, new.is_described) {
+        (false, false) => return,
+        (true, true) => {}
+        (true, false) => return all.push(Difference::grave("it no longer says what its columns are")),
+        (false, true) => return all.push(Difference::grave("what its columns were before is not known")),
+    }
+    let mut told: Vec<(String, String)> = Vec::new();
+    // Of two answers to one question the first counts.
+    let answer = |facts: &'_ Facts, asked: &Value| {
+        facts.schemas.iter().find(|entry| question(entry) == question(asked)).cloned()
+    };
+    for before in &old.schemas {
+        let about = about(before);
+        let Some(before) = answer(old, before) else { continue };
+        let Some(now) = answer(new, &before) else {
+            told.push(("it no longer says what its columns are".into(), about));
+            continue;
+        };
+        for (part, words) in PARTS.into_iter().filter(|(part, _)| before.get(part) != now.get(part)) {
+            let (then, now) = (in_words(before.get(part)), in_words(now.get(part)));
+            told.push((format!("{words} {now}; before {then}"), about.clone()));
+        }
+    }
+    // Most plugins answer all questions alike, and are told of once.
+    let mut differences: Vec<(String, String)> = Vec::new();
+    for (words, about) in told {
+        if !differences.iter().any(|(known, _)| *known == words) {
+            differences.push((words, about));
+        }
+    }
+    all.extend(differences.into_iter().map(|(words, about)| Difference::grave(words + &about)));
+}
+
+/// What it was asked about.
+fn question(entry: &Value) -> [Option<&Value>; 3] {
+    ["config", "given", "by"].map(|part| entry.get(part))
+}
+
+/// The question in words.
+fn about(entry: &Value) -> String {
+    let config = entry.get("config").filter(|config| config.as_object().is_none_or(|config| !config.is_empty()));
+    let given = entry.get("given").and_then(Value::as_array).filter(|given| !given.is_empty());
+    let parts = [
+        config.map(|config| format!("config {}", shown(&config.to_string()))),
+        given.map(|given| format!("input {}", in_words(Some(&Value::Array(given.clone()))))),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { String::new() } else { format!(" (with {})", parts.join(" and ")) }
+}
+
+/// Columns as `inspect` shows them; several lists of columns with `and` between them.
+pub fn in_words(value: Option<&Value>) -> String {
+    let Some(Value::Array(values)) = value else {
+        return match value {
+            None | Some(Value::Null) => "any".into(),
+            Some(other) => shown(&other.to_string()),
+        };
+    };
+    if values.iter().any(Value::is_array) {
+        return values.iter().map(|columns| in_words(Some(columns))).collect::<Vec<_>>().join(" and ");
+    }
+    let columns: Vec<String> = values.iter().map(column).collect();
+    if columns.is_empty() { "no columns".into() } else { shown(&columns.join(", ")) }
+}
+
+fn column(value: &Value) -> String {
+    let text = |part: &str| value.get(part).and_then(Value::as_str).unwrap_or("?");
+    let null = if value.get("nullable") == Some(&Value::Bool(false)) { " not null" } else { "" };
+    format!("{} {}{null}", text("name"), text("type"))
+}

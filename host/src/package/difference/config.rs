@@ -1,0 +1,77 @@
+//! The JSON Schema of a config: whether what a job writes today may still be written.
+
+use super::{Difference, shown};
+use serde_json::{Map, Value};
+use std::collections::BTreeSet;
+
+/// Keys of a JSON Schema that say nothing of what is allowed.
+const FOR_PEOPLE: [&str; 8] =
+    ["title", "description", "examples", "$comment", "$id", "$schema", "deprecated", "default"];
+
+/// Compares two of them. A key that may be left out can come without anybody's consent.
+pub(super) fn compare(old: &Value, new: &Value, all: &mut Vec<Difference>) {
+    let (old, new) = (meaning(old), meaning(new));
+    if old == new {
+        return;
+    }
+    let text = |schema: &Value| if schema.is_null() { "any".to_owned() } else { shown(&schema.to_string()) };
+    let whole = || Difference::grave(format!("the schema of its config is {}; before {}", text(&new), text(&old)));
+    if !(old.is_object() && new.is_object()) {
+        return all.push(whole());
+    }
+    let (then, now) = (properties(&old), properties(&new));
+    let keys: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+    let (had_to, must) = (required(&old), required(&new));
+    for key in keys {
+        let name = shown(key);
+        all.push(match (then.get(key), now.get(key)) {
+            (Some(_), None) => Difference::grave(format!("its config no longer has `{name}`")),
+            (None, Some(_)) if must.contains(key.as_str()) => {
+                Difference::grave(format!("its config must now have `{name}`"))
+            }
+            (None, Some(_)) => Difference::slight(format!("its config may now have `{name}`")),
+            (Some(then), Some(now)) if then != now => {
+                let (now, then) = (shown(&now.to_string()), shown(&then.to_string()));
+                Difference::grave(format!("its config's `{name}` is {now}; before {then}"))
+            }
+            (Some(_), Some(_)) if must.contains(key.as_str()) && !had_to.contains(key.as_str()) => {
+                Difference::grave(format!("its config must now have `{name}`"))
+            }
+            _ => continue,
+        });
+    }
+    if rest(&old) != rest(&new) {
+        all.push(whole());
+    }
+}
+
+/// A schema without what is for people. As deep as the reader of JSON goes, which is not deep.
+fn meaning(schema: &Value) -> Value {
+    match schema {
+        Value::Object(entries) => {
+            let counts = |key: &str, value: &Value| !FOR_PEOPLE.contains(&key) || value.is_object();
+            let entries = entries.iter().filter(|(key, value)| counts(key, value));
+            entries.map(|(key, value)| (key.clone(), meaning(value))).collect()
+        }
+        other => other.clone(),
+    }
+}
+
+fn properties(schema: &Value) -> Map<String, Value> {
+    schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default()
+}
+
+fn required(schema: &Value) -> BTreeSet<&str> {
+    schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// All of a schema but its properties, which are told one by one.
+fn rest(schema: &Value) -> Value {
+    match schema {
+        Value::Object(entries) => {
+            let others = entries.iter().filter(|(key, _)| !matches!(key.as_str(), "properties" | "required"));
+            others.map(|(key, value)| (key.clone(), value.clone())).collect()
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,163 @@
+//! What a component is, read from its bytes: nothing of it is compiled or run.
+
+use super::asks::{self, Asks, Unreadable, ours};
+use super::failure::printable;
+use super::load::LoadOptions;
+use super::releases::{MIGRATOR, release, world_among, world_of};
+use super::{VERSION, World};
+use crate::error::{Error, Kind, Result};
+use crate::limits::{NAME_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use std::path::Path;
+
+/// What a component is.
+#[derive(Clone, Debug)]
+pub struct Outline {
+    /// The world that it implements.
+    pub world: World,
+    /// The interface that makes it a plugin: `millstream:plugin/transformer@0.1.0`.
+    pub interface: String,
+    /// Whether it can take over states of other versions of itself.
+    pub migrates: bool,
+    /// What it imports and exports, and its size.
+    pub asks: Asks,
+}
+
+impl Outline {
+    /// Reads a component, whatever a job could grant it. `file` names it in messages.
+    ///
+    /// # Errors
+    /// `Job` or `Plugin`: no host of this version would load it; the message says why.
+    pub fn of(file: &Path, bytes: &[u8]) -> Result<Outline> {
+        read(file, bytes, &LoadOptions { http: true, ..LoadOptions::default() })
+    }
+
+    /// The version of `millstream:plugin` that it was built for.
+    pub fn version(&self) -> &str {
+        ours(&self.interface).map_or("", |(_, version)| version)
+    }
+
+    /// What it asks for, a phrase for each kind of import.
+    pub fn asks_in_words(&self) -> Vec<&'static str> {
+        asks::in_words(&self.asks.imports)
+    }
+}
+
+/// The world of a component that is to become this file, if a host would take it: it exports one of ours, and imports
+/// nothing that no job could grant.
+///
+/// # Errors
+/// `Plugin`: it does not; the message says why.
+pub fn check(file: &Path, bytes: &[u8]) -> Result<World> {
+    // Whoever builds it is its author.
+    let of_author = |kind| if kind == Kind::Job { Kind::Plugin } else { kind };
+    let outline = Outline::of(file, bytes).map_err(|error| Error { kind: of_author(error.kind), ..error })?;
+    Ok(outline.world)
+}
+
+/// Reads what a component is, and refuses what is too large, not granted, or of a version that this host does not speak,
+/// before anything is compiled.
+pub fn read(file: &Path, bytes: &[u8], options: &LoadOptions) -> Result<Outline> {
+    check_is_component(file, bytes)?;
+    let asks = Asks::of(bytes).map_err(|why| match why {
+        Unreadable::Damaged(words) => Error::plugin(format!(
+            "plugin {} does not compile: {words}\n  Build it again: `millstream build`.",
+            file.display()
+        )),
+        Unreadable::TooLarge(words) => Error::job(format!("plugin {} {words}", file.display())),
+    })?;
+    check_imports(file, &asks.imports, world_among(&asks.exports), options)?;
+    let (interface, world) = interface(file, &asks.exports)?;
+    Ok(Outline { world, interface, migrates: migrates(file, world, &asks.exports)?, asks })
+}
+
+/// Every import must be one that the plugin is offered.
+pub fn check_imports(file: &Path, imports: &[String], world: Option<World>, options: &LoadOptions) -> Result<()> {
+    asks::check(imports, world, options).map_err(|words| Error::job(format!("plugin {} {words}", file.display())))
+}
+
+/// Says what a file is that is no component, by its first bytes.
+fn check_is_component(file: &Path, bytes: &[u8]) -> Result<()> {
+    let what = match bytes {
+        [b'\0', b'a', b's', b'm', _, 0, 1, 0, ..] => return Ok(()),
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => {
+            "is a core WebAssembly module, not a component. `millstream build` makes components of plugin folders."
+        }
+        [b'\0', b'a', b's', b'm', ..] => "is WebAssembly of a kind that this host does not know",
+        [] => "is empty, not a component",
+        text if std::str::from_utf8(text).is_ok() => {
+            "is a text file, not a component. `millstream build` makes components of plugin folders."
+        }
+        _ => "is not WebAssembly, so no component",
+    };
+    Err(Error::job(format!("plugin {}: the file {what}", file.display())))
+}
+
+/// The interface, of those exported, that makes a component a plugin, and its world.
+fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
+    let worlds = exports.iter().filter_map(|name| {
+        let (interface, version) = ours(name)?;
+        Some((name, interface, version, world_of(interface)?))
+    });
+    let worlds: Vec<(&String, &str, &str, World)> = worlds.collect();
+    let shown = file.display();
+    match worlds[..] {
+        [(name, interface, version, world)] => match release(version) {
+            Some(release) if release.worlds.contains(&interface) => Ok((name.clone(), world)),
+            Some(_) => Err(Error::job(format!(
+                "plugin {shown} exports {interface} of millstream:plugin@{version}, which has none: build it again with an SDK \
+                 for {VERSION}"
+            ))),
+            None => Err(Error::job(format!("plugin {shown} {}", needs(version)))),
+        },
+        [] => {
+            // A world that this host has never heard of is of a version that it has not either.
+            let later = exports.iter().filter_map(|name| ours(name)).find(|(_, version)| release(version).is_none());
+            if let Some((_, version)) = later {
+                return Err(Error::job(format!("plugin {shown} {}", needs(version))));
+            }
+            let list = if exports.is_empty() {
+                "nothing".into()
+            } else {
+                names(&exports.iter().map(String::as_str).collect::<Vec<_>>())
+            };
+            Err(Error::job(format!(
+                "{shown} is a component, but no Millstream plugin: it exports {list}, and none of transformer, updater, \
+                 aggregator and cogrouper of millstream:plugin@{VERSION}"
+            )))
+        }
+        _ => {
+            let all: Vec<&str> = worlds.iter().map(|(name, ..)| name.as_str()).collect();
+            Err(Error::job(format!("plugin {shown} implements several worlds: {}; it must be one", names(&all))))
+        }
+    }
+}
+
+/// Whether it exports what takes over states.
+fn migrates(file: &Path, world: World, exports: &[String]) -> Result<bool> {
+    let found = exports.iter().filter_map(|name| ours(name)).find(|(interface, _)| *interface == MIGRATOR);
+    match found {
+        None => Ok(false),
+        Some((_, version)) if release(version).is_none() => {
+            Err(Error::job(format!("plugin {} {}", file.display(), needs(version))))
+        }
+        Some(_) if world == World::Update => Ok(true),
+        Some(_) => Err(Error::job(format!(
+            "plugin {} exports {MIGRATOR}, which is for world update, and is of world {world}",
+            file.display()
+        ))),
+    }
+}
+
+/// What is wrong with a component of a version that is none of the released ones, as it goes on after the plugin's name.
+pub fn needs(version: &str) -> String {
+    format!(
+        "needs millstream:plugin@{}, and this host speaks {VERSION}: install a Millstream that speaks it, or build the plugin \
+         with an SDK for {VERSION}",
+        printable(version, NAME_BYTES_MAX)
+    )
+}
+
+/// Names that a component's author chose.
+fn names(all: &[&str]) -> String {
+    printable(&all.join(", "), PLUGIN_WORDS_BYTES_MAX)
+}
