@@ -1,8 +1,10 @@
 //! The command line.
 
+mod add;
 mod compile;
 mod doctor;
 mod inspect;
+mod key;
 mod new;
 mod push;
 mod registry;
@@ -12,11 +14,12 @@ mod run;
 mod search;
 mod state;
 mod status;
+mod store;
 mod supervise;
 mod test;
 
 use crate::author;
-use crate::checkpoint::{manifest, store};
+use crate::checkpoint::{manifest, store as checkpoints};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::job;
@@ -78,6 +81,8 @@ enum Command {
     Status(status::StatusArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
+    /// Make and show keys that sign packages, and say whose signatures count
+    Key(key::KeyArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
     Retry(retry::RetryArguments),
     /// Share a plugin as a package, in a registry or a folder
@@ -87,6 +92,12 @@ enum Command {
     /// Ask a registry what stands on standard input; Millstream starts this by itself
     #[command(hide = true)]
     AskRegistry(registry::RegistryArguments),
+    /// Get a package from a registry, pin it in millstream.lock, and make it the plugin of a stage
+    Add(add::AddArguments),
+    /// Remove packages from the store that no lock file pins
+    Gc,
+    /// Compare the store of packages with its digests, and what jobs pin with it
+    Verify(store::VerifyArguments),
     /// Compile one component from standard input; Millstream starts this by itself
     #[command(hide = true)]
     CompileComponent(compile::CompileArguments),
@@ -173,10 +184,18 @@ fn execute(command: Command) -> Result<ExitCode> {
         }
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
+        Command::Key(arguments) => show(&key::key(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
         Command::Push(arguments) => show(&push::push(&arguments)?)?,
         Command::Search(arguments) => show(&search::search(&arguments)?)?,
         Command::AskRegistry(arguments) => return registry::obey(&arguments),
+        Command::Add(arguments) => show(&add::add(&arguments)?)?,
+        Command::Gc => show(&store::gc()?)?,
+        Command::Verify(arguments) => {
+            let (text, good) = store::verify(&arguments)?;
+            show(&text)?;
+            return Ok(ExitCode::from(u8::from(!good)));
+        }
         Command::CompileComponent(arguments) => return compile::compile(&arguments),
     }
     Ok(ExitCode::SUCCESS)
@@ -185,7 +204,7 @@ fn execute(command: Command) -> Result<ExitCode> {
 /// The id of the job whose checkpoint this one would go on from.
 fn resumed(graph: &Graph) -> Result<Option<String>> {
     let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(None) };
-    let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
+    let store = checkpoints::open(&checkpoint.dir, &graph.spec.origin.folder)?;
     Ok(manifest::read(&*store)?.map(|(manifest, _)| manifest.job_id))
 }
 

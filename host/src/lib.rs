@@ -30,6 +30,7 @@ pub mod cli;
 pub mod error;
 pub mod ids;
 pub mod limits;
+mod private;
 pub mod memory;
 mod metrics;
 pub mod time;

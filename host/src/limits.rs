@@ -156,6 +156,10 @@ pub const PACKAGE_MANIFEST_BYTES_MAX: usize = 256 << 10;
 pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 /// Bytes of a job file.
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a lock file.
+pub const LOCK_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Signatures of one package that are looked at and kept.
+pub const PACKAGE_SIGNATURES_MAX: usize = 64;
 /// Mistakes of a job that are shown at once.
 pub const JOB_MISTAKES_SHOWN: usize = 20;
 /// Sources, stages and sinks of a job, together.
@@ -250,3 +254,5 @@ pub const REGISTRY_MEMORY_BYTES_MAX: u64 = 512 << 20;
 pub const REGISTRY_FILES_MAX: u64 = 64;
 /// Packages of a registry that a search looks at.
 pub const REGISTRY_SEARCHED_MAX: usize = 500;
+/// Bytes of a policy of registries and signers.
+pub const POLICY_FILE_BYTES_MAX: u64 = 1 << 20;

@@ -6,7 +6,9 @@
 mod alone;
 mod document;
 pub mod fault;
+mod lying;
 mod measured;
+pub mod package;
 mod postgres;
 mod process;
 mod registry;
@@ -16,6 +18,7 @@ mod trial;
 
 pub use alone::{alone, is_alone};
 pub use document::{Block, blocks};
+pub use lying::{Answer, Asked, LyingRegistry, Then};
 pub use measured::{resident_bytes, threads};
 pub use postgres::Postgres;
 pub use process::{Ended, Process};

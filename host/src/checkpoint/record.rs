@@ -162,7 +162,7 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
     };
     for stage in &mut spec.stages {
         for plugin in stage.plugins_mut() {
-            replace(&mut plugin.path);
+            plugin.file = places.get(&plugin.path).cloned();
             plugin.grant.files.values_mut().for_each(replace);
             plugin.update.initial.iter_mut().for_each(replace);
         }
