@@ -6,10 +6,13 @@ mod doctor;
 mod inspect;
 mod key;
 mod new;
+mod push;
+mod registry;
 mod replay;
 mod retry;
 mod rollback;
 mod run;
+mod search;
 mod state;
 mod status;
 mod stop;
@@ -91,6 +94,13 @@ enum Command {
     Key(key::KeyArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
     Retry(retry::RetryArguments),
+    /// Share a plugin as a package, in a registry or a folder
+    Push(push::PushArguments),
+    /// Find packages in a registry or a folder
+    Search(search::SearchArguments),
+    /// Ask a registry what stands on standard input; Millstream starts this by itself
+    #[command(hide = true)]
+    AskRegistry(registry::RegistryArguments),
     /// Get a package from a registry, pin it in millstream.lock, and make it the plugin of a stage
     Add(add::AddArguments),
     /// Remove packages from the store that no lock file pins
@@ -192,6 +202,9 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::State(arguments) => show(&state::state(&arguments)?)?,
         Command::Key(arguments) => show(&key::key(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
+        Command::Push(arguments) => show(&push::push(&arguments)?)?,
+        Command::Search(arguments) => show(&search::search(&arguments)?)?,
+        Command::AskRegistry(arguments) => return registry::obey(&arguments),
         Command::Add(arguments) => show(&add::add(&arguments)?)?,
         Command::Gc => show(&store::gc()?)?,
         Command::Verify(arguments) => {

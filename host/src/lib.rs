@@ -25,6 +25,7 @@ pub mod registry;
 pub mod trust;
 pub mod lock;
 pub mod author;
+mod child;
 pub mod cli;
 pub mod error;
 pub mod ids;

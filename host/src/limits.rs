@@ -162,8 +162,6 @@ pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of a lock file.
 pub const LOCK_FILE_BYTES_MAX: u64 = 1 << 20;
-/// Signatures of one package that are looked at and kept.
-pub const PACKAGE_SIGNATURES_MAX: usize = 64;
 /// Mistakes of a job that are shown at once.
 pub const JOB_MISTAKES_SHOWN: usize = 20;
 /// Sources, stages and sinks of a job, together.
@@ -243,5 +241,25 @@ pub const ENRICH_QUERY_POLL_MS: u64 = 30_000;
 pub const SQL_BYTES_MAX: usize = 64 << 10;
 /// Levels of an SQL query or expression: operators and keywords that belong together.
 pub const SQL_DEPTH_MAX: usize = 400;
+/// Bytes of the manifest of a package in a registry.
+pub const REGISTRY_MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// Bytes of a list of a registry: of tags, of packages, of manifests.
+pub const REGISTRY_INDEX_BYTES_MAX: u64 = 16 << 20;
+/// Packages of a registry, versions of a package, and files of a folder, each.
+pub const REGISTRY_ENTRIES_MAX: usize = 10_000;
+/// Signatures of one package.
+pub const SIGNATURES_MAX: usize = 64;
+/// How long one question to a registry may take, a whole package included, in seconds.
+pub const REGISTRY_TIME_S: u64 = 300;
+/// How long a registry may be silent in the middle of it, in seconds.
+pub const REGISTRY_SILENCE_S: u64 = 30;
+/// How long a connection to a registry may take, in seconds.
+pub const REGISTRY_CONNECT_S: u64 = 10;
+/// Memory of the process that talks to a registry, in bytes.
+pub const REGISTRY_MEMORY_BYTES_MAX: u64 = 512 << 20;
+/// Files and connections that it may have open.
+pub const REGISTRY_FILES_MAX: u64 = 64;
+/// Packages of a registry that a search looks at.
+pub const REGISTRY_SEARCHED_MAX: usize = 500;
 /// Bytes of a policy of registries and signers.
 pub const POLICY_FILE_BYTES_MAX: u64 = 1 << 20;
