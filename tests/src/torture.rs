@@ -216,7 +216,16 @@ impl Killer {
 
     /// Kills at the steps of upgrades, and at random moments.
     pub fn of_upgrades(seed: u64) -> Killer {
-        Killer { anytime: true, ..Killer::at(seed, &UPGRADE_POINTS, "") }
+        let all = UPGRADE_POINTS.iter().map(|point| point.name);
+        let musts = all.filter(|name| name.starts_with("upgrade.")).collect();
+        Killer { anytime: true, musts, ..Killer::at(seed, &UPGRADE_POINTS, "") }
+    }
+
+    /// The next step to die at is this one, unless something died there before.
+    pub fn next_at(&mut self, name: &str) {
+        if let Some(place) = self.points.iter().position(|point| point.name == name && !self.tally.at.contains_key(name)) {
+            self.points.rotate_left(place);
+        }
     }
 
     /// Kills at these points only, with planted bugs.

@@ -24,6 +24,8 @@ pub fn trial(killer: &mut Killer, kills: u64) -> Result<(), String> {
     let job = Files { trial: Trial::new(&job_file(every)) };
     let lines = (1..).zip(&keys).map(|(n, k)| format!("{{\"n\":{n},\"k\":\"{k}\"}}\n"));
     job.trial.write("lines.jsonl", lines.collect::<String>());
+    // It comes once in the life of a job, and early.
+    killer.next_at("upgrade.migrated");
     let reader = Reader::start(job.folder(), false);
     let upgrader = Upgrader::start(job.folder());
     let ran = killer.run(&job, kills);
