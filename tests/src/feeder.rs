@@ -27,7 +27,8 @@ impl Feeder {
         listener.set_nonblocking(true).expect("a listener");
         let [stop, stopped, end] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
         let sent = Arc::new(AtomicU64::new(0));
-        let mut feeder = Feeder { stop: stop.clone(), stopped: stopped.clone(), sent: sent.clone(), end: end.clone(), thread: None };
+        let mut feeder =
+            Feeder { stop: stop.clone(), stopped: stopped.clone(), sent: sent.clone(), end: end.clone(), thread: None };
         let thread = std::thread::spawn(move || {
             let (mut clients, mut number) = (Vec::new(), 0);
             while !end.load(Ordering::Acquire) {

@@ -120,8 +120,10 @@ type Check = fn(&BTreeMap<u64, (String, Vec<Value>)>, &BTreeMap<u64, (String, Ve
 
 fn transformed(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64, (String, Vec<Value>)>, after: u64) {
     for (batch, (_, rows)) in raw {
-        let expected: Vec<Value> =
-            rows.iter().map(|row| json!({"word": row["word"], "n": counted(number(row, "n"), *batch, after)})).collect();
+        let expected: Vec<Value> = rows
+            .iter()
+            .map(|row| json!({"word": row["word"], "n": counted(number(row, "n"), *batch, after)}))
+            .collect();
         assert_eq!(out[batch].1, expected, "batch {batch}, after {after}");
     }
 }
@@ -145,11 +147,7 @@ fn summed_since_the_start(
     }
 }
 
-fn summed_by_batch(
-    raw: &BTreeMap<u64, (String, Vec<Value>)>,
-    out: &BTreeMap<u64, (String, Vec<Value>)>,
-    after: u64,
-) {
+fn summed_by_batch(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64, (String, Vec<Value>)>, after: u64) {
     for (batch, (_, rows)) in raw {
         let mut expected: BTreeMap<String, i64> = BTreeMap::new();
         for row in rows {
@@ -160,15 +158,13 @@ fn summed_by_batch(
 }
 
 /// Windows of 100 ms that slide by 20 ms: what old batches hold of them was made by the old version.
-fn summed_by_window(
-    raw: &BTreeMap<u64, (String, Vec<Value>)>,
-    out: &BTreeMap<u64, (String, Vec<Value>)>,
-    after: u64,
-) {
+fn summed_by_window(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64, (String, Vec<Value>)>, after: u64) {
     let us = |time: &str| time_us(time);
     for (batch, (time, _)) in raw {
         let mut expected: BTreeMap<String, i64> = BTreeMap::new();
-        for (other, (_, rows)) in raw.iter().filter(|(_, (other, _))| (us(time) - 100_000..us(time)).contains(&(us(other) - 1))) {
+        for (other, (_, rows)) in
+            raw.iter().filter(|(_, (other, _))| (us(time) - 100_000..us(time)).contains(&(us(other) - 1)))
+        {
             for row in rows {
                 *expected.entry(text(row, "word").to_owned()).or_default() += counted(number(row, "n"), *other, after);
             }
@@ -298,9 +294,7 @@ fn killed_at(fault: &str) {
     assert_eq!(job.wait().code, Some(0), "{fault}");
     let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
     assert_eq!(raw.keys().collect::<Vec<_>>(), out.keys().collect::<Vec<_>>());
-    let fits = |after: u64| {
-        std::panic::catch_unwind(|| summed_since_the_start(&raw, &out, after)).is_ok()
-    };
+    let fits = |after: u64| std::panic::catch_unwind(|| summed_since_the_start(&raw, &out, after)).is_ok();
     // Where the version changed nobody else knows: it did so once, between two batches.
     let grown = |batch: &u64| -> Option<bool> {
         let (old, new): (i64, i64) =

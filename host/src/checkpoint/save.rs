@@ -1,9 +1,9 @@
 //! The thread that writes checkpoints: encodes and stores what workers hand over, publishes the manifest, and removes
 //! what is no longer needed.
 
+use super::record::{self, NextPlugin, Upgraded};
 use super::store::{Store, Version, patiently};
 use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
-use super::record::{self, NextPlugin, Upgraded};
 use super::{Markers, fault, fold, gc, manifest, resolve, state_file};
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime, Generation};

@@ -12,7 +12,9 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// The arguments of `millstream stop`.
 #[derive(Args)]
-#[command(after_help = "What the job has received is worked on and committed first. The exit code is 1 where it does not run.")]
+#[command(
+    after_help = "What the job has received is worked on and committed first. The exit code is 1 where it does not run."
+)]
 pub struct StopArguments {
     /// The job file
     job: PathBuf,

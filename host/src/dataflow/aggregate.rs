@@ -112,7 +112,9 @@ pub fn reduce<'s>(
             let (beside, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.input == SHADOW);
             if parts.is_empty() {
                 let nothing = RecordBatch::new_empty(output_schema.clone());
-                shade.in_batch(context).into_iter().for_each(|shade| shade.lower(context, beside, &nothing));
+                if let Some(shade) = shade.in_batch(context) {
+                    shade.lower(context, beside, &nothing);
+                }
                 return Ok(());
             }
             let parts: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();

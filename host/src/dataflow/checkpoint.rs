@@ -133,7 +133,8 @@ fn publish<'s>(
                 publishing.insert(stamp, capability);
                 let files = waiting.remove(&stamp).unwrap_or_default();
                 let done = answers.clone();
-                let published = Published { batch: BatchId::of_stamp(stamp).0, time, files, swap: swaps.remove(&stamp) };
+                let published =
+                    Published { batch: BatchId::of_stamp(stamp).0, time, files, swap: swaps.remove(&stamp) };
                 saver.publish(published, move || done.give(stamp, ()));
             }
             for (stamp, ()) in answers.take() {

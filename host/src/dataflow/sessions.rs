@@ -45,11 +45,7 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
 }
 
 /// Rows that an aggregate of a plugin can read, and those that it cannot.
-fn without_nulls<'s>(
-    stage: &StageNode,
-    parts: Parts<'s>,
-    at: &At<'s, '_>,
-) -> (Parts<'s>, Option<Parts<'s>>) {
+fn without_nulls<'s>(stage: &StageNode, parts: Parts<'s>, at: &At<'s, '_>) -> (Parts<'s>, Option<Parts<'s>>) {
     let Operator::Reduce(node) = &stage.operator else { return (parts, None) };
     let mut whole = WholeRows::to_lift(stage, node, at.running);
     let name = format!("{} nulls", stage.name);

@@ -26,12 +26,7 @@ struct Objection {
 
 /// Builds both steps. `committed` has passed a barrier when all batches before it are committed, on all workers. The stream
 /// that comes back has, on worker 0, a tick for each barrier behind which a plugin was replaced.
-pub fn build<'s>(
-    ticks: &Ticks<'s>,
-    committed: Parts<'s>,
-    at: (usize, usize),
-    running: &Arc<Running>,
-) -> Ticks<'s> {
+pub fn build<'s>(ticks: &Ticks<'s>, committed: Parts<'s>, at: (usize, usize), running: &Arc<Running>) -> Ticks<'s> {
     let objections = object(ticks.clone(), committed, at, running.clone());
     replace(ticks.clone(), objections, at.0, running.clone())
 }

@@ -4,7 +4,7 @@ use super::account::Bill;
 use super::allowance::{Allowance, Given};
 use super::bindings::Returned;
 use super::clock::BatchTimes;
-use super::failure::{CallFailure, Fault, Identity};
+use super::failure::{self, CallFailure, Fault, Identity};
 use super::guest::{Guest, Shared, Stage, Timers};
 use super::load::Loaded;
 use super::wasi::Call;

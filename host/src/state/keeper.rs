@@ -73,11 +73,6 @@ impl Keeper {
         (self.groups.0..self.groups.1).contains(&(hash.group() as u32))
     }
 
-    /// The table's columns are others from now on: its files do not count any more, and the next one holds all rows.
-    pub fn forget_files(&mut self) {
-        self.files.clear();
-    }
-
     /// What the checkpoint after this batch has to hold where `rows` are all that this worker owns.
     pub fn base(&mut self, after: BatchId, rows: RecordBatch) -> Changes {
         fold::note(&mut self.files, after, self.groups, true, rows.num_rows() as u64);

@@ -146,7 +146,11 @@ mod tests {
         let plugin = PluginId { name: "p".into(), version: "1".into(), digest: digest.into() };
         let plugins = vec![PluginCosts { plugin, costs: Costs { calls, ..Costs::default() } }];
         let counters = [("seen".to_owned(), rows)].into();
-        PartStatus { name: name.into(), plugin: None, counts: Snapshot { rows, counters, plugins, ..Snapshot::default() } }
+        PartStatus {
+            name: name.into(),
+            plugin: None,
+            counts: Snapshot { rows, counters, plugins, ..Snapshot::default() },
+        }
     }
 
     #[test]

@@ -119,7 +119,9 @@ fn differences(old: &StageNode, new: &StageNode) -> Result<Vec<String>> {
     }
     all.extend(old.tables.iter().filter_map(|old_table| table(old_table, &new.tables, new)));
     let is_new = |table: &&Table| !old.tables.iter().any(|old| old.name == table.name);
-    all.extend(new.tables.iter().filter(is_new).map(|table| format!("it needs a table `{}`: it sets timers", table.name)));
+    all.extend(
+        new.tables.iter().filter(is_new).map(|table| format!("it needs a table `{}`: it sets timers", table.name)),
+    );
     Ok(all)
 }
 
@@ -147,7 +149,11 @@ fn table(old: &Table, new: &[Table], stage: &StageNode) -> Option<String> {
         };
         format!("({})", columns.iter().map(word).collect::<Vec<_>>().join(", "))
     };
-    Some(format!("its state has other columns, and it does not migrate: it had {} and would have {}", words(&old.state), words(&new.state)))
+    Some(format!(
+        "its state has other columns, and it does not migrate: it had {} and would have {}",
+        words(&old.state),
+        words(&new.state)
+    ))
 }
 
 /// Whether the plugin takes over states of its other versions.

@@ -28,13 +28,7 @@ impl UpdateStage {
     }
 
     /// From now on, between two batches, the stage is this one. `migrated`: its table, where that has other columns.
-    pub fn renew(
-        &mut self,
-        node: UpdateNode,
-        rejected: RejectedRows,
-        caller: Caller,
-        migrated: Option<StateTable>,
-    ) {
+    pub fn renew(&mut self, node: UpdateNode, rejected: RejectedRows, caller: Caller, migrated: Option<StateTable>) {
         // Initial states are those of a job's first batch.
         self.node = UpdateNode { initial: None, ..node };
         (self.rejected, self.caller) = (rejected, caller);

@@ -13,7 +13,7 @@ pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
                 return Err(Error::new_spanned(ty, "on whole batches, write `#[update] impl Migrate for …` instead"));
             }
             let is_migrate = |path: &Path| path.segments.last().is_some_and(|segment| segment.ident == "Migrate");
-            let migrates = block.trait_.as_ref().is_some_and(|(_, path, _)| is_migrate(path));
+            let migrates = block.trait_.as_ref().is_some_and(|(path, _)| is_migrate(path));
             let export = export(if migrates { "migrate" } else { "update" }, &quote!(#plugin));
             Ok(quote!(#block #export))
         }

@@ -107,7 +107,7 @@ impl Compared {
                 (false, true) => format!("the old one has none, and the new one {}", in_words(&news, row)),
             };
             self.states_differing = self.states_differing.saturating_add(1);
-            self.example(format!("state of {}: {told}", in_words(keys, row)));
+            self.example(format!("state of {}: {told}", in_words(&keys, row)));
         }
         Ok(())
     }
