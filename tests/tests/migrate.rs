@@ -65,9 +65,13 @@ fn golden() -> String {
 
 /// The state after the newest checkpoint.
 fn states(trial: &Trial) -> Vec<Value> {
-    let ended = Process::start(
-        &mut trial.command(&["state", "job.toml", "--sql", "select * from accounts order by k", "--json"]),
-    )
+    let ended = Process::start(&mut trial.command(&[
+        "state",
+        "job.toml",
+        "--sql",
+        "select * from accounts order by k",
+        "--json",
+    ]))
     .wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     ended.stdout.lines().map(|line| serde_json::from_str(line).expect("a row")).collect()
@@ -90,7 +94,9 @@ fn a_version_takes_over_the_state_of_the_one_before() {
         assert!(told.contains("states of version 0.1.0 in "), "{told}");
         assert_eq!(trial.text("out.jsonl"), golden, "{workers} workers");
         let rows = states(&trial);
-        let taken = |k: &str| rows.iter().find(|row| row["k"] == k).map(|row| (&row["place"], &row["taken_over"], &row["note"]));
+        let taken = |k: &str| {
+            rows.iter().find(|row| row["k"] == k).map(|row| (&row["place"], &row["taken_over"], &row["note"]))
+        };
         assert_eq!(taken("a"), Some((&json!(5), &json!(3), &json!("3 rows before"))), "{rows:?}");
         assert_eq!(taken("c"), Some((&json!(2), &json!(1), &json!("1 rows before"))), "{rows:?}");
         assert_eq!(taken("d"), Some((&json!(1), &Value::Null, &json!(""))), "its account was closed before: {rows:?}");
@@ -171,7 +177,8 @@ fn refused(trial: &Trial, all: &[&str]) {
 fn without_migrate_the_difference_is_told() {
     let state = "(rows int64, digest int64) of version 0.1.0; the job now wants key (k text or null), state (words text) of \
                  version 0.3.0";
-    let choice = "use a version of the plugin that migrates it (world `update-migrating`), or let it start with empty state";
+    let choice =
+        "use a version of the plugin that migrates it (world `update-migrating`), or let it start with empty state";
     refused(&changed("ledger-3"), &["stage `accounts`: its state does not fit any more", state, choice]);
 }
 
@@ -181,7 +188,10 @@ fn only_the_state_is_migrated() {
     let trial = changed("ledger-2");
     let text = trial.text("job.toml").replace("key = \"k\"", "key = [\"k\", \"n\"]");
     trial.write("job.toml", text);
-    refused(&trial, &["its state does not fit any more", "key (k text or null, n int64 or null)", "--drop-state accounts"]);
+    refused(
+        &trial,
+        &["its state does not fit any more", "key (k text or null, n int64 or null)", "--drop-state accounts"],
+    );
 }
 
 /// A start with the plugin that does this, from the state of the first version; its words.

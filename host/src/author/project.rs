@@ -377,7 +377,8 @@ fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
     }
     let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup];
     worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
-        let words = format!("there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup");
+        let words =
+            format!("there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup");
         wrong(manifest, &words)
     })
 }

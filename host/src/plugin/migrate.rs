@@ -48,8 +48,7 @@ impl Plugin {
         };
         let states = Lowered::new(old.rows).map_err(|words| bug(&words))?;
         let (columns, schema) = (states.columns(), lower::schema(old.rows.schema_ref()));
-        let about =
-            Stage { grant: stage.grant.clone(), inputs: description.inputs.clone(), key: stage.key.clone() };
+        let about = Stage { grant: stage.grant.clone(), inputs: description.inputs.clone(), key: stage.key.clone() };
         let mut instances = Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
         instances.time_us = old.time.0;
         let given = Given::of([&states]);

@@ -33,20 +33,21 @@ impl OldStates {
     pub fn unknown(&self, known: &[Schema]) -> Error {
         let known = known.iter().map(|schema| format!("({schema})")).collect::<Vec<_>>().join(" or ");
         let OldStates { version, schema, .. } = self;
-        Error::internal(format!("states of version {version} have the columns ({schema}); it takes over those with {known}"))
+        Error::internal(format!(
+            "states of version {version} have the columns ({schema}); it takes over those with {known}"
+        ))
     }
 }
 
-/// Makes a new state of each old one; called by the code that `#[update]` writes.
-#[doc(hidden)]
+/// Makes a new state of each old one, by a function that gets all of them and one; called by the code that `#[update]` writes.
 pub fn each<O: Row, N: Row>(
     states: &Batch,
-    mut function: impl for<'x> FnMut(O::Of<'x>) -> Result<N::Of<'x>, Error>,
+    mut function: impl for<'x> FnMut(&'x Batch, O::Of<'x>) -> Result<N::Of<'x>, Error>,
 ) -> Result<Batch, Error> {
     let reader = states.reader::<O>()?;
     let mut new = N::Writer::with_capacity(states.rows(), states.bytes(), &[]);
     for row in 0..states.rows() {
-        N::write(&mut new, function(O::read(&reader, row))?);
+        N::write(&mut new, function(states, O::read(&reader, row))?);
     }
     let mut columns = Vec::new();
     new.finish(&mut columns)?;

@@ -10,8 +10,8 @@ use crate::timers::host as timers;
 use crate::update::Groups;
 use crate::writer::{BitWriter, Writer};
 use crate::{
-    Aggregate, Context, Description, Error, Migrate, OldStates, Rejected, Row, Schema, Stage, Timestamp, Transform, Update,
-    row,
+    Aggregate, Context, Description, Error, Migrate, OldStates, Rejected, Row, Schema, Stage, Timestamp, Transform,
+    Update, row,
 };
 use json::{from_json, to_json};
 use serde_json::{Map, Value};

@@ -62,9 +62,10 @@ impl Exports<'_> {
             Some("transformer") => {
                 Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<Output>>("process")? }
             }
-            Some("updater") => {
-                Calls::Update { update: self.function::<UpdateArgs<'_>, Returned<Updated>>("update")?, migrate: self.migrate()? }
-            }
+            Some("updater") => Calls::Update {
+                update: self.function::<UpdateArgs<'_>, Returned<Updated>>("update")?,
+                migrate: self.migrate()?,
+            },
             Some("cogrouper") => {
                 Calls::Cogroup { cogroup: self.function::<CogroupArgs<'_>, Returned<CogroupOutput>>("cogroup")? }
             }

@@ -132,7 +132,7 @@ fn migrate(from: &[Type], state: &Type, name: &Ident) -> TokenStream {
                 old: ::millstream_sdk::OldStates,
             ) -> ::std::result::Result<::millstream_sdk::Batch, ::millstream_sdk::Error> {
                 #(if old.are::<#from>() {
-                    return ::millstream_sdk::migrate::each::<#from, #state>(&old.states, |state| {
+                    return ::millstream_sdk::migrate::each::<#from, #state>(&old.states, |_, state| {
                         ::std::convert::TryInto::try_into(state).map_err(::millstream_sdk::Error::internal)
                     });
                 })*

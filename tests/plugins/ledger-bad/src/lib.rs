@@ -64,7 +64,7 @@ fn book(old: Account, note: usize) -> Book {
 #[update]
 impl Migrate for ledger {
     fn migrate(&mut self, _: &Stage, old: OldStates) -> Result<Batch, Error> {
-        let right = |states: &Batch| migrate::each::<Account, Book>(states, |old| Ok(book(old, 1)));
+        let right = |states: &Batch| migrate::each::<Account, Book>(states, |_, old| Ok(book(old, 1)));
         let types = [Type::Int64, Type::Int64, Type::Text];
         let new = right(&old.states)?;
         let rows: Vec<u32> = (0..new.rows() as u32).collect();
@@ -76,7 +76,7 @@ impl Migrate for ledger {
             "old columns" => Ok(old.states),
             "fewer columns" => new.select(&[0, 1]),
             "other types" => new.select(&[2, 1, 0]),
-            "nulls" => migrate::each::<Account, Gaps>(&old.states, |old| {
+            "nulls" => migrate::each::<Account, Gaps>(&old.states, |_, old| {
                 Ok(Gaps { digest: old.digest, place: None, note: String::new() })
             }),
             "trap" => panic!("no accounts today"),
@@ -87,7 +87,7 @@ impl Migrate for ledger {
                 std::hint::black_box(vec![1_u8; 1 << 30]);
                 Ok(new)
             }
-            "output" => migrate::each::<Account, Book>(&old.states, |old| Ok(book(old, 4 << 20))),
+            "output" => migrate::each::<Account, Book>(&old.states, |_, old| Ok(book(old, 4 << 20))),
             how => Err(Error::config(format!("`how` must not be {how}"))),
         }
     }
