@@ -8,7 +8,15 @@ mod shared;
 #[path = "newcomer/states.rs"]
 mod states;
 
+use millstream_tests::RegistryServer;
+
 #[test]
 fn the_pages_are_true_with_a_folder() {
     pages::go("folder", "registry");
+}
+
+#[test]
+fn the_pages_are_true_with_a_real_registry() {
+    let server = RegistryServer::start();
+    pages::go("server", &server.url());
 }
