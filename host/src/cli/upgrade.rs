@@ -1,6 +1,6 @@
 //! `millstream upgrade`: the next version of a plugin into a running job.
 
-mod report;
+pub(super) mod report;
 pub(super) mod running;
 
 use crate::error::{Error, Result};
