@@ -158,6 +158,8 @@ pub const COMPONENT_BYTES_MAX: u64 = 64 << 20;
 pub const JOB_FILE_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of a lock file.
 pub const LOCK_FILE_BYTES_MAX: u64 = 1 << 20;
+/// Signatures of one package that are looked at and kept.
+pub const PACKAGE_SIGNATURES_MAX: usize = 64;
 /// Mistakes of a job that are shown at once.
 pub const JOB_MISTAKES_SHOWN: usize = 20;
 /// Sources, stages and sinks of a job, together.
