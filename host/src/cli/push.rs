@@ -1,7 +1,7 @@
 //! `millstream push`: shares a plugin as a package.
 
-use super::registry::registry;
 use crate::error::{Error, Result};
+use crate::lock::place::registry;
 use crate::package::facts::Facts;
 use crate::package::manifest::Made;
 use crate::package::name::{self, PackageName};
