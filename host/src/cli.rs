@@ -6,12 +6,14 @@ mod doctor;
 mod inspect;
 mod key;
 mod new;
+mod pull;
 mod push;
 mod registry;
 mod replay;
 mod retry;
 mod run;
 mod search;
+mod show;
 mod state;
 mod status;
 mod store;
@@ -87,6 +89,10 @@ enum Command {
     Retry(retry::RetryArguments),
     /// Share a plugin as a package, in a registry or a folder
     Push(push::PushArguments),
+    /// Get a package into the store, and show what it asks for
+    Pull(pull::PullArguments),
+    /// Show what a package in a registry is, without keeping or running it
+    Show(show::ShowArguments),
     /// Find packages in a registry or a folder
     Search(search::SearchArguments),
     /// Ask a registry what stands on standard input; Millstream starts this by itself
@@ -187,6 +193,8 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Key(arguments) => show(&key::key(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
         Command::Push(arguments) => show(&push::push(&arguments)?)?,
+        Command::Pull(arguments) => show(&pull::pull(&arguments)?)?,
+        Command::Show(arguments) => show(&show::show(&arguments)?)?,
         Command::Search(arguments) => show(&search::search(&arguments)?)?,
         Command::AskRegistry(arguments) => return registry::obey(&arguments),
         Command::Add(arguments) => show(&add::add(&arguments)?)?,

@@ -234,14 +234,10 @@ pub const ENRICH_QUERY_POLL_MS: u64 = 30_000;
 pub const SQL_BYTES_MAX: usize = 64 << 10;
 /// Levels of an SQL query or expression: operators and keywords that belong together.
 pub const SQL_DEPTH_MAX: usize = 400;
-/// Bytes of the manifest of a package in a registry.
-pub const REGISTRY_MANIFEST_BYTES_MAX: u64 = 1 << 20;
 /// Bytes of a list of a registry: of tags, of packages, of manifests.
 pub const REGISTRY_INDEX_BYTES_MAX: u64 = 16 << 20;
 /// Packages of a registry, versions of a package, and files of a folder, each.
 pub const REGISTRY_ENTRIES_MAX: usize = 10_000;
-/// Signatures of one package.
-pub const SIGNATURES_MAX: usize = 64;
 /// How long one question to a registry may take, a whole package included, in seconds.
 pub const REGISTRY_TIME_S: u64 = 300;
 /// How long a registry may be silent in the middle of it, in seconds.

@@ -1,7 +1,7 @@
 //! `millstream push`: shares a plugin as a package.
 
-use super::registry::registry;
 use crate::error::{Error, Result};
+use crate::lock::place::registry;
 use crate::package::facts::Facts;
 use crate::package::manifest::Made;
 use crate::package::name::{self, PackageName};
@@ -44,11 +44,12 @@ pub fn push(arguments: &PushArguments) -> Result<String> {
     let version = name::version(&facts.version).map_err(within)?;
     let made = Made::of(component, &facts)?;
     let digest = made.digest();
-    let signed = arguments.sign.as_deref().map(SecretKey::of_user).transpose()?;
-    let signed = signed.map(|key| Ok((signature::sign(&key, &name, &version, &digest)?, key))).transpose()?;
+    // Without the key, nothing is pushed.
+    let key = arguments.sign.as_deref().map(SecretKey::of_user).transpose()?;
+    let signed = key.as_ref().map(|key| signature::sign(key, &name, &version, &digest)).transpose()?;
     registry.push(&name, &version, &made)?;
     let mut text = format!("pushed {name} {version} to {registry}\n  manifest {digest}\n");
-    if let Some((signature, key)) = signed {
+    if let Some((signature, key)) = signed.zip(key) {
         registry.attach(&name, &made, &signature)?;
         text.push_str(&format!("  signed by {}\n", key.name));
     }

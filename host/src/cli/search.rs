@@ -1,7 +1,7 @@
 //! `millstream search`: what a registry has.
 
-use super::registry::registry;
 use crate::error::Result;
+use crate::lock::place::registry;
 use crate::registry::Hit;
 use clap::Args;
 use std::fmt::Write as _;

@@ -10,7 +10,6 @@ mod layout;
 use super::listing;
 use super::{Fetched, Hit, Registry};
 use crate::error::{Error, Result};
-use crate::limits::COMPONENT_BYTES_MAX;
 use crate::package::digest::Digest;
 use crate::package::manifest::{self, Made};
 use crate::package::name::{PackageName, Wanted};
@@ -64,12 +63,6 @@ pub fn fetch(folder: &Path, name: &PackageName, digest: &Digest) -> Result<Fetch
     let manifest = layout.manifest(digest)?;
     let shown = format!("`{name}` {digest} of {}", folder.display());
     let blob = manifest::read(&manifest, &shown)?.layer;
-    if blob.bytes > COMPONENT_BYTES_MAX {
-        return Err(Error::environment(format!(
-            "{shown}: its component has {} bytes by its manifest; at most {COMPONENT_BYTES_MAX} are allowed",
-            blob.bytes
-        )));
-    }
     Ok(Fetched { component: layout.blob(&blob)?, manifest })
 }
 
@@ -106,7 +99,7 @@ pub fn search(folder: &Path, words: &[String]) -> Result<Vec<Hit>> {
                 let versions: Vec<Version> = there.iter().map(|(version, _)| version.clone()).collect();
                 let shown = there.iter().find(|(version, _)| Some(version) == listing::shown(&versions));
                 let manifest = shown.map(|(_, digest)| layout.manifest(digest)).transpose()?.unwrap_or_default();
-                hits.extend(listing::hit(&name, versions, listing::description(&manifest), words));
+                hits.extend(listing::hit(&name, versions, listing::description(&manifest, name.as_str()), words));
             }
             _ => built.extend(built::at(&path).ok().flatten()),
         }
@@ -117,7 +110,8 @@ pub fn search(folder: &Path, words: &[String]) -> Result<Vec<Hit>> {
         let Some(first) = same.first().filter(|first| !hits.iter().any(|hit: &Hit| hit.name == first.name)) else {
             continue;
         };
-        let description = first.made().map(|made| listing::description(&made.manifest)).unwrap_or_default();
+        let description =
+            first.made().map(|made| listing::description(&made.manifest, first.name.as_str())).unwrap_or_default();
         let versions = same.iter().map(|built| built.version.clone()).collect();
         hits.extend(listing::hit(&first.name, versions, description, words));
     }

@@ -2,11 +2,9 @@
 
 use super::{Hit, Registry};
 use crate::error::{Error, Result};
-use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::package::manifest;
 use crate::package::name::{PackageName, Wanted};
-use crate::plugin::printable;
 use semver::Version;
-use serde_json::Value;
 
 /// How many versions a message lists.
 const VERSIONS_SHOWN: usize = 10;
@@ -60,11 +58,9 @@ pub fn hit(name: &PackageName, mut versions: Vec<Version>, description: String, 
     found.then(|| Hit { name: name.clone(), versions, description })
 }
 
-/// The description that a manifest has among its annotations, safe to print in one line; empty where there is none.
-pub fn description(manifest: &[u8]) -> String {
-    let manifest: Value = serde_json::from_slice(manifest).unwrap_or_default();
-    let said = manifest.pointer("/annotations/org.opencontainers.image.description").and_then(Value::as_str);
-    printable(said.unwrap_or_default(), PLUGIN_WORDS_BYTES_MAX).replace('\n', " ")
+/// What a package is for, as its manifest says; empty where that is none of a package.
+pub fn description(manifest: &[u8], shown: &str) -> String {
+    manifest::read(manifest, shown).map(|layout| layout.description).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -102,14 +98,5 @@ mod tests {
         };
         assert!(found(&[]) && found(&["SPLIT"]) && found(&["cuts", "word"]));
         assert!(!found(&["cuts", "sum"]));
-    }
-
-    #[test]
-    fn descriptions_of_anybody_fit_on_a_line() {
-        let manifest = r#"{"annotations":{"org.opencontainers.image.description":"two\nlines\u001b[31m"}}"#;
-        assert_eq!(description(manifest.as_bytes()), "two lines [31m");
-        for none in ["", "[]", "{\"annotations\":{\"org.opencontainers.image.description\":3}}"] {
-            assert_eq!(description(none.as_bytes()), "");
-        }
     }
 }

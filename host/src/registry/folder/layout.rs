@@ -2,7 +2,9 @@
 
 use super::{failed, read};
 use crate::error::{Error, Result};
-use crate::limits::{REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX, REGISTRY_MANIFEST_BYTES_MAX, SIGNATURES_MAX};
+use crate::limits::{
+    PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
+};
 use crate::package::digest::Digest;
 use crate::package::manifest::{Blob, Made};
 use crate::package::name::{self, PackageName};
@@ -69,7 +71,7 @@ impl Layout {
 
     /// The manifest with this digest.
     pub fn manifest(&self, digest: &Digest) -> Result<Vec<u8>> {
-        let there = self.read_blob(digest, REGISTRY_MANIFEST_BYTES_MAX)?;
+        let there = self.read_blob(digest, PACKAGE_MANIFEST_BYTES_MAX as u64)?;
         there.ok_or_else(|| Error::environment(format!("{} has no manifest {digest}", self.folder.display())))
     }
 
@@ -107,8 +109,9 @@ impl Layout {
             let Ok(digest) = entry.digest.parse() else { continue };
             let Some(blob) = referrer::read(&self.manifest(&digest)?, package) else { continue };
             signatures.push(self.blob(&blob)?);
-            if signatures.len() > SIGNATURES_MAX {
-                let words = format!("{}: {package} has more than {SIGNATURES_MAX} signatures", self.folder.display());
+            if signatures.len() > PACKAGE_SIGNATURES_MAX {
+                let words =
+                    format!("{}: {package} has more than {PACKAGE_SIGNATURES_MAX} signatures", self.folder.display());
                 return Err(Error::environment(words));
             }
         }

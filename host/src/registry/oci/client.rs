@@ -4,7 +4,7 @@ use super::address::Address;
 use super::login::Login;
 use super::message::{Answer, Found, Question};
 use super::{referrers, transport};
-use crate::limits::{COMPONENT_BYTES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_MANIFEST_BYTES_MAX, REGISTRY_SEARCHED_MAX};
+use crate::limits::{PACKAGE_MANIFEST_BYTES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_SEARCHED_MAX};
 use crate::package::digest::Digest;
 use crate::package::manifest;
 use crate::package::name;
@@ -92,9 +92,6 @@ impl Client {
         // What is wrong with it is said where it is read once more.
         let Ok(layout) = manifest::read(&manifest, name) else { return Ok(vec![manifest, Vec::new()]) };
         let manifest::Blob { digest, bytes } = layout.layer;
-        if bytes > COMPONENT_BYTES_MAX {
-            return Err(format!("has a component of {bytes} bytes; at most {COMPONENT_BYTES_MAX} are allowed"));
-        }
         let component = self.blob(&reference, &digest, bytes).await?;
         Ok(vec![manifest, component])
     }
@@ -136,7 +133,9 @@ impl Client {
             found.push(Found {
                 name: name.to_string(),
                 versions: versions.iter().map(ToString::to_string).collect(),
-                description: manifest.map(|manifest| listing::description(&manifest)).unwrap_or_default(),
+                description: manifest
+                    .map(|manifest| listing::description(&manifest, name.as_str()))
+                    .unwrap_or_default(),
             });
         }
         Ok(found)
@@ -185,8 +184,8 @@ impl Client {
     pub async fn manifest(&self, reference: &Reference) -> Told<Option<Vec<u8>>> {
         let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
         match self.oci.pull_manifest_raw(reference, &self.auth, &accepted).await {
-            Ok((manifest, _)) if manifest.len() as u64 > REGISTRY_MANIFEST_BYTES_MAX => {
-                Err(format!("sent a manifest of more than {REGISTRY_MANIFEST_BYTES_MAX} bytes"))
+            Ok((manifest, _)) if manifest.len() > PACKAGE_MANIFEST_BYTES_MAX => {
+                Err(format!("sent a manifest of more than {PACKAGE_MANIFEST_BYTES_MAX} bytes"))
             }
             Ok((manifest, _)) => Ok(Some(manifest.into())),
             Err(error) if is_missing(&error) => Ok(None),

@@ -2,7 +2,7 @@
 //! tag made of the package's digest instead, as the specification says.
 
 use super::client::{Client, Told};
-use crate::limits::SIGNATURES_MAX;
+use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::package::digest::Digest;
 use crate::registry::referrer;
 use crate::trust::signature::MEDIA_TYPE;
@@ -44,8 +44,8 @@ async fn listed(client: &Client, package: &Reference) -> Told<Vec<ImageIndexEntr
     // Not all registries look at the type that they are asked for.
     let is_signature = |entry: &ImageIndexEntry| entry.artifact_type.as_deref() == Some(MEDIA_TYPE);
     let entries: Vec<ImageIndexEntry> = index.manifests.into_iter().filter(is_signature).collect();
-    match entries.len() > SIGNATURES_MAX {
-        true => Err(format!("lists more than {SIGNATURES_MAX} signatures of one package")),
+    match entries.len() > PACKAGE_SIGNATURES_MAX {
+        true => Err(format!("lists more than {PACKAGE_SIGNATURES_MAX} signatures of one package")),
         // A digest becomes part of an address.
         false => Ok(entries.into_iter().filter(|entry| entry.digest.parse::<Digest>().is_ok()).collect()),
     }
