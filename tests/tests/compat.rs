@@ -103,8 +103,7 @@ fn a_component_of_a_later_version_is_refused_with_the_version_that_it_needs() {
         (ours("transformer@0.1.9"), Some(ours("log@0.1.9")), "0.1.9"),
     ];
     for (export, import, version) in later {
-        let trial = Trial::new(&job());
-        trial.write("plugin.wasm", component(&export, import.as_deref()));
+        let trial = trial(&component(&export, import.as_deref()));
         let told = trial.refused(&["validate", "job.toml"]);
         let words = format!("needs millstream:plugin@{version}, and this host speaks {}", millstream::plugin::VERSION);
         assert!(told.contains(&words), "{export} {import:?}: {told}");
@@ -120,14 +119,16 @@ fn what_a_release_never_had_is_refused() {
         (ours("updater@0.1.0"), Some(ours("timers@0.1.0")), "imports what plugins are not offered"),
         (ours("transformer@0.1.1"), Some(ours("telepathy@0.1.1")), "imports what plugins are not offered"),
     ] {
-        let trial = Trial::new(&job());
-        trial.write("plugin.wasm", component(&export, import.as_deref()));
+        let trial = trial(&component(&export, import.as_deref()));
         let told = trial.refused(&["validate", "job.toml"]);
         assert!(told.contains(words), "{export} {import:?}: {told}");
     }
 }
 
-/// A job with `plugin.wasm`.
-fn job() -> String {
-    fs::read_to_string(root().join("tests/compat/jobs/transform/job.toml")).unwrap()
+/// A job with this plugin.
+fn trial(component: &[u8]) -> Trial {
+    let trial = Trial::new(&fs::read_to_string(root().join("tests/compat/jobs/transform/job.toml")).unwrap());
+    trial.write("input.jsonl", "");
+    trial.write("plugin.wasm", component);
+    trial
 }

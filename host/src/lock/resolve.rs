@@ -13,24 +13,29 @@ use std::path::{Path, PathBuf};
 
 /// Sets [`crate::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file beside the job pins them.
 /// One that is not in the store is fetched from the registry of the lock file, by its digest. An error where one is not
-/// pinned, cannot be had, or may not be used (any more); it says what to do.
+/// pinned, cannot be had, or may not be used (any more); it says what to do. Plugins by path must be allowed, too.
 pub fn resolve(job: &mut JobSpec) -> Result<()> {
     let JobSpec { origin, stages, .. } = job;
+    let mut policy: Option<Policy> = None;
     let mut packages: Option<Packages> = None;
     for stage in stages {
-        let name = stage.name.clone();
+        let place = origin.at(&format!("stages.{}.plugin", stage.name));
+        let place = format!("{place}stage `{}`", stage.name);
         for plugin in stage.plugins_mut().into_iter().filter(|plugin| plugin.file.is_none()) {
-            let Some(package) = plugin.package() else { continue };
-            let mut file = || {
-                let (name, version) = package?;
-                let packages = match &mut packages {
-                    Some(packages) => packages,
-                    None => packages.insert(Packages::open(&origin.folder, origin.file.as_deref())?),
-                };
-                packages.file(&name, &version)
+            let policy = match &mut policy {
+                Some(policy) => policy,
+                None => policy.insert(Policy::load()?),
             };
-            let place = || format!("{}stage `{name}`", origin.at(&format!("stages.{name}.plugin")));
-            plugin.file = Some(file().map_err(|error| error.within(place()))?);
+            let Some(package) = plugin.package() else {
+                policy.allows_path(&plugin.path).map_err(|error| error.within(&place))?;
+                continue;
+            };
+            let packages = match &mut packages {
+                Some(packages) => packages,
+                None => packages.insert(Packages::open(&origin.folder, origin.file.as_deref())?),
+            };
+            let file = package.and_then(|(name, version)| packages.file(&name, &version, policy));
+            plugin.file = Some(file.map_err(|error| error.within(&place))?);
         }
     }
     Ok(())
@@ -42,7 +47,6 @@ struct Packages {
     folder: PathBuf,
     /// For messages.
     job: String,
-    policy: Policy,
     store: Store,
     found: BTreeMap<(PackageName, Version), PathBuf>,
 }
@@ -51,31 +55,30 @@ impl Packages {
     fn open(folder: &Path, job: Option<&Path>) -> Result<Packages> {
         let store = Store::of_user()?;
         let lock = Lock::read(folder)?;
-        // A store that cannot be written may still hold all that is needed.
         let note = || store.note_lock(&place::absolute(folder)?.join(FILE));
+        // A store that cannot be written may still hold all that is needed.
         if !lock.packages.is_empty()
             && let Err(error) = note()
         {
             tracing::warn!("{error}; `millstream gc` does not know of {}", folder.join(FILE).display());
         }
         let job = job.map_or("JOB".into(), |job| job.display().to_string());
-        let policy = Policy::load()?;
-        Ok(Packages { lock, folder: folder.to_owned(), job, policy, store, found: BTreeMap::new() })
+        Ok(Packages { lock, folder: folder.to_owned(), job, store, found: BTreeMap::new() })
     }
 
-    fn file(&mut self, name: &PackageName, version: &Version) -> Result<PathBuf> {
+    fn file(&mut self, name: &PackageName, version: &Version, policy: &Policy) -> Result<PathBuf> {
         let key = (name.clone(), version.clone());
         if let Some(file) = self.found.get(&key) {
             return Ok(file.clone());
         }
         let pin = self.lock.pin(name, version).ok_or_else(|| self.not_pinned(name, version))?;
         let registry = place::of_lock(&pin.registry, &self.folder)?;
-        let file = match kept(&registry, pin, &self.policy, &self.store)? {
+        let file = match kept(&registry, pin, policy, &self.store)? {
             Some(file) => file,
             None => {
                 tracing::info!("fetching {name}@{version} from {registry}");
                 let wanted = Wanted { name: name.clone(), version: Some(version.clone()) };
-                let obtained = obtain(&registry, &wanted, Some(pin), &self.policy, &self.store)?;
+                let obtained = obtain(&registry, &wanted, Some(pin), policy, &self.store)?;
                 let file = self.store.file(&obtained.pin.layer)?;
                 file.ok_or_else(|| {
                     Error::environment(format!("{name}@{version} has just gone from the store; try again"))
