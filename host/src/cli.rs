@@ -1,5 +1,6 @@
 //! The command line.
 
+mod add;
 mod compile;
 mod doctor;
 mod inspect;
@@ -7,13 +8,17 @@ mod new;
 mod replay;
 mod retry;
 mod run;
+mod shadow;
 mod state;
 mod status;
+mod stop;
+mod store;
 mod supervise;
 mod test;
+mod upgrade;
 
 use crate::author;
-use crate::checkpoint::{manifest, store};
+use crate::checkpoint::{manifest, store as checkpoints};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::job;
@@ -73,10 +78,20 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Show how a running job stands: batches, rows, rejected and late rows, what its plugins cost
     Status(status::StatusArguments),
+    /// Stop a running job: what it has received is worked on and committed first
+    Stop(stop::StopArguments),
+    /// Put the next version of a plugin into a running job, between two batches
+    Upgrade(upgrade::UpgradeArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
     Retry(retry::RetryArguments),
+    /// Get a package from a registry, pin it in millstream.lock, and make it the plugin of a stage
+    Add(add::AddArguments),
+    /// Remove packages from the store that no lock file pins
+    Gc,
+    /// Compare the store of packages with its digests, and what jobs pin with it
+    Verify(store::VerifyArguments),
     /// Compile one component from standard input; Millstream starts this by itself
     #[command(hide = true)]
     CompileComponent(compile::CompileArguments),
@@ -162,8 +177,17 @@ fn execute(command: Command) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!same)));
         }
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
+        Command::Upgrade(arguments) => show(&upgrade::upgrade(&arguments)?)?,
+        Command::Stop(arguments) => show(&stop::stop(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
+        Command::Add(arguments) => show(&add::add(&arguments)?)?,
+        Command::Gc => show(&store::gc()?)?,
+        Command::Verify(arguments) => {
+            let (text, good) = store::verify(&arguments)?;
+            show(&text)?;
+            return Ok(ExitCode::from(u8::from(!good)));
+        }
         Command::CompileComponent(arguments) => return compile::compile(&arguments),
     }
     Ok(ExitCode::SUCCESS)
@@ -172,7 +196,7 @@ fn execute(command: Command) -> Result<ExitCode> {
 /// The id of the job whose checkpoint this one would go on from.
 fn resumed(graph: &Graph) -> Result<Option<String>> {
     let Some(checkpoint) = &graph.spec.checkpoint else { return Ok(None) };
-    let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
+    let store = checkpoints::open(&checkpoint.dir, &graph.spec.origin.folder)?;
     Ok(manifest::read(&*store)?.map(|(manifest, _)| manifest.job_id))
 }
 

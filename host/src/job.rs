@@ -81,7 +81,7 @@ pub fn schema() -> serde_json::Value {
 }
 
 /// The whole file as text, within the limit.
-fn read_text(path: &Path) -> Result<String> {
+pub(crate) fn read_text(path: &Path) -> Result<String> {
     let name = path.display();
     let wrong = |message: String| Error::job(format!("{name}: {message}"));
     let failed = |error: std::io::Error| match error.kind() {

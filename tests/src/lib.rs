@@ -6,21 +6,26 @@
 mod alone;
 mod document;
 pub mod fault;
+mod feeder;
 mod measured;
+pub mod package;
 mod postgres;
 mod process;
 mod s3;
 mod torture;
 mod trial;
+mod varied;
 
 pub use alone::{alone, is_alone};
 pub use document::{Block, blocks};
+pub use feeder::Feeder;
 pub use measured::{resident_bytes, threads};
 pub use postgres::Postgres;
 pub use process::{Ended, Process};
 pub use s3::{FailingProxy, S3Server};
 pub use torture::{Killer, POINTS, Point, Random, Tally, Victim};
 pub use trial::Trial;
+pub use varied::{varied, write_varied};
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

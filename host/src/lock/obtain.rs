@@ -3,10 +3,14 @@
 use super::Pin;
 use super::store::Store;
 use crate::error::{Error, Result};
+use crate::package::digest::Digest;
 use crate::package::facts::Facts;
-use crate::package::name::Wanted;
-use crate::registry::Registry;
+use crate::package::manifest;
+use crate::package::name::{PackageName, Wanted};
+use crate::registry::{Fetched, Registry};
 use crate::trust::policy::Policy;
+use semver::Version;
+use std::path::PathBuf;
 
 /// A package that may be used.
 #[derive(Clone, Debug)]
@@ -20,7 +24,7 @@ pub struct Obtained {
 }
 
 /// Gets a package. `pinned`: the digest that it must have. A version that has another one by now is an error: its tag was
-/// moved. What is in the store already is not fetched again.
+/// moved. What is in the store already is not fetched again; where it is pinned, the registry is not even asked.
 pub fn obtain(
     registry: &Registry,
     wanted: &Wanted,
@@ -28,6 +32,123 @@ pub fn obtain(
     policy: &Policy,
     store: &Store,
 ) -> Result<Obtained> {
-    let _ = (pinned, policy, store);
-    Err(Error::bug(format!("{wanted} of {registry}: packages are not obtained yet")))
+    let within = |error: Error| error.within(format!("{wanted} of {registry}"));
+    if let Some(pin) = pinned
+        && let Some((component, signers)) = held(registry, pin, policy, store)?
+    {
+        let facts = facts(&component, &pin.name, &pin.version).map_err(within)?;
+        return Ok(Obtained { pin: pin.clone(), facts, signers });
+    }
+    let text = registry.to_string();
+    policy.allows(&text)?;
+    let (version, digest) = registry.find(wanted)?;
+    let name = &wanted.name;
+    not_moved(&text, name, &version, pinned.map(|pin| pin.manifest), digest)?;
+    not_moved(&text, name, &version, store.seen(&text, name, &version)?, digest)?;
+    // Whether it may be used is known before anything large is fetched.
+    let signatures = registry.signatures(name, &digest)?;
+    let signers = policy.check(&text, name, &version, &digest, &signatures)?;
+    let (manifest, component) = fetched(registry, name, &digest, store)?;
+    let layer = Digest::of(&component);
+    if pinned.is_some_and(|pin| pin.layer != layer) {
+        return Err(within(Error::job(format!(
+            "the lock file pins the component {}, and its manifest names {layer}; remove its [[package]] from the lock file \
+             and add it again",
+            pinned.map(|pin| pin.layer.to_string()).unwrap_or_default()
+        ))));
+    }
+    let facts = facts(&component, name, &version).map_err(within)?;
+    store.put(&component)?;
+    store.put(&manifest)?;
+    store.keep_signatures(&digest, &signatures)?;
+    // Last: it says that all the rest was there and was good.
+    store.see(&text, name, &version, &digest)?;
+    let pin = Pin { name: name.clone(), version, registry: text, manifest: digest, layer };
+    Ok(Obtained { pin: pinned.cloned().unwrap_or(pin), facts, signers })
+}
+
+/// The file of a pinned package that was fetched from this registry before, as it may be used now; no network is needed.
+/// `None`: it is not in the store, or came from somewhere else.
+pub fn kept(registry: &Registry, pin: &Pin, policy: &Policy, store: &Store) -> Result<Option<PathBuf>> {
+    if signers_of_held(registry, pin, policy, store)?.is_none() {
+        return Ok(None);
+    }
+    store.file(&pin.layer)
+}
+
+/// The same with its bytes, and with those who signed it and are trusted.
+fn held(registry: &Registry, pin: &Pin, policy: &Policy, store: &Store) -> Result<Option<(Vec<u8>, Vec<String>)>> {
+    let Some(signers) = signers_of_held(registry, pin, policy, store)? else { return Ok(None) };
+    Ok(store.get(&pin.layer)?.map(|component| (component, signers)))
+}
+
+fn signers_of_held(registry: &Registry, pin: &Pin, policy: &Policy, store: &Store) -> Result<Option<Vec<String>>> {
+    let text = registry.to_string();
+    policy.allows(&text)?;
+    let Some(seen) = store.seen(&text, &pin.name, &pin.version)? else { return Ok(None) };
+    not_moved(&text, &pin.name, &pin.version, Some(pin.manifest), seen)?;
+    let Some(manifest) = store.get(&pin.manifest)? else { return Ok(None) };
+    let layout = manifest::read(&manifest, &format!("{}@{}", pin.name, pin.version))?;
+    if layout.layer.digest != pin.layer {
+        return Err(Error::job(format!(
+            "{}@{}: the lock file pins the component {}, and its manifest {} names {}; remove its [[package]] from the lock \
+             file and add it again",
+            pin.name, pin.version, pin.layer, pin.manifest, layout.layer.digest
+        )));
+    }
+    let signatures = store.signatures(&pin.manifest)?;
+    policy.check(&text, &pin.name, &pin.version, &pin.manifest, &signatures).map(Some)
+}
+
+/// The manifest and the component: from the store, else from the registry.
+fn fetched(registry: &Registry, name: &PackageName, digest: &Digest, store: &Store) -> Result<(Vec<u8>, Vec<u8>)> {
+    let shown = format!("{name} of {registry}");
+    // What is damaged there is fetched again.
+    if let Ok(Some(manifest)) = store.get(digest)
+        && let Ok(Some(component)) = store.get(&manifest::read(&manifest, &shown)?.layer.digest)
+    {
+        return Ok((manifest, component));
+    }
+    let Fetched { manifest, component } = registry.fetch(name, digest)?;
+    let layer = manifest::read(&manifest, &shown)?.layer;
+    if Digest::of(&manifest) != *digest
+        || Digest::of(&component) != layer.digest
+        || component.len() as u64 != layer.bytes
+    {
+        return Err(Error::environment(format!(
+            "{shown}: what the registry sent does not have the digest {digest}; nothing of it is used"
+        )));
+    }
+    Ok((manifest, component))
+}
+
+/// What a component is, which must be what it was asked for as.
+fn facts(component: &[u8], name: &PackageName, version: &Version) -> Result<Facts> {
+    let facts = Facts::of(component, &format!("{name}@{version}"))?;
+    if facts.name == name.as_str() && facts.version == version.to_string() {
+        return Ok(facts);
+    }
+    let says = match (facts.name.as_str(), facts.version.as_str()) {
+        ("", _) => "no name".to_owned(),
+        (name, "") => format!("`{name}` without a version"),
+        (name, version) => format!("`{name}@{version}`"),
+    };
+    Err(Error::job(format!("the component says of itself that it is {says}; nothing of it is used")))
+}
+
+/// A version has the same manifest for ever.
+fn not_moved(
+    registry: &str,
+    name: &PackageName,
+    version: &Version,
+    known: Option<Digest>,
+    found: Digest,
+) -> Result<()> {
+    match known {
+        Some(known) if known != found => Err(Error::environment(format!(
+            "{name}@{version} of {registry} was moved: it was {known}, and is {found} now. A version must never change, so \
+             nothing of it is used; ask who shares it for a new version."
+        ))),
+        _ => Ok(()),
+    }
 }

@@ -1,11 +1,103 @@
 //! The packages that a job names: from `plugin = "name@version"` to a file of the store.
 
-use crate::error::Result;
+use super::obtain::{kept, obtain};
+use super::store::Store;
+use super::{FILE, Lock, place};
+use crate::error::{Error, Result};
 use crate::job::spec::JobSpec;
+use crate::package::name::{PackageName, Wanted};
+use crate::trust::policy::Policy;
+use semver::Version;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-/// Sets [`crate::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file beside the job pins them. An
-/// error where one is not pinned, is not in the store, or may not be used (any more); it says what to do.
+/// Sets [`crate::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file beside the job pins them.
+/// One that is not in the store is fetched from the registry of the lock file, by its digest. An error where one is not
+/// pinned, cannot be had, or may not be used (any more); it says what to do.
 pub fn resolve(job: &mut JobSpec) -> Result<()> {
-    let _ = job;
+    let JobSpec { origin, stages, .. } = job;
+    let mut packages: Option<Packages> = None;
+    for stage in stages {
+        let name = stage.name.clone();
+        for plugin in stage.plugins_mut().into_iter().filter(|plugin| plugin.file.is_none()) {
+            let Some(package) = plugin.package() else { continue };
+            let mut file = || {
+                let (name, version) = package?;
+                let packages = match &mut packages {
+                    Some(packages) => packages,
+                    None => packages.insert(Packages::open(&origin.folder, origin.file.as_deref())?),
+                };
+                packages.file(&name, &version)
+            };
+            let place = || format!("{}stage `{name}`", origin.at(&format!("stages.{name}.plugin")));
+            plugin.file = Some(file().map_err(|error| error.within(place()))?);
+        }
+    }
     Ok(())
+}
+
+/// What is needed to find packages; read once for all of a job.
+struct Packages {
+    lock: Lock,
+    folder: PathBuf,
+    /// For messages.
+    job: String,
+    policy: Policy,
+    store: Store,
+    found: BTreeMap<(PackageName, Version), PathBuf>,
+}
+
+impl Packages {
+    fn open(folder: &Path, job: Option<&Path>) -> Result<Packages> {
+        let store = Store::of_user()?;
+        let lock = Lock::read(folder)?;
+        // A store that cannot be written may still hold all that is needed.
+        let note = || store.note_lock(&place::absolute(folder)?.join(FILE));
+        if !lock.packages.is_empty()
+            && let Err(error) = note()
+        {
+            tracing::warn!("{error}; `millstream gc` does not know of {}", folder.join(FILE).display());
+        }
+        let job = job.map_or("JOB".into(), |job| job.display().to_string());
+        let policy = Policy::load()?;
+        Ok(Packages { lock, folder: folder.to_owned(), job, policy, store, found: BTreeMap::new() })
+    }
+
+    fn file(&mut self, name: &PackageName, version: &Version) -> Result<PathBuf> {
+        let key = (name.clone(), version.clone());
+        if let Some(file) = self.found.get(&key) {
+            return Ok(file.clone());
+        }
+        let pin = self.lock.pin(name, version).ok_or_else(|| self.not_pinned(name, version))?;
+        let registry = place::of_lock(&pin.registry, &self.folder)?;
+        let file = match kept(&registry, pin, &self.policy, &self.store)? {
+            Some(file) => file,
+            None => {
+                tracing::info!("fetching {name}@{version} from {registry}");
+                let wanted = Wanted { name: name.clone(), version: Some(version.clone()) };
+                let obtained = obtain(&registry, &wanted, Some(pin), &self.policy, &self.store)?;
+                let file = self.store.file(&obtained.pin.layer)?;
+                file.ok_or_else(|| {
+                    Error::environment(format!("{name}@{version} has just gone from the store; try again"))
+                })?
+            }
+        };
+        self.found.insert(key, file.clone());
+        Ok(file)
+    }
+
+    fn not_pinned(&self, name: &PackageName, version: &Version) -> Error {
+        let others = self.lock.packages.iter().filter(|pin| pin.name == *name).map(|pin| pin.version.to_string());
+        let others: Vec<String> = others.collect();
+        let has = match others.is_empty() {
+            true => String::new(),
+            false => format!(" (it has {} of {name})", others.join(", ")),
+        };
+        Error::job(format!(
+            "`{name}@{version}` is not pinned in {}{has}, and a job runs only what is. Pin it with `millstream add \
+             {name}@{version} --registry … --job {}`.",
+            self.folder.join(FILE).display(),
+            self.job
+        ))
+    }
 }

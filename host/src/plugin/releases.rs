@@ -21,7 +21,7 @@ pub struct Release {
 }
 
 /// All of them, the oldest first.
-pub const RELEASES: [Release; 2] = [
+pub const RELEASES: [Release; 3] = [
     Release {
         version: "0.1.0",
         worlds: &["transformer", "updater", "aggregator"],
@@ -29,6 +29,11 @@ pub const RELEASES: [Release; 2] = [
     },
     Release {
         version: "0.1.1",
+        worlds: &["transformer", "updater", "aggregator", "cogrouper"],
+        imports: &["log", "metrics", "files", "stage", TIMERS],
+    },
+    Release {
+        version: "0.1.2",
         worlds: &["transformer", "updater", "aggregator", "cogrouper"],
         imports: &["log", "metrics", "files", "stage", TIMERS],
     },

@@ -52,6 +52,7 @@ fn a_job_is_made_again_of_what_is_kept() {
         workers: 1,
         sources: Vec::new(),
         job_digest: recorded.digest.clone(),
+        upgrade: false,
     };
     let store = store::open("kept", folder.path()).unwrap();
     recorded.store(&*store, Generation(1), None, &start.record_path(), &Failure::default()).unwrap();
@@ -63,10 +64,10 @@ fn a_job_is_made_again_of_what_is_kept() {
     let made = job(&*store, &read(&*store, &start).unwrap(), again.path()).unwrap();
     let [moods, groups, stock] = made.stages.as_slice() else { panic!("three stages") };
     let text = |path: &std::path::Path| fs::read_to_string(path).unwrap();
-    let kept: Vec<String> = moods.plugins().iter().map(|plugin| text(&plugin.path)).collect();
+    let kept: Vec<String> = moods.plugins().iter().map(|plugin| text(&plugin.place("".as_ref()))).collect();
     assert_eq!(kept, ["first mood.wasm", "first other.wasm"]);
     assert_eq!(text(&moods.plugins()[0].grant.files["words"]), "first words.txt");
-    assert_eq!(text(&groups.plugins()[0].path), "first groups.wasm");
+    assert_eq!(text(&groups.plugins()[0].place("".as_ref())), "first groups.wasm");
     let OperatorSpec::Enrich(enrich) = &stock.operator else { panic!("an enrichment") };
     assert!(matches!(&enrich.table, EnrichTable::File { path, .. } if path.to_str() == Some("stock.csv")));
 }

@@ -1,7 +1,10 @@
 //! Plugins of stages made by a program.
 
+use crate::error::{Error, Result};
 use crate::job::spec::*;
 use crate::limits;
+use crate::package::name::{PackageName, Wanted};
+use semver::Version;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,6 +29,18 @@ impl PluginSpec {
     /// Where its component is: a file, or a plugin folder. `folder`: where relative paths start.
     pub fn place(&self, folder: &Path) -> PathBuf {
         self.file.clone().unwrap_or_else(|| folder.join(&self.path))
+    }
+
+    /// The package that it names, with its exact version; `None`: it names a file or a folder. An error where the text is
+    /// neither: `@` makes it a package, `/` a path.
+    pub fn package(&self) -> Option<Result<(PackageName, Version)>> {
+        let text = self.path.to_str().filter(|text| text.contains('@') && !text.contains('/'))?;
+        let help = "write a package as name@1.2.3, or a path with ./ in front";
+        Some(match text.parse::<Wanted>() {
+            Ok(Wanted { name, version: Some(version) }) => Ok((name, version)),
+            Ok(_) => Err(Error::job(format!("it has no version; {help}"))),
+            Err(error) => Err(Error::job(format!("{}; {help}", error.message))),
+        })
     }
 
     /// Sets what the plugin is told.

@@ -55,7 +55,11 @@ pub(in crate::job) const STAGE: &[Key] = &[
          keys called (`changes`), or the whole state table (`state`). Windows of event time: results once, when a \
          window is complete (`close`, the default), or with every batch that changes them (`update`).",
     ),
-    key("plugin", Shape::Text, "A component or plugin folder, relative to the job file."),
+    key(
+        "plugin",
+        Shape::Text,
+        "A component or plugin folder, relative to the job file, or a package that millstream.lock pins: name@version.",
+    ),
     key("config", Shape::Any, "What the plugin is told."),
     key(
         "aggregate",
@@ -302,7 +306,12 @@ pub(in crate::job) const REPARTITION: &[Key] = &[key(
 
 /// A function of `sql`, where it is a table.
 pub(in crate::job) const FUNCTION: &[Key] = &[
-    key("plugin", Shape::Text, "A component or plugin folder, relative to the job file.").needed(&[""]),
+    key(
+        "plugin",
+        Shape::Text,
+        "A component or plugin folder, relative to the job file, or a package that millstream.lock pins: name@version.",
+    )
+    .needed(&[""]),
     key("config", Shape::Any, "What the plugin is told."),
     INSTANCE,
     LIMITS_KEY,

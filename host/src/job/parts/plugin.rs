@@ -21,14 +21,19 @@ pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
 
 fn path(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
     let text = plugin.path.to_string_lossy();
-    if text.contains("://") || (text.contains('@') && !text.contains('/') && !plugin.path.exists()) {
+    let key = format!("{inside}plugin");
+    if text.contains("://") {
         let message = format!(
-            "`{inside}plugin = \"{text}\"`: plugins from a registry are not available in this version; write the path of a \
-             component or plugin folder"
+            "`{key} = \"{text}\"`: a job names a package by name and version, and millstream.lock says where it comes from; \
+             write {inside}plugin = \"name@1.2.3\", and pin it with `millstream add name@1.2.3 --registry oci://…`"
         );
-        part.wrong(&format!("{inside}plugin"), message);
+        part.wrong(&key, message);
     } else {
-        file_path(&format!("{inside}plugin"), &plugin.path, part);
+        match plugin.package() {
+            None => file_path(&key, &plugin.path, part),
+            Some(Ok(_)) => {}
+            Some(Err(error)) => part.wrong(&key, format!("`{key} = \"{text}\"` names no package: {}", error.message)),
+        }
     }
 }
 

@@ -412,13 +412,18 @@ plugin = 5"#,
     ),
     (
         r#"from = "lines"
-plugin = "split-words@1.2.0""#,
-        r#"job.toml:3: stage `words`: `plugin = "split-words@1.2.0"`: plugins from a registry are not available in this version; write the path of a component or plugin folder"#,
+plugin = "split-words@latest""#,
+        r#"job.toml:3: stage `words`: `plugin = "split-words@latest"` names no package: `latest` is no version: unexpected character 'l' while parsing major version number; write one as 1.2.3; write a package as name@1.2.3, or a path with ./ in front"#,
+    ),
+    (
+        r#"from = "lines"
+plugin = "Split@1.2.0""#,
+        r#"job.toml:3: stage `words`: `plugin = "Split@1.2.0"` names no package: `Split` is no name of a package: small letters and digits, with single `-` between them, at most 64; write a package as name@1.2.3, or a path with ./ in front"#,
     ),
     (
         r#"from = "lines"
 plugin = "oci://registry.example/split-words:1.2.0""#,
-        r#"job.toml:3: stage `words`: `plugin = "oci://registry.example/split-words:1.2.0"`: plugins from a registry are not available in this version; write the path of a component or plugin folder"#,
+        r#"job.toml:3: stage `words`: `plugin = "oci://registry.example/split-words:1.2.0"`: a job names a package by name and version, and millstream.lock says where it comes from; write plugin = "name@1.2.3", and pin it with `millstream add name@1.2.3 --registry oci://…`"#,
     ),
     (
         r#"from = "lines"

@@ -47,7 +47,7 @@ fn files_that_are_no_plugin_are_told_apart() {
         (b"\0asm\x0d\0\x01\0\xff\xff", "does not compile"),
         (empty_component, "no Millstream plugin: it exports nothing"),
         (&foreign, "no Millstream plugin: it exports a:b/i"),
-        (&newer, "needs millstream:plugin@0.2.0, and this host speaks 0.1.1"),
+        (&newer, "needs millstream:plugin@0.2.0, and this host speaks 0.1.2"),
     ];
     for (bytes, expected) in cases {
         let message = error_of("odd.wasm", bytes);
@@ -158,7 +158,7 @@ fn inspect_shows_what_a_plugin_is() {
     let (text, _) = inspect::of_loaded(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
     for expected in [
         "plugin:        hand-made 1.2.3",
-        "world:         transform of millstream:plugin@0.1.1",
+        "world:         transform of millstream:plugin@0.1.2",
         "returns:       value text",
         "asks for:      nothing",
         "imports:       nothing",

@@ -61,7 +61,7 @@ job.toml:6: stage `words`: `instance` stands beside the plugin of a function; wr
     ),
     (
         "sql = \"select 1\"\nfunctions = { \"my mood\" = \"p\", mood = \"oci://x\" }",
-        r#"job.toml:4: stage `words`: `functions.mood.plugin = "oci://x"`: plugins from a registry are not available in this version; write the path of a component or plugin folder
+        r#"job.toml:4: stage `words`: `functions.mood.plugin = "oci://x"`: a job names a package by name and version, and millstream.lock says where it comes from; write functions.mood.plugin = "name@1.2.3", and pin it with `millstream add name@1.2.3 --registry oci://…`
 job.toml:4: stage `words`: `my mood` is not the name of a function: these are of small letters, digits and `_`, begin with a letter and have at most 64 bytes; write such a name"#,
     ),
     (

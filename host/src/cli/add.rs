@@ -1,0 +1,100 @@
+//! `millstream add`: a package into a job.
+
+use crate::error::{Error, Result};
+use crate::lock::obtain::Obtained;
+use crate::lock::store::Store;
+use crate::lock::{FILE, add, edit};
+use crate::package::difference::Difference;
+use crate::package::facts::Facts;
+use crate::package::name::Wanted;
+use clap::Args;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+/// The arguments of `millstream add`.
+#[derive(Args)]
+#[command(
+    after_help = "The package is pinned by its digest in millstream.lock beside the job; a job runs what is pinned, and \
+                        nothing else. Pin another version in the same way."
+)]
+pub struct AddArguments {
+    /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
+    package: Wanted,
+    /// Where it is: `oci://host/path`, or a folder (default: where the lock file has it from, else `registry` in config.toml)
+    #[arg(long)]
+    registry: Option<String>,
+    /// The job file
+    #[arg(long, default_value = "job.toml")]
+    job: PathBuf,
+    /// The stage whose `plugin` it becomes; without, it is pinned only
+    #[arg(long)]
+    stage: Option<String>,
+    /// Take it although it needs more than what the stage has now, or has other columns
+    #[arg(long)]
+    accept: bool,
+}
+
+/// Adds the package, and returns what it is.
+pub fn add(arguments: &AddArguments) -> Result<String> {
+    let AddArguments { package, registry, job, stage, accept } = arguments;
+    // A wrong job file or stage is said before anything is fetched.
+    let before = match stage {
+        Some(stage) => edit::plugin_of(job, stage)?,
+        None => crate::job::read_text(job).map(|_| None)?,
+    };
+    let store = Store::of_user()?;
+    let _held = store.hold()?;
+    let folder = add::folder_of(job);
+    let obtained = add::get(folder, package, registry.as_deref(), &store)?;
+    let reference = format!("{}@{}", obtained.pin.name, obtained.pin.version);
+    let differences = add::changes(job, stage.as_deref(), &obtained.facts, &store)?;
+    if differences.iter().any(|difference| difference.needs_accept) && !accept {
+        return Err(Error::job(format!(
+            "{reference} differs from {}:\n{}nothing was changed; add --accept to take it all the same",
+            stage.as_ref().map_or("the version that is pinned".into(), |stage| format!("what stage `{stage}` has now")),
+            lines(&differences),
+        )));
+    }
+    add::pin(folder, obtained.pin.clone())?;
+    let mut text = told(&obtained);
+    if !differences.is_empty() {
+        let _ = write!(text, "it differs from what was there:\n{}", lines(&differences));
+    }
+    let shown = job.display();
+    let _ = writeln!(text, "pinned in {}", folder.join(FILE).display());
+    match stage {
+        Some(stage) => {
+            edit::set_plugin(job, stage, &reference)?;
+            let instead = before.filter(|before| *before != reference);
+            let instead = instead.map(|before| format!(" instead of {before}")).unwrap_or_default();
+            let _ = writeln!(text, "stage `{stage}` of {shown} has it{instead}");
+        }
+        None => {
+            let _ = writeln!(text, "to use it, write into a stage of {shown}: plugin = \"{reference}\"");
+        }
+    }
+    Ok(text)
+}
+
+fn lines(differences: &[Difference]) -> String {
+    differences.iter().map(|difference| format!("  {}\n", difference.words)).collect()
+}
+
+/// What a package is, as its bytes and its signatures tell.
+fn told(Obtained { pin, facts, signers }: &Obtained) -> String {
+    let Facts { name, version, world, interface, asks, grants, .. } = facts;
+    let list = |words: &[String], none: &str| if words.is_empty() { none.to_owned() } else { words.join(", ") };
+    let mut text = format!("{name} {version} from {}\n", pin.registry);
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<11}{value}");
+    };
+    line("world", &format!("{world} of millstream:plugin@{interface}"));
+    line("asks for", &list(asks, "nothing"));
+    if grants.as_object().is_some_and(|grants| !grants.is_empty()) {
+        line("grant", &grants.to_string());
+    }
+    line("signed by", &list(signers, "nobody whose key you trust"));
+    line("manifest", &pin.manifest.to_string());
+    line("component", &pin.layer.to_string());
+    text
+}

@@ -1,0 +1,109 @@
+//! `millstream gc` and `millstream verify`: the store of packages.
+
+use super::inspect::words::count as number_of;
+use crate::error::Result;
+use crate::job;
+use crate::job::spec::JobSpec;
+use crate::lock::store::{Store, gc};
+use crate::lock::{FILE, Lock, Pin, add, obtain, place};
+use crate::trust::policy::Policy;
+use clap::Args;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+/// The arguments of `millstream verify`.
+#[derive(Args)]
+#[command(after_help = "The exit code is 1 where something is not as it must be.")]
+pub struct VerifyArguments {
+    /// The job file whose packages are looked at; without, the whole store is, with the lock files that refer to it
+    job: Option<PathBuf>,
+}
+
+/// Removes what no lock file needs, and says what that was.
+pub fn gc() -> Result<String> {
+    let store = Store::of_user()?;
+    let swept = gc::gc(&store)?;
+    let mut text = String::new();
+    for gone in &swept.gone {
+        let _ = writeln!(text, "{} is not there any more", gone.display());
+    }
+    let _ = writeln!(
+        text,
+        "removed {} ({} bytes) that none of {} needs",
+        number_of(swept.files, "file"),
+        swept.bytes,
+        number_of(swept.locks.len() as u64, "lock file"),
+    );
+    Ok(text)
+}
+
+/// Looks at packages; what was found, and whether all is good.
+pub fn verify(arguments: &VerifyArguments) -> Result<(String, bool)> {
+    let mut found = Found { store: Store::of_user()?, policy: Policy::load()?, text: String::new(), good: true };
+    match &arguments.job {
+        Some(path) => {
+            let folder = add::folder_of(path);
+            let lock = Lock::read(folder)?;
+            found.lock(&lock, folder);
+            found.unpinned(&job::load(path, &[])?, &lock);
+        }
+        None => {
+            let checked = found.store.check()?;
+            checked.damages.iter().for_each(|words| found.bad(words));
+            let bytes = number_of(checked.files, "file");
+            let _ = writeln!(found.text, "{}: {bytes} compared with their digests", found.store.folder.display());
+            for (_, file) in found.store.locks()?.into_iter().filter(|(_, file)| file.exists()) {
+                let folder = file.parent().unwrap_or(Path::new("/"));
+                match Lock::read(folder) {
+                    Ok(lock) => found.lock(&lock, folder),
+                    Err(error) => found.bad(&error.message),
+                }
+            }
+        }
+    }
+    Ok((found.text, found.good))
+}
+
+struct Found {
+    store: Store,
+    policy: Policy,
+    text: String,
+    good: bool,
+}
+
+impl Found {
+    fn bad(&mut self, words: &str) {
+        let _ = writeln!(self.text, "{words}");
+        self.good = false;
+    }
+
+    /// All packages that a lock file pins.
+    fn lock(&mut self, lock: &Lock, folder: &Path) {
+        let _ = writeln!(self.text, "{}:", folder.join(FILE).display());
+        for pin in &lock.packages {
+            let shown = format!("  {}@{}", pin.name, pin.version);
+            match self.pinned(pin, folder) {
+                Ok(true) => {
+                    let _ = writeln!(self.text, "{shown}: good");
+                }
+                Ok(false) => self.bad(&format!("{shown}: is not in the store; `millstream run` fetches it")),
+                Err(error) => self.bad(&format!("{shown}: {}", error.message)),
+            }
+        }
+    }
+
+    fn pinned(&self, pin: &Pin, folder: &Path) -> Result<bool> {
+        let registry = place::of_lock(&pin.registry, folder)?;
+        Ok(obtain::kept(&registry, pin, &self.policy, &self.store)?.is_some())
+    }
+
+    /// Packages that a job names and its lock file does not.
+    fn unpinned(&mut self, job: &JobSpec, lock: &Lock) {
+        let plugins = job.stages.iter().flat_map(|stage| stage.plugins());
+        for (name, version) in plugins.filter_map(|plugin| plugin.package()?.ok()) {
+            if lock.pin(&name, &version).is_none() {
+                self.bad(&format!("  {name}@{version}: is not pinned; pin it with `millstream add {name}@{version}`"));
+            }
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Changing the `plugin` of a stage in the text of a job file: all else stays as its author wrote it, comments included.
+
+use super::file;
+use crate::error::{Error, Result};
+use crate::job;
+use std::ops::Range;
+use std::path::Path;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Sets the `plugin` of a stage in a job file, whole or not at all. The job is not checked.
+pub fn set_plugin(job: &Path, stage: &str, plugin: &str) -> Result<()> {
+    let text = job::read_text(job)?;
+    let changed = with_plugin(&text, stage, plugin)
+        .map_err(|words| Error::job(format!("{}: stage `{stage}`: {words}", job.display())))?;
+    if changed == text { Ok(()) } else { file::replace(job, &changed) }
+}
+
+/// The `plugin` of a stage, as the job file has it; `None`: it has none.
+pub fn plugin_of(job: &Path, stage: &str) -> Result<Option<String>> {
+    let text = job::read_text(job)?;
+    let wrong = |words: String| Error::job(format!("{}: stage `{stage}`: {words}", job.display()));
+    let table = DeTable::parse(without_mark(&text)).map_err(|error| wrong(format!("not TOML: {}", error.message())))?;
+    let Some(stage) = stage_in(table.get_ref(), stage) else { return Err(wrong("there is no such stage".into())) };
+    match stage.1.get("plugin").map(Spanned::get_ref) {
+        None => Ok(None),
+        Some(DeValue::String(plugin)) => Ok(Some(plugin.to_string())),
+        Some(_) => Err(wrong("`plugin` is no text".into())),
+    }
+}
+
+/// The text of a job file with another `plugin` in a stage. An error in words.
+fn with_plugin(text: &str, stage: &str, plugin: &str) -> Result<String, String> {
+    let bare = without_mark(text);
+    let value = toml::Value::String(plugin.to_owned()).to_string();
+    let (place, new) = {
+        let table = DeTable::parse(bare).map_err(|error| format!("not TOML: {}", error.message()))?;
+        let (span, stage) = stage_in(table.get_ref(), stage).ok_or("there is no such stage in `stages`")?;
+        match stage.get("plugin") {
+            Some(old) => (old.span(), value),
+            None => addition(bare, span, stage, &value)?,
+        }
+    };
+    let (before, after) = (bare.get(..place.start), bare.get(place.end..));
+    let (Some(before), Some(after)) = (before, after) else { return Err(by_hand(plugin)) };
+    let changed = format!("{before}{new}{after}");
+    if !differs_there_only(bare, &changed, stage, plugin) {
+        return Err(by_hand(plugin));
+    }
+    let mark = text.get(..text.len() - bare.len()).unwrap_or_default();
+    Ok(format!("{mark}{changed}"))
+}
+
+/// Where a `plugin` is added to a stage that has none, and what: behind its first key, in the way that this key is written.
+fn addition(
+    text: &str,
+    span: Range<usize>,
+    stage: &DeTable<'_>,
+    value: &str,
+) -> Result<(Range<usize>, String), String> {
+    let first = stage.iter().min_by_key(|(key, _)| key.span().start);
+    let Some((key, first)) = first else { return Err(by_hand(value.trim_matches('"'))) };
+    let end = first.span().end;
+    if text.get(span).is_some_and(|stage| stage.starts_with('{')) {
+        return Ok((end..end, format!(", plugin = {value}")));
+    }
+    let line = text.get(..key.span().start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+    let lead = text.get(line..key.span().start).unwrap_or_default();
+    let rest = text.get(end..).unwrap_or_default();
+    let behind = end + rest.find('\n').unwrap_or(rest.len());
+    let behind = if text.get(..behind).is_some_and(|line| line.ends_with('\r')) { behind - 1 } else { behind };
+    let ending = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    Ok((behind..behind, format!("{ending}{lead}plugin = {value}")))
+}
+
+/// The table of a stage, and where it stands.
+fn stage_in<'a, 'i>(table: &'a DeTable<'i>, stage: &str) -> Option<(Range<usize>, &'a DeTable<'i>)> {
+    let inner = |table: &'a DeTable<'i>, key: &str| match table.get(key).map(|value| (value.span(), value.get_ref())) {
+        Some((span, DeValue::Table(inner))) => Some((span, inner)),
+        _ => None,
+    };
+    inner(inner(table, "stages")?.1, stage)
+}
+
+/// Whether the changed text is the same job but for this one value.
+fn differs_there_only(old: &str, new: &str, stage: &str, plugin: &str) -> bool {
+    let (Ok(mut old), Ok(new)) = (toml::from_str::<toml::Table>(old), toml::from_str::<toml::Table>(new)) else {
+        return false;
+    };
+    let stage = old.get_mut("stages").and_then(|stages| stages.get_mut(stage)).and_then(toml::Value::as_table_mut);
+    let Some(stage) = stage else { return false };
+    stage.insert("plugin".into(), toml::Value::String(plugin.to_owned()));
+    old == new
+}
+
+fn by_hand(plugin: &str) -> String {
+    format!("its `plugin` cannot be changed in this text; write plugin = \"{plugin}\" there")
+}
+
+/// Editors of some systems put a mark in front.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+use super::*;
+
+#[test]
+fn all_else_stays_as_it_was() {
+    let text = "# my job\n[stages.words]  # splits\nfrom = \"lines\"\nplugin = 'old/one'   # the old one\n\n[sinks]\n";
+    let expected =
+        "# my job\n[stages.words]  # splits\nfrom = \"lines\"\nplugin = \"a@1.0.0\"   # the old one\n\n[sinks]\n";
+    assert_eq!(with_plugin(text, "words", "a@1.0.0").unwrap(), expected);
+}
+
+#[test]
+fn every_way_to_write_a_stage() {
+    for (text, expected) in [
+        ("[stages]\nw = { from = \"l\", plugin = \"x\" }", "[stages]\nw = { from = \"l\", plugin = \"a@1.0.0\" }"),
+        ("stages.w.plugin = \"x\" # c\n", "stages.w.plugin = \"a@1.0.0\" # c\n"),
+        ("[stages.w]\nplugin = \"\"\"\nx\"\"\"\n", "[stages.w]\nplugin = \"a@1.0.0\"\n"),
+        ("\u{feff}[stages.w]\r\nplugin = \"x\"\r\n", "\u{feff}[stages.w]\r\nplugin = \"a@1.0.0\"\r\n"),
+        (
+            "[stages.w]\nfrom = \"l\"   # c\nkey = \"k\"",
+            "[stages.w]\nfrom = \"l\"   # c\nplugin = \"a@1.0.0\"\nkey = \"k\"",
+        ),
+        ("[stages.w]\n  from = [\n \"l\",\n  ]", "[stages.w]\n  from = [\n \"l\",\n  ]\n  plugin = \"a@1.0.0\""),
+        ("[stages.w]\r\nfrom = \"l\"\r\n", "[stages.w]\r\nfrom = \"l\"\r\nplugin = \"a@1.0.0\"\r\n"),
+        ("[stages]\nw = { from = \"l\" }", "[stages]\nw = { from = \"l\", plugin = \"a@1.0.0\" }"),
+        ("stages.w.from = \"l\"\nname = \"j\"", "stages.w.from = \"l\"\nstages.w.plugin = \"a@1.0.0\"\nname = \"j\""),
+        ("[stages]\nw.from = \"l\"", "[stages]\nw.from = \"l\"\nw.plugin = \"a@1.0.0\""),
+        ("[stages.\"w\"]\n\"plugin\" = \"x\"", "[stages.\"w\"]\n\"plugin\" = \"a@1.0.0\""),
+    ] {
+        assert_eq!(with_plugin(text, "w", "a@1.0.0").as_deref(), Ok(expected), "{text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_changed_is_said() {
+    for (text, expected) in [
+        ("[stages.other]\nfrom = \"l\"", "there is no such stage"),
+        ("stages = 5", "there is no such stage"),
+        ("[stages.w]", "cannot be changed in this text"),
+        ("stages = { w.from = \"l\" }", "cannot be changed in this text"),
+        ("[stages.w\n", "not TOML"),
+    ] {
+        let words = with_plugin(text, "w", "a@1.0.0").unwrap_err();
+        assert!(words.contains(expected), "{text}: {words}");
+    }
+}
+
+#[test]
+fn any_text_is_kept_whole_as_a_value() {
+    for plugin in ["", "a\"b", "a\\b", "ü\n\t'''\"\"\""] {
+        let changed = with_plugin("[stages.w]\nplugin = 'x'\n", "w", plugin).unwrap();
+        let table: toml::Table = toml::from_str(&changed).unwrap();
+        assert_eq!(table["stages"]["w"]["plugin"].as_str(), Some(plugin));
+    }
+}

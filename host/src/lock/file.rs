@@ -1,0 +1,66 @@
+//! Files that people and programs share: read within bounds, replaced whole or not at all.
+
+use crate::error::{Error, Result};
+use crate::limits::LOCK_FILE_BYTES_MAX;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// The text of a lock file; `None`: there is none.
+pub(super) fn read(path: &Path) -> Result<Option<String>> {
+    let shown = path.display();
+    let failed = |error: io::Error| Error::environment(format!("{shown} cannot be read: {error}"));
+    let found = match fs::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        found => found.map_err(failed)?,
+    };
+    if !found.is_file() {
+        return Err(Error::job(format!("{shown} is no file; it must be the lock file that `millstream add` writes")));
+    }
+    let mut bytes = Vec::new();
+    File::open(path).map_err(failed)?.take(LOCK_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > LOCK_FILE_BYTES_MAX {
+        return Err(Error::job(format!("{shown} has more than {LOCK_FILE_BYTES_MAX} bytes, so it is no lock file")));
+    }
+    String::from_utf8(bytes).map(Some).map_err(|_| Error::job(format!("{shown} is no UTF-8 text, so no lock file")))
+}
+
+/// Replaces a file in one step, or makes it. Who may read it stays as it was; where it is a link, what it points to is
+/// replaced.
+pub(super) fn replace(path: &Path, text: &str) -> Result<()> {
+    let place = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let written = || {
+        let permissions = match fs::metadata(&place) {
+            Ok(found) => found.permissions(),
+            Err(_) => Permissions::from_mode(0o666 & !umask()),
+        };
+        let mut file = tempfile::NamedTempFile::new_in(folder_of(&place))?;
+        file.write_all(text.as_bytes())?;
+        file.as_file().set_permissions(permissions)?;
+        file.as_file().sync_all()?;
+        file.persist(&place).map_err(|error| error.error)?;
+        // So that the new name is there after the machine has failed, too.
+        File::open(folder_of(&place))?.sync_all()
+    };
+    written().map_err(|error| Error::environment(format!("{} cannot be written: {error}", path.display())))
+}
+
+/// Nobody else changes the lock file of this folder as long as it lives.
+pub(super) fn alone(folder: &Path) -> Result<File> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    let locked = File::open(folder).and_then(|folder| folder.lock().map(|()| folder));
+    locked.map_err(|error| Error::environment(format!("{} cannot be locked: {error}", folder.display())))
+}
+
+fn folder_of(path: &Path) -> PathBuf {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
+}
+
+/// What new files of this process are not to be allowed.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o022)
+}

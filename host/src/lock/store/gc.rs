@@ -1,0 +1,95 @@
+//! Removing from the store what no lock file needs.
+
+use super::notes::{LOCKS, SIGNATURES, VERSIONS, is_hex, manifest_in};
+use super::{BYTES, Store};
+use crate::error::Result;
+use crate::lock::Lock;
+use crate::package::digest::Digest;
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What was removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Files of packages.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// The lock files that refer to the store.
+    pub locks: Vec<PathBuf>,
+    /// Lock files that are not there any more.
+    pub gone: Vec<PathBuf>,
+}
+
+/// Removes what no lock file pins: those of all jobs that have used the store. A lock file that cannot be read is an error,
+/// and nothing is removed then.
+pub fn gc(store: &Store) -> Result<Swept> {
+    let _alone = store.hold_alone()?;
+    let mut swept = Swept::default();
+    let mut needed: BTreeSet<String> = BTreeSet::new();
+    let mut forgotten = Vec::new();
+    for (note, file) in store.locks()? {
+        if !file.exists() {
+            forgotten.push(note);
+            swept.gone.push(file);
+            continue;
+        }
+        let lock = Lock::read(file.parent().unwrap_or(Path::new("/")))?;
+        let digests = lock.packages.iter().flat_map(|pin| [pin.manifest, pin.layer]);
+        needed.extend(digests.map(|digest: Digest| digest.hex()));
+        swept.locks.push(file);
+    }
+    for note in forgotten {
+        remove(store, &[LOCKS, &note])?;
+    }
+    for name in store.names(&[VERSIONS])? {
+        let note = store.read(&[VERSIONS, &name], u64::from(u16::MAX))?.unwrap_or_default();
+        if !manifest_in(&note).is_some_and(|manifest| needed.contains(&manifest.hex())) {
+            remove(store, &[VERSIONS, &name])?;
+        }
+    }
+    for name in store.names(&[SIGNATURES])?.iter().filter(|name| !needed.contains(*name)) {
+        let path = store.path(&[SIGNATURES, name]);
+        fs::remove_dir_all(&path).or_else(missing).map_err(|error| store.failed("be removed", &path, &error))?;
+    }
+    for name in store.names(&[BYTES])?.iter().filter(|name| !needed.contains(*name)) {
+        swept.bytes += remove(store, &[BYTES, name])?;
+        swept.files += 1;
+    }
+    for folder in [BYTES, VERSIONS, LOCKS] {
+        left_behind(store, folder)?;
+    }
+    Ok(swept)
+}
+
+/// Removes what processes were writing when they were killed: nobody writes now.
+fn left_behind(store: &Store, folder: &str) -> Result<()> {
+    let path = store.path(&[folder]);
+    let failed = |error: io::Error| store.failed("be tidied up", &path, &error);
+    let entries = match fs::read_dir(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if !name.to_str().is_some_and(is_hex) && entry.file_type().map_err(failed)?.is_file() {
+            fs::remove_file(entry.path()).or_else(missing).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes a file; how many bytes it had.
+fn remove(store: &Store, names: &[&str]) -> Result<u64> {
+    let path = store.path(names);
+    let bytes = fs::symlink_metadata(&path).map_or(0, |found| found.len());
+    fs::remove_file(&path).or_else(missing).map_err(|error| store.failed("be removed", &path, &error))?;
+    Ok(bytes)
+}
+
+fn missing(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
+}
