@@ -134,12 +134,14 @@ impl Running {
         }
     }
 
-    /// Processor time that it has used, in seconds.
+    /// Processor time that its threads have used, in seconds.
     fn processor(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it lives");
-        let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
-        // Ticks of a hundredth of a second, in user and system mode.
-        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it lives").flatten();
+        let ns = threads.filter_map(|thread| {
+            let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            told.split(' ').next()?.parse::<f64>().ok()
+        });
+        ns.sum::<f64>() / 1e9
     }
 }
 
@@ -235,7 +237,7 @@ batch = "50ms"
 workers = 1
 [sources.numbers]
 kind = "rate"
-rows_per_second = 100000
+rows_per_second = 30000
 [stages.points]
 from = "numbers"
 select = "value * 0 + 500750 as n"
