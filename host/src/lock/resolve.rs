@@ -13,23 +13,27 @@ use std::path::{Path, PathBuf};
 
 /// Sets [`crate::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file beside the job pins them.
 /// One that is not in the store is fetched from the registry of the lock file, by its digest. An error where one is not
-/// pinned, cannot be had, or may not be used (any more); it says what to do.
+/// pinned, cannot be had, or may not be used (any more); it says what to do. So is a plugin by path where policies allow none.
 pub fn resolve(job: &mut JobSpec) -> Result<()> {
     let JobSpec { origin, stages, .. } = job;
+    let policy = Policy::load()?;
     let mut packages: Option<Packages> = None;
     for stage in stages {
         let name = stage.name.clone();
         for plugin in stage.plugins_mut().into_iter().filter(|plugin| plugin.file.is_none()) {
-            let Some(package) = plugin.package() else { continue };
-            let mut file = || {
+            let place = || format!("{}stage `{name}`", origin.at(&format!("stages.{name}.plugin")));
+            let Some(package) = plugin.package() else {
+                policy.allows_path(&plugin.path).map_err(|error| error.within(place()))?;
+                continue;
+            };
+            let file = || {
                 let (name, version) = package?;
                 let packages = match &mut packages {
                     Some(packages) => packages,
-                    None => packages.insert(Packages::open(&origin.folder, origin.file.as_deref())?),
+                    None => packages.insert(Packages::open(&origin.folder, origin.file.as_deref(), &policy)?),
                 };
                 packages.file(&name, &version)
             };
-            let place = || format!("{}stage `{name}`", origin.at(&format!("stages.{name}.plugin")));
             plugin.file = Some(file().map_err(|error| error.within(place()))?);
         }
     }
@@ -37,18 +41,18 @@ pub fn resolve(job: &mut JobSpec) -> Result<()> {
 }
 
 /// What is needed to find packages; read once for all of a job.
-struct Packages {
+struct Packages<'a> {
     lock: Lock,
     folder: PathBuf,
     /// For messages.
     job: String,
-    policy: Policy,
+    policy: &'a Policy,
     store: Store,
     found: BTreeMap<(PackageName, Version), PathBuf>,
 }
 
-impl Packages {
-    fn open(folder: &Path, job: Option<&Path>) -> Result<Packages> {
+impl<'a> Packages<'a> {
+    fn open(folder: &Path, job: Option<&Path>, policy: &'a Policy) -> Result<Packages<'a>> {
         let store = Store::of_user()?;
         let lock = Lock::read(folder)?;
         // A store that cannot be written may still hold all that is needed.
@@ -59,7 +63,6 @@ impl Packages {
             tracing::warn!("{error}; `millstream gc` does not know of {}", folder.join(FILE).display());
         }
         let job = job.map_or("JOB".into(), |job| job.display().to_string());
-        let policy = Policy::load()?;
         Ok(Packages { lock, folder: folder.to_owned(), job, policy, store, found: BTreeMap::new() })
     }
 
@@ -70,12 +73,12 @@ impl Packages {
         }
         let pin = self.lock.pin(name, version).ok_or_else(|| self.not_pinned(name, version))?;
         let registry = place::of_lock(&pin.registry, &self.folder)?;
-        let file = match kept(&registry, pin, &self.policy, &self.store)? {
+        let file = match kept(&registry, pin, self.policy, &self.store)? {
             Some(file) => file,
             None => {
                 tracing::info!("fetching {name}@{version} from {registry}");
                 let wanted = Wanted { name: name.clone(), version: Some(version.clone()) };
-                let obtained = obtain(&registry, &wanted, Some(pin), &self.policy, &self.store)?;
+                let obtained = obtain(&registry, &wanted, Some(pin), self.policy, &self.store)?;
                 let file = self.store.file(&obtained.pin.layer)?;
                 file.ok_or_else(|| {
                     Error::environment(format!("{name}@{version} has just gone from the store; try again"))
