@@ -67,11 +67,19 @@ prepare_postgres() {
         say "cannot write $conf; installing PostgreSQL may start a server for the whole machine"
 }
 
+# The same with the registry. Where systemd is told so, it does not start it.
+prepare_registry() {
+    local unit=/etc/systemd/system/docker-registry.service root=()
+    [[ -e $unit || ! -d ${unit%/*} ]] && return
+    [[ $(id -u) == 0 ]] || root=(sudo)
+    "${root[@]}" ln -s /dev/null "$unit" || say "cannot write $unit; installing docker-registry may start a server"
+}
+
 install_packages() {
     have apt-get || fail "missing: $*" "These are Debian's package names, and there is no apt-get here." \
         "Install what they hold: a C linker, Rust $rust_min or newer (https://rustup.rs)," \
         "its wasm target (rustup target add $wasm_target), OpenBSD's nc, PostgreSQL, Python with venv," \
-        "and clang with lld and wasi-libc."
+        "clang with lld and wasi-libc, docker-registry, and openssl."
     local root=()
     if [[ $(id -u) != 0 ]]; then
         have sudo || fail "missing: $*" "Install these packages as root (sudo is not there)."
@@ -91,6 +99,11 @@ have_nc || packages+=(netcat-openbsd)
 if [[ ${1:-} == tests ]]; then
     have_venv || packages+=(python3 python3-venv)
     have_clang || packages+=(clang lld wasi-libc)
+    if ! have docker-registry; then
+        packages+=(docker-registry)
+        ! have apt-get || prepare_registry
+    fi
+    have openssl || packages+=(openssl)
     if ! have_postgres; then
         packages+=(postgresql)
         ! have apt-get || prepare_postgres
@@ -124,6 +137,7 @@ if ((${#packages[@]} > 0)); then
 fi
 
 if [[ ${1:-} == tests ]]; then
+    have docker-registry || fail "no docker-registry after the installation; install docker-registry."
     have_clang || fail "no clang for wasm after the installation; install clang, lld and wasi-libc."
     have_clang_library || install_packages "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev-wasm32"
     scripts/python.sh >/dev/null

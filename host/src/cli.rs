@@ -4,11 +4,17 @@ mod add;
 mod compile;
 mod doctor;
 mod inspect;
+mod key;
 mod new;
+mod pull;
+mod push;
+mod registry;
 mod replay;
 mod retry;
 mod run;
+mod search;
 mod shadow;
+mod show;
 mod state;
 mod status;
 mod stop;
@@ -84,8 +90,21 @@ enum Command {
     Upgrade(upgrade::UpgradeArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
+    /// Make and show keys that sign packages, and say whose signatures count
+    Key(key::KeyArguments),
     /// Give rejected rows back to the stage that rejected them, once its plugin is mended
     Retry(retry::RetryArguments),
+    /// Share a plugin as a package, in a registry or a folder
+    Push(push::PushArguments),
+    /// Get a package into the store, and show what it asks for
+    Pull(pull::PullArguments),
+    /// Show what a package in a registry is, without keeping or running it
+    Show(show::ShowArguments),
+    /// Find packages in a registry or a folder
+    Search(search::SearchArguments),
+    /// Ask a registry what stands on standard input; Millstream starts this by itself
+    #[command(hide = true)]
+    AskRegistry(registry::RegistryArguments),
     /// Get a package from a registry, pin it in millstream.lock, and make it the plugin of a stage
     Add(add::AddArguments),
     /// Remove packages from the store that no lock file pins
@@ -180,7 +199,13 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Upgrade(arguments) => show(&upgrade::upgrade(&arguments)?)?,
         Command::Stop(arguments) => show(&stop::stop(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
+        Command::Key(arguments) => show(&key::key(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,
+        Command::Push(arguments) => show(&push::push(&arguments)?)?,
+        Command::Pull(arguments) => show(&pull::pull(&arguments)?)?,
+        Command::Show(arguments) => show(&show::show(&arguments)?)?,
+        Command::Search(arguments) => show(&search::search(&arguments)?)?,
+        Command::AskRegistry(arguments) => return registry::obey(&arguments),
         Command::Add(arguments) => show(&add::add(&arguments)?)?,
         Command::Gc => show(&store::gc()?)?,
         Command::Verify(arguments) => {

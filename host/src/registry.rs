@@ -4,9 +4,11 @@
 //! before anybody uses it.
 
 pub mod folder;
+mod listing;
 pub mod oci;
+mod referrer;
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::package::digest::Digest;
 use crate::package::manifest::Made;
 use crate::package::name::{PackageName, Wanted};
@@ -109,4 +111,11 @@ impl fmt::Display for Registry {
             Registry::Folder(folder) => folder.display().fmt(f),
         }
     }
+}
+
+/// The error of a push: the version is there with other bytes, and what a version means must not change.
+fn taken(place: &str, version: &Version) -> Error {
+    Error::job(format!(
+        "{place} has version {version} already, with other bytes; give the plugin a new version, build it and push that"
+    ))
 }

@@ -268,7 +268,8 @@ fn a_stage_without_a_plugin_gets_one_and_both_move_together() {
     let trial = trial("plugins/none");
     let bare = JOB.replace("plugin = \"PLUGIN\"   # what splits\n", "");
     trial.write("here/job.toml", &bare);
-    let arguments = ["add", "split-words@0.7.0", "--registry", "registry", "--job", "here/job.toml", "--stage", "words"];
+    let arguments =
+        ["add", "split-words@0.7.0", "--registry", "registry", "--job", "here/job.toml", "--stage", "words"];
     good(millstream_in(&trial, &arguments));
     assert_eq!(
         trial.text("here/job.toml"),

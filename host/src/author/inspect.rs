@@ -40,6 +40,15 @@ pub fn as_json(path: &Path) -> Result<Value> {
     Inspected::read(path)?.as_json()
 }
 
+/// The same text for the bytes of a component that is not run for it. `shown` names it.
+pub fn component(bytes: &[u8], shown: &str) -> Result<String> {
+    let mut inspected = Inspected::of(bytes, shown.into())?;
+    if !inspected.facts.is_described {
+        inspected.refused = "nothing, as it is not run".into();
+    }
+    Ok(text::of(&inspected))
+}
+
 /// The README that a component carries, from its bytes alone.
 ///
 /// # Errors
@@ -56,23 +65,27 @@ pub fn readme(path: &Path) -> Result<String> {
 impl Inspected {
     fn read(path: &Path) -> Result<Inspected> {
         let file = component_file(path)?;
-        let component = read_component(&file)?;
-        let facts = Facts::of(&component, &file.display().to_string())?;
-        let mut inspected = Inspected {
-            bytes: component.len(),
-            digest: Digest::of(&component),
-            answers: facts.schemas.clone(),
-            refused: String::new(),
-            cached: None,
-            facts,
-            file,
-        };
+        let mut inspected = Inspected::of(&read_component(&file)?, file)?;
         if !inspected.facts.is_described {
             // It may import all that a job could grant. It gets none of it.
             let options = LoadOptions { http: true, ..LoadOptions::default() };
             inspected.ask(&PluginHost::new()?.load(&inspected.file, &options)?)?;
         }
         Ok(inspected)
+    }
+
+    /// What its bytes tell.
+    fn of(component: &[u8], file: PathBuf) -> Result<Inspected> {
+        let facts = Facts::of(component, &file.display().to_string())?;
+        Ok(Inspected {
+            bytes: component.len(),
+            digest: Digest::of(component),
+            answers: facts.schemas.clone(),
+            refused: String::new(),
+            cached: None,
+            facts,
+            file,
+        })
     }
 
     /// Asks the plugin what it does without a config and an input.

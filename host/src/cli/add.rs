@@ -81,7 +81,7 @@ fn lines(differences: &[Difference]) -> String {
 }
 
 /// What a package is, as its bytes and its signatures tell.
-fn told(Obtained { pin, facts, signers }: &Obtained) -> String {
+pub(super) fn told(Obtained { pin, facts, signers }: &Obtained) -> String {
     let Facts { name, version, world, interface, asks, grants, .. } = facts;
     let list = |words: &[String], none: &str| if words.is_empty() { none.to_owned() } else { words.join(", ") };
     let mut text = format!("{name} {version} from {}\n", pin.registry);

@@ -43,8 +43,7 @@ pub(super) fn operator_input(
     let aggregates = match &stage.operator {
         OperatorSpec::Aggregate { .. } => true,
         OperatorSpec::Plugin(plugin) => {
-            host.load(&plugin.place(&graph.spec.origin.folder), &LoadOptions::of(plugin))?.world()
-                == World::Aggregate
+            host.load(&plugin.place(&graph.spec.origin.folder), &LoadOptions::of(plugin))?.world() == World::Aggregate
         }
         _ => false,
     };

@@ -10,13 +10,13 @@ mod key;
 mod refusals;
 
 use crate::limits::COMPILED_FILES_MAX;
+use crate::private;
 use hmac::{Hmac, KeyInit, Mac};
 pub use key::Key;
 use sha2::{Digest as _, Sha256};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wasmparser::BinaryReader;
@@ -96,7 +96,7 @@ impl Cache {
 
     /// The cache in this folder, with the key in this file. Both are made where they are missing.
     pub fn open(folder: &Path, key: &Path) -> io::Result<Cache> {
-        private_folder(folder)?;
+        private::folder(folder)?;
         let key = Key::open(key).map_err(|e| io::Error::new(e.kind(), format!("the key {}: {e}", key.display())))?;
         Ok(Cache { folder: folder.to_owned(), key })
     }
@@ -146,9 +146,9 @@ impl Cache {
     /// Opens a file that was kept under this name, if it is whole and ours, at its beginning.
     fn authentic(&self, name: &str, purpose: Purpose) -> io::Result<File> {
         let path = self.path(name, purpose);
-        let mut file = open_private(&path)?;
+        let mut file = private::open(&path)?;
         let mut expected = Vec::new();
-        open_private(&mac_of(&path))?.take(64).read_to_end(&mut expected)?;
+        private::open(&mac_of(&path))?.take(64).read_to_end(&mut expected)?;
         let found = self.authentication(name, purpose, &file)?;
         found.verify_slice(&expected).map_err(|_| {
             io::Error::new(io::ErrorKind::InvalidData, "it is damaged, or was not made by this user's Millstream")
@@ -223,43 +223,6 @@ fn remove(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
         _ => Ok(()),
     }
-}
-
-/// Makes a folder where it is missing, and checks that it is one that only this user may use.
-fn private_folder(folder: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let found = fs::symlink_metadata(folder)?;
-    if !found.is_dir() || !is_private(&found) {
-        let user = user();
-        let wanted = format!(
-            "{} must be a folder of user {user} that only this user may use (mode 0700), and no link",
-            folder.display()
-        );
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, wanted));
-    }
-    Ok(())
-}
-
-/// Opens a file of this user that nobody else may use. Links are not followed.
-fn open_private(path: &Path) -> io::Result<File> {
-    // A pipe would otherwise wait for its other end.
-    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    let found = file.metadata()?;
-    if !found.is_file() || !is_private(&found) {
-        let words = format!("it must be a file of user {} that only this user may use (mode 0600)", user());
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
-    }
-    Ok(file)
-}
-
-fn is_private(found: &fs::Metadata) -> bool {
-    found.uid() == user() && found.mode() & 0o077 == 0
-}
-
-fn user() -> u32 {
-    // SAFETY: the call takes and changes nothing.
-    unsafe { libc::geteuid() }
 }
 
 /// The digest in hexadecimal.

@@ -4,18 +4,17 @@
 //! The bytes go to `millstream compile-component` through its standard input, and the code comes back through its
 //! standard output. Whether both processes mean the same code is told by the cache's key, which both compute.
 
-mod child;
-mod limits;
 mod order;
 
 use super::engine::{Machine, Metering};
 use super::failure::printable;
+use crate::child::{self, End, Ended, Program, Task, is_out_of_memory};
 use crate::error::Kind;
 use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
-use child::{End, Ended};
 pub use order::{CompileArguments, obey};
 use order::{EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE, Order};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
 
@@ -55,7 +54,7 @@ impl Failure {
 pub fn compile(machine: &Machine, key: &str, bytes: &[u8], time_max: Duration) -> Result<Vec<u8>, Failure> {
     let order = Order { kind: machine.kind, key: key.to_owned(), time_max };
     let Some(program) = Program::find() else { return here(machine, bytes, "there is no `millstream` beside it") };
-    let ended = child::run(&program.file, &order, bytes)
+    let ended = run(&program.file, &order, bytes)
         .map_err(|e| Failure::passing(format!("cannot be compiled: {} does not start: {e}", program.file.display())))?;
     match code(ended, time_max) {
         Err(Outcome::OtherCode) if !program.is_this => {
@@ -80,7 +79,7 @@ enum Outcome {
 }
 
 fn code(ended: Ended, time_max: Duration) -> Result<Vec<u8>, Outcome> {
-    let Ended { code, words, end } = ended;
+    let Ended { output: code, words, end } = ended;
     let too_long = || {
         Failure::lasting(format!(
             "takes longer to compile than {time_max:?}\n  Raise `limits.compile` of the stage if the plugin is that large; a \
@@ -120,11 +119,10 @@ fn crashed(how: &str, words: &str) -> Failure {
     ))
 }
 
-/// What Rust's allocator and the system say when there is no more.
-fn is_out_of_memory(words: &str) -> bool {
-    ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"]
-        .iter()
-        .any(|said| words.contains(said))
+fn run(program: &Path, order: &Order, bytes: &[u8]) -> io::Result<Ended> {
+    let (arguments, environment) = (order.arguments(), Vec::new());
+    let (output_bytes_max, time_max) = (COMPILED_BYTES_MAX, order.time_max);
+    child::run(program, &Task { arguments, environment, input: bytes, output_bytes_max, time_max })
 }
 
 /// Compiles in this process: without a limit on time and memory.
@@ -137,32 +135,6 @@ fn here(machine: &Machine, bytes: &[u8], why: &str) -> Result<Vec<u8>, Failure> 
         .engine
         .precompile_component(bytes)
         .map_err(|e| Failure::invalid(&printable(&format!("{e:#}"), PLUGIN_WORDS_BYTES_MAX)))
-}
-
-/// The program that compiles.
-struct Program {
-    file: PathBuf,
-    is_this: bool,
-}
-
-impl Program {
-    const NAME: &str = "millstream";
-
-    /// This program where it is `millstream`, else one beside it or one folder up.
-    fn find() -> Option<Program> {
-        let this = std::env::current_exe().ok()?;
-        if this.file_name()? == Program::NAME {
-            return Some(Program { file: this, is_this: true });
-        }
-        // Another version was installed meanwhile. This one has no name any more, and is still there.
-        if this.file_name()?.to_str()?.strip_suffix(" (deleted)") == Some(Program::NAME) {
-            return Some(Program { file: "/proc/self/exe".into(), is_this: true });
-        }
-        let folder = this.parent()?;
-        let places = [Some(folder), folder.parent()];
-        let files = places.into_iter().flatten().map(|folder| folder.join(Program::NAME));
-        files.into_iter().find(|file| Path::is_file(file)).map(|file| Program { file, is_this: false })
-    }
 }
 
 /// Words for the command line and back.

@@ -1,43 +1,156 @@
 //! A folder as a registry, which needs no network.
+//!
+//! What `push` writes is an OCI image layout for each name, in a folder of that name, with versions as tags: other tools
+//! read it too. Plugin folders and components as they are built count as packages as well, so that the `plugins/` of a
+//! checkout is a registry; their manifests are made when they are asked for, and are the same as if they were pushed.
 
-use super::{Fetched, Hit};
+mod built;
+mod layout;
+
+use super::listing;
+use super::{Fetched, Hit, Registry};
 use crate::error::{Error, Result};
 use crate::package::digest::Digest;
-use crate::package::manifest::Made;
+use crate::package::manifest::{self, Made};
 use crate::package::name::{PackageName, Wanted};
+use built::Built;
+use layout::Layout;
 use semver::Version;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-fn not_yet<T>() -> Result<T> {
-    Err(Error::bug("registries are not there yet"))
-}
-
 /// See [`super::Registry::find`].
-pub fn find(_folder: &Path, _wanted: &Wanted) -> Result<(Version, Digest)> {
-    not_yet()
+pub fn find(folder: &Path, wanted: &Wanted) -> Result<(Version, Digest)> {
+    check_folder(folder)?;
+    let there = match Layout::of(folder, &wanted.name) {
+        Some(layout) => layout.versions()?,
+        None => {
+            let built = built::named(folder, &wanted.name)?;
+            built.iter().map(|built| Ok((built.version.clone(), built.made()?.digest()))).collect::<Result<_>>()?
+        }
+    };
+    let versions: Vec<Version> = there.iter().map(|(version, _)| version.clone()).collect();
+    let version = listing::choose(wanted, &versions, &Registry::Folder(folder.to_owned()))?;
+    let mut digests = there.iter().filter(|(other, _)| other == version).map(|(_, digest)| digest);
+    match (digests.next(), digests.next()) {
+        (Some(digest), None) => Ok((version.clone(), *digest)),
+        _ => Err(Error::environment(format!(
+            "{} has version {version} of `{}` more than once, with different bytes; remove all but one",
+            folder.display(),
+            wanted.name
+        ))),
+    }
 }
 
 /// See [`super::Registry::fetch`].
-pub fn fetch(_folder: &Path, _name: &PackageName, _manifest: &Digest) -> Result<Fetched> {
-    not_yet()
+pub fn fetch(folder: &Path, name: &PackageName, digest: &Digest) -> Result<Fetched> {
+    check_folder(folder)?;
+    let Some(layout) = Layout::of(folder, name) else {
+        for built in built::named(folder, name)? {
+            let Made { manifest, component, .. } = built.made()?;
+            if Digest::of(&manifest) == *digest {
+                return Ok(Fetched { manifest, component });
+            }
+        }
+        return Err(Error::environment(format!(
+            "{} has no `{name}` with the manifest {digest} any more: it was built again with other code; `millstream add` \
+             takes what is there now",
+            folder.display()
+        )));
+    };
+    let manifest = layout.manifest(digest)?;
+    let shown = format!("`{name}` {digest} of {}", folder.display());
+    let blob = manifest::read(&manifest, &shown)?.layer;
+    Ok(Fetched { component: layout.blob(&blob)?, manifest })
 }
 
 /// See [`super::Registry::signatures`].
-pub fn signatures(_folder: &Path, _name: &PackageName, _manifest: &Digest) -> Result<Vec<Vec<u8>>> {
-    not_yet()
+pub fn signatures(folder: &Path, name: &PackageName, manifest: &Digest) -> Result<Vec<Vec<u8>>> {
+    Layout::of(folder, name).map_or(Ok(Vec::new()), |layout| layout.signatures(manifest))
 }
 
 /// See [`super::Registry::push`].
-pub fn push(_folder: &Path, _name: &PackageName, _version: &Version, _made: &Made) -> Result<()> {
-    not_yet()
+pub fn push(folder: &Path, name: &PackageName, version: &Version, made: &Made) -> Result<()> {
+    Layout::make(folder, name)?.push(version, made)
 }
 
 /// See [`super::Registry::attach`].
-pub fn attach(_folder: &Path, _name: &PackageName, _made: &Made, _signature: &[u8]) -> Result<()> {
-    not_yet()
+pub fn attach(folder: &Path, name: &PackageName, made: &Made, signature: &[u8]) -> Result<()> {
+    let layout = Layout::of(folder, name);
+    let layout = layout.ok_or_else(|| {
+        Error::job(format!("there is no `{name}` that was pushed to {}; only such can be signed", folder.display()))
+    })?;
+    layout.attach(made, signature)
 }
 
 /// See [`super::Registry::search`].
-pub fn search(_folder: &Path, _words: &[String]) -> Result<Vec<Hit>> {
-    not_yet()
+pub fn search(folder: &Path, words: &[String]) -> Result<Vec<Hit>> {
+    check_folder(folder)?;
+    let mut hits = Vec::new();
+    let mut built: Vec<Built> = Vec::new();
+    for path in built::entries(folder)? {
+        let name = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse::<PackageName>().ok());
+        let layout = name.as_ref().and_then(|name| Layout::of(folder, name));
+        match (layout, name) {
+            (Some(layout), Some(name)) => {
+                let there = layout.versions()?;
+                let versions: Vec<Version> = there.iter().map(|(version, _)| version.clone()).collect();
+                let shown = there.iter().find(|(version, _)| Some(version) == listing::shown(&versions));
+                let manifest = shown.map(|(_, digest)| layout.manifest(digest)).transpose()?.unwrap_or_default();
+                hits.extend(listing::hit(&name, versions, listing::description(&manifest, name.as_str()), words));
+            }
+            _ => built.extend(built::at(&path).ok().flatten()),
+        }
+    }
+    built.sort_by(|a, b| a.name.cmp(&b.name));
+    for same in built.chunk_by(|a, b| a.name == b.name) {
+        // A layout of that name counts alone, as in `find`.
+        let Some(first) = same.first().filter(|first| !hits.iter().any(|hit: &Hit| hit.name == first.name)) else {
+            continue;
+        };
+        let description =
+            first.made().map(|made| listing::description(&made.manifest, first.name.as_str())).unwrap_or_default();
+        let versions = same.iter().map(|built| built.version.clone()).collect();
+        hits.extend(listing::hit(&first.name, versions, description, words));
+    }
+    hits.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(hits)
 }
+
+fn check_folder(folder: &Path) -> Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    Err(Error::job(format!(
+        "the registry {} is no folder that is there; write the path of one, or oci://HOST/PATH",
+        folder.display()
+    )))
+}
+
+/// The bytes of a regular file, at most `bytes_max`; `None`: there is no such file. A pipe or a device is refused, as
+/// reading one could last for ever.
+fn read(path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        file => file?,
+    };
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file, but a folder, a device or the like"));
+    }
+    let mut bytes = Vec::new();
+    file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > bytes_max {
+        true => Err(io::Error::other(format!("it has more than {bytes_max} bytes"))),
+        false => Ok(Some(bytes)),
+    }
+}
+
+/// An error of a file of a registry.
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::environment(format!("registry file {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests;

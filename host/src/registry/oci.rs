@@ -1,65 +1,101 @@
 //! A registry as the OCI distribution specification has it.
+//!
+//! `oci-client` talks to it, in a process of its own with limits (`obey`): the library reads answers without a bound and
+//! takes some for granted, and here they are anybody's. What comes back is compared with its digests once more.
 
-use super::{Fetched, Hit};
+mod address;
+mod ask;
+mod client;
+mod login;
+mod message;
+mod obey;
+mod referrers;
+mod transport;
+
+pub use address::Address;
+pub use obey::{RegistryArguments, obey};
+pub use transport::choose_tls;
+
+use super::{Fetched, Hit, Registry, listing};
 use crate::error::{Error, Result};
 use crate::package::digest::Digest;
-use crate::package::manifest::Made;
-use crate::package::name::{PackageName, Wanted};
+use crate::package::manifest::{self, Made};
+use crate::package::name::{self, PackageName, Wanted};
+use ask::ask;
+use message::{Answer, Found, Question};
 use semver::Version;
-use std::fmt;
-
-/// `host[:port]/path`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Address {
-    /// Host and port.
-    pub host: String,
-    /// The path below which repositories are; may be empty.
-    pub path: String,
-}
-
-impl Address {
-    /// Reads the text behind `oci://`.
-    pub fn parse(text: &str) -> Result<Address> {
-        let (host, path) = text.split_once('/').unwrap_or((text, ""));
-        Ok(Address { host: host.to_owned(), path: path.trim_matches('/').to_owned() })
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.path.is_empty() { f.write_str(&self.host) } else { write!(f, "{}/{}", self.host, self.path) }
-    }
-}
-fn not_yet<T>() -> Result<T> {
-    Err(Error::bug("registries are not there yet"))
-}
 
 /// See [`super::Registry::find`].
-pub fn find(_address: &Address, _wanted: &Wanted) -> Result<(Version, Digest)> {
-    not_yet()
+pub fn find(address: &Address, wanted: &Wanted) -> Result<(Version, Digest)> {
+    let version = wanted.version.as_ref().map(ToString::to_string);
+    let question = Question::Find { name: wanted.name.to_string(), version };
+    match ask(address, question, &[])? {
+        (Answer::Found { version, digest }, _) => Ok((name::version(&version)?, digest.parse()?)),
+        (Answer::Missing { versions }, _) => {
+            let there: Vec<Version> = versions.iter().filter_map(|text| name::version(text).ok()).collect();
+            Err(listing::missing(wanted, &there, &Registry::Oci(address.clone())))
+        }
+        _ => Err(unexpected()),
+    }
 }
 
 /// See [`super::Registry::fetch`].
-pub fn fetch(_address: &Address, _name: &PackageName, _manifest: &Digest) -> Result<Fetched> {
-    not_yet()
+pub fn fetch(address: &Address, name: &PackageName, digest: &Digest) -> Result<Fetched> {
+    let question = Question::Fetch { name: name.to_string(), digest: digest.to_string() };
+    let (Answer::Bytes, bytes) = ask(address, question, &[])? else { return Err(unexpected()) };
+    let Ok([manifest, component]) = <[Vec<u8>; 2]>::try_from(bytes) else { return Err(unexpected()) };
+    let shown = format!("`{name}` {digest} of oci://{address}");
+    let layer = manifest::read(&manifest, &shown)?.layer;
+    let fits = Digest::of(&manifest) == *digest && Digest::of(&component) == layer.digest;
+    if !fits || component.len() as u64 != layer.bytes {
+        return Err(unexpected());
+    }
+    Ok(Fetched { manifest, component })
 }
 
 /// See [`super::Registry::signatures`].
-pub fn signatures(_address: &Address, _name: &PackageName, _manifest: &Digest) -> Result<Vec<Vec<u8>>> {
-    not_yet()
+pub fn signatures(address: &Address, name: &PackageName, manifest: &Digest) -> Result<Vec<Vec<u8>>> {
+    let question = Question::Signatures { name: name.to_string(), digest: manifest.to_string() };
+    match ask(address, question, &[])? {
+        (Answer::Bytes, signatures) => Ok(signatures),
+        _ => Err(unexpected()),
+    }
 }
 
 /// See [`super::Registry::push`].
-pub fn push(_address: &Address, _name: &PackageName, _version: &Version, _made: &Made) -> Result<()> {
-    not_yet()
+pub fn push(address: &Address, name: &PackageName, version: &Version, made: &Made) -> Result<()> {
+    let question = Question::Push { name: name.to_string(), version: version.to_string() };
+    match ask(address, question, &[&made.manifest, &made.config, &made.component])? {
+        (Answer::Bytes, _) => Ok(()),
+        (Answer::Taken, _) => Err(super::taken(&format!("oci://{address} `{name}`:"), version)),
+        _ => Err(unexpected()),
+    }
 }
 
 /// See [`super::Registry::attach`].
-pub fn attach(_address: &Address, _name: &PackageName, _made: &Made, _signature: &[u8]) -> Result<()> {
-    not_yet()
+pub fn attach(address: &Address, name: &PackageName, made: &Made, signature: &[u8]) -> Result<()> {
+    let question = Question::Attach { name: name.to_string(), digest: made.digest().to_string() };
+    let manifest = super::referrer::manifest(made, signature)?;
+    match ask(address, question, &[&manifest, signature])? {
+        (Answer::Bytes, _) => Ok(()),
+        _ => Err(unexpected()),
+    }
 }
 
 /// See [`super::Registry::search`].
-pub fn search(_address: &Address, _words: &[String]) -> Result<Vec<Hit>> {
-    not_yet()
+pub fn search(address: &Address, words: &[String]) -> Result<Vec<Hit>> {
+    let (Answer::Hits(found), _) = ask(address, Question::List, &[])? else {
+        return Err(unexpected());
+    };
+    let hit = |Found { name, versions, description }: Found| {
+        let versions = versions.iter().filter_map(|text| name::version(text).ok()).collect();
+        listing::hit(&name.parse().ok()?, versions, description, words)
+    };
+    let mut hits: Vec<Hit> = found.into_iter().filter_map(hit).collect();
+    hits.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(hits)
+}
+
+fn unexpected() -> Error {
+    Error::bug("the process that talks to registries answered something else than it was asked")
 }

@@ -1,17 +1,30 @@
 //! What may be used: the user's policy, and the operator's, which the user and job authors cannot widen.
 //!
-//! Both files have the same form (`docs/packages.md`). What one of them forbids is forbidden.
+//! Both files have the same form (`file`; `docs/packages.md`). What one of them forbids is forbidden. A file knows signers by its
+//! own keys, and those whom the operator names by the operator's alone; what one of them has revoked is revoked for all.
 
+mod file;
+mod place;
+
+use super::key::{PublicKey, Signer};
+use super::signature::{self, Signed};
 use crate::error::{Error, Result};
 use crate::package::digest::Digest;
 use crate::package::name::PackageName;
+pub use file::Trusted;
+use file::{File, Rule};
+use place::Place;
 use semver::Version;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 /// The operator's policy.
 pub const OPERATORS_FILE: &str = "/etc/millstream/policy.toml";
 /// The name of the user's policy in [`config_folder`].
 pub const USERS_FILE: &str = "policy.toml";
+/// The variable that names one more policy. It can only forbid.
+pub const FURTHER_FILE: &str = "MILLSTREAM_POLICY";
 
 /// The folder of the user's settings: `$MILLSTREAM_CONFIG`, or `millstream` in `$XDG_CONFIG_HOME` or `~/.config`.
 pub fn config_folder() -> Result<PathBuf> {
@@ -22,20 +35,66 @@ pub fn config_folder() -> Result<PathBuf> {
         .ok_or_else(|| Error::environment("there is no folder for settings: set HOME or MILLSTREAM_CONFIG"))
 }
 
-/// Both policies together.
+/// All policies together.
 #[derive(Clone, Debug, Default)]
-pub struct Policy {}
+pub struct Policy {
+    operators: File,
+    /// The user's, and the one that [`FURTHER_FILE`] names.
+    others: Vec<File>,
+}
 
 impl Policy {
     /// Reads both files; a file that is not there says nothing, one that cannot be read is an error.
     pub fn load() -> Result<Policy> {
-        Ok(Policy {})
+        let further = std::env::var_os(FURTHER_FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        // Without a home there are no settings of the user.
+        let config = config_folder().ok();
+        Policy::of(Path::new(OPERATORS_FILE), further.as_deref(), config.as_deref())
     }
 
-    /// Whether packages of this registry (as text) may be used at all.
+    fn of(operators: &Path, further: Option<&Path>, config: Option<&Path>) -> Result<Policy> {
+        let operators = File::read(operators)?.unwrap_or_default();
+        let mut others = Vec::new();
+        if let Some(path) = further {
+            let missing =
+                || Error::job(format!("{}: there is no such file, and {FURTHER_FILE} names it", path.display()));
+            others.push(File::read(path)?.ok_or_else(missing)?);
+        }
+        if let Some(config) = config {
+            let mut users = File::read(&config.join(USERS_FILE))?.unwrap_or_default();
+            users.add(Trusted::read(config)?);
+            users.check_keys()?;
+            others.push(users);
+        }
+        Ok(Policy { operators, others })
+    }
+
+    /// Whether packages of this registry (as [`crate::registry::Registry`] shows itself) may be used at all.
     pub fn allows(&self, registry: &str) -> Result<()> {
-        let _ = registry;
+        let place = Place::of(registry)?;
+        for file in self.files() {
+            let Some(allowed) = &file.allow else { continue };
+            if !allowed.iter().any(|prefix| prefix.covers(&place)) {
+                let mut message = format!("the registry {registry} may not be used: {} allows ", file.shown());
+                let list = allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                message.push_str(if list.is_empty() { "none" } else { &list });
+                return Err(Error::job(message));
+            }
+        }
         Ok(())
+    }
+
+    /// Whether a job may name a plugin by its path, which no registry and no signer vouches for.
+    pub fn allows_path(&self, plugin: &Path) -> Result<()> {
+        match self.files().find(|file| file.paths == Some(false)) {
+            None => Ok(()),
+            Some(file) => Err(Error::job(format!(
+                "the plugin {} may not be used: {} allows no plugins by path (`paths = false`); add a package to the job with \
+                 `millstream add`",
+                plugin.display(),
+                file.shown()
+            ))),
+        }
     }
 
     /// Whether this package of this registry may be used with these signatures. Returns the names of those who signed it
@@ -48,8 +107,115 @@ impl Policy {
         manifest: &Digest,
         signatures: &[Vec<u8>],
     ) -> Result<Vec<String>> {
-        let _ = (name, version, manifest, signatures);
         self.allows(registry)?;
-        Ok(Vec::new())
+        let shown = format!("{name}@{version} of {registry}");
+        if let Some(file) = self.files().find(|file| file.revoked.manifests.contains(manifest)) {
+            let message =
+                format!("{shown} may not be used: {} has revoked {manifest}; take another version", file.shown());
+            return Err(Error::job(message));
+        }
+        let read = |bytes: &Vec<u8>| signature::read(bytes, name, version, manifest);
+        let signed: Vec<Signed> = signatures.iter().take(signature::COUNT_MAX).filter_map(read).collect();
+        let place = Place::of(registry)?;
+        for file in self.files() {
+            for rule in file.registry.iter().filter(|rule| rule.at.concerns(&place)) {
+                self.meets(rule, file, &signed).map_err(|error| error.within(format!("{shown} may not be used")))?;
+            }
+        }
+        let trusted: BTreeSet<&Signer> =
+            self.files().flat_map(|file| self.trusted(file, &signed)).map(|signed| &signed.signer).collect();
+        match signed.iter().find(|signed| self.is_revoked(&signed.key)) {
+            // Who has a stolen key can sign; whoever knows better has signed beside it.
+            Some(Signed { signer, key }) if trusted.is_empty() => Err(Error::job(format!(
+                "{shown} may not be used: nobody vouches for it but {signer}, with a key that is revoked ({key}); ask {signer} to \
+                 sign it anew"
+            ))),
+            _ => Ok(trusted.into_iter().map(ToString::to_string).collect()),
+        }
+    }
+
+    /// Whether somebody has revoked this key.
+    pub fn is_revoked(&self, key: &PublicKey) -> bool {
+        self.files().any(|file| file.revoked.keys.contains(key))
+    }
+
+    /// All signers with their keys, and the file that knows them.
+    pub fn signers(&self) -> Vec<(&Signer, &PublicKey, String)> {
+        let mut all = Vec::new();
+        for file in self.files() {
+            for (signer, keys) in &file.signers {
+                all.extend(keys.iter().map(|key| (signer, key, file.shown())));
+            }
+        }
+        all
+    }
+
+    /// The keys that the operator gives a signer, if any.
+    pub fn keys_of_operator(&self, signer: &Signer) -> Option<&[PublicKey]> {
+        self.operators.signers.get(signer).map(Vec::as_slice)
+    }
+
+    /// All that is revoked, as text.
+    pub fn revoked(&self) -> BTreeSet<String> {
+        let keys = self.files().flat_map(|file| file.revoked.keys.iter().map(ToString::to_string));
+        keys.chain(self.files().flat_map(|file| file.revoked.manifests.iter().map(ToString::to_string))).collect()
+    }
+
+    fn files(&self) -> impl Iterator<Item = &File> {
+        std::iter::once(&self.operators).chain(&self.others)
+    }
+
+    /// The signatures that count for a file.
+    fn trusted<'a>(&'a self, file: &'a File, signed: &'a [Signed]) -> impl Iterator<Item = &'a Signed> {
+        signed
+            .iter()
+            .filter(|signed| self.keys(file, &signed.signer).contains(&signed.key) && !self.is_revoked(&signed.key))
+    }
+
+    /// The keys of a signer, as a file has them. Whom the operator names has no other keys.
+    fn keys<'a>(&'a self, file: &'a File, signer: &Signer) -> &'a [PublicKey] {
+        let own = || file.signers.get(signer).map(Vec::as_slice);
+        self.keys_of_operator(signer).or_else(own).unwrap_or_default()
+    }
+
+    fn meets(&self, rule: &Rule, file: &File, signed: &[Signed]) -> Result<()> {
+        let by: BTreeSet<&Signer> = self.trusted(file, signed).map(|signed| &signed.signer).collect();
+        let count = rule.require.iter().filter(|signer| by.contains(signer)).count();
+        if count >= rule.at_least() {
+            return Ok(());
+        }
+        let missing: Vec<&Signer> = rule.require.iter().filter(|signer| !by.contains(signer)).collect();
+        let mut message = format!("{} asks for signatures of {rule}, and ", file.shown());
+        let names = missing.iter().map(|signer| signer.as_str()).collect::<Vec<_>>().join(", ");
+        let _ = match missing.len() {
+            1 => write!(message, "{names} has not signed it"),
+            _ => write!(message, "{names} have not signed it"),
+        };
+        for signer in missing {
+            self.why(signer, file, signed, &mut message);
+        }
+        Err(Error::job(message))
+    }
+
+    /// What else there is to say of a signer whose signature does not count.
+    fn why(&self, signer: &Signer, file: &File, signed: &[Signed], message: &mut String) {
+        let keys = self.keys(file, signer);
+        let _ = match signed.iter().find(|signed| signed.signer == *signer) {
+            _ if keys.is_empty() => {
+                write!(message, "\n  no key of {signer} is known: millstream key trust {signer} ed25519:…")
+            }
+            Some(Signed { key, .. }) if self.is_revoked(key) => {
+                write!(message, "\n  a signature of {signer} is by a key that is revoked: {key}")
+            }
+            Some(Signed { key, .. }) => write!(
+                message,
+                "\n  a signature says that it is of {signer}, by a key that is not known as theirs: {key}. If {signer} has a new \
+                 key: millstream key trust {signer} {key}"
+            ),
+            None => Ok(()),
+        };
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,18 +1,79 @@
 //! A signature: says that a signer vouches for the package with this manifest, under this name and version.
+//!
+//! As JSON: `signer`, `key` (which of the signer's), `name`, `version`, `manifest` and `signature`, in hexadecimal digits. What
+//! is signed is the text of all others, a line each, under a line that says what it is, so that it stands for nothing else.
 
-use super::key::SecretKey;
+use super::hex;
+use super::key::{PublicKey, SecretKey, Signer};
 use crate::error::{Error, Result};
 use crate::package::digest::Digest;
-use crate::package::name::PackageName;
+use crate::package::name::{self, PackageName};
 use semver::Version;
+use serde::{Deserialize, Serialize};
 
 /// The type of a signature as an artifact beside the package that it is of.
 pub const MEDIA_TYPE: &str = "application/vnd.millstream.signature.v1+json";
 /// Bytes of one signature.
 pub const BYTES_MAX: usize = 16 << 10;
+/// Signatures of one package that are looked at.
+pub const COUNT_MAX: usize = 64;
+
+/// A signature as it is written.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    signer: Signer,
+    key: PublicKey,
+    name: String,
+    version: String,
+    manifest: Digest,
+    signature: String,
+}
+
+/// Who has signed a package: the key is the one that has, the name is what its owner says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signed {
+    /// The signer.
+    pub signer: Signer,
+    /// The key.
+    pub key: PublicKey,
+}
 
 /// Signs a package. The name and the version are part of what is signed, so that a registry cannot show one as another.
 pub fn sign(key: &SecretKey, name: &PackageName, version: &Version, manifest: &Digest) -> Result<Vec<u8>> {
-    let _ = (name, version, manifest);
-    Err(Error::bug(format!("{}: signatures are not there yet", key.name)))
+    let public = key.public()?;
+    let signature = key.sign(&message(&key.name, &public, name, version, manifest));
+    let written = Written {
+        signer: key.name.clone(),
+        key: public,
+        name: name.to_string(),
+        version: version.to_string(),
+        manifest: *manifest,
+        signature: hex::of(&signature),
+    };
+    serde_json::to_vec(&written).map_err(Error::bug)
+}
+
+/// Who has made this signature of this package; `None` where it is not one, or of something else. Whether the key is that
+/// signer's is for policies to say.
+pub fn read(bytes: &[u8], name: &PackageName, version: &Version, manifest: &Digest) -> Option<Signed> {
+    if bytes.len() > BYTES_MAX {
+        return None;
+    }
+    let written: Written = serde_json::from_slice(bytes).ok()?;
+    let same_name = written.name.parse::<PackageName>().is_ok_and(|written| written == *name);
+    let same_version = name::version(&written.version).is_ok_and(|written| written == *version);
+    if !same_name || !same_version || written.manifest != *manifest {
+        return None;
+    }
+    let signature: [u8; 64] = hex::read(&written.signature)?;
+    let message = message(&written.signer, &written.key, name, version, manifest);
+    let holds = written.key.has_signed(&message, &signature);
+    holds.then_some(Signed { signer: written.signer, key: written.key })
+}
+
+/// None of the texts has a line break, so no two of what is signed have the same bytes.
+fn message(signer: &Signer, key: &PublicKey, name: &PackageName, version: &Version, manifest: &Digest) -> Vec<u8> {
+    format!("millstream signature of a package, version 1\n{signer}\n{key}\n{name}\n{version}\n{manifest}\n")
+        .into_bytes()
 }

@@ -1,6 +1,6 @@
 //! The key with which this user's Millstream signs what it keeps: 32 random bytes in a file that only the user can read.
 
-use super::{open_private, private_folder};
+use crate::private;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -16,7 +16,7 @@ impl Key {
     /// have the same.
     pub fn open(file: &Path) -> io::Result<Key> {
         let folder = file.parent().unwrap_or(Path::new("/"));
-        private_folder(folder)?;
+        private::folder(folder)?;
         match Key::read(file) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 Key::make(folder, file)?;
@@ -33,7 +33,7 @@ impl Key {
 
     fn read(file: &Path) -> io::Result<Key> {
         let mut bytes = Vec::new();
-        open_private(file)?.take(BYTES as u64 + 1).read_to_end(&mut bytes)?;
+        private::open(file)?.take(BYTES as u64 + 1).read_to_end(&mut bytes)?;
         let found = bytes.len();
         let bytes = <[u8; BYTES]>::try_from(bytes).map_err(|_| {
             let words = format!("it has {found} bytes instead of {BYTES}; remove it, and another one is made");

@@ -1,8 +1,9 @@
 //! What the process that compiles is told, and how it obeys.
 
-use super::{Metering, limits};
+use super::Metering;
+use crate::child::limits::{self, Limits};
 use crate::error::{Error, Result};
-use crate::limits::COMPONENT_BYTES_MAX;
+use crate::limits::{COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX, COMPONENT_BYTES_MAX};
 use crate::plugin::cache::{Cache, code_digest};
 use crate::plugin::engine::{self, CodeKind};
 use clap::Args;
@@ -69,7 +70,9 @@ pub struct CompileArguments {
 pub fn obey(arguments: &CompileArguments) -> Result<ExitCode> {
     let failed = |e: io::Error| Error::environment(format!("compiling: {e}"));
     limits::die_with(arguments.parent).map_err(failed)?;
-    limits::take_on(arguments.seconds).map_err(failed)?;
+    let limits =
+        Limits { seconds: arguments.seconds, memory_bytes_max: COMPILE_MEMORY_BYTES_MAX, files_max: COMPILE_FILES_MAX };
+    limits::take_on(&limits).map_err(failed)?;
     let mut bytes = Vec::new();
     io::stdin().lock().take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     let kind = CodeKind { metering: arguments.metering, stack_bytes_max: arguments.stack };

@@ -13,7 +13,7 @@ fn ended(script: &str, time_max: Duration) -> Result<Vec<u8>, String> {
     let kind = CodeKind { metering: Metering::Epochs, stack_bytes_max: 1 << 20 };
     let order = Order { kind, key: "key".into(), time_max };
     // Another test's process that is just being started may still have the script open for writing.
-    let run = || child::run(&program, &order, &[7; 3 << 20]);
+    let run = || super::run(&program, &order, &[7; 3 << 20]);
     let ended =
         std::iter::repeat_with(run).find(|run| !matches!(run, Err(e) if e.raw_os_error() == Some(libc::ETXTBSY)));
     match code(ended.unwrap().unwrap(), time_max) {

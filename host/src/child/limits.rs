@@ -1,20 +1,30 @@
-//! What the process that compiles may use up. It takes its limits on itself before it has seen a byte of the component.
+//! What such a process may use up. It takes its limits on itself before it has seen a byte of what others made.
 
-use crate::limits::{COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX};
 use std::io;
 use std::thread;
 
+/// Most that it may use.
+pub struct Limits {
+    /// How long the other process waits for it.
+    pub seconds: u64,
+    /// Memory of its own.
+    pub memory_bytes_max: u64,
+    /// Open files and connections.
+    pub files_max: u64,
+}
+
 /// From now on this process has a memory, a time and little else.
-pub fn take_on(seconds: u64) -> io::Result<()> {
+pub fn take_on(limits: &Limits) -> io::Result<()> {
+    let Limits { seconds, memory_bytes_max, files_max } = *limits;
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
     // The waiting process looks at the clock; this is for the case that it cannot.
     let processor_seconds = seconds.saturating_add(1).saturating_mul(cores);
-    set(libc::RLIMIT_DATA, COMPILE_MEMORY_BYTES_MAX)?;
+    set(libc::RLIMIT_DATA, memory_bytes_max)?;
     set(libc::RLIMIT_CPU, processor_seconds)?;
     // No story of a crash, and no file.
     set(libc::RLIMIT_CORE, 0)?;
     set(libc::RLIMIT_FSIZE, 0)?;
-    set(libc::RLIMIT_NOFILE, COMPILE_FILES_MAX)?;
+    set(libc::RLIMIT_NOFILE, files_max)?;
     unblock_signals()
 }
 

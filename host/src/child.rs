@@ -1,8 +1,14 @@
-//! The process that compiles, as the one that needs the code sees it.
+//! Processes of Millstream itself that do for it what must be stoppable, as compiling or talking to a registry: each has
+//! limits on time, memory and output, and dies with the process that started it.
 
-use super::Order;
-use crate::limits::{COMPILED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
-use crate::plugin::failure::printable;
+pub mod limits;
+mod program;
+
+pub use program::Program;
+
+use crate::limits::PLUGIN_WORDS_BYTES_MAX;
+use crate::plugin::printable;
+use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
@@ -14,10 +20,24 @@ use std::time::{Duration, Instant};
 /// How often it is looked whether a process that closed its output is gone.
 const GOING_LOOK_EVERY: Duration = Duration::from_millis(1);
 
+/// What a process is to do.
+pub struct Task<'a> {
+    /// Its command line.
+    pub arguments: Vec<OsString>,
+    /// All of its environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// Its standard input.
+    pub input: &'a [u8],
+    /// How much it may write to standard output.
+    pub output_bytes_max: u64,
+    /// How long it may take.
+    pub time_max: Duration,
+}
+
 /// What came of it.
 pub struct Ended {
     /// What it wrote to standard output.
-    pub code: Vec<u8>,
+    pub output: Vec<u8>,
     /// What it wrote to standard error.
     pub words: String,
     /// How it ended.
@@ -37,29 +57,29 @@ pub enum End {
     TooLarge,
 }
 
-/// Runs `millstream compile-component` until it has ended, or the order's time has passed. It is dead and waited for when
-/// this returns.
-pub fn run(program: &Path, order: &Order, bytes: &[u8]) -> io::Result<Ended> {
-    let deadline = Instant::now().checked_add(order.time_max);
+/// Runs a process until it has ended, or its time has passed. It is dead and waited for when this returns.
+pub fn run(program: &Path, task: &Task<'_>) -> io::Result<Ended> {
+    let Task { arguments, environment, input, output_bytes_max, time_max } = task;
+    let deadline = Instant::now().checked_add(*time_max);
     let mut command = Command::new(program);
     // In a group of its own it does not get the terminal's Ctrl-C, and no story of a crash is told: it dies with us.
-    command.args(order.arguments()).env_clear().current_dir("/").process_group(0);
+    command.args(arguments).env_clear().envs(environment.iter().cloned()).current_dir("/").process_group(0);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     thread::scope(|scope| {
         // All three pipes are served at once, so that neither side waits for the other.
         scope.spawn(move || {
             // A process that does not read all of it says itself why.
-            stdin.map(|mut stdin| stdin.write_all(bytes))
+            stdin.map(|mut stdin| stdin.write_all(input))
         });
         let words = scope.spawn(move || read(stderr, PLUGIN_WORDS_BYTES_MAX as u64).unwrap_or_default());
-        let (sender, code) = channel();
-        scope.spawn(move || sender.send(read(stdout, COMPILED_BYTES_MAX + 1)));
+        let (sender, output) = channel();
+        scope.spawn(move || sender.send(read(stdout, output_bytes_max.saturating_add(1))));
         let left = deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
-        let code = code.recv_timeout(left);
-        let killed = match &code {
+        let output = output.recv_timeout(left);
+        let killed = match &output {
             Err(_) => Some(End::Late),
-            Ok(Ok(code)) if code.len() as u64 > COMPILED_BYTES_MAX => Some(End::TooLarge),
+            Ok(Ok(output)) if output.len() as u64 > *output_bytes_max => Some(End::TooLarge),
             Ok(_) => None,
         };
         if killed.is_some() {
@@ -68,8 +88,8 @@ pub fn run(program: &Path, order: &Order, bytes: &[u8]) -> io::Result<Ended> {
         let end = wait(&mut child, deadline)?;
         let words = words.join().unwrap_or_default();
         Ok(Ended {
-            code: code.unwrap_or_else(|_| Ok(Vec::new()))?,
-            // A compiler repeats names that the component's author chose.
+            output: output.unwrap_or_else(|_| Ok(Vec::new()))?,
+            // It may repeat what somebody else chose.
             words: printable(&String::from_utf8_lossy(&words), PLUGIN_WORDS_BYTES_MAX),
             end: killed.unwrap_or(end),
         })
@@ -95,6 +115,13 @@ fn wait(child: &mut Child, deadline: Option<Instant>) -> io::Result<End> {
         }
         thread::sleep(GOING_LOOK_EVERY);
     }
+}
+
+/// What Rust's allocator and the system say when there is no more.
+pub fn is_out_of_memory(words: &str) -> bool {
+    ["memory allocation of", "Cannot allocate memory", "Resource temporarily unavailable"]
+        .iter()
+        .any(|said| words.contains(said))
 }
 
 impl End {

@@ -1,0 +1,31 @@
+//! Where the program is that such a process runs.
+
+use std::path::{Path, PathBuf};
+
+/// The command `millstream`.
+pub struct Program {
+    /// Its file.
+    pub file: PathBuf,
+    /// Whether it is the one that runs here, so that both are of one version.
+    pub is_this: bool,
+}
+
+impl Program {
+    const NAME: &str = "millstream";
+
+    /// This program where it is `millstream`, else one beside it or one folder up.
+    pub fn find() -> Option<Program> {
+        let this = std::env::current_exe().ok()?;
+        if this.file_name()? == Program::NAME {
+            return Some(Program { file: this, is_this: true });
+        }
+        // Another version was installed meanwhile. This one has no name any more, and is still there.
+        if this.file_name()?.to_str()?.strip_suffix(" (deleted)") == Some(Program::NAME) {
+            return Some(Program { file: "/proc/self/exe".into(), is_this: true });
+        }
+        let folder = this.parent()?;
+        let places = [Some(folder), folder.parent()];
+        let files = places.into_iter().flatten().map(|folder| folder.join(Program::NAME));
+        files.into_iter().find(|file| Path::is_file(file)).map(|file| Program { file, is_this: false })
+    }
+}

@@ -1,0 +1,153 @@
+//! `millstream key`: keys that sign packages, and whose signatures count.
+
+use crate::error::{Error, Result};
+use crate::package::digest::Digest;
+use crate::trust::key::{self, PublicKey, SecretKey, Signer};
+use crate::trust::policy::{self, Policy, Trusted};
+use clap::{Args, Subcommand};
+use std::fmt::Write as _;
+
+/// The arguments of `millstream key`.
+#[derive(Args)]
+pub struct KeyArguments {
+    #[command(subcommand)]
+    command: KeyCommand,
+}
+
+#[derive(Subcommand)]
+enum KeyCommand {
+    /// Make a key to sign packages with (`millstream push --sign NAME`)
+    New {
+        /// The signer's name: small letters, digits and hyphens, as alice
+        name: Signer,
+        /// Let it take the place of the signer's key that there is
+        #[arg(long)]
+        rotate: bool,
+    },
+    /// Show your keys, whose keys you trust, and what is revoked
+    List,
+    /// Show the public keys of a signer, and how others come to trust them
+    Show {
+        /// The signer's name
+        name: Signer,
+    },
+    /// Let signatures of this key count as those of a signer
+    Trust {
+        /// The signer's name, as policies have it
+        name: Signer,
+        /// The key: ed25519:…, as `millstream key show` shows it
+        key: PublicKey,
+    },
+    /// Let nothing count any more that a key has signed, or forbid a package
+    Revoke {
+        /// A key (ed25519:…), or the digest of a package's manifest (sha256:…)
+        what: String,
+    },
+}
+
+/// Runs the command, and returns what there is to say.
+pub fn key(arguments: &KeyArguments) -> Result<String> {
+    match &arguments.command {
+        KeyCommand::New { name, rotate } => new(name, *rotate),
+        KeyCommand::List => list(),
+        KeyCommand::Show { name } => show(name),
+        KeyCommand::Trust { name, key } => trust(name, key),
+        KeyCommand::Revoke { what } => revoke(what),
+    }
+}
+
+fn new(name: &Signer, rotate: bool) -> Result<String> {
+    let folder = key::folder()?;
+    let public = SecretKey::make(&folder, name, rotate)?.public()?;
+    Ok(format!(
+        "made the key of {name} in {}: keep a copy of it, and show it to nobody\nothers trust it with:\n  millstream key trust \
+         {name} {public}\n",
+        folder.display()
+    ))
+}
+
+fn list() -> Result<String> {
+    let policy = Policy::load()?;
+    let mark = |key: &PublicKey| if policy.is_revoked(key) { "  revoked" } else { "" };
+    let mut text = String::new();
+    let mut part = |title: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            let _ = writeln!(text, "{title}\n  {}", lines.join("\n  "));
+        }
+    };
+    let own = key::own()?;
+    let line = |own: &key::Own| {
+        let retired = if own.is_retired { "  retired" } else { "" };
+        format!("{}  {}{retired}{}", own.signer, own.public, mark(&own.public))
+    };
+    part("your keys:", own.iter().map(line).collect());
+    let line = |(signer, key, file): &(&Signer, &PublicKey, String)| format!("{signer}  {key}  {file}{}", mark(key));
+    part("trusted:", policy.signers().iter().map(line).collect());
+    part("revoked:", policy.revoked().into_iter().collect());
+    if text.is_empty() {
+        text.push_str(
+            "no keys yet; make one with `millstream key new NAME`, or trust one with `millstream key trust NAME KEY`\n",
+        );
+    }
+    Ok(text)
+}
+
+fn show(name: &Signer) -> Result<String> {
+    let policy = Policy::load()?;
+    let mut keys: Vec<PublicKey> =
+        key::own()?.into_iter().filter(|own| own.signer == *name && !own.is_retired).map(|own| own.public).collect();
+    let trusted = policy.signers().into_iter().filter(|(signer, ..)| *signer == name).map(|(_, key, _)| *key);
+    keys.extend(trusted);
+    keys.retain(|key| !policy.is_revoked(key));
+    keys.sort();
+    keys.dedup();
+    if keys.is_empty() {
+        return Err(Error::job(format!("no key of {name} is known; `millstream key list` shows those that are")));
+    }
+    Ok(keys.iter().map(|key| format!("millstream key trust {name} {key}\n")).collect())
+}
+
+fn trust(name: &Signer, key: &PublicKey) -> Result<String> {
+    let policy = Policy::load()?;
+    if policy.is_revoked(key) {
+        return Err(Error::job(format!("{key} is revoked, and cannot be trusted any more")));
+    }
+    if let Some((other, ..)) = policy.signers().into_iter().find(|(signer, of, _)| *of == key && *signer != name) {
+        return Err(Error::job(format!("{key} is known as the key of {other}; a key is of one signer")));
+    }
+    let mut text = format!("signatures of {key} count as those of {name}\n");
+    Trusted::change(&policy::config_folder()?, |trusted| {
+        let keys = trusted.signers.entry(name.clone()).or_default();
+        if !keys.contains(key) {
+            keys.push(*key);
+        }
+        Ok(())
+    })?;
+    if Policy::load()?.keys_of_operator(name).is_some_and(|keys| !keys.contains(key)) {
+        text = format!(
+            "the operator names the keys of {name} in {}, and this is none of them: it does not count\n",
+            policy::OPERATORS_FILE
+        );
+    }
+    Ok(text)
+}
+
+fn revoke(what: &str) -> Result<String> {
+    let wrong = |_| {
+        Error::job(format!(
+            "`{}` is neither a key (ed25519:…) nor the digest of a manifest (sha256:…)",
+            what.escape_debug()
+        ))
+    };
+    let key = what.parse::<PublicKey>().ok();
+    let manifest = if key.is_none() { Some(what.parse::<Digest>().map_err(wrong)?) } else { None };
+    Trusted::change(&policy::config_folder()?, |trusted| {
+        trusted.revoked.keys.extend(key);
+        trusted.revoked.manifests.extend(manifest);
+        Ok(())
+    })?;
+    Ok(match key {
+        Some(key) => format!("{key} is revoked: nothing counts any more that it has signed\n"),
+        None => format!("{what} is revoked: no job uses it any more\n"),
+    })
+}

@@ -1,0 +1,42 @@
+//! `millstream pull`: gets a package into the store, checked as for a job, and says what it asks for.
+
+use super::add::told;
+use crate::error::{Error, Result};
+use crate::lock::obtain::obtain;
+use crate::lock::place::registry;
+use crate::lock::store::Store;
+use crate::package::name::Wanted;
+use crate::trust::policy::Policy;
+use clap::Args;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
+
+/// The arguments of `millstream pull`.
+#[derive(Args)]
+pub struct PullArguments {
+    /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
+    package: Wanted,
+    /// Where it is: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    #[arg(long)]
+    registry: Option<String>,
+    /// Also write the component there
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Gets the package; what it is, in words.
+pub fn pull(arguments: &PullArguments) -> Result<String> {
+    let registry = registry(arguments.registry.as_deref())?;
+    let store = Store::of_user()?;
+    let _held = store.hold()?;
+    let obtained = obtain(&registry, &arguments.package, None, &Policy::load()?, &store)?;
+    let mut text = told(&obtained);
+    if let Some(file) = &arguments.output {
+        let component = store.get(&obtained.pin.layer)?;
+        let component = component.ok_or_else(|| Error::bug("the store does not have what it was just given"))?;
+        fs::write(file, component).map_err(|error| Error::environment(format!("{}: {error}", file.display())))?;
+        let _ = writeln!(text, "written to {}", file.display());
+    }
+    Ok(text)
+}

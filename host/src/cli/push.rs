@@ -1,0 +1,57 @@
+//! `millstream push`: shares a plugin as a package.
+
+use crate::error::{Error, Result};
+use crate::lock::place::registry;
+use crate::package::facts::Facts;
+use crate::package::manifest::Made;
+use crate::package::name::{self, PackageName};
+use crate::plugin::{component_file, read_component};
+use crate::trust::key::SecretKey;
+use crate::trust::signature;
+use clap::Args;
+use std::path::PathBuf;
+
+/// The arguments of `millstream push`.
+#[derive(Args)]
+pub struct PushArguments {
+    /// The plugin: its folder, built, or a component
+    #[arg(default_value = ".")]
+    plugin: PathBuf,
+    /// Where to: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    #[arg(long)]
+    registry: Option<String>,
+    /// Sign it with this key of yours (`millstream key new` makes one)
+    #[arg(long, value_name = "KEY")]
+    sign: Option<String>,
+}
+
+/// Shares a plugin; what to print. A version that was shared with other bytes is refused. One that was shared as it is may
+/// be signed once more.
+pub fn push(arguments: &PushArguments) -> Result<String> {
+    let registry = registry(arguments.registry.as_deref())?;
+    let file = component_file(&arguments.plugin)?;
+    let shown = file.display().to_string();
+    let component = read_component(&file)?;
+    let facts = Facts::of(&component, &shown)?;
+    if facts.name.is_empty() || facts.version.is_empty() {
+        return Err(Error::job(format!(
+            "plugin {shown} does not say its name and version, which a package needs; `millstream build` writes them into \
+             it from the manifest of its folder"
+        )));
+    }
+    let within = |error: Error| error.within(format!("plugin {shown}"));
+    let name: PackageName = facts.name.parse().map_err(within)?;
+    let version = name::version(&facts.version).map_err(within)?;
+    let made = Made::of(component, &facts)?;
+    let digest = made.digest();
+    // Without the key, nothing is pushed.
+    let key = arguments.sign.as_deref().map(SecretKey::of_user).transpose()?;
+    let signed = key.as_ref().map(|key| signature::sign(key, &name, &version, &digest)).transpose()?;
+    registry.push(&name, &version, &made)?;
+    let mut text = format!("pushed {name} {version} to {registry}\n  manifest {digest}\n");
+    if let Some((signature, key)) = signed.zip(key) {
+        registry.attach(&name, &made, &signature)?;
+        text.push_str(&format!("  signed by {}\n", key.name));
+    }
+    Ok(text)
+}

@@ -1,0 +1,39 @@
+//! `millstream search`: what a registry has.
+
+use crate::error::Result;
+use crate::lock::place::registry;
+use crate::registry::Hit;
+use clap::Args;
+use std::fmt::Write as _;
+
+/// The arguments of `millstream search`.
+#[derive(Args)]
+pub struct SearchArguments {
+    /// Words that the name or the description has; none: all packages
+    words: Vec<String>,
+    /// Where: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    #[arg(long)]
+    registry: Option<String>,
+}
+
+/// The packages that were found, a line each.
+pub fn search(arguments: &SearchArguments) -> Result<String> {
+    let registry = registry(arguments.registry.as_deref())?;
+    let hits = registry.search(&arguments.words)?;
+    if hits.is_empty() {
+        return Ok(match arguments.words.is_empty() {
+            true => format!("{registry} has no packages\n"),
+            false => format!("no package of {registry} has these words\n"),
+        });
+    }
+    let version = |hit: &Hit| hit.versions.first().map(ToString::to_string).unwrap_or_default();
+    let width = |of: &dyn Fn(&Hit) -> usize| hits.iter().map(of).max().unwrap_or_default();
+    let names = width(&|hit| hit.name.as_str().len());
+    let versions = width(&|hit| version(hit).len());
+    let mut text = String::new();
+    for hit in &hits {
+        let line = format!("{:names$}  {:versions$}  {}", hit.name.as_str(), version(hit), hit.description);
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    Ok(text)
+}

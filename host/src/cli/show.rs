@@ -1,0 +1,62 @@
+//! `millstream show`: what a package is and what it asks for, before anybody uses it. None of it is run or kept.
+
+use crate::author::inspect;
+use crate::error::{Error, Result};
+use crate::lock::place::registry;
+use crate::package::facts::Facts;
+use crate::package::name::Wanted;
+use crate::registry::Registry;
+use crate::trust::policy::Policy;
+use clap::Args;
+use std::fmt::Write as _;
+
+/// The arguments of `millstream show`.
+#[derive(Args)]
+pub struct ShowArguments {
+    /// The package, as `split-words` (its newest version) or `split-words@0.2.0`
+    package: Wanted,
+    /// Where it is: oci://HOST/PATH, or a folder; default: `registry` of the settings
+    #[arg(long)]
+    registry: Option<String>,
+    /// Show its README instead
+    #[arg(long)]
+    readme: bool,
+}
+
+/// What the package is, in words.
+pub fn show(arguments: &ShowArguments) -> Result<String> {
+    let ShowArguments { package: wanted, registry: given, readme } = arguments;
+    let registry = registry(given.as_deref())?;
+    let policy = Policy::load()?;
+    policy.allows(&registry.to_string())?;
+    let (version, digest) = registry.find(wanted)?;
+    let fetched = registry.fetch(&wanted.name, &digest)?;
+    let reference = format!("{}@{version}", wanted.name);
+    let facts = Facts::of(&fetched.component, &reference)?;
+    if facts.name != wanted.name.as_str() || facts.version != version.to_string() {
+        return Err(Error::environment(format!(
+            "{reference} of {registry} says of itself that it is `{}@{}`; do not use it",
+            facts.name, facts.version
+        )));
+    }
+    if *readme {
+        return match facts.said.readme.trim_end() {
+            "" => Err(Error::job(format!("{reference} carries no README"))),
+            text => Ok(format!("{text}\n")),
+        };
+    }
+    let mut text = inspect::component(&fetched.component, &reference)?;
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "{:<15}{value}", format!("{name}:"));
+    };
+    let place = if matches!(registry, Registry::Folder(_)) { "folder" } else { "registry" };
+    line(place, &registry.to_string());
+    line("manifest", &digest.to_string());
+    let signatures = registry.signatures(&wanted.name, &digest)?;
+    match policy.check(&registry.to_string(), &wanted.name, &version, &digest, &signatures) {
+        Ok(signers) if signers.is_empty() => line("signed by", "nobody whose key you trust"),
+        Ok(signers) => line("signed by", &signers.join(", ")),
+        Err(refused) => line("refused", &refused.message.replace('\n', "\n               ")),
+    }
+    Ok(text)
+}

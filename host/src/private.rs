@@ -1,0 +1,43 @@
+//! Files and folders that are this user's alone: keys, and what is signed with them.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// Makes a folder where it is missing, and checks that it is one that only this user may use.
+pub fn folder(folder: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let found = fs::symlink_metadata(folder)?;
+    if !found.is_dir() || !is_private(&found) {
+        let user = user();
+        let wanted = format!(
+            "{} must be a folder of user {user} that only this user may use (mode 0700), and no link",
+            folder.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, wanted));
+    }
+    Ok(())
+}
+
+/// Opens a file of this user that nobody else may use. Links are not followed.
+pub fn open(path: &Path) -> io::Result<File> {
+    // A pipe would otherwise wait for its other end.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    let found = file.metadata()?;
+    if !found.is_file() || !is_private(&found) {
+        let words = format!("it must be a file of user {} that only this user may use (mode 0600)", user());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
+    }
+    Ok(file)
+}
+
+fn is_private(found: &fs::Metadata) -> bool {
+    found.uid() == user() && found.mode() & 0o077 == 0
+}
+
+fn user() -> u32 {
+    // SAFETY: the call takes and changes nothing.
+    unsafe { libc::geteuid() }
+}

@@ -1,0 +1,224 @@
+//! The versions of one package in a folder, as an OCI image layout: `oci-layout`, `index.json` and `blobs/sha256/`.
+
+use super::{failed, read};
+use crate::error::{Error, Result};
+use crate::limits::{
+    PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
+};
+use crate::package::digest::Digest;
+use crate::package::manifest::{Blob, Made};
+use crate::package::name::{self, PackageName};
+use crate::registry::referrer;
+use crate::trust::signature::MEDIA_TYPE;
+use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OciImageIndex};
+use semver::Version;
+use std::collections::BTreeMap;
+use std::fs::{self, File, Permissions};
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Says that a folder is a layout.
+const MARK: &str = "oci-layout";
+const MARK_CONTENT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+const INDEX: &str = "index.json";
+/// The annotation that is a tag.
+const TAG: &str = "org.opencontainers.image.ref.name";
+
+/// The layout of one package.
+pub struct Layout {
+    folder: PathBuf,
+}
+
+impl Layout {
+    /// Of this package, if there is one.
+    pub fn of(registry: &Path, name: &PackageName) -> Option<Layout> {
+        let folder = registry.join(name.as_str());
+        folder.join(MARK).is_file().then_some(Layout { folder })
+    }
+
+    /// Of this package; it is made where there is none.
+    pub fn make(registry: &Path, name: &PackageName) -> Result<Layout> {
+        let folder = registry.join(name.as_str());
+        let layout = Layout { folder };
+        let Layout { folder } = &layout;
+        if folder.join(MARK).is_file() {
+            return Ok(layout);
+        }
+        let blobs = folder.join("blobs/sha256");
+        let is_other = fs::read_dir(folder).is_ok_and(|mut entries| entries.any(|entry| entry.is_ok_and(is_not_ours)));
+        if is_other {
+            return Err(Error::job(format!(
+                "{} holds something else, so `{name}` cannot be pushed there; name another folder as the registry",
+                folder.display()
+            )));
+        }
+        fs::create_dir_all(&blobs).map_err(|error| failed(&blobs, &error))?;
+        layout.write(MARK, MARK_CONTENT)?;
+        Ok(layout)
+    }
+
+    /// Versions with the digests of their manifests.
+    pub fn versions(&self) -> Result<Vec<(Version, Digest)>> {
+        let index = self.index()?;
+        // Others may keep here what is no version, or has no digest of this kind.
+        let version = |entry: &ImageIndexEntry| {
+            let tag = entry.annotations.as_ref()?.get(TAG)?;
+            Some((name::version(tag).ok()?, entry.digest.parse().ok()?))
+        };
+        Ok(index.manifests.iter().filter_map(version).collect())
+    }
+
+    /// The manifest with this digest.
+    pub fn manifest(&self, digest: &Digest) -> Result<Vec<u8>> {
+        let there = self.read_blob(digest, PACKAGE_MANIFEST_BYTES_MAX as u64)?;
+        there.ok_or_else(|| Error::environment(format!("{} has no manifest {digest}", self.folder.display())))
+    }
+
+    /// These bytes.
+    pub fn blob(&self, blob: &Blob) -> Result<Vec<u8>> {
+        let Blob { digest, bytes } = blob;
+        match self.read_blob(digest, *bytes)? {
+            Some(content) if content.len() as u64 == *bytes => Ok(content),
+            Some(content) => Err(Error::environment(format!(
+                "registry file {} has {} bytes, and {bytes} by its manifest; it must be pushed again",
+                self.path(digest).display(),
+                content.len()
+            ))),
+            None => Err(Error::environment(format!("{} has no {digest}", self.folder.display()))),
+        }
+    }
+
+    fn read_blob(&self, digest: &Digest, bytes_max: u64) -> Result<Option<Vec<u8>>> {
+        let path = self.path(digest);
+        let content = read(&path, bytes_max).map_err(|error| failed(&path, &error))?;
+        match content {
+            Some(content) if Digest::of(&content) != *digest => Err(Error::environment(format!(
+                "registry file {} is damaged: its content has another digest; remove it and push the package again",
+                path.display()
+            ))),
+            content => Ok(content),
+        }
+    }
+
+    /// The signatures of the package with this manifest.
+    pub fn signatures(&self, package: &Digest) -> Result<Vec<Vec<u8>>> {
+        let index = self.index()?;
+        let mut signatures = Vec::new();
+        for entry in index.manifests.iter().filter(|entry| entry.artifact_type.as_deref() == Some(MEDIA_TYPE)) {
+            let Ok(digest) = entry.digest.parse() else { continue };
+            let Some(blob) = referrer::read(&self.manifest(&digest)?, package) else { continue };
+            signatures.push(self.blob(&blob)?);
+            if signatures.len() > PACKAGE_SIGNATURES_MAX {
+                let words =
+                    format!("{}: {package} has more than {PACKAGE_SIGNATURES_MAX} signatures", self.folder.display());
+                return Err(Error::environment(words));
+            }
+        }
+        Ok(signatures)
+    }
+
+    /// See [`crate::registry::Registry::push`].
+    pub fn push(&self, version: &Version, made: &Made) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut index = self.index()?;
+        let digest = made.digest();
+        if let Some((_, other)) = self.versions()?.iter().find(|(other, _)| other == version) {
+            return if *other == digest { Ok(()) } else { Err(taken(&self.folder, version)) };
+        }
+        for content in [&made.component, &made.config, &made.manifest] {
+            self.put(content)?;
+        }
+        let annotations = BTreeMap::from([(TAG.to_owned(), version.to_string())]);
+        index
+            .manifests
+            .push(ImageIndexEntry { annotations: Some(annotations), ..referrer::entry(&made.manifest, None) });
+        self.write_index(&index)
+    }
+
+    /// See [`crate::registry::Registry::attach`].
+    pub fn attach(&self, made: &Made, signature: &[u8]) -> Result<()> {
+        let _lock = self.lock()?;
+        let mut index = self.index()?;
+        let manifest = referrer::manifest(made, signature)?;
+        let entry = referrer::entry(&manifest, Some(MEDIA_TYPE));
+        if index.manifests.iter().any(|other| other.digest == entry.digest) {
+            return Ok(());
+        }
+        for content in [signature, referrer::EMPTY, &manifest] {
+            self.put(content)?;
+        }
+        index.manifests.push(entry);
+        self.write_index(&index)
+    }
+
+    fn index(&self) -> Result<OciImageIndex> {
+        let path = self.folder.join(INDEX);
+        let content = read(&path, REGISTRY_INDEX_BYTES_MAX).map_err(|error| failed(&path, &error))?;
+        let Some(content) = content else {
+            return Ok(OciImageIndex {
+                schema_version: 2,
+                media_type: Some(OCI_IMAGE_INDEX_MEDIA_TYPE.into()),
+                manifests: Vec::new(),
+                artifact_type: None,
+                annotations: None,
+            });
+        };
+        let index: OciImageIndex = serde_json::from_slice(&content)
+            .map_err(|error| Error::environment(format!("registry file {} is damaged: {error}", path.display())))?;
+        if index.manifests.len() > REGISTRY_ENTRIES_MAX {
+            let words = format!("registry file {} lists more than {REGISTRY_ENTRIES_MAX} manifests", path.display());
+            return Err(Error::environment(words));
+        }
+        Ok(index)
+    }
+
+    fn write_index(&self, index: &OciImageIndex) -> Result<()> {
+        self.write(INDEX, &serde_json::to_vec_pretty(index).map_err(Error::bug)?)
+    }
+
+    /// As long as it lives, nobody else changes the layout.
+    fn lock(&self) -> Result<File> {
+        let path = self.folder.join(MARK);
+        File::open(&path).and_then(|file| file.lock().map(|()| file)).map_err(|error| failed(&path, &error))
+    }
+
+    fn put(&self, content: &[u8]) -> Result<()> {
+        let digest = Digest::of(content);
+        match self.read_blob(&digest, content.len() as u64) {
+            Ok(Some(_)) => Ok(()),
+            // What is missing is written, and what is damaged is replaced.
+            _ => self.write(&format!("blobs/sha256/{}", digest.hex()), content),
+        }
+    }
+
+    /// Writes a file so that it is there whole or not at all, for all who may read the folder.
+    fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.folder.join(name);
+        let written = || {
+            let folder = path.parent().unwrap_or(&self.folder);
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(content)?;
+            file.as_file().set_permissions(Permissions::from_mode(0o644))?;
+            file.as_file().sync_all()?;
+            file.persist(&path).map(drop).map_err(|error| error.error)
+        };
+        written().map_err(|error| failed(&path, &error))
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("blobs/sha256").join(digest.hex())
+    }
+}
+
+/// Whether this is no part of a layout that somebody else is just making.
+fn is_not_ours(entry: fs::DirEntry) -> bool {
+    let name = entry.file_name();
+    let name = name.to_string_lossy();
+    !(name == "blobs" || name == MARK || name.starts_with(".tmp"))
+}
+
+/// A version is there with other bytes.
+fn taken(place: &Path, version: &Version) -> Error {
+    crate::registry::taken(&place.display().to_string(), version)
+}

@@ -1,0 +1,102 @@
+//! What all registries do alike with lists of versions and of packages.
+
+use super::{Hit, Registry};
+use crate::error::{Error, Result};
+use crate::package::manifest;
+use crate::package::name::{PackageName, Wanted};
+use semver::Version;
+
+/// How many versions a message lists.
+const VERSIONS_SHOWN: usize = 10;
+
+/// The version that is wanted, of those that are there.
+pub fn choose<'a>(wanted: &Wanted, there: &'a [Version], registry: &Registry) -> Result<&'a Version> {
+    let found = match &wanted.version {
+        Some(version) => there.iter().find(|other| *other == version),
+        None => there.iter().filter(|version| version.pre.is_empty()).max(),
+    };
+    found.ok_or_else(|| missing(wanted, there, registry))
+}
+
+/// There is no such package. `there`: the versions that are.
+pub fn missing(wanted: &Wanted, there: &[Version], registry: &Registry) -> Error {
+    let name = &wanted.name;
+    let list = listed(there);
+    Error::job(match (&wanted.version, there) {
+        (_, []) => format!(
+            "{registry} has no package `{name}`; `millstream search --registry {registry}` lists what it has, if it can"
+        ),
+        (Some(version), _) => format!("{registry} has no version {version} of `{name}`; there are {list}"),
+        (None, _) => format!(
+            "{registry} has only pre-releases of `{name}`: {list}; name the one that you want, as {name}@VERSION"
+        ),
+    })
+}
+
+/// Versions in words, the newest first.
+pub fn listed(versions: &[Version]) -> String {
+    let mut sorted: Vec<&Version> = versions.iter().collect();
+    sorted.sort_by(|a, b| b.cmp(a));
+    let shown: Vec<String> = sorted.iter().take(VERSIONS_SHOWN).map(ToString::to_string).collect();
+    match sorted.len().saturating_sub(VERSIONS_SHOWN) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+/// The version that a search shows of a package, and reads its description from.
+pub fn shown(versions: &[Version]) -> Option<&Version> {
+    let released = versions.iter().filter(|version| version.pre.is_empty()).max();
+    released.or_else(|| versions.iter().max())
+}
+
+/// A package of a search, if all words occur in its name or its description.
+pub fn hit(name: &PackageName, mut versions: Vec<Version>, description: String, words: &[String]) -> Option<Hit> {
+    versions.sort_by(|a, b| b.cmp(a));
+    let text = format!("{name} {}", description.to_lowercase());
+    let found = words.iter().all(|word| text.contains(&word.to_lowercase()));
+    found.then(|| Hit { name: name.clone(), versions, description })
+}
+
+/// What a package is for, as its manifest says; empty where that is none of a package.
+pub fn description(manifest: &[u8], shown: &str) -> String {
+    manifest::read(manifest, shown).map(|layout| layout.description).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn chosen(wanted: &str, there: &[&str]) -> Result<String, String> {
+        let there: Vec<Version> = there.iter().map(|text| text.parse().unwrap()).collect();
+        let registry = Registry::Folder(PathBuf::from("/shared"));
+        choose(&wanted.parse().unwrap(), &there, &registry).map(Version::to_string).map_err(|error| error.message)
+    }
+
+    #[test]
+    fn the_newest_release_is_chosen_or_the_version_that_is_named() {
+        let there = ["0.9.0", "0.10.0", "0.11.0-rc.1", "0.2.0"];
+        assert_eq!(chosen("split", &there).unwrap(), "0.10.0", "as numbers, and no pre-release");
+        assert_eq!(chosen("split@0.2.0", &there).unwrap(), "0.2.0");
+        assert_eq!(chosen("split@0.11.0-rc.1", &there).unwrap(), "0.11.0-rc.1");
+        assert_eq!(
+            chosen("split@1.0.0", &there).unwrap_err(),
+            "/shared has no version 1.0.0 of `split`; there are 0.11.0-rc.1, 0.10.0, 0.9.0, 0.2.0"
+        );
+        assert!(
+            chosen("split", &["1.0.0-a", "1.0.0-b"]).unwrap_err().contains("only pre-releases of `split`: 1.0.0-b")
+        );
+        assert!(chosen("split", &[]).unwrap_err().starts_with("/shared has no package `split`"));
+    }
+
+    #[test]
+    fn all_words_must_occur() {
+        let found = |words: &[&str]| {
+            let words: Vec<String> = words.iter().map(ToString::to_string).collect();
+            hit(&"split-words".parse().unwrap(), Vec::new(), "Cuts lines".into(), &words).is_some()
+        };
+        assert!(found(&[]) && found(&["SPLIT"]) && found(&["cuts", "word"]));
+        assert!(!found(&["cuts", "sum"]));
+    }
+}

@@ -1,0 +1,287 @@
+//! Answers questions by asking a registry. Runs in the process with limits only: some answers make the library panic.
+
+use super::address::Address;
+use super::login::Login;
+use super::message::{Answer, Found, Question};
+use super::{referrers, transport};
+use crate::limits::{PACKAGE_MANIFEST_BYTES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_SEARCHED_MAX};
+use crate::package::digest::Digest;
+use crate::package::manifest;
+use crate::package::name;
+use crate::registry::listing;
+use http::HeaderValue;
+use oci_client::client::{CatalogResponse, TagResponse};
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+use oci_client::manifest::{OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE};
+use oci_client::secrets::RegistryAuth;
+use oci_client::{Reference, RegistryOperation};
+use semver::Version;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::AsyncWrite;
+
+/// How many entries of a list are asked for at a time.
+const PAGE: usize = 1000;
+/// Bytes of a tag.
+const TAG_BYTES_MAX: usize = 128;
+
+/// A value, or what went wrong in words that go on after the registry's address.
+pub type Told<T> = Result<T, String>;
+
+/// A registry that can be asked.
+pub struct Client {
+    pub(super) oci: oci_client::Client,
+    auth: RegistryAuth,
+    address: Address,
+    silence: Duration,
+}
+
+impl Client {
+    /// For this registry.
+    pub async fn new(address: Address, login: Option<Login>, silence_seconds: u64) -> Told<Client> {
+        let silence = Duration::from_secs(silence_seconds);
+        let config = transport::config(&address, silence).await?;
+        let oci = oci_client::Client::try_from(config).map_err(|error| transport::words(&error, &address, silence))?;
+        let auth =
+            login.map_or(RegistryAuth::Anonymous, |Login { user, password }| RegistryAuth::Basic(user, password));
+        Ok(Client { oci, auth, address, silence })
+    }
+
+    /// The answer to a question, with the bytes that go with each.
+    pub async fn answer(&self, question: Question, bytes: Vec<Vec<u8>>) -> Told<(Answer, Vec<Vec<u8>>)> {
+        match question {
+            Question::Find { name, version } => Ok((self.find(&name, version).await?, Vec::new())),
+            Question::Fetch { name, digest } => Ok((Answer::Bytes, self.fetch(&name, &digest).await?)),
+            Question::Signatures { name, digest } => {
+                Ok((Answer::Bytes, referrers::signatures(self, &self.by_digest(&name, &digest)).await?))
+            }
+            Question::Push { name, version } => Ok((self.push(&name, &version, bytes).await?, Vec::new())),
+            Question::Attach { name, digest } => {
+                referrers::attach(self, &self.by_digest(&name, &digest), bytes).await?;
+                Ok((Answer::Bytes, Vec::new()))
+            }
+            Question::List => Ok((Answer::Hits(self.list().await?), Vec::new())),
+        }
+    }
+
+    async fn find(&self, name: &str, version: Option<String>) -> Told<Answer> {
+        let wanted = match version {
+            Some(version) => Some(version),
+            None => {
+                let versions = self.versions(name).await?;
+                let newest = versions.iter().filter(|version| version.pre.is_empty()).max();
+                newest.map(ToString::to_string)
+            }
+        };
+        if let Some(version) = wanted
+            && let Some(manifest) = self.manifest(&self.by_tag(name, &version)?).await?
+        {
+            return Ok(Answer::Found { version, digest: Digest::of(&manifest).to_string() });
+        }
+        // Only for the message: some registries do not list.
+        let versions = self.versions(name).await.unwrap_or_default();
+        Ok(Answer::Missing { versions: versions.iter().map(ToString::to_string).collect() })
+    }
+
+    async fn fetch(&self, name: &str, digest: &str) -> Told<Vec<Vec<u8>>> {
+        let reference = self.by_digest(name, digest);
+        let manifest = self.manifest(&reference).await?;
+        let manifest = manifest.ok_or_else(|| format!("does not have `{name}` with the manifest {digest} any more"))?;
+        // What is wrong with it is said where it is read once more.
+        let Ok(layout) = manifest::read(&manifest, name) else { return Ok(vec![manifest, Vec::new()]) };
+        let manifest::Blob { digest, bytes } = layout.layer;
+        let component = self.blob(&reference, &digest, bytes).await?;
+        Ok(vec![manifest, component])
+    }
+
+    async fn push(&self, name: &str, version: &str, bytes: Vec<Vec<u8>>) -> Told<Answer> {
+        let reference = self.by_tag(name, version)?;
+        let [manifest, config, component] =
+            <[Vec<u8>; 3]>::try_from(bytes).map_err(|_| "was not told what to keep".to_owned())?;
+        self.log_in(&reference, RegistryOperation::Push).await?;
+        if let Some(there) = self.manifest(&reference).await? {
+            return Ok(if there == manifest { Answer::Bytes } else { Answer::Taken });
+        }
+        for content in [config, component] {
+            self.put(&reference, content).await?;
+        }
+        self.put_manifest(&reference, manifest.clone(), OCI_IMAGE_MEDIA_TYPE).await?;
+        // Two may push at once, and a registry keeps what comes last.
+        match self.manifest(&reference).await? {
+            Some(there) if there == manifest => Ok(Answer::Bytes),
+            Some(_) => Ok(Answer::Taken),
+            None => Err("does not have what was just pushed".into()),
+        }
+    }
+
+    async fn list(&self) -> Told<Vec<Found>> {
+        let any = self.by_tag(if self.address.path.is_empty() { "any" } else { &self.address.path }, "latest")?;
+        let unlisted =
+            |words| format!("does not list its packages ({words}); `millstream show NAME` works all the same");
+        let repositories = self.pages(Lists::Repositories, &any).await.map_err(unlisted)?;
+        let names: Vec<_> = repositories.iter().filter_map(|name| self.address.package(name)).collect();
+        if names.len() > REGISTRY_SEARCHED_MAX {
+            return Err(format!("has more than {REGISTRY_SEARCHED_MAX} packages here; name a longer path"));
+        }
+        let mut found = Vec::new();
+        for name in names {
+            let versions = self.versions(name.as_str()).await?;
+            let Some(shown) = listing::shown(&versions) else { continue };
+            let manifest = self.manifest(&self.by_tag(name.as_str(), &shown.to_string())?).await?;
+            found.push(Found {
+                name: name.to_string(),
+                versions: versions.iter().map(ToString::to_string).collect(),
+                description: manifest
+                    .map(|manifest| listing::description(&manifest, name.as_str()))
+                    .unwrap_or_default(),
+            });
+        }
+        Ok(found)
+    }
+
+    /// The versions of a package; other tags are left out.
+    async fn versions(&self, name: &str) -> Told<Vec<Version>> {
+        let tags = self.pages(Lists::Tags, &self.by_tag(name, "latest")?).await?;
+        Ok(tags.iter().filter_map(|tag| name::version(tag).ok()).collect())
+    }
+
+    /// A whole list. Some registries give all at once, whatever they are asked for; others a page at a time.
+    async fn pages(&self, of: Lists, reference: &Reference) -> Told<Vec<String>> {
+        let mut all: Vec<String> = Vec::new();
+        loop {
+            let last = all.last().cloned();
+            let (oci, auth, last) = (&self.oci, &self.auth, last.as_deref());
+            let page = match of {
+                Lists::Tags => {
+                    oci.list_tags(reference, auth, Some(PAGE), last).await.map(|TagResponse { tags, .. }| tags)
+                }
+                Lists::Repositories => oci
+                    .catalog(reference, auth, Some(PAGE), last)
+                    .await
+                    .map(|CatalogResponse { repositories }| repositories),
+            };
+            let page = match page {
+                Err(error) if is_missing(&error) && of == Lists::Tags => return Ok(all),
+                page => page.map_err(|error| self.words(&error))?,
+            };
+            let is_full = page.len() >= PAGE;
+            let before = all.len();
+            all.extend(page);
+            all.sort();
+            all.dedup();
+            if all.len() > REGISTRY_ENTRIES_MAX {
+                return Err(format!("lists more than {REGISTRY_ENTRIES_MAX} entries"));
+            }
+            if !is_full || all.len() == before {
+                return Ok(all);
+            }
+        }
+    }
+
+    /// A manifest or an index as it is; `None`: there is none.
+    pub async fn manifest(&self, reference: &Reference) -> Told<Option<Vec<u8>>> {
+        let accepted = [OCI_IMAGE_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE];
+        match self.oci.pull_manifest_raw(reference, &self.auth, &accepted).await {
+            Ok((manifest, _)) if manifest.len() > PACKAGE_MANIFEST_BYTES_MAX => {
+                Err(format!("sent a manifest of more than {PACKAGE_MANIFEST_BYTES_MAX} bytes"))
+            }
+            Ok((manifest, _)) => Ok(Some(manifest.into())),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(self.words(&error)),
+        }
+    }
+
+    /// These bytes, and no more.
+    pub async fn blob(&self, reference: &Reference, digest: &Digest, bytes: u64) -> Told<Vec<u8>> {
+        let mut bounded = Bounded { bytes: Vec::new(), bytes_max: bytes };
+        let digest = digest.to_string();
+        let pulled = self.oci.pull_blob(reference, digest.as_str(), &mut bounded).await;
+        pulled.map_err(|error| self.words(&error))?;
+        match bounded.bytes.len() as u64 == bytes {
+            true => Ok(bounded.bytes),
+            false => Err(format!("sent {} bytes of {digest}, and {bytes} by its manifest", bounded.bytes.len())),
+        }
+    }
+
+    /// Makes sure that the registry has these bytes.
+    pub async fn put(&self, reference: &Reference, content: Vec<u8>) -> Told<()> {
+        let digest = Digest::of(&content).to_string();
+        if self.oci.blob_exists(reference, &digest).await.map_err(|error| self.words(&error))? {
+            return Ok(());
+        }
+        self.oci.push_blob(reference, content, &digest).await.map(drop).map_err(|error| self.words(&error))
+    }
+
+    /// Makes sure that the registry has this manifest or index.
+    pub async fn put_manifest(&self, reference: &Reference, content: Vec<u8>, media_type: &'static str) -> Told<()> {
+        let put = self.oci.push_manifest_raw(reference, content, HeaderValue::from_static(media_type)).await;
+        put.map(drop).map_err(|error| self.words(&error))
+    }
+
+    /// Logs in, so that a login that is refused is said to be.
+    pub async fn log_in(&self, reference: &Reference, operation: RegistryOperation) -> Told<()> {
+        self.oci.auth(reference, &self.auth, operation).await.map(drop).map_err(|error| self.words(&error))
+    }
+
+    /// A version of a package.
+    pub fn by_tag(&self, name: &str, tag: &str) -> Told<Reference> {
+        if tag.len() > TAG_BYTES_MAX {
+            return Err(format!("cannot hold the version {tag}, which has more than {TAG_BYTES_MAX} characters"));
+        }
+        Ok(Reference::with_tag(self.address.host.clone(), self.address.repository(name), tag.to_owned()))
+    }
+
+    fn by_digest(&self, name: &str, digest: &str) -> Reference {
+        Reference::with_digest(self.address.host.clone(), self.address.repository(name), digest.to_owned())
+    }
+
+    pub(super) fn words(&self, error: &OciDistributionError) -> String {
+        transport::words(error, &self.address, self.silence)
+    }
+}
+
+/// What a registry lists.
+#[derive(Clone, Copy, PartialEq)]
+enum Lists {
+    Tags,
+    Repositories,
+}
+
+/// Whether an error says that there is no such thing.
+fn is_missing(error: &OciDistributionError) -> bool {
+    use OciErrorCode::{ManifestUnknown, NameUnknown, NotFound};
+    match error {
+        OciDistributionError::ServerError { code, .. } => *code == 404,
+        OciDistributionError::RegistryError { envelope, .. } => {
+            envelope.errors.iter().any(|error| matches!(error.code, ManifestUnknown | NameUnknown | NotFound))
+        }
+        _ => false,
+    }
+}
+
+/// Takes so many bytes and then fails, so that an endless answer is not read on.
+struct Bounded {
+    bytes: Vec<u8>,
+    bytes_max: u64,
+}
+
+impl AsyncWrite for Bounded {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.bytes.len() as u64 + bytes.len() as u64 > self.bytes_max {
+            let words = format!("sent more than the {} bytes that its manifest says", self.bytes_max);
+            return Poll::Ready(Err(io::Error::other(words)));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,116 @@
+//! How a registry is reached, and what is said when it is not.
+//!
+//! TLS, but for this machine. An answer never leads from TLS to plain HTTP: where `oci-client` would follow it, requests
+//! without TLS go to a proxy that does not exist.
+
+use super::address::Address;
+use crate::limits::{PLUGIN_REASON_BYTES_MAX, REGISTRY_CONNECT_S};
+use crate::plugin::printable;
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::errors::{OciDistributionError, OciErrorCode};
+use reqwest::StatusCode;
+use reqwest::redirect::Policy;
+use std::env;
+use std::error::Error as _;
+use std::time::Duration;
+
+/// Nobody can listen there.
+const NOWHERE: &str = "0.0.0.0:0";
+/// Who needs no TLS.
+const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
+
+/// Settings for this registry. It is asked for its protocol first where it is on this machine.
+pub async fn config(address: &Address, silence: Duration) -> Result<ClientConfig, String> {
+    choose_tls();
+    let variable = |names: [&str; 2]| names.iter().find_map(|name| env::var(name).ok()).filter(|text| !text.is_empty());
+    let no_proxy = variable(["NO_PROXY", "no_proxy"]);
+    let tls = !address.is_loopback() || needs_tls(address, silence).await?;
+    Ok(ClientConfig {
+        protocol: if tls { ClientProtocol::Https } else { ClientProtocol::Http },
+        http_proxy: Some(format!("http://{NOWHERE}")),
+        https_proxy: variable(["HTTPS_PROXY", "https_proxy"]),
+        no_proxy: if tls {
+            no_proxy
+        } else {
+            Some([Some(LOOPBACK.into()), no_proxy].into_iter().flatten().collect::<Vec<String>>().join(","))
+        },
+        // In one piece, as all registries know it.
+        use_monolithic_push: true,
+        // What is for one platform only is no package.
+        platform_resolver: None,
+        read_timeout: Some(silence),
+        connect_timeout: Some(Duration::from_secs(REGISTRY_CONNECT_S)),
+        user_agent: concat!("millstream/", env!("CARGO_PKG_VERSION")),
+        ..ClientConfig::default()
+    })
+}
+
+/// Chooses who does the cryptography of TLS in this process, unless somebody has. Without it, `reqwest` panics.
+pub fn choose_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// Whether a registry on this machine speaks TLS: servers that do answer plain HTTP with 400, or with nothing.
+async fn needs_tls(address: &Address, silence: Duration) -> Result<bool, String> {
+    let client = reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(silence).build();
+    let client = client.map_err(|error| story(&error))?;
+    match client.get(format!("http://{}/v2/", address.host)).send().await {
+        Ok(answer) => Ok(answer.status() == StatusCode::BAD_REQUEST),
+        Err(error) if error.is_connect() || error.is_timeout() => Err(unreachable(&error, silence)),
+        Err(_) => Ok(true),
+    }
+}
+
+/// What went wrong, in words that go on after the registry's address.
+pub fn words(error: &OciDistributionError, address: &Address, silence: Duration) -> String {
+    use OciDistributionError as Why;
+    let words = match error {
+        Why::UnauthorizedError { .. } => denied(address),
+        Why::AuthenticationFailure(said) => format!("{} ({})", denied(address), said.trim()),
+        Why::RegistryError { envelope, .. } => {
+            let is = |code: &OciErrorCode| envelope.errors.iter().any(|error| error.code == *code);
+            let said: Vec<&str> = envelope.errors.iter().map(|error| error.message.as_str()).collect();
+            match is(&OciErrorCode::Denied) || is(&OciErrorCode::Unauthorized) {
+                true => format!("{} ({})", denied(address), said.join("; ")),
+                false => format!("refused: {}", said.join("; ")),
+            }
+        }
+        Why::ServerError { code, message, .. } => format!("answered with HTTP status {code}: {}", message.trim()),
+        Why::RequestError(error) => unreachable(error, silence),
+        Why::DigestError(error) => format!("sent something else than it was asked for: {error}"),
+        Why::IoError(error) => error.to_string(),
+        other => format!("sent what nobody understands: {other}"),
+    };
+    printable(&words, PLUGIN_REASON_BYTES_MAX).trim_end().replace('\n', " ")
+}
+
+fn denied(address: &Address) -> String {
+    format!("needs a login that may do this; log in with: docker login {} (or podman login)", address.host)
+}
+
+fn unreachable(error: &reqwest::Error, silence: Duration) -> String {
+    match () {
+        // The error names what was asked for, not where that led.
+        () if error.is_connect() && format!("{error:?}").contains(NOWHERE) => {
+            "leads to an address without TLS (http://), which is not followed".into()
+        }
+        () if error.is_timeout() && error.is_connect() => {
+            format!("cannot be reached within {REGISTRY_CONNECT_S} seconds")
+        }
+        () if error.is_timeout() => format!("was silent for {} seconds", silence.as_secs()),
+        () if error.is_connect() => format!("cannot be reached: {}", story(error)),
+        () if error.is_redirect() => format!("leads to where it is not followed: {}", story(error)),
+        () => format!("failed: {}", story(error)),
+    }
+}
+
+/// An error with its causes.
+fn story(error: &reqwest::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    words
+}

@@ -1,0 +1,127 @@
+//! Where a registry is, and which registries a line of a policy means: those whose address begins with its words, whole
+//! parts of a path only.
+//!
+//! An address could be written in several ways. What a policy compares is one form: small letters in names of hosts, no port
+//! that goes without saying, no `.` and `..`, folders without links. Names that lead to the same host are others all the same,
+//! so whoever wants to be sure names what is allowed (`allow`).
+
+use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Component, Path, PathBuf};
+
+/// Where a registry is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// `oci://`: the host, and the parts of the path.
+    Oci(String, Vec<String>),
+    /// A folder, as it is written and as it is without links.
+    Folder { written: PathBuf, real: PathBuf },
+}
+
+impl Place {
+    /// Of a registry as it shows itself: `oci://…` or the path of a folder.
+    pub fn of(registry: &str) -> Result<Place> {
+        if let Some(address) = registry.strip_prefix("oci://") {
+            return oci(address)
+                .ok_or_else(|| wrong(registry, "an address is oci://HOST[:PORT]/PATH, in plain letters"));
+        }
+        if registry.contains("://") {
+            return Err(wrong(registry, "there are oci://HOST/PATH and folders"));
+        }
+        let written = std::path::absolute(registry).map_err(|e| wrong(registry, &e.to_string()))?;
+        let real = real(&written).ok_or_else(|| wrong(registry, "its path leads through `..` of what is not there"))?;
+        Ok(Place::Folder { written, real })
+    }
+}
+
+fn wrong(registry: &str, why: &str) -> Error {
+    Error::job(format!("`{}` is no registry: {why}", registry.escape_debug()))
+}
+
+fn oci(address: &str) -> Option<Place> {
+    let (host, path) = address.split_once('/').unwrap_or((address, ""));
+    let host = host.to_ascii_lowercase();
+    let (name, port) = host.rsplit_once(':').filter(|(_, port)| !port.contains(']')).unwrap_or((&host, "443"));
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+    let port: u16 = port.parse().ok()?;
+    if name.is_empty() || name.ends_with('.') || !name.chars().all(is_name) {
+        return None;
+    }
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let parts: Vec<String> = path.split('/').filter(|_| !path.is_empty()).map(str::to_owned).collect();
+    let is_part = |part: &String| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+        !part.is_empty() && part.bytes().all(plain) && !part.bytes().all(|b| b == b'.')
+    };
+    parts.iter().all(is_part).then(|| Place::Oci(format!("{name}:{port}"), parts))
+}
+
+/// The path without links. Of what is not there yet, the folder above counts.
+fn real(path: &Path) -> Option<PathBuf> {
+    let mut missing: Vec<OsString> = Vec::new();
+    let mut above = path.to_owned();
+    loop {
+        if let Ok(found) = above.canonicalize() {
+            return Some(missing.iter().rev().fold(found, |path, part| path.join(part)));
+        }
+        match above.components().next_back() {
+            Some(Component::Normal(part)) => missing.push(part.to_owned()),
+            _ => return None,
+        }
+        above.pop();
+    }
+}
+
+/// Some registries: all of them, or those that begin so.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Prefix {
+    text: String,
+    /// `None`: all.
+    place: Option<Place>,
+}
+
+impl Prefix {
+    /// Whether this registry is surely one of them.
+    pub fn covers(&self, place: &Place) -> bool {
+        match (&self.place, place) {
+            (None, _) => true,
+            (Some(Place::Oci(host, path)), Place::Oci(its, parts)) => host == its && parts.starts_with(path),
+            (Some(Place::Folder { real, .. }), Place::Folder { real: its, .. }) => its.starts_with(real),
+            _ => false,
+        }
+    }
+
+    /// Whether this registry may be one of them: also by a path that leads elsewhere.
+    pub fn concerns(&self, place: &Place) -> bool {
+        match (&self.place, place) {
+            (Some(Place::Folder { written, .. }), Place::Folder { written: its, .. }) if its.starts_with(written) => {
+                true
+            }
+            _ => self.covers(place),
+        }
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Prefix> {
+        let place = match text.as_str() {
+            "*" => None,
+            path if !path.contains("://") && !Path::new(path).is_absolute() => {
+                return Err(wrong(path, "write \"*\", oci://HOST/PATH or the whole path of a folder"));
+            }
+            _ => Some(Place::of(&text)?),
+        };
+        Ok(Prefix { text, place })
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}

@@ -1,0 +1,271 @@
+use super::*;
+use crate::trust::key::SecretKey;
+use crate::trust::signature::sign;
+use std::fs;
+use std::os::unix::fs::symlink;
+use tempfile::TempDir;
+
+const REGISTRY: &str = "oci://registry.example.com/team";
+
+/// A machine with an operator's policy and a user's.
+struct Machine {
+    folder: TempDir,
+}
+
+impl Machine {
+    fn new(operators: &str, users: &str) -> Machine {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("config")).unwrap();
+        fs::write(folder.path().join("operators.toml"), operators).unwrap();
+        fs::write(folder.path().join("config/policy.toml"), users).unwrap();
+        Machine { folder }
+    }
+
+    fn load(&self) -> Result<Policy> {
+        Policy::of(&self.folder.path().join("operators.toml"), None, Some(&self.folder.path().join("config")))
+    }
+
+    /// What the policies say of version 1.0.0 of `words`.
+    fn check(&self, signatures: &[Vec<u8>]) -> Result<Vec<String>> {
+        self.load()?.check(REGISTRY, &name(), &version("1.0.0"), &Digest::of(b"it"), signatures)
+    }
+
+    fn refuses(&self, signatures: &[Vec<u8>]) -> String {
+        let message = self.check(signatures).unwrap_err().message;
+        message.replace(&self.folder.path().display().to_string(), "MACHINE")
+    }
+}
+
+/// Somebody with a key.
+struct Person {
+    _folder: TempDir,
+    key: SecretKey,
+}
+
+impl Person {
+    fn new(name: &str) -> Person {
+        let folder = tempfile::tempdir().unwrap();
+        let key = SecretKey::make(&folder.path().join("keys"), &name.parse().unwrap(), false).unwrap();
+        Person { _folder: folder, key }
+    }
+
+    fn public(&self) -> PublicKey {
+        self.key.public().unwrap()
+    }
+
+    fn signs(&self) -> Vec<u8> {
+        sign(&self.key, &name(), &version("1.0.0"), &Digest::of(b"it")).unwrap()
+    }
+}
+
+fn name() -> PackageName {
+    "words".parse().unwrap()
+}
+
+fn version(text: &str) -> Version {
+    Version::parse(text).unwrap()
+}
+
+fn require(what: &str, signers: &[&Person]) -> String {
+    let keys = signers.iter().map(|person| format!("{} = [\"{}\"]\n", person.key.name, person.public()));
+    format!("[[registry]]\nat = \"*\"\n{what}\n[signers]\n{}", keys.collect::<String>())
+}
+
+#[test]
+fn without_policies_everything_may_be_used_and_nobody_is_trusted() {
+    let machine = Machine::new("", "");
+    assert_eq!(machine.check(&[]).unwrap(), Vec::<String>::new());
+    assert_eq!(machine.check(&[Person::new("alice").signs(), b"{".to_vec()]).unwrap(), Vec::<String>::new());
+    assert!(machine.load().unwrap().allows_path(Path::new("plugins/words")).is_ok());
+}
+
+#[test]
+fn a_signature_counts_for_one_package_alone() {
+    let alice = Person::new("alice");
+    let machine = Machine::new("", &require("require = [\"alice\"]", &[&alice]));
+    assert_eq!(machine.check(&[alice.signs()]).unwrap(), ["alice"]);
+    let other = |name: &str, number: &str, bytes: &[u8]| {
+        sign(&alice.key, &name.parse().unwrap(), &version(number), &Digest::of(bytes)).unwrap()
+    };
+    for signature in [other("word", "1.0.0", b"it"), other("words", "1.0.1", b"it"), other("words", "1.0.0", b"other")]
+    {
+        assert!(machine.refuses(&[signature]).contains("alice has not signed it"));
+    }
+    let text = String::from_utf8(alice.signs()).unwrap();
+    let mallory = Person::new("mallory");
+    for (from, to) in [
+        ("1.0.0", "1.0.00"),
+        ("\"alice\"", "\"bob\""),
+        ("\"signer\"", "\"since\":1,\"signer\""),
+        (&*alice.public().to_string(), &*mallory.public().to_string()),
+    ] {
+        assert!(text.contains(from), "{text}");
+        assert!(machine.refuses(&[text.replace(from, to).into_bytes()]).contains("alice has not signed it"));
+    }
+    // Each digit of the signature.
+    let start = text.find("\"signature\":\"").unwrap() + 13;
+    for at in start..start + 128 {
+        let mut bytes = text.clone().into_bytes();
+        bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
+        machine.refuses(&[bytes]);
+    }
+    let many: Vec<_> = std::iter::repeat_n(mallory.signs(), signature::COUNT_MAX).chain([alice.signs()]).collect();
+    machine.refuses(&many);
+}
+
+#[test]
+fn so_many_of_several_must_have_signed() {
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(Person::new);
+    let rule = require("require = [\"alice\", \"bob\", \"carol\"]\nat_least = 2", &[&alice, &bob, &carol]);
+    let machine = Machine::new(&rule, "");
+    assert_eq!(machine.check(&[carol.signs(), alice.signs()]).unwrap(), ["alice", "carol"]);
+    assert_eq!(
+        machine.refuses(&[bob.signs(), bob.signs()]),
+        "words@1.0.0 of oci://registry.example.com/team may not be used: MACHINE/operators.toml asks for signatures of 2 of alice, \
+         bob, carol, and alice, carol have not signed it"
+    );
+    assert!(machine.refuses(&[]).contains("alice, bob, carol have not signed it"));
+}
+
+#[test]
+fn the_user_cannot_widen_what_the_operator_allows() {
+    let [alice, mallory] = ["alice", "alice"].map(Person::new);
+    let operators = require("require = [\"alice\"]", &[&alice]);
+    let users = format!("[signers]\nalice = [\"{}\"]\n", mallory.public());
+    let machine = Machine::new(&operators, &users);
+    let message = machine.refuses(&[mallory.signs()]);
+    assert!(message.contains("by a key that is not known as theirs"), "{message}");
+    assert_eq!(machine.check(&[alice.signs()]).unwrap(), ["alice"]);
+    // Nor does a user's own policy take the user's word for whom the operator names.
+    let machine = Machine::new(
+        &format!("[signers]\nalice = [\"{}\"]\n", alice.public()),
+        &require("require = [\"alice\"]", &[&mallory]),
+    );
+    machine.refuses(&[mallory.signs()]);
+
+    let machine =
+        Machine::new("allow = [\"oci://registry.example.com\"]\npaths = false", "allow = [\"*\"]\npaths = true");
+    let policy = machine.load().unwrap();
+    assert!(policy.allows(REGISTRY).is_ok());
+    assert!(
+        policy
+            .allows("oci://elsewhere.example.com/team")
+            .unwrap_err()
+            .message
+            .contains("operators.toml allows oci://reg")
+    );
+    assert!(policy.allows_path(Path::new("words")).unwrap_err().message.contains("`millstream add`"));
+    let machine = Machine::new("allow = [\"*\"]", "allow = []");
+    assert!(machine.load().unwrap().allows(REGISTRY).unwrap_err().message.ends_with("config/policy.toml allows none"));
+}
+
+#[test]
+fn what_is_revoked_counts_no_more_and_a_new_key_takes_its_place() {
+    let [old, new] = ["alice", "alice"].map(Person::new);
+    let keys =
+        format!("alice = [\"{}\", \"{}\"]\n[revoked]\nkeys = [\"{}\"]", old.public(), new.public(), old.public());
+    let machine = Machine::new("", &format!("[[registry]]\nat = \"*\"\nrequire = [\"alice\"]\n[signers]\n{keys}"));
+    let message = machine.refuses(&[old.signs()]);
+    assert!(
+        message.contains("alice has not signed it\n  a signature of alice is by a key that is revoked: ed25519:"),
+        "{message}"
+    );
+    assert_eq!(machine.check(&[old.signs(), new.signs()]).unwrap(), ["alice"]);
+
+    let machine = Machine::new("", &format!("[signers]\n{keys}"));
+    assert!(machine.refuses(&[old.signs()]).contains("nobody vouches for it but alice, with a key that is revoked"));
+    assert_eq!(machine.check(&[]).unwrap(), Vec::<String>::new());
+    assert_eq!(machine.check(&[old.signs(), new.signs()]).unwrap(), ["alice"]);
+
+    let machine = Machine::new(&format!("[revoked]\nmanifests = [\"{}\"]", Digest::of(b"it")), "");
+    assert!(machine.refuses(&[new.signs()]).contains("operators.toml has revoked sha256:"));
+}
+
+#[test]
+fn a_registry_is_the_same_however_it_is_written() {
+    let machine = Machine::new("allow = [\"oci://Registry.example.com/team\", \"oci://localhost:5000\"]", "");
+    let policy = machine.load().unwrap();
+    for good in ["oci://REGISTRY.example.com:443/team", "oci://registry.example.com/team/a", "oci://localhost:5000/x"] {
+        assert!(policy.allows(good).is_ok(), "{good}");
+    }
+    for bad in [
+        "oci://registry.example.com/teams",
+        "oci://registry.example.com/team/../other",
+        "oci://registry.example.com/./team",
+        "oci://registry.example.com//team",
+        "oci://registry.example.com/te%61m",
+        "oci://registry.example.com./team",
+        "oci://user@registry.example.com/team",
+        "oci://registry.example.com\\@localhost:5000/team",
+        "oci://localhost:5001/x",
+        "oci://localhost:05x00/x",
+        "oci://localhost",
+        "oci://",
+        "https://registry.example.com/team",
+        "file:///registry.example.com/team",
+        "/registry.example.com/team",
+    ] {
+        assert!(policy.allows(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn links_and_dots_lead_nowhere_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::create_dir_all(path("good/inside")).unwrap();
+    fs::create_dir_all(path("bad")).unwrap();
+    symlink(path("bad"), path("good/link")).unwrap();
+    symlink(path("good"), path("same")).unwrap();
+    let [alice] = ["alice"].map(Person::new);
+    let rule = |at: &str| require("require = [\"alice\"]", &[&alice]).replace('*', &path(at));
+    let machine = Machine::new(&format!("allow = [\"{}\"]\n", path("good")), "");
+    let policy = machine.load().unwrap();
+    for good in ["good", "good/inside", "good/inside/../", "same/inside", "good/none/yet"] {
+        assert!(policy.allows(&path(good)).is_ok(), "{good}");
+    }
+    for bad in ["bad", "good/link", "good/../bad", "goods", "good/none/../../../bad", "good/link/none"] {
+        assert!(policy.allows(&path(bad)).is_err(), "{bad}");
+    }
+    // Whose path it is counts, and where it leads.
+    for (at, registry) in [("bad", "good/link"), ("good", "good/link"), ("same", "good/inside"), ("good", "same")] {
+        let policy = Machine::new(&rule(at), "").load().unwrap();
+        let checked = policy.check(&path(registry), &name(), &version("1.0.0"), &Digest::of(b"it"), &[]);
+        assert!(checked.is_err(), "{at} {registry}");
+    }
+}
+
+#[test]
+fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
+    let key = Person::new("alice").public();
+    for (text, what) in [
+        ("alow = []", "line 1, column 1"),
+        ("allow = [\"registry.example.com\"]", "write \"*\", oci://HOST/PATH or the whole path of a folder"),
+        ("allow = [\"http://registry.example.com\"]", "is no registry"),
+        ("[[registry]]\nat = \"*\"\nrequire = []", "`require` names nobody"),
+        ("[[registry]]\nat = \"*\"\nrequire = [\"bob\", \"bob\"]\nat_least = 2", "`require` names somebody twice"),
+        ("[[registry]]\nat = \"*\"\nrequire = [\"bob\"]\nat_least = 2", "`at_least` is 2; write a number of 1 to 1"),
+        ("[[registry]]\nat = \"*\"\nrequire = [\"bob\"]\nat_least = 0", "`at_least` is 0"),
+        ("[signers]\nbob = [\"ed25519:00\"]", "is no key of a signer"),
+        ("[signers]\n\"../bob\" = []", "is no name of a signer"),
+        ("[revoked]\nmanifests = [\"sha256:0\"]", "is no digest"),
+        (&format!("[signers]\nalice = [\"{key}\"]\nbob = [\"{key}\"]"), "alice and bob have the same key"),
+    ] {
+        let message = Machine::new("", text).load().unwrap_err().message;
+        assert!(message.contains(what) && message.contains("config/policy.toml"), "{text}: {message}");
+    }
+    let machine = Machine::new("", "");
+    let file = machine.folder.path().join("operators.toml");
+    fs::remove_file(&file).unwrap();
+    assert!(machine.load().is_ok());
+    symlink("/nowhere/at/all", &file).unwrap();
+    assert!(machine.load().is_err(), "a link to nowhere");
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert!(machine.load().unwrap_err().message.contains("it is no file"));
+    fs::remove_dir(&file).unwrap();
+    fs::write(&file, "#".repeat(1 << 21)).unwrap();
+    assert!(machine.load().unwrap_err().message.contains("more than 1048576 bytes"));
+    fs::write(&file, b"\xff").unwrap();
+    assert!(machine.load().is_err());
+}

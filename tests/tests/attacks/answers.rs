@@ -1,0 +1,305 @@
+//! Registries whose answers are not what they should be, whatever the package.
+
+use crate::case::{Attack, Place, Way, all_are_refused};
+use crate::goods::{Goods, NAME, VERSION, digest};
+use millstream_tests::{Answer, LyingRegistry, Then};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+const MIB: usize = 1 << 20;
+
+/// An answer that goes on for ever, of which nobody knows how long it is.
+fn endless(kind: &str, piece: &[u8]) -> Answer {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nConnection: close\r\n\r\n");
+    Answer::raw(head).then(Then::Endless(piece.repeat(MIB / piece.len())))
+}
+
+fn chunked_endless(kind: &str) -> Answer {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let piece = [b"10000\r\n".as_slice(), &[b' '; 0x10000], b"\r\n"].concat();
+    Answer::raw(head).then(Then::Endless(piece))
+}
+
+/// A gigabyte of zeros as gzip has it, in some megabytes.
+fn bomb(kind: &str) -> Answer {
+    // A block of deflate with fixed codes: one zero, and then matches of 258 bytes (code 11000101) at distance 1 (00000).
+    let mut bits = vec![1, 1, 0, 0, 0, 1, 1, 0, 0, 0, 0];
+    for _ in 0..32 {
+        bits.extend([1, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0, 0]);
+    }
+    let byte = |bits: &[u8]| bits.iter().enumerate().fold(0, |byte, (at, bit)| byte | bit << at);
+    let bytes: Vec<u8> = bits.chunks(8).map(byte).collect();
+    // Eight matches take thirteen bytes.
+    let matches = bytes[2..15].repeat((1 << 30) / 258 / 8);
+    let body = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff], &bytes[..2], matches.as_slice()].concat();
+    Answer::new(200, kind, &body).with("Content-Encoding", "gzip")
+}
+
+fn flipped(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    bytes
+}
+
+const LIST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+
+#[test]
+fn manifests_are_not_what_was_asked_for() {
+    all_are_refused(vec![
+        Attack::new("another manifest than that of its digest", "digest").lie(|asked, goods| {
+            let other = goods.clone().with("/annotations/a", json!("b")).manifest;
+            let told = Goods::as_manifest(&other).bytes;
+            let text = String::from_utf8_lossy(&told).replace(&digest(&other), &digest(&goods.manifest));
+            asked.path.contains("/manifests/").then(|| Answer::raw(text.as_bytes()))
+        }),
+        Attack::new("a tag that leads to nothing", "")
+            .lie(|asked, _| {
+                let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", b"{}");
+                let nothing = told.with("Docker-Content-Digest", &digest(b"nothing"));
+                asked.path.ends_with(VERSION).then_some(nothing)
+            })
+            .ways(&[Way::Pull, Way::Add]),
+        Attack::new("a digest that is a path", "")
+            .lie(|asked, goods| {
+                let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
+                asked
+                    .path
+                    .ends_with(VERSION)
+                    .then(|| told.with("Docker-Content-Digest", "sha256:../../../../etc/passwd"))
+            })
+            .ways(&[Way::Pull, Way::Add]),
+        Attack::new("a digest of another kind", "")
+            .lie(|asked, goods| {
+                let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
+                let digest = format!("sha512:{}", "0".repeat(128));
+                asked.path.ends_with(VERSION).then(|| told.with("Docker-Content-Digest", &digest))
+            })
+            .ways(&[Way::Pull, Way::Add]),
+        Attack::new("a list of manifests in its place", "").at("/manifests/", |_| {
+            let told = Answer::new(200, "application/vnd.oci.image.index.v1+json", LIST.as_bytes());
+            told.with("Docker-Content-Digest", &digest(LIST.as_bytes()))
+        }),
+        Attack::new("a page for people", "").at("/manifests/", |_| Answer::new(200, "text/html", b"<h1>Log in</h1>")),
+        Attack::new("nothing at all", "").at("/manifests/", |_| Answer::new(204, JSON, b"")),
+        Attack::new("a manifest that breaks off", "").at("/manifests/", |goods| {
+            let whole = Goods::as_manifest(&goods.manifest);
+            let bytes = whole.bytes.len() - 10;
+            whole.cut(bytes)
+        }),
+    ]);
+}
+
+#[test]
+fn components_are_not_what_was_asked_for() {
+    all_are_refused(vec![
+        Attack::new("one bit of the component is another", "digest")
+            .at_component(|goods| Answer::new(200, BYTES, &flipped(&goods.component))),
+        Attack::new("the component is short", "")
+            .at_component(|goods| Answer::new(200, BYTES, &goods.component[..goods.component.len() - 1])),
+        Attack::new("there is more behind the component", "")
+            .at_component(|goods| Answer::new(200, BYTES, &[goods.component.as_slice(), b"more"].concat())),
+        Attack::new("the component breaks off", "").at_component(|goods| {
+            let whole = Answer::new(200, BYTES, &goods.component);
+            let bytes = whole.bytes.len() / 2;
+            whole.cut(bytes)
+        }),
+        Attack::new("the component is not there", "").at_component(|_| Answer::missing()),
+        Attack::new("the component is another one", "digest")
+            .at_component(|_| Answer::new(200, BYTES, b"\0asm\x0d\0\x01\0")),
+    ]);
+}
+
+#[test]
+fn answers_without_an_end_are_cut() {
+    all_are_refused(vec![
+        Attack::new("an endless manifest", "").at("/manifests/", |_| endless(JSON, b" ")),
+        Attack::new("an endless manifest in chunks", "").at("/manifests/", |_| chunked_endless(JSON)),
+        Attack::new("a manifest of a terabyte", "").at("/manifests/", |_| {
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1099511627776\r\n\r\n";
+            Answer::raw(head).then(Then::Endless(vec![b' '; MIB]))
+        }),
+        Attack::new("an endless component", "").at_component(|_| endless(BYTES, b"\0")),
+        Attack::new("an endless component in chunks", "").at_component(|_| chunked_endless(BYTES)),
+        Attack::new("endless headers", "")
+            .at("/v2/", |_| Answer::raw("HTTP/1.1 200 OK\r\n").then(Then::Endless(b"A: b\r\n".repeat(10_000)))),
+        Attack::new("an endless line", "")
+            .at("/v2/", |_| Answer::raw("HTTP/1.1 200 ").then(Then::Endless(vec![b'x'; MIB]))),
+        Attack::new("an endless error", "").at("/manifests/", |_| {
+            let mut told = endless(JSON, b"[");
+            told.bytes = String::from_utf8_lossy(&told.bytes).replace("200 OK", "500 No").into_bytes();
+            told
+        }),
+        Attack::new("a small manifest that unpacks to a gigabyte", "").at("/manifests/", |_| bomb(JSON)),
+        Attack::new("a small component that unpacks to a gigabyte", "").at_component(|_| bomb(BYTES)),
+    ]);
+}
+
+#[test]
+fn whoever_keeps_us_waiting_is_left() {
+    all_are_refused(vec![
+        Attack::new("no answer", "").at("/v2/", |_| Answer::raw("").then(Then::Stall)),
+        Attack::new("half a manifest", "").at("/manifests/", |goods| {
+            let whole = Goods::as_manifest(&goods.manifest);
+            let bytes = whole.bytes.len() - 10;
+            whole.cut(bytes).then(Then::Stall)
+        }),
+        Attack::new("half a component", "").at_component(|goods| {
+            let whole = Answer::new(200, BYTES, &goods.component);
+            let bytes = whole.bytes.len() / 2;
+            whole.cut(bytes).then(Then::Stall)
+        }),
+        Attack::new("a component drop by drop", "").at_component(|goods| {
+            let whole = Answer::new(200, BYTES, &goods.component);
+            let (start, rest) = whole.bytes.split_at(200);
+            Answer::raw(start).then(Then::Drip(rest.to_vec()))
+        }),
+        Attack::new("headers drop by drop", "")
+            .at("/v2/", |_| Answer::raw("HTTP/1.1 200 OK\r\n").then(Then::Drip(b"A: b\r\n".to_vec()))),
+        Attack::new("come back in thirty years", "")
+            .at("/v2/", |_| Answer::new(429, JSON, b"{}").with("Retry-After", "1000000000")),
+        Attack::new("always broken", "").at("/v2/", |_| Answer::new(503, JSON, b"{}")),
+    ]);
+}
+
+#[test]
+fn nobody_is_led_elsewhere() {
+    all_are_refused(vec![
+        Attack::new("a manifest that is a file", "").at("/manifests/", |_| Answer::redirect("file:///etc/passwd")),
+        Attack::new("a component that is a file", "").at_component(|_| Answer::redirect("file:///etc/passwd")),
+        Attack::new("a component of another kind of address", "")
+            .at_component(|_| Answer::redirect("ftp://127.0.0.1/x")),
+        Attack::new("a component that is data", "").at_component(|_| Answer::redirect("data:application/wasm,x")),
+        Attack::new("a redirect to nowhere", "").at_component(|_| Answer::redirect("http://")),
+        Attack::new("a redirect in a circle", "")
+            .lie(|asked, goods| asked.path.contains(&digest(&goods.component)).then(|| Answer::redirect(&asked.path))),
+        Attack::new("a login that is a file", "").at("/v2/", |_| {
+            Answer::new(401, JSON, b"{}").with("WWW-Authenticate", "Bearer realm=\"file:///etc/passwd\",service=\"x\"")
+        }),
+        Attack::new("a login in a circle", "").lie(|asked, _| {
+            let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", host(&asked.head));
+            Some(match asked.path.starts_with("/token") {
+                true => Answer::new(200, JSON, br#"{"token":"x"}"#),
+                false => Answer::new(401, JSON, b"{}").with("WWW-Authenticate", &realm),
+            })
+        }),
+        Attack::new("an endless token", "").lie(|asked, _| {
+            let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", host(&asked.head));
+            Some(match asked.path.starts_with("/token") {
+                true => endless(JSON, b"["),
+                false => Answer::new(401, JSON, b"{}").with("WWW-Authenticate", &realm),
+            })
+        }),
+        Attack::new("no HTTP", "").at("/v2/", |_| Answer::raw("SSH-2.0-OpenSSH_9.6\r\n")),
+        Attack::new("nothing but the end", "").at("/v2/", |_| Answer::raw("")),
+        Attack::new("words that steer a terminal", "").at("/manifests/", |_| {
+            Answer::new(403, JSON, b"{\"errors\":[{\"code\":\"DENIED\",\"message\":\"\\u001b[2J\\u0007\\u202e\"}]}")
+        }),
+    ]);
+}
+
+fn host(head: &str) -> String {
+    let line = head.lines().find_map(|line| line.to_ascii_lowercase().strip_prefix("host:").map(str::to_owned));
+    line.unwrap_or_default().trim().to_owned()
+}
+
+/// Lists of versions, which only somebody reads who does not say which one it is to be.
+#[test]
+fn lists_of_versions_lie() {
+    let many =
+        |what: &str| json!({ "name": "team/split-words", "tags": vec![what; 3_000_000 / what.len()] }).to_string();
+    for (name, answer) in [
+        ("many tags", Answer::new(200, JSON, many("0.1.0").as_bytes())),
+        ("an endless list", endless(JSON, b"[")),
+        (
+            "a list of itself",
+            Answer::new(200, JSON, br#"{"name":"x","tags":["a"]}"#)
+                .with("Link", "</v2/team/split-words/tags/list?last=a&n=1>; rel=\"next\""),
+        ),
+        (
+            "a list that goes on in a file",
+            Answer::new(200, JSON, br#"{"name":"x","tags":["a"]}"#).with("Link", "<file:///etc/passwd>; rel=\"next\""),
+        ),
+        (
+            "tags that are paths",
+            Answer::new(200, JSON, br#"{"name":"x","tags":["../../x","/etc/passwd","1.0.0/../x"]}"#),
+        ),
+        ("no list", Answer::new(200, JSON, br#"{"tags":{"a":1}}"#)),
+        ("deep", Answer::new(200, JSON, "[".repeat(100_000).as_bytes())),
+    ] {
+        let goods = Goods::honest();
+        let registry = LyingRegistry::start(move |asked| match asked.path.contains("/tags/list") {
+            true => answer.clone(),
+            false => goods.answer(asked),
+        });
+        let place = Place::new("");
+        let address = format!("oci://{}/team", registry.host());
+        let went = place.run(&["pull", NAME, "--registry", &address]);
+        if let Err(told) = went.refused("") {
+            panic!("{name}: {told}\nasked: {:?}", registry.asked().iter().take(20).collect::<Vec<_>>());
+        }
+        assert!(registry.asked().len() < 1_000, "{name}: asked {} times", registry.asked().len());
+    }
+}
+
+/// A tag that leads elsewhere by now, between two commands and within one.
+#[test]
+fn tags_that_move_are_noticed() {
+    let (first, second) = (Goods::honest(), Goods::honest().with("/annotations/a", json!("b")));
+    let (a, b) = (first.clone(), second.clone());
+    let has_moved = Arc::new(AtomicBool::new(false));
+    let moved = has_moved.clone();
+    let registry = LyingRegistry::start(
+        move |asked| if moved.load(Ordering::Relaxed) { b.answer(asked) } else { a.answer(asked) },
+    );
+    let address = format!("oci://{}/team", registry.host());
+    let place = Place::new("");
+    place.goes(Way::Add, &address, &first).is_well();
+    has_moved.store(true, Ordering::Relaxed);
+    // The store goes, so that the registry is asked again.
+    for store in [true, false] {
+        if !store {
+            std::fs::remove_dir_all(place.trial.path("store")).expect("there was one");
+        }
+        let lock = place.trial.text("millstream.lock");
+        let went = place.run(&[
+            "add",
+            &format!("{NAME}@{VERSION}"),
+            "--registry",
+            &address,
+            "--job",
+            "job.toml",
+            "--stage",
+            "words",
+        ]);
+        if store && went.code == Some(0) {
+            // What is pinned and in the store needs no registry.
+            assert_eq!(place.trial.text("millstream.lock"), lock);
+        } else {
+            went.refused("was moved").unwrap();
+        }
+        assert_eq!(place.trial.text("millstream.lock"), lock);
+    }
+    let went = place.run(&["run", "job.toml"]);
+    went.refused("moved").unwrap();
+    let other = Place::new("");
+    other.goes(Way::Pull, &address, &second).is_well();
+
+    // Each time another one.
+    let registry = LyingRegistry::start(move |asked| {
+        if asked.path.ends_with(VERSION) && asked.method == "HEAD" { first.answer(asked) } else { second.answer(asked) }
+    });
+    let address = format!("oci://{}/team", registry.host());
+    for way in [Way::Pull, Way::Add] {
+        let went = Place::new("").goes(way, &address, &Goods::honest());
+        // Whoever never asks with HEAD sees one package only, which is all right.
+        if went.code != Some(0)
+            || registry.asked().iter().any(|line| line.starts_with("HEAD") && line.ends_with(VERSION))
+        {
+            went.refused("").unwrap();
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! One attack: who comes across it is told what is wrong, within bounded time and memory, and nothing of it is left.
+
+use crate::goods::{Goods, NAME, VERSION, digest};
+use millstream_tests::{Answer, Asked, LyingRegistry, Process, Trial};
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How long a registry has for one answer.
+const REGISTRY_SECONDS: &str = "3";
+/// How long a command may take: three questions of a registry, and some time on a busy machine.
+const TIME_MAX: Duration = Duration::from_secs(45);
+/// What a command and its child may take of memory.
+const MEMORY_BYTES_MAX: u64 = 700 << 20;
+
+const JOB: &str = r#"
+clock = "manual"
+workers = 1
+[sources.lines]
+kind = "queue"
+path = "input.jsonl"
+schema = { value = "text" }
+[stages.words]
+from = "lines"
+plugin = "split-words@0.1.0"
+[sinks.out]
+from = "words"
+kind = "queue"
+path = "out.jsonl"
+"#;
+
+/// What somebody does who comes across an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Pull,
+    Add,
+    /// With a lock file of somebody who saw the package as it is served.
+    Run,
+}
+
+pub const WAYS: [Way; 3] = [Way::Pull, Way::Add, Way::Run];
+
+/// What a registry answers instead of the truth; `None`: the truth.
+type Lie = Box<dyn Fn(&Asked, &Goods) -> Option<Answer> + Send + Sync>;
+
+pub struct Attack {
+    /// For messages of the test.
+    pub name: String,
+    goods: Goods,
+    lie: Lie,
+    policy: String,
+    /// What the refusal says, of which it is known that it is for the right reason.
+    says: String,
+    ways: Vec<Way>,
+}
+
+impl Attack {
+    pub fn new(name: &str, says: &str) -> Attack {
+        Attack {
+            name: name.into(),
+            goods: Goods::honest(),
+            lie: Box::new(|_, _| None),
+            policy: String::new(),
+            says: says.into(),
+            ways: WAYS.to_vec(),
+        }
+    }
+
+    pub fn goods(self, goods: Goods) -> Attack {
+        Attack { goods, ..self }
+    }
+
+    pub fn lie(self, lie: impl Fn(&Asked, &Goods) -> Option<Answer> + Send + Sync + 'static) -> Attack {
+        Attack { lie: Box::new(lie), ..self }
+    }
+
+    /// Lies about whatever is asked below a path, as `manifests/`.
+    pub fn at(self, place: &'static str, answer: impl Fn(&Goods) -> Answer + Send + Sync + 'static) -> Attack {
+        self.lie(move |asked, goods| asked.path.contains(place).then(|| answer(goods)))
+    }
+
+    /// Lies about the component.
+    pub fn at_component(self, answer: impl Fn(&Goods) -> Answer + Send + Sync + 'static) -> Attack {
+        self.lie(move |asked, goods| asked.path.contains(&digest(&goods.component)).then(|| answer(goods)))
+    }
+
+    /// With the user's policy.
+    pub fn policy(self, policy: impl Into<String>) -> Attack {
+        Attack { policy: policy.into(), ..self }
+    }
+
+    pub fn ways(self, ways: &[Way]) -> Attack {
+        Attack { ways: ways.to_vec(), ..self }
+    }
+
+    /// Comes across it in all ways, and returns what is wrong with what happened.
+    pub fn fails(self) -> Vec<String> {
+        let Attack { name, goods, lie, policy, says, ways } = self;
+        let served = goods.clone();
+        let registry = LyingRegistry::start(move |asked| lie(asked, &served).unwrap_or_else(|| served.answer(asked)));
+        let address = format!("oci://{}/team", registry.host());
+        let wrong = |way: Way| {
+            let place = Place::new(&policy);
+            let told = place.goes(way, &address, &goods).refused(&says);
+            told.err().map(|told| format!("{name}: {way:?}: {told}\nasked: {:?}", registry.asked()))
+        };
+        ways.into_iter().filter_map(wrong).collect()
+    }
+}
+
+/// All of them, some at a time; a panic tells each that went wrong.
+pub fn all_are_refused(attacks: Vec<Attack>) {
+    let attacks = std::sync::Mutex::new(attacks.into_iter());
+    let next = || attacks.lock().expect("nobody panics there").next();
+    let work = || {
+        let mut wrong = Vec::new();
+        while let Some(attack) = next() {
+            wrong.extend(attack.fails());
+        }
+        wrong
+    };
+    let wrong: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no attack panics")).collect()
+    });
+    assert!(wrong.is_empty(), "{} went wrong:\n\n{}", wrong.len(), wrong.join("\n\n"));
+}
+
+/// A machine of its own: a job, settings, a store.
+pub struct Place {
+    pub trial: Trial,
+}
+
+/// What became of a command.
+pub struct Went {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    took: Duration,
+    memory_bytes: u64,
+    /// What there is now, or is another thing now, and may not.
+    traces: Vec<String>,
+}
+
+impl Place {
+    pub fn new(policy: &str) -> Place {
+        let trial = Trial::new(JOB);
+        trial.write("input.jsonl", "[{\"value\":\"so it goes\"}]\n");
+        trial.write("config/policy.toml", policy);
+        trial.write("tmp/.keep", "");
+        trial.write("home/.keep", "");
+        Place { trial }
+    }
+
+    /// A command that sees nothing of the machine beyond this place.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.trial.command(arguments);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env_clear().env("PATH", path).env("MILLSTREAM_REGISTRY_SECONDS", REGISTRY_SECONDS);
+        for (name, folder) in [
+            ("HOME", "home"),
+            ("TMPDIR", "tmp"),
+            ("MILLSTREAM_CONFIG", "config"),
+            ("MILLSTREAM_STORE", "store"),
+            ("XDG_CACHE_HOME", "cache"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_RUNTIME_DIR", "tmp"),
+        ] {
+            command.env(name, self.trial.path(folder));
+        }
+        command
+    }
+
+    pub fn goes(&self, way: Way, registry: &str, goods: &Goods) -> Went {
+        if way == Way::Run {
+            self.pin(registry, goods);
+        }
+        self.look(self.way(way, registry))
+    }
+
+    /// The same with one more variable, where the lock file is there.
+    pub fn with(&self, way: Way, registry: &str, (name, value): (&str, &Path)) -> Went {
+        let mut command = self.way(way, registry);
+        command.env(name, value);
+        self.look(command)
+    }
+
+    fn way(&self, way: Way, registry: &str) -> Command {
+        let package = format!("{NAME}@{VERSION}");
+        match way {
+            Way::Pull => self.command(&["pull", &package, "--registry", registry]),
+            Way::Add => {
+                self.command(&["add", &package, "--registry", registry, "--job", "job.toml", "--stage", "words"])
+            }
+            Way::Run => self.command(&["run", "job.toml"]),
+        }
+    }
+
+    /// Writes a lock file that pins the package.
+    pub fn pin(&self, registry: &str, goods: &Goods) {
+        let lock = format!(
+            "[[package]]\nname = \"{NAME}\"\nversion = \"{VERSION}\"\nregistry = \"{registry}\"\nmanifest = \"{}\"\nlayer = \
+             \"{}\"\n",
+            digest(&goods.manifest),
+            digest(&goods.component)
+        );
+        self.trial.write("millstream.lock", lock);
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Went {
+        self.look(self.command(arguments))
+    }
+
+    fn look(&self, mut command: Command) -> Went {
+        let before = tree(self.trial.folder());
+        let begun = Instant::now();
+        let mut process = Process::start(&mut command);
+        let mut memory_bytes = 0;
+        while !process.ended() && begun.elapsed() < TIME_MAX {
+            let ids = process.children().into_iter().chain([process.id()]);
+            memory_bytes = memory_bytes.max(ids.filter_map(peak_bytes).sum());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let took = begun.elapsed();
+        if !process.ended() {
+            process.signal("KILL");
+        }
+        let ended = process.wait();
+        let after = tree(self.trial.folder());
+        let changed = after.iter().filter(|(path, what)| before.get(*path) != Some(what)).map(|(path, _)| path);
+        let gone = before.keys().filter(|path| !after.contains_key(*path));
+        let traces = changed.chain(gone).filter(|path| !may_be_written(path)).map(|path| path.display().to_string());
+        Went {
+            code: ended.code,
+            stdout: ended.stdout,
+            stderr: ended.stderr,
+            took,
+            memory_bytes,
+            traces: traces.collect(),
+        }
+    }
+}
+
+impl Went {
+    /// Whether it was refused for this reason, and nothing is left of it.
+    pub fn refused(&self, says: &str) -> Result<(), String> {
+        let Went { code, stdout, stderr, took, memory_bytes, traces } = self;
+        let story = format!(
+            "{took:?}, {} MiB, exit code {code:?}\n--- stdout\n{stdout}--- stderr\n{stderr}",
+            memory_bytes >> 20
+        );
+        let is_printed = |c: char| c == '\n' || !c.is_control();
+        match () {
+            () if !matches!(code, Some(1 | 2)) => Err(format!("it was not refused: {story}")),
+            () if !stderr.contains(says) => Err(format!("it does not say {says:?}: {story}")),
+            () if !stdout.is_empty() => Err(format!("it says something else too: {story}")),
+            () if !stderr.chars().all(is_printed) => Err(format!("it steers the terminal: {story:?}")),
+            () if stderr.len() > 8192 => Err(format!("it says too much: {} bytes", stderr.len())),
+            () if stderr.contains("please report it") || stderr.contains("panicked") => {
+                Err(format!("it is a bug: {story}"))
+            }
+            () if *took >= TIME_MAX => Err(format!("it took too long: {story}")),
+            () if *memory_bytes > MEMORY_BYTES_MAX => Err(format!("it took too much memory: {story}")),
+            () if !traces.is_empty() => Err(format!("it left traces ({traces:?}): {story}")),
+            () => Ok(()),
+        }
+    }
+
+    /// That all went well.
+    pub fn is_well(&self) {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+    }
+}
+
+/// What is there: of each path its kind, size and content.
+pub fn tree(folder: &Path) -> BTreeMap<PathBuf, (u32, Vec<u8>)> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).expect("a folder").flatten() {
+            let path = entry.path();
+            let is = std::fs::symlink_metadata(&path).expect("it is there");
+            if is.is_dir() {
+                folders.push(path.clone());
+            }
+            let content = if is.is_file() { std::fs::read(&path).expect("a file") } else { Vec::new() };
+            let name = path.strip_prefix(folder).expect("it lies there").to_owned();
+            found.insert(name, (is.mode(), content));
+        }
+    }
+    found
+}
+
+/// Notes of the store without any bytes of packages, and the empty folder of compiled code.
+fn may_be_written(path: &Path) -> bool {
+    let folders =
+        ["cache", "cache/millstream", "cache/millstream/compiled", "state", "state/millstream", "store", "store/locks"];
+    let files = ["state/millstream/cache.key", "store/lock"];
+    folders.iter().chain(&files).any(|may| path == Path::new(may)) || path.starts_with("store/locks")
+}
+
+/// Most memory that a process has had; `None` where it is gone.
+fn peak_bytes(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().trim_end_matches(" kB").trim().parse::<u64>().ok()? * 1024)
+}

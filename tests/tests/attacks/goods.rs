@@ -1,0 +1,168 @@
+//! A package as a registry serves it, and the pieces of it that attacks change.
+
+use millstream_tests::{Answer, Asked, plugin};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// The package that all attacks are about: a plugin of this checkout.
+pub const NAME: &str = "split-words";
+pub const VERSION: &str = "0.1.0";
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const SIGNATURE: &str = "application/vnd.millstream.signature.v1+json";
+
+/// What a registry has of the package.
+#[derive(Clone)]
+pub struct Goods {
+    pub manifest: Vec<u8>,
+    pub config: Vec<u8>,
+    pub component: Vec<u8>,
+    pub signatures: Vec<Vec<u8>>,
+}
+
+pub fn digest(bytes: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(bytes)))
+}
+
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What names some bytes.
+fn descriptor(kind: &str, bytes: &[u8]) -> Value {
+    json!({ "mediaType": kind, "digest": digest(bytes), "size": bytes.len() })
+}
+
+impl Goods {
+    /// As `millstream push` would have made it.
+    pub fn honest() -> Goods {
+        Goods::of(std::fs::read(plugin(NAME).join(format!("{NAME}.wasm"))).expect("it is built"))
+    }
+
+    /// Of this component.
+    pub fn of(component: Vec<u8>) -> Goods {
+        let config = json!({
+            "created": "1970-01-01T00:00:00Z", "architecture": "wasm", "os": "wasip2",
+            "layerDigests": [digest(&component)], "component": { "exports": [], "imports": [], "target": null },
+        });
+        let config = config.to_string().into_bytes();
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST,
+            "config": descriptor("application/vnd.wasm.config.v0+json", &config),
+            "layers": [descriptor("application/wasm", &component)],
+            "annotations": { "org.opencontainers.image.title": format!("{NAME}-{VERSION}.wasm") },
+        });
+        Goods { manifest: manifest.to_string().into_bytes(), config, component, signatures: Vec::new() }
+    }
+
+    /// With another manifest.
+    pub fn manifest(mut self, manifest: impl Into<Vec<u8>>) -> Goods {
+        self.manifest = manifest.into();
+        self
+    }
+
+    /// With a value of the manifest replaced, by its JSON pointer; a place `/-` is behind the last of a list.
+    pub fn with(self, place: &str, value: Value) -> Goods {
+        let mut manifest: Value = serde_json::from_slice(&self.manifest).expect("JSON");
+        let (parent, key) = place.rsplit_once('/').expect("a place");
+        match manifest.pointer_mut(parent).unwrap_or_else(|| panic!("no place {place}")) {
+            Value::Array(values) if key == "-" => values.push(value),
+            Value::Array(values) => values[key.parse::<usize>().expect("a number")] = value,
+            Value::Object(entries) => drop(entries.insert(key.to_owned(), value)),
+            _ => panic!("no place {place}"),
+        }
+        self.manifest(manifest.to_string())
+    }
+
+    /// Signed, beside what is there.
+    pub fn signed(mut self, signature: Vec<u8>) -> Goods {
+        self.signatures.push(signature);
+        self
+    }
+
+    /// The manifest of a signature.
+    fn referrer(&self, signature: &[u8]) -> Vec<u8> {
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": SIGNATURE,
+            "config": descriptor("application/vnd.oci.empty.v1+json", b"{}"),
+            "layers": [descriptor(SIGNATURE, signature)],
+            "subject": descriptor(MANIFEST, &self.manifest),
+        });
+        manifest.to_string().into_bytes()
+    }
+
+    fn referrers(&self) -> Value {
+        let entry = |signature: &Vec<u8>| {
+            let mut entry = descriptor(MANIFEST, &self.referrer(signature));
+            entry["artifactType"] = json!(SIGNATURE);
+            entry
+        };
+        let entries: Vec<Value> = self.signatures.iter().map(entry).collect();
+        json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries })
+    }
+
+    /// What an honest registry answers.
+    pub fn answer(&self, asked: &Asked) -> Answer {
+        let path = asked.path.split('?').next().unwrap_or_default();
+        if path == "/v2/" || path == "/v2" {
+            return Answer::new(200, "application/json", b"{}");
+        }
+        if path == "/v2/_catalog" {
+            let body = json!({ "repositories": [format!("team/{NAME}")] });
+            return Answer::new(200, "application/json", body.to_string().as_bytes());
+        }
+        let Some(place) = path.strip_prefix(&format!("/v2/team/{NAME}/")) else { return Answer::missing() };
+        match place.split_once('/').unwrap_or_default() {
+            ("tags", "list") => {
+                let body = json!({ "name": format!("team/{NAME}"), "tags": [VERSION] });
+                Answer::new(200, "application/json", body.to_string().as_bytes())
+            }
+            ("manifests", reference) => {
+                let signatures = self.signatures.iter().map(|signature| self.referrer(signature));
+                let found = std::iter::once(self.manifest.clone()).chain(signatures).find(|manifest| {
+                    digest(manifest) == reference || (reference == VERSION && *manifest == self.manifest)
+                });
+                found.map_or_else(Answer::missing, |manifest| Goods::as_manifest(&manifest))
+            }
+            ("referrers", reference) if reference == digest(&self.manifest) => {
+                Answer::new(200, INDEX, self.referrers().to_string().as_bytes())
+            }
+            ("referrers", _) => {
+                let none = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [] });
+                Answer::new(200, INDEX, none.to_string().as_bytes())
+            }
+            ("blobs", reference) => {
+                let empty = b"{}".to_vec();
+                let mut all = [&self.config, &self.component, &empty].into_iter().chain(&self.signatures);
+                let found = all.find(|bytes| digest(bytes) == reference);
+                found.map_or_else(Answer::missing, |bytes| Answer::new(200, "application/octet-stream", bytes))
+            }
+            _ => Answer::missing(),
+        }
+    }
+
+    /// The answer that is this manifest.
+    pub fn as_manifest(manifest: &[u8]) -> Answer {
+        Answer::new(200, MANIFEST, manifest).with("Docker-Content-Digest", &digest(manifest))
+    }
+
+    /// Writes it as an OCI image layout below this folder, as a folder that is a registry has it.
+    pub fn write(&self, registry: &std::path::Path) {
+        let folder = registry.join(NAME);
+        let blobs = folder.join("blobs/sha256");
+        std::fs::create_dir_all(&blobs).expect("a folder");
+        let referrers: Vec<Vec<u8>> = self.signatures.iter().map(|signature| self.referrer(signature)).collect();
+        let mut entry = descriptor(MANIFEST, &self.manifest);
+        entry["annotations"] = json!({ "org.opencontainers.image.ref.name": VERSION });
+        let mut entries = vec![entry];
+        entries.extend(self.referrers()["manifests"].as_array().expect("a list").clone());
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
+        let empty = b"{}".to_vec();
+        let all = [&self.manifest, &self.config, &self.component, &empty].into_iter();
+        for bytes in all.chain(&self.signatures).chain(&referrers) {
+            std::fs::write(blobs.join(&digest(bytes)["sha256:".len()..]), bytes).expect("a file");
+        }
+        std::fs::write(folder.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).expect("a file");
+        std::fs::write(folder.join("index.json"), index.to_string()).expect("a file");
+    }
+}

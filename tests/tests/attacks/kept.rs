@@ -1,0 +1,132 @@
+//! Attacks on what is kept on this machine: the store, and the lock file that somebody else has written.
+
+use crate::case::{Place, Way};
+use crate::goods::{Goods, digest};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// A job that has its package, and where the registry was.
+fn added() -> (Place, Goods, PathBuf) {
+    let (place, goods) = (Place::new(""), Goods::honest());
+    let registry = place.trial.path("registry");
+    goods.write(&registry);
+    place.goes(Way::Add, &registry.display().to_string(), &goods).is_well();
+    place.run(&["validate", "job.toml"]).is_well();
+    (place, goods, registry)
+}
+
+fn kept(place: &Place, bytes: &[u8]) -> PathBuf {
+    place.trial.path("store/sha256").join(&digest(bytes)["sha256:".len()..])
+}
+
+#[test]
+fn what_is_in_the_store_is_compared_each_time() {
+    type Harm = fn(&Path);
+    let attacks: [(&str, Harm); 6] = [
+        ("another bit", |path| {
+            let mut bytes = std::fs::read(path).expect("a file");
+            bytes[20] ^= 1;
+            std::fs::write(path, bytes).expect("a file");
+        }),
+        ("short", |path| {
+            let bytes = std::fs::read(path).expect("a file");
+            std::fs::write(path, &bytes[..bytes.len() / 2]).expect("a file");
+        }),
+        ("a link to another file", |path| {
+            std::fs::remove_file(path).expect("a file");
+            symlink("/etc/passwd", path).expect("a link");
+        }),
+        ("a link without an end", |path| {
+            std::fs::remove_file(path).expect("a file");
+            symlink("/dev/zero", path).expect("a link");
+        }),
+        ("a pipe", |path| {
+            std::fs::remove_file(path).expect("a file");
+            assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
+        }),
+        ("a folder", |path| {
+            std::fs::remove_file(path).expect("a file");
+            std::fs::create_dir(path).expect("a folder");
+        }),
+    ];
+    for (name, harm) in attacks {
+        let (place, goods, registry) = added();
+        std::fs::remove_dir_all(&registry).expect("a folder");
+        // What was compiled does not count either.
+        std::fs::remove_dir_all(place.trial.path("cache")).expect("a folder");
+        for bytes in [&goods.component, &goods.manifest] {
+            harm(&kept(&place, bytes));
+            for command in ["run", "validate"] {
+                if let Err(told) = place.run(&[command, "job.toml"]).refused("") {
+                    panic!("{name}: {command}: {told}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_store_that_others_can_write_to_is_none() {
+    let (place, _, _) = added();
+    std::fs::set_permissions(place.trial.path("store/sha256"), PermissionsExt::from_mode(0o777)).expect("ours");
+    std::fs::set_permissions(place.trial.path("store"), PermissionsExt::from_mode(0o777)).expect("ours");
+    std::fs::remove_file(kept(&place, &Goods::honest().component)).expect("a file");
+    place.run(&["run", "job.toml"]).refused("only you can write to").unwrap();
+}
+
+#[test]
+fn lock_files_lie() {
+    let (place, goods, _) = added();
+    let lock = place.trial.text("millstream.lock");
+    let (manifest, layer) = (digest(&goods.manifest), digest(&goods.component));
+    for (name, from, to) in [
+        ("another manifest", manifest.as_str(), digest(b"other")),
+        ("another component", &layer, digest(b"other")),
+        ("a manifest as the component", &layer, manifest.clone()),
+        ("a component as the manifest", &manifest, layer.clone()),
+        ("a digest that is a path", &layer, "sha256:../../../etc/passwd".into()),
+        ("another version", "\"0.1.0\"", "\"0.1.1\"".into()),
+        ("a version that is a path", "\"0.1.0\"", "\"../../x\"".into()),
+        ("a name that is a path", "\"split-words\"", "\"../../x\"".into()),
+        ("another key", "manifest =", "more = 1\nmanifest =".into()),
+        ("no TOML", "[[package]]", "[[package".into()),
+    ] {
+        assert!(lock.contains(from), "{lock}");
+        place.trial.write("millstream.lock", lock.replace(from, &to));
+        if let Err(told) = place.run(&["run", "job.toml"]).refused("") {
+            panic!("{name}: {told}");
+        }
+    }
+    for (name, text) in
+        [("twice", format!("{lock}\n{lock}")), ("endless", "#".repeat(100 << 20)), ("bytes", "\u{1b}\0".into())]
+    {
+        place.trial.write("millstream.lock", text);
+        if let Err(told) = place.run(&["run", "job.toml"]).refused("") {
+            panic!("{name}: {told}");
+        }
+    }
+    std::fs::remove_file(place.trial.path("millstream.lock")).expect("a file");
+    place.run(&["run", "job.toml"]).refused("is not pinned").unwrap();
+    symlink("/dev/zero", place.trial.path("millstream.lock")).expect("a link");
+    place.run(&["run", "job.toml"]).refused("millstream.lock").unwrap();
+}
+
+/// A lock file of somebody who wants a package of one registry taken for one of another, which the policy trusts.
+#[test]
+fn a_package_in_the_store_is_of_the_registry_that_it_came_from() {
+    let (place, _, registry) = added();
+    let trusted = place.trial.path("trusted");
+    std::fs::create_dir(&trusted).expect("a folder");
+    place.trial.write("config/policy.toml", format!("allow = [\"{}\"]", trusted.display()));
+    place.run(&["run", "job.toml"]).refused("may not be used").unwrap();
+    let lock = place.trial.text("millstream.lock");
+    for to in [trusted.display().to_string(), format!("{}/../registry", trusted.display())] {
+        let forged = lock.lines().map(|line| match line.starts_with("registry = ") {
+            true => format!("registry = \"{to}\"\n"),
+            false => format!("{line}\n"),
+        });
+        place.trial.write("millstream.lock", forged.collect::<String>());
+        place.run(&["run", "job.toml"]).refused("").unwrap();
+    }
+    assert!(registry.is_dir());
+}

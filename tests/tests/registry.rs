@@ -1,0 +1,288 @@
+//! Packages in registries: Debian's own, with and without a login and TLS, and folders.
+
+use millstream::package::digest::Digest;
+use millstream::package::facts::Facts;
+use millstream::package::manifest::Made;
+use millstream::registry::Registry;
+use millstream_tests::{
+    Answer, Asked, Ended, LyingRegistry, Process, RegistryOptions, RegistryServer, Then, Trial, plugin, root,
+};
+use oci_client::Reference;
+use oci_client::client::{ClientConfig, ClientProtocol};
+use oci_client::secrets::RegistryAuth;
+use std::path::Path;
+use std::process::Command;
+
+/// Runs a command without anybody's settings and logins.
+fn run(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) -> Ended {
+    let mut command = trial.command(arguments);
+    alone(trial, &mut command);
+    Process::start(command.envs(settings.iter().copied())).wait()
+}
+
+fn alone(trial: &Trial, command: &mut Command) {
+    let own =
+        [("HOME", "home"), ("MILLSTREAM_CONFIG", "config"), ("MILLSTREAM_STORE", "store"), ("XDG_CACHE_HOME", "cache")];
+    command.envs(own.map(|(name, folder)| (name, trial.path(folder))));
+    for name in ["DOCKER_CONFIG", "REGISTRY_AUTH_FILE", "XDG_RUNTIME_DIR", "SSL_CERT_FILE"] {
+        command.env_remove(name);
+    }
+}
+
+fn well(trial: &Trial, arguments: &[&str]) -> String {
+    let ended = run(trial, arguments, &[]);
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+/// What a command says that fails.
+fn badly(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) -> String {
+    let ended = run(trial, arguments, settings);
+    assert!(matches!(ended.code, Some(1 | 2)), "{arguments:?}: {:?}{}", ended.code, ended.stderr);
+    assert_eq!(ended.stdout, "");
+    ended.stderr
+}
+
+/// A built plugin of the project, as a component and as it is pushed.
+fn split_words() -> (Vec<u8>, Made) {
+    let component = std::fs::read(plugin("split-words").join("split-words.wasm")).unwrap();
+    let made = Made::of(component.clone(), &Facts::of(&component, "split-words").unwrap()).unwrap();
+    (component, made)
+}
+
+/// The same component with a section more, which is another one under the same name and version.
+fn changed(component: &[u8]) -> Vec<u8> {
+    [component, &[0, 5, 4, b'm', b'o', b'r', b'e']].concat()
+}
+
+/// What other tools get of a package, by the library that `wkg` uses.
+fn pulled_by_others(server: &RegistryServer, version: &str) -> oci_client::client::ImageData {
+    millstream::registry::oci::choose_tls();
+    let config = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
+    let client = oci_wasm::WasmClient::new(oci_client::Client::new(config));
+    let reference = Reference::with_tag(server.host(), "team/split-words".into(), version.into());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        client.pull_manifest_and_config(&reference, &RegistryAuth::Anonymous).await.expect("the config is one of wasm");
+        client.pull(&reference, &RegistryAuth::Anonymous).await.expect("it is an artifact as others know it")
+    })
+}
+
+#[test]
+fn a_package_goes_to_a_registry_and_comes_back() {
+    let (server, trial) = (RegistryServer::start(), Trial::new(""));
+    let (component, made) = split_words();
+    let folder = plugin("split-words").display().to_string();
+    let push = ["push", folder.as_str(), "--registry", &server.url()];
+    let said = well(&trial, &push);
+    assert_eq!(said, format!("pushed split-words 0.1.0 to {}\n  manifest {}\n", server.url(), made.digest()));
+    assert_eq!(well(&trial, &push), said, "what is there already may be pushed again");
+
+    let registry = Registry::parse(&server.url(), &root()).unwrap();
+    let (version, digest) = registry.find(&"split-words".parse().unwrap()).unwrap();
+    assert_eq!((version.to_string(), digest), ("0.1.0".to_owned(), made.digest()));
+    let fetched = registry.fetch(&"split-words".parse().unwrap(), &digest).unwrap();
+    assert!(fetched.component == component && fetched.manifest == made.manifest);
+    let others = pulled_by_others(&server, "0.1.0");
+    assert!(others.layers[0].data == component);
+    assert_eq!(others.digest.unwrap(), made.digest().to_string());
+    let title = others.layers[0].annotations.as_ref().and_then(|all| all.get("org.opencontainers.image.title"));
+    assert_eq!(title.unwrap(), "split-words-0.1.0.wasm", "so that `oras pull` writes a file");
+
+    let other = trial.write("other.wasm", changed(&component)).display().to_string();
+    let refused = badly(&trial, &["push", &other, "--registry", &server.url()], &[]);
+    assert!(refused.contains("`split-words`: has version 0.1.0 already, with other bytes"), "{refused}");
+    assert_eq!(registry.find(&"split-words@0.1.0".parse().unwrap()).unwrap().1, made.digest());
+
+    let found = well(&trial, &["search", "split", "--registry", &server.url()]);
+    assert!(found.starts_with("split-words  0.1.0  "), "{found}");
+    assert!(well(&trial, &["search", "nonsense", "--registry", &server.url()]).contains("has these words"));
+    let elsewhere = format!("oci://{}/other", server.host());
+    assert_eq!(well(&trial, &["search", "--registry", &elsewhere]), format!("{elsewhere} has no packages\n"));
+    let missing = registry.find(&"split-words@7.0.0".parse().unwrap()).unwrap_err().message;
+    assert!(missing.contains("has no version 7.0.0 of `split-words`; there are 0.1.0"), "{missing}");
+    let missing = registry.find(&"nothing".parse().unwrap()).unwrap_err().message;
+    assert!(missing.contains("has no package `nothing`"), "{missing}");
+}
+
+#[test]
+fn a_login_is_that_of_docker_or_podman() {
+    let server = RegistryServer::with(RegistryOptions { login: true, tls: false });
+    let trial = Trial::new("");
+    let folder = plugin("split-words").display().to_string();
+    let push = ["push", folder.as_str(), "--registry", &server.url()];
+    let words = format!("needs a login that may do this; log in with: docker login {}", server.host());
+    assert!(badly(&trial, &push, &[]).contains(&words));
+    let wrong = server.docker_config(RegistryServer::USER, "guessed");
+    let refused = badly(&trial, &push, &[("DOCKER_CONFIG", wrong.path())]);
+    assert!(refused.contains(&words) && !refused.contains("guessed"), "{refused}");
+
+    let right = server.docker_config(RegistryServer::USER, RegistryServer::PASSWORD);
+    let search = ["search", "--registry", &server.url()];
+    let dockers = right.path().to_owned();
+    let podmans = right.path().join("config.json");
+    let ended = run(&trial, &push, &[("DOCKER_CONFIG", &dockers)]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    for settings in [("DOCKER_CONFIG", &dockers), ("REGISTRY_AUTH_FILE", &podmans)] {
+        let ended = run(&trial, &search, &[(settings.0, settings.1.as_path())]);
+        assert!(ended.stdout.starts_with("split-words  0.1.0"), "{settings:?}: {}{}", ended.stdout, ended.stderr);
+    }
+    assert!(badly(&trial, &search, &[]).contains("does not list its packages (needs a login"));
+}
+
+#[test]
+fn a_helper_of_docker_is_asked() {
+    let server = RegistryServer::with(RegistryOptions { login: true, tls: false });
+    let trial = Trial::new("");
+    let answer =
+        format!(r#"{{"ServerURL":"x","Username":"{}","Secret":"{}"}}"#, RegistryServer::USER, RegistryServer::PASSWORD);
+    let script = format!("#!/bin/sh\nread server\n[ \"$server\" = {} ] && echo '{answer}'\n", server.host());
+    let helper = trial.write("bin/docker-credential-tests", script);
+    let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(&helper, executable).unwrap();
+    trial.write("docker/config.json", r#"{"credsStore":"tests"}"#);
+    let mut command = trial.command(&["search", "--registry", &server.url()]);
+    alone(&trial, &mut command);
+    let path = format!("{}:{}", trial.path("bin").display(), std::env::var("PATH").unwrap());
+    let ended = Process::start(command.env("DOCKER_CONFIG", trial.path("docker")).env("PATH", path)).wait();
+    assert_eq!(ended.stdout, format!("{} has no packages\n", server.url()), "{}", ended.stderr);
+}
+
+#[test]
+fn tls_is_spoken_with_those_whose_authority_is_known() {
+    let server = RegistryServer::with(RegistryOptions { login: true, tls: true });
+    let trial = Trial::new("");
+    let login = server.docker_config(RegistryServer::USER, RegistryServer::PASSWORD);
+    let folder = plugin("split-words").display().to_string();
+    let push = ["push", folder.as_str(), "--registry", &server.url()];
+    let (authority, login) = (server.authority(), ("DOCKER_CONFIG", login.path()));
+    let refused = badly(&trial, &push, &[login]);
+    assert!(refused.contains("cannot be reached") && refused.contains("certificate"), "{refused}");
+    let ended = run(&trial, &push, &[login, ("SSL_CERT_FILE", &authority)]);
+    assert!(ended.stdout.starts_with("pushed split-words 0.1.0"), "{}", ended.stderr);
+    let found = run(&trial, &["search", "--registry", &server.url()], &[login, ("SSL_CERT_FILE", &authority)]);
+    assert!(found.stdout.starts_with("split-words  0.1.0"), "{}", found.stderr);
+}
+
+#[test]
+fn signatures_lie_beside_a_package() {
+    let server = RegistryServer::start();
+    let (_, made) = split_words();
+    let folder = tempfile::tempdir().unwrap();
+    for registry in [server.url(), folder.path().display().to_string()] {
+        let registry = Registry::parse(&registry, &root()).unwrap();
+        let name = "split-words".parse().unwrap();
+        registry.push(&name, &"0.1.0".parse().unwrap(), &made).unwrap();
+        assert_eq!(registry.signatures(&name, &made.digest()).unwrap(), Vec::<Vec<u8>>::new());
+        for signature in [b"by alice", b"by carol", b"by alice"] {
+            registry.attach(&name, &made, signature).unwrap();
+        }
+        let mut signatures = registry.signatures(&name, &made.digest()).unwrap();
+        signatures.sort();
+        assert_eq!(signatures, [b"by alice", b"by carol"], "{registry}");
+        let (version, digest) = registry.find(&"split-words".parse().unwrap()).unwrap();
+        assert_eq!((version.to_string(), digest), ("0.1.0".into(), made.digest()), "signatures are no versions");
+        assert_eq!(registry.search(&[]).unwrap()[0].versions.len(), 1);
+    }
+}
+
+#[test]
+fn a_folder_of_built_plugins_is_a_registry() {
+    let (component, made) = split_words();
+    let plugins = Registry::Folder(root().join("plugins"));
+    let (version, digest) = plugins.find(&"split-words".parse().unwrap()).unwrap();
+    assert_eq!((version.to_string(), digest), ("0.1.0".into(), made.digest()), "the same as if it were pushed");
+    assert!(plugins.fetch(&"split-words".parse().unwrap(), &digest).unwrap().component == component);
+    let gone = plugins.fetch(&"split-words".parse().unwrap(), &Digest::of(b"other")).unwrap_err().message;
+    assert!(gone.contains("it was built again with other code"), "{gone}");
+
+    let trial = Trial::new("");
+    let found = well(&trial, &["search", "--registry", &root().join("plugins").display().to_string()]);
+    let names: Vec<&str> = found.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(names.contains(&"split-words") && names.contains(&"running-count"), "{found}");
+    assert!(names.is_sorted(), "{found}");
+
+    // Under any name, and beside what is no plugin or broken.
+    trial.write("shared/some.wasm", &component);
+    trial.write("shared/broken.wasm", "not a component");
+    trial.write("shared/notes.txt", "");
+    let shared = Registry::parse("shared", trial.folder()).unwrap();
+    assert_eq!(shared.find(&"split-words".parse().unwrap()).unwrap().1, made.digest());
+    trial.write("shared/split-words.wasm", "not a component");
+    let broken = shared.find(&"split-words".parse().unwrap()).unwrap_err().message;
+    assert!(broken.contains("split-words.wasm"), "{broken}");
+    trial.write("shared/split-words.wasm", changed(&component));
+    assert!(shared.find(&"split-words".parse().unwrap()).unwrap().1 != made.digest(), "its own name comes first");
+}
+
+/// The value of a header of a request.
+fn header<'a>(asked: &'a Asked, name: &str) -> &'a str {
+    let lines = asked.head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
+}
+
+/// A registry whose requests need a token, which it gives to alice.
+fn with_tokens(token: &'static str) -> LyingRegistry {
+    LyingRegistry::start(move |asked| {
+        let host = header(asked, "host");
+        let is_alice = header(asked, "authorization") == "Basic YWxpY2U6c2VjcmV0";
+        let denied = |challenge: &str| Answer::new(401, "application/json", b"{}").with("WWW-Authenticate", challenge);
+        match asked.path.split('?').next().unwrap_or_default() {
+            "/token" if is_alice => {
+                Answer::new(200, "application/json", format!(r#"{{"token":"{token}"}}"#).as_bytes())
+            }
+            "/token" => denied("Basic"),
+            "/v2/_catalog" if header(asked, "authorization") == format!("Bearer {token}") => {
+                Answer::new(200, "application/json", br#"{"repositories":[]}"#)
+            }
+            _ => denied(&format!(r#"Bearer realm="http://{host}/token",service="tests""#)),
+        }
+    })
+}
+
+#[test]
+fn tokens_are_got_with_the_login() {
+    let trial = Trial::new("");
+    let docker = |server: &LyingRegistry| {
+        let config = format!(r#"{{"auths":{{"{}":{{"auth":"YWxpY2U6c2VjcmV0"}}}}}}"#, server.host());
+        trial.write("docker/config.json", config);
+        trial.path("docker")
+    };
+    let search = |server: &LyingRegistry, settings: &[(&str, &Path)]| {
+        run(&trial, &["search", "--registry", &format!("oci://{}/team", server.host())], settings)
+    };
+    let server = with_tokens("t0ken");
+    let ended = search(&server, &[("DOCKER_CONFIG", &docker(&server))]);
+    assert!(ended.stdout.ends_with("has no packages\n"), "{}", ended.stderr);
+    assert!(search(&server, &[]).stderr.contains("needs a login"));
+    // The library takes a token for a header whatever is in it, and panics: in a process of its own.
+    let server = with_tokens("t0\\nken");
+    let ended = search(&server, &[("DOCKER_CONFIG", &docker(&server))]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("sent what nobody understands"), "{}", ended.stderr);
+}
+
+#[test]
+fn registries_that_flood_stall_or_lead_elsewhere_are_left() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\r\n";
+    let cases: [(Answer, &str); 5] = [
+        (Answer::raw(HEAD).then(Then::Endless(vec![b' '; 1 << 20])), "sent more than is ever needed"),
+        (Answer::raw(HEAD).then(Then::Stall), " seconds"),
+        (Answer::redirect("http://192.0.2.1/x"), "leads to an address without TLS (http://), which is not followed"),
+        (Answer::redirect("file:///etc/passwd"), "leads to where it is not followed"),
+        (Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "failed: "),
+    ];
+    for (answer, expected) in cases {
+        let trial = Trial::new("");
+        let server = LyingRegistry::start(move |asked| match asked.path.contains("/manifests/") {
+            true => answer.clone(),
+            false => Answer::new(200, "application/json", b"{}"),
+        });
+        let registry = format!("oci://{}/team", server.host());
+        let settings = [("MILLSTREAM_REGISTRY_SECONDS", Path::new("20"))];
+        // The stall is waited for.
+        let settings = if expected == " seconds" { [(settings[0].0, Path::new("2"))] } else { settings };
+        let words = badly(&trial, &["show", "split-words@0.1.0", "--registry", &registry], &settings);
+        assert!(words.contains(expected) && words.contains(&registry), "{expected}: {words}");
+    }
+}
