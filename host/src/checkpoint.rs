@@ -52,6 +52,9 @@ pub struct Kept {
     pub tables: Vec<Table>,
     /// Places of the tables that the checkpoint holds, perhaps without a row. Others begin with their initial states.
     pub held: BTreeSet<usize>,
+    /// Those of them that have other state columns there, by place, as they are there: the plugin migrates what is loaded.
+    /// They have no files in `tables`: none that is there may count for the new ones.
+    pub old: BTreeMap<usize, Table>,
     /// The batches to run again, in order.
     pub replay: Vec<(BatchId, BatchTime)>,
     /// The checkpoint that is loaded; batch 0 where there is none.

@@ -13,12 +13,15 @@ mod replay;
 mod retry;
 mod run;
 mod search;
+mod shadow;
 mod show;
 mod state;
 mod status;
+mod stop;
 mod store;
 mod supervise;
 mod test;
+mod upgrade;
 
 use crate::author;
 use crate::checkpoint::{manifest, store as checkpoints};
@@ -81,6 +84,10 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Show how a running job stands: batches, rows, rejected and late rows, what its plugins cost
     Status(status::StatusArguments),
+    /// Stop a running job: what it has received is worked on and committed first
+    Stop(stop::StopArguments),
+    /// Put the next version of a plugin into a running job, between two batches
+    Upgrade(upgrade::UpgradeArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
     /// Make and show keys that sign packages, and say whose signatures count
@@ -189,6 +196,8 @@ fn execute(command: Command) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!same)));
         }
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
+        Command::Upgrade(arguments) => show(&upgrade::upgrade(&arguments)?)?,
+        Command::Stop(arguments) => show(&stop::stop(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
         Command::Key(arguments) => show(&key::key(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,

@@ -18,12 +18,14 @@ mod plugin;
 mod rejections;
 mod rows_window;
 mod sessions;
+mod shadow;
 mod shape;
 mod sinks;
 mod simple;
 mod source;
 mod sql;
 mod stages;
+mod swap;
 mod update;
 mod windowed;
 
@@ -51,7 +53,7 @@ pub struct Dataflow {
     pub ticks: TickInput,
     /// Which batches are committed: those that the probe has passed.
     pub committed: probe::Handle<u64>,
-    /// As `committed`, and the checkpoints after them are published.
+    /// As `committed`, and the checkpoints after them are published, and the plugins behind them replaced.
     pub finished: probe::Handle<u64>,
 }
 
@@ -80,10 +82,11 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
         }
         let (sunk, gate) = built.sinks(scope, at.0, running)?;
         sunk.clone().probe_with(&committed).probe_with(&finished);
+        let swapped = swap::build(&all_ticks, sunk.clone(), at, running).probe_with(&finished);
         if let Some(kept) = &running.kept {
             built.changes.extend(counters::build(&all_ticks, gate, at, running)?);
             let changes = scope.concatenate(built.changes);
-            checkpoint::build(all_ticks, changes, sunk, at.0, kept.saver.clone(), running.metrics.clone())
+            checkpoint::build(all_ticks, changes, sunk, swapped, at.0, kept.saver.clone(), running.metrics.clone())
                 .probe_with(&finished);
         }
         Ok::<(), Error>(())

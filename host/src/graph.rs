@@ -35,6 +35,7 @@ use crate::window::WindowNode;
 use crate::{job, limits, lock, receiver, sink};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 /// A checked job.
@@ -47,6 +48,8 @@ pub struct Graph {
     pub streams: BTreeMap<String, SchemaRef>,
     /// Whose clocks the times in the rows of a stream follow.
     pub clocks: BTreeMap<String, BTreeSet<ClockId>>,
+    /// Loads plugins, also those that come later.
+    host: PluginHost,
 }
 
 /// A checked stage.
@@ -160,7 +163,8 @@ impl Graph {
         job::check(&spec)?;
         let mut spec = spec;
         lock::resolve::resolve(&mut spec)?;
-        let mut graph = Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), spec };
+        let (stages, streams, clocks) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
+        let mut graph = Graph { stages, streams, clocks, host: host.clone(), spec };
         graph.spec.sources.append(&mut enrich::sources(&graph.spec)?);
         for (number, source) in (0u32..).zip(&graph.spec.sources) {
             receiver::check(source, &graph.spec.origin)?;
@@ -200,6 +204,22 @@ impl Graph {
         }
         paths::check(&graph.spec)?;
         Ok(graph)
+    }
+
+    /// A stage as it would be with another plugin, which nothing else of the job may notice: `path` as the job would name it,
+    /// `file` its component. What must be the same is for [`crate::run::upgrade`] to check.
+    pub fn with_plugin(&self, stage: &str, path: &Path, file: &Path) -> Result<StageNode> {
+        let spec = self.spec.stages.iter().find(|spec| spec.name == stage);
+        let Some(mut spec) = spec.cloned() else {
+            return Err(Error::job(format!("the job `{}` has no stage `{stage}`", self.spec.name)));
+        };
+        match &mut spec.operator {
+            OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => {
+                (plugin.path, plugin.file) = (path.to_owned(), Some(file.to_owned()));
+            }
+            _ => return Err(Error::job(format!("stage `{stage}` has no plugin of its own that could be replaced"))),
+        }
+        self.stage(&spec, &self.host).map_err(|error| error.within(format!("stage `{stage}`")))
     }
 
     /// Looks at what the sinks write to. `owner_id`: the id of the job that goes on from an existing checkpoint, whose

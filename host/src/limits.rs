@@ -55,6 +55,10 @@ pub const PLUGIN_COUNTERS_MAX: u64 = 100;
 pub const PLUGIN_COUNTERS_MAX_MAX: u64 = 10_000;
 /// Timers that one plugin call may set and cancel.
 pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
+/// States that one call of a plugin's `migrate` gets.
+pub const MIGRATE_ROWS_PER_CALL_MAX: usize = 16_384;
+/// Bytes of the states that one call of a plugin's `migrate` gets, unless a single state is larger.
+pub const MIGRATE_BYTES_PER_CALL_MAX: usize = 4 << 20;
 /// Bytes of the reason of one refused row; the rest is cut.
 pub const PLUGIN_REASON_BYTES_MAX: usize = 1024;
 /// Bytes of a plugin's own words in an error; the rest is cut.
@@ -220,6 +224,11 @@ pub const RESTARTS_MAX: u32 = 10;
 pub const CHECKPOINT_EVERY_MS: u64 = 10_000;
 /// Checkpoints that are kept, the newest included.
 pub const CHECKPOINTS_KEPT: usize = 3;
+/// Batches behind an upgrade for which the checkpoint before it is kept beside those, with the plans since: so far back
+/// `millstream rollback` can go, and so many batches it may have to run again.
+pub const ROLLBACK_BATCHES_MAX: u64 = 3_600;
+/// Batches for which a version of a plugin may run in the shadow of another.
+pub const SHADOW_BATCHES_MAX: u64 = 1_000_000;
 /// Slides of one window.
 pub const WINDOW_SLIDES_MAX: u64 = 100_000;
 /// Default of `length_max` of session windows, in milliseconds.

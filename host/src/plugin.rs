@@ -34,6 +34,7 @@ mod lift;
 mod load;
 mod logged;
 mod lower;
+mod migrate;
 mod outline;
 mod reject;
 mod releases;
@@ -54,12 +55,13 @@ pub use failure::printable;
 pub use http::check_grant as check_http_grant;
 pub use lift::catches_panics;
 pub use load::{LoadOptions, find as component_file, read as read_component};
+pub use migrate::OldStates;
 pub use outline::{Outline, check as check_component};
 pub use releases::{RELEASES, Release};
 pub use snapshot::started;
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of all [`RELEASES`] run here.
-pub const VERSION: &str = "0.1.1";
+pub const VERSION: &str = "0.1.2";
 
 /// Loads plugins: engines, the cache of compiled code and the clock of time limits. One a process; cheap to clone.
 #[derive(Clone)]
@@ -297,7 +299,8 @@ impl Plugin {
     }
 
     fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
-        let identity = failure::Identity { stage: None, plugin: self.loaded.file.display().to_string() };
+        let plugin = self.loaded.file.display().to_string();
+        let identity = failure::Identity { stage: None, plugin, outside: "describe" };
         let about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
         let mut instances = instances::Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();

@@ -35,9 +35,10 @@ use crate::sink::Sink;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
+use upgrade::Upgrades;
 use versions::Versions;
 
 /// How a job is run, beside what its file says.
@@ -55,12 +56,16 @@ pub struct Options {
     pub fresh: bool,
     /// Go on after this batch, though later ones were planned or committed.
     pub resume_from: Option<BatchId>,
+    /// Go back to the state after this batch, and run all planned batches behind it again as the job is now.
+    pub replay_from: Option<BatchId>,
     /// Names of stages and sources whose state is left behind.
     pub drop_state: Vec<String>,
     /// Run planned batches again up to this one, then end.
     pub replay_until: Option<BatchId>,
     /// With `replay_until`: write no checkpoint.
     pub dry: bool,
+    /// Somebody starts this process again where it asks for that, see [`Stopper::go_back`].
+    pub supervised: bool,
 }
 
 /// Worker threads of all processes of a job.
@@ -129,9 +134,13 @@ pub struct Running {
     pub(crate) batches: AtomicU64,
     /// The plugins that run now.
     pub(crate) versions: Versions,
+    /// Those that are to take their places.
+    pub(crate) upgrades: Upgrades,
     /// Where the job keeps checkpoints.
     pub(crate) kept: Option<Arc<Kept>>,
     stop: AtomicBool,
+    /// The job is to be started again from the checkpoint after this batch, once it has stopped.
+    go_back: OnceLock<BatchId>,
     sinks: Mutex<Vec<Option<Box<dyn Sink>>>>,
 }
 
@@ -224,6 +233,27 @@ impl Stopper {
             Stop::Graceful => self.running.request_stop(),
             Stop::Now => self.running.failure.end(None),
         }
+    }
+
+    /// Asks the job to stop gracefully, and its supervisor to start it again from the checkpoint after this batch, see
+    /// [`Options::replay_from`]. An error where nobody would start it again.
+    pub fn go_back(&self, batch: BatchId) -> Result<()> {
+        if !self.running.options.supervised {
+            return Err(Error::job(
+                "nobody would start this process again; stop the job, and start it yourself with `--replay-from`",
+            ));
+        }
+        let wanted = *self.running.go_back.get_or_init(|| batch);
+        if wanted != batch {
+            return Err(Error::job(format!("the job is about to go back to the state after batch {wanted}")));
+        }
+        self.stop(Stop::Graceful);
+        Ok(())
+    }
+
+    /// The batch that [`Stopper::go_back`] named.
+    pub fn goes_back(&self) -> Option<BatchId> {
+        self.running.go_back.get().copied()
     }
 
     /// As [`Job::await_termination`].

@@ -4,6 +4,7 @@ mod changes;
 mod column;
 mod initial;
 pub mod keeper;
+mod migrate;
 mod restore;
 mod table;
 pub mod timers;
@@ -11,4 +12,4 @@ pub mod update;
 
 pub use column::StateColumn;
 pub use initial::load as load_initial;
-pub use table::{Slot, StateTable};
+pub use table::{OwnedKey, Slot, StateTable};

@@ -35,6 +35,10 @@ pub struct Tick {
     pub time: BatchTime,
     /// The first new batch of a start: the job was stopped before it.
     pub resumed: bool,
+    /// Of a barrier: the upgrade whose plugin takes its place behind it, see [`crate::run::upgrade`].
+    pub swap: Option<u64>,
+    /// Of a barrier: the upgrade whose plugin runs in a shadow behind it, and for how many batches.
+    pub shadow: Option<(u64, u64)>,
 }
 
 /// The batch that an operator works on.
@@ -85,6 +89,8 @@ pub type ProgressStream<'s> = Stream<'s, u64, Vec<Progress>>;
 
 /// `Part::input` of late rows where they come out of an operator together with rejected ones.
 pub const LATE: u32 = u32::MAX;
+/// `Part::input` of accumulators that a version in a shadow made, between the operators of its stage.
+pub const SHADOW: u32 = u32::MAX - 1;
 
 /// Rows of a table that a checkpoint has to hold.
 #[derive(Clone, Debug)]
@@ -234,6 +240,9 @@ pub trait BatchWork {
     fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {
         Ok(Vec::new())
     }
+
+    /// This upgrade takes place behind the barrier that was just passed, unless somebody objects. `_time`: of the last batch.
+    fn swap(&mut self, _id: u64, _time: BatchTime) {}
 }
 
 impl<F: FnMut(BatchContext, Vec<Part>, &mut Output) -> Result<()>> BatchWork for F {
@@ -351,6 +360,7 @@ fn complete(
         if let Some(clock) = clock {
             saved.extend(clock.barrier(id)?);
         }
+        tick.swap.into_iter().for_each(|upgrade| work.swap(upgrade, tick.time));
         return Ok((output, saved));
     }
     // Stable: rows that a transform refused for a null come before those that its plugin refused.

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::IDLE_MS;
 use crate::run::Running;
+use crate::run::upgrade::Due;
 use crate::time;
 use crate::timely_ext::{Tick, is_lost_connection, lost_connection};
 use announce::{Announcer, SourceState};
@@ -20,7 +21,7 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use timely::dataflow::operators::probe;
 use timely::worker::Worker;
 
@@ -90,6 +91,16 @@ struct Beginner {
     in_flight: VecDeque<(u64, BatchTime)>,
     pace: Pace,
     barriers: Option<Barriers>,
+    /// The timestamp of the last barrier of any kind: only one can follow on a batch.
+    barrier: u64,
+    swap: Option<Swap>,
+}
+
+/// A barrier behind which a plugin is replaced: nothing begins until all up to it is done.
+struct Swap {
+    upgrade: u64,
+    after: BatchId,
+    since: Instant,
 }
 
 impl Beginner {
@@ -113,6 +124,8 @@ impl Beginner {
             barriers: kept
                 .filter(|_| !running.options.dry)
                 .map(|kept| Barriers::new(kept.every, clock, now, last_time)),
+            barrier: 0,
+            swap: None,
         }
     }
 
@@ -122,12 +135,23 @@ impl Beginner {
             running.metrics.committed(BatchId::of_stamp(stamp).0, time);
         }
         self.ticks.as_ref()?;
+        if let Some(swap) = self.swap.take_if(|swap| swap.after.barrier() < finished) {
+            running.upgrades.done(swap.upgrade, swap.after, swap.since.elapsed());
+        }
+        if self.swap.is_some() {
+            return None;
+        }
         let sources = announcer.sources(running, self.begun.0);
         let now = time::now();
         let leftover = !self.replay.is_empty() || sources.iter().any(|source| source.leftover);
+        let upgrade = running.upgrades.due().filter(|_| !leftover && self.barrier < finished);
+        if upgrade.is_some() && self.begun.barrier() > self.barrier && self.begun > BatchId(0) {
+            self.send_barrier(upgrade);
+            return None;
+        }
         let barrier = self.barriers.as_mut().map(|barriers| barriers.step(now, self.last_time, finished, leftover));
         if barrier == Some(BarrierStep::Begin) {
-            self.send_barrier();
+            self.send_barrier(None);
             return Some(Duration::ZERO);
         }
         let until_barrier = match barrier {
@@ -145,6 +169,8 @@ impl Beginner {
             all_ready_or_finished: sources.iter().all(|source| source.ready || source.finished),
             all_finished: sources.iter().all(|source| source.finished),
             stop: running.stopping() || (running.options.until_idle && idle(&sources)),
+            // No barrier can follow on the last batch any more.
+            wanted: upgrade.is_some(),
         };
         let step = if running.options.replay_until.is_some() { Step::Close } else { self.pace.step(&facts) };
         match step {
@@ -160,8 +186,9 @@ impl Beginner {
             }
             Step::Close => {
                 if self.barriers.as_ref().is_some_and(Barriers::owing) {
-                    self.send_barrier();
+                    self.send_barrier(None);
                 }
+                running.upgrades.close("the job has come to its end");
                 self.ticks = None;
                 Some(Duration::ZERO)
             }
@@ -183,7 +210,7 @@ impl Beginner {
         if let Some(ticks) = &mut self.ticks {
             let resumed = running.kept.as_ref().is_some_and(|kept| kept.resumed.contains(&batch));
             ticks.advance_to(batch.stamp());
-            ticks.send(Tick { to: 0, time, resumed });
+            ticks.send(Tick { to: 0, time, resumed, swap: None, shadow: None });
             // The barrier after it may still come.
             ticks.advance_to(batch.barrier());
         }
@@ -196,12 +223,22 @@ impl Beginner {
         running.batches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A barrier after the last batch that was begun.
-    fn send_barrier(&mut self) {
-        if let (Some(ticks), Some(barriers)) = (&mut self.ticks, &mut self.barriers) {
-            ticks.send(Tick { to: 0, time: self.last_time, resumed: false });
-            ticks.advance_to(self.begun.next().stamp());
-            barriers.barrier_begun(self.begun.barrier(), time::now(), self.last_time);
+    /// A barrier after the last batch that was begun: for a checkpoint, where the job keeps some, and for an upgrade.
+    fn send_barrier(&mut self, upgrade: Option<Due>) {
+        let Some(ticks) = &mut self.ticks else { return };
+        let swap = upgrade.filter(|due| due.shadow_batches == 0).map(|due| due.upgrade);
+        let shadow = upgrade.filter(|due| due.shadow_batches > 0).map(|due| (due.upgrade, due.shadow_batches));
+        ticks.send(Tick { to: 0, time: self.last_time, resumed: false, swap, shadow });
+        ticks.advance_to(self.begun.next().stamp());
+        self.barrier = self.begun.barrier();
+        if let Some(barriers) = &mut self.barriers {
+            barriers.barrier_begun(self.barrier, time::now(), self.last_time);
+        }
+        if let Some(due) = upgrade {
+            self.swap = Some(Swap { upgrade: due.upgrade, after: self.begun, since: Instant::now() });
+            if due.shadow_batches == 0 {
+                fault::point("upgrade.barrier");
+            }
         }
     }
 }

@@ -1,17 +1,22 @@
-//go:build wasip1 && millstream_update
+//go:build wasip1 && (millstream_update || millstream_update_migrating)
 
 package millstream
 
 import "millstream.dev/sdk/internal/abi"
 
-//go:wasmexport millstream:plugin/updater@0.1.1#describe
+//go:wasmexport millstream:plugin/updater@0.1.2#describe
 func exportDescribe(config, configLength, fields, fieldsLength uint32) uint32 {
+	if len(migrations) > 0 && !migrationsExported {
+		return call(func(*abi.Area) error {
+			return InternalError("the program calls millstream.Migrate: the world in plugin.toml is update-migrating then")
+		})
+	}
 	return describeOne(config, configLength, fields, fieldsLength)
 }
 
 // The arguments stand in memory: there are more than are passed singly.
 //
-//go:wasmexport millstream:plugin/updater@0.1.1#update
+//go:wasmexport millstream:plugin/updater@0.1.2#update
 func exportUpdate(at uint32) uint32 {
 	ctx := contextOf(uint64(abi.LoadWide(at, 0)), abi.LoadWide(at, 8), uint32(abi.LoadTag(at, 16)), abi.LoadWide(at, 24))
 	stage := &Stage{config: abi.String(abi.Load(at, 32), abi.Load(at, 36))}

@@ -8,31 +8,31 @@ func init() {
 	takeLog()
 }
 
-//go:wasmimport millstream:plugin/stage@0.1.1 inputs
+//go:wasmimport millstream:plugin/stage@0.1.2 inputs
 func importInputs(to *[2]uint32)
 
-//go:wasmimport millstream:plugin/stage@0.1.1 key
+//go:wasmimport millstream:plugin/stage@0.1.2 key
 func importKey(to *[2]uint32)
 
-//go:wasmimport millstream:plugin/timers@0.1.1 due
+//go:wasmimport millstream:plugin/timers@0.1.2 due
 func importDue(to *[4]uint32)
 
-//go:wasmimport millstream:plugin/timers@0.1.1 set
+//go:wasmimport millstream:plugin/timers@0.1.2 set
 func importSet(group uint32, at int64)
 
-//go:wasmimport millstream:plugin/timers@0.1.1 cancel
+//go:wasmimport millstream:plugin/timers@0.1.2 cancel
 func importCancel(group uint32, at int64)
 
-//go:wasmimport millstream:plugin/log@0.1.1 write
+//go:wasmimport millstream:plugin/log@0.1.2 write
 func importWrite(level int32, line string)
 
-//go:wasmimport millstream:plugin/metrics@0.1.1 add
+//go:wasmimport millstream:plugin/metrics@0.1.2 add
 func importAdd(counter string, amount uint64)
 
-//go:wasmimport millstream:plugin/files@0.1.1 size
+//go:wasmimport millstream:plugin/files@0.1.2 size
 func importSize(name string, to *[2]uint64)
 
-//go:wasmimport millstream:plugin/files@0.1.1 read
+//go:wasmimport millstream:plugin/files@0.1.2 read
 func importRead(name string, offset uint64, length uint32, to *[3]uint32)
 
 func hostInputs() []Schema {

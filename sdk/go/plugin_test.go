@@ -388,3 +388,43 @@ func TestAPluginIsRegisteredOnce(t *testing.T) {
 	host(t, bridge.Stage{}, func() { Transform(function) })
 	Transform(function)
 }
+
+type oldSum struct {
+	Sum  int64
+	Note Null[string]
+}
+
+type newSum struct {
+	Total int64
+	Text  string
+}
+
+func TestStatesOfOtherVersionsAreTakenOver(t *testing.T) {
+	migrations = nil
+	defer func() { migrations = nil }()
+	Migrate(func(old struct{ Sum int64 }) (newSum, error) { return newSum{Total: old.Sum}, nil })
+	Migrate(func(old oldSum) (newSum, error) {
+		if old.Sum < 0 {
+			return newSum{}, fmt.Errorf("below 0")
+		}
+		return newSum{Total: old.Sum, Text: old.Note.Value}, nil
+	})
+	schema := Schema{{Name: "sum", Type: Int64}, {Name: "note", Type: Text, Nullable: true}}
+	states := NewBatch(2).AddInt64s([]int64{3, 4}, nil).AddTexts([]string{"a", ""}, BitsOf([]bool{true, false}))
+	made, err := migrate("0.1.0", schema, states)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants(t, "totals", "[3 4]", fmt.Sprint(made.Int64s(0)))
+	wants(t, "texts", "a,", made.Texts(1).At(0)+","+made.Texts(1).At(1))
+	made, err = migrate("0.1.0", schema[:1], NewBatch(1).AddInt64s([]int64{5}, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	wants(t, "the other", "[5]", fmt.Sprint(made.Int64s(0)))
+	_, err = migrate("0.1.0", schema, NewBatch(1).AddInt64s([]int64{-1}, nil).AddTexts([]string{""}, nil))
+	wants(t, "a refusal", "row 0: below 0", fmt.Sprint(err))
+	_, err = migrate("0.2.0", Schema{{Name: "sum", Type: Text}}, NewBatch(0))
+	wants(t, "others", "states of version 0.2.0 have the columns (sum text); it takes over those with (sum int64) or "+
+		"(sum int64, note text)", fmt.Sprint(err))
+}

@@ -3,7 +3,7 @@
 ;; says: log
 ;; form: whole
 (component
-  (import "millstream:plugin/log@0.1.1" (instance (export "write" (func (param "level" string) (result u32)))))
-  (import "millstream:plugin/types@0.1.1" (instance))
+  (import "millstream:plugin/log@0.1.2" (instance (export "write" (func (param "level" string) (result u32)))))
+  (import "millstream:plugin/types@0.1.2" (instance))
   (instance $empty)
-  (export "millstream:plugin/transformer@0.1.1" (instance $empty)))
+  (export "millstream:plugin/transformer@0.1.2" (instance $empty)))

@@ -6,6 +6,7 @@
 mod alone;
 mod document;
 pub mod fault;
+mod feeder;
 mod lying;
 mod measured;
 pub mod package;
@@ -15,9 +16,11 @@ mod registry;
 mod s3;
 mod torture;
 mod trial;
+mod varied;
 
 pub use alone::{alone, is_alone};
 pub use document::{Block, blocks};
+pub use feeder::Feeder;
 pub use lying::{Answer, Asked, LyingRegistry, Then};
 pub use measured::{resident_bytes, threads};
 pub use postgres::Postgres;
@@ -26,6 +29,7 @@ pub use registry::{RegistryOptions, RegistryServer};
 pub use s3::{FailingProxy, S3Server};
 pub use torture::{Killer, POINTS, Point, Random, Tally, Victim};
 pub use trial::Trial;
+pub use varied::{varied, write_varied};
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

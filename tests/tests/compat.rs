@@ -83,11 +83,12 @@ fn components_of_each_release_run() {
     }
 }
 
-/// A component that exports an empty instance under this name and imports one with a function under that.
-fn component(export: &str, import: Option<&str>) -> Vec<u8> {
+/// A component that exports empty instances under these names, and imports one with a function under that.
+fn component(exports: &str, import: Option<&str>) -> Vec<u8> {
     let import = import.map(|name| format!("(import \"{name}\" (instance (export \"f\" (func))))"));
     let import = import.unwrap_or_default();
-    wat::parse_str(format!("(component {import} (instance $i) (export \"{export}\" (instance $i)))")).unwrap()
+    let exports = exports.split(' ').map(|name| format!("(export \"{name}\" (instance $i))"));
+    wat::parse_str(format!("(component {import} (instance $i) {})", exports.collect::<String>())).unwrap()
 }
 
 #[test]
@@ -101,10 +102,10 @@ fn a_component_of_a_later_version_is_refused_with_the_version_that_it_needs() {
         (ours("reducer@0.3.0"), None, "0.3.0"),
         (ours("transformer@0.1.1"), Some(ours("telepathy@0.1.9")), "0.1.9"),
         (ours("transformer@0.1.9"), Some(ours("log@0.1.9")), "0.1.9"),
+        (ours("updater@0.1.2 ") + &ours("migrator@0.1.9"), None, "0.1.9"),
     ];
     for (export, import, version) in later {
-        let trial = Trial::new(&job());
-        trial.write("plugin.wasm", component(&export, import.as_deref()));
+        let trial = trial(&component(&export, import.as_deref()));
         let told = trial.refused(&["validate", "job.toml"]);
         let words = format!("needs millstream:plugin@{version}, and this host speaks {}", millstream::plugin::VERSION);
         assert!(told.contains(&words), "{export} {import:?}: {told}");
@@ -117,17 +118,25 @@ fn what_a_release_never_had_is_refused() {
     let ours = |name: &str| format!("millstream:plugin/{name}");
     for (export, import, words) in [
         (ours("cogrouper@0.1.0"), None, "exports cogrouper of millstream:plugin@0.1.0, which has none"),
+        (
+            ours("updater@0.1.1 ") + &ours("migrator@0.1.1"),
+            None,
+            "exports migrator of millstream:plugin@0.1.1, which has none",
+        ),
+        (ours("transformer@0.1.2 ") + &ours("migrator@0.1.2"), None, "exports migrator, which is for world update"),
         (ours("updater@0.1.0"), Some(ours("timers@0.1.0")), "imports what plugins are not offered"),
         (ours("transformer@0.1.1"), Some(ours("telepathy@0.1.1")), "imports what plugins are not offered"),
     ] {
-        let trial = Trial::new(&job());
-        trial.write("plugin.wasm", component(&export, import.as_deref()));
+        let trial = trial(&component(&export, import.as_deref()));
         let told = trial.refused(&["validate", "job.toml"]);
         assert!(told.contains(words), "{export} {import:?}: {told}");
     }
 }
 
-/// A job with `plugin.wasm`.
-fn job() -> String {
-    fs::read_to_string(root().join("tests/compat/jobs/transform/job.toml")).unwrap()
+/// A job with this plugin.
+fn trial(component: &[u8]) -> Trial {
+    let trial = Trial::new(&fs::read_to_string(root().join("tests/compat/jobs/transform/job.toml")).unwrap());
+    trial.write("input.jsonl", "");
+    trial.write("plugin.wasm", component);
+    trial
 }

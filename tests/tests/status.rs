@@ -347,12 +347,13 @@ fn clients_without_manners_disturb_neither_the_job_nor_others() {
     told_so(&trial, "the job", |_| true);
     let [socket] = sockets(&trial).try_into().unwrap();
     for (question, words) in [
-        (&b"{\"ask\":\"stop\"}\n"[..], "can be asked for `status` only"),
+        (&b"{\"ask\":\"dance\"}\n"[..], "a question is written as"),
+        (b"{\"ask\":\"commit\"}\n", "a question is written as"),
         (b"status\n", "a question is written as"),
         (b"\xff\xfe\n", "a question is written as"),
-        (b"[[[[", "a question is one line of at most 4096 bytes"),
-        (b"", "a question is one line of at most 4096 bytes"),
-        (&[b'x'; 4096], "a question is one line of at most 4096 bytes"),
+        (b"[[[[", "a question is one line of at most 16384 bytes"),
+        (b"", "a question is one line of at most 16384 bytes"),
+        (&[b'x'; 16384], "a question is one line of at most 16384 bytes"),
     ] {
         let answer: Value = serde_json::from_str(&answer(&socket, question)).unwrap();
         assert!(answer["error"].as_str().unwrap().contains(words), "{answer}");

@@ -86,6 +86,7 @@ mod tests {
             folder: ".".into(),
             about,
             world: Some(World::Transform),
+            migrates: false,
             grants: Grants::default(),
             code: Code::Go,
         };
@@ -95,15 +96,15 @@ mod tests {
     #[test]
     fn what_no_host_would_load_is_refused() {
         let exports = |name: &str| format!("(component (instance $i) (export \"{name}\" (instance $i)))");
-        assert_eq!(checked(&exports("millstream:plugin/transformer@0.1.1")), Ok(()));
-        let other = checked(&exports("millstream:plugin/updater@0.1.1")).expect_err("another world");
+        assert_eq!(checked(&exports("millstream:plugin/transformer@0.1.2")), Ok(()));
+        let other = checked(&exports("millstream:plugin/updater@0.1.2")).expect_err("another world");
         assert!(other.contains("the manifest says world transform, and the code is of world update"), "{other}");
         let none = checked(&exports("wasi:cli/run@0.2.0")).expect_err("none of ours");
         assert!(none.contains("is a component, but no Millstream plugin: it exports wasi:cli/run@0.2.0"), "{none}");
         assert!(none.contains("`millstream new NAME --lang go`"), "{none}");
         let sockets = checked(
             "(component (import \"wasi:sockets/tcp@0.2.6\" (instance (export \"f\" (func)))) (instance $i)
-              (export \"millstream:plugin/transformer@0.1.1\" (instance $i)))",
+              (export \"millstream:plugin/transformer@0.1.2\" (instance $i)))",
         );
         let sockets = sockets.expect_err("an import that is not offered");
         assert!(sockets.contains("imports what plugins are not offered: wasi:sockets/tcp@0.2.6"), "{sockets}");

@@ -20,6 +20,8 @@ pub struct Project {
     pub about: About,
     /// The world that it implements; `None` in Rust, where the macro in the source tells.
     pub world: Option<World>,
+    /// Whether it takes over states of its other versions: world `update-migrating` in its manifest.
+    pub migrates: bool,
     /// What it wants to be granted.
     pub grants: Grants,
     /// Where its code is.
@@ -74,7 +76,18 @@ pub enum Code {
     },
 }
 
+/// The world of plugins of world `update` that take over states of their other versions.
+const MIGRATING: &str = "update-migrating";
+
 impl Project {
+    /// The name of its world in WIT; empty where its manifest does not tell.
+    pub fn world_in_wit(&self) -> String {
+        match self.world {
+            _ if self.migrates => MIGRATING.to_owned(),
+            world => world.map(|world| world.to_string()).unwrap_or_default(),
+        }
+    }
+
     /// Reads the manifest of a project.
     ///
     /// # Errors
@@ -232,9 +245,11 @@ fn python(folder: &Path, manifest: &Path) -> Result<Project> {
     let license = project.license.map(|license| match license {
         PyLicense::Expression(text) | PyLicense::Table { text } => text,
     });
+    let (world, migrates) = world(manifest, &plugin.world)?;
     Ok(Project {
         folder: folder.into(),
-        world: Some(world(manifest, &plugin.world)?),
+        world: Some(world),
+        migrates,
         grants: plugin.grants,
         code: Code::Python {
             module: plugin.module.unwrap_or_else(|| project.name.replace('-', "_")),
@@ -288,9 +303,11 @@ fn javascript(folder: &Path, manifest: &Path) -> Result<Project> {
         Person::Text(name) | Person::Object { name } => name,
     };
     let main = package.main.unwrap_or_else(|| "src/index.ts".into());
+    let (world, migrates) = world(manifest, &package.millstream.world)?;
     Ok(Project {
         folder: folder.into(),
-        world: Some(world(manifest, &package.millstream.world)?),
+        world: Some(world),
+        migrates,
         grants: package.millstream.grants,
         code: Code::JavaScript { main },
         about: About {
@@ -336,9 +353,11 @@ fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
             return Err(wrong(manifest, &format!("`language` is \"go\" or \"c\"; {other} has a manifest of its own")));
         }
     };
+    let (world, migrates) = world(manifest, &plugin.world)?;
     Ok(Project {
         folder: folder.into(),
-        world: Some(world(manifest, &plugin.world)?),
+        world: Some(world),
+        migrates,
         grants: plugin.grants,
         code,
         about: About {
@@ -351,10 +370,16 @@ fn plain(folder: &Path, manifest: &Path) -> Result<Project> {
     })
 }
 
-fn world(manifest: &Path, word: &str) -> Result<World> {
+/// The world of this name, and whether it is the one of plugins that take over states.
+fn world(manifest: &Path, word: &str) -> Result<(World, bool)> {
+    if word == MIGRATING {
+        return Ok((World::Update, true));
+    }
     let worlds = [World::Transform, World::Update, World::Aggregate, World::Cogroup];
-    worlds.into_iter().find(|world| world.to_string() == word).ok_or_else(|| {
-        wrong(manifest, &format!("there is no world `{word}`; worlds are transform, update, aggregate, cogroup"))
+    worlds.into_iter().find(|world| world.to_string() == word).map(|world| (world, false)).ok_or_else(|| {
+        let words =
+            format!("there is no world `{word}`; worlds are transform, update, {MIGRATING}, aggregate, cogroup");
+        wrong(manifest, &words)
     })
 }
 

@@ -53,10 +53,11 @@ fn log_is_over(manifest: &Manifest, log: &LogName, successor: Option<BatchId>) -
 /// Takes the starts out of the manifest that no start needs any more: those before the one that planned the batch of the
 /// oldest kept checkpoint. No later batch is theirs, and rows that they left unplanned are in that checkpoint.
 pub fn trim_starts(manifest: &mut Manifest) {
-    let oldest = manifest.checkpoints.first().and_then(|oldest| owner(&manifest.starts, oldest.batch));
-    if let Some(generation) = oldest.map(|start| start.generation) {
-        let needless = manifest.starts.iter().take_while(|start| start.generation < generation).count();
-        manifest.starts.drain(..needless);
+    let Some(oldest) = manifest.checkpoints.first().map(|oldest| oldest.batch) else { return };
+    // Upgrades are starts of one generation, so that their places count.
+    let starts = &mut manifest.starts;
+    if let Some(place) = owner(starts, oldest).and_then(|of| starts.iter().rposition(|start| start == of)) {
+        starts.drain(..place);
     }
 }
 

@@ -155,6 +155,7 @@ mod tests {
             workers: 2,
             sources: vec!["lines".into()],
             job_digest: "d".into(),
+            upgrade: false,
         };
         Manifest {
             job: job.into(),

@@ -129,6 +129,7 @@ pub fn table_of(source: &SourceSpec) -> Table {
         key: vec![column("file", "text")],
         sub: Vec::new(),
         state: vec![column("offset", "int64"), column("mark", "int64")],
+        version: String::new(),
         files: Vec::new(),
     }
 }

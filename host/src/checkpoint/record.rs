@@ -2,7 +2,7 @@
 //! files that it grants.
 
 use super::store::{Store, patiently};
-use super::types::{JobRecord, Start, blob_path};
+use super::types::{JobRecord, Start, Table, blob_path};
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -82,6 +82,53 @@ impl Recorded {
         let json = Bytes::from(serde_json::to_vec_pretty(&self.record).map_err(Error::bug)?);
         patiently(failure, || store.write(path, json.clone()))
     }
+}
+
+/// The next plugin of a stage, and all that a checkpoint has to know of it.
+#[derive(Clone, Debug)]
+pub struct NextPlugin {
+    /// The stage.
+    pub stage: String,
+    /// The component.
+    pub component: Bytes,
+    /// What checkpoints hold of the stage from then on, without files.
+    pub tables: Vec<Table>,
+}
+
+/// A record that was stored for the upgrade of a running job.
+#[derive(Clone, Debug)]
+pub struct Upgraded {
+    /// Digest of the record.
+    pub digest: String,
+    /// Where it is.
+    pub path: String,
+    /// Where its blobs are.
+    pub blobs: BTreeSet<String>,
+    /// What is new in it.
+    pub next: NextPlugin,
+}
+
+/// Stores the record of a running job with the next plugin of a stage. It counts for nothing before the manifest names it.
+pub fn upgrade(store: &dyn Store, running: &Start, next: NextPlugin, failure: &Failure) -> Result<Upgraded> {
+    let mut record = read(store, running)?;
+    let wanted = digest(&next.component);
+    let (key, folder) = (format!("stages.{}.plugin", next.stage), format!("upgraded/{}-", next.stage));
+    // The name is that of no file of the job: another stage may have the old component under the name of the new one.
+    let name = format!("{folder}{wanted}.wasm");
+    let held = record.blobs.values().find(|place| digest_in(place) == wanted && blob(store, place).is_ok()).cloned();
+    record.blobs.retain(|path, _| !path.starts_with(&folder));
+    record.sets.retain(|(path, _)| *path != key);
+    record.sets.push((key, toml::Value::String(name.clone()).to_string()));
+    let place = held.clone().unwrap_or_else(|| blob_path(running.generation, &wanted));
+    if held.is_none() {
+        patiently(failure, || store.write(&place, next.component.clone()))?;
+    }
+    record.blobs.insert(name, place);
+    let start = Start { job_digest: digest_of(&record)?, ..running.clone() };
+    let json = Bytes::from(serde_json::to_vec_pretty(&record).map_err(Error::bug)?);
+    let path = start.record_path();
+    patiently(failure, || store.write(&path, json.clone()))?;
+    Ok(Upgraded { digest: start.job_digest, path, blobs: record.blobs.into_values().collect(), next })
 }
 
 /// Components and files that the plugins of a job are given: path as the job has it, and where the file is. The tables

@@ -13,7 +13,7 @@ use super::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, Tab
 use super::{Kept, Lock, Markers, Owner, SourceStart, counters, fault, manifest, read, state_file};
 use crate::batch::chunk::Chunk;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::graph::{Graph, StageNode};
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::run::{Failure, Options};
 use crate::sink;
@@ -37,6 +37,12 @@ pub fn tables_of(graph: &Graph) -> Vec<Table> {
     let stages = graph.stages.iter().flat_map(|stage| stage.tables.iter().cloned());
     let sources = graph.spec.sources.iter().map(positions::table_of);
     stages.chain(sources).chain(counters::table_of(graph)).collect()
+}
+
+/// Names of the stages whose plugins take over states of their other versions.
+fn migrates(graph: &Graph) -> BTreeSet<String> {
+    let migrates = |stage: &&StageNode| stage.plugin().is_some_and(|node| node.plugin.migrates());
+    graph.stages.iter().filter(migrates).map(|stage| stage.name.clone()).collect()
 }
 
 /// Looks at everything and decides. Changes nothing; an error is a refusal. `fenced`: what the sinks have committed, where
@@ -66,8 +72,10 @@ pub fn decide(
         job_digest: recorded.digest.clone(),
         workers: u32::try_from(crate::run::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
         tables: tables_of(graph),
+        migrates: migrates(graph),
         fresh: options.fresh,
         resume_from: options.resume_from,
+        replay_from: options.replay_from,
         drop: options.drop_state.clone(),
     };
     let mut found = Found { manifest: current, objects: listed(store)?, ..Found::default() };
@@ -241,12 +249,15 @@ pub fn prepare(
     let older = manifest.starts.get(..manifest.starts.len() - 1).unwrap_or_default();
     let loaded = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == start.checkpoint);
     let mut tables = tables_of(graph);
-    let mut held_places = BTreeSet::new();
+    let (mut held_places, mut old) = (BTreeSet::new(), BTreeMap::new());
     for (place, table) in tables.iter_mut().enumerate() {
         let held = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
         if let Some(held) = held.into_iter().find(|held| (held.of, &held.name) == (table.of, &table.name)) {
-            table.files.clone_from(&held.files);
             held_places.insert(place);
+            match held.state == table.state {
+                true => table.files.clone_from(&held.files),
+                false => drop(old.insert(place, held.clone())),
+            }
         }
     }
     let logs = plan::read_heads(&*store)?;
@@ -276,10 +287,11 @@ pub fn prepare(
         saver,
         tables,
         held: held_places,
+        old,
         replay: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
         loaded: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         first: start.first,
-        resumed: manifest.starts.iter().map(|start| start.first).collect(),
+        resumed: manifest.starts.iter().filter(|start| !start.upgrade).map(|start| start.first).collect(),
         sources,
         markers,
         restored: Default::default(),

@@ -25,10 +25,10 @@ mod tests;
 
 use super::types::{Manifest, Table};
 use crate::ids::{BatchId, BatchTime, Generation};
-pub use claim::{claim, publish, publish_keeping};
+pub use claim::{claim, pinned, publish, publish_keeping, publish_upgrade};
 pub use history::{log_needed, owner, planned, run};
 pub use leftovers::leftovers;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What a start finds.
 #[derive(Clone, Debug, Default)]
@@ -56,7 +56,7 @@ pub struct Planned {
     pub generation: Generation,
 }
 
-/// What is to be started. `fresh`, `resume_from` and `drop` take effect with the first [`claim`]: restarts after it are
+/// What is to be started. `fresh`, `resume_from`, `replay_from` and `drop` take effect with the first [`claim`]: restarts after it are
 /// made without them.
 #[derive(Clone, Debug, Default)]
 pub struct Wanted {
@@ -66,10 +66,15 @@ pub struct Wanted {
     pub workers: u32,
     /// The tables that the job keeps, without files.
     pub tables: Vec<Table>,
+    /// Names of the tables that may have other state columns in the checkpoint: plugins migrate them.
+    pub migrates: BTreeSet<String>,
     /// `--fresh`, confirmed.
     pub fresh: bool,
     /// `--resume-from`
     pub resume_from: Option<BatchId>,
+    /// `--replay-from`: the batch of a kept checkpoint. All that is planned behind it runs again as what is started now,
+    /// whatever sinks hold of it.
+    pub replay_from: Option<BatchId>,
     /// `--drop-state`: names of stages and sources.
     pub drop: Vec<String>,
 }
@@ -109,9 +114,10 @@ pub fn resolve(found: &Found, wanted: &Wanted) -> Result<Resume, String> {
     if wanted.fresh {
         return Ok(Resume { first: BatchId(1), ..Resume::default() });
     }
-    let base = match wanted.resume_from {
-        Some(batch) => furthest::reaching(found, manifest, batch)?,
-        None => furthest::newest(found, manifest)?,
+    let base = match (wanted.resume_from, wanted.replay_from) {
+        (Some(batch), _) => furthest::reaching(found, manifest, batch)?,
+        (None, Some(batch)) => furthest::behind(found, manifest, batch)?,
+        (None, None) => furthest::newest(found, manifest)?,
     };
     let after = wanted.resume_from.unwrap_or(base.reach());
     let replay: Vec<_> = base.run.iter().copied().filter(|(batch, _)| *batch <= after).collect();
@@ -141,6 +147,9 @@ fn without_manifest(found: &Found, wanted: &Wanted) -> Result<Resume, String> {
             "`--resume-from {batch}`: there is no checkpoint and no plan of this job; start it without."
         ));
     }
+    if let Some(batch) = wanted.replay_from {
+        return Err(format!("`--replay-from {batch}`: there is no checkpoint of this job; start it without."));
+    }
     if let Some(drop) = wanted.drop.first() {
         return Err(format!(
             "`--drop-state {drop}`: there is no checkpoint of this job and so no state; start it without."
@@ -156,7 +165,7 @@ fn as_before(
     wanted: &Wanted,
     replay: &[(BatchId, Planned)],
 ) -> Result<Option<BatchId>, String> {
-    let Some(last) = manifest.starts.last() else { return Ok(None) };
+    let Some(last) = manifest.starts.last().filter(|_| wanted.replay_from.is_none()) else { return Ok(None) };
     if last.job_digest == wanted.job_digest && last.workers == wanted.workers {
         return Ok(None);
     }

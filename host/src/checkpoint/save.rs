@@ -1,6 +1,7 @@
 //! The thread that writes checkpoints: encodes and stores what workers hand over, publishes the manifest, and removes
 //! what is no longer needed.
 
+use super::record::{self, NextPlugin, Upgraded};
 use super::store::{Store, Version, patiently};
 use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
 use super::{Markers, fault, fold, gc, manifest, resolve, state_file};
@@ -27,7 +28,20 @@ pub struct Saver(Sender<Order>);
 
 enum Order {
     Save { batch: BatchId, worker: usize, changes: Vec<Changes>, done: Box<dyn FnOnce(Vec<SavedFile>) + Send> },
-    Publish { batch: BatchId, time: BatchTime, files: Vec<SavedFile>, done: Box<dyn FnOnce() + Send> },
+    Publish { published: Published, done: Box<dyn FnOnce() + Send> },
+    Upgrade { next: NextPlugin, done: Box<dyn FnOnce(Result<()>) + Send> },
+}
+
+/// A checkpoint that is to count.
+pub struct Published {
+    /// The last batch that it holds.
+    pub batch: BatchId,
+    /// That batch's time.
+    pub time: BatchTime,
+    /// What was written for it.
+    pub files: Vec<SavedFile>,
+    /// Behind it runs the plugin for which the last record was stored, see [`Saver::upgrade`].
+    pub swap: bool,
 }
 
 /// What the process that owns the manifest knows of it.
@@ -53,7 +67,7 @@ impl Saver {
         failure: Failure,
     ) -> Result<Saver> {
         let (sender, orders) = channel();
-        let thread = Thread { store, generation, tables, owned, markers, tidy, failure };
+        let thread = Thread { store, generation, tables, owned, markers, tidy, upgraded: None, failure };
         std::thread::Builder::new()
             .name("millstream-checkpoint".into())
             .spawn(move || thread.run(&orders))
@@ -74,15 +88,15 @@ impl Saver {
         let _ = self.0.send(Order::Save { batch, worker, changes, done: Box::new(done) });
     }
 
-    /// All files of the checkpoint after `batch` are durable, and all sinks have committed the batch: makes it count.
-    pub fn publish(
-        &self,
-        batch: BatchId,
-        time: BatchTime,
-        files: Vec<SavedFile>,
-        done: impl FnOnce() + Send + 'static,
-    ) {
-        let _ = self.0.send(Order::Publish { batch, time, files, done: Box::new(done) });
+    /// All files of a checkpoint are durable, and all sinks have committed its batch: makes it count.
+    pub fn publish(&self, published: Published, done: impl FnOnce() + Send + 'static) {
+        let _ = self.0.send(Order::Publish { published, done: Box::new(done) });
+    }
+
+    /// Stores what a start needs to know of the next plugin of a stage, on the process that owns the manifest: before any
+    /// checkpoint is published behind which it runs. Where that cannot be done, the job goes on as it is.
+    pub fn upgrade(&self, next: NextPlugin, done: impl FnOnce(Result<()>) + Send + 'static) {
+        let _ = self.0.send(Order::Upgrade { next, done: Box::new(done) });
     }
 }
 
@@ -93,6 +107,8 @@ struct Thread {
     owned: Option<Owned>,
     markers: Markers,
     tidy: bool,
+    /// Of the upgrade that comes next.
+    upgraded: Option<Upgraded>,
     failure: Failure,
 }
 
@@ -104,7 +120,11 @@ impl Thread {
             }
             let done = match order {
                 Order::Save { batch, worker, changes, done } => self.save(batch, worker, &changes).map(done),
-                Order::Publish { batch, time, files, done } => self.publish(batch, time, files).map(|()| done()),
+                Order::Publish { published, done } => self.publish(published).map(|()| done()),
+                Order::Upgrade { next, done } => {
+                    done(self.upgrade(next));
+                    Ok(())
+                }
             };
             if let Err(error) = done {
                 self.failure.set(error);
@@ -147,7 +167,16 @@ impl Thread {
         Ok(saved)
     }
 
-    fn publish(&mut self, batch: BatchId, time: BatchTime, files: Vec<SavedFile>) -> Result<()> {
+    fn upgrade(&mut self, next: NextPlugin) -> Result<()> {
+        let last = self.owned.as_ref().and_then(|owned| owned.manifest.starts.last());
+        let Some(last) = last else { return Err(Error::bug("this process does not own the manifest")) };
+        self.upgraded = Some(record::upgrade(&*self.store, last, next, &self.failure)?);
+        fault::point("upgrade.recorded");
+        Ok(())
+    }
+
+    fn publish(&mut self, published: Published) -> Result<()> {
+        let Published { batch, time, files, swap } = published;
         let within = |error: Error| error.within(format!("checkpoint after batch {batch}"));
         for (table, file) in files {
             if let Some(table) = self.tables.get_mut(table) {
@@ -160,15 +189,37 @@ impl Thread {
         let Some(owned) = &mut self.owned else { return Err(Error::bug("this process does not own the manifest")) };
         let (generation, tables, sinks) = (self.generation, self.tables.clone(), self.markers.all());
         let checkpoint = Checkpoint { batch, time, generation, written: time::now().0, tables, sinks };
-        let manifest = resolve::publish(&owned.manifest, checkpoint);
+        let upgraded = if swap { self.upgraded.take() } else { None };
+        let manifest = match &upgraded {
+            Some(upgraded) => resolve::publish_upgrade(&owned.manifest, checkpoint, upgraded.digest.clone()),
+            None if swap => return Err(Error::bug("an upgrade without a record")),
+            None => resolve::publish(&owned.manifest, checkpoint),
+        };
         fault::point("checkpoint.manifest");
         let replaced = manifest::replace(&*self.store, &manifest, Some(&owned.version), &self.failure);
         match replaced.map_err(within)? {
-            manifest::Replaced::Done(version) => (owned.manifest, owned.version) = (manifest, version),
+            manifest::Replaced::Done(version) => {
+                if owned.manifest.starts != manifest.starts {
+                    owned.blobs = record::blobs_of(&*self.store, &manifest.starts);
+                }
+                (owned.manifest, owned.version) = (manifest, version);
+            }
             manifest::Replaced::Lost => return Err(lost(&*self.store, self.generation)),
         }
-        fault::point("checkpoint.published");
+        fault::point(if swap { "upgrade.published" } else { "checkpoint.published" });
+        upgraded.into_iter().for_each(|upgraded| self.take_over(upgraded));
         self.collect()
+    }
+
+    /// From now on the stage is one with another plugin: tables whose columns are others hold nothing yet.
+    fn take_over(&mut self, upgraded: Upgraded) {
+        for next in upgraded.next.tables {
+            let same = |table: &&mut Table| (table.of, &table.name) == (next.of, &next.name);
+            if let Some(table) = self.tables.iter_mut().find(same) {
+                let files = if table.state == next.state { std::mem::take(&mut table.files) } else { Vec::new() };
+                *table = Table { files, ..next };
+            }
+        }
     }
 
     /// Removes what no kept checkpoint needs. What cannot be removed now is tried again after the next checkpoint.
@@ -184,6 +235,9 @@ impl Thread {
         let mut garbage = gc::garbage(&owned.manifest, &objects, owned.blobs.as_ref());
         if fault::bug("gc-eager") {
             garbage.extend(objects.into_iter().filter(|path| path.starts_with("plans/")));
+        }
+        if let Some(upgraded) = &self.upgraded {
+            garbage.retain(|path| *path != upgraded.path && !upgraded.blobs.contains(path));
         }
         for path in garbage {
             let log = path.starts_with("plans/");

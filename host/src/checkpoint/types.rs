@@ -51,6 +51,9 @@ pub struct Start {
     pub sources: Vec<String>,
     /// Digest of the [`JobRecord`], see [`Start::record_path`].
     pub job_digest: String,
+    /// The job was not started anew: a plugin was replaced after the batch `after`, by the process that ran.
+    #[serde(default)]
+    pub upgrade: bool,
 }
 
 impl Start {
@@ -125,6 +128,9 @@ pub struct Table {
     pub sub: Vec<Column>,
     /// The state columns.
     pub state: Vec<Column>,
+    /// The version of the plugin that made the states; empty where none did, or where it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub version: String,
     /// Its files, in the order in which they apply.
     pub files: Vec<StateFile>,
 }
@@ -133,7 +139,8 @@ impl Table {
     /// A table of a stage, without files. `columns`: key, what tells the rows of a key apart, and state.
     pub fn of_stage(name: impl Into<String>, identity: impl Into<String>, columns: [Vec<Column>; 3]) -> Table {
         let [key, sub, state] = columns;
-        Table { of: TableOf::Stage, name: name.into(), identity: identity.into(), key, sub, state, files: Vec::new() }
+        let (name, identity) = (name.into(), identity.into());
+        Table { of: TableOf::Stage, name, identity, key, sub, state, version: String::new(), files: Vec::new() }
     }
 }
 

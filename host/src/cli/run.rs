@@ -56,6 +56,10 @@ pub struct RunArguments {
     /// Go back to the checkpoint of this batch; what came after it is given up
     #[arg(long, value_name = "BATCH")]
     pub(super) resume_from: Option<u64>,
+    /// Go back to the state in the checkpoint after this batch and run all later batches again as the job is now: what
+    /// `millstream rollback` needs. Sinks keep what they hold of these batches
+    #[arg(long, value_name = "BATCH", conflicts_with_all = ["resume_from", "fresh"])]
+    pub(super) replay_from: Option<u64>,
     /// Leave out the kept state of this stage or source
     #[arg(long, value_name = "NAME")]
     pub(super) drop_state: Vec<String>,
@@ -86,9 +90,10 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     }
     let spec = job::load(&arguments.job, &arguments.sets)?;
     let Some(checkpoint) = &spec.checkpoint else {
-        if arguments.fresh || arguments.resume_from.is_some() || !arguments.drop_state.is_empty() {
+        let back = arguments.resume_from.or(arguments.replay_from);
+        if arguments.fresh || back.is_some() || !arguments.drop_state.is_empty() {
             return Err(Error::job(format!(
-                "{}: --fresh, --resume-from and --drop-state are about checkpoints, and the job has no [checkpoint]",
+                "{}: --fresh, --resume-from, --replay-from and --drop-state are about checkpoints, and the job has no [checkpoint]",
                 arguments.job.display()
             )));
         }
@@ -127,9 +132,11 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         cluster,
         fresh: arguments.fresh,
         resume_from: arguments.resume_from.map(BatchId),
+        replay_from: arguments.replay_from.map(BatchId),
         drop_state: arguments.drop_state,
         replay_until: None,
         dry: false,
+        supervised: reporter.is_some(),
     };
     let began = Instant::now();
     let mut job = Job::load(&arguments.job, options)?;
@@ -150,6 +157,9 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
     }
     drop(control);
     summarize(&stopper, began.elapsed());
+    if let (Some(reporter), Some(batch)) = (reporter, stopper.goes_back()) {
+        reporter.goes_back(batch);
+    }
     // Batches were dropped, so whoever started the job must not take it for done.
     Ok(if signals.at_once() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

@@ -49,6 +49,8 @@ struct Supervisor<'a> {
     stopping: bool,
     ran: bool,
     progress: bool,
+    /// `--replay-from` of the next children, until their job runs.
+    replay_from: Option<u64>,
 }
 
 /// Runs the job in worker processes until it has ended: one for each of `processes`. Belongs on the main thread: on
@@ -61,11 +63,14 @@ pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Res
         .map_err(|error| Error::environment(format!("the program's own file is not found: {error}")))?;
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let (round, stopping, ran, progress) = (0, false, false, false);
-    Supervisor { arguments, processes, program, deadline, sender, events, round, stopping, ran, progress }.run()
+    let replay_from = arguments.replay_from;
+    let supervisor =
+        Supervisor { arguments, processes, program, deadline, sender, events, round, stopping, ran, progress, replay_from };
+    supervisor.run()
 }
 
 impl Supervisor<'_> {
-    fn run(&mut self) -> Result<ExitCode> {
+    fn run(mut self) -> Result<ExitCode> {
         let mut in_a_row = InARow::new(self.arguments.restarts_max);
         loop {
             self.progress = false;
@@ -74,6 +79,10 @@ impl Supervisor<'_> {
             match in_a_row.decide(&ends, facts) {
                 Decision::Exit(code) => return Ok(ExitCode::from(code)),
                 Decision::GiveUp(words) => return Err(Error::environment(words)),
+                Decision::Back(batch) => {
+                    tracing::info!("going back to the state after batch {batch}; later batches are run again");
+                    self.replay_from = Some(batch.0);
+                }
                 Decision::Again(pause, words) => {
                     tracing::warn!("{words}");
                     if self.signal_within(pause) {
@@ -123,7 +132,10 @@ impl Supervisor<'_> {
             let looked = Instant::now();
             match self.events.recv_timeout(LOOK_EVERY) {
                 Ok(Event::Said { round, child, report }) if round == self.round => {
-                    self.ran |= report == Report::Running;
+                    if report == Report::Running {
+                        // The job is claimed as it was asked for: a restart goes on from there by itself.
+                        (self.ran, self.replay_from) = (true, None);
+                    }
                     self.progress |= report == Report::Progress;
                     children.iter_mut().skip(child).take(1).for_each(|child| child.said(report));
                 }
@@ -186,6 +198,7 @@ impl Supervisor<'_> {
         add("processes", given.processes.map(|processes| processes.to_string()));
         add("process", process.or(given.process).map(|process| process.to_string()));
         add("hosts", (!given.hosts.is_empty()).then(|| given.hosts.join(",")));
+        add("replay-from", self.replay_from.map(|batch| batch.to_string()));
         if !self.ran {
             add("resume-from", given.resume_from.map(|batch| batch.to_string()));
             for name in &given.drop_state {
@@ -202,8 +215,8 @@ impl Supervisor<'_> {
 /// How long the others may go on after such an end; `None`: for as long as they need.
 fn grace(end: End) -> Option<Duration> {
     match end.how {
-        How::Done(_) if end.child == 0 => Some(ENDING_MAX),
-        How::Done(_) => None,
+        How::Done(_) | How::Back(_) if end.child == 0 => Some(ENDING_MAX),
+        How::Done(_) | How::Back(_) => None,
         // timely aborts where a peer that failed with an error of its own is gone.
         How::Failed(..) | How::Silent(_) | How::Died(libc::SIGABRT) => Some(FAILING_MAX),
         How::Died(_) | How::Hung | How::Followed => Some(Duration::ZERO),

@@ -1,16 +1,18 @@
 //! Stages that aggregate the rows of one batch: on each part, then by key on the worker that owns it.
 
-use super::plugin::{WholeRows, caller};
+use super::plugin::{Calling, WholeRows};
+use super::shadow::{HalfBeside, Shade};
 use super::stages::At;
 use crate::aggregate::builtin::Builtin;
 use crate::aggregate::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
+use crate::batch::part::Part;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{PluginNode, StageNode};
 use crate::ids::PartOrder;
-use crate::timely_ext::{Parts, each_batch, each_part};
+use crate::timely_ext::{Parts, SHADOW, each_batch, each_part};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use std::sync::Arc;
@@ -67,18 +69,23 @@ pub fn reduce<'s>(
     let fields = keys.fields().iter().chain(node.description.state.fields()).cloned();
     let between: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
 
-    let mut lifting = caller(node, &metrics);
-    let mut whole = WholeRows::to_lift(stage, node, &metrics);
+    let mut lifting = Calling::new(stage, node, at.running);
+    let mut whole = WholeRows::to_lift(stage, node, at.running);
     let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), at.peers, Grouper::default());
+    let mut shade = Shade::default();
     let (partial, refused) =
         each_part(input, &format!("{} lift", stage.name), failure.clone(), move |context, part, output| {
+            let lifting = lifting.renewed(&mut shade, HalfBeside::of_half)?;
             let rows = whole.of(context, &part, output)?;
+            if let Some(beside) = shade.in_batch(context) {
+                beside.lift(context, &part, part.rows.num_rows() - rows.num_rows(), peers, output);
+            }
             if rows.num_rows() == 0 {
                 return Ok(());
             }
             let lifted = lifting.lift(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
             let keys: Vec<ArrayRef> = key.iter().map(|key| canonical_column(rows.column(*key))).collect();
-            let reduced = combine_by_key(&mut lifting, context.call(), &keys, lifted, &mut grouper)?;
+            let reduced = combine_by_key(lifting, context.call(), &keys, lifted, &mut grouper)?;
             let rows = reduce::with_keys(&schema, &reduced.keys, &reduced.accumulators)?;
             match reduced.encoded {
                 None => output.push(context, part.order.clone(), rows),
@@ -90,9 +97,10 @@ pub fn reduce<'s>(
             Ok(())
         });
 
-    let mut caller = caller(node, &metrics);
+    let mut calling = Calling::new(stage, node, at.running);
     let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
     let (index, mut grouper) = (at.index, Grouper::default());
+    let mut shade = Shade::default();
     let (rows, _) = each_batch(
         partial,
         at.ticks.clone(),
@@ -100,21 +108,27 @@ pub fn reduce<'s>(
         failure,
         |part| part.to,
         move |context, parts, output| {
+            let caller = calling.renewed(&mut shade, HalfBeside::of_half)?;
+            let (beside, parts): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|part| part.input == SHADOW);
             if parts.is_empty() {
+                let nothing = RecordBatch::new_empty(output_schema.clone());
+                if let Some(shade) = shade.in_batch(context) {
+                    shade.lower(context, beside, &nothing);
+                }
                 return Ok(());
             }
             let parts: Vec<RecordBatch> = parts.into_iter().map(|part| part.rows).collect();
             let (keys, accumulators) = reduce::split_keys(&parts, &between, key.len())?;
-            let reduced = combine_by_key(&mut caller, context.call(), &keys, accumulators, &mut grouper)?;
+            let reduced = combine_by_key(caller, context.call(), &keys, accumulators, &mut grouper)?;
             let count = reduced.accumulators.num_rows();
             let keys = reduce::key_batch(&stage_input, &key, reduced.keys.clone(), count)?;
             let lowered = caller.lower(context.call(), &keys, &reduced.accumulators)?;
             metrics.add_rows(count);
-            output.push(
-                context,
-                PartOrder::at(index as u64),
-                reduce::with_keys(&output_schema, &reduced.keys, &lowered)?,
-            );
+            let rows = reduce::with_keys(&output_schema, &reduced.keys, &lowered)?;
+            if let Some(shade) = shade.in_batch(context) {
+                shade.lower(context, beside, &rows);
+            }
+            output.push(context, PartOrder::at(index as u64), rows);
             Ok(())
         },
     );

@@ -1,13 +1,13 @@
 //! Checkpoints in the graph: at a barrier each worker hands over what changed, worker 0 publishes when all of it is
 //! durable and all sinks have committed.
 
-use crate::checkpoint::save::{SavedFile, Saver};
+use crate::checkpoint::save::{Published, SavedFile, Saver};
 use crate::checkpoint::types::StateFile;
 use crate::ids::{BatchId, BatchTime};
 use crate::metrics::Metrics;
 use crate::timely_ext::{Answers, ChangesStream, Parts, Tick, Ticks};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -21,18 +21,20 @@ struct Saved {
     file: StateFile,
 }
 
-/// Builds both steps. `committed` are the streams of the sinks. Returns a stream without rows that has passed a barrier
+/// Builds both steps. `committed` are the streams of the sinks; `swapped` has a tick for each barrier behind which a plugin
+/// was replaced. Returns a stream without rows that has passed a barrier
 /// when its checkpoint is published.
 pub fn build<'s>(
     ticks: Ticks<'s>,
     changes: ChangesStream<'s>,
     committed: Parts<'s>,
+    swapped: Ticks<'s>,
     worker: usize,
     saver: Saver,
     metrics: Metrics,
 ) -> Ticks<'s> {
     let saved = save(ticks.clone(), changes, worker, saver.clone(), metrics);
-    publish(ticks, saved, committed, worker, saver)
+    publish(ticks, saved, committed, swapped, worker, saver)
 }
 
 /// Has what the stages and sources of this worker changed written; puts out the files when they are durable.
@@ -91,6 +93,7 @@ fn publish<'s>(
     ticks: Ticks<'s>,
     saved: Stream<'s, u64, Vec<Saved>>,
     committed: Parts<'s>,
+    swapped: Ticks<'s>,
     worker: usize,
     saver: Saver,
 ) -> Ticks<'s> {
@@ -100,11 +103,13 @@ fn publish<'s>(
     let mut ticks = builder.new_input(ticks, Pipeline);
     let mut saved = builder.new_input(saved, Exchange::new(|_: &Saved| 0));
     let mut committed = builder.new_input(committed, Pipeline);
+    let mut swapped = builder.new_input(swapped, Pipeline);
     let (_published, published_stream) = builder.new_output::<Vec<Tick>>();
     builder.build(move |_| {
         let mut waiting: BTreeMap<u64, Vec<SavedFile>> = BTreeMap::new();
         let mut barriers = BTreeMap::new();
         let mut publishing = BTreeMap::new();
+        let mut swaps: BTreeSet<u64> = BTreeSet::new();
         move |frontiers| {
             ticks.for_each(|capability, ticks| {
                 if let Some(tick) = ticks.first().filter(|_| worker == 0 && BatchId::of_stamp(*capability.time()).1) {
@@ -116,6 +121,9 @@ fn publish<'s>(
                 waiting.entry(*capability.time()).or_default().extend(files);
             });
             committed.for_each(|_, _| {});
+            swapped.for_each(|capability, _| {
+                swaps.insert(*capability.time());
+            });
             while let Some(first) = barriers.first_entry() {
                 let stamp = *first.key();
                 if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) {
@@ -125,7 +133,9 @@ fn publish<'s>(
                 publishing.insert(stamp, capability);
                 let files = waiting.remove(&stamp).unwrap_or_default();
                 let done = answers.clone();
-                saver.publish(BatchId::of_stamp(stamp).0, time, files, move || done.give(stamp, ()));
+                let published =
+                    Published { batch: BatchId::of_stamp(stamp).0, time, files, swap: swaps.remove(&stamp) };
+                saver.publish(published, move || done.give(stamp, ()));
             }
             for (stamp, ()) in answers.take() {
                 publishing.remove(&stamp);

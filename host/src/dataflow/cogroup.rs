@@ -3,14 +3,15 @@
 
 use super::by_key::{hashes, keys};
 use super::event_time;
-use super::plugin::caller;
+use super::plugin::{Current, caller};
+use super::shadow::{CallerBeside, Shade};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::part::Part;
 use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
-use crate::graph::{CogroupInput, CogroupNode, StageNode};
+use crate::graph::{CogroupInput, CogroupNode, Operator, StageNode};
 use crate::ids::PartOrder;
 use crate::metrics::Counts;
 use crate::plugin::{Caller, Cogrouped, Cogroups};
@@ -30,9 +31,13 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
     let failure = at.running.failure.clone();
     let timed = input.progress.is_some();
     let (whole, nulls) = each_part(input.parts, &format!("{} by key", stage.name), failure.clone(), {
-        let (node, metrics, peers) = (node.clone(), metrics.clone(), at.peers);
-        let rejected = stage.rejected.clone();
+        let (mut node, metrics, peers) = (node.clone(), metrics.clone(), at.peers);
+        let mut rejected = stage.rejected.clone();
+        let mut current = Current::of(stage, at.running);
         move |context, part, output| {
+            if let Some(stage) = current.renewed() {
+                (node, rejected) = (node_of(&stage)?.clone(), stage.rejected.clone());
+            }
             let part = if timed { event_time::without_time(part)? } else { part };
             let input = node.input(part.input)?;
             let (rows, nulls) = without_nulls(part.rows.clone(), &input.reads, &input.needs).map_err(Error::arrow)?;
@@ -50,6 +55,8 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
         node: node.clone(),
         rejected: stage.rejected.clone(),
         caller: caller(&node.plugin, &metrics),
+        current: Current::of(stage, at.running),
+        shade: Shade::default(),
         metrics,
         worker: at.index as u64,
         windowed: stage.window.as_ref().is_some_and(WindowNode::of_event_time),
@@ -60,6 +67,14 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
     let (refused, late) = split_late(refused);
     let sides = if timed { vec![late] } else { Vec::new() };
     Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, refused.concat(nulls)) })
+}
+
+/// What a renewed stage does.
+fn node_of(stage: &StageNode) -> Result<&CogroupNode> {
+    match &stage.operator {
+        Operator::Cogroup(node) => Ok(node),
+        _ => Err(Error::bug("a stage that cogroups no more")),
+    }
 }
 
 /// Refused rows of an input, as they came into the stage.
@@ -80,6 +95,9 @@ struct CogroupWork {
     node: CogroupNode,
     rejected: RejectedRows,
     caller: Caller,
+    current: Current,
+    /// What runs beside it.
+    shade: Shade<Caller>,
     metrics: Counts,
     worker: u64,
     /// Rows are those of windows, whose bounds are their last two columns.
@@ -94,6 +112,12 @@ type Meeting = Vec<Vec<RecordBatch>>;
 
 impl BatchWork for CogroupWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        if let Some(stage) = self.current.renewed() {
+            let node = node_of(&stage)?;
+            self.caller = caller(&node.plugin, &self.metrics);
+            (self.node, self.rejected) = (node.clone(), stage.rejected.clone());
+        }
+        self.shade.look(&self.current, self.caller.account(), CallerBeside::of);
         if !self.windowed {
             let mut meeting = self.nothing();
             for part in parts {
@@ -160,7 +184,12 @@ impl CogroupWork {
             all_rows.push(rows);
         }
         let keys = grouped.keys.slice(first, end - first);
-        let Cogrouped { rows, rejections } = self.caller.cogroup(context.call(), &Cogroups { keys, inputs })?;
+        let groups = Cogroups { keys, inputs };
+        let made = self.caller.cogroup(context.call(), &groups)?;
+        if let Some(beside) = self.shade.in_batch(context) {
+            beside.cogroup(context, &groups, &all_rows, &made);
+        }
+        let Cogrouped { rows, rejections } = made;
         self.metrics.add_rows(rows.num_rows());
         output.push(context, order.clone(), rows);
         for (place, ((input, rows), refused)) in self.node.inputs.iter().zip(&all_rows).zip(rejections).enumerate() {

@@ -1,5 +1,6 @@
 //! The time of rows: computed once where they come into the stage, and told to all workers as progress.
 
+use super::plugin::Current;
 use super::stages::At;
 use crate::batch::part::Part;
 use crate::batch::rejected::Refusal;
@@ -35,7 +36,8 @@ pub struct Timed<'s> {
 
 /// Gives the rows of a stage their time.
 pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: &At<'s, '_>) -> Timed<'s> {
-    let stamp = Stamp { node: node.clone(), stage: stage.clone() };
+    let current = Current::of(stage, at.running);
+    let mut stamp = Stamp { node: node.clone(), stage: stage.clone(), current };
     let metrics = at.running.metrics.of(&stage.name);
     let failure = at.running.failure.clone();
     let (rows, rejected) = each_part(parts, &format!("{} time", stage.name), failure.clone(), {
@@ -82,11 +84,16 @@ const TIME_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402
 struct Stamp {
     node: EventTimeNode,
     stage: StageNode,
+    /// Who is blamed for a row is the plugin that runs.
+    current: Current,
 }
 
 impl Stamp {
     /// Puts out the rows with their time, and those without one as rejected; returns how many these are.
-    fn part(&self, context: BatchContext, part: Part, output: &mut Output) -> Result<usize> {
+    fn part(&mut self, context: BatchContext, part: Part, output: &mut Output) -> Result<usize> {
+        if let Some(stage) = self.current.renewed() {
+            self.stage.rejected = stage.rejected.clone();
+        }
         let place = part.input as usize;
         let Some(time) = self.node.times.get(place) else { return Err(Error::bug("a part of an unknown input")) };
         let mut failed = BTreeMap::new();

@@ -1,5 +1,6 @@
 //! Stages with a plugin of world `transform`, and what stages with any plugin need.
 
+use super::shadow::{CallerBeside, MakeBeside, Shade};
 use super::stages::At;
 use crate::batch::part::Part;
 use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
@@ -9,10 +10,14 @@ use crate::ids::PartOrder;
 use crate::job::spec::OnError;
 use crate::metrics::{Counts, PluginId};
 use crate::plugin::{Caller, Processed};
+use crate::run::Running;
+use crate::run::upgrade::shadow::Shadow;
+use crate::run::versions::{Now, Seen, Slot};
 use crate::timely_ext::{BatchContext, Output, Parts, each_part};
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
+use std::sync::Arc;
 
 /// A stage with a plugin of world `transform`: its rows, and its rejected rows.
 pub fn transform<'s>(
@@ -22,21 +27,28 @@ pub fn transform<'s>(
     at: &At<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
     let metrics = at.running.metrics.of(&stage.name);
-    let mut caller = caller(node, &metrics);
-    let whole = WholeRows::new(stage, node, &metrics);
+    let mut calling = Calling::new(stage, node, at.running);
+    let mut whole = WholeRows::new(stage, node, at.running);
+    let mut shade = Shade::default();
     each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
+        whole.renew()?;
         let (rows, nulls) = without_nulls(part.rows.clone(), &whole.reads, &whole.needs).map_err(Error::arrow)?;
+        let caller = calling.renewed(&mut shade, CallerBeside::of)?;
         let Processed { rows: made, rejections } =
             caller.process(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
+        let refused = together(nulls, rejections);
+        if let Some(beside) = shade.in_batch(context) {
+            beside.transform(context, &part.rows, &made, &refused);
+        }
         metrics.add_rows(made.num_rows());
         output.push(context, part.order.clone(), made);
-        whole.reject(context, part.order, &part.rows, together(nulls, rejections), output)
+        whole.reject(context, part.order, &part.rows, refused, output)
     })
 }
 
 /// Rows that are refused for a null, and those that the plugin refused among the others, in the order of all rows: so that it
 /// is the same when the rows of a part are spread over workers.
-fn together(nulls: Vec<Refusal>, mut refused: Vec<Refusal>) -> Vec<Refusal> {
+pub fn together(nulls: Vec<Refusal>, mut refused: Vec<Refusal>) -> Vec<Refusal> {
     if nulls.is_empty() {
         return refused;
     }
@@ -64,6 +76,71 @@ pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
     caller
 }
 
+/// A stage as one operator on this worker has it, while an upgrade may put another version of its plugin in the place.
+pub struct Current {
+    /// `None`: the stage has no plugin of its own.
+    slot: Option<Arc<Slot>>,
+    seen: Seen,
+    now: Option<Now>,
+}
+
+impl Current {
+    /// As it runs when the operator is built.
+    pub fn of(stage: &StageNode, running: &Running) -> Current {
+        let slot = running.versions.slot(&stage.name);
+        Current { now: slot.as_ref().map(|slot| slot.now()), slot, seen: Seen::default() }
+    }
+
+    /// The stage as it is from now on, where that is not what it was when this was last asked. To be asked at the beginning
+    /// of a batch.
+    pub fn renewed(&mut self) -> Option<Arc<StageNode>> {
+        let now = self.slot.as_ref()?.renewed(&mut self.seen)?;
+        let before = self.now.replace(now.clone());
+        before.is_none_or(|before| !Arc::ptr_eq(&before.node, &now.node)).then_some(now.node)
+    }
+
+    /// What runs beside it on the same rows; see [`Current::renewed`].
+    pub fn shadow(&self) -> Option<&Arc<Shadow>> {
+        self.now.as_ref()?.shadow.as_ref()
+    }
+}
+
+/// The plugin of a stage that was renewed.
+pub fn plugin_of(stage: &StageNode) -> Result<&PluginNode> {
+    stage.plugin().ok_or_else(|| Error::bug("a stage that lost its plugin"))
+}
+
+/// The plugin of a stage, ready to be called by one operator.
+pub struct Calling {
+    /// The stage.
+    pub current: Current,
+    caller: Caller,
+    metrics: Counts,
+}
+
+impl Calling {
+    /// Of this stage.
+    pub fn new(stage: &StageNode, node: &PluginNode, running: &Running) -> Calling {
+        let metrics = running.metrics.of(&stage.name);
+        Calling { current: Current::of(stage, running), caller: caller(node, &metrics), metrics }
+    }
+
+    /// What is to be called in this batch.
+    pub fn caller(&mut self) -> Result<&mut Caller> {
+        if let Some(stage) = self.current.renewed() {
+            self.caller = caller(plugin_of(&stage)?, &self.metrics);
+        }
+        Ok(&mut self.caller)
+    }
+
+    /// The same, where another version may run beside it: what calls that one is made by `beside`.
+    pub fn renewed<T>(&mut self, shade: &mut Shade<T>, beside: MakeBeside<T>) -> Result<&mut Caller> {
+        self.caller()?;
+        shade.look(&self.current, self.caller.account(), beside);
+        Ok(&mut self.caller)
+    }
+}
+
 /// Takes the rows that a plugin can read out of a part; those with a null where it needs a value are rejected.
 pub struct WholeRows {
     /// Places of the columns that the plugin reads.
@@ -71,26 +148,44 @@ pub struct WholeRows {
     needs: SchemaRef,
     rejected: RejectedRows,
     metrics: Counts,
+    current: Current,
     /// Of an aggregate: rejects the rows of which no accumulator can be made.
     lifting: Option<Caller>,
 }
 
 impl WholeRows {
     /// For the plugin of this stage.
-    pub fn new(stage: &StageNode, node: &PluginNode, metrics: &Counts) -> WholeRows {
-        let (reads, needs) = (node.reads.clone(), node.description.input.clone());
-        WholeRows { reads, needs, rejected: stage.rejected.clone(), metrics: metrics.clone(), lifting: None }
+    pub fn new(stage: &StageNode, node: &PluginNode, running: &Running) -> WholeRows {
+        WholeRows {
+            reads: node.reads.clone(),
+            needs: node.description.input.clone(),
+            rejected: stage.rejected.clone(),
+            metrics: running.metrics.of(&stage.name),
+            current: Current::of(stage, running),
+            lifting: None,
+        }
     }
 
     /// For the aggregate of this stage.
-    pub fn to_lift(stage: &StageNode, node: &PluginNode, metrics: &Counts) -> WholeRows {
+    pub fn to_lift(stage: &StageNode, node: &PluginNode, running: &Running) -> WholeRows {
         let rejects = node.stage.on_error == OnError::Reject;
-        let lifting = rejects.then(|| caller(node, metrics));
-        WholeRows { lifting, ..WholeRows::new(stage, node, metrics) }
+        let lifting = rejects.then(|| caller(node, &running.metrics.of(&stage.name)));
+        WholeRows { lifting, ..WholeRows::new(stage, node, running) }
+    }
+
+    /// A batch begins, or goes on: it is for the plugin that runs now.
+    pub fn renew(&mut self) -> Result<()> {
+        let Some(stage) = self.current.renewed() else { return Ok(()) };
+        let node = plugin_of(&stage)?;
+        (self.reads, self.needs) = (node.reads.clone(), node.description.input.clone());
+        self.rejected = stage.rejected.clone();
+        self.lifting = self.lifting.is_some().then(|| caller(node, &self.metrics));
+        Ok(())
     }
 
     /// The rows of a part that the plugin can read.
     pub fn of(&mut self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
+        self.renew()?;
         let (rows, nulls) = without_nulls(part.rows.clone(), &self.reads, &self.needs).map_err(Error::arrow)?;
         self.reject(context, part.order.clone(), &part.rows, nulls, output)?;
         let Some(lifting) = &mut self.lifting else { return Ok(rows) };

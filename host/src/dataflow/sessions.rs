@@ -7,7 +7,7 @@ mod contents;
 use super::by_key::by_key;
 use super::event_time::{self, take_times};
 use super::late::LateRows;
-use super::plugin::WholeRows;
+use super::plugin::{Current, WholeRows};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::group::{Grouped, Grouper};
 use crate::batch::keys::{Keys, canonical_column};
@@ -29,7 +29,7 @@ use timely::dataflow::operators::Concat;
 /// Builds the stage. Without an aggregate the rows of sessions come out, for the stage's operator.
 pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
-    let (whole, nulls) = without_nulls(stage, input.parts, &metrics, at);
+    let (whole, nulls) = without_nulls(stage, input.parts, at);
     let keyed = by_key(stage, whole, at);
     let time = event_time::of(stage, input.progress, at)?;
     let work = SessionWork::new(stage, metrics, at)?;
@@ -45,14 +45,9 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
 }
 
 /// Rows that an aggregate of a plugin can read, and those that it cannot.
-fn without_nulls<'s>(
-    stage: &StageNode,
-    parts: Parts<'s>,
-    metrics: &Counts,
-    at: &At<'s, '_>,
-) -> (Parts<'s>, Option<Parts<'s>>) {
+fn without_nulls<'s>(stage: &StageNode, parts: Parts<'s>, at: &At<'s, '_>) -> (Parts<'s>, Option<Parts<'s>>) {
     let Operator::Reduce(node) = &stage.operator else { return (parts, None) };
-    let mut whole = WholeRows::to_lift(stage, node, metrics);
+    let mut whole = WholeRows::to_lift(stage, node, at.running);
     let name = format!("{} nulls", stage.name);
     let (parts, nulls) = each_part(parts, &name, at.running.failure.clone(), move |context, part, output| {
         let rows = whole.of(context, &part, output)?;
@@ -74,6 +69,7 @@ struct SessionWork {
     gap: Gap,
     update: bool,
     late: LateRows,
+    current: Current,
     /// This worker, of how many.
     at: (usize, usize),
 }
@@ -108,11 +104,15 @@ impl SessionWork {
             gap,
             update,
             late,
+            current: Current::of(stage, at.running),
             at: (at.index, at.peers),
         })
     }
 
     fn work(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<()> {
+        if let Some(stage) = self.current.renewed() {
+            self.contents.renew(&stage)?;
+        }
         if !parts.is_empty() {
             self.take_in(context, parts, output)?;
         }

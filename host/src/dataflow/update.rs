@@ -2,13 +2,17 @@
 
 use super::by_key::split_parts;
 use super::event_time;
-use super::plugin::{WholeRows, caller};
+use super::plugin::{Current, WholeRows, caller};
+use super::shadow::{Beside, Shade, StateBeside};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::part::Part;
-use crate::error::Result;
-use crate::graph::{PluginNode, StageNode, UpdateNode};
-use crate::ids::BatchId;
+use crate::checkpoint::fault;
+use crate::error::{Error, Result};
+use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
+use crate::ids::{BatchId, BatchTime};
 use crate::metrics::Counts;
+use crate::run::upgrade::Upgrades;
+use crate::state::StateTable;
 use crate::state::keeper::Keeper;
 use crate::state::timers;
 use crate::state::update::UpdateStage;
@@ -25,7 +29,7 @@ pub fn build<'s>(
 ) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
     let caller = caller(node, &metrics);
-    let mut whole = WholeRows::new(stage, node, &metrics);
+    let mut whole = WholeRows::new(stage, node, at.running);
     let failure = at.running.failure.clone();
     let timed = input.progress.is_some();
     let (checked, nulls) =
@@ -37,7 +41,7 @@ pub fn build<'s>(
         });
     let (split, _) = split_parts(stage, checked, at);
     let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, at.index, at.peers)?;
-    let work = StateWork::new(stage, state, metrics, at)?;
+    let work = StateWork::new(stage, node, state, metrics, at)?;
     let time = event_time::of(stage, input.progress, at)?;
     let (rows, refused, changes) =
         each_batch_in_time(split, time, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
@@ -52,22 +56,61 @@ struct StateWork {
     metrics: Counts,
     keeper: Option<Keeper>,
     timers: Option<Keeper>,
+    current: Current,
+    upgrades: Upgrades,
+    /// What runs beside it.
+    shade: Shade<StateBeside>,
+    /// The table for the upgrade that takes place next, where it keeps other columns.
+    migrated: Option<StateTable>,
 }
 
 impl StateWork {
-    fn new(stage: &StageNode, mut state: UpdateStage, metrics: Counts, at: &At<'_, '_>) -> Result<StateWork> {
+    fn new(
+        stage: &StageNode,
+        plugin: &PluginNode,
+        mut state: UpdateStage,
+        metrics: Counts,
+        at: &At<'_, '_>,
+    ) -> Result<StateWork> {
         let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
         let timers = Keeper::open(at.running, &timers::table_name(&stage.name), at.index, at.peers);
         if let Some(keeper) = &keeper {
-            state.restore(keeper, timers.as_ref(), at.running)?;
+            state.restore(plugin, keeper, timers.as_ref(), at.running)?;
         }
-        Ok(StateWork { state, metrics, keeper, timers })
+        let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
+        let shade = Shade::default();
+        Ok(StateWork { state, metrics, keeper, timers, current, upgrades, shade, migrated: None })
+    }
+
+    /// From the batch that begins now on, the stage is this one.
+    fn renew(&mut self, stage: &StageNode) -> Result<()> {
+        let Operator::Update(node, update) = &stage.operator else {
+            return Err(Error::bug("a stage that updates no more"));
+        };
+        let migrated = self.migrated.take();
+        if let (Some(keeper), true) = (&mut self.keeper, migrated.is_some()) {
+            keeper.forget_files();
+        }
+        let caller = caller(node, &self.metrics);
+        self.state.renew(UpdateNode::clone(update), stage.rejected.clone(), caller, migrated);
+        Ok(())
     }
 }
 
 impl BatchWork for StateWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        self.state.batch(context, parts, output)?;
+        if let Some(stage) = self.current.renewed() {
+            self.renew(&stage)?;
+        }
+        self.shade.look(&self.current, self.state.account(), Beside::of_state);
+        match self.shade.in_batch(context) {
+            None => self.state.batch(context, parts, output)?,
+            Some(beside) => {
+                beside.begin(context, &mut self.state);
+                self.state.batch(context, parts.clone(), output)?;
+                beside.batch(context, parts, &mut self.state, output);
+            }
+        }
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
         Ok(())
@@ -80,5 +123,18 @@ impl BatchWork for StateWork {
             changes.extend(keeper.changes(after, timers.table())?);
         }
         Ok(changes)
+    }
+
+    /// Migrates the state now, beside what there is: if that fails, nothing has happened and the old plugin goes on.
+    fn swap(&mut self, id: u64, time: BatchTime) {
+        self.migrated = None;
+        let Some(next) = self.upgrades.next_of(id, self.state.name()) else { return };
+        match self.state.migrated(&next, time) {
+            Ok(migrated) => {
+                self.migrated = migrated;
+                fault::point("upgrade.migrated");
+            }
+            Err(error) => self.upgrades.object(id, error.message),
+        }
     }
 }

@@ -5,7 +5,7 @@ mod batches;
 mod partial;
 mod times;
 
-use super::plugin::caller;
+use super::plugin::{Current, caller};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::aggregate::functions::{Functions, Reducer};
 use crate::batch::group::Grouper;
@@ -88,6 +88,7 @@ struct Results {
     has_key: bool,
     index: usize,
     metrics: Counts,
+    current: Current,
 }
 
 impl Results {
@@ -100,7 +101,16 @@ impl Results {
             has_key: !stage.key.is_empty(),
             index: at.index,
             metrics,
+            current: Current::of(stage, at.running),
         })
+    }
+
+    /// A batch begins. Whether the functions are others than in the batch before, so that what was made with them and is in
+    /// no checkpoint must be made anew: a job that goes on from the checkpoint between both would make it with these.
+    fn renew(&mut self) -> Result<bool> {
+        let Some(stage) = self.current.renewed() else { return Ok(false) };
+        self.functions = functions(&stage, &self.metrics)?;
+        Ok(true)
     }
 
     /// The rows of windows, one behind the other.

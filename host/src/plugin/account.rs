@@ -92,6 +92,11 @@ impl Account {
         self.lock().clone()
     }
 
+    /// Only their CPU time, in nanoseconds.
+    pub fn cpu_ns(&self) -> u64 {
+        self.lock().cpu_ns
+    }
+
     fn lock(&self) -> MutexGuard<'_, Costs> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

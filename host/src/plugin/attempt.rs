@@ -35,7 +35,7 @@ impl Attempts {
     /// For a stage.
     pub fn new(loaded: Arc<Loaded>, stage: StageUse, description: &Description) -> Attempts {
         let plugin = format!("{} {}", description.name, description.version);
-        let identity = Identity { stage: Some(stage.stage), plugin };
+        let identity = Identity { stage: Some(stage.stage), plugin, outside: "describe" };
         let keep = stage.instance == InstanceSpec::Worker;
         let about = Stage { grant: stage.grant, inputs: description.inputs.clone(), key: stage.key };
         let instances = Instances::new(loaded.clone(), identity, about, stage.limits, keep);
@@ -82,7 +82,7 @@ impl Attempts {
     /// World `update`.
     pub fn update(&mut self, context: CallContext, groups: &Groups) -> Result<Updated, CallFailure> {
         let loaded = self.loaded.clone();
-        let Calls::Update { update } = &loaded.calls else { return Err(self.wrong_world("update")) };
+        let Calls::Update { update, .. } = &loaded.calls else { return Err(self.wrong_world("update")) };
         let keys = self.lower_batch(&groups.keys)?;
         let (rows, states) = (self.lower_rows(&groups.rows)?, self.lower_batch(&groups.states)?);
         let (key_columns, row_columns, state_columns) = (keys.columns(), rows.columns(), states.columns());

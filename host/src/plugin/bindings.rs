@@ -223,6 +223,8 @@ pub type BatchArgs<'a> = (Context<'a>, BatchIn<'a>);
 pub type PairArgs<'a> = (Context<'a>, BatchIn<'a>, BatchIn<'a>);
 /// Arguments of `update`.
 pub type UpdateArgs<'a> = (Context<'a>, Groups<'a>);
+/// Arguments of `migrate`.
+pub type MigrateArgs<'a> = (&'a str, &'a str, &'a Schema, BatchIn<'a>);
 /// Arguments of `cogroup`.
 pub type CogroupArgs<'a> = (Context<'a>, Cogroups<'a>);
 /// What every function returns.

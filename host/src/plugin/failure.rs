@@ -17,6 +17,8 @@ pub struct Identity {
     pub stage: Option<String>,
     /// Name and version, or the file as long as they are unknown.
     pub plugin: String,
+    /// The function that is called where no batch is.
+    pub outside: &'static str,
 }
 
 impl Identity {
@@ -27,11 +29,11 @@ impl Identity {
             None => format!("plugin {}", self.plugin),
         }
     }
-}
 
-/// When a call happens, for messages: `in batch 12`.
-pub fn when(batch: Option<u64>) -> String {
-    batch.map_or("in `describe`".into(), |batch| format!("in batch {batch}"))
+    /// When a call happens: `in batch 12`, `in `describe``.
+    pub fn when(&self, batch: Option<u64>) -> String {
+        batch.map_or_else(|| format!("in `{}`", self.outside), |batch| format!("in batch {batch}"))
+    }
 }
 
 /// What ended a call.
@@ -134,7 +136,7 @@ impl CallFailure {
     /// The failure of a call that wasmtime ended.
     pub fn trapped(identity: &Identity, limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> CallFailure {
         let (trap, what, advice) = cause(limits, guest, error);
-        let mut message = format!("{} failed {}: {}", identity.who(), when(guest.batch), in_one_line(&what));
+        let mut message = format!("{} failed {}: {}", identity.who(), identity.when(guest.batch), in_one_line(&what));
         let mut lines = guest.error_lines.iter().filter(|line| !what.contains(line.as_str())).peekable();
         if lines.peek().is_some() {
             message.push_str("\n  its last words:");
@@ -153,7 +155,7 @@ impl CallFailure {
     /// The failure of a call that could not begin, as the calls before it have used up the time of the batch.
     pub fn late(identity: &Identity, limits: &PluginLimits, batch: Option<u64>) -> CallFailure {
         let (what, advice) = too_long(limits);
-        let error = Error::plugin(format!("{} failed {}: {what}\n  {advice}", identity.who(), when(batch)));
+        let error = Error::plugin(format!("{} failed {}: {what}\n  {advice}", identity.who(), identity.when(batch)));
         CallFailure { trap: Some(Trap::Time), reason: what, backtrace: None, error }
     }
 
@@ -168,13 +170,13 @@ impl CallFailure {
             Internal(words) => (Kind::Plugin, "failed", words),
         };
         let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
-        let message = format!("{} {verb} {}: {}", identity.who(), when(batch), in_one_line(&words));
+        let message = format!("{} {verb} {}: {}", identity.who(), identity.when(batch), in_one_line(&words));
         CallFailure { trap, reason: words, backtrace: None, error: Error { kind, message } }
     }
 
     /// The failure of a call whose result has a fault.
     pub fn found(identity: &Identity, batch: Option<u64>, fault: Fault) -> CallFailure {
-        let (who, when) = (identity.who(), when(batch));
+        let (who, when) = (identity.who(), identity.when(batch));
         let (trap, reason, message) = match fault {
             Fault::Invalid(words) => {
                 let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);

@@ -39,13 +39,21 @@ pub struct Shared {
     counters: Mutex<BTreeSet<String>>,
     /// Whether lines of the log are not written.
     quiet: AtomicBool,
+    /// The same for good.
+    mute: AtomicBool,
 }
 
 impl Shared {
     /// Of a stage on a worker.
     pub fn new(identity: Arc<Identity>, limits: PluginLimits) -> Shared {
         let log = Mutex::new(LogBudget::new(identity.clone(), &limits));
-        Shared { identity, limits, log, counters: Mutex::default(), quiet: AtomicBool::new(false) }
+        let [quiet, mute] = [false; 2].map(AtomicBool::new);
+        Shared { identity, limits, log, counters: Mutex::default(), quiet, mute }
+    }
+
+    /// From now on calls write no lines of the log, whatever [`Shared::set_quiet`] says.
+    pub fn mute(&self) {
+        self.mute.store(true, Ordering::Relaxed);
     }
 
     /// From now on calls write no lines of the log, or do again.
@@ -186,7 +194,7 @@ impl Guest {
     /// Writes a line of the log. Further lines of it are indented, so that none can pass for a line of its own.
     pub fn log(&mut self, level: Level, message: &str) {
         let length = logged_bytes(message);
-        let quiet = self.shared.quiet.load(Ordering::Relaxed);
+        let quiet = self.shared.quiet.load(Ordering::Relaxed) || self.shared.mute.load(Ordering::Relaxed);
         let within = !quiet && self.shared.log().take(length);
         self.log_lines_dropped = self.log_lines_dropped.saturating_add((!within && !quiet).into());
         if !within && level != Level::Error {

@@ -61,7 +61,7 @@ impl Requests {
     fn check(&mut self, request: &http::Request<WasiBody>) -> Result<(), Error> {
         self.made = self.made.saturating_add(1);
         let refused = if self.batch.is_none() {
-            Some("a plugin must not ask over HTTP in `describe`".to_owned())
+            Some(format!("a plugin must not ask over HTTP {}", self.identity.when(None)))
         } else if self.made > PLUGIN_HTTP_REQUESTS_MAX {
             // Said once, so that the log is not flooded.
             (self.made == PLUGIN_HTTP_REQUESTS_MAX + 1).then(|| {

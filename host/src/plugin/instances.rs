@@ -74,6 +74,11 @@ impl Instances {
         self.shared.set_quiet(quiet);
     }
 
+    /// From now on calls write no lines of the log at all.
+    pub fn mute(&self) {
+        self.shared.mute();
+    }
+
     /// Calls the function at `index`, in `batch` or, without one, for `describe`, with arguments of the size `given`.
     pub fn call<P, R>(
         &mut self,
@@ -192,7 +197,7 @@ impl Instances {
 
     fn start(&self, batch: Option<u64>, allowance: Allowance) -> Result<Live, CallFailure> {
         let told = |words: String| {
-            format!("{}: no instance could be made {}: {words}", self.identity.who(), failure::when(batch))
+            format!("{}: no instance could be made {}: {words}", self.identity.who(), self.identity.when(batch))
         };
         stack::check(self.limits.stack_bytes_max).map_err(|words| CallFailure::other(Error::job(told(words))))?;
         let guest = Guest::new(self.shared.clone(), self.stage.clone(), self.wasi_call(batch), allowance);

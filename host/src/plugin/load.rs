@@ -10,6 +10,7 @@ use super::compile;
 use super::engine::{CodeKind, Machine, Metering};
 use super::guest::Guest;
 use super::outline::{self, Outline};
+use super::releases::MIGRATOR;
 use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::COMPONENT_BYTES_MAX;
@@ -156,7 +157,9 @@ impl Loader {
         let pre = machine.linker.instantiate_pre(&component).map_err(|e| {
             Error::plugin(format!("plugin {}: what it imports does not fit this host: {e:#}", file.display()))
         })?;
-        let exports = Exports { file, component: &component, ty: &ty, interface: &interface };
+        let is_migrator = |name: &&str| ours(name).is_some_and(|(interface, _)| interface == MIGRATOR);
+        let migrator = asks.exports.iter().map(String::as_str).find(is_migrator);
+        let exports = Exports { file, component: &component, ty: &ty, interface: &interface, migrator };
         let describe = exports.describe()?;
         let calls = exports.calls()?;
         Ok(Loaded {

@@ -184,7 +184,7 @@ mod tests {
             r#"(module
               (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
               (import "wasi_snapshot_preview1" "fd_write" (func $print (param i32 i32 i32 i32) (result i32)))
-              (import "millstream:plugin/log@0.1.1" "write" (func $log (param i32 i32 i32)))
+              (import "millstream:plugin/log@0.1.2" "write" (func $log (param i32 i32 i32)))
               (memory (export "memory") 1)
               (data (i32.const 100) "\74\00\00\00\05\00\00\00\74\00\00\00\ff\ff\ff\ffhello")
               (global $g (mut i32) (i32.const 0))
@@ -216,7 +216,7 @@ mod tests {
     fn a_start_that_cannot_be_is_told() {
         let told = |does: &str| start(does).expect_err("it cannot").message;
         let log = told("(call $log (i32.const 0) (i32.const 0) (i32.const 0))");
-        assert!(log.contains("it calls write of millstream:plugin/log@0.1.1"), "{log}");
+        assert!(log.contains("it calls write of millstream:plugin/log@0.1.2"), "{log}");
         assert!(told("(loop (br 0))").contains("fuel"));
         assert!(told("(drop (call $random (i32.const 70000) (i32.const 8)))").contains("out of bounds"));
         let print = |pieces: i32| {

@@ -1,7 +1,8 @@
-//! A socket on which the process of a running job tells how it stands, for its owner only.
+//! A socket on which the process of a running job tells how it stands and is told what to do, for its owner only.
 //!
-//! Each process of a job has a Unix socket of its own. Whoever connects writes one line of JSON, as `{"ask":"status"}`, and
-//! gets one line back: `{"status":{…}}`, see [`ProcessStatus`], or `{"error":"…"}`. Then the connection is closed.
+//! Each process of a job has a Unix socket of its own. Whoever connects writes one line of JSON, a [`Question`] as
+//! `{"ask":"status"}`, and gets one line back, an [`Answer`] as `{"status":{…}}` or `{"error":"…"}`. Then the connection is
+//! closed.
 //!
 //! A job that cannot listen runs as well as any other, and whoever asks can neither slow nor stop it: one thread serves
 //! all, a few at a time, each for a limited time.
@@ -10,12 +11,13 @@ mod ask;
 mod facts;
 mod place;
 
-pub use ask::{Answers, ask};
+pub use ask::{Answers, Said, ask, put};
 pub use facts::{JobStatus, PartStatus, ProcessStatus};
 
-use super::Stopper;
-use crate::error::{Error, Result};
-use crate::ids::BatchTime;
+use super::upgrade::{self, Prepare, UpgradeStatus};
+use super::{Stop, Stopper};
+use crate::error::{Error, Kind, Result};
+use crate::ids::{BatchId, BatchTime};
 use crate::time;
 use place::Taken;
 use serde::{Deserialize, Serialize};
@@ -29,7 +31,7 @@ use tokio::net::UnixStream;
 use tokio::sync::{Semaphore, oneshot};
 
 /// A question, with its end of line.
-const QUESTION_BYTES_MAX: u64 = 4096;
+const QUESTION_BYTES_MAX: u64 = 16 << 10;
 /// How many are served at a time; more wait.
 const CLIENTS_MAX: usize = 8;
 /// How long one of them may take to ask and to read the answer.
@@ -37,18 +39,71 @@ const CLIENT_TIME_MAX: Duration = Duration::from_secs(1);
 /// How long to wait where a client cannot be taken: no more files can be opened.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// A question.
-#[derive(Debug, Serialize, Deserialize)]
-struct Question {
-    ask: String,
+/// What a job can be asked. Questions about upgrades are for all of its processes, but for `commit`: see [`upgrade`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "ask", rename_all = "snake_case")]
+pub enum Question {
+    /// How it stands.
+    Status,
+    /// Load and check the next plugin of a stage.
+    Prepare(Prepare),
+    /// How an upgrade stands.
+    Upgrade {
+        /// Which.
+        id: u64,
+    },
+    /// Run a prepared plugin beside the old one; process 0 is asked.
+    Shadow {
+        /// Which upgrade.
+        id: u64,
+        /// For how many batches.
+        batches: u64,
+    },
+    /// Put a prepared plugin in its place; process 0 is asked.
+    Commit {
+        /// Which upgrade.
+        id: u64,
+    },
+    /// Give an upgrade up.
+    Drop {
+        /// Which.
+        id: u64,
+        /// Why, for whoever asks how it stands.
+        why: String,
+    },
+    /// Stop: what was received is worked on and committed first.
+    Stop,
+    /// Stop in the same way, to be started again with `--replay-from` this batch.
+    Restart {
+        /// The last batch that stays as it is.
+        replay_from: BatchId,
+    },
 }
 
 /// The answer to a question.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Answer {
+pub enum Answer {
+    /// How the process stands.
     Status(Box<ProcessStatus>),
+    /// How the upgrade stands.
+    Upgrade(Box<UpgradeStatus>),
+    /// It is done, or will be.
+    Done(bool),
+    /// What was asked cannot be done as the job or the plugin is; for a person to read.
+    Refused(String),
+    /// What went wrong.
     Error(String),
+}
+
+impl Answer {
+    fn of(upgrade: Result<UpgradeStatus>) -> Answer {
+        match upgrade {
+            Ok(status) => Answer::Upgrade(Box::new(status)),
+            Err(error) if error.kind == Kind::Environment => Answer::Error(error.message),
+            Err(error) => Answer::Refused(error.message),
+        }
+    }
 }
 
 /// The socket of this process, until it is dropped.
@@ -63,6 +118,8 @@ struct Served {
     job: Stopper,
     file: PathBuf,
     since: BatchTime,
+    /// Held while a plugin is loaded: one at a time.
+    loading: Arc<Semaphore>,
 }
 
 impl Control {
@@ -70,7 +127,7 @@ impl Control {
     pub fn listen(file: &Path, job: Stopper) -> Control {
         let (stop, stopped) = oneshot::channel();
         let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
-        let served = Served { job, file, since: time::now() };
+        let served = Served { job, file, since: time::now(), loading: Arc::new(Semaphore::new(1)) };
         let thread = std::thread::Builder::new().name("millstream-control".into()).spawn(move || {
             if let Err(error) = listen_until(stopped, served) {
                 tracing::warn!("`millstream status` does not find this run: {error}");
@@ -102,12 +159,15 @@ fn listen_until(stopped: oneshot::Receiver<()>, served: Served) -> Result<()> {
         .enable_all()
         .build()
         .map_err(|error| Error::environment(format!("it cannot listen: {error}")))?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         tokio::select! {
             ended = listen(process, Arc::new(served)) => ended,
             _ = stopped => Ok(()),
         }
-    })
+    });
+    // A plugin that is being loaded is no reason to wait.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn listen(process: usize, served: Arc<Served>) -> Result<()> {
@@ -119,7 +179,7 @@ async fn listen(process: usize, served: Arc<Served>) -> Result<()> {
                 let served = served.clone();
                 tokio::spawn(async move {
                     // Whoever goes away or is too slow has no answer.
-                    let _ = tokio::time::timeout(CLIENT_TIME_MAX, serve(client, &served)).await;
+                    let _ = serve(client, served).await;
                     drop(place);
                 });
             }
@@ -135,24 +195,59 @@ fn may_ask(client: &UnixStream) -> bool {
     client.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == place::user())
 }
 
-async fn serve(mut client: UnixStream, served: &Served) -> io::Result<()> {
+async fn serve(mut client: UnixStream, served: Arc<Served>) -> io::Result<()> {
     let (reading, mut writing) = client.split();
     let mut question = Vec::new();
-    BufReader::new(reading.take(QUESTION_BYTES_MAX)).read_until(b'\n', &mut question).await?;
-    let mut line = serde_json::to_vec(&answer(&question, served)).map_err(io::Error::other)?;
+    let mut reading = BufReader::new(reading.take(QUESTION_BYTES_MAX));
+    tokio::time::timeout(CLIENT_TIME_MAX, reading.read_until(b'\n', &mut question)).await??;
+    let mut line = serde_json::to_vec(&answer(&question, served).await).map_err(io::Error::other)?;
     line.push(b'\n');
-    writing.write_all(&line).await
+    tokio::time::timeout(CLIENT_TIME_MAX, writing.write_all(&line)).await?
 }
 
-fn answer(question: &[u8], served: &Served) -> Answer {
+async fn answer(question: &[u8], served: Arc<Served>) -> Answer {
     if !question.ends_with(b"\n") {
         return Answer::Error(format!("a question is one line of at most {QUESTION_BYTES_MAX} bytes"));
     }
-    match serde_json::from_slice::<Question>(question) {
-        Ok(Question { ask }) if ask == "status" => {
-            Answer::Status(Box::new(ProcessStatus::of(&served.job.running, &served.file, served.since)))
+    let question = match serde_json::from_slice::<Question>(question) {
+        Ok(question) => question,
+        Err(error) => return Answer::Error(format!("a question is written as {{\"ask\":\"status\"}}: {error}")),
+    };
+    let running = &served.job.running;
+    match question {
+        Question::Status => Answer::Status(Box::new(ProcessStatus::of(running, &served.file, served.since))),
+        Question::Prepare(wanted) => prepare(wanted, &served).await,
+        Question::Upgrade { id } => {
+            let committed = running.metrics.batches_committed().last.map(|(batch, _)| batch);
+            Answer::of(running.upgrades.status(id, committed))
         }
-        Ok(Question { .. }) => Answer::Error("this version of Millstream can be asked for `status` only".into()),
-        Err(error) => Answer::Error(format!("a question is written as {{\"ask\":\"status\"}}: {error}")),
+        Question::Shadow { id, batches } => Answer::of(upgrade::shadow(running, id, batches)),
+        Question::Commit { id } => Answer::of(upgrade::commit(running, id)),
+        Question::Drop { id, why } => Answer::of(running.upgrades.give_up(id, &why)),
+        Question::Stop => {
+            served.job.stop(Stop::Graceful);
+            Answer::Done(true)
+        }
+        Question::Restart { replay_from } => match served.job.go_back(replay_from) {
+            Ok(()) => Answer::Done(true),
+            Err(error) => Answer::Refused(error.message),
+        },
+    }
+}
+
+/// Compiling takes its time, so it is done on a thread of its own.
+async fn prepare(wanted: Prepare, served: &Served) -> Answer {
+    let Ok(loading) = served.loading.clone().try_acquire_owned() else {
+        return Answer::Error("another plugin is being loaded for this job; ask again".into());
+    };
+    let job = served.job.clone();
+    let prepared = tokio::task::spawn_blocking(move || {
+        let prepared = upgrade::prepare(&job.running, &wanted);
+        drop(loading);
+        prepared
+    });
+    match prepared.await {
+        Ok(prepared) => Answer::of(prepared),
+        Err(error) => Answer::Error(format!("the plugin could not be loaded: {error}")),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::liveness::Liveness;
 use super::start::workers;
+use super::upgrade::Upgrades;
 use super::versions::Versions;
 use super::{Done, Failure, Options, Running, Stopper};
 use crate::checkpoint::types::Positions;
@@ -69,6 +70,7 @@ pub(super) fn launch(
         .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
     let running = Arc::new(Running {
         versions: Versions::of(&graph),
+        upgrades: Upgrades::default(),
         graph,
         options,
         workers,
@@ -79,6 +81,7 @@ pub(super) fn launch(
         batches: AtomicU64::new(0),
         kept: kept.map(Arc::new),
         stop: AtomicBool::new(false),
+        go_back: OnceLock::new(),
         sinks: Mutex::new(sinks),
     });
     if running.options.replay_until.is_none() {

@@ -109,7 +109,8 @@ fn base<'a>(store: &dyn Store, manifest: &'a Manifest, batch: BatchId) -> Result
 /// The manifest as it would be if a start replayed up to this batch, and no further.
 fn pretend(manifest: &Manifest, base: BatchId, batch: BatchId, like: &Start) -> Manifest {
     let generation = Generation(manifest.generation.0.saturating_add(1));
-    let start = Start { generation, after: batch, first: batch.next(), checkpoint: base, ..like.clone() };
+    let start =
+        Start { generation, after: batch, first: batch.next(), checkpoint: base, upgrade: false, ..like.clone() };
     let mut pretended = Manifest { generation, ..manifest.clone() };
     pretended.starts.push(start);
     pretended

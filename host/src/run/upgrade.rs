@@ -5,14 +5,33 @@
 //! prepare -> [shadow] -> commit: barrier after a batch, its checkpoint, swap, next batch
 //! ```
 
+mod prepare;
 pub mod shadow;
 
+use super::versions::{Now, Slot};
+use super::{Failure, Running};
+use crate::checkpoint::fault;
+use crate::checkpoint::record::NextPlugin;
+use crate::error::{Error, Result};
+use crate::graph::StageNode;
+use crate::ids::BatchId;
+use bytes::Bytes;
+pub use prepare::prepare;
 use serde::{Deserialize, Serialize};
-use shadow::ShadowReport;
+use shadow::{Shadow, ShadowReport};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Upgrades that are over and can still be asked about.
+const PAST_MAX: usize = 16;
 
 /// What a running job is asked to prepare.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Prepare {
+    /// By which all processes of the job know the upgrade; whoever asks makes it up, and none is zero.
+    pub id: u64,
     /// The stage.
     pub stage: String,
     /// Its `plugin` as the job file will have it: `split-words@0.2.0`, or a path.
@@ -26,7 +45,7 @@ pub struct Prepare {
 /// How an upgrade stands.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UpgradeStatus {
-    /// Its number in this run of the job.
+    /// Its number, see [`Prepare::id`].
     pub id: u64,
     /// The stage.
     pub stage: String,
@@ -61,4 +80,278 @@ pub enum UpgradeStep {
     },
     /// The old one goes on, for this reason.
     Dropped(String),
+}
+
+/// The upgrades of a job on this process: one at a time. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Upgrades(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    /// The one for which worker 0 is to send a barrier; zero: none.
+    due: AtomicU64,
+    held: Mutex<Held>,
+}
+
+#[derive(Default)]
+struct Held {
+    now: Option<Upgrade>,
+    /// Those that are over, the oldest first.
+    past: VecDeque<UpgradeStatus>,
+    /// Why none can take place any more.
+    closed: Option<String>,
+}
+
+/// An upgrade for which worker 0 is to send a barrier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Which.
+    pub upgrade: u64,
+    /// For how many batches its plugin runs in a shadow; zero: it takes its place.
+    pub shadow_batches: u64,
+}
+
+/// An upgrade that is not over.
+struct Upgrade {
+    status: UpgradeStatus,
+    /// Where its plugin is to be put.
+    slot: Arc<Slot>,
+    /// For how many batches it is to run in a shadow, until it is promoted.
+    shadow_batches: u64,
+    shadow: Option<Arc<Shadow>>,
+    /// The stage with its next plugin.
+    node: Arc<StageNode>,
+    component: Bytes,
+    /// Why it cannot take place.
+    objection: Option<String>,
+}
+
+impl Upgrades {
+    /// One that is prepared. It takes the place of one that whoever prepared it has left lying.
+    fn begin(&self, upgrade: Upgrade) -> Result<UpgradeStatus> {
+        let mut held = self.held();
+        if let Some(closed) = &held.closed {
+            return Err(Error::environment(closed));
+        }
+        if let Some(before) = &held.now {
+            let UpgradeStatus { stage, step, .. } = &before.status;
+            if *step == UpgradeStep::Committing {
+                return Err(Error::environment(format!("stage `{stage}` is being upgraded at this moment; ask again")));
+            }
+            held.end(UpgradeStep::Dropped("another upgrade was begun".into()));
+        }
+        let status = upgrade.status.clone();
+        held.now = Some(upgrade);
+        fault::point("upgrade.prepared");
+        Ok(status)
+    }
+
+    /// How an upgrade stands, where batches up to this one are committed.
+    pub fn status(&self, id: u64, committed: Option<BatchId>) -> Result<UpgradeStatus> {
+        let mut held = self.held();
+        held.look(committed);
+        let now = held.now.as_ref().map(|upgrade| &upgrade.status);
+        let status = now.into_iter().chain(&held.past).find(|status| status.id == id);
+        status.cloned().ok_or_else(|| Error::environment("this run of the job knows nothing of that upgrade"))
+    }
+
+    /// The one that is under way, or else the last one.
+    pub fn last(&self, committed: Option<BatchId>) -> Option<UpgradeStatus> {
+        let mut held = self.held();
+        held.look(committed);
+        held.now.as_ref().map(|upgrade| upgrade.status.clone()).or_else(|| held.past.back().cloned())
+    }
+
+    /// Gives one up that does not take place yet.
+    pub fn give_up(&self, id: u64, why: &str) -> Result<UpgradeStatus> {
+        let mut held = self.held();
+        if held.of(id).is_some_and(|upgrade| upgrade.status.step == UpgradeStep::Committing) {
+            return Err(Error::environment("the upgrade takes place at this moment and cannot be given up any more"));
+        }
+        if held.of(id).is_some() {
+            held.end(UpgradeStep::Dropped(why.to_owned()));
+        }
+        drop(held);
+        self.status(id, None)
+    }
+
+    /// The upgrade for which a barrier is to be sent.
+    pub fn due(&self) -> Option<Due> {
+        let id = Some(self.0.due.load(Ordering::Acquire)).filter(|id| *id != 0)?;
+        let mut held = self.held();
+        let upgrade = held.of(id)?;
+        let commits = upgrade.status.step == UpgradeStep::Committing;
+        Some(Due { upgrade: id, shadow_batches: if commits { 0 } else { upgrade.shadow_batches } })
+    }
+
+    /// A stage as it will be if this upgrade takes place and is one of that stage.
+    pub fn next_of(&self, id: u64, stage: &str) -> Option<Arc<StageNode>> {
+        let mut held = self.held();
+        held.of(id).filter(|upgrade| upgrade.status.stage == stage).map(|upgrade| upgrade.node.clone())
+    }
+
+    /// This upgrade cannot take place.
+    pub fn object(&self, id: u64, why: String) {
+        if let Some(upgrade) = self.held().of(id) {
+            upgrade.objection.get_or_insert(why);
+        }
+    }
+
+    /// What stands against an upgrade, in this process.
+    pub fn objection(&self, id: u64) -> Option<String> {
+        match self.held().of(id) {
+            Some(upgrade) => upgrade.objection.clone(),
+            None => Some("a process of the job does not know of it".into()),
+        }
+    }
+
+    /// Nothing is in flight, all processes have been heard: puts the next plugin in its place unless one of them objected.
+    pub fn decided(&self, id: u64, objection: Option<String>) {
+        self.0.due.store(0, Ordering::Release);
+        let mut held = self.held();
+        let Some(upgrade) = held.of(id) else { return };
+        match objection {
+            Some(why) => held.end(UpgradeStep::Dropped(why)),
+            None => {
+                upgrade.slot.set(Now { node: upgrade.node.clone(), shadow: None });
+                fault::point("upgrade.swapped");
+            }
+        }
+    }
+
+    /// The same where it is to run in a shadow first, from this batch on.
+    pub fn shadows(&self, id: u64, first: BatchId, batches: u64, objection: Option<String>) {
+        self.0.due.store(0, Ordering::Release);
+        let mut held = self.held();
+        let Some(upgrade) = held.of(id) else { return };
+        if let Some(why) = objection {
+            return held.end(UpgradeStep::Dropped(why));
+        }
+        if upgrade.status.step != UpgradeStep::Prepared {
+            return;
+        }
+        let shadow = Arc::new(Shadow::new(upgrade.node.clone(), first, batches));
+        upgrade.slot.set(Now { shadow: Some(shadow.clone()), ..upgrade.slot.now() });
+        upgrade.shadow = Some(shadow);
+        upgrade.status.step = UpgradeStep::Shadowing;
+    }
+
+    /// All up to the swap is done: it takes effect with the next batch.
+    pub fn done(&self, id: u64, after: BatchId, pause: Duration) {
+        let mut held = self.held();
+        let Some(upgrade) = held.of(id) else { return };
+        let UpgradeStatus { stage, from, to, step, .. } = &upgrade.status;
+        if *step == UpgradeStep::Shadowing {
+            return tracing::info!(
+                "stage `{stage}`: {} in the shadow of {} from batch {} on",
+                to.0,
+                from.0,
+                after.next()
+            );
+        }
+        tracing::info!("stage `{stage}`: {} in place of {} from batch {} on", to.0, from.0, after.next());
+        let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        held.end(UpgradeStep::Done { after: after.0, pause_us });
+    }
+
+    /// No more batches come.
+    pub fn close(&self, why: &str) {
+        self.0.due.store(0, Ordering::Release);
+        let mut held = self.held();
+        held.closed = Some(why.to_owned());
+        if held.now.is_some() {
+            held.end(UpgradeStep::Dropped(why.to_owned()));
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// The upgrade that is under way, if it is this one.
+    fn of(&mut self, id: u64) -> Option<&mut Upgrade> {
+        self.now.as_mut().filter(|upgrade| upgrade.status.id == id)
+    }
+
+    /// Notes what a shadow has shown.
+    fn look(&mut self, committed: Option<BatchId>) {
+        let Some(Upgrade { status, shadow: Some(shadow), .. }) = &mut self.now else { return };
+        // Only who knows of commits knows of batches.
+        let batches = status.shadow.as_ref().map_or(0, |report| report.batches);
+        let report = shadow.report(committed);
+        status.shadow = Some(ShadowReport { batches: report.batches.max(batches), ..report });
+        if status.step == UpgradeStep::Shadowing && shadow.is_done(committed) {
+            status.step = UpgradeStep::Shadowed;
+        }
+    }
+
+    /// The one that is under way is over.
+    fn end(&mut self, step: UpgradeStep) {
+        if let Some(Upgrade { status, slot, .. }) = self.now.take() {
+            slot.end_shadow();
+            self.past.push_back(UpgradeStatus { step, ..status });
+            if self.past.len() > PAST_MAX {
+                self.past.pop_front();
+            }
+        }
+    }
+}
+
+/// Has a prepared plugin run beside the old one for so many batches, as soon as a batch has ended. Asked of process 0.
+pub fn shadow(running: &Running, id: u64, batches: u64) -> Result<UpgradeStatus> {
+    let upgrades = &running.upgrades;
+    let mut held = upgrades.held();
+    if let Some(upgrade) = held.of(id).filter(|upgrade| upgrade.status.step == UpgradeStep::Prepared) {
+        shadow::check(&upgrade.node, batches)?;
+        upgrade.shadow_batches = batches;
+        drop(held);
+        go(upgrades, &running.failure, id, Ok(()));
+    } else {
+        drop(held);
+    }
+    upgrades.status(id, None)
+}
+
+/// Puts a prepared plugin into its place as soon as a batch has ended. Asked of process 0: the barrier tells the others.
+pub fn commit(running: &Running, id: u64) -> Result<UpgradeStatus> {
+    let upgrades = &running.upgrades;
+    let mut held = upgrades.held();
+    let Some(upgrade) = held.of(id) else {
+        drop(held);
+        return upgrades.status(id, None);
+    };
+    if upgrade.status.step == UpgradeStep::Committing {
+        return Ok(upgrade.status.clone());
+    }
+    upgrade.status.step = UpgradeStep::Committing;
+    let status = upgrade.status.clone();
+    let next = NextPlugin {
+        stage: status.stage.clone(),
+        component: upgrade.component.clone(),
+        tables: upgrade.node.tables.clone(),
+    };
+    drop(held);
+    let Some(kept) = &running.kept else {
+        go(upgrades, &running.failure, id, Ok(()));
+        return Ok(status);
+    };
+    let (upgrades, failure) = (upgrades.clone(), running.failure.clone());
+    kept.saver.upgrade(next, move |stored| go(&upgrades, &failure, id, stored));
+    Ok(status)
+}
+
+/// What a start needs to know is stored: worker 0 may send the barrier.
+fn go(upgrades: &Upgrades, failure: &Failure, id: u64, stored: Result<()>) {
+    let mut held = upgrades.held();
+    if held.of(id).is_none() {
+        return;
+    }
+    match stored {
+        Ok(()) => upgrades.0.due.store(id, Ordering::Release),
+        Err(error) => held.end(UpgradeStep::Dropped(error.message)),
+    }
+    drop(held);
+    failure.wake();
 }

@@ -59,6 +59,14 @@ impl Slot {
         (number != std::mem::replace(&mut seen.0, number)).then(|| self.now())
     }
 
+    /// From now on the plugin runs alone. At any time: what a shadow made is dropped.
+    pub fn end_shadow(&self) {
+        let now = self.now();
+        if now.shadow.is_some() {
+            self.set(Now { shadow: None, ..now });
+        }
+    }
+
     /// From now on this runs. Only while no batch is in flight.
     pub fn set(&self, now: Now) {
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = now;

@@ -85,11 +85,27 @@ impl Changes {
 }
 
 impl StateTable {
+    /// Whether changes are noted.
+    pub fn notes_changes(&self) -> bool {
+        self.changes.is_some()
+    }
+
     /// From now on, changes are noted. The keys that the table holds already count as written.
     pub fn track_changes(&mut self) {
         let mut changes = Changes::default();
         changes.grow(self.slots());
         self.all().for_each(|slot| changes.written(slot));
+        self.changes = Some(changes);
+    }
+
+    /// The files that hold the table so far do not count any more: all that it holds has to be written.
+    pub(super) fn forget_files(&mut self) {
+        if self.changes.is_none() {
+            return;
+        }
+        let mut changes = Changes::default();
+        changes.grow(self.slots());
+        self.all().for_each(|slot| changes.changed(slot));
         self.changes = Some(changes);
     }
 

@@ -12,6 +12,7 @@ use arrow::error::ArrowError;
 use std::sync::Arc;
 
 /// A growable column with random access by slot.
+#[derive(Clone)]
 pub struct StateColumn {
     kind: DataType,
     nullable: bool,
@@ -20,6 +21,7 @@ pub struct StateColumn {
 }
 
 /// The values; those of nulls and of free slots have no meaning.
+#[derive(Clone)]
 enum Values {
     Words(Vec<u64>),
     Bytes(Vec<Box<[u8]>>),
@@ -58,6 +60,14 @@ impl StateColumn {
         match &mut self.values {
             Values::Words(words) => words.reserve(slots),
             Values::Bytes(bytes) => bytes.reserve(slots),
+        }
+    }
+
+    /// Bytes of the value of a slot.
+    pub fn bytes_of(&self, slot: usize) -> usize {
+        match &self.values {
+            Values::Words(_) => size_of::<u64>(),
+            Values::Bytes(bytes) => bytes.get(slot).map_or(0, |bytes| bytes.len() + size_of::<i32>()),
         }
     }
 

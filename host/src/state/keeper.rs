@@ -2,7 +2,7 @@
 
 use super::StateTable;
 use crate::batch::keys::KeyHash;
-use crate::checkpoint::types::{StateFile, TableOf};
+use crate::checkpoint::types::{StateFile, Table, TableOf};
 use crate::checkpoint::{Kept, fold, read};
 use crate::error::Result;
 use crate::ids::BatchId;
@@ -38,14 +38,21 @@ impl Keeper {
     }
 
     fn load_groups(&self, running: &Running, (first, end): (u32, u32)) -> Result<Option<Vec<RecordBatch>>> {
-        let Some((kept, table)) = running.kept.as_ref().and_then(|kept| Some((kept, kept.tables.get(self.table)?)))
-        else {
+        let Some(kept) = running.kept.as_ref().filter(|kept| kept.held.contains(&self.table)) else {
             return Ok(None);
         };
-        if !kept.held.contains(&self.table) {
-            return Ok(None);
-        }
+        let Some(table) = kept.old.get(&self.table).or_else(|| kept.tables.get(self.table)) else { return Ok(None) };
         read::load_table(&*kept.store, table, first, end, None).map(Some)
+    }
+
+    /// The table as the checkpoint that is loaded describes it, where it has other state columns there.
+    pub fn old<'a>(&self, running: &'a Running) -> Option<&'a Table> {
+        running.kept.as_ref()?.old.get(&self.table)
+    }
+
+    /// The files so far count no more: the table has other state columns now.
+    pub fn forget_files(&mut self) {
+        self.files.clear();
     }
 
     /// Takes over the table from the checkpoint that is loaded, and notes its changes from now on. Whether there was one.

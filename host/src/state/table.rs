@@ -16,6 +16,9 @@ use std::sync::Arc;
 /// A place in the table; reused after its key was removed.
 pub type Slot = u32;
 
+/// A key outside of its table: its hash and its bytes.
+pub type OwnedKey = (KeyHash, Box<[u8]>);
+
 /// One row per key, for the keys that a worker owns.
 pub struct StateTable {
     pub(super) key_fields: Vec<Arc<Field>>,
@@ -38,6 +41,7 @@ pub struct StateTable {
 }
 
 /// When keys were last touched. Each key with a state is in `queue` once, at or before its time in `touched`.
+#[derive(Clone)]
 pub(super) struct Idle {
     timeout_us: i64,
     pub(super) touched: Vec<i64>,
@@ -75,6 +79,26 @@ impl StateTable {
             changes: None,
             idle: timeout_us.map(|timeout_us| Idle { timeout_us, touched: Vec::new(), queue: BTreeMap::new() }),
         })
+    }
+
+    /// A table with the same keys and states, which notes no changes.
+    pub fn copied(&self) -> StateTable {
+        StateTable {
+            key_fields: self.key_fields.clone(),
+            state_schema: self.state_schema.clone(),
+            index: self.index.clone(),
+            hashes: self.hashes.clone(),
+            key_starts: self.key_starts.clone(),
+            key_lengths: self.key_lengths.clone(),
+            key_bytes: self.key_bytes.clone(),
+            key_bytes_dead: self.key_bytes_dead,
+            known: self.known.clone(),
+            columns: self.columns.clone(),
+            free: self.free.clone(),
+            len: self.len,
+            changes: None,
+            idle: self.idle.clone(),
+        }
     }
 
     /// The slot of a key; a new key gets one, without a state.
@@ -191,6 +215,27 @@ impl StateTable {
         let columns = self.columns.iter().map(|column| column.gather(slots, &known)).collect::<Result<_, _>>()?;
         let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
         Ok((RecordBatch::try_new_with_options(self.state_schema.clone(), columns, &options)?, known))
+    }
+
+    /// The states of these keys, and which of them have one.
+    pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray), ArrowError> {
+        let found = keys.iter().map(|(hash, key)| self.find(key, *hash));
+        let slots: Vec<Option<Slot>> = found.map(|slot| slot.filter(|slot| self.known(*slot))).collect();
+        let known: BooleanArray = slots.iter().map(|slot| Some(slot.is_some())).collect();
+        let slots: Vec<Slot> = slots.into_iter().map(Option::unwrap_or_default).collect();
+        let columns = self.columns.iter().map(|column| column.gather(&slots, &known)).collect::<Result<_, _>>()?;
+        let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        Ok((RecordBatch::try_new_with_options(self.state_schema.clone(), columns, &options)?, known))
+    }
+
+    /// The key of a slot, as it is found in another table.
+    pub fn owned_key(&self, slot: Slot) -> OwnedKey {
+        (KeyHash(self.hashes[slot as usize]), self.key(slot).into())
+    }
+
+    /// The columns of such keys.
+    pub fn key_columns(&self, keys: &[OwnedKey]) -> Result<Vec<ArrayRef>, ArrowError> {
+        keys::decode(&self.key_fields, keys.iter().map(|(_, key)| &**key))
     }
 
     /// Stores the states of these slots where `kept` says so, and removes the other keys.

@@ -1,25 +1,28 @@
 //! A keyed stage with a plugin of world `update` (updateStateByKey and mapWithState): groups the rows of a batch by
 //! key, passes them with the old states, and stores what comes back.
 
+mod versions;
+
 use super::keeper::Keeper;
-use super::table::{Slot, StateTable};
+use super::table::{OwnedKey, Slot, StateTable};
 use super::timers::{self, TimerClock, Timers};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::batch::rejected::RejectedRows;
+use crate::checkpoint::read;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
-use crate::graph::UpdateNode;
+use crate::graph::{PluginNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
-use crate::plugin::{Caller, DueTimes, Groups, Updated};
+use crate::plugin::{Account, Caller, DueTimes, Groups, Updated};
 use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,7 +30,15 @@ use std::sync::Arc;
 /// The table of a stage as a checkpoint describes it, without files.
 pub fn table_of(node: &UpdateNode) -> Table {
     let key = Column::of(node.key.iter().filter_map(|place| node.input.fields().get(*place)));
-    Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())])
+    let table = Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())]);
+    Table { version: node.description.version.clone(), ..table }
+}
+
+/// An empty table of a stage with these state columns.
+fn state_table(node: &UpdateNode, key: &SchemaRef, state: SchemaRef) -> Result<StateTable> {
+    let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
+    StateTable::new(key.fields().iter().cloned().collect(), state, timeout_us)
+        .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))
 }
 
 /// The stage on one worker.
@@ -44,6 +55,8 @@ pub struct UpdateStage {
     place: Vec<u32>,
     key_schema: SchemaRef,
     began: bool,
+    /// The keys that were called; `None`: nobody asks.
+    noted: Option<Vec<OwnedKey>>,
 }
 
 /// Rows that the plugin refuses come after all those that were refused before it for a null, whose order is that of the
@@ -91,10 +104,7 @@ impl UpdateStage {
         peers: usize,
     ) -> Result<UpdateStage> {
         let key_schema = Arc::new(node.input.project(&node.key).map_err(Error::arrow)?);
-        let timeout_us = node.timeout.map(|timeout| i64::try_from(timeout.as_micros()).unwrap_or(i64::MAX));
-        let state = node.description.state.clone();
-        let table = StateTable::new(key_schema.fields().iter().cloned().collect(), state, timeout_us)
-            .map_err(|e| Error::job(format!("stage `{}`: {e}", node.name)))?;
+        let table = state_table(&node, &key_schema, node.description.state.clone())?;
         let timers =
             node.timers.map(|clock| Timers::new(key_schema.fields(), clock)).transpose().map_err(Error::arrow)?;
         Ok(UpdateStage {
@@ -108,20 +118,93 @@ impl UpdateStage {
             place: Vec::new(),
             key_schema,
             began: false,
+            noted: None,
         })
     }
 
-    /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on.
-    pub fn restore(&mut self, keeper: &Keeper, timers: Option<&Keeper>, running: &Running) -> Result<()> {
-        let restored = keeper.restore(running, &mut self.table);
-        let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", self.node.name));
-        if restored.map_err(told)? {
+    /// A copy that runs another version of the plugin; `migrated`: its table, where that has other columns. What it does
+    /// changes nothing here.
+    pub fn copied(
+        &self,
+        node: UpdateNode,
+        rejected: RejectedRows,
+        caller: Caller,
+        migrated: Option<StateTable>,
+    ) -> UpdateStage {
+        let place = if migrated.is_some() { Vec::new() } else { self.place.clone() };
+        UpdateStage {
+            node: UpdateNode { initial: self.node.initial.clone(), ..node },
+            rejected,
+            caller,
+            table: migrated.unwrap_or_else(|| self.table.copied()),
+            timers: self.timers.as_ref().map(Timers::copied),
+            worker: self.worker,
+            peers: self.peers,
+            place,
+            key_schema: self.key_schema.clone(),
+            began: self.began,
+            noted: None,
+        }
+    }
+
+    /// Notes which keys are called, until they are taken.
+    pub fn note_called(&mut self) {
+        self.noted.get_or_insert_default();
+    }
+
+    /// The keys that were called since [`UpdateStage::note_called`].
+    pub fn take_called(&mut self) -> Vec<OwnedKey> {
+        self.noted.take().unwrap_or_default()
+    }
+
+    /// What calls of its plugin cost.
+    pub fn account(&self) -> &Account {
+        self.caller.account()
+    }
+
+    /// The states of these keys, and which of them have one.
+    pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray)> {
+        self.table.states_of(keys).map_err(Error::arrow)
+    }
+
+    /// The columns of these keys.
+    pub fn key_rows(&self, keys: &[OwnedKey]) -> Result<RecordBatch> {
+        let columns = self.table.key_columns(keys).map_err(Error::arrow)?;
+        RecordBatch::try_new(self.key_schema.clone(), columns).map_err(Error::arrow)
+    }
+
+    /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on. State
+    /// that another version of the plugin made is migrated, where its columns are others.
+    pub fn restore(
+        &mut self,
+        plugin: &PluginNode,
+        keeper: &Keeper,
+        timers: Option<&Keeper>,
+        running: &Running,
+    ) -> Result<()> {
+        let name = self.node.name.clone();
+        let told = |error: Error| error.within(format!("stage `{name}`: its state in the checkpoint"));
+        let old = keeper.old(running);
+        if let Some(old) = old {
+            let fields = read::fields(&old.state).map_err(told)?;
+            self.table = state_table(&self.node, &self.key_schema, Arc::new(Schema::new(fields)))?;
+        }
+        if keeper.restore(running, &mut self.table).map_err(told)? {
             self.node.initial = None;
+        }
+        if let Some(old) = old {
+            let time = running.kept.as_ref().map_or(BatchTime::default(), |kept| kept.loaded.1);
+            self.migrate(plugin, &old.version, time)?;
         }
         if let (Some(timers), Some(keeper)) = (&mut self.timers, timers) {
             timers.restore(keeper, running).map_err(told)?;
         }
         Ok(())
+    }
+
+    /// The stage's name.
+    pub fn name(&self) -> &str {
+        &self.node.name
     }
 
     /// Its table, for what checkpoints hold of it.
@@ -141,6 +224,9 @@ impl UpdateStage {
             self.store_initial(context.time)?;
         }
         let (mut touched, called) = self.gather(context, &parts).map_err(Error::arrow)?;
+        if let Some(noted) = &mut self.noted {
+            noted.extend(called.slots.iter().map(|slot| self.table.owned_key(*slot)));
+        }
         let mut emptied: HashSet<Slot> = HashSet::new();
         let mut start = Start::default();
         let mut order = 0;

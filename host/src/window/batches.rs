@@ -71,6 +71,12 @@ impl BatchWindows {
     /// Goes on after the panes were restored. `next_us`: when the next window is to end.
     pub fn restored(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
         self.panes.restored()?;
+        self.remade(functions, origin_us, next_us)
+    }
+
+    /// Makes all that is not in the panes anew, as the functions are others than before.
+    pub fn remade(&mut self, functions: &mut impl Accumulate, origin_us: i64, next_us: i64) -> Result<()> {
+        self.sums = None;
         self.begin(origin_us)?;
         let start = self.first_pane(next_us);
         if let Some(sums) = &mut self.sums {

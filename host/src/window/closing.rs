@@ -47,6 +47,13 @@ impl TimeWindows {
         &mut self.panes
     }
 
+    /// Makes all that is not in the panes anew with the next batch, as the functions are others then.
+    pub fn remake(&mut self) -> Result<()> {
+        self.sums = Sums::new(self.slices.size_us, 0, &self.accumulators)?;
+        (self.began, self.next_end, self.done) = (false, None, i64::MIN);
+        Ok(())
+    }
+
     /// A batch with its rows, none of which is late; event time was complete up to `before` and now is up to `now`.
     /// Returns the windows that close or, for updates, that changed, in the order of their ends.
     pub fn batch(

@@ -31,6 +31,8 @@ pub struct Facts {
     pub all_finished: bool,
     /// The job is to end once what waits is processed.
     pub stop: bool,
+    /// A batch is wanted also where nothing waits for one.
+    pub wanted: bool,
 }
 
 /// What to do now.
@@ -64,7 +66,7 @@ impl Pace {
             return Step::Close;
         }
         if self.interval_us == 0 || facts.stop {
-            return if facts.any_ready { Step::Begin(facts.now) } else { Step::Wait(None) };
+            return if facts.any_ready || facts.wanted { Step::Begin(facts.now) } else { Step::Wait(None) };
         }
         if facts.now < self.boundary {
             let left = self.boundary.0.saturating_sub(facts.now.0);
@@ -118,6 +120,7 @@ mod tests {
             all_ready_or_finished: false,
             all_finished: false,
             stop: false,
+            wanted: false,
         }
     }
 
@@ -126,6 +129,8 @@ mod tests {
         let mut pace = pace(1000, ClockSpec::Wall);
         let early = pace.step(&facts(10 * SECOND + 400_000));
         assert_eq!(early, Step::Wait(Some(Duration::from_millis(600))));
+        let wanted = Facts { wanted: true, ..facts(10 * SECOND + 400_000) };
+        assert_eq!(pace.step(&wanted), early, "the next one is not far");
         assert_eq!(pace.step(&facts(11 * SECOND)), Step::Begin(BatchTime(11 * SECOND)));
         assert_eq!(pace.step(&facts(11 * SECOND)), Step::Wait(Some(Duration::from_secs(1))));
         assert_eq!(pace.step(&facts(14 * SECOND + 5)), Step::Begin(BatchTime(14 * SECOND)));
@@ -137,6 +142,8 @@ mod tests {
         let mut pace = pace(0, ClockSpec::Wall);
         assert_eq!(pace.step(&facts(5)), Step::Wait(None));
         assert_eq!(pace.step(&Facts { any_ready: true, ..facts(6) }), Step::Begin(BatchTime(6)));
+        assert_eq!(pace.step(&Facts { wanted: true, ..facts(7) }), Step::Begin(BatchTime(7)));
+        assert_eq!(pace.step(&Facts { wanted: true, stop: true, ..facts(8) }), Step::Close);
     }
 
     #[test]

@@ -88,6 +88,8 @@ bool ms_engine_begin(ms_call *call, ms_engine *engine, ms_text config);
 bool ms_engine_describe(ms_call *call, ms_description *description);
 bool ms_engine_process(ms_call *call, const ms_batch *input, ms_output *output);
 bool ms_engine_update(ms_call *call, const ms_groups *groups, ms_output *output);
+/* World `update-migrating`: `version` made the old states, which have the columns of `schema`. */
+bool ms_engine_migrate(ms_call *call, ms_text version, ms_schema schema, const ms_batch *old, ms_output *output);
 bool ms_engine_cogroup(ms_call *call, const ms_groups *groups, ms_output *output);
 bool ms_engine_lift(ms_call *call, const ms_batch *rows, ms_output *output);
 bool ms_engine_combine(ms_call *call, const ms_batch *left, const ms_batch *right, ms_output *output);

@@ -23,6 +23,7 @@ export * as counter from "./counter.ts";
 export { configError, type ErrorKind, inputError, internalError, PluginError, Rejection } from "./error.ts";
 export * as files from "./files.ts";
 export * as log from "./log.ts";
+export { type Migration, migration, type OldStates } from "./migrate.ts";
 export { keyed, type KeyedType, type Out, type OutputType } from "./out.ts";
 export { type Cells, type Row, row, type RowOf, RowType } from "./row.ts";
 export { type Context, position, Stage } from "./stage.ts";
@@ -31,6 +32,7 @@ export * from "./transform.ts";
 export type { Column, Description, Field, Rejected, Type } from "./types.ts";
 export {
   type Groups,
+  type Migrate,
   type NewState,
   update,
   type Update,

@@ -171,6 +171,13 @@ class UpdateTest extends Test<UpdatePlugin> {
     return this.#states.map(({ key, state }) => ({ ...key, ...state }));
   }
 
+  /** The states that the plugin makes of those of another version, which were of this row type. */
+  migrate<Old>(version: string, old: RowType<Old>, states: readonly TestRow[]): TestRow[] {
+    if (!this.plugin.migrate) throw new TypeError("the plugin has no `migrations`");
+    const made = this.plugin.migrate({ version, fields: old.fields, states: toBatch(old.fields, states) });
+    return toRows(this.describe().state ?? [], made);
+  }
+
   #takeDue(now: bigint, groups: Keyed[]): void {
     const due = this.#timers.filter(({ at }) => at <= now);
     this.#timers = this.#timers.filter(({ at }) => at > now);

@@ -4,6 +4,7 @@ import { Batch, bit, bitmap } from "./batch.ts";
 import type { RowReader } from "./compile.ts";
 import { type Config, configSchema, type ConfigSpec, readConfig } from "./config.ts";
 import { internalError, Rejection } from "./error.ts";
+import { migrated, type Migration, type OldStates } from "./migrate.ts";
 import { KeyedType, type Out, Output, outputFields, type OutputType } from "./out.ts";
 import { row as rowType, type RowType } from "./row.ts";
 import type { CallContext, Context, Stage } from "./stage.ts";
@@ -23,7 +24,12 @@ export interface UpdatePlugin {
   readonly world: "update";
   /** Reads the config. Called before everything else, and again when the config changes. */
   create(stage: Stage): Update;
+  /** Where the world is `update-migrating`: the states of this version, of those of another one. */
+  readonly migrate?: Migrate | undefined;
 }
+
+/** Makes new states of old ones: row i of the result is that of row i. */
+export type Migrate = (old: OldStates) => Batch;
 
 /** Rows grouped by key, and the state of each key. */
 export interface Groups {
@@ -67,6 +73,8 @@ export interface UpdateSpec<K, I, T, O, S> {
   readonly config?: S;
   /** Whether it uses timers. */
   readonly timers?: boolean;
+  /** How it takes over states of other versions, each with columns of its own; the world is `update-migrating` then. */
+  readonly migrations?: readonly Migration<T>[];
   /** What it is for; the `description` of `package.json` if left out. */
   readonly doc?: string;
 }
@@ -91,7 +99,9 @@ export function update<T, K = {}, I = {}, O = never, S extends ConfigSpec<unknow
 ): UpdatePlugin {
   const input = spec.input ?? (NOTHING as RowType<I>);
   const key = spec.key ?? (NOTHING as RowType<K>);
-  return batches((stage) => {
+  const migrations = spec.migrations;
+  const migrate = migrations && ((old: OldStates) => migrated(migrations, spec.state, old));
+  const create = (stage: Stage): Update => {
     const config = readConfig(spec.config, stage) as Config<S>;
     return {
       describe: (stage) => ({
@@ -144,12 +154,13 @@ export function update<T, K = {}, I = {}, O = never, S extends ConfigSpec<unknow
         };
       },
     };
-  });
+  };
+  return batches(create, migrate);
 }
 
 /** Makes a plugin of functions on whole batches, which may work on any columns. */
-function batches(create: (stage: Stage) => Update): UpdatePlugin {
-  return { world: "update", create };
+function batches(create: (stage: Stage) => Update, migrate?: Migrate): UpdatePlugin {
+  return { world: "update", create, migrate };
 }
 
 update.batches = batches;

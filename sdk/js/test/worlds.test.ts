@@ -11,6 +11,7 @@ import {
   int64,
   integer,
   keyed,
+  migration,
   nullable,
   Rejection,
   row,
@@ -263,4 +264,33 @@ test("a function on columns sees the rows that can be read, and may refuse some"
     { row: 1, reason: "column `price` is null" },
     { row: 2, reason: "below zero" },
   ]);
+});
+
+const Count = row({ count: integer });
+const Named = row({ count: int64, name: nullable(text) });
+const Counts = row({ all: integer, most: nullable(integer) });
+
+const counts = update(
+  {
+    state: Counts,
+    migrations: [
+      migration(Count, ({ count }) => ({ all: count, most: null })),
+      migration(Named, ({ count, name }) => ({ all: Number(count), most: name?.length ?? null })),
+    ],
+  },
+  (rows, old) => ({ all: (old?.all ?? 0) + rows.length, most: Math.max(old?.most ?? 0, rows.length) }),
+);
+
+test("states of other versions are taken over, by their columns", () => {
+  const states = testing.update(counts);
+  assert.deepEqual(states.migrate("0.1.0", Count, [{ count: 7 }, { count: -1 }]), [
+    { all: 7n, most: null },
+    { all: -1n, most: null },
+  ]);
+  assert.deepEqual(states.migrate("0.2.0", Named, [{ count: 1, name: "abc" }]), [{ all: 1n, most: 3n }]);
+  const other = row({ count: nullable(integer) });
+  const words = "states of version 0.3.0 have the columns (count int64 or null); it takes over those with (count int64) or " +
+    "(count int64, name text or null)";
+  assert.throws(() => states.migrate("0.3.0", other, []), { message: words });
+  assert.throws(() => states.migrate("0.1.0", Count, [{ count: 2n ** 60n }]), /state 0: column `count` is 1152921504606846976/);
 });

@@ -22,6 +22,7 @@ from .batch import Batch, TextColumn
 from .cogroup import cogroup
 from .columns import Timestamp
 from .errors import ConfigError, InputError, InternalError, Rejection
+from .migrate import migrate
 from .row import Column
 from .schema import Description, Field, Schema
 from .signature import KeyedOut, Out, Rows
@@ -54,6 +55,7 @@ __all__ = [
     "counter",
     "files",
     "log",
+    "migrate",
     "transform",
     "update",
 ]

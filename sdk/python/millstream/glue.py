@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import linecache
 import os
 import random
 import sys
+from collections.abc import Callable
 from functools import cached_property
 from types import ModuleType
 from typing import Any
@@ -19,6 +21,7 @@ from wit_world.imports import files, log, metrics, stage, types
 from . import host
 from .errors import ConfigError, InputError, PluginError
 from .failure import failed
+from .migrate import Migrations
 from .plugin import MARK, Plugin
 from .schema import Description, Field, Schema
 from .stage import Context, Stage
@@ -127,13 +130,17 @@ class Exports:
         return self.run(name, HostStage(context.config), own, *arguments)
 
     def run(self, name: str, *arguments: Any) -> Any:
-        """Calls a method of what runs the plugin, and turns what goes wrong into what the host understands."""
+        """Calls a method of what runs the plugin."""
+        return self.guarded(getattr(self.plugin.runner, name), *arguments)
+
+    def guarded(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a function, and turns what goes wrong into what the host understands."""
         # componentize-py seeds random numbers in an instance's first call. The host has a seed for each call.
         if Exports.was_called:
             random.seed()
         Exports.was_called = True
         try:
-            return getattr(self.plugin.runner, name)(*arguments)
+            return function(*arguments)
         except BaseException as error:
             raise _error(error) from None
 
@@ -213,6 +220,15 @@ class Cogrouper(Exports):
         return self.module.Output(made.rows, [_rejections(rejected) for rejected in made.rejected])
 
 
+class Migrator(Exports):
+    """What world ``update-migrating`` exports beside ``update``."""
+
+    migrations: Migrations
+
+    def migrate(self, config: str, from_version: str, states_schema: Any, states: Any) -> Any:
+        return self.guarded(self.migrations.migrate, from_version, _schema(states_schema), states)
+
+
 _WORLDS = {"transform": Transformer, "update": Updater, "aggregate": Aggregator, "cogroup": Cogrouper}
 
 
@@ -232,12 +248,26 @@ def export(module: str, world: str, about: dict[str, str]) -> type[Exports]:
         raise ImportError(f"{_ERROR}{failed(error)}{_END}") from None
 
 
+def migrator(module: str) -> type[Exports]:
+    """The class with which a component takes over states, for the functions with ``@migrate`` of the plugin's module."""
+    try:
+        functions = _migrations(importlib.import_module(module))
+        if not functions:
+            raise TypeError(f"{module}.py has no function with @migrate, as plugins of world update-migrating have")
+        migrations = Migrations([plugin.prepare() for plugin in functions])
+        return type(Migrator.__name__, (Migrator,), {"migrations": migrations})
+    except BaseException as error:
+        raise ImportError(f"{_ERROR}{failed(error)}{_END}") from None
+
+
 def _export(module: ModuleType, world: str, about: dict[str, str]) -> type[Exports]:
     exports = _WORLDS[world]
     interface = importlib.import_module(f"wit_world.exports.{exports.__name__.lower()}")
     timers = importlib.import_module("wit_world.imports.timers") if world == "update" else None
     host.current = ComponentHost(timers)
     plugin = _find(module, world)
+    if _migrations(module) and importlib.util.find_spec("wit_world.exports.migrator") is None:
+        raise TypeError(f"{module.__name__}.py has a function with @migrate: the world in pyproject.toml is update-migrating then")
     made = type(exports.__name__, (exports,), {"plugin": plugin, "about": about, "module": interface})
     # A mistake in the signature shows here, at build time.
     plugin.prepare()
@@ -247,6 +277,11 @@ def _export(module: ModuleType, world: str, about: dict[str, str]) -> type[Expor
     gc.collect()
     gc.freeze()
     return made
+
+
+def _migrations(module: ModuleType) -> list[Plugin[Any]]:
+    marked = (getattr(subject, MARK, None) for subject in vars(module).values())
+    return [plugin for plugin in marked if isinstance(plugin, Plugin) and plugin.world == "migrate"]
 
 
 def _find(module: ModuleType, world: str) -> Plugin[Any]:

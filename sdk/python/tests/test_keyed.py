@@ -4,19 +4,26 @@ import unittest
 from dataclasses import dataclass
 
 from millstream import (
+    Batch,
     Context,
+    Field,
     InputError,
     InternalError,
     KeyedOut,
     Out,
     Rejection,
     Rows,
+    Schema,
     Timers,
     aggregate,
     cogroup,
+    migrate,
     testing,
     update,
 )
+from millstream import columns as of_columns
+from millstream.migrate import Migrations
+from millstream.plugin import MARK
 
 
 @dataclass
@@ -52,6 +59,46 @@ def counts(rows: Rows, out: KeyedOut[Total]) -> None:
 def sums(amount: Rows[int], out: Out[Total]) -> Total:
     out.extend([min(amount), max(amount)])
     return Total(sum(amount))
+
+
+@dataclass
+class Sum:
+    sum: int
+    note: str | None = None
+
+
+@migrate
+def total_of_sum(old: Sum) -> Total:
+    return Total(old.sum + len(old.note or ""))
+
+
+class MigrateTest(unittest.TestCase):
+    def states(self, *fields: Field) -> Schema:
+        return Schema(list(fields))
+
+    def test_states_become_those_of_this_version(self) -> None:
+        migration = getattr(total_of_sum, MARK).prepare()
+        columns = [of_columns.write([1, 2], "sum", "int64", False), of_columns.write(["abc", None], "note", "text", True)]
+        old = self.states(Field("sum", "int64", False), Field("note", "text", True))
+        new = Migrations([migration]).migrate("0.1.0", old, Batch(2, columns, old))
+        self.assertEqual(of_columns.read_all(new.columns, 2, [("total", "int64", False)]), [[4, 2]])
+        other = self.states(Field("sum", "text", False))
+        words = "states of version 0.1.0 have the columns .sum text.; it takes over those with .sum int64, note text."
+        with self.assertRaisesRegex(InternalError, words):
+            Migrations([migration]).migrate("0.1.0", other, Batch(0, [], other))
+
+    def test_a_function_that_does_not_fit_is_told_so(self) -> None:
+        @migrate
+        def no_state(total: int) -> Total:
+            return Total(total)
+
+        @migrate
+        def nothing(old: Sum) -> None:
+            return None
+
+        for function, words in [(no_state, "the parameter `total`"), (nothing, "it returns the new state: a row")]:
+            with self.assertRaisesRegex(TypeError, words):
+                getattr(function, MARK).prepare()
 
 
 class UpdateTest(unittest.TestCase):

@@ -1,5 +1,5 @@
 //! The bindings of each world, made of `wit/` by `bindgen/`. One module a world, because a component exports exactly
-//! one; types and imports are those of the first module, so that all worlds share them.
+//! one, and `migrate` for what world `update-migrating` exports beside; types and imports are those of the first module, so that all worlds share them.
 #![allow(missing_docs, unsafe_op_in_unsafe_fn)]
 #![allow(clippy::all, clippy::expect_used, clippy::undocumented_unsafe_blocks, clippy::unwrap_used)]
 
@@ -7,6 +7,8 @@
 pub mod aggregate;
 #[rustfmt::skip]
 pub mod cogroup;
+#[rustfmt::skip]
+pub mod migrate;
 #[rustfmt::skip]
 pub mod transform;
 #[rustfmt::skip]

@@ -2,12 +2,13 @@
 
 use crate::bindings::aggregate::exports::millstream::plugin::aggregator;
 use crate::bindings::cogroup::exports::millstream::plugin::cogrouper;
+use crate::bindings::migrate::exports::millstream::plugin::migrator;
 use crate::bindings::transform::exports::millstream::plugin::transformer;
 use crate::bindings::transform::millstream::plugin::types;
 use crate::bindings::update::exports::millstream::plugin::updater;
 use crate::{
-    Aggregate, Batch, Cogroup, Context, Description, Error, Rejected, Schema, Stage, Transform, Update, cogroup, log,
-    update,
+    Aggregate, Batch, Cogroup, Context, Description, Error, Migrate, OldStates, Rejected, Schema, Stage, Transform,
+    Update, cogroup, log, update,
 };
 use std::any::Any;
 use std::cell::RefCell;
@@ -93,6 +94,14 @@ impl<P: Update> updater::Guest for Exported<P> {
                 output: updated.output.into_wire()?,
                 rejections: rejections(updated.rejected),
             })
+        })
+    }
+}
+
+impl<P: Migrate> migrator::Guest for Exported<P> {
+    fn migrate(config: String, version: String, schema: Schema, states: types::Batch) -> Result<types::Batch, Error> {
+        with_plugin(config, P::new, |plugin, stage| {
+            plugin.migrate(stage, OldStates { version, schema, states: Batch::from_wire(states) })?.into_wire()
         })
     }
 }

@@ -45,6 +45,7 @@ mod error;
 pub mod export;
 pub mod files;
 pub mod log;
+pub mod migrate;
 mod out;
 #[doc(hidden)]
 pub mod row;
@@ -63,6 +64,7 @@ pub use batch::Batch;
 pub use cell::{Cell, Timestamp};
 pub use cogroup::Cogroup;
 pub use error::{Error, Rejected, Rejection};
+pub use migrate::{Migrate, OldStates};
 /// Makes a struct a row: each field is a column of the field's name, `#[row(name = "…")]` gives it another one.
 ///
 /// ```
@@ -185,6 +187,39 @@ pub use millstream_sdk_macros::transform;
 ///     let count = state.map_or(0, |state| state.count) + rows.len() as i64;
 ///     out.push(Count { count });
 ///     Count { count }
+/// }
+/// ```
+///
+/// A version whose state has other columns than that of versions before it takes over their states, if it says how by `From`
+/// or `TryFrom`: `#[update(migrates_from = OldState)]`, or a list of types, `[First, Second]`. Which of them the states are
+/// is told by their columns.
+///
+/// ```
+/// # use millstream_sdk::{Row, Rows, update};
+/// /// The state of versions up to 1.4.
+/// #[derive(Row)]
+/// struct Count {
+///     count: i64,
+/// }
+///
+/// #[derive(Row)]
+/// struct Counts {
+///     all: i64,
+///     most: Option<i64>,
+/// }
+///
+/// impl From<Count> for Counts {
+///     fn from(old: Count) -> Counts {
+///         Counts { all: old.count, most: None }
+///     }
+/// }
+///
+/// /// Counts the rows of each key, and the most of them in a batch.
+/// #[update(migrates_from = Count)]
+/// fn counts(rows: Rows, state: Option<Counts>) -> Counts {
+///     let now = rows.len() as i64;
+///     let Counts { all, most } = state.unwrap_or(Counts { all: 0, most: None });
+///     Counts { all: all + now, most: most.max(Some(now)) }
 /// }
 /// ```
 pub use millstream_sdk_macros::update;

@@ -9,7 +9,10 @@ use crate::cogroup::{self, Cogroup};
 use crate::timers::host as timers;
 use crate::update::Groups;
 use crate::writer::{BitWriter, Writer};
-use crate::{Aggregate, Context, Description, Error, Rejected, Schema, Stage, Timestamp, Transform, Update};
+use crate::{
+    Aggregate, Context, Description, Error, Migrate, OldStates, Rejected, Row, Schema, Stage, Timestamp, Transform,
+    Update, row,
+};
 use json::{from_json, to_json};
 use serde_json::{Map, Value};
 use std::marker::PhantomData;
@@ -161,6 +164,18 @@ impl<P: Update> Test<P, UpdateWorld> {
     /// Runs the last call of a key, an object, that was idle for too long.
     pub fn time_out(&mut self, key: Value) -> Result<Run, Error> {
         self.call(vec![(json::object(&self.key, &key), Vec::new())], true)
+    }
+
+    /// The states that the plugin makes of those of another version, which had these columns: both are arrays of objects.
+    pub fn migrate<Old: Row>(&self, version: &str, states: Value) -> Result<Value, Error>
+    where
+        P: Migrate,
+    {
+        let (description, schema) = (self.describe()?, row::schema::<Old>());
+        let (version, states) = (version.to_owned(), from_json(&schema, &states)?);
+        let stage = self.called(&description);
+        let new = P::new(&stage)?.migrate(&stage, OldStates { version, schema, states })?;
+        to_json(&description.state, &new)
     }
 
     /// The watermark of the runs that follow, as in a stage with event time: timers go by it.

@@ -314,3 +314,58 @@ fn a_cogroup_may_count_rows_of_any_key() {
     let run = test.run(json!([[key(1, None), key(1, None)], [key(1, Some(true)), key(1, None)]])).unwrap();
     assert_eq!(run.rows, json!([counted(1, None, 2, 1), counted(1, Some(true), 0, 1)]));
 }
+
+#[derive(Row)]
+struct OldNames<'a> {
+    first: &'a str,
+    last: Option<&'a str>,
+}
+
+#[derive(Row)]
+struct OldCount {
+    count: i64,
+}
+
+#[derive(Row)]
+struct Named<'a> {
+    name: &'a str,
+    count: Option<i64>,
+}
+
+impl<'a> TryFrom<OldNames<'a>> for Named<'a> {
+    type Error = String;
+
+    fn try_from(old: OldNames<'a>) -> Result<Named<'a>, String> {
+        match old.last {
+            Some(last) => Ok(Named { name: last, count: None }),
+            None => Err(format!("{} has no last name", old.first)),
+        }
+    }
+}
+
+impl From<OldCount> for Named<'_> {
+    fn from(old: OldCount) -> Self {
+        Named { name: "nobody", count: Some(old.count) }
+    }
+}
+
+/// Keeps what it has.
+#[update(config_schema = "{}", migrates_from = [OldNames, OldCount])]
+fn names<'a>(_rows: Rows, state: Option<Named<'a>>) -> Option<Named<'a>> {
+    state
+}
+
+#[test]
+fn states_of_other_versions_are_taken_over_by_their_columns() {
+    let test = testing::update::<names>();
+    let made = test.migrate::<OldNames>("0.1.0", json!([{"first": "A", "last": "B"}, {"first": "", "last": "ü"}]));
+    assert_eq!(made.unwrap(), json!([{"name": "B", "count": null}, {"name": "ü", "count": null}]));
+    let made = test.migrate::<OldCount>("0.2.0", json!([{"count": 3}]));
+    assert_eq!(made.unwrap(), json!([{"name": "nobody", "count": 3}]));
+    let error = test.migrate::<OldNames>("0.1.0", json!([{"first": "A", "last": null}])).unwrap_err();
+    assert_eq!(error, Error::Internal("A has no last name".into()));
+    let error = test.migrate::<Number>("0.3.0", json!([])).unwrap_err();
+    let words = "states of version 0.3.0 have the columns (n int64); it takes over those with (first text, last text) or \
+                 (count int64)";
+    assert_eq!(error, Error::Internal(words.into()));
+}

@@ -139,6 +139,7 @@ pub fn tables(files: Vec<StateFile>) -> Vec<Table> {
         sub: Vec::new(),
         key: vec![column("word", "text")],
         state: vec![column("n", "int64")],
+        version: String::new(),
         files,
     };
     vec![

@@ -21,7 +21,7 @@ const INSTALL: &str = "clang cannot build for WebAssembly: its linker, C library
 /// error.
 pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     let Code::C { sdk } = &project.code else { return Err(Error::bug("no project in C")) };
-    let world = project.world.map(|world| world.to_string()).unwrap_or_default();
+    let world = project.world_in_wit();
     let module = work.join("core.wasm");
     let program = tools::find(Tool::Clang, &project.folder)?;
     let status = Command::new(&program)

@@ -13,7 +13,7 @@ const ABOUT: &str = "millstream.dev/sdk.about";
 /// Compiles a project to a component; `work` is an empty folder for what is made on the way. Go's messages go to standard
 /// error.
 pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
-    let world = project.world.map(|world| world.to_string()).unwrap_or_default();
+    let world = project.world_in_wit();
     let module = work.join("core.wasm");
     let status = Command::new(tools::find(Tool::Go, &project.folder)?)
         .current_dir(&project.folder)
@@ -21,7 +21,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
         .env("GOARCH", "wasm")
         // The same sources give the same bytes, wherever they are and whatever else the user has set.
         .args(["build", "-buildmode=c-shared", "-trimpath", "-buildvcs=false", "-tags"])
-        .arg(format!("millstream_{world}"))
+        .arg(format!("millstream_{}", world.replace('-', "_")))
         // The SDK seeds the random numbers of Go's runtime, which it reaches by the names of its functions.
         .arg(format!("-ldflags=-w -checklinkname=0 -X {ABOUT}={}", about(project)))
         .arg("-o")

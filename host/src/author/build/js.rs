@@ -39,7 +39,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     let component = work.join("plugin.wasm");
     let mut command = Command::new(tools::find(Tool::ComponentizeQjs, &folder)?);
     command.current_dir(&work).arg("--wit").arg(sdk.join("wit")).args(["--js", "plugin.js", "--sync"]);
-    command.args(["--world", &world.to_string()]).arg("--output").arg(&component);
+    command.args(["--world", &project.world_in_wit()]).arg("--output").arg(&component);
     let output = run(&mut command, "")?;
     if !output.status.success() {
         return Err(Error::plugin(format!("its modules cannot be run:\n{}", words(&output))));
@@ -108,13 +108,17 @@ fn bundle(project: &Project, world: World, folder: &Path, main: &str, sdk: &Path
         None => Err(Error::environment(format!("the path {} is not UTF-8, which esbuild needs", path.display()))),
     };
     let about = &project.about;
-    let entry = format!(
-        "import {{ exports }} from {};\nimport plugin from {};\nexport const {} = exports(plugin, {});\n",
-        text(&path(&sdk.join(format!("src/component/{world}.ts")))?),
+    let module = text(&path(&sdk.join(format!("src/component/{world}.ts")))?);
+    let mut entry = format!(
+        "import {{ exports }} from {module};\nimport plugin from {};\nexport const {} = exports(plugin, {}, {});\n",
         text(&format!("./{main}")),
         exported(world),
         serde_json::json!({"name": about.name, "version": about.version, "doc": about.description}),
+        project.migrates,
     );
+    if project.migrates {
+        entry.push_str(&format!("import {{ migrator as own }} from {module};\nexport const migrator = own(plugin);\n"));
+    }
     let mut command = Command::new(tools::find(Tool::Esbuild, folder)?);
     command.current_dir(folder);
     command.args(["--bundle", "--format=esm", "--platform=neutral", "--main-fields=module,main", "--charset=utf8"]);

@@ -47,7 +47,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     }
     modules.extend(packages::install(&folder, dependencies, &tool)?);
     let component = work.join("plugin.wasm");
-    componentize(&tool, &work, &sdk.join("wit"), world, &modules, &component)?;
+    componentize(&tool, &work, &sdk.join("wit"), &project.world_in_wit(), &modules, &component)?;
     let component = fs::read(&component).map_err(|error| failed("read", &component, &error))?;
     sockets::without(&component)
         .map_err(|error| Error::bug(format!("componentize-py made a component that is not understood: {error}")))
@@ -81,7 +81,11 @@ fn write_entry(project: &Project, world: World, module: &str, to: &Path) -> Resu
     let about = serde_json::json!({ "name": about.name, "version": about.version, "doc": about.description });
     // A text of JSON is one of Python.
     let module = serde_json::Value::from(module);
-    let entry = format!("from millstream.glue import export\n\n{export} = export({module}, \"{world}\", {about})\n");
+    let mut entry =
+        format!("from millstream.glue import export, migrator\n\n{export} = export({module}, \"{world}\", {about})\n");
+    if project.migrates {
+        entry.push_str(&format!("Migrator = migrator({module})\n"));
+    }
     let startup = wat::parse_str(include_str!("python/startup.wat"))
         .map_err(|error| Error::bug(format!("startup.wat does not parse: {error}")))?;
     write(&to.join(format!("{ENTRY}.py")), entry.as_bytes())?;
@@ -122,14 +126,14 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
     written.map_err(|error| failed("write", path, &error))
 }
 
-fn componentize(tool: &Path, work: &Path, wit: &Path, world: World, modules: &[PathBuf], to: &Path) -> Result<()> {
+fn componentize(tool: &Path, work: &Path, wit: &Path, world: &str, modules: &[PathBuf], to: &Path) -> Result<()> {
     // componentize-py adds the packages of the machine's own Python, unless it is told of an environment; this one has none.
     let environment = work.join("environment");
     let packages = environment.join("lib/site-packages");
     fs::create_dir_all(&packages).map_err(|error| failed("create", &packages, &error))?;
     let mut command = Command::new(tool);
     command.current_dir(work).env("VIRTUAL_ENV", environment).env_remove("PYTHONPATH").stdin(Stdio::null());
-    command.arg("--quiet").arg("--wit-path").arg(wit).args(["--world", &world.to_string(), "componentize", ENTRY]);
+    command.arg("--quiet").arg("--wit-path").arg(wit).args(["--world", world, "componentize", ENTRY]);
     for folder in modules {
         command.arg("--python-path").arg(folder);
     }

@@ -125,6 +125,7 @@ pub fn project(folder: &Path, manifest: &Path) -> Result<Project> {
     Ok(Project {
         folder: folder.into(),
         world: None,
+        migrates: false,
         grants,
         code: Code::Rust { library: library.name.replace('-', "_"), target: metadata.target_directory },
         about: About {

@@ -23,11 +23,12 @@ fn each_language_has_its_manifest() {
         "pyproject.toml",
         "[project]\nname = \"shout\"\nversion = \"1.2.3\"\ndescription = \"Loud\"\nlicense = \"MIT\"\n\
          authors = [{ name = \"Ann\", email = \"ann@example.org\" }]\ndependencies = [\"regex==1\"]\n\
-         [tool.other]\nx = 1\n[tool.millstream]\nworld = \"update\"\npaths = [\"sdk\"]\n",
+         [tool.other]\nx = 1\n[tool.millstream]\nworld = \"update-migrating\"\npaths = [\"sdk\"]\n",
     )
     .expect("a project");
     assert_eq!(python.about, about("MIT", &["Ann <ann@example.org>"]));
     assert_eq!((python.world, python.language()), (Some(World::Update), Language::Python));
+    assert_eq!((python.migrates, python.world_in_wit().as_str()), (true, "update-migrating"));
     let Code::Python { module, paths, dependencies } = python.code else { panic!("{:?}", python.code) };
     assert_eq!((module.as_str(), paths, dependencies), ("shout", vec!["sdk".into()], vec!["regex==1".into()]));
 
@@ -39,6 +40,7 @@ fn each_language_has_its_manifest() {
     .expect("a project");
     assert_eq!(js.about, about("MIT", &["Ann", "Bob"]));
     assert_eq!((js.world, js.language()), (Some(World::Cogroup), Language::JavaScript));
+    assert_eq!((js.migrates, js.world_in_wit().as_str()), (false, "cogroup"));
 
     for (word, language) in [("go", Language::Go), ("c", Language::C)] {
         let text = format!(
@@ -92,7 +94,10 @@ fn mistakes_name_the_manifest_and_what_to_write() {
     };
     for (changed, words) in [
         ("language = \"rust\"", "FOLDER/plugin.toml: `language` is \"go\" or \"c\"; Rust has a manifest of its own"),
-        ("world = \"reduce\"", "there is no world `reduce`; worlds are transform, update, aggregate, cogroup"),
+        (
+            "world = \"reduce\"",
+            "there is no world `reduce`; worlds are transform, update, update-migrating, aggregate, cogroup",
+        ),
         ("name = \"../shout\"", "`../shout` is no name for a plugin"),
         ("version = \"1.0\"", "`1.0` is no semantic version: write three numbers"),
         ("license = \"my own\"", "the licence `my own` is no SPDX expression"),

@@ -13,6 +13,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         workers: 2,
         sources: vec!["lines".into()],
         job_digest: "ab".into(),
+        upgrade: false,
     };
     let file = |path: &&str| StateFile {
         path: (*path).into(),
@@ -31,6 +32,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         sub: Vec::new(),
         key: Vec::new(),
         state: Vec::new(),
+        version: String::new(),
         files: files.iter().map(file).collect(),
     };
     let checkpoint = |(batch, files): &(u64, &[&str])| Checkpoint {

@@ -23,7 +23,7 @@ fn file(path: &str, first: u32, end: u32, base: bool) -> StateFile {
 
 fn table(files: Vec<StateFile>) -> Table {
     let (key, state) = (vec![column("word", "text")], vec![column("n", "int64")]);
-    Table { of: TableOf::Stage, name: "totals".into(), identity: String::new(), key, sub: Vec::new(), state, files }
+    Table { files, ..Table::of_stage("totals", "", [key, Vec::new(), state]) }
 }
 
 /// The rows of a file: a word and its number; none: it was removed.

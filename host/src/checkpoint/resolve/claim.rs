@@ -3,8 +3,8 @@
 use super::{Resume, Wanted, tables};
 use crate::checkpoint::gc::trim_starts;
 use crate::checkpoint::types::{Checkpoint, Manifest, Start, TableOf};
-use crate::ids::Generation;
-use crate::limits::CHECKPOINTS_KEPT;
+use crate::ids::{BatchId, Generation};
+use crate::limits::{CHECKPOINTS_KEPT, ROLLBACK_BATCHES_MAX};
 
 /// The manifest of a new start, which takes the job over from all earlier ones. `job_id` counts where the job begins
 /// anew.
@@ -21,6 +21,7 @@ pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &Wanted, job:
         workers: wanted.workers,
         sources: sources(wanted),
         job_digest: wanted.job_digest.clone(),
+        upgrade: false,
     };
     let Some(manifest) = manifest.filter(|_| !wanted.fresh) else {
         let (job, job_id) = (job.to_owned(), job_id.to_owned());
@@ -53,6 +54,19 @@ fn drop_tables(checkpoint: Option<&mut Checkpoint>, dropped: &[String]) {
     }
 }
 
+/// The manifest with a checkpoint behind which a plugin was replaced by the process that runs: from the next batch on the
+/// job of another record counts. Both become true at once, so that whatever is committed behind the newest checkpoint was
+/// always made by the job of the last start.
+pub fn publish_upgrade(manifest: &Manifest, checkpoint: Checkpoint, job_digest: String) -> Manifest {
+    let after = checkpoint.batch;
+    let mut published = publish(manifest, checkpoint);
+    if let Some(last) = manifest.starts.last() {
+        let start = Start { after, first: after.next(), checkpoint: after, job_digest, upgrade: true, ..last.clone() };
+        published.starts.push(start);
+    }
+    published
+}
+
 /// The manifest with one more checkpoint and without what it makes needless. A checkpoint older than the newest changes
 /// nothing.
 pub fn publish(manifest: &Manifest, checkpoint: Checkpoint) -> Manifest {
@@ -68,7 +82,17 @@ pub fn publish_keeping(manifest: &Manifest, checkpoint: Checkpoint, kept: usize)
     published.checkpoints.retain(|older| older.batch < checkpoint.batch);
     published.checkpoints.push(checkpoint);
     let surplus = published.checkpoints.len().saturating_sub(kept.max(1));
-    published.checkpoints.drain(..surplus);
+    let pinned = pinned(&published);
+    let mut places = 0..;
+    published.checkpoints.retain(|older| places.next() >= Some(surplus) || Some(older.batch) == pinned);
     trim_starts(&mut published);
     published
+}
+
+/// The batch whose checkpoint is kept because a plugin was replaced behind it: `millstream rollback` goes back to it.
+pub fn pinned(manifest: &Manifest) -> Option<BatchId> {
+    let upgrade = manifest.starts.iter().rev().find(|start| start.upgrade)?;
+    let newest = manifest.newest()?.batch;
+    let since = newest.0.saturating_sub(upgrade.after.0);
+    (since <= ROLLBACK_BATCHES_MAX).then_some(upgrade.after)
 }

@@ -94,6 +94,22 @@ pub fn reaching<'a>(found: &Found, manifest: &'a Manifest, batch: BatchId) -> Re
     Err(format!("`--resume-from {batch}`: that batch cannot be reached exactly. Batches that can: {ranges}."))
 }
 
+/// The checkpoint after this batch, and all that is planned behind it: as far as the newest one reaches, so that nothing is
+/// given up.
+pub fn behind<'a>(found: &Found, manifest: &'a Manifest, batch: BatchId) -> Result<Base<'a>, String> {
+    let reach = newest(found, manifest)?.reach();
+    let mut whole: Vec<_> = bases(found, manifest).into_iter().filter(|base| base.reach() == reach).collect();
+    if let Some(place) = whole.iter().position(|base| base.batch == batch) {
+        return Ok(whole.swap_remove(place));
+    }
+    let others: Vec<_> = whole.iter().map(|base| base.batch.to_string()).collect();
+    Err(format!(
+        "`--replay-from {batch}`: there is no whole checkpoint after that batch from which all later batches can be run again. \
+         Batches with such a checkpoint: {}.",
+        others.join(", ")
+    ))
+}
+
 /// Which batches can be reached, in words.
 fn ranges(bases: &[Base]) -> Vec<String> {
     let mut ranges: Vec<(BatchId, BatchId)> = Vec::new();

@@ -22,7 +22,7 @@ pub fn check(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Result<(), St
             continue;
         }
         wrong.extend(match table.of {
-            TableOf::Stage => stage(batch, table, now),
+            TableOf::Stage => stage(batch, table, now, wanted.migrates.contains(&table.name)),
             TableOf::Source => source(batch, table, now),
         });
     }
@@ -55,7 +55,7 @@ fn unknown_drops(batch: BatchId, tables: &[Table], wanted: &Wanted) -> Vec<Strin
         .collect()
 }
 
-fn stage(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String> {
+fn stage(batch: BatchId, before: &Table, now: Option<&Table>, migrates: bool) -> Option<String> {
     let name = part_of(&before.name);
     let beside = before.name.strip_prefix(name).filter(|word| !word.is_empty());
     let beside = beside.map_or(String::new(), |_| format!(", table `{}`", before.name));
@@ -67,13 +67,23 @@ fn stage(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String> 
             shape(before)
         ));
     };
-    let same = |table: &Table| (table.key.clone(), table.sub.clone(), table.state.clone(), table.identity.clone());
-    (same(before) != same(now)).then(|| {
+    let around = |table: &Table| (table.key.clone(), table.sub.clone(), table.identity.clone());
+    let fits = around(before) == around(now) && (migrates || before.state == now.state);
+    (!fits).then(|| {
+        let version = |table: &Table| {
+            if table.version.is_empty() { String::new() } else { format!(" of version {}", table.version) }
+        };
+        let migrate = match around(before) == around(now) && !now.version.is_empty() {
+            true => ", use a version of the plugin that migrates it (world `update-migrating`)",
+            false => "",
+        };
         format!(
-            "stage `{name}`{beside}: its state does not fit any more. The checkpoint after batch {batch} has {}; the job now wants \
-             {}. Change the stage back, or let it start with empty state {choice}.",
+            "stage `{name}`{beside}: its state does not fit any more. The checkpoint after batch {batch} has {}{}; the job now wants \
+             {}{}. Change the stage back{migrate}, or let it start with empty state {choice}.",
             shape(before),
-            shape(now)
+            version(before),
+            shape(now),
+            version(now)
         )
     })
 }

@@ -1,6 +1,7 @@
 //! Facts as short as they can be written, and what is decided.
 
 mod refusals;
+mod rollback;
 
 use super::*;
 use crate::checkpoint::plan::{Head, LogName};
@@ -15,6 +16,7 @@ fn start(generation: u64, after: u64, first: u64) -> Start {
         workers: 2,
         sources: vec!["left".into(), "right".into()],
         job_digest: "a".into(),
+        upgrade: false,
     }
 }
 
@@ -31,6 +33,7 @@ fn stage(name: &str, state: &str) -> Table {
         key,
         sub: Vec::new(),
         state,
+        version: String::new(),
         files: Vec::new(),
     }
 }

@@ -57,6 +57,7 @@ fn facts() -> Facts {
         workers,
         sources: vec![],
         job_digest: String::new(),
+        upgrade: false,
     };
     let positions = BTreeMap::from([
         ("a".to_owned(), source("file in.txt", &[("", 10, 1)])),

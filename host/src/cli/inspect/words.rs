@@ -53,9 +53,10 @@ pub fn of(facts: &Facts) -> String {
 }
 
 fn start(start: &Start) -> String {
-    let Start { generation, after, first, workers, .. } = start;
+    let Start { generation, after, first, workers, upgrade, .. } = start;
     let workers = count(u64::from(*workers), "worker");
     match after.0 {
+        _ if *upgrade => format!("{generation}: from batch {first} with another plugin, {workers}"),
         0 => format!("{generation}: from batch {first}, {workers}"),
         _ => format!("{generation}: after batch {after}, from batch {first}, {workers}"),
     }

@@ -4,6 +4,7 @@ use super::super::inspect::words::{count, size, time};
 use crate::metrics::{PluginCosts, PluginId, Snapshot};
 use crate::plugin::Costs;
 use crate::run::control::{JobStatus, PartStatus};
+use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
 use std::fmt::Write as _;
 
 /// Digits of a plugin's digest that are shown.
@@ -34,6 +35,9 @@ pub fn of(status: &JobStatus) -> String {
     if let (Some(batch), Some(at)) = (status.last_batch, status.last_batch_time_us) {
         let _ = writeln!(text, "         the last is batch {batch} of {}", time(at.0));
     }
+    if let Some(upgrade) = &status.upgrade {
+        let _ = writeln!(text, "upgrade  {}", upgrade_words(upgrade));
+    }
     let kinds = [("sources", &status.sources), ("stages", &status.stages), ("sinks", &status.sinks)];
     let names = kinds.iter().flat_map(|(_, parts)| parts.iter()).map(|part| part.name.chars().count() + 2);
     let width = names.chain([10]).max().unwrap_or_default();
@@ -48,8 +52,24 @@ pub fn of(status: &JobStatus) -> String {
     text
 }
 
+/// The last upgrade, in a line or two.
+fn upgrade_words(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus) -> String {
+    let how = match step {
+        UpgradeStep::Prepared => "is loaded and checked".to_owned(),
+        UpgradeStep::Shadowing => "runs beside it and is compared".to_owned(),
+        UpgradeStep::Shadowed => "ran beside it and was compared".to_owned(),
+        UpgradeStep::Committing => "takes its place with the next batch".to_owned(),
+        UpgradeStep::Done { after, pause_us } => {
+            let pause = duration(pause_us.saturating_mul(1000));
+            format!("took its place after batch {after}; a pause of {pause}")
+        }
+        UpgradeStep::Dropped(why) => format!("was given up: {why}"),
+    };
+    format!("`{stage}`: {} -> {}\n         {how}", from.0, to.0)
+}
+
 fn write_part(text: &mut String, part: &PartStatus, width: usize, us: u64) {
-    let PartStatus { name, counts } = part;
+    let PartStatus { name, plugin, counts } = part;
     let Snapshot { rows, rejected, late, unread_rejected, counters, plugins } = counts;
     let per_second = (*rows as f64 / (us.max(1) as f64 / 1e6)) as u64;
     let _ = write!(text, "{:width$}", format!("  {name}"));
@@ -57,14 +77,17 @@ fn write_part(text: &mut String, part: &PartStatus, width: usize, us: u64) {
         let _ = write!(text, "{:>COLUMN_CHARS$}", grouped(number));
     }
     text.push('\n');
-    plugins.iter().for_each(|plugin| write_plugin(text, plugin));
+    for costs in plugins {
+        let replaced = plugin.as_ref().is_some_and(|now| *now != costs.plugin);
+        write_plugin(text, if replaced { "before" } else { "plugin" }, costs);
+    }
     if !counters.is_empty() {
         write_fact(text, "counted", &list(counters.iter().map(|(name, sum)| (name, *sum))));
     }
 }
 
-fn write_plugin(text: &mut String, PluginCosts { plugin, costs }: &PluginCosts) {
-    write_fact(text, "plugin", &who(plugin));
+fn write_plugin(text: &mut String, role: &str, PluginCosts { plugin, costs }: &PluginCosts) {
+    write_fact(text, role, &who(plugin));
     let Costs { calls, instances, cpu_ns, guest_ns, host_ns, .. } = costs;
     let each = cpu_ns.checked_div(*calls).map(|each| format!(", {} a call", duration(each))).unwrap_or_default();
     let instances = grouped(*instances);
@@ -123,7 +146,7 @@ fn share(guest_ns: u64, host_ns: u64) -> Option<u64> {
 }
 
 /// A number with a comma before each three digits.
-fn grouped(number: u64) -> String {
+pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() * 4 / 3 + 1);
     for (place, digit) in digits.chars().enumerate() {
@@ -136,7 +159,7 @@ fn grouped(number: u64) -> String {
 }
 
 /// A time with three digits or so: `12.3 µs`, `1.24 s`, `3 min 12 s`, `2 d 5 h`.
-fn duration(ns: u64) -> String {
+pub fn duration(ns: u64) -> String {
     let short =
         [(1_000_u64, "ns", 1.0), (1_000_000, "µs", 1e3), (1_000_000_000, "ms", 1e6), (60_000_000_000, "s", 1e9)];
     if let Some((_, unit, of)) = short.into_iter().find(|(below, ..)| ns < *below) {
@@ -199,7 +222,7 @@ mod tests {
         let plugins = vec![PluginCosts { plugin, costs }];
         let counters = [("seen".to_owned(), 5)].into();
         let stage = Snapshot { rows: 11_999, rejected: 1, late: 2, unread_rejected: 1, counters, plugins };
-        let part = |name: &str, counts| PartStatus { name: name.into(), counts };
+        let part = |name: &str, counts| PartStatus { name: name.into(), plugin: None, counts };
         JobStatus {
             job: "example".into(),
             processes: 2,

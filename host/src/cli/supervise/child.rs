@@ -4,6 +4,7 @@ use super::decide::How;
 use super::report::{Report, VARIABLE};
 use crate::cli::run::signals;
 use crate::error::Kind;
+use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_SILENCE_MS_MAX;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
@@ -29,6 +30,7 @@ pub struct Child {
     /// Since it last said something.
     quiet: Duration,
     ended: Option<Option<Kind>>,
+    back: Option<BatchId>,
     hung: bool,
     followed: bool,
     gone: bool,
@@ -64,6 +66,7 @@ impl Child {
             _lifeline: own,
             quiet: Duration::ZERO,
             ended: None,
+            back: None,
             hung: false,
             followed: false,
             gone: false,
@@ -80,8 +83,10 @@ impl Child {
     /// The process said this.
     pub fn said(&mut self, report: Report) {
         self.quiet = Duration::ZERO;
-        if let Report::Ended(kind) = report {
-            self.ended = Some(kind);
+        match report {
+            Report::Ended(kind) => self.ended = Some(kind),
+            Report::Back(batch) => self.back = Some(batch),
+            Report::Beat | Report::Running | Report::Progress => {}
         }
     }
 
@@ -138,6 +143,10 @@ impl Child {
     fn how(&self, status: Option<ExitStatus>) -> How {
         let signal = status.and_then(|status| status.signal());
         let code = status.and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+        if let (Some(batch), Some(None) | None) = (self.back, self.ended) {
+            // All that it was to do is done, however it went from there.
+            return How::Back(batch);
+        }
         match (signal, self.ended) {
             // What it said before counts, also where it was killed on its way out.
             (_, Some(Some(kind))) => How::Failed(kind, if signal.is_some() { 1 } else { code }),

@@ -1,6 +1,7 @@
 //! What a supervisor does when worker processes have ended: pure decisions.
 
 use crate::error::Kind;
+use crate::ids::BatchId;
 use crate::limits::{RESTART_PAUSE_MS, RESTART_PAUSE_MS_MAX};
 use std::time::Duration;
 
@@ -9,6 +10,8 @@ use std::time::Duration;
 pub enum How {
     /// The job has ended well, or was stopped at once; with this exit code.
     Done(u8),
+    /// The job has ended well, and is to go on from the checkpoint after this batch.
+    Back(BatchId),
     /// With an error that it has printed, and this exit code.
     Failed(Kind, u8),
     /// By this signal.
@@ -50,6 +53,8 @@ pub enum Decision {
     GiveUp(String),
     /// Start again after this pause; a line for the log.
     Again(Duration, String),
+    /// Start again from the checkpoint after this batch.
+    Back(BatchId),
 }
 
 /// Failures in a row in which nothing was committed.
@@ -75,11 +80,19 @@ impl InARow {
         if let Some(code) = ends.iter().find_map(lasting) {
             return Decision::Exit(code);
         }
+        if let Some(How::Back(batch)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
+            return match facts.stopping {
+                false => Decision::Back(batch),
+                true => Decision::GiveUp(format!(
+                    "it was stopped before it could go back; start it with `--replay-from {batch}`"
+                )),
+            };
+        }
         // Worker process 0 commits, so that the job is done when it says so.
         if let Some(How::Done(code)) = ends.iter().find(|end| end.child == 0).map(|end| end.how) {
             return Decision::Exit(code);
         }
-        let first = ends.iter().find(|end| !matches!(end.how, How::Followed | How::Done(_)));
+        let first = ends.iter().find(|end| !matches!(end.how, How::Followed | How::Done(_) | How::Back(_)));
         let Some(first) = first else { return Decision::Exit(1) };
         let name = if ends.len() > 1 { format!("worker process {}", first.child) } else { "worker process".into() };
         let what = match first.how {
@@ -182,6 +195,17 @@ mod tests {
         assert_eq!(decide(&[(0, How::Done(0))], stopping), Decision::Exit(0));
         assert_eq!(decide(&[(0, How::Failed(Kind::Environment, 1))], stopping), Decision::Exit(1));
         assert!(matches!(decide(&[(0, How::Died(9))], stopping), Decision::GiveUp(_)));
+    }
+
+    #[test]
+    fn a_job_that_asks_for_it_goes_back_at_once() {
+        let back = How::Back(BatchId(7));
+        assert_eq!(decide(&[(0, back)], RUNNING), Decision::Back(BatchId(7)));
+        assert_eq!(decide(&[(1, How::Back(BatchId(7))), (0, back)], RUNNING), Decision::Back(BatchId(7)));
+        // Only process 0 knows that all is committed.
+        assert!(again(&[(1, back), (0, How::Died(9))], RUNNING).is_some());
+        let stopping = decide(&[(0, back)], Facts { stopping: true, ..RUNNING });
+        assert!(matches!(stopping, Decision::GiveUp(words) if words.contains("--replay-from 7")));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! sends nothing; when its end closes, it is gone, and the worker process ends with it.
 
 use crate::error::{Error, Kind, Result};
+use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_MS;
 use crate::run::Stopper;
 use std::io::{self, Read, Write};
@@ -26,9 +27,14 @@ pub enum Report {
     Running,
     /// Batches were committed or a checkpoint was written since it said so last.
     Progress,
+    /// Its job is about to have ended well, and is to be started again from the checkpoint after this batch.
+    Back(BatchId),
     /// Its job has ended; `None`: well.
     Ended(Option<Kind>),
 }
+
+/// In front of the batch of [`Report::Back`].
+const BACK: &str = "back ";
 
 const WORDS: [(&str, Report); 8] = [
     ("beat", Report::Beat),
@@ -44,10 +50,16 @@ const WORDS: [(&str, Report); 8] = [
 impl Report {
     /// `None`: a line that says nothing.
     pub fn read(line: &str) -> Option<Report> {
+        if let Some(batch) = line.strip_prefix(BACK) {
+            return batch.parse().ok().map(|batch| Report::Back(BatchId(batch)));
+        }
         WORDS.iter().find(|(words, _)| *words == line).map(|(_, report)| *report)
     }
 
     fn line(self) -> String {
+        if let Report::Back(batch) = self {
+            return format!("{BACK}{batch}\n");
+        }
         WORDS.iter().find(|(_, report)| *report == self).map_or_else(String::new, |(words, _)| format!("{words}\n"))
     }
 }
@@ -107,6 +119,11 @@ impl Reporter {
         self.say(Report::Running);
     }
 
+    /// The job is to be started again from the checkpoint after this batch.
+    pub fn goes_back(&self, batch: BatchId) {
+        self.say(Report::Back(batch));
+    }
+
     /// The job has ended so.
     pub fn ended<T>(&self, result: &Result<T>) {
         self.say(Report::Ended(result.as_ref().err().map(|error| error.kind)));
@@ -133,10 +150,12 @@ mod tests {
     #[test]
     fn a_supervisor_reads_what_worker_processes_write() {
         let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Bug].map(|kind| Report::Ended(Some(kind)));
-        for report in [Report::Beat, Report::Running, Report::Progress, Report::Ended(None)].into_iter().chain(kinds) {
+        let others = [Report::Back(BatchId(0)), Report::Back(BatchId(u64::MAX)), Report::Ended(None)];
+        let living = [Report::Beat, Report::Running, Report::Progress];
+        for report in living.into_iter().chain(others).chain(kinds) {
             let line = report.line();
             assert_eq!((line.lines().count(), Report::read(line.trim_end())), (1, Some(report)), "{line:?}");
         }
-        assert_eq!(Report::read("ended"), None);
+        assert_eq!((Report::read("ended"), Report::read("back x")), (None, None));
     }
 }

@@ -52,6 +52,14 @@ impl Contents {
         Ok(Contents::Functions { functions, metrics, output: aggregated(stage)? })
     }
 
+    /// From now on this is the stage; what sessions hold stays as it is.
+    pub fn renew(&mut self, stage: &StageNode) -> Result<()> {
+        if let Contents::Functions { functions, metrics, .. } = self {
+            **functions = self::functions(stage, metrics)?;
+        }
+        Ok(())
+    }
+
     /// Whether rows are kept.
     pub fn are_rows(&self) -> bool {
         matches!(self, Contents::Rows { .. })

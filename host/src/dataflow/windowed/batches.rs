@@ -6,7 +6,7 @@ use crate::dataflow::begun::Begun;
 use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
-use crate::ids::{BatchId, PartOrder};
+use crate::ids::{BatchId, BatchTime, PartOrder};
 use crate::sql::expression::Expression;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
@@ -26,6 +26,8 @@ pub struct Work {
     filter: Option<Expression>,
     keeper: Option<Keeper>,
     begun: Begun,
+    /// The batch before.
+    last: (BatchId, BatchTime),
 }
 
 impl Work {
@@ -61,10 +63,18 @@ impl Work {
             filter: stage.shape.as_ref().and_then(|shape| shape.filter.clone()).filter(|_| inverse),
             keeper,
             begun,
+            last: at.running.kept.as_ref().map(|kept| kept.loaded).unwrap_or_default(),
         })
     }
 
     fn window(&mut self, context: BatchContext, parts: Vec<Part>) -> Result<Option<Window>> {
+        let last = std::mem::replace(&mut self.last, (context.id, context.time));
+        if self.results.renew()?
+            && let Some((origin_us, next_us)) = self.begun.origin_us().zip(self.begun.end_us())
+        {
+            let last = BatchContext::new(last.0, last.1).call();
+            self.windows.remade(&mut self.results.functions.within(last), origin_us, next_us)?;
+        }
         let rows = gather(parts, &self.partial, self.keys)?;
         let ends = self.begun.next(context.time);
         let (Some(origin_us), Some(next_us)) = (self.begun.origin_us(), self.begun.end_us()) else {

@@ -6,11 +6,12 @@ use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
 use crate::dataflow::event_time::{self, take_times};
 use crate::dataflow::late::LateRows;
-use crate::dataflow::plugin::WholeRows;
+use crate::dataflow::plugin::{Current, WholeRows};
 use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{EventTimeNode, Operator, StageNode};
+use crate::metrics::Counts;
 use crate::timely_ext::{BatchContext, BatchWork, Output, Parts, ProgressStream, each_batch_in_time, each_part};
 use crate::window::rows::{Place, Slices};
 use arrow::array::{BooleanArray, RecordBatch};
@@ -52,6 +53,8 @@ pub fn of_times<'s>(
 
 struct Front {
     functions: Functions,
+    current: Current,
+    metrics: Counts,
     /// Of a plugin.
     whole: Option<WholeRows>,
     keys: usize,
@@ -62,14 +65,24 @@ impl Front {
     fn new(stage: &StageNode, at: &At<'_, '_>) -> Result<Front> {
         let metrics = at.running.metrics.of(&stage.name);
         let whole = match &stage.operator {
-            Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, &metrics)),
+            Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, at.running)),
             _ => None,
         };
-        Ok(Front { functions: functions(stage, &metrics)?, whole, keys: stage.key.len(), peers: at.peers })
+        Ok(Front {
+            functions: functions(stage, &metrics)?,
+            current: Current::of(stage, at.running),
+            metrics,
+            whole,
+            keys: stage.key.len(),
+            peers: at.peers,
+        })
     }
 
     /// The rows that the functions can read.
     fn whole(&mut self, context: BatchContext, part: &Part, output: &mut Output) -> Result<RecordBatch> {
+        if let Some(stage) = self.current.renewed() {
+            self.functions = functions(&stage, &self.metrics)?;
+        }
         match &mut self.whole {
             Some(whole) => whole.of(context, part, output),
             None => Ok(part.rows.clone()),

@@ -48,6 +48,9 @@ impl Work {
     }
 
     fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        if self.results.renew()? {
+            self.windows.remake()?;
+        }
         let rows = gather(parts, &self.partial, self.keys)?;
         let (before, now) = (context.watermark.before, context.watermark.now);
         let functions = &mut self.results.functions.within(context.call());

@@ -123,14 +123,14 @@ fn what_is_offered_depends_on_world_and_grant() {
         "wasi:io/poll",
         "wasi:nn/tensor@0.2.0",
         "wasi:keyvalue/store@0.2.0",
-        "millstream:plugin/secret@0.1.1",
+        "millstream:plugin/secret@0.1.2",
         "",
     ] {
         let refused = ask(name, &http).unwrap_err();
         assert!(refused.starts_with(&format!("imports what plugins are not offered: {name}\n")), "{refused}");
     }
     assert!(ask("millstream:plugin/log@0.2.0", &none).unwrap_err().starts_with("needs millstream:plugin@0.2.0"));
-    let timers = ["millstream:plugin/timers@0.1.1".to_owned()];
+    let timers = ["millstream:plugin/timers@0.1.2".to_owned()];
     assert!(check(&timers, Some(World::Transform), &none).unwrap_err().contains("of world transform"));
     assert_eq!(check(&timers, Some(World::Update), &none), Ok(()));
 }
@@ -138,7 +138,7 @@ fn what_is_offered_depends_on_world_and_grant() {
 #[test]
 fn no_bytes_make_it_panic() {
     let mut random = Random(11);
-    let whole = importing("millstream:plugin/log@0.1.1", true);
+    let whole = importing("millstream:plugin/log@0.1.2", true);
     for _ in 0..20_000 {
         let mut bytes = whole.clone();
         for _ in 0..=random.below(4) {

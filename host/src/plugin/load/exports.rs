@@ -5,7 +5,7 @@ use crate::plugin::World;
 use crate::plugin::asks::ours;
 use crate::plugin::bindings::{
     BatchArgs, BatchOut, CogroupArgs, CogroupDescription, CogroupOutput, DescribeArgs, DescribeInputsArgs, Description,
-    Output, PairArgs, Returned, UpdateArgs, Updated,
+    MigrateArgs, Output, PairArgs, Returned, UpdateArgs, Updated,
 };
 use std::path::Path;
 use wasmtime::component::types::{self, ComponentItem};
@@ -15,7 +15,7 @@ use wasmtime::component::{Component, ComponentExportIndex, ComponentNamedList, L
 #[allow(missing_docs)]
 pub enum Calls {
     Transform { process: ComponentExportIndex },
-    Update { update: ComponentExportIndex },
+    Update { update: ComponentExportIndex, migrate: Option<ComponentExportIndex> },
     Aggregate(AggregateCalls),
     Cogroup { cogroup: ComponentExportIndex },
 }
@@ -51,6 +51,8 @@ pub struct Exports<'a> {
     pub ty: &'a types::Component,
     /// The interface's name: `millstream:plugin/transformer@0.1.0`.
     pub interface: &'a str,
+    /// The interface beside it with which it takes over states of its other versions, where it has one.
+    pub migrator: Option<&'a str>,
 }
 
 impl Exports<'_> {
@@ -60,7 +62,10 @@ impl Exports<'_> {
             Some("transformer") => {
                 Calls::Transform { process: self.function::<BatchArgs<'_>, Returned<Output>>("process")? }
             }
-            Some("updater") => Calls::Update { update: self.function::<UpdateArgs<'_>, Returned<Updated>>("update")? },
+            Some("updater") => Calls::Update {
+                update: self.function::<UpdateArgs<'_>, Returned<Updated>>("update")?,
+                migrate: self.migrate()?,
+            },
             Some("cogrouper") => {
                 Calls::Cogroup { cogroup: self.function::<CogroupArgs<'_>, Returned<CogroupOutput>>("cogroup")? }
             }
@@ -81,19 +86,33 @@ impl Exports<'_> {
         }
     }
 
-    /// Finds a function and checks that it takes and returns what the interface says.
+    /// The function that takes over states.
+    fn migrate(&self) -> Result<Option<ComponentExportIndex>> {
+        let Some(interface) = self.migrator else { return Ok(None) };
+        self.function_of::<MigrateArgs<'_>, Returned<BatchOut>>(interface, "migrate").map(Some)
+    }
+
     fn function<P, R>(&self, name: &str) -> Result<ComponentExportIndex>
     where
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
+        self.function_of::<P, R>(self.interface, name)
+    }
+
+    /// Finds a function and checks that it takes and returns what the interface says.
+    fn function_of<P, R>(&self, interface: &str, name: &str) -> Result<ComponentExportIndex>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
         let wrong = |words: String| {
-            let (file, interface) = (self.file.display(), self.interface);
+            let file = self.file.display();
             Error::plugin(format!("plugin {file}: {name} of {interface} {words}. Build it again: `millstream build`."))
         };
         let found = self
             .component
-            .get_export_index(None, self.interface)
+            .get_export_index(None, interface)
             .and_then(|interface| self.component.get_export(Some(&interface), name));
         match found {
             Some((ComponentItem::ComponentFunc(function), index)) => {

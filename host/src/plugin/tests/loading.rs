@@ -36,8 +36,8 @@ fn files_that_are_no_plugin_are_told_apart() {
         "millstream:plugin/updater@0.2.0#f",
     );
     let changed = with_function(
-        "package millstream:plugin@0.1.7; interface transformer { describe: func(a: s32, b: s32, c: s32, d: s32) -> s32; } world w { export transformer; }",
-        "millstream:plugin/transformer@0.1.7#describe",
+        "package millstream:plugin@0.1.1; interface transformer { describe: func(a: s32, b: s32, c: s32, d: s32) -> s32; } world w { export transformer; }",
+        "millstream:plugin/transformer@0.1.1#describe",
     );
     let cases: [(&[u8], &str); 8] = [
         (b"", "is empty"),
@@ -47,14 +47,14 @@ fn files_that_are_no_plugin_are_told_apart() {
         (b"\0asm\x0d\0\x01\0\xff\xff", "does not compile"),
         (empty_component, "no Millstream plugin: it exports nothing"),
         (&foreign, "no Millstream plugin: it exports a:b/i"),
-        (&newer, "needs millstream:plugin@0.2.0, and this host speaks 0.1.1"),
+        (&newer, "needs millstream:plugin@0.2.0, and this host speaks 0.1.2"),
     ];
     for (bytes, expected) in cases {
         let message = error_of("odd.wasm", bytes);
         assert!(message.contains(expected), "expected {expected:?}, found {message:?}");
     }
     let message = error_of("odd.wasm", &changed);
-    assert!(message.contains("describe of millstream:plugin/transformer@0.1.7 has another type"), "{message}");
+    assert!(message.contains("describe of millstream:plugin/transformer@0.1.1 has another type"), "{message}");
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn inspect_shows_what_a_plugin_is() {
     let (text, _) = inspect::of_loaded(&hand::host().load(&file, &LoadOptions::default()).unwrap()).unwrap();
     for expected in [
         "plugin:        hand-made 1.2.3",
-        "world:         transform of millstream:plugin@0.1.1",
+        "world:         transform of millstream:plugin@0.1.2",
         "returns:       value text",
         "asks for:      nothing",
         "imports:       nothing",

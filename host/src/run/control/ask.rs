@@ -1,4 +1,4 @@
-//! Asking the processes of a running job how they stand.
+//! Asking the processes of a running job.
 
 use super::{Answer, ProcessStatus, Question, may_ask, place};
 use crate::error::{Error, Result};
@@ -10,10 +10,12 @@ use tokio::net::UnixStream;
 
 /// How long a process may take to answer; it answers at once unless it is stopped or the machine has no time for it.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a process may take to load a plugin, which may have to be compiled first. Compiling has a limit of its own.
+const PREPARE_TIME_MAX: Duration = Duration::from_secs(600);
 /// An answer.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
-/// What the processes of a job said.
+/// What the processes of a job said of how they stand.
 #[derive(Debug, Default)]
 pub struct Answers {
     /// How those stand that answered, by their numbers.
@@ -22,38 +24,62 @@ pub struct Answers {
     pub silent: Vec<(usize, String)>,
 }
 
-/// Asks all processes on this machine that run the job of this file. Those that are dead are passed over.
+/// What one process of a job said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its number, from 0.
+    pub process: usize,
+    /// Its answer, or why there is none.
+    pub answer: Result<Answer, String>,
+}
+
+/// Asks all processes on this machine that run the job of this file how they stand. Those that are dead are passed over.
 pub fn ask(file: &Path) -> Result<Answers> {
+    let mut answers = Answers::default();
+    for Said { process, answer } in put(file, &Question::Status, |_| true)? {
+        match answer {
+            Ok(Answer::Status(status)) => answers.told.push(*status),
+            Ok(Answer::Error(words) | Answer::Refused(words)) | Err(words) => answers.silent.push((process, words)),
+            Ok(Answer::Upgrade(_) | Answer::Done(_)) => answers.silent.push((process, "it answers otherwise".into())),
+        }
+    }
+    Ok(answers)
+}
+
+/// Puts a question to the processes on this machine that run the job of this file, of these numbers, all at once. Those that
+/// are dead are passed over.
+pub fn put(file: &Path, question: &Question, whom: impl Fn(usize) -> bool) -> Result<Vec<Said>> {
     let sockets = place::sockets(file)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Error::environment(format!("no process can be asked: {error}")))?;
-    let mut answers = Answers::default();
+    let mut line = serde_json::to_vec(question).map_err(Error::bug)?;
+    line.push(b'\n');
+    let time_max = if matches!(question, Question::Prepare(_)) { PREPARE_TIME_MAX } else { ANSWER_TIME_MAX };
+    let mut said: Vec<Said> = Vec::new();
     runtime.block_on(async {
-        let asking = sockets.into_iter().map(|(process, path)| (process, tokio::spawn(ask_in_time(path))));
+        let asked = sockets.into_iter().filter(|(process, _)| whom(*process));
+        let asking = asked.map(|(process, path)| (process, tokio::spawn(ask_in_time(path, line.clone(), time_max))));
         // All are asked before the first is waited for.
         for (process, asking) in asking.collect::<Vec<_>>() {
-            match asking.await.unwrap_or_else(|error| Err(io::Error::other(error))) {
-                // Another run of the job that listens in another folder.
-                Ok(Some(Answer::Status(other))) if answers.told.iter().any(|told| told.process == other.process) => {}
-                Ok(Some(Answer::Status(status))) => answers.told.push(*status),
-                Ok(Some(Answer::Error(words))) => answers.silent.push((process, words)),
-                Ok(None) => {}
-                Err(error) => answers.silent.push((process, error.to_string())),
+            let answer = asking.await.unwrap_or_else(|error| Err(io::Error::other(error))).transpose();
+            // Another run of the job may listen in another folder.
+            if let Some(answer) = answer.filter(|_| !said.iter().any(|said| said.process == process)) {
+                said.push(Said { process, answer: answer.map_err(|error| error.to_string()) });
             }
         }
     });
-    Ok(answers)
+    Ok(said)
 }
 
-async fn ask_in_time(path: PathBuf) -> io::Result<Option<Answer>> {
-    let late = || io::Error::other(format!("it has not answered in {ANSWER_TIME_MAX:?}; it may be stopped"));
-    tokio::time::timeout(ANSWER_TIME_MAX, ask_one(&path)).await.unwrap_or_else(|_| Err(late()))
+async fn ask_in_time(path: PathBuf, question: Vec<u8>, time_max: Duration) -> io::Result<Option<Answer>> {
+    let late = || io::Error::other(format!("it has not answered in {time_max:?}; it may be stopped"));
+    tokio::time::timeout(time_max, ask_one(&path, &question)).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// The answer of the process that listens there; `None` where none does, or it ends while it is asked.
-async fn ask_one(path: &Path) -> io::Result<Option<Answer>> {
+async fn ask_one(path: &Path, question: &[u8]) -> io::Result<Option<Answer>> {
     let gone = |kind| matches!(kind, ErrorKind::ConnectionRefused | ErrorKind::NotFound);
     let mut stream = match UnixStream::connect(path).await {
         Err(error) if gone(error.kind()) => return Ok(None),
@@ -62,11 +88,9 @@ async fn ask_one(path: &Path) -> io::Result<Option<Answer>> {
     if !may_ask(&stream) {
         return Err(io::Error::other("another user listens there"));
     }
-    let mut question = serde_json::to_vec(&Question { ask: "status".into() })?;
-    question.push(b'\n');
     let (mut answer, broken) = (Vec::new(), |kind| matches!(kind, ErrorKind::BrokenPipe | ErrorKind::ConnectionReset));
     let asked = async {
-        stream.write_all(&question).await?;
+        stream.write_all(question).await?;
         stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await
     };
     match asked.await {

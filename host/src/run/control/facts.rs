@@ -2,7 +2,8 @@
 
 use super::super::Running;
 use crate::ids::{BatchId, BatchTime};
-use crate::metrics::{Committed, Snapshot};
+use crate::metrics::{Committed, PluginId, Snapshot};
+use crate::run::upgrade::UpgradeStatus;
 use crate::time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub struct ProcessStatus {
 /// - `batches_begun`, `batches_committed`: since then
 /// - `last_batch`, `last_batch_time_us`: the last batch that is committed, and its time; null where there is none yet
 /// - `sources`, `stages`, `sinks`: lists, in the job's order, see [`PartStatus`]
+/// - `upgrade`: the one that is under way, or the last one, see [`UpgradeStatus`]; absent where there was none
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[allow(missing_docs)]
 pub struct JobStatus {
@@ -48,15 +50,20 @@ pub struct JobStatus {
     pub sources: Vec<PartStatus>,
     pub stages: Vec<PartStatus>,
     pub sinks: Vec<PartStatus>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade: Option<UpgradeStatus>,
 }
 
 /// A source, stage or sink: its `name`, `rows` put out (of a sink: committed), rows `rejected`, those of them that nothing
-/// reads (`unread_rejected`), rows that came too `late`, the `counters` of its plugin by name, and in `plugins` for each
+/// reads (`unread_rejected`), rows that came too `late`, the `plugin` of a stage as it runs now, the `counters` of its plugin by name, and in `plugins` for each
 /// of its plugins `name`, `version`, `digest` and what its calls cost, see [`Costs`](crate::plugin::Costs).
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct PartStatus {
     /// Its name.
     pub name: String,
+    /// Of a stage with a plugin of its own: the one that runs now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<PluginId>,
     /// What it counted: counters since the job's first start where it keeps checkpoints, all else since this one.
     #[serde(flatten)]
     pub counts: Snapshot,
@@ -67,7 +74,14 @@ impl ProcessStatus {
     pub(super) fn of(running: &Running, file: &Path, since: BatchTime) -> ProcessStatus {
         let spec = &running.graph.spec;
         let mut all = running.metrics.snapshot();
-        let mut part = |name: &String| PartStatus { name: name.clone(), counts: all.remove(name).unwrap_or_default() };
+        let mut part = |name: &String| PartStatus {
+            name: name.clone(),
+            plugin: running.versions.slot(name).and_then(|slot| {
+                let node = slot.now().node;
+                node.plugin().map(|node| PluginId::of(&node.plugin, &node.description))
+            }),
+            counts: all.remove(name).unwrap_or_default(),
+        };
         let Committed { batches, last } = running.metrics.batches_committed();
         let (process, processes) = running.options.place();
         let status = JobStatus {
@@ -85,6 +99,7 @@ impl ProcessStatus {
             sources: spec.sources.iter().map(|source| part(&source.name)).collect(),
             stages: spec.stages.iter().map(|stage| part(&stage.name)).collect(),
             sinks: spec.sinks.iter().map(|sink| part(&sink.name)).collect(),
+            upgrade: running.upgrades.last(last.map(|(batch, _)| batch)),
         };
         ProcessStatus { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), process, status }
     }
@@ -102,6 +117,8 @@ impl JobStatus {
         if self.last_batch < other.last_batch {
             (self.last_batch, self.last_batch_time_us) = (other.last_batch, other.last_batch_time_us);
         }
+        // Process 0 is the first that is asked, and knows best.
+        self.upgrade = self.upgrade.take().or(other.upgrade);
         add_parts(&mut self.sources, other.sources);
         add_parts(&mut self.stages, other.stages);
         add_parts(&mut self.sinks, other.sinks);
@@ -122,14 +139,18 @@ fn add_parts(sums: &mut Vec<PartStatus>, others: Vec<PartStatus>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::{PluginCosts, PluginId};
+    use crate::metrics::PluginCosts;
     use crate::plugin::Costs;
 
     fn part(name: &str, rows: u64, digest: &str, calls: u64) -> PartStatus {
         let plugin = PluginId { name: "p".into(), version: "1".into(), digest: digest.into() };
         let plugins = vec![PluginCosts { plugin, costs: Costs { calls, ..Costs::default() } }];
         let counters = [("seen".to_owned(), rows)].into();
-        PartStatus { name: name.into(), counts: Snapshot { rows, counters, plugins, ..Snapshot::default() } }
+        PartStatus {
+            name: name.into(),
+            plugin: None,
+            counts: Snapshot { rows, counters, plugins, ..Snapshot::default() },
+        }
     }
 
     #[test]

@@ -47,6 +47,14 @@ typedef struct ms_description {
     ms_text config_schema;
 } ms_description;
 
+/* How states of another version become states of this one; see `MS_MIGRATE`. */
+typedef struct ms_migration {
+    /* The old states. */
+    const ms_row *old;
+    /* Puts the new state of each old one into `states`. */
+    ms_status (*migrate)(const ms_batch *old, ms_out *states, ms_call *call);
+} ms_migration;
+
 typedef struct ms_plugin {
     ms_world world;
     /* The rows read, returned and kept, and the key if one is asked for. */
@@ -67,6 +75,8 @@ typedef struct ms_plugin {
     ms_status (*process)(const ms_batch *input, ms_out *out, ms_call *call);
     /* Puts a state a group into `states`, and clears its bit in `kept` where the key is removed. */
     ms_status (*update)(const ms_groups *groups, ms_out *states, uint8_t *kept, ms_out *out, ms_call *call);
+    /* World `update-migrating`: the migrations, and a NULL. */
+    const ms_migration *const *migrations;
     ms_status (*cogroup)(const ms_groups *groups, ms_out *out, ms_call *call);
     ms_status (*lift)(const ms_batch *rows, ms_out *out, ms_call *call);
     ms_status (*combine)(const ms_batch *left, const ms_batch *right, ms_out *out, ms_call *call);
@@ -89,6 +99,8 @@ extern const ms_plugin ms_the_plugin;
 #define MS_CONFIG(type, function) .config_size = sizeof(type), .config_read = (function)
 /* A JSON Schema of the config, for who writes jobs. */
 #define MS_CONFIG_SCHEMA(text) .config_schema = (text)
+/* World `update-migrating`: what `MS_MIGRATE` has made, as `MS_MIGRATIONS(&from_first_migration)`. */
+#define MS_MIGRATIONS(...) .migrations = (const ms_migration *const[]){__VA_ARGS__, NULL}
 /* World `cogroup`: the rows of each input, as `MS_INPUTS(&order_row, &payment_row)`; `&ms_nothing_row` are only counted. */
 #define MS_INPUTS(...) ((const ms_row *const[]){__VA_ARGS__, NULL})
 

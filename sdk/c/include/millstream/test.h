@@ -54,6 +54,9 @@ typedef struct ms_run {
 ms_run ms_test_run(ms_test *test, const char *rows);
 /* World `update`: calls the key, an object, a last time, because it was idle for the stage's `timeout`. */
 ms_run ms_test_time_out(ms_test *test, const char *key);
+/* World `update-migrating`: what the migration at this place among the plugin's makes of states of another version, a list of
+ * objects. */
+ms_run ms_test_migrate(ms_test *test, uint32_t migration, const char *states);
 /* World `update`: the states, a list of objects with the key columns. */
 const char *ms_test_states(const ms_test *test);
 /* What the plugin says of itself, as JSON: `input` or `inputs`, `output`, `state`, `key`, as "user text, amount float64". */

@@ -98,6 +98,28 @@ static inline bool ms_group_end(ms_call *call, const ms_groups *groups, uint32_t
               .output = &output_row##_row, .update = function##_on_groups, __VA_ARGS__)
 
 /*
+ * World `update-migrating`: states of other versions of the plugin, which had other columns, are taken over.
+ *     STATE function(const OLD *old, ms_call *call)
+ * stands before `MS_UPDATE`, which has `MS_MIGRATIONS(&function_migration)` behind its function, or several of these: which of
+ * them is called is told by the columns of the old states. A function that calls `ms_reject` or `ms_fail` says that they cannot
+ * be taken over.
+ */
+#define MS_MIGRATE(old_row, state_row, function)                                                                       \
+    static ms_status function##_on_states(const ms_batch *old_, ms_out *states_, ms_call *call_)                       \
+    {                                                                                                                  \
+        for (uint32_t row_ = 0; row_ < old_->rows; row_++) {                                                           \
+            old_row value_;                                                                                            \
+            old_row##_read(old_, row_, &value_);                                                                       \
+            state_row state_ = function(&value_, call_);                                                               \
+            if (ms_has_refused(call_, row_))                                                                           \
+                return MS_FAILED;                                                                                      \
+            state_row##_push(states_, state_);                                                                         \
+        }                                                                                                              \
+        return MS_OK;                                                                                                  \
+    }                                                                                                                  \
+    static const ms_migration function##_migration = {&old_row##_row, function##_on_states}
+
+/*
  * World `cogroup`: several inputs side by side, by key. The function is called for every key that has rows in at least
  * one of them, with the rows of each in the order of `inputs`, which `MS_INPUTS` makes:
  *     ms_status function(ms_rows *inputs, ms_out *out, ms_call *call)

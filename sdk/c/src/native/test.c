@@ -411,6 +411,21 @@ const char *ms_test_states(const ms_test *test)
     return to.text;
 }
 
+ms_run ms_test_migrate(ms_test *test, uint32_t migration, const char *states)
+{
+    session of;
+    ms_output output = {0};
+    uint32_t count;
+    if (!begin(&of, test) || !begin_call(&of))
+        return failed(&of);
+    ms_schema schema = ms_row_schema(ms_the_plugin.migrations[migration]->old);
+    const ms_json **rows = ms_json_items(ms_test_json(states), &count);
+    ms_batch old = ms_test_batch(&of.call, schema, rows, count);
+    if (!ms_engine_migrate(&of.call, MS_TEXT_OF("0.1.0"), schema, &old, &output))
+        return failed(&of);
+    return done(&of, ms_test_rows(of.description.state, &output.states), NULL);
+}
+
 ms_run ms_test_describe(ms_test *test)
 {
     session of;

@@ -31,6 +31,7 @@ ms_rejections ms_to_rejections(const ms_rejection *rejections, size_t count);
 /* Begins a call. False: it has failed. */
 bool ms_begin(ms_call *call, ms_engine *engine, const millstream_plugin_types_context_t *context);
 bool ms_begin_describe(ms_call *call, ms_engine *engine, const wire_string_t *config, ms_description *description);
+bool ms_begin_migrate(ms_call *call, ms_engine *engine, const wire_string_t *config);
 /* Passes on whether a call is done, and how it failed if not. */
 bool ms_end(const ms_call *call, bool done, millstream_plugin_types_error_t *error);
 

@@ -1,14 +1,22 @@
 /* World `update` as a component exports it, and its timers. */
 #include "describe.h"
 
-MS_AFTER(__wasm_export_exports_millstream_plugin_updater_describe_post_return, "updater@0.1.1#describe")
-MS_AFTER(__wasm_export_exports_millstream_plugin_updater_update_post_return, "updater@0.1.1#update")
+MS_AFTER(__wasm_export_exports_millstream_plugin_updater_describe_post_return, "updater@0.1.2#describe")
+MS_AFTER(__wasm_export_exports_millstream_plugin_updater_update_post_return, "updater@0.1.2#update")
 
 bool exports_millstream_plugin_updater_describe(wire_string_t *config, millstream_plugin_types_schema_t *input,
                                                 millstream_plugin_types_description_t *ret,
                                                 millstream_plugin_types_error_t *err)
 {
     (void)input;
+#ifndef MS_MIGRATIONS_ARE_EXPORTED
+    if (ms_the_plugin.migrations) {
+        *err = (millstream_plugin_types_error_t){.tag = MS_ERROR_INTERNAL};
+        err->val.internal = ms_to_string(
+            MS_TEXT_OF("the plugin has MS_MIGRATIONS: the world in plugin.toml is update-migrating then"));
+        return false;
+    }
+#endif
     return describe(config, ret, err);
 }
 

@@ -116,6 +116,12 @@ bool ms_begin_describe(ms_call *call, ms_engine *engine, const wire_string_t *co
     return ms_engine_begin(call, engine, ms_from_string(config)) && ms_engine_describe(call, description);
 }
 
+bool ms_begin_migrate(ms_call *call, ms_engine *engine, const wire_string_t *config)
+{
+    memset(call, 0, sizeof *call);
+    return ms_engine_begin(call, engine, ms_from_string(config));
+}
+
 bool ms_end(const ms_call *call, bool done, millstream_plugin_types_error_t *error)
 {
     if (!done) {

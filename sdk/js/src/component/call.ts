@@ -1,10 +1,10 @@
 /** How the host calls a plugin: what the worlds have in common. */
 
 import { beginCall } from "./start.ts";
-import * as files from "millstream:plugin/files@0.1.1";
-import * as log from "millstream:plugin/log@0.1.1";
-import * as metrics from "millstream:plugin/metrics@0.1.1";
-import * as stage from "millstream:plugin/stage@0.1.1";
+import * as files from "millstream:plugin/files@0.1.2";
+import * as log from "millstream:plugin/log@0.1.2";
+import * as metrics from "millstream:plugin/metrics@0.1.2";
+import * as stage from "millstream:plugin/stage@0.1.2";
 import { getRandomBytes } from "wasi:random/random@0.2.12";
 import { configError, PluginError } from "../error.ts";
 import { FileError } from "../files.ts";
@@ -54,7 +54,7 @@ export class Calls<R extends Running> {
 
   /** What the plugin says of itself, as the host wants it. */
   describe(config: string, inputs: readonly WireSchema[]): Record<string, unknown> {
-    return this.#guarded(() => {
+    return guarded(() => {
       const stage = new Stage(config, inputs.map(fieldsOf));
       const of = this.#create(stage).describe(stage);
       const schema = (fields: Description["input"]) => schemaOf(fields ?? []);
@@ -70,19 +70,19 @@ export class Calls<R extends Running> {
         inverse: of.inverse ?? false,
         configSchema: of.configSchema ?? "",
       };
-    });
+    }, this.#timers);
   }
 
   /** Runs a call of the plugin, which is made anew when the config changes. */
   call<T>(wire: WireContext, function_: (plugin: R, context: CallContext, stage: Stage) => T): T {
-    return this.#guarded(() => {
+    return guarded(() => {
       if (this.#running?.config !== wire.config) {
         const stage = new Stage(wire.config);
         this.#running = { config: wire.config, plugin: this.#create(stage), stage };
       }
       const { plugin, stage } = this.#running;
       return function_(plugin, contextOf(wire), stage);
-    });
+    }, this.#timers);
   }
 
   /** A plugin that does not find a granted file when it begins shows that the job does not fit. */
@@ -93,18 +93,18 @@ export class Calls<R extends Running> {
       throw error instanceof FileError ? configError(error.message) : error;
     }
   }
+}
 
-  /** Exceptions become errors of the interface: thrown as such, they are what the call returns. */
-  #guarded<T>(function_: () => T): T {
-    beginCall(getRandomBytes);
-    setHost(host(this.#timers));
-    try {
-      return function_();
-    } catch (error) {
-      if (error instanceof PluginError && error.kind !== "internal") throw { tag: error.kind, val: error.message.toWellFormed() };
-      const words = error instanceof PluginError ? error.message : describeError(error);
-      throw { tag: "internal", val: words.toWellFormed() };
-    }
+/** Runs a call. Exceptions become errors of the interface: thrown as such, they are what the call returns. */
+export function guarded<T>(function_: () => T, timers?: TimersHost): T {
+  beginCall(getRandomBytes);
+  setHost(host(timers));
+  try {
+    return function_();
+  } catch (error) {
+    if (error instanceof PluginError && error.kind !== "internal") throw { tag: error.kind, val: error.message.toWellFormed() };
+    const words = error instanceof PluginError ? error.message : describeError(error);
+    throw { tag: "internal", val: words.toWellFormed() };
   }
 }
 

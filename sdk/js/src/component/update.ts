@@ -1,10 +1,10 @@
 /** The exports of a component of world `update`. */
 
-import { type About, Calls, rejections } from "./call.ts";
-import * as timers from "millstream:plugin/timers@0.1.1";
+import { type About, Calls, guarded, rejections } from "./call.ts";
+import * as timers from "millstream:plugin/timers@0.1.2";
 import { Batch, uint32 } from "../batch.ts";
-import type { Update } from "../update.ts";
-import type { WireBatch, WireContext, WireSchema } from "../types.ts";
+import type { Update, UpdatePlugin } from "../update.ts";
+import { fieldsOf, type WireBatch, type WireContext, type WireSchema } from "../types.ts";
 
 interface WireGroups {
   readonly keys: WireBatch;
@@ -28,7 +28,20 @@ const host = {
   due: timers.due,
 };
 
-export function exports(plugin: unknown, about: About) {
+/** What world `update-migrating` exports beside. */
+export function migrator(plugin: unknown) {
+  const { migrate } = plugin as UpdatePlugin;
+  if (!migrate) throw new TypeError("the plugin has no `migrations`, as those of world `update-migrating` have");
+  return {
+    migrate: (_config: string, version: string, schema: WireSchema, states: WireBatch) =>
+      guarded(() => migrate({ version, fields: fieldsOf(schema), states: Batch.of(states) })),
+  };
+}
+
+export function exports(plugin: unknown, about: About, migrates: boolean) {
+  if ((plugin as Partial<UpdatePlugin> | undefined)?.migrate && !migrates) {
+    throw new TypeError("the plugin has `migrations`: the world in package.json is `update-migrating` then");
+  }
   const calls = new Calls<Update>(plugin, "update", about, host);
   return {
     describe: (config: string, input: WireSchema) => calls.describe(config, [input]),

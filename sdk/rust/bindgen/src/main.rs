@@ -10,13 +10,17 @@ use wit_bindgen_core::wit_parser::Resolve;
 use wit_bindgen_rust::{Opts, WithOption};
 
 /// The first world's module holds what all worlds share; the others refer to it.
-const WORLDS: [&str; 4] = ["transform", "update", "aggregate", "cogroup"];
+const WORLDS: [&str; 5] = ["transform", "update", "aggregate", "cogroup", "migrate"];
 const SHARED: [&str; 5] = ["types", "log", "metrics", "files", "stage"];
 
 fn main() -> Result<()> {
     let sdk = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(sdk.join("wit")).context("reading wit/")?;
+    // A component's world is all that its parts export together: `#[update]` exports the rest of world `update-migrating`.
+    let version = resolve.packages[package].name.version.clone().context("wit/ has no version")?;
+    let migrate = format!("package millstream:sdk;\nworld migrate {{ export millstream:plugin/migrator@{version}; }}");
+    let own = resolve.push_str("migrate.wit", &migrate)?;
     for world in WORLDS {
         let options = Opts {
             format: true,
@@ -25,10 +29,14 @@ fn main() -> Result<()> {
             export_macro_name: Some(format!("export_{world}")),
             default_bindings_module: Some(format!("::millstream_sdk::bindings::{world}")),
             additional_derive_attributes: vec!["PartialEq".into()],
-            with: if world == WORLDS[0] { Vec::new() } else { SHARED.iter().map(|name| shared(name)).collect() },
+            with: match world {
+                "transform" => Vec::new(),
+                "migrate" => vec![shared(SHARED[0], &version)],
+                _ => SHARED.iter().map(|name| shared(name, &version)).collect(),
+            },
             ..Opts::default()
         };
-        let id = resolve.select_world(&[package], Some(world))?;
+        let id = resolve.select_world(&[if world == "migrate" { own } else { package }], Some(world))?;
         let mut files = Files::default();
         options.build().generate(&mut resolve, id, &mut files)?;
         let (_, source) = files.iter().next().context("nothing was generated")?;
@@ -48,7 +56,7 @@ fn wit_text(folder: &Path) -> Result<String> {
     paths.iter().map(|path| Ok(std::fs::read_to_string(path)?)).collect()
 }
 
-fn shared(interface: &str) -> (String, WithOption) {
+fn shared(interface: &str, version: &impl std::fmt::Display) -> (String, WithOption) {
     let path = format!("crate::bindings::{}::millstream::plugin::{interface}", WORLDS[0]);
-    (format!("millstream:plugin/{interface}@0.1.1"), WithOption::Path(path))
+    (format!("millstream:plugin/{interface}@{version}"), WithOption::Path(path))
 }

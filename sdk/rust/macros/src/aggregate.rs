@@ -6,6 +6,7 @@ use quote::format_ident;
 use syn::{Error, FnArg, ImplItem, ImplItemFn, ItemImpl, Result, Type};
 
 pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
+    arguments.without_states()?;
     let block: ItemImpl = syn::parse2(item)?;
     let plugin = &block.self_ty;
     let export = export("aggregate", &quote!(#plugin));

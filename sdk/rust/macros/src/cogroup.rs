@@ -6,6 +6,7 @@ use quote::format_ident;
 use syn::{Error, Item, ItemFn, Result, Type, parse_quote};
 
 pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
+    arguments.without_states()?;
     match syn::parse2(item)? {
         Item::Fn(function) => expand_function(arguments, &function),
         Item::Impl(block) => {

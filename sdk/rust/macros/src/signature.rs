@@ -3,30 +3,62 @@
 use proc_macro2::{Ident, TokenStream};
 use quote::format_ident;
 use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
 use syn::visit_mut::VisitMut;
 use syn::{
     Attribute, Error, Expr, ExprLit, FnArg, GenericArgument, Lifetime, Lit, Meta, PathArguments, PathSegment, Result,
-    ReturnType, Token, Type, TypeParamBound, parse_quote,
+    ReturnType, Token, Type, TypeParamBound, bracketed, parse_quote, token,
 };
 
 /// The arguments of the attribute.
+#[derive(Default)]
 pub struct Arguments {
     /// `config_schema = …`
     pub config_schema: Option<Expr>,
+    /// `migrates_from = …`: the types of states that are taken over.
+    pub migrates_from: Vec<Type>,
 }
 
 impl Parse for Arguments {
     fn parse(input: ParseStream) -> Result<Arguments> {
-        if input.is_empty() {
-            return Ok(Arguments { config_schema: None });
+        let mut arguments = Arguments::default();
+        while !input.is_empty() {
+            let name: Ident = input.parse()?;
+            input.parse::<Token![=]>()?;
+            if name == "config_schema" {
+                arguments.config_schema = Some(input.parse()?);
+            } else if name == "migrates_from" {
+                arguments.migrates_from = types(input)?;
+            } else {
+                return Err(Error::new_spanned(name, "expected `config_schema = …` or `migrates_from = …`"));
+            }
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
         }
-        let name: Ident = input.parse()?;
-        if name != "config_schema" {
-            return Err(Error::new_spanned(name, "expected `config_schema = …`"));
-        }
-        input.parse::<Token![=]>()?;
-        Ok(Arguments { config_schema: Some(input.parse()?) })
+        Ok(arguments)
     }
+}
+
+impl Arguments {
+    /// An error where it is said how states are taken over, in a world that keeps none.
+    pub fn without_states(&self) -> Result<()> {
+        match self.migrates_from.first() {
+            Some(ty) => Err(Error::new_spanned(ty, "`migrates_from` is for `#[update]`: only that world keeps states")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A type, or several in brackets.
+fn types(input: ParseStream) -> Result<Vec<Type>> {
+    if !input.peek(token::Bracket) {
+        return Ok(vec![input.parse()?]);
+    }
+    let inside;
+    bracketed!(inside in input);
+    let types = Punctuated::<Type, Token![,]>::parse_terminated(&inside)?;
+    Ok(types.into_iter().collect())
 }
 
 /// One argument of a plugin function.
@@ -237,7 +269,7 @@ fn iterator_item(bound: &TypeParamBound) -> Option<Type> {
 }
 
 /// The type with all lifetimes inferred, so that it can be named inside a function body.
-fn free(ty: &Type) -> Type {
+pub fn free(ty: &Type) -> Type {
     struct Infer;
     impl VisitMut for Infer {
         fn visit_lifetime_mut(&mut self, lifetime: &mut Lifetime) {

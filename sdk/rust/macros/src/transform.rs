@@ -5,6 +5,7 @@ use proc_macro2::TokenStream;
 use syn::{Error, Item, ItemFn, Result};
 
 pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
+    arguments.without_states()?;
     match syn::parse2(item)? {
         Item::Fn(function) => expand_function(arguments, &function),
         Item::Impl(block) => {

@@ -1,18 +1,23 @@
 //! `#[update]`.
 
-use crate::signature::{Argument, Arguments, Return, description, export, plugin_type};
-use proc_macro2::TokenStream;
-use syn::{Error, Item, ItemFn, Result, Type, parse_quote};
+use crate::signature::{Argument, Arguments, Return, description, export, free, plugin_type};
+use proc_macro2::{Ident, TokenStream};
+use syn::{Error, Item, ItemFn, Path, Result, Type, parse_quote};
 
 pub fn expand(arguments: &Arguments, item: TokenStream) -> Result<TokenStream> {
     match syn::parse2(item)? {
         Item::Fn(function) => expand_function(arguments, &function),
         Item::Impl(block) => {
             let plugin = &block.self_ty;
-            let export = export("update", &quote!(#plugin));
+            if let Some(ty) = arguments.migrates_from.first() {
+                return Err(Error::new_spanned(ty, "on whole batches, write `#[update] impl Migrate for …` instead"));
+            }
+            let is_migrate = |path: &Path| path.segments.last().is_some_and(|segment| segment.ident == "Migrate");
+            let migrates = block.trait_.as_ref().is_some_and(|(path, _)| is_migrate(path));
+            let export = export(if migrates { "migrate" } else { "update" }, &quote!(#plugin));
             Ok(quote!(#block #export))
         }
-        other => Err(Error::new_spanned(other, "expected a function or `impl Update for …`")),
+        other => Err(Error::new_spanned(other, "expected a function, `impl Update for …` or `impl Migrate for …`")),
     }
 }
 
@@ -76,6 +81,7 @@ fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStre
     let description = description(&function.attrs, arguments);
     let (plugin, new) = plugin_type(&function.vis, name, config.as_ref());
     let export = export("update", &quote!(#name));
+    let migrate = migrate(&arguments.migrates_from, &state, name);
     Ok(quote! {
         #function
         #plugin
@@ -107,7 +113,34 @@ fn expand_function(arguments: &Arguments, function: &ItemFn) -> Result<TokenStre
             }
         }
         #export
+        #migrate
     })
+}
+
+/// How states of these types become such as the plugin has now; nothing where there are none.
+fn migrate(from: &[Type], state: &Type, name: &Ident) -> TokenStream {
+    if from.is_empty() {
+        return TokenStream::new();
+    }
+    let from: Vec<Type> = from.iter().map(free).collect();
+    let export = export("migrate", &quote!(#name));
+    quote! {
+        impl ::millstream_sdk::Migrate for #name {
+            fn migrate(
+                &mut self,
+                _: &::millstream_sdk::Stage,
+                old: ::millstream_sdk::OldStates,
+            ) -> ::std::result::Result<::millstream_sdk::Batch, ::millstream_sdk::Error> {
+                #(if old.are::<#from>() {
+                    return ::millstream_sdk::migrate::each::<#from, #state>(&old.states, |_, state| {
+                        ::std::convert::TryInto::try_into(state).map_err(::millstream_sdk::Error::internal)
+                    });
+                })*
+                ::std::result::Result::Err(old.unknown(&[#(::millstream_sdk::row::schema::<#from>()),*]))
+            }
+        }
+        #export
+    }
 }
 
 /// An expression of type `Result<Option<State>, Rejection>`; `None` where the function returns something else.

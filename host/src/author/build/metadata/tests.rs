@@ -15,7 +15,7 @@ fn project(folder: &Path) -> Project {
     };
     let http = Http { hosts: vec!["api.example.com".into()], methods: Vec::new() };
     let grants = Grants { http: Some(http), ..Grants::default() };
-    Project { folder: folder.into(), about, world: None, grants, code: Code::Go }
+    Project { folder: folder.into(), about, world: None, migrates: false, grants, code: Code::Go }
 }
 
 /// The project's component; it could not be asked.

@@ -1,0 +1,65 @@
+//! A start that goes back to the checkpoint before an upgrade, and how long that checkpoint is kept.
+
+use super::*;
+use crate::limits::ROLLBACK_BATCHES_MAX;
+
+fn replaying(batch: u64) -> Wanted {
+    Wanted { replay_from: Some(BatchId(batch)), job_digest: "before".into(), ..wanted() }
+}
+
+/// A job whose plugin was replaced after batch 4, with later checkpoints; all its batches are committed.
+fn upgraded() -> Found {
+    let planned = [(5, 1), (6, 1), (7, 1), (8, 1), (9, 1)];
+    let mut found = found(&[(1, 0, 1), (1, 4, 5)], &[4, 6, 8], &planned, &[9]);
+    found.manifest.as_mut().unwrap().starts[1].upgrade = true;
+    found
+}
+
+#[test]
+fn all_that_is_planned_behind_the_checkpoint_runs_again_as_the_job_is_now() {
+    let (found, wanted) = (upgraded(), replaying(4));
+    let resume = resolve(&found, &wanted).unwrap();
+    assert_eq!(short(&resume), (4, vec![5, 6, 7, 8, 9], 9, 10, None));
+    assert_eq!(resume.as_before, None, "the other job runs what sinks have committed, too");
+    let claimed = claim(found.manifest.as_ref(), &resume, &wanted, "job", "id");
+    let kept: Vec<u64> = claimed.checkpoints.iter().map(|checkpoint| checkpoint.batch.0).collect();
+    assert_eq!(kept, [4], "a restart goes on alike without being told");
+    let again = Found { manifest: Some(claimed), ..found };
+    let again = resolve(&again, &Wanted { replay_from: None, ..wanted }).unwrap();
+    assert_eq!((short(&again), again.as_before), ((4, vec![5, 6, 7, 8, 9], 9, 10, None), None));
+}
+
+#[test]
+fn it_is_refused_where_batches_between_could_not_run_again() {
+    let words = |found: &Found, batch| resolve(found, &replaying(batch)).unwrap_err();
+    assert!(words(&upgraded(), 5).ends_with("Batches with such a checkpoint: 4, 6, 8."), "{}", words(&upgraded(), 5));
+    let mut gap = upgraded();
+    gap.planned.remove(&BatchId(6));
+    assert!(words(&gap, 4).ends_with("Batches with such a checkpoint: 6, 8."), "{}", words(&gap, 4));
+    let mut damaged = upgraded();
+    damaged.damaged.insert(path(4), "checksum differs".into());
+    assert!(words(&damaged, 4).contains("`--replay-from 4`"));
+    assert!(words(&Found::default(), 4).contains("there is no checkpoint of this job"));
+}
+
+#[test]
+fn a_state_that_the_job_of_now_does_not_keep_is_refused() {
+    let other = Wanted { tables: vec![stage("totals", "text"), tables().remove(1), tables().remove(2)], ..replaying(4) };
+    assert!(resolve(&upgraded(), &other).unwrap_err().contains("its state does not fit any more"));
+}
+
+#[test]
+fn the_checkpoint_before_an_upgrade_is_kept_for_so_many_batches() {
+    let mut manifest = upgraded().manifest.unwrap();
+    let publish = |manifest: &Manifest, batch| publish_keeping(manifest, checkpoint(batch), 3);
+    let kept = |manifest: &Manifest| manifest.checkpoints.iter().map(|kept| kept.batch.0).collect::<Vec<_>>();
+    manifest = publish(&manifest, 10);
+    assert_eq!((kept(&manifest), manifest.starts.len()), (vec![4, 6, 8, 10], 2));
+    manifest = publish(&manifest, 12);
+    assert_eq!((kept(&manifest), pinned(&manifest)), (vec![4, 8, 10, 12], Some(BatchId(4))));
+    let last = 4 + ROLLBACK_BATCHES_MAX;
+    manifest = publish(&manifest, last);
+    assert_eq!(kept(&manifest), [4, 10, 12, last]);
+    manifest = publish(&manifest, last + 1);
+    assert_eq!((kept(&manifest), pinned(&manifest)), (vec![12, last, last + 1], None));
+}

@@ -1,0 +1,207 @@
+//! `millstream upgrade`: the next version of a plugin into a running job.
+
+pub(super) mod running;
+
+use crate::error::{Error, Result};
+use crate::job;
+use crate::limits::COMPONENT_BYTES_MAX;
+use crate::lock::store::Store;
+use crate::lock::{Before, Lock, Pin, add, edit};
+use crate::package::difference::Difference;
+use crate::package::digest::Digest;
+use crate::package::facts::Facts;
+use crate::package::name::{Wanted, version};
+use crate::plugin::component_file;
+use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
+use clap::Args;
+use running::RunningJob;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// The arguments of `millstream upgrade`.
+#[derive(Args)]
+#[command(
+    after_help = "The job goes on meanwhile: the new version is loaded and checked beside the old one, and takes its place \
+                  between two batches. The lock file and `plugin` in the job file are changed with it."
+)]
+pub struct UpgradeArguments {
+    /// The job file
+    job: PathBuf,
+    /// The stage
+    stage: String,
+    /// A version of the package that the stage has (`0.2.0`), another package (`name@0.2.0`), or the path of a component or
+    /// plugin folder
+    to: String,
+    /// Where the package is: `oci://host/path`, or a folder (default: where the lock file has it from)
+    #[arg(long)]
+    registry: Option<String>,
+    /// Take it although it needs more than what the stage has now, or is otherwise not what that is
+    #[arg(long)]
+    accept: bool,
+}
+
+/// Upgrades a stage, and tells how it went.
+pub fn upgrade(arguments: &UpgradeArguments) -> Result<String> {
+    let UpgradeArguments { job, stage, to, registry, accept } = arguments;
+    let next = Next::find(job, stage, to, registry.as_deref())?;
+    let running = RunningJob::find(job)?;
+    let mut text = next.accepted(stage, *accept)?;
+    let prepared = running.prepare(stage, &next.plugin, &next.file, &next.digest)?;
+    text.push_str(&promote(&running, stage, &next, &prepared)?);
+    Ok(text)
+}
+
+/// What is to run in a stage.
+pub struct Next {
+    /// `plugin` as the job file is to have it.
+    pub plugin: String,
+    /// What it has now.
+    pub before: String,
+    /// The component.
+    pub file: PathBuf,
+    /// Its digest.
+    pub digest: Digest,
+    /// What the lock file is to say of it, where it is a package.
+    pub pin: Option<Pin>,
+    /// What changes with it.
+    pub differences: Vec<Difference>,
+}
+
+impl Next {
+    /// Finds what a user asks for, and gets it into the store where it is a package. Nothing else is changed.
+    pub fn find(job: &Path, stage: &str, to: &str, registry: Option<&str>) -> Result<Next> {
+        let before = edit::plugin_of(job, stage)?;
+        let Some(before) = before else {
+            return Err(Error::job(format!("{}: stage `{stage}` has no plugin of its own", job.display())));
+        };
+        let store = Store::of_user()?;
+        match package(to, &before)? {
+            Some(wanted) => Next::of_package(job, stage, before, &wanted, registry, &store),
+            None => Next::of_path(job, stage, before, to, &store),
+        }
+    }
+
+    fn of_package(
+        job: &Path,
+        stage: &str,
+        before: String,
+        wanted: &Wanted,
+        registry: Option<&str>,
+        store: &Store,
+    ) -> Result<Next> {
+        let obtained = add::get(add::folder_of(job), wanted, registry, store)?;
+        let digest = obtained.pin.layer;
+        let file = store.file(&digest)?;
+        Ok(Next {
+            plugin: format!("{}@{}", obtained.pin.name, obtained.pin.version),
+            before,
+            file: file
+                .ok_or_else(|| Error::environment(format!("{wanted} has just gone from the store; try again")))?,
+            digest,
+            differences: add::changes(job, Some(stage), &obtained.facts, store)?,
+            pin: Some(obtained.pin),
+        })
+    }
+
+    fn of_path(job: &Path, stage: &str, before: String, path: &str, store: &Store) -> Result<Next> {
+        let file = std::path::absolute(component_file(Path::new(path))?)
+            .map_err(|error| Error::environment(format!("{path}: {error}")))?;
+        let mut bytes = Vec::new();
+        let read = File::open(&file).and_then(|file| file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes));
+        read.map_err(|error| Error::environment(format!("{}: {error}", file.display())))?;
+        let facts = Facts::of(&bytes, &file.display().to_string())?;
+        Ok(Next {
+            plugin: from_folder(Path::new(path), add::folder_of(job))?,
+            before,
+            digest: Digest::of(&bytes),
+            file,
+            pin: None,
+            differences: add::changes(job, Some(stage), &facts, store)?,
+        })
+    }
+
+    /// What differs, in words; an error where it must be accepted and is not.
+    pub fn accepted(&self, stage: &str, accept: bool) -> Result<String> {
+        let lines: String = self.differences.iter().map(|difference| format!("  {}\n", difference.words)).collect();
+        if self.differences.iter().any(|difference| difference.needs_accept) && !accept {
+            return Err(Error::job(format!(
+                "{} differs from what stage `{stage}` has now:\n{lines}nothing was changed; add --accept to take it all the same",
+                self.plugin
+            )));
+        }
+        Ok(if lines.is_empty() { lines } else { format!("it differs from what was there:\n{lines}") })
+    }
+}
+
+/// The package that is meant; `None`: a path is.
+fn package(to: &str, before: &str) -> Result<Option<Wanted>> {
+    if let Ok(version) = version(to) {
+        let Ok(Wanted { name, version: Some(_) }) = before.parse::<Wanted>() else {
+            return Err(Error::job(format!(
+                "the stage has `{before}`, which is no package, so `{to}` alone does not say which plugin is meant; write \
+                 NAME@{to}, or a path"
+            )));
+        };
+        return Ok(Some(Wanted { name, version: Some(version) }));
+    }
+    if to.contains('@') && !to.contains('/') { to.parse().map(Some) } else { Ok(None) }
+}
+
+/// A path as the job file in this folder has it: relative, where it lies below.
+fn from_folder(path: &Path, folder: &Path) -> Result<String> {
+    let whole = |path: &Path| {
+        std::fs::canonicalize(path).map_err(|error| Error::environment(format!("{}: {error}", path.display())))
+    };
+    let (path, folder) = (whole(path)?, whole(folder)?);
+    let shown = path.strip_prefix(&folder).unwrap_or(&path);
+    let text = shown.to_str().ok_or_else(|| Error::job(format!("{} is no text", path.display())))?;
+    Ok(text.to_owned())
+}
+
+/// Puts a prepared plugin in its place. Lock file and job file are changed first, so that a job that dies meanwhile comes
+/// back with the new version and knows which batches ran with the old one; they are changed back where the job refuses.
+pub fn promote(running: &RunningJob, stage: &str, next: &Next, prepared: &UpgradeStatus) -> Result<String> {
+    let spec = job::load(&running.file, &[])?;
+    let folder = add::folder_of(&running.file);
+    let held = Lock::read(folder)?.before(&spec.name, stage).cloned();
+    let before = Before { job: spec.name, stage: stage.to_owned(), plugin: next.before.clone(), batch: None };
+    let write = |batch: Option<u64>| {
+        let before = Before { batch, ..before.clone() };
+        Lock::change(folder, |lock| {
+            next.pin.clone().map_or(Ok(()), |pin| lock.add(pin))?;
+            // A component that was built anew at the same place has taken the old one with it.
+            if next.plugin != before.plugin {
+                lock.set_before(before);
+            }
+            Ok(())
+        })
+    };
+    write(None)?;
+    edit::set_plugin(&running.file, stage, &next.plugin)?;
+    let done = running.commit(prepared.id);
+    match done {
+        Ok(UpgradeStatus { from, to, step: UpgradeStep::Done { after, pause_us }, .. }) => {
+            write(Some(after))?;
+            let mut text = format!("stage `{stage}`: {} in place of {} since batch {}\n", to.0, from.0, after + 1);
+            let _ = writeln!(text, "  no batch could begin for {:.1} ms", pause_us as f64 / 1e3);
+            Ok(text)
+        }
+        Ok(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. }) => {
+            edit::set_plugin(&running.file, stage, &next.before)?;
+            Lock::change(folder, |lock| {
+                lock.before.retain(|other| (&other.job, &other.stage) != (&before.job, &before.stage));
+                lock.before.extend(held);
+                Ok(())
+            })?;
+            Err(Error::environment(format!("stage `{stage}` still runs {}: {why}", from.0)))
+        }
+        Ok(UpgradeStatus { step, .. }) => Err(Error::bug(format!("an upgrade that ended as {step:?}"))),
+        Err(error) => Err(error.within(format!(
+            "the job file and the lock file name {} in stage `{stage}` now, with which the job starts the next time; whether it \
+             runs already, `millstream status` tells",
+            next.plugin
+        ))),
+    }
+}

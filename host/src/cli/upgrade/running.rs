@@ -1,0 +1,115 @@
+//! A running job, all processes of which are asked together.
+
+use crate::error::{Error, Result};
+use crate::package::digest::Digest;
+use crate::run::control::{Answer, Question, Said, ask, put};
+use crate::run::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
+use crate::time;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+/// How often it is looked how an upgrade stands.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A job whose processes can all be reached.
+pub struct RunningJob {
+    /// The job file.
+    pub file: PathBuf,
+    processes: usize,
+}
+
+impl RunningJob {
+    /// The running job of this file. An error where it does not run, or not all of it is on this machine and answers.
+    pub fn find(file: &Path) -> Result<RunningJob> {
+        let answers = ask(file)?;
+        let shown = file.display();
+        let silent: String =
+            answers.silent.iter().map(|(process, words)| format!("\n  process {process}: {words}")).collect();
+        let Some(processes) = answers.told.first().map(|told| told.status.processes) else {
+            return Err(Error::environment(match silent.is_empty() {
+                true => format!(
+                    "the job {shown} is not running (no process of yours answers). To change a plugin of a job that does not \
+                     run, change its job file (`millstream add`), and start it"
+                ),
+                false => format!("the job {shown} runs, but does not answer{silent}"),
+            }));
+        };
+        if answers.told.len() < processes {
+            return Err(Error::environment(format!(
+                "{} of {processes} processes of the job {shown} answer on this machine, and an upgrade needs all of them; stop \
+                 the job, change it, and start it again{silent}",
+                answers.told.len()
+            )));
+        }
+        Ok(RunningJob { file: file.to_owned(), processes })
+    }
+
+    /// Has all processes load and check a plugin for a stage.
+    pub fn prepare(&self, stage: &str, plugin: &str, file: &Path, digest: &Digest) -> Result<UpgradeStatus> {
+        let id = time::now().0.unsigned_abs().max(1);
+        let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+        let (stage, plugin, digest) = (stage.to_owned(), plugin.to_owned(), digest.to_string());
+        let prepared = self.all(&Question::Prepare(Prepare { id, stage, plugin, file, digest }));
+        if prepared.is_err() {
+            // Those that have prepared it need not keep it.
+            let _ = put(&self.file, &Question::Drop { id, why: "another process refused it".into() }, |_| true);
+        }
+        self.any(prepared?)
+    }
+
+    /// Puts a prepared plugin in its place, and waits until that is done or was given up.
+    pub fn commit(&self, id: u64) -> Result<UpgradeStatus> {
+        let mut status = self.first(&Question::Commit { id })?;
+        while !matches!(status.step, UpgradeStep::Done { .. } | UpgradeStep::Dropped(_)) {
+            thread::sleep(LOOK_EVERY);
+            status = self.first(&Question::Upgrade { id })?;
+        }
+        Ok(status)
+    }
+
+    /// Gives a prepared plugin up.
+    pub fn give_up(&self, id: u64, why: &str) -> Result<UpgradeStatus> {
+        self.any(self.all(&Question::Drop { id, why: why.to_owned() })?)
+    }
+
+    /// How an upgrade stands, in each process.
+    pub fn status(&self, id: u64) -> Result<Vec<UpgradeStatus>> {
+        self.all(&Question::Upgrade { id })
+    }
+
+    /// Asks process 0.
+    pub fn first(&self, question: &Question) -> Result<UpgradeStatus> {
+        let said = put(&self.file, question, |process| process == 0)?;
+        said.into_iter().next().map_or_else(|| Err(self.ended()), |said| self.status_of(said))
+    }
+
+    /// Asks all processes: none may be missing.
+    pub fn all(&self, question: &Question) -> Result<Vec<UpgradeStatus>> {
+        let said = put(&self.file, question, |_| true)?;
+        if said.len() < self.processes {
+            return Err(self.ended());
+        }
+        said.into_iter().map(|said| self.status_of(said)).collect()
+    }
+
+    fn status_of(&self, said: Said) -> Result<UpgradeStatus> {
+        let of = |words: String| {
+            if self.processes > 1 { format!("process {} of the job: {words}", said.process) } else { words }
+        };
+        match said.answer {
+            Ok(Answer::Upgrade(status)) => Ok(*status),
+            Ok(Answer::Refused(words)) => Err(Error::job(words)),
+            Ok(Answer::Error(words)) | Err(words) => Err(Error::environment(of(words))),
+            Ok(Answer::Status(_) | Answer::Done(_)) => Err(Error::environment(of("it answers otherwise".into()))),
+        }
+    }
+
+    fn ended(&self) -> Error {
+        Error::environment(format!("the job {} has ended, or was started again, meanwhile", self.file.display()))
+    }
+
+    fn any(&self, all: Vec<UpgradeStatus>) -> Result<UpgradeStatus> {
+        all.into_iter().next().ok_or_else(|| self.ended())
+    }
+}

@@ -1,0 +1,125 @@
+//! Between two batches: a plugin is replaced by its next version, in all processes or in none.
+//!
+//! Worker 0 begins nothing behind the barrier of a swap until all up to it is done, see [`crate::worker`]. So when a barrier
+//! has been passed here, nothing is in flight, and what is put in place runs from the next batch on, on every worker.
+
+use crate::ids::BatchId;
+use crate::run::Running;
+use crate::timely_ext::{Parts, Tick, Ticks};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+/// Why a process cannot replace the plugin.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Objection {
+    /// The worker that this copy is for: the first of its process.
+    to: u64,
+    why: String,
+}
+
+/// Builds both steps. `committed` has passed a barrier when all batches before it are committed, on all workers. The stream
+/// that comes back has, on worker 0, a tick for each barrier behind which a plugin was replaced.
+pub fn build<'s>(ticks: &Ticks<'s>, committed: Parts<'s>, at: (usize, usize), running: &Arc<Running>) -> Ticks<'s> {
+    let objections = object(ticks.clone(), committed, at, running.clone());
+    replace(ticks.clone(), objections, at.0, running.clone())
+}
+
+/// The upgrade that a barrier is for, whether its plugin takes its place or runs in a shadow.
+fn upgrade_of(tick: &Tick) -> Option<u64> {
+    tick.swap.or(tick.shadow.map(|(id, _)| id))
+}
+
+/// On the first worker of each process: tells those of all processes what stands against the swap. Who says nothing agrees.
+fn object<'s>(
+    ticks: Ticks<'s>,
+    committed: Parts<'s>,
+    (index, peers): (usize, usize),
+    running: Arc<Running>,
+) -> Stream<'s, u64, Vec<Objection>> {
+    let mut builder = OperatorBuilder::new("object".to_owned(), ticks.scope());
+    let mut ticks = builder.new_input(ticks, Pipeline);
+    let mut committed = builder.new_input(committed, Pipeline);
+    let (objections, stream) = builder.new_output::<Vec<Objection>>();
+    let mut objections = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Objection>>>::from(objections);
+    builder.build(move |_| {
+        let mut swaps = BTreeMap::new();
+        move |frontiers| {
+            committed.for_each(|_, _| {});
+            ticks.for_each(|capability, ticks| {
+                if let Some(id) = ticks.first().and_then(upgrade_of).filter(|_| index == running.first_worker) {
+                    swaps.insert(*capability.time(), (id, capability.retain(0)));
+                }
+            });
+            while let Some(first) = swaps.first_entry() {
+                if frontiers.iter().any(|frontier| frontier.less_equal(first.key())) || running.failure.happened() {
+                    break;
+                }
+                let (id, capability) = first.remove();
+                let why = running.upgrades.objection(id);
+                let firsts = (0..peers as u64).step_by(running.workers.max(1));
+                let told = why.iter().flat_map(|why| firsts.clone().map(|to| Objection { to, why: why.clone() }));
+                objections.activate().session(&capability).give_iterator(told);
+            }
+        }
+    });
+    stream
+}
+
+/// Replaces the plugin where nobody objects: the first worker of each process does it for all of them.
+fn replace<'s>(
+    ticks: Ticks<'s>,
+    objections: Stream<'s, u64, Vec<Objection>>,
+    index: usize,
+    running: Arc<Running>,
+) -> Ticks<'s> {
+    let mut builder = OperatorBuilder::new("replace".to_owned(), ticks.scope());
+    let mut ticks = builder.new_input(ticks, Pipeline);
+    let mut objections = builder.new_input(objections, Exchange::new(|objection: &Objection| objection.to));
+    let (swapped, swapped_stream) = builder.new_output::<Vec<Tick>>();
+    let mut swapped = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Tick>>>::from(swapped);
+    builder.build(move |_| {
+        let mut swaps = BTreeMap::new();
+        let mut heard: BTreeMap<u64, String> = BTreeMap::new();
+        move |frontiers| {
+            ticks.for_each(|capability, ticks| {
+                if let Some(tick) = ticks.first().filter(|_| index == running.first_worker)
+                    && let Some(id) = upgrade_of(tick)
+                {
+                    swaps.insert(*capability.time(), (id, *tick, capability.retain(0)));
+                }
+            });
+            objections.for_each(|capability, told| {
+                for objection in told.drain(..) {
+                    heard.entry(*capability.time()).or_insert(objection.why);
+                }
+            });
+            while let Some(first) = swaps.first_entry() {
+                let stamp = *first.key();
+                if frontiers.iter().any(|frontier| frontier.less_equal(&stamp)) || running.failure.happened() {
+                    break;
+                }
+                let (id, tick, capability) = first.remove();
+                let objection = heard.remove(&stamp);
+                let done = objection.is_none() && tick.swap.is_some() && index == 0;
+                let after = BatchId::of_stamp(stamp).0;
+                match tick.shadow {
+                    Some((_, batches)) => running.upgrades.shadows(id, after.next(), batches, objection),
+                    None => running.upgrades.decided(id, objection),
+                }
+                if index > 0 {
+                    // Worker 0 knows when all of it is done.
+                    running.upgrades.done(id, after, Duration::ZERO);
+                }
+                swapped.activate().session(&capability).give_iterator(done.then_some(tick).into_iter());
+            }
+        }
+    });
+    swapped_stream
+}

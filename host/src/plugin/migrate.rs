@@ -1,0 +1,65 @@
+//! States of another version of a plugin, as this version has them; see `wit/migrate.wit`.
+
+use super::allowance::{Allowance, Given};
+use super::bindings::BatchOut;
+use super::failure::{CallFailure, Fault, Identity};
+use super::guest::Stage;
+use super::instances::Instances;
+use super::load::Calls;
+use super::lower::{self, Lowered};
+use super::{Counters, Description, Plugin, StageUse, lift};
+use crate::error::{Error, Result};
+use crate::ids::BatchTime;
+use arrow::array::RecordBatch;
+
+/// Some of the states that another version of a plugin made.
+pub struct OldStates<'a> {
+    /// That version; empty where it is not known.
+    pub version: &'a str,
+    /// The time of the last batch that it ran, which is the time of the call.
+    pub time: BatchTime,
+    /// The states, a row a key.
+    pub rows: &'a RecordBatch,
+}
+
+impl Plugin {
+    /// Whether it can take over states of its other versions.
+    pub fn migrates(&self) -> bool {
+        matches!(self.loaded.calls, Calls::Update { migrate: Some(_), .. })
+    }
+
+    /// The new state of each key, with the columns that `description` calls `state`: what the plugin said of itself for this
+    /// stage. Each call has an instance and a time limit of its own, as a table may need many of them.
+    pub fn migrate(&self, stage: &StageUse, description: &Description, old: &OldStates<'_>) -> Result<RecordBatch> {
+        Ok(self.try_migrate(stage, description, old)?)
+    }
+
+    fn try_migrate(
+        &self,
+        stage: &StageUse,
+        description: &Description,
+        old: &OldStates<'_>,
+    ) -> Result<RecordBatch, CallFailure> {
+        let plugin = format!("{} {}", description.name, description.version);
+        let identity = Identity { stage: Some(stage.stage.clone()), plugin, outside: "migrate" };
+        let bug = |words: &str| CallFailure::other(Error::bug(format!("{}: {words}", identity.who())));
+        let Calls::Update { migrate: Some(migrate), .. } = &self.loaded.calls else {
+            return Err(bug("it has no `migrate`"));
+        };
+        let states = Lowered::new(old.rows).map_err(|words| bug(&words))?;
+        let (columns, schema) = (states.columns(), lower::schema(old.rows.schema_ref()));
+        let about = Stage { grant: stage.grant.clone(), inputs: description.inputs.clone(), key: stage.key.clone() };
+        let mut instances = Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
+        instances.time_us = old.time.0;
+        let given = Given::of([&states]);
+        let arguments = (stage.config.as_str(), old.version, &schema, states.batch(&columns));
+        let made: BatchOut = instances.call(None, migrate, given, arguments)?;
+        let new = lift::batch("the new states", &description.state, Some(old.rows.num_rows()), made);
+        let checked = new.map_err(Fault::from).and_then(|new| {
+            Allowance::new(stage.limits, given).check_shared(&new)?;
+            Ok(new)
+        });
+        // What it counts belongs to no batch.
+        instances.settle(None, &Counters::default(), checked)
+    }
+}

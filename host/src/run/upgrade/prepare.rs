@@ -1,0 +1,173 @@
+//! The next plugin of a stage is loaded and held against the one that runs: nothing else of the job may notice.
+
+use super::{Prepare, Upgrade, UpgradeStatus, UpgradeStep};
+use crate::batch::types::describe;
+use crate::checkpoint::types::{Column, Table};
+use crate::error::{Error, Result};
+use crate::graph::{Operator, PluginNode, StageNode};
+use crate::limits::COMPONENT_BYTES_MAX;
+use crate::package::digest::Digest;
+use crate::run::Running;
+use arrow::datatypes::{Schema, SchemaRef};
+use bytes::Bytes;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Loads and checks the plugin. The job goes on meanwhile. An error says why it cannot take the other one's place.
+pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
+    let stage = &wanted.stage;
+    let Some(slot) = running.versions.slot(stage) else { return Err(no_plugin(running, stage)) };
+    let key = format!("stages.{stage}.plugin");
+    if running.options.sets.iter().any(|(path, _)| *path == key) {
+        return Err(Error::job(format!(
+            "stage `{stage}`: the job was started with --set {key}=…, which every restart would come back to; start it \
+             without"
+        )));
+    }
+    let component = read(&wanted.file, &wanted.digest)?;
+    let before = slot.now().node;
+    let node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file)?;
+    let (Some(old), Some(new)) = (before.plugin(), node.plugin()) else {
+        return Err(Error::bug("a stage without its plugin"));
+    };
+    if new.plugin.digest() != wanted.digest {
+        return Err(changed(&wanted.file));
+    }
+    if new.plugin.digest() == old.plugin.digest() {
+        return Err(Error::job(format!("stage `{stage}` runs this component already: {}", told(new))));
+    }
+    let differences = differences(&before, &node)?;
+    if !differences.is_empty() {
+        return Err(Error::job(format!(
+            "stage `{stage}`: {} cannot take the place of {} in the running job:\n  {}\nTo change that, stop the job, mend \
+             what hangs on it, and start it again.",
+            told(new),
+            told(old),
+            differences.join("\n  ")
+        )));
+    }
+    let status = UpgradeStatus {
+        id: wanted.id,
+        stage: stage.clone(),
+        from: (told(old), old.plugin.digest()),
+        to: (told(new), new.plugin.digest()),
+        step: UpgradeStep::Prepared,
+        shadow: None,
+    };
+    let (shadow_batches, shadow) = (0, None);
+    let node = Arc::new(node);
+    running.upgrades.begin(Upgrade { status, slot, shadow_batches, shadow, node, component, objection: None })
+}
+
+fn no_plugin(running: &Running, stage: &str) -> Error {
+    let spec = &running.graph.spec;
+    let Some(found) = running.graph.stages.iter().find(|found| found.name == stage) else {
+        let names: Vec<String> = spec.stages.iter().map(|stage| format!("`{}`", stage.name)).collect();
+        let has = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Error::job(format!("the job `{}` has no stage `{stage}`; it has: {has}", spec.name));
+    };
+    Error::job(match found.operator {
+        Operator::Sql(_) => format!(
+            "stage `{stage}` is a query: plugins that it calls as functions cannot be replaced while the job runs. Stop the \
+             job, change the plugin, and start it again: it goes on where it was"
+        ),
+        _ => format!("stage `{stage}` has no plugin that could be replaced"),
+    })
+}
+
+/// The component as it was looked at by whoever asks.
+fn read(file: &Path, digest: &str) -> Result<Bytes> {
+    let mut bytes = Vec::new();
+    let read = File::open(file).and_then(|file| file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|error| Error::environment(format!("plugin {} cannot be read: {error}", file.display())))?;
+    if Digest::of(&bytes).to_string() != digest {
+        return Err(changed(file));
+    }
+    Ok(Bytes::from(bytes))
+}
+
+fn changed(file: &Path) -> Error {
+    Error::environment(format!("plugin {} has changed while it was looked at; ask again", file.display()))
+}
+
+fn told(node: &PluginNode) -> String {
+    format!("{} {}", node.description.name, node.description.version)
+}
+
+/// What the rest of the job, or a checkpoint, would notice of the change.
+fn differences(old: &StageNode, new: &StageNode) -> Result<Vec<String>> {
+    if std::mem::discriminant(&old.operator) != std::mem::discriminant(&new.operator) {
+        let world = |stage: &StageNode| stage.plugin().map_or(String::new(), |node| node.plugin.world().to_string());
+        return Ok(vec![format!("it is of world {}, and the stage's plugin is of world {}", world(new), world(old))]);
+    }
+    let mut all = Vec::new();
+    let mut compare = |what: &str, old: &Schema, new: &Schema| {
+        if old.fields() != new.fields() {
+            all.push(format!("{what} had {} and would have {}", shape(old), shape(new)));
+        }
+    };
+    compare("its rows", &made(old), &made(new));
+    compare("rows of the stage", &old.output, &new.output);
+    compare("its rejected rows", &old.rejected.schema, &new.rejected.schema);
+    if let (Operator::Reduce(old), Operator::Reduce(new)) = (&old.operator, &new.operator) {
+        compare("its accumulators", &old.description.state, &new.description.state);
+    }
+    if old.sides != new.sides || old.key != new.key {
+        return Err(Error::bug("a plugin that changes what its stage is"));
+    }
+    all.extend(old.tables.iter().filter_map(|old_table| table(old_table, &new.tables, new)));
+    let is_new = |table: &&Table| !old.tables.iter().any(|old| old.name == table.name);
+    all.extend(
+        new.tables.iter().filter(is_new).map(|table| format!("it needs a table `{}`: it sets timers", table.name)),
+    );
+    Ok(all)
+}
+
+/// The columns that the operator makes, before `filter` and `select`.
+fn made(stage: &StageNode) -> SchemaRef {
+    match &stage.operator {
+        Operator::Update(_, update) => update.output.clone(),
+        _ => stage.plugin().map_or_else(|| stage.output.clone(), |node| node.description.output.clone()),
+    }
+}
+
+fn table(old: &Table, new: &[Table], stage: &StageNode) -> Option<String> {
+    let Some(new) = new.iter().find(|new| new.name == old.name) else {
+        return Some(format!("it has no table `{}`, which the checkpoint holds", old.name));
+    };
+    if (&old.identity, &old.key, &old.sub) != (&new.identity, &new.key, &new.sub) {
+        return Some(format!("its state is of another kind: it was {} and would be {}", old.identity, new.identity));
+    }
+    if old.state == new.state || (new.name == stage.name && migrates(stage)) {
+        return None;
+    }
+    let words = |columns: &[Column]| {
+        let word = |column: &Column| {
+            format!("{} {}{}", column.name, column.kind, if column.nullable { " or null" } else { "" })
+        };
+        format!("({})", columns.iter().map(word).collect::<Vec<_>>().join(", "))
+    };
+    Some(format!(
+        "its state has other columns, and it does not migrate: it had {} and would have {}",
+        words(&old.state),
+        words(&new.state)
+    ))
+}
+
+/// Whether the plugin takes over states of its other versions.
+fn migrates(stage: &StageNode) -> bool {
+    stage.plugin().is_some_and(|node| node.plugin.migrates())
+}
+
+/// Columns in words, with those that are never null, where that is all that differs.
+fn shape(schema: &Schema) -> String {
+    let never = |schema: &Schema| -> Vec<String> {
+        schema.fields().iter().filter(|field| !field.is_nullable()).map(|field| field.name().clone()).collect()
+    };
+    match never(schema).as_slice() {
+        [] => describe(schema),
+        never => format!("{} (never null: {})", describe(schema), never.join(", ")),
+    }
+}

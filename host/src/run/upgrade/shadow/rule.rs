@@ -1,0 +1,92 @@
+//! What becomes of a version that has run in a shadow: a pure decision over the report.
+
+use super::ShadowReport;
+use clap::ValueEnum;
+
+/// When a version that has run in a shadow is promoted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Rule {
+    /// Where it put out the same rows, rejected the same ones and kept the same states
+    #[default]
+    Same,
+    /// Where it rejected no more rows than the old one; rows and states may differ
+    NoMoreRejected,
+    /// Whatever it did, unless a call of it failed
+    Always,
+    /// Not: only the report is wanted
+    Never,
+}
+
+impl Rule {
+    /// `Ok`: the new version is promoted. The error says in words why it is dropped.
+    pub fn decide(self, report: &ShadowReport, batches: u64) -> Result<(), String> {
+        if let Some(failed) = &report.failed {
+            return Err(format!("a call of it failed: {failed}"));
+        }
+        if self == Rule::Never {
+            return Err("`--promote never` asks for the report only".into());
+        }
+        if report.batches < batches {
+            return Err(format!("it has run in {} of {batches} batches", report.batches));
+        }
+        match self {
+            Rule::Same if !report.is_same() => Err(format!("not the same: {}", differences(report))),
+            Rule::NoMoreRejected if report.rejected_new > report.rejected => {
+                let (old, new) = (report.rejected, report.rejected_new);
+                Err(format!("it rejected {new} rows, and the old version {old}"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What differs, in words.
+fn differences(report: &ShadowReport) -> String {
+    let all = [
+        (report.rows_differing, "rows differ"),
+        (report.states_differing, "states differ"),
+        (report.rejected_differing, "rows were rejected by one version only"),
+    ];
+    let some = all.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    some.collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> ShadowReport {
+        ShadowReport { batches: 5, rows: 10, rejected: 2, rejected_new: 2, ..ShadowReport::default() }
+    }
+
+    #[test]
+    fn each_rule_promotes_what_it_says() {
+        let same = report();
+        let rows = ShadowReport { rows_differing: 1, ..report() };
+        let states = ShadowReport { states_differing: 3, ..report() };
+        let others = ShadowReport { rejected_differing: 2, ..report() };
+        let fewer = ShadowReport { rejected_new: 1, rejected_differing: 1, ..report() };
+        let more = ShadowReport { rejected_new: 3, rejected_differing: 1, ..report() };
+        let failed = ShadowReport { failed: Some("no memory".into()), ..report() };
+        let early = ShadowReport { batches: 4, ..report() };
+        let promoted = |rule: Rule| {
+            [&same, &rows, &states, &others, &fewer, &more, &failed, &early].map(|report| rule.decide(report, 5).is_ok())
+        };
+        assert_eq!(promoted(Rule::Same), [true, false, false, false, false, false, false, false]);
+        assert_eq!(promoted(Rule::NoMoreRejected), [true, true, true, true, true, false, false, false]);
+        assert_eq!(promoted(Rule::Always), [true, true, true, true, true, true, false, false]);
+        assert_eq!(promoted(Rule::Never), [false; 8]);
+    }
+
+    #[test]
+    fn what_is_dropped_hears_why() {
+        let all = ShadowReport { rows_differing: 1, states_differing: 2, rejected_differing: 3, ..report() };
+        let words = Rule::Same.decide(&all, 5).unwrap_err();
+        assert_eq!(
+            words,
+            "not the same: 1 rows differ, 2 states differ, 3 rows were rejected by one version only"
+        );
+        let failed = ShadowReport { failed: Some("it trapped".into()), ..report() };
+        assert_eq!(Rule::Always.decide(&failed, 5).unwrap_err(), "a call of it failed: it trapped");
+    }
+}

@@ -1,0 +1,136 @@
+//! States that another version of a plugin made, brought to the columns of the one that runs now.
+
+use super::column::StateColumn;
+use super::table::{Slot, StateTable};
+use crate::error::{Error, Result};
+use crate::limits::{MIGRATE_BYTES_PER_CALL_MAX, MIGRATE_ROWS_PER_CALL_MAX};
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::SchemaRef;
+
+impl StateTable {
+    /// Gives the table other state columns: `new_states` makes the new states of old ones, row by row, and is called with
+    /// some of the keys at a time, in an order that does not depend on the table. Keys and when they were touched stay. The
+    /// files that hold the table so far are of no use any more: all of it counts as changed. An error leaves the table as
+    /// it was.
+    pub fn migrate(
+        &mut self,
+        to: &SchemaRef,
+        mut new_states: impl FnMut(&RecordBatch) -> Result<RecordBatch>,
+    ) -> Result<()> {
+        let columns =
+            to.fields().iter().map(|field| StateColumn::new(field)).collect::<std::result::Result<Vec<_>, _>>();
+        let mut columns = columns.map_err(|error| Error::job(error.to_string()))?;
+        columns.iter_mut().for_each(|column| column.grow(self.slots()));
+        let mut slots: Vec<Slot> = self.all().collect();
+        self.sort(&mut slots);
+        let mut rest = slots.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.migrated_at_once(rest));
+            let (old, _) = self.states(now).map_err(Error::arrow)?;
+            let new = new_states(&old)?;
+            if new.num_rows() != now.len() || new.schema_ref() != to {
+                return Err(Error::bug("a migration that made other rows than it was asked for"));
+            }
+            let all = BooleanArray::from(vec![true; now.len()]);
+            columns.iter_mut().zip(new.columns()).for_each(|(column, values)| column.scatter(now, values, &all));
+            rest = later;
+        }
+        (self.columns, self.state_schema) = (columns, to.clone());
+        self.forget_files();
+        Ok(())
+    }
+
+    /// How many of the slots go into one call: at least one.
+    fn migrated_at_once(&self, slots: &[Slot]) -> usize {
+        let mut bytes = 0_usize;
+        let fits = |slot: &&Slot| {
+            bytes = self.columns.iter().fold(bytes, |sum, column| sum.saturating_add(column.bytes_of(**slot as usize)));
+            bytes <= MIGRATE_BYTES_PER_CALL_MAX
+        };
+        slots.iter().take(MIGRATE_ROWS_PER_CALL_MAX).take_while(fits).count().max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::keys::Keys;
+    use crate::ids::BatchTime;
+    use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use std::sync::Arc;
+
+    fn schema(name: &str, kind: DataType) -> SchemaRef {
+        Arc::new(Schema::new(vec![Field::new(name, kind, false)]))
+    }
+
+    fn ints(values: impl IntoIterator<Item = i64>) -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(values))
+    }
+
+    /// A table of so many keys, each with a text of its length in bytes; those with an odd key are removed again.
+    fn table(keys: i64, length: usize) -> StateTable {
+        let state = schema("text", DataType::Utf8);
+        let mut table =
+            StateTable::new(schema("key", DataType::Int64).fields().to_vec(), state.clone(), Some(10)).unwrap();
+        table.track_changes();
+        let encoded = Keys::encode(&[ints(0..keys)], keys as usize).unwrap();
+        let (view, hashes) = (encoded.view(), encoded.hashes());
+        let slots: Vec<Slot> = (0..keys as usize).map(|row| table.slot(view.get(row), hashes[row])).collect();
+        let texts = (0..keys).map(|key| format!("{}{key}", "0".repeat(length.saturating_sub(key.to_string().len()))));
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(texts));
+        let all = BooleanArray::from(vec![true; slots.len()]);
+        table.store(&slots, &RecordBatch::try_new(state.clone(), vec![texts.clone()]).unwrap(), &all);
+        table.touch(&slots, BatchTime(7));
+        let even: BooleanArray = (0..keys).map(|key| Some(key % 2 == 0)).collect();
+        table.store(&slots, &RecordBatch::try_new(state, vec![texts]).unwrap(), &even);
+        table.changes(false).unwrap();
+        table
+    }
+
+    /// Makes new states that are the numbers in the old ones; the rows of each call.
+    fn to_numbers(table: &mut StateTable) -> Vec<usize> {
+        let (to, mut calls) = (schema("number", DataType::Int64), Vec::new());
+        let migrated = table.migrate(&to, |rows| {
+            calls.push(rows.num_rows());
+            let numbers = rows.column(0).as_string::<i32>().iter().flatten().map(|text| text.parse::<i64>().unwrap());
+            Ok(RecordBatch::try_new(to.clone(), vec![ints(numbers)]).unwrap())
+        });
+        migrated.unwrap();
+        calls
+    }
+
+    #[test]
+    fn each_key_has_the_state_that_was_made_of_its_own() {
+        let mut table = table(1000, 3);
+        assert_eq!(table.changed(), 0, "a file holds all of it");
+        assert_eq!((to_numbers(&mut table), table.len()), (vec![500], 500));
+        let rows = table.rows().unwrap();
+        assert_eq!(rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int64Type>());
+        assert_eq!(table.changed(), 500, "no file holds it");
+        assert_eq!(table.changes(true).unwrap().num_rows(), 500);
+        // Those that were touched wait on, and time out together.
+        assert_eq!(table.take_idle(BatchTime(16)).len(), 0);
+        assert_eq!(table.take_idle(BatchTime(17)).len(), 500);
+    }
+
+    #[test]
+    fn a_call_gets_as_much_as_it_may_and_at_least_one_state() {
+        let calls = to_numbers(&mut table(2 * MIGRATE_ROWS_PER_CALL_MAX as i64 + 2, 6));
+        assert_eq!(calls, [MIGRATE_ROWS_PER_CALL_MAX, 1]);
+        let calls = to_numbers(&mut table(8, MIGRATE_BYTES_PER_CALL_MAX / 2 - 4));
+        assert_eq!(calls, [2, 2]);
+        let calls = to_numbers(&mut table(4, MIGRATE_BYTES_PER_CALL_MAX + 1));
+        assert_eq!(calls, [1, 1]);
+        assert_eq!(to_numbers(&mut table(0, 1)), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_call_that_fails_leaves_the_table_as_it_was() {
+        let mut table = table(4, 1);
+        let failed = table.migrate(&schema("n", DataType::Int64), |_| Err(Error::plugin("no")));
+        assert_eq!(failed.err().map(|error| error.message), Some("no".into()));
+        assert_eq!((table.state_schema().field(0).name().as_str(), table.changed()), ("text", 0));
+        assert_eq!(table.rows().unwrap().column(1).as_string::<i32>(), &StringArray::from(vec!["0", "2"]));
+    }
+}

@@ -1,0 +1,65 @@
+//! Other versions of a stage's plugin: one that takes its place, and one that made the state which is loaded.
+
+use super::UpdateStage;
+use crate::batch::rejected::RejectedRows;
+use crate::error::{Error, Result};
+use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
+use crate::ids::BatchTime;
+use crate::plugin::{Caller, OldStates};
+use crate::state::StateTable;
+use std::time::Instant;
+
+impl UpdateStage {
+    /// The table as the stage with its next plugin needs it; `None`: as it is. What there is stays untouched. `time`: of the
+    /// last batch.
+    pub fn migrated(&self, next: &StageNode, time: BatchTime) -> Result<Option<StateTable>> {
+        let Operator::Update(plugin, node) = &next.operator else {
+            return Err(Error::bug("a stage that updates no more"));
+        };
+        if node.description.state == self.node.description.state {
+            return Ok(None);
+        }
+        let mut table = self.table.copied();
+        if self.table.notes_changes() {
+            table.track_changes();
+        }
+        migrate(&self.node.name, &mut table, plugin, &self.node.description.version, time)?;
+        Ok(Some(table))
+    }
+
+    /// From now on, between two batches, the stage is this one. `migrated`: its table, where that has other columns.
+    pub fn renew(&mut self, node: UpdateNode, rejected: RejectedRows, caller: Caller, migrated: Option<StateTable>) {
+        // Initial states are those of a job's first batch.
+        self.node = UpdateNode { initial: None, ..node };
+        (self.rejected, self.caller) = (rejected, caller);
+        if let Some(table) = migrated {
+            self.table = table;
+        }
+    }
+
+    /// Brings the table, as a checkpoint has it, to the state columns of this version of the plugin.
+    pub(super) fn migrate(&mut self, plugin: &PluginNode, from: &str, time: BatchTime) -> Result<()> {
+        migrate(&self.node.name, &mut self.table, plugin, from, time)
+    }
+}
+
+fn migrate(name: &str, table: &mut StateTable, plugin: &PluginNode, from: &str, time: BatchTime) -> Result<()> {
+    let stage_name = name;
+    let PluginNode { plugin, description, stage, .. } = plugin;
+    let (name, version) = (&description.name, &description.version);
+    if !plugin.migrates() {
+        return Err(Error::job(format!(
+            "stage `{stage_name}`: the state of plugin {name} {from} does not fit version {version}, which does not migrate it"
+        )));
+    }
+    let began = Instant::now();
+    table.migrate(&description.state, |rows| {
+        plugin.migrate(stage, description, &OldStates { version: from, time, rows })
+    })?;
+    tracing::info!(
+        "stage `{stage_name}`: plugin {name} {version} took over {} states of version {from} in {:.2} s",
+        table.len(),
+        began.elapsed().as_secs_f64()
+    );
+    Ok(())
+}

@@ -1,0 +1,68 @@
+"""World ``update-migrating``: states of other versions of a plugin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import columns as of_columns
+from .batch import Batch
+from .errors import InternalError
+from .plugin import decorator, write_rows
+from .row import RowType
+from .schema import Schema
+from .signature import Signature
+
+
+def migrate(subject: Any, /) -> Any:
+    """Makes a function one that takes over states of another version of the plugin.
+
+    It takes a state as that version had it, a row, and returns a state of this version. A module may have one for each kind of
+    old states: which of them are to be taken over is told by their columns. In ``pyproject.toml`` the world of such a plugin is
+    ``update-migrating``.
+    """
+    return decorator("migrate", Migration, subject, None)
+
+
+class Migration:
+    """Runs a function that makes a new state of an old one."""
+
+    def __init__(self, function: Any) -> None:
+        signature = Signature(function)
+        signature.only("update-migrating", "row")
+        old, returned = signature.one("row"), signature.returned
+        if old is None:
+            raise signature.wrong("it takes a state of another version: a row")
+        if returned.kind != "row" or returned.is_optional or returned.refuses or returned.row.make is None:
+            raise signature.wrong("it returns the new state: a row")
+        self._function = function
+        self.old: RowType = old.row
+        self.new: RowType = returned.row
+
+    def migrate(self, states: Any) -> Batch[Any]:
+        """The new state of each old one."""
+        count, attributes = states.rows, self.old.attributes
+        values = of_columns.read_all(states.columns, count, self.old.columns)
+        lists: list[list[Any]] = [[] for _ in self.new.attributes]
+        for row in range(count):
+            old = self.old.make(**{name: column[row] for name, column in zip(attributes, values)})
+            new = self._function(old)
+            for name, written in zip(self.new.attributes, lists):
+                written.append(getattr(new, name))
+        if not lists:
+            return Batch(count, [], self.new.schema)
+        return write_rows(self.new, lists)
+
+
+class Migrations:
+    """Those of a plugin, of which the one runs that knows the states."""
+
+    def __init__(self, all: list[Migration]) -> None:
+        self._all = all
+
+    def migrate(self, version: str, schema: Schema, states: Any) -> Batch[Any]:
+        """The new states. Raises InternalError where none of them knows the old ones."""
+        for own in self._all:
+            if own.old.schema == schema:
+                return own.migrate(states)
+        known = " or ".join(f"({own.old.schema})" for own in self._all)
+        raise InternalError(f"states of version {version} have the columns ({schema}); it takes over those with {known}")

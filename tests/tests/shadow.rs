@@ -1,0 +1,267 @@
+//! A new version of a plugin in the shadow of the old one: the same rows, both outcomes compared, the old one's alone put out,
+//! and a rule that promotes or drops.
+
+use millstream_tests::{Ended, Process, Trial, free_port, until, write_varied};
+use serde_json::Value;
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Between two rows of a feeder.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// Serves rows of CSV for ever, to whoever connects: `<word>,<n>` with `n` from 0 to 49, again and again.
+struct Feeder {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Feeder {
+    fn start(port: u16) -> Feeder {
+        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopped, counted) = (stop.clone(), sent.clone());
+        listener.set_nonblocking(true).expect("a listener");
+        let thread = std::thread::spawn(move || {
+            let mut clients = Vec::new();
+            for n in (0..50).cycle() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                if let Ok((client, _)) = listener.accept() {
+                    client.set_nonblocking(false).expect("a client");
+                    clients.push(client);
+                }
+                clients.retain_mut(|client| writeln!(client, "w{},{n}", n % 7).is_ok());
+                counted.fetch_add(clients.len() as u64, Ordering::Relaxed);
+                std::thread::sleep(PAUSE);
+            }
+        });
+        Feeder { stop, sent, thread: Some(thread) }
+    }
+
+    /// Stops, and tells how many rows it has sent.
+    fn stop(mut self) -> u64 {
+        self.end();
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    fn end(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().into_iter().for_each(|thread| thread.join().expect("it feeds"));
+    }
+}
+
+impl Drop for Feeder {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// A job whose stage `made` runs a component of `world` that works in the way `same`, fed by a feeder.
+fn job(world: &str, port: u16, more: &str) -> Trial {
+    let (stage, rejected) = match world {
+        "transform" => ("", "from = \"made.rejected\""),
+        "cogroup" => ("key = \"word\"\ncogroup = [\"others\"]", "from = \"made.rejected\""),
+        _ => ("key = \"word\"", "from = \"made.rejected\""),
+    };
+    let others = match world {
+        "cogroup" => "[stages.others]\nfrom = \"lines\"\nfilter = \"n > 10\"",
+        _ => "",
+    };
+    let trial = Trial::new(&format!(
+        r#"
+        name = "shadowed"
+        batch = "20ms"
+        workers = 2
+        {more}
+        [sources.lines]
+        kind = "socket"
+        address = "127.0.0.1:{port}"
+        format = "csv"
+        schema = {{ word = "text", n = "int64" }}
+        {others}
+        [stages.made]
+        from = "lines"
+        plugin = "old.wasm"
+        {stage}
+        [sinks.out]
+        from = "made"
+        kind = "queue"
+        path = "out.jsonl"
+        [sinks.rejected]
+        {rejected}
+        kind = "queue"
+        path = "rejected.jsonl"
+        "#
+    ));
+    write_varied(&plugin(world), "same", &trial.path("old.wasm"));
+    trial
+}
+
+/// The test plugin of a world.
+fn plugin(world: &str) -> String {
+    if world == "transform" { "varied".into() } else { format!("varied-{world}") }
+}
+
+/// A command whose sockets and settings are in the trial's folder.
+fn command(trial: &Trial, arguments: &[&str]) -> Command {
+    let mut command = trial.command(arguments);
+    command.env("XDG_RUNTIME_DIR", trial.folder());
+    command.env("MILLSTREAM_CONFIG", trial.path("config")).env("MILLSTREAM_STORE", trial.path("store"));
+    command
+}
+
+fn start(trial: &Trial, arguments: &[&str]) -> Process {
+    let mut job = Process::start(&mut command(trial, &[&["run", "job.toml"], arguments].concat()));
+    let out = trial.path("out.jsonl");
+    job.until("rows come out", |_| std::fs::read_to_string(&out).is_ok_and(|text| text.contains("\"rows\":[{")));
+    job
+}
+
+fn stopped_well(job: Process) -> Ended {
+    job.signal("TERM");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended
+}
+
+/// Runs another way of the stage's component in a shadow of so many batches: how the command ended, and its JSON.
+fn shadow(trial: &Trial, world: &str, way: &str, batches: u64, rule: &str) -> (Ended, Value) {
+    write_varied(&plugin(world), way, &trial.path("new.wasm"));
+    let batches = batches.to_string();
+    let arguments =
+        ["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", &batches, "--promote", rule, "--json"];
+    let ended = Process::start(&mut command(trial, &arguments)).wait();
+    let json = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {ended:?}"));
+    (ended, json)
+}
+
+fn number(report: &Value, name: &str) -> u64 {
+    report["shadow"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
+}
+
+/// A shadow that is the same in all, and is promoted.
+fn is_promoted(trial: &Trial, world: &str) {
+    let (ended, report) = shadow(trial, world, "same", 10, "same");
+    assert_eq!((ended.code, &report["promoted"]), (Some(0), &true.into()), "{ended:?}");
+    assert_eq!(number(&report, "batches"), 10, "{report}");
+    assert!(number(&report, "rows") > 0, "{report}");
+    for none in ["rows_differing", "states_differing", "rejected_differing"] {
+        assert_eq!(number(&report, none), 0, "{report}");
+    }
+    assert!(number(&report, "cost_ns") > 0 && number(&report, "cost_new_ns") > 0, "{report}");
+}
+
+/// A shadow that is dropped: its report.
+fn is_dropped(trial: &Trial, world: &str, way: &str, rule: &str, words: &str) -> Value {
+    let (ended, report) = shadow(trial, world, way, 60, rule);
+    assert_eq!((ended.code, &report["promoted"]), (Some(1), &false.into()), "{ended:?}");
+    assert!(ended.stderr.contains(words), "no {words:?}: {ended:?}");
+    report
+}
+
+/// The numbers of the transform's rows, in order.
+fn numbers(trial: &Trial, file: &str) -> Vec<i64> {
+    trial.rows(file).iter().map(|row| row["n"].as_i64().expect("a number")).collect()
+}
+
+#[test]
+fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() {
+    let port = free_port();
+    let (feeder, trial) = (Feeder::start(port), job("transform", port, ""));
+    let job = start(&trial, &[]);
+    let plus = is_dropped(&trial, "transform", "plus", "same", "rows differ");
+    assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rejected_differing") == 0, "{plus}");
+    let example = plus["shadow"]["examples"][0].as_str().expect("an example");
+    assert!(example.starts_with("batch ") && example.contains("the old one put out {word: w"), "{example}");
+    let strict = is_dropped(&trial, "transform", "strict", "no-more-rejected", "it rejected ");
+    assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
+    is_dropped(&trial, "transform", "same", "never", "the report only");
+    is_promoted(&trial, "transform");
+    let sent = feeder.stop();
+    until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
+    stopped_well(job);
+    let expected: Vec<i64> = (0..50).cycle().take(numbers(&trial, "out.jsonl").len()).collect();
+    assert_eq!(numbers(&trial, "out.jsonl"), expected, "what comes out is the old version's, each row once");
+    assert_eq!(numbers(&trial, "rejected.jsonl"), [0; 0]);
+}
+
+#[test]
+fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
+    let port = free_port();
+    let (feeder, trial) = (Feeder::start(port), job("transform", port, ""));
+    trial.write("job.toml", trial.text("job.toml").replace("\"old.wasm\"", "\"old.wasm\"\nlimits = { time = \"200ms\" }"));
+    let mut job = start(&trial, &[]);
+    let failed = is_dropped(&trial, "transform", "fail", "always", "a call of it failed");
+    assert!(failed["shadow"]["failed"].as_str().expect("why").contains("not the number 13"), "{failed}");
+    let endless = is_dropped(&trial, "transform", "loop", "always", "a call of it failed");
+    assert!(endless["shadow"]["failed"].is_string(), "{endless}");
+    let sent = feeder.stop();
+    until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
+    assert!(!job.ended());
+    stopped_well(job);
+}
+
+#[test]
+fn what_a_shadow_says_and_counts_is_not_the_jobs() {
+    let port = free_port();
+    let (_feeder, trial) = (Feeder::start(port), job("transform", port, ""));
+    let job = start(&trial, &[]);
+    is_dropped(&trial, "transform", "said", "never", "the report only");
+    let told = Process::start(&mut command(&trial, &["status", "job.toml", "--json"])).wait();
+    assert!(told.stdout.contains("\"counters\":{}") && !told.stdout.contains("said"), "{}", told.stdout);
+    assert!(!job.stderr().contains("it says something"), "{}", job.stderr());
+    let (ended, _) = shadow(&trial, "transform", "said", 3, "always");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let mut job = job;
+    job.until_stderr("it says something");
+    stopped_well(job);
+}
+
+#[test]
+fn states_in_a_shadow_are_copies_that_are_compared_key_by_key() {
+    let port = free_port();
+    let more = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"100ms\"";
+    let (_feeder, trial) = (Feeder::start(port), job("update", port, more));
+    let job = start(&trial, &[]);
+    // The first difference is one of states alone: rows show it in the next batch of the key.
+    let hidden = is_dropped(&trial, "update", "hidden", "same", "states differ");
+    assert!(number(&hidden, "states_differing") > 0, "{hidden}");
+    let examples = hidden["shadow"]["examples"].to_string();
+    assert!(examples.contains("state of {word: w") && examples.contains("{sum: "), "{examples}");
+    let forget = is_dropped(&trial, "update", "forget", "no-more-rejected", "");
+    assert!(forget.is_object());
+    let strict = is_dropped(&trial, "update", "strict", "same", "not the same");
+    assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
+    let failed = is_dropped(&trial, "update", "fail", "always", "a call of it failed");
+    assert!(failed["shadow"]["failed"].is_string(), "{failed}");
+    is_promoted(&trial, "update");
+    stopped_well(job);
+    // Each key's sums grow without a gap: no shadow has touched them.
+    let mut sums = std::collections::BTreeMap::new();
+    for row in trial.rows("out.jsonl") {
+        let (word, sum) = (row["word"].to_string(), row["sum"].as_i64().expect("a sum"));
+        assert!(sums.insert(word, sum).is_none_or(|before| before <= sum), "{row}");
+    }
+}
+
+#[test]
+fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
+    for world in ["aggregate", "cogroup"] {
+        let port = free_port();
+        let (_feeder, trial) = (Feeder::start(port), job(world, port, ""));
+        let job = start(&trial, &[]);
+        let plus = is_dropped(&trial, world, "plus", "same", "rows differ");
+        assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rows") > number(&plus, "rows_differing"), "{plus}");
+        let failed = is_dropped(&trial, world, "fail", "always", "a call of it failed");
+        assert!(failed["shadow"]["failed"].is_string(), "{world}: {failed}");
+        is_promoted(&trial, world);
+        stopped_well(job);
+    }
+}

@@ -1,0 +1,399 @@
+//! Another version of a plugin in a running job: each batch runs on one version, nothing is lost or comes twice, and a job
+//! that dies in the middle comes back with one of both.
+
+use millstream_tests::{DEADLINE, Ended, Feeder, Process, Trial, free_port, holds_within, until, varied, write_varied};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+/// What each row counts: every number ends in 9, and the version `plus` makes one more of such a number.
+const OLD: i64 = 9;
+const NEW: i64 = 10;
+
+/// A job whose stage `made` has `old.wasm`, of a test plugin that works in different ways; `raw` keeps what came in.
+fn job(port: u16, stage: &str, more: &str) -> Trial {
+    Trial::new(&format!(
+        r#"
+        name = "upgraded"
+        batch = "20ms"
+        {more}
+        [sources.lines]
+        kind = "socket"
+        address = "127.0.0.1:{port}"
+        format = "csv"
+        schema = {{ word = "text", n = "int64" }}
+        [stages.others]
+        from = "lines"
+        filter = "n < 0"
+        [stages.made]
+        from = "lines"
+        plugin = "old.wasm"
+        {stage}
+        [sinks.raw]
+        from = "lines"
+        kind = "queue"
+        path = "raw.jsonl"
+        [sinks.out]
+        from = "made"
+        kind = "queue"
+        path = "out.jsonl"
+        "#
+    ))
+}
+
+const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"100ms\"\n";
+
+/// A job of which `old.wasm` is the test plugin `name`, and `new.wasm` a version of it that counts otherwise.
+fn of(name: &str, port: u16, stage: &str, more: &str) -> Trial {
+    let trial = job(port, stage, more);
+    write_varied(name, "same", &trial.path("old.wasm"));
+    write_varied(name, "plus", &trial.path("new.wasm"));
+    trial
+}
+
+/// `<word>,<n>`
+fn line(number: u64) -> String {
+    format!("w{},{}", number % 7, number % 5 * 10 + 9)
+}
+
+/// A command whose sockets, store and settings are in the trial's folder.
+fn command(trial: &Trial, arguments: &[&str]) -> Command {
+    let mut command = trial.command(arguments);
+    command.env("XDG_RUNTIME_DIR", trial.folder());
+    command.env("MILLSTREAM_CONFIG", trial.path("config")).env("MILLSTREAM_STORE", trial.path("store"));
+    command
+}
+
+fn run(trial: &Trial, arguments: &[&str]) -> Ended {
+    Process::start(&mut command(trial, arguments)).wait()
+}
+
+fn well(trial: &Trial, arguments: &[&str]) -> String {
+    let ended = run(trial, arguments);
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+fn start(trial: &Trial, arguments: &[&str]) -> Process {
+    Process::start(&mut command(trial, &[&["run", "job.toml"], arguments].concat()))
+}
+
+fn status(trial: &Trial) -> Option<Value> {
+    let ended = run(trial, &["status", "job.toml", "--json"]);
+    (ended.code == Some(0)).then(|| serde_json::from_str(&ended.stdout).expect("JSON"))
+}
+
+/// The status of the stage `made`.
+fn made(status: &Value) -> &Value {
+    status["stages"].as_array().unwrap().iter().find(|stage| stage["name"] == "made").unwrap()
+}
+
+/// The rows by batch that a sink holds, with their times.
+fn by_batch(trial: &Trial, sink: &str) -> BTreeMap<u64, (String, Vec<Value>)> {
+    let batch = |batch: Value| {
+        let rows = batch["rows"].as_array().unwrap().clone();
+        (batch["batch"].as_u64().unwrap(), (batch["time"].as_str().unwrap().to_owned(), rows))
+    };
+    let batches: Vec<_> = trial.batches(sink).into_iter().map(batch).collect();
+    let count = batches.len();
+    let by_batch: BTreeMap<_, _> = batches.into_iter().collect();
+    assert_eq!(by_batch.len(), count, "a batch came twice");
+    by_batch
+}
+
+fn text<'a>(row: &'a Value, column: &str) -> &'a str {
+    row[column].as_str().unwrap_or_else(|| panic!("no {column}: {row}"))
+}
+
+fn number(row: &Value, column: &str) -> i64 {
+    row[column].as_i64().unwrap_or_else(|| panic!("no {column}: {row}"))
+}
+
+/// What a row counts in a batch, where the old version ran up to `after`.
+fn counted(n: i64, batch: u64, after: u64) -> i64 {
+    if batch > after { n + NEW - OLD } else { n }
+}
+
+/// Checks the rows of a batch against those that came in: each is `(word, sum)`.
+type Check = fn(&BTreeMap<u64, (String, Vec<Value>)>, &BTreeMap<u64, (String, Vec<Value>)>, u64);
+
+fn transformed(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64, (String, Vec<Value>)>, after: u64) {
+    for (batch, (_, rows)) in raw {
+        let expected: Vec<Value> = rows
+            .iter()
+            .map(|row| json!({"word": row["word"], "n": counted(number(row, "n"), *batch, after)}))
+            .collect();
+        assert_eq!(out[batch].1, expected, "batch {batch}, after {after}");
+    }
+}
+
+fn sums(rows: &[Value], column: &str) -> BTreeMap<String, i64> {
+    rows.iter().map(|row| (text(row, "word").to_owned(), number(row, column))).collect()
+}
+
+fn summed_since_the_start(
+    raw: &BTreeMap<u64, (String, Vec<Value>)>,
+    out: &BTreeMap<u64, (String, Vec<Value>)>,
+    after: u64,
+) {
+    let mut all: BTreeMap<String, i64> = BTreeMap::new();
+    for (batch, (_, rows)) in raw {
+        for row in rows {
+            *all.entry(text(row, "word").to_owned()).or_default() += counted(number(row, "n"), *batch, after);
+        }
+        let touched = sums(rows, "n").into_keys().map(|word| (word.clone(), all[&word])).collect();
+        assert_eq!(sums(&out[batch].1, "sum"), touched, "batch {batch}, after {after}");
+    }
+}
+
+fn summed_by_batch(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64, (String, Vec<Value>)>, after: u64) {
+    for (batch, (_, rows)) in raw {
+        let mut expected: BTreeMap<String, i64> = BTreeMap::new();
+        for row in rows {
+            *expected.entry(text(row, "word").to_owned()).or_default() += counted(number(row, "n"), *batch, after);
+        }
+        assert_eq!(sums(&out[batch].1, "sum"), expected, "batch {batch}, after {after}");
+    }
+}
+
+/// Windows of 100 ms that slide by 20 ms: what old batches hold of them was made by the old version.
+fn summed_by_window(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64, (String, Vec<Value>)>, after: u64) {
+    let us = |time: &str| time_us(time);
+    for (batch, (time, _)) in raw {
+        let mut expected: BTreeMap<String, i64> = BTreeMap::new();
+        for (other, (_, rows)) in
+            raw.iter().filter(|(_, (other, _))| (us(time) - 100_000..us(time)).contains(&(us(other) - 1)))
+        {
+            for row in rows {
+                *expected.entry(text(row, "word").to_owned()).or_default() += counted(number(row, "n"), *other, after);
+            }
+        }
+        assert_eq!(sums(&out[batch].1, "sum"), expected, "batch {batch}, after {after}");
+    }
+}
+
+/// Microseconds since midnight.
+fn time_us(time: &str) -> i64 {
+    let clock = time.split(['T', ' ']).nth(1).unwrap_or_else(|| panic!("no time: {time}")).trim_end_matches('Z');
+    let mut parts = clock.split(':');
+    let mut next = || parts.next().unwrap().parse::<f64>().unwrap();
+    let (hours, minutes, seconds) = (next(), next(), next());
+    ((hours * 3600.0 + minutes * 60.0 + seconds) * 1e6).round() as i64
+}
+
+/// The last batch of the old version, as the status tells.
+fn after(status: &Value) -> u64 {
+    status["upgrade"]["step"]["done"]["after"].as_u64().unwrap_or_else(|| panic!("no upgrade is done: {status}"))
+}
+
+/// Runs a job under load, upgrades it, and compares every row with what came in.
+fn upgraded(name: &str, stage: &str, more: &str, arguments: &[&str], check: Check) {
+    let port = free_port();
+    let feeder = Feeder::start(port, line);
+    let trial = of(name, port, stage, more);
+    let mut running = start(&trial, arguments);
+    running.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    let told = well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    assert!(told.contains("no batch could begin for "), "{told}");
+    let now = status(&trial).expect("the job runs");
+    let after = after(&now);
+    running.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
+    let sent = feeder.pause();
+    running.until("all rows are out", |_| trial.rows("raw.jsonl").len() as u64 == sent);
+    let now = status(&trial).expect("the job runs");
+    let [old, new] = made(&now)["plugins"].as_array().unwrap().as_slice() else { panic!("{now}") };
+    assert_ne!(old["digest"], new["digest"]);
+    assert_eq!(made(&now)["plugin"]["digest"], new["digest"], "the one that runs");
+    assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""), "{}", trial.text("job.toml"));
+    assert_eq!(well(&trial, &["stop", "job.toml"]), "job.toml: stopped\n");
+    assert_eq!(running.wait().code, Some(0));
+    let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
+    assert!(after > 20 && raw.keys().any(|batch| *batch > after + 20));
+    check(&raw, &out, after);
+    if more.contains("[checkpoint]") {
+        replays_as_it_was(&trial, after);
+    }
+}
+
+/// The batches around an upgrade, run again with the plugins of then.
+fn replays_as_it_was(trial: &Trial, after: u64) {
+    let newest = *by_batch(trial, "out.jsonl").keys().last().unwrap();
+    for batch in [after, after + 1, newest] {
+        let ended = run(trial, &["replay", "job.toml", "--as-it-was", "--batch", &batch.to_string()]);
+        // Checkpoints are kept for a while only.
+        if ended.code == Some(2) && ended.stderr.contains("cannot be run again") && batch != newest {
+            continue;
+        }
+        assert_eq!(ended.code, Some(0), "batch {batch}, after {after}: {}{}", ended.stdout, ended.stderr);
+        assert_eq!(ended.stdout.matches("the same as was committed").count(), 2, "{}", ended.stdout);
+    }
+}
+
+#[test]
+fn a_transform_is_replaced_between_two_batches() {
+    upgraded("varied", "", &format!("workers = 2\n{CHECKPOINT}"), &[], transformed);
+}
+
+#[test]
+fn a_transform_of_a_job_without_checkpoints_is_replaced() {
+    upgraded("varied", "", "workers = 1", &[], transformed);
+}
+
+#[test]
+fn an_update_goes_on_with_the_state_that_there_is() {
+    upgraded("varied-update", "key = \"word\"", &format!("workers = 1\n{CHECKPOINT}"), &[], summed_since_the_start);
+}
+
+#[test]
+fn an_update_on_two_workers_without_checkpoints_goes_on_with_its_state() {
+    upgraded("varied-update", "key = \"word\"", "workers = 2", &[], summed_since_the_start);
+}
+
+#[test]
+fn an_aggregate_is_replaced_between_two_batches() {
+    upgraded("varied-aggregate", "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"), &[], summed_by_batch);
+}
+
+#[test]
+fn what_windows_hold_of_the_old_version_stays_in_them() {
+    let stage = "key = \"word\"\nwindow = { size = \"100ms\", slide = \"20ms\" }";
+    upgraded("varied-aggregate", stage, &format!("workers = 2\n{CHECKPOINT}"), &[], summed_by_window);
+}
+
+#[test]
+fn all_processes_of_a_job_change_with_the_same_batch() {
+    let ports = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}")).join(",");
+    let more = format!("workers = 1\n{CHECKPOINT}");
+    let arguments = ["--processes", "2", "--hosts", &ports];
+    upgraded("varied-update", "key = \"word\"", &more, &arguments, summed_since_the_start);
+}
+
+/// Kills the job at a step of an upgrade: what is there then is as if the upgrade took place whole, or not at all.
+fn killed_at(fault: &str) {
+    let port = free_port();
+    let feeder = Feeder::start(port, line);
+    let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"));
+    let mut job = command(&trial, &["run", "job.toml"]);
+    let mut job = Process::start(job.env("MILLSTREAM_TEST_FAULT", format!("kill@{fault}")));
+    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    let ended = run(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    assert!(matches!(ended.code, Some(0 | 1)), "{fault}: {ended:?}");
+    job.until_stderr("worker process died (signal 9)");
+    // The job file was written before: from the restart on the new one runs.
+    let digest = |status: &Value| made(status)["plugin"]["digest"].clone();
+    let mut now = None;
+    until("the new version runs", || {
+        now = status(&trial);
+        now.as_ref().is_some_and(|now| !digest(now).is_null())
+    });
+    let before = trial.batches("out.jsonl").len();
+    job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() > before + 20);
+    feeder.pause();
+    well(&trial, &["stop", "job.toml"]);
+    assert_eq!(job.wait().code, Some(0), "{fault}");
+    let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
+    assert_eq!(raw.keys().collect::<Vec<_>>(), out.keys().collect::<Vec<_>>());
+    let fits = |after: u64| std::panic::catch_unwind(|| summed_since_the_start(&raw, &out, after)).is_ok();
+    // Where the version changed nobody else knows: it did so once, between two batches.
+    let grown = |batch: &u64| -> Option<bool> {
+        let (old, new): (i64, i64) =
+            raw[batch].1.iter().map(|row| number(row, "n")).fold((0, 0), |(old, new), n| (old + n, new + n + 1));
+        let total = |of: &BTreeMap<u64, (String, Vec<Value>)>, last: u64| -> i64 {
+            let mut all = BTreeMap::new();
+            of.range(..=last).for_each(|(_, (_, rows))| all.extend(sums(rows, "sum")));
+            all.values().sum()
+        };
+        let step = total(&out, *batch) - total(&out, batch - 1);
+        assert!(step == old || step == new, "{fault}: batch {batch} grew by {step}, neither {old} nor {new}");
+        (old != new).then_some(step == new)
+    };
+    let steps: Vec<(u64, bool)> = raw.keys().filter_map(|batch| Some((*batch, grown(batch)?))).collect();
+    let last_old = steps.iter().rev().find(|(_, new)| !new).map_or(0, |(batch, _)| *batch);
+    assert!(steps.iter().all(|(batch, new)| *new == (*batch > last_old)), "{fault}: to and fro: {steps:?}");
+    assert!(steps.last().unwrap().1, "{fault}: the new version runs in the end");
+    assert!(fits(last_old), "{fault}");
+    replays_as_it_was(&trial, last_old);
+}
+
+#[test]
+fn a_job_that_dies_before_the_swap_comes_back_with_the_new_version() {
+    killed_at("upgrade.recorded:1");
+    killed_at("upgrade.barrier:1");
+}
+
+#[test]
+fn a_job_that_dies_right_after_the_swap_comes_back_with_the_new_version() {
+    killed_at("upgrade.swapped:1");
+    killed_at("upgrade.published:1");
+}
+
+/// Upgrades that are refused, and words of each refusal.
+#[test]
+fn what_does_not_fit_is_refused_and_the_job_goes_on() {
+    let port = free_port();
+    let feeder = Feeder::start(port, line);
+    let trial = of("varied", port, "", "workers = 1");
+    trial.write("update.wasm", varied("varied-update", "same"));
+    trial.write("same.wasm", varied("varied", "same"));
+    trial.write("text.wasm", "no component");
+    let mut running = start(&trial, &[]);
+    running.until("rows come out", |_| trial.batches("out.jsonl").len() > 5);
+    let text = trial.text("job.toml");
+    for (stage, to, code, words) in [
+        ("made", "update.wasm", 2, "is of world update, and the stage's plugin is of world transform"),
+        ("made", "same.wasm", 2, "runs this component already"),
+        ("made", "text.wasm", 2, "not a component"),
+        ("made", "none.wasm", 2, "none.wasm"),
+        ("made", "0.2.0", 2, "which is no package"),
+        ("others", "new.wasm", 2, "has no plugin"),
+        ("nobody", "new.wasm", 2, "there is no such stage"),
+    ] {
+        let ended = run(&trial, &["upgrade", "job.toml", stage, to, "--accept"]);
+        assert_eq!(ended.code, Some(code), "{stage} {to}: {}{}", ended.stdout, ended.stderr);
+        assert!(ended.stderr.contains(words), "{stage} {to}: {}", ended.stderr);
+    }
+    assert_eq!(trial.text("job.toml"), text, "nothing was changed");
+    assert!(!Path::new(&trial.path("millstream.lock")).exists());
+    let before = trial.batches("out.jsonl").len();
+    running.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 5);
+    drop(feeder);
+    well(&trial, &["stop", "job.toml"]);
+    assert_eq!(running.wait().code, Some(0));
+    let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
+    transformed(&raw, &out, u64::MAX);
+}
+
+#[test]
+fn a_job_that_does_not_run_is_neither_upgraded_nor_stopped() {
+    let trial = of("varied", free_port(), "", "");
+    let text = trial.text("job.toml");
+    for arguments in [&["upgrade", "job.toml", "made", "new.wasm", "--accept"][..], &["stop", "job.toml"]] {
+        let ended = run(&trial, arguments);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("is not running"), "{}", ended.stderr);
+    }
+    assert_eq!(trial.text("job.toml"), text);
+}
+
+#[test]
+fn a_job_without_an_interval_is_upgraded_while_nothing_comes() {
+    let port = free_port();
+    let mut nc = Process::nc(port);
+    let trial = of("varied", port, "", "workers = 2");
+    let mut running = start(&trial, &["--set", "batch=0s"]);
+    running.until_stderr("connected to 127.0.0.1");
+    // Also twice: behind a barrier no other can follow before a batch did.
+    for (to, n, expected) in [("new.wasm", 9, NEW), ("old.wasm", 9, OLD), ("new.wasm", 19, NEW + 10)] {
+        well(&trial, &["upgrade", "job.toml", "made", to, "--accept"]);
+        let rows = trial.rows("out.jsonl").len();
+        nc.say(&format!("w,{n}\n"));
+        running.until("its row is out", |_| trial.rows("out.jsonl").len() > rows);
+        assert_eq!(trial.rows("out.jsonl").last().unwrap()["n"], expected);
+    }
+    well(&trial, &["upgrade", "job.toml", "made", "old.wasm", "--accept"]);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    assert!(holds_within(DEADLINE, || status(&trial).is_some_and(|now| now["upgrade"]["step"]["done"].is_object())));
+    well(&trial, &["stop", "job.toml"]);
+    assert_eq!(running.wait().code, Some(0));
+}
