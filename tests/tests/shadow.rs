@@ -220,3 +220,18 @@ fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
         stopped_well(job);
     }
 }
+
+#[test]
+fn a_shadow_runs_in_all_processes_of_a_job() {
+    for world in ["aggregate", "update"] {
+        let port = free_port();
+        let more = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\"";
+        let (_feeder, trial) = (Feeder::start(port, line), job(world, port, more));
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+        let job = start(&trial, &["--processes", "2", "--hosts", &hosts]);
+        let plus = is_dropped(&trial, world, "plus", "same", "not the same");
+        assert!(number(&plus, "rows_differing") > 0, "{world}: {plus}");
+        is_promoted(&trial, world);
+        stopped_well(job);
+    }
+}
