@@ -235,3 +235,24 @@ fn a_shadow_runs_in_all_processes_of_a_job() {
         stopped_well(job);
     }
 }
+
+#[test]
+fn what_cannot_be_compared_is_refused_and_the_job_goes_on() {
+    let port = free_port();
+    let (_feeder, trial) = (Feeder::start(port, line), job("aggregate", port, ""));
+    let text = trial.text("job.toml");
+    trial.write("job.toml", text.replace("key = \"word\"", "key = \"word\"\nwindow = { size = \"100ms\" }"));
+    let mut job = start(&trial, &[]);
+    write_varied("varied-aggregate", "plus", &trial.path("new.wasm"));
+    for (batches, words) in [("5", "aggregates over windows"), ("0", "a shadow runs for 1 to ")] {
+        let arguments = ["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", batches];
+        let ended = Process::start(&mut command(&trial, &arguments)).wait();
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(words), "{ended:?}");
+    }
+    let alone = ["upgrade", "job.toml", "made", "new.wasm", "--promote", "always"];
+    let ended = Process::start(&mut command(&trial, &alone)).wait();
+    assert!(ended.code == Some(2) && ended.stderr.contains("--shadow"), "{ended:?}");
+    assert!(!job.ended());
+    stopped_well(job);
+}
