@@ -328,6 +328,60 @@ fn a_job_that_dies_right_after_the_swap_comes_back_with_the_new_version() {
     killed_at("upgrade.published:1");
 }
 
+/// The job dies when batches of the new version are committed and no checkpoint holds them: they run again with it, and what
+/// came before stays what the old one made of it.
+#[test]
+fn a_job_that_dies_later_runs_batches_since_the_swap_again_with_the_new_version() {
+    let port = free_port();
+    let feeder = Feeder::start(port, line);
+    let checkpoint = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"1h\"\n";
+    let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{checkpoint}"));
+    let mut job = start(&trial, &[]);
+    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    let after = after(&status(&trial).expect("the job runs"));
+    job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
+    let [child] = job.children()[..] else { panic!("one worker process") };
+    let killed = Command::new("sh").args(["-c", &format!("kill -KILL {child}")]).status();
+    assert!(killed.expect("there is a shell").success());
+    job.until_stderr("worker process died (signal 9)");
+    let before = trial.batches("out.jsonl").len();
+    job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
+    drop(feeder);
+    well(&trial, &["stop", "job.toml"]);
+    let ended = job.wait();
+    assert!(ended.stderr.contains(&format!("after the checkpoint of batch {after} ")), "{}", ended.stderr);
+    let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
+    summed_since_the_start(&raw, &out, after);
+}
+
+/// Who is blamed for a rejected row is the version that ran in its batch.
+#[test]
+fn rejected_rows_name_the_version_that_refused_them() {
+    let port = free_port();
+    let feeder = Feeder::start(port, |number| format!("w,{}", if number % 3 == 0 { -1 } else { 9 }));
+    let sink = "[sinks.rejected]\nfrom = \"made.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"\n";
+    let stage = format!("on_error = \"reject\"\n{sink}");
+    let trial = of("varied", port, &stage, "workers = 2");
+    let mut running = start(&trial, &[]);
+    running.until("rows come out", |_| trial.batches("out.jsonl").len() > 10);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    let now = status(&trial).expect("the job runs");
+    let (after, digests) = (after(&now), ["from", "to"].map(|which| now["upgrade"][which][1].clone()));
+    running.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 10);
+    drop(feeder);
+    well(&trial, &["stop", "job.toml"]);
+    assert_eq!(running.wait().code, Some(0));
+    let rejected = by_batch(&trial, "rejected.jsonl");
+    let mut counts = [0, 0];
+    for (batch, (_, rows)) in &rejected {
+        let which = usize::from(*batch > after);
+        counts[which] += rows.len();
+        assert!(rows.iter().all(|row| row["digest"] == digests[which]), "batch {batch}, after {after}: {rows:?}");
+    }
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
+
 /// Upgrades that are refused, and words of each refusal.
 #[test]
 fn what_does_not_fit_is_refused_and_the_job_goes_on() {

@@ -88,8 +88,14 @@ impl Made {
         };
         let config = serde_json::to_vec(&config).map_err(Error::bug)?;
         let said = &facts.said;
+        let title = format!("{name}-{version}.wasm");
+        // Tools that write files, as `oras pull`, want the name at the layer.
+        let layer = OciDescriptor {
+            annotations: Some(BTreeMap::from([(annotation::TITLE.to_owned(), title.clone())])),
+            ..descriptor(WASM_LAYER_MEDIA_TYPE, &layer, component.len())
+        };
         let annotations = [
-            (annotation::TITLE, format!("{name}-{version}.wasm")),
+            (annotation::TITLE, title),
             (annotation::VERSION, version.to_string()),
             (annotation::LICENSES, said.license.clone()),
             (annotation::DESCRIPTION, said.description.clone()),
@@ -101,7 +107,7 @@ impl Made {
             schema_version: 2,
             media_type: Some(WASM_MANIFEST_MEDIA_TYPE.into()),
             config: descriptor(WASM_MANIFEST_CONFIG_MEDIA_TYPE, &Digest::of(&config), config.len()),
-            layers: vec![descriptor(WASM_LAYER_MEDIA_TYPE, &layer, component.len())],
+            layers: vec![layer],
             subject: None,
             artifact_type: None,
             annotations: Some(annotations),
