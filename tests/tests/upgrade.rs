@@ -396,11 +396,10 @@ fn rejected_rows_name_the_version_that_refused_them() {
 
 /// A job whose stage keeps a running account of each key in `ledger`: every row that comes out tells its place in the account
 /// and a digest of all rows so far.
-fn accounts(port: u16, config: &str, every: &str) -> Trial {
-    let stage = format!("key = \"word\"\nconfig = {{ how = \"{config}\" }}");
+fn accounts(port: u16, every: &str) -> Trial {
     let checkpoint = format!("workers = 2\n[checkpoint]\ndir = \"checkpoint\"\nevery = \"{every}\"\n");
-    let trial = job(port, &stage, &checkpoint);
-    for (name, file) in [("ledger", "old.wasm"), ("ledger-2", "new.wasm"), ("ledger-bad", "bad.wasm")] {
+    let trial = job(port, "key = \"word\"", &checkpoint);
+    for (name, file) in [("ledger", "old.wasm"), ("ledger-2", "new.wasm")] {
         trial.write(file, std::fs::read(plugin(name).join(format!("{name}.wasm"))).expect("it is built"));
     }
     trial
@@ -435,7 +434,7 @@ fn state_with_other_columns_is_migrated_in_the_running_job() {
     for (every, dies) in [("50ms", false), ("1h", true)] {
         let port = free_port();
         let feeder = Feeder::start(port, entry);
-        let trial = accounts(port, "", every);
+        let trial = accounts(port, every);
         let mut job = start(&trial, &[]);
         job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
         well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
@@ -462,26 +461,28 @@ fn state_with_other_columns_is_migrated_in_the_running_job() {
 #[test]
 fn a_migration_that_fails_leaves_the_job_as_it_was() {
     let port = free_port();
-    let feeder = Feeder::start(port, entry);
-    let trial = accounts(port, "trap", "50ms");
+    let feeder = Feeder::start(port, line);
+    let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"));
+    write_varied("varied-migrating", "fail", &trial.path("bad.wasm"));
+    write_varied("varied-migrating", "same", &trial.path("good.wasm"));
     let mut job = start(&trial, &[]);
     job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
     let text = trial.text("job.toml");
     let ended = run(&trial, &["upgrade", "job.toml", "made", "bad.wasm", "--accept"]);
     assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
-    assert!(ended.stderr.contains("no accounts today"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no sums today"), "{}", ended.stderr);
     assert_eq!(trial.text("job.toml"), text);
     assert!(!trial.text("millstream.lock").contains("old.wasm"), "{}", trial.text("millstream.lock"));
     let before = trial.batches("out.jsonl").len();
     job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
     // One that is right takes its place all the same.
-    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    well(&trial, &["upgrade", "job.toml", "made", "good.wasm", "--accept"]);
     let before = trial.batches("out.jsonl").len();
     job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
     drop(feeder);
     well(&trial, &["stop", "job.toml"]);
     assert_eq!(job.wait().code, Some(0));
-    accounts_go_on(&trial);
+    summed_since_the_start(&by_batch(&trial, "raw.jsonl"), &by_batch(&trial, "out.jsonl"), u64::MAX);
 }
 
 /// Upgrades that are refused, and words of each refusal.
