@@ -38,7 +38,7 @@ fn hollow(sections: &[(&str, &str)]) -> Vec<u8> {
     let escaped = |text: &str| -> String { text.bytes().map(|byte| format!("\\{byte:02x}")).collect() };
     let custom = sections.iter().map(|(name, text)| format!("(@custom \"{name}\" \"{}\")", escaped(text)));
     let custom: String = custom.collect();
-    let exports = "(instance $i) (export \"millstream:plugin/updater@0.1.1\" (instance $i))";
+    let exports = "(instance) (export \"millstream:plugin/updater@0.1.1\" (instance 0))";
     wat::parse_str(format!("(component {exports} {custom})")).unwrap()
 }
 

@@ -4,7 +4,9 @@ use millstream::package::digest::Digest;
 use millstream::package::facts::Facts;
 use millstream::package::manifest::Made;
 use millstream::registry::Registry;
-use millstream_tests::{Ended, Process, RegistryOptions, RegistryServer, Trial, plugin, root};
+use millstream_tests::{
+    Answer, Asked, Ended, LyingRegistry, Process, RegistryOptions, RegistryServer, Then, Trial, plugin, root,
+};
 use oci_client::Reference;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
@@ -55,6 +57,7 @@ fn changed(component: &[u8]) -> Vec<u8> {
 
 /// What other tools get of a package, by the library that `wkg` uses.
 fn pulled_by_others(server: &RegistryServer, version: &str) -> oci_client::client::ImageData {
+    millstream::registry::oci::choose_tls();
     let config = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
     let client = oci_wasm::WasmClient::new(oci_client::Client::new(config));
     let reference = Reference::with_tag(server.host(), "team/split-words".into(), version.into());
@@ -83,6 +86,8 @@ fn a_package_goes_to_a_registry_and_comes_back() {
     let others = pulled_by_others(&server, "0.1.0");
     assert!(others.layers[0].data == component);
     assert_eq!(others.digest.unwrap(), made.digest().to_string());
+    let title = others.layers[0].annotations.as_ref().and_then(|all| all.get("org.opencontainers.image.title"));
+    assert_eq!(title.unwrap(), "split-words-0.1.0.wasm", "so that `oras pull` writes a file");
 
     let other = trial.write("other.wasm", changed(&component)).display().to_string();
     let refused = badly(&trial, &["push", &other, "--registry", &server.url()], &[]);
@@ -208,4 +213,76 @@ fn a_folder_of_built_plugins_is_a_registry() {
     assert!(broken.contains("split-words.wasm"), "{broken}");
     trial.write("shared/split-words.wasm", changed(&component));
     assert!(shared.find(&"split-words".parse().unwrap()).unwrap().1 != made.digest(), "its own name comes first");
+}
+
+/// The value of a header of a request.
+fn header<'a>(asked: &'a Asked, name: &str) -> &'a str {
+    let lines = asked.head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value).next().unwrap_or_default()
+}
+
+/// A registry whose requests need a token, which it gives to alice.
+fn with_tokens(token: &'static str) -> LyingRegistry {
+    LyingRegistry::start(move |asked| {
+        let host = header(asked, "host");
+        let is_alice = header(asked, "authorization") == "Basic YWxpY2U6c2VjcmV0";
+        let denied = |challenge: &str| Answer::new(401, "application/json", b"{}").with("WWW-Authenticate", challenge);
+        match asked.path.split('?').next().unwrap_or_default() {
+            "/token" if is_alice => {
+                Answer::new(200, "application/json", format!(r#"{{"token":"{token}"}}"#).as_bytes())
+            }
+            "/token" => denied("Basic"),
+            "/v2/_catalog" if header(asked, "authorization") == format!("Bearer {token}") => {
+                Answer::new(200, "application/json", br#"{"repositories":[]}"#)
+            }
+            _ => denied(&format!(r#"Bearer realm="http://{host}/token",service="tests""#)),
+        }
+    })
+}
+
+#[test]
+fn tokens_are_got_with_the_login() {
+    let trial = Trial::new("");
+    let docker = |server: &LyingRegistry| {
+        let config = format!(r#"{{"auths":{{"{}":{{"auth":"YWxpY2U6c2VjcmV0"}}}}}}"#, server.host());
+        trial.write("docker/config.json", config);
+        trial.path("docker")
+    };
+    let search = |server: &LyingRegistry, settings: &[(&str, &Path)]| {
+        run(&trial, &["search", "--registry", &format!("oci://{}/team", server.host())], settings)
+    };
+    let server = with_tokens("t0ken");
+    let ended = search(&server, &[("DOCKER_CONFIG", &docker(&server))]);
+    assert!(ended.stdout.ends_with("has no packages\n"), "{}", ended.stderr);
+    assert!(search(&server, &[]).stderr.contains("needs a login"));
+    // The library takes a token for a header whatever is in it, and panics: in a process of its own.
+    let server = with_tokens("t0\\nken");
+    let ended = search(&server, &[("DOCKER_CONFIG", &docker(&server))]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("sent what nobody understands"), "{}", ended.stderr);
+}
+
+#[test]
+fn registries_that_flood_stall_or_lead_elsewhere_are_left() {
+    const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\n\r\n";
+    let cases: [(Answer, &str); 5] = [
+        (Answer::raw(HEAD).then(Then::Endless(vec![b' '; 1 << 20])), "sent more than is ever needed"),
+        (Answer::raw(HEAD).then(Then::Stall), " seconds"),
+        (Answer::redirect("http://192.0.2.1/x"), "leads to an address without TLS (http://), which is not followed"),
+        (Answer::redirect("file:///etc/passwd"), "leads to where it is not followed"),
+        (Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "failed: "),
+    ];
+    for (answer, expected) in cases {
+        let trial = Trial::new("");
+        let server = LyingRegistry::start(move |asked| match asked.path.contains("/manifests/") {
+            true => answer.clone(),
+            false => Answer::new(200, "application/json", b"{}"),
+        });
+        let registry = format!("oci://{}/team", server.host());
+        let settings = [("MILLSTREAM_REGISTRY_SECONDS", Path::new("20"))];
+        // The stall is waited for.
+        let settings = if expected == " seconds" { [(settings[0].0, Path::new("2"))] } else { settings };
+        let words = badly(&trial, &["show", "split-words@0.1.0", "--registry", &registry], &settings);
+        assert!(words.contains(expected) && words.contains(&registry), "{expected}: {words}");
+    }
 }

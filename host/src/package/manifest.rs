@@ -73,6 +73,7 @@ impl Made {
         let name: PackageName = facts.name.parse().map_err(wants)?;
         let version = name::version(&facts.version).map_err(wants)?;
         let layer = Digest::of(&component);
+        let migrating = if facts.migrates { "-migrating" } else { "" };
         let config = WasmConfig {
             // The beginning of time: when it was built is not part of what it is.
             created: Default::default(),
@@ -83,13 +84,19 @@ impl Made {
             component: Some(Component {
                 exports: facts.exports.clone(),
                 imports: facts.imports.clone(),
-                target: Some(format!("millstream:plugin/{}@{}", facts.world, facts.interface)),
+                target: Some(format!("millstream:plugin/{}{migrating}@{}", facts.world, facts.interface)),
             }),
         };
         let config = serde_json::to_vec(&config).map_err(Error::bug)?;
         let said = &facts.said;
+        let title = format!("{name}-{version}.wasm");
+        // Tools that write files, as `oras pull`, want the name at the layer.
+        let layer = OciDescriptor {
+            annotations: Some(BTreeMap::from([(annotation::TITLE.to_owned(), title.clone())])),
+            ..descriptor(WASM_LAYER_MEDIA_TYPE, &layer, component.len())
+        };
         let annotations = [
-            (annotation::TITLE, format!("{name}-{version}.wasm")),
+            (annotation::TITLE, title),
             (annotation::VERSION, version.to_string()),
             (annotation::LICENSES, said.license.clone()),
             (annotation::DESCRIPTION, said.description.clone()),
@@ -101,7 +108,7 @@ impl Made {
             schema_version: 2,
             media_type: Some(WASM_MANIFEST_MEDIA_TYPE.into()),
             config: descriptor(WASM_MANIFEST_CONFIG_MEDIA_TYPE, &Digest::of(&config), config.len()),
-            layers: vec![descriptor(WASM_LAYER_MEDIA_TYPE, &layer, component.len())],
+            layers: vec![layer],
             subject: None,
             artifact_type: None,
             annotations: Some(annotations),

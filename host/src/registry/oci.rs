@@ -14,6 +14,7 @@ mod transport;
 
 pub use address::Address;
 pub use obey::{RegistryArguments, obey};
+pub use transport::choose_tls;
 
 use super::{Fetched, Hit, Registry, listing};
 use crate::error::{Error, Result};

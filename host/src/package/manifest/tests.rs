@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 fn component(version: &str) -> Vec<u8> {
     let text = format!(
-        "(component (instance $i) (export \"millstream:plugin/transformer@0.1.1\" (instance $i))
+        "(component (instance) (export \"millstream:plugin/transformer@0.1.1\" (instance 0))
            (@custom \"component-name\" \"\\00\\06\\05shout\") (@custom \"version\" \"{version}\")
            (@custom \"description\" \"Loud\") (@custom \"licenses\" \"MIT\") (@custom \"authors\" \"Ann, Bob\"))"
     );

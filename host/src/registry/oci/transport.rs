@@ -15,20 +15,19 @@ use std::error::Error as _;
 use std::time::Duration;
 
 /// Nobody can listen there.
-const NOWHERE: &str = "http://0.0.0.0:0";
+const NOWHERE: &str = "0.0.0.0:0";
 /// Who needs no TLS.
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// Settings for this registry. It is asked for its protocol first where it is on this machine.
 pub async fn config(address: &Address, silence: Duration) -> Result<ClientConfig, String> {
-    // There is one already where this runs in a program of somebody else.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    choose_tls();
     let variable = |names: [&str; 2]| names.iter().find_map(|name| env::var(name).ok()).filter(|text| !text.is_empty());
     let no_proxy = variable(["NO_PROXY", "no_proxy"]);
     let tls = !address.is_loopback() || needs_tls(address, silence).await?;
     Ok(ClientConfig {
         protocol: if tls { ClientProtocol::Https } else { ClientProtocol::Http },
-        http_proxy: Some(NOWHERE.into()),
+        http_proxy: Some(format!("http://{NOWHERE}")),
         https_proxy: variable(["HTTPS_PROXY", "https_proxy"]),
         no_proxy: if tls {
             no_proxy
@@ -44,6 +43,11 @@ pub async fn config(address: &Address, silence: Duration) -> Result<ClientConfig
         user_agent: concat!("millstream/", env!("CARGO_PKG_VERSION")),
         ..ClientConfig::default()
     })
+}
+
+/// Chooses who does the cryptography of TLS in this process, unless somebody has. Without it, `reqwest` panics.
+pub fn choose_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// Whether a registry on this machine speaks TLS: servers that do answer plain HTTP with 400, or with nothing.
@@ -85,22 +89,19 @@ fn denied(address: &Address) -> String {
 }
 
 fn unreachable(error: &reqwest::Error, silence: Duration) -> String {
-    match error.url() {
-        Some(url) if url.scheme() == "http" && url.host_str().is_some_and(|host| !is_loopback(host)) => {
-            format!("leads to {url}, without TLS, which is not followed")
+    match () {
+        // The error names what was asked for, not where that led.
+        () if error.is_connect() && format!("{error:?}").contains(NOWHERE) => {
+            "leads to an address without TLS (http://), which is not followed".into()
         }
-        _ if error.is_timeout() && error.is_connect() => {
+        () if error.is_timeout() && error.is_connect() => {
             format!("cannot be reached within {REGISTRY_CONNECT_S} seconds")
         }
-        _ if error.is_timeout() => format!("was silent for {} seconds", silence.as_secs()),
-        _ if error.is_connect() => format!("cannot be reached: {}", story(error)),
-        _ if error.is_redirect() => format!("leads to where it is not followed: {}", story(error)),
-        _ => format!("failed: {}", story(error)),
+        () if error.is_timeout() => format!("was silent for {} seconds", silence.as_secs()),
+        () if error.is_connect() => format!("cannot be reached: {}", story(error)),
+        () if error.is_redirect() => format!("leads to where it is not followed: {}", story(error)),
+        () => format!("failed: {}", story(error)),
     }
-}
-
-fn is_loopback(host: &str) -> bool {
-    Address { host: host.to_owned(), path: String::new() }.is_loopback()
 }
 
 /// An error with its causes.
