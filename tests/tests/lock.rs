@@ -1,8 +1,12 @@
 //! Packages in jobs: what `millstream add` pins is what runs, wherever the bytes are fetched from, and nothing else.
 
+use millstream::package::facts::Facts;
+use millstream::package::manifest::Made;
 use millstream_tests::package::{as_version, millstream_in, millstream_with};
-use millstream_tests::{Ended, Trial, plugin, root};
+use millstream_tests::{Ended, RegistryServer, Trial, plugin, root};
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -157,9 +161,10 @@ fn damage_in_the_store_is_told_and_mended() {
         // As the message says.
         fs::remove_file(&file).expect("it can be removed");
         good(run(&trial));
+        assert_eq!(words(&trial), 3);
         assert_eq!(fs::read(&file).expect("it was fetched again"), bytes);
+        fs::remove_file(trial.path("out.jsonl")).expect("it can be removed");
     }
-    assert_eq!(words(&trial), 3 * 2);
     good(millstream_in(&trial, &["verify"]));
 }
 
@@ -299,4 +304,57 @@ fn a_batch_runs_again_as_it_was_after_its_package_has_gone() {
     let arguments = ["replay", "job.toml", "--batch", "1", "--as-it-was"];
     let ended = good(millstream_in(&trial, &arguments));
     assert!(ended.stdout.contains('a'), "{}", ended.stdout);
+}
+
+#[test]
+fn a_registry_of_the_network_is_needed_once() {
+    let server = RegistryServer::start();
+    let trial = trial("plugins/none");
+    let url = server.url();
+    for version in ["0.7.0", "0.8.0"] {
+        good(millstream_in(&trial, &["push", &format!("registry/split-{version}.wasm"), "--registry", &url]));
+    }
+    let add = ["add", "split-words@0.7.0", "--registry", &url, "--stage", "words"];
+    good(millstream_in(&trial, &add));
+    let lock = trial.text("millstream.lock");
+    assert!(lock.contains(&format!("registry = \"{url}\"")), "{lock}");
+    good(run(&trial));
+    // The same digests, whether it was pushed or not.
+    trial.write("millstream.lock", "");
+    refused(millstream_in(&trial, &["verify", "job.toml"]), 1, "");
+    good(self::add(&trial, "split-words@0.7.0"));
+    let digests = |text: &str| -> Vec<String> {
+        text.lines().filter(|line| line.contains("sha256:")).map(str::to_owned).collect()
+    };
+    assert_eq!(digests(&trial.text("millstream.lock")), digests(&lock));
+    trial.write("millstream.lock", &lock);
+
+    // Somebody moves the tag: the manifest of another version is put there.
+    let component = as_version("split-words", "0.8.0");
+    let facts = Facts::of(&component, "0.8.0").expect("it is a component");
+    let manifest = Made::of(component, &facts).expect("it is a package").manifest;
+    put_manifest(&server.host(), "/v2/team/split-words/manifests/0.7.0", &manifest);
+    refused(millstream_in(&trial, &add), 1, "was moved: it was sha256:");
+    let another = trial.path("another");
+    refused(millstream_with(&trial, &another, &["run", "job.toml"]), 1, "was moved: it was sha256:");
+    refused(millstream_with(&trial, &another, &add), 2, "the component says of itself that it is `split-words@0.8.0`");
+    assert_eq!(trial.text("millstream.lock"), lock);
+
+    drop(server);
+    good(run(&trial));
+    assert_ne!(millstream_with(&trial, &another, &["run", "job.toml"]).code, Some(0));
+}
+
+/// What a registry takes from whoever may write to it.
+fn put_manifest(host: &str, path: &str, manifest: &[u8]) {
+    let mut stream = TcpStream::connect(host).expect("the registry listens");
+    let head = format!(
+        "PUT {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/vnd.oci.image.manifest.v1+json\r\nContent-Length: {}\r\n\
+         Connection: close\r\n\r\n",
+        manifest.len()
+    );
+    stream.write_all(&[head.as_bytes(), manifest].concat()).expect("the registry reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the registry answers");
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
 }

@@ -13,72 +13,72 @@ use std::path::{Path, PathBuf};
 
 /// Sets [`crate::job::spec::PluginSpec::file`] of all plugins that are packages, as the lock file beside the job pins them.
 /// One that is not in the store is fetched from the registry of the lock file, by its digest. An error where one is not
-/// pinned, cannot be had, or may not be used (any more); it says what to do. Plugins by path must be allowed, too.
+/// pinned, cannot be had, or may not be used (any more); it says what to do. So is a plugin by path where policies allow none.
 pub fn resolve(job: &mut JobSpec) -> Result<()> {
     let JobSpec { origin, stages, .. } = job;
-    let mut policy: Option<Policy> = None;
+    let policy = Policy::load()?;
     let mut packages: Option<Packages> = None;
     for stage in stages {
-        let place = origin.at(&format!("stages.{}.plugin", stage.name));
-        let place = format!("{place}stage `{}`", stage.name);
+        let name = stage.name.clone();
         for plugin in stage.plugins_mut().into_iter().filter(|plugin| plugin.file.is_none()) {
-            let policy = match &mut policy {
-                Some(policy) => policy,
-                None => policy.insert(Policy::load()?),
-            };
+            let place = || format!("{}stage `{name}`", origin.at(&format!("stages.{name}.plugin")));
             let Some(package) = plugin.package() else {
-                policy.allows_path(&plugin.path).map_err(|error| error.within(&place))?;
+                policy.allows_path(&plugin.path).map_err(|error| error.within(place()))?;
                 continue;
             };
-            let packages = match &mut packages {
-                Some(packages) => packages,
-                None => packages.insert(Packages::open(&origin.folder, origin.file.as_deref())?),
+            let file = || {
+                let (name, version) = package?;
+                let packages = match &mut packages {
+                    Some(packages) => packages,
+                    None => packages.insert(Packages::open(&origin.folder, origin.file.as_deref(), &policy)?),
+                };
+                packages.file(&name, &version)
             };
-            let file = package.and_then(|(name, version)| packages.file(&name, &version, policy));
-            plugin.file = Some(file.map_err(|error| error.within(&place))?);
+            plugin.file = Some(file().map_err(|error| error.within(place()))?);
         }
     }
     Ok(())
 }
 
 /// What is needed to find packages; read once for all of a job.
-struct Packages {
+struct Packages<'a> {
     lock: Lock,
     folder: PathBuf,
     /// For messages.
     job: String,
+    policy: &'a Policy,
     store: Store,
     found: BTreeMap<(PackageName, Version), PathBuf>,
 }
 
-impl Packages {
-    fn open(folder: &Path, job: Option<&Path>) -> Result<Packages> {
+impl<'a> Packages<'a> {
+    fn open(folder: &Path, job: Option<&Path>, policy: &'a Policy) -> Result<Packages<'a>> {
         let store = Store::of_user()?;
         let lock = Lock::read(folder)?;
-        let note = || store.note_lock(&place::absolute(folder)?.join(FILE));
         // A store that cannot be written may still hold all that is needed.
+        let note = || store.note_lock(&place::absolute(folder)?.join(FILE));
         if !lock.packages.is_empty()
             && let Err(error) = note()
         {
             tracing::warn!("{error}; `millstream gc` does not know of {}", folder.join(FILE).display());
         }
         let job = job.map_or("JOB".into(), |job| job.display().to_string());
-        Ok(Packages { lock, folder: folder.to_owned(), job, store, found: BTreeMap::new() })
+        Ok(Packages { lock, folder: folder.to_owned(), job, policy, store, found: BTreeMap::new() })
     }
 
-    fn file(&mut self, name: &PackageName, version: &Version, policy: &Policy) -> Result<PathBuf> {
+    fn file(&mut self, name: &PackageName, version: &Version) -> Result<PathBuf> {
         let key = (name.clone(), version.clone());
         if let Some(file) = self.found.get(&key) {
             return Ok(file.clone());
         }
         let pin = self.lock.pin(name, version).ok_or_else(|| self.not_pinned(name, version))?;
         let registry = place::of_lock(&pin.registry, &self.folder)?;
-        let file = match kept(&registry, pin, policy, &self.store)? {
+        let file = match kept(&registry, pin, self.policy, &self.store)? {
             Some(file) => file,
             None => {
                 tracing::info!("fetching {name}@{version} from {registry}");
                 let wanted = Wanted { name: name.clone(), version: Some(version.clone()) };
-                let obtained = obtain(&registry, &wanted, Some(pin), policy, &self.store)?;
+                let obtained = obtain(&registry, &wanted, Some(pin), self.policy, &self.store)?;
                 let file = self.store.file(&obtained.pin.layer)?;
                 file.ok_or_else(|| {
                     Error::environment(format!("{name}@{version} has just gone from the store; try again"))

@@ -9,6 +9,7 @@ mod place;
 use super::key::{PublicKey, Signer};
 use super::signature::{self, Signed};
 use crate::error::{Error, Result};
+use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::package::digest::Digest;
 use crate::package::name::PackageName;
 pub use file::Trusted;
@@ -115,7 +116,7 @@ impl Policy {
             return Err(Error::job(message));
         }
         let read = |bytes: &Vec<u8>| signature::read(bytes, name, version, manifest);
-        let signed: Vec<Signed> = signatures.iter().take(signature::COUNT_MAX).filter_map(read).collect();
+        let signed: Vec<Signed> = signatures.iter().take(PACKAGE_SIGNATURES_MAX).filter_map(read).collect();
         let place = Place::of(registry)?;
         for file in self.files() {
             for rule in file.registry.iter().filter(|rule| rule.at.concerns(&place)) {

@@ -15,8 +15,6 @@ use serde::{Deserialize, Serialize};
 pub const MEDIA_TYPE: &str = "application/vnd.millstream.signature.v1+json";
 /// Bytes of one signature.
 pub const BYTES_MAX: usize = 16 << 10;
-/// Signatures of one package that are looked at.
-pub const COUNT_MAX: usize = 64;
 
 /// A signature as it is written.
 #[derive(Serialize, Deserialize)]

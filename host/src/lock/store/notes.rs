@@ -2,6 +2,7 @@
 
 use super::Store;
 use crate::error::Result;
+use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::package::digest::Digest;
 use crate::package::name::PackageName;
 use crate::trust::signature;
@@ -46,7 +47,7 @@ impl Store {
     pub fn signatures(&self, manifest: &Digest) -> Result<Vec<Vec<u8>>> {
         let names = self.names(&[SIGNATURES, &manifest.hex()])?;
         let mut signatures = Vec::new();
-        for name in names.iter().take(signature::COUNT_MAX) {
+        for name in names.iter().take(PACKAGE_SIGNATURES_MAX) {
             let found = self.read(&[SIGNATURES, &manifest.hex(), name], signature::BYTES_MAX as u64)?;
             signatures.extend(found.filter(|signature| Digest::of(signature).hex() == *name));
         }
@@ -57,7 +58,7 @@ impl Store {
     pub fn keep_signatures(&self, manifest: &Digest, signatures: &[Vec<u8>]) -> Result<()> {
         let held = self.signatures(manifest)?;
         let new = signatures.iter().filter(|signature| !held.contains(signature));
-        for signature in new.take(signature::COUNT_MAX.saturating_sub(held.len())) {
+        for signature in new.take(PACKAGE_SIGNATURES_MAX.saturating_sub(held.len())) {
             self.write(&[SIGNATURES, &manifest.hex(), &Digest::of(signature).hex()], signature)?;
         }
         Ok(())

@@ -71,7 +71,7 @@ fn signatures_are_kept_once_and_not_without_end() {
     assert_eq!(store.signatures(&manifest).unwrap().len(), 2);
     let many: Vec<Vec<u8>> = (0..1_000_u32).map(|number| number.to_le_bytes().to_vec()).collect();
     store.keep_signatures(&manifest, &many).unwrap();
-    assert_eq!(store.signatures(&manifest).unwrap().len(), crate::trust::signature::COUNT_MAX);
+    assert_eq!(store.signatures(&manifest).unwrap().len(), crate::limits::PACKAGE_SIGNATURES_MAX);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::*;
 use crate::error::Kind;
 use crate::plugin::compile::Failure;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::thread;
 
 struct Folder(tempfile::TempDir);

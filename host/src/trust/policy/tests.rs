@@ -109,7 +109,7 @@ fn a_signature_counts_for_one_package_alone() {
         bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
         machine.refuses(&[bytes]);
     }
-    let many: Vec<_> = std::iter::repeat_n(mallory.signs(), signature::COUNT_MAX).chain([alice.signs()]).collect();
+    let many: Vec<_> = std::iter::repeat_n(mallory.signs(), PACKAGE_SIGNATURES_MAX).chain([alice.signs()]).collect();
     machine.refuses(&many);
 }
 
