@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::process::Command;
 
-/// A job with virtual time that keeps a sum of each word in a local component, with a checkpoint every two batches.
+/// A job with virtual time that keeps a sum of each word in a local component, whose plugin a test replaces.
 fn sums(way: &str) -> Trial {
     let trial = Trial::new(
         r#"
@@ -32,6 +32,14 @@ fn sums(way: &str) -> Trial {
     );
     write_varied("varied-update", way, &trial.path("totals.wasm"));
     trial
+}
+
+/// Runs six batches, with a checkpoint after the second and the last.
+fn six_batches(trial: &Trial) {
+    trial.write("input.jsonl", lines(&[1, 9]));
+    trial.run_well(&["--set", "checkpoint.every=1000"]);
+    trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1]));
+    trial.run_well(&["--set", "checkpoint.every=1000"]);
 }
 
 /// Batches of one row, of the word `a`.
@@ -62,8 +70,7 @@ fn went_back(trial: &Trial, before: &str, arguments: &[&str]) {
 #[test]
 fn batches_behind_a_checkpoint_run_again_with_another_plugin_and_sinks_keep_what_they_hold() {
     let trial = sums("same");
-    trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1]));
-    trial.run_well(&[]);
+    six_batches(&trial);
     assert_eq!(sums_of(&trial), [1, 10, 19, 20, 29, 30]);
     let before = trial.text("out.jsonl");
     write_varied("varied-update", "plus", &trial.path("totals.wasm"));
@@ -79,10 +86,9 @@ fn batches_behind_a_checkpoint_run_again_with_another_plugin_and_sinks_keep_what
 
 #[test]
 fn a_start_that_was_killed_on_its_way_back_needs_no_second_word() {
-    for fault in ["start.claimed", "replay.batch:2", "checkpoint.manifest"] {
+    for fault in ["start.claimed:1", "replay.batch:2", "checkpoint.manifest:1"] {
         let trial = sums("same");
-        trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1]));
-        trial.run_well(&[]);
+        six_batches(&trial);
         let before = trial.text("out.jsonl");
         write_varied("varied-update", "plus", &trial.path("totals.wasm"));
         let mut killed = trial.command(&["run", "job.toml", "--unsupervised", "--replay-from", "2"]);
@@ -98,10 +104,9 @@ fn a_start_that_was_killed_on_its_way_back_needs_no_second_word() {
 #[test]
 fn a_batch_without_a_checkpoint_is_refused_with_those_that_have_one() {
     let trial = sums("same");
-    trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1]));
-    trial.run_well(&[]);
+    six_batches(&trial);
     let told = trial.refused(&["run", "job.toml", "--replay-from", "3"]);
-    assert!(told.contains("`--replay-from 3`") && told.contains("Batches with such a checkpoint: 2, 4, 6."), "{told}");
+    assert!(told.contains("`--replay-from 3`") && told.contains(" 2, 6."), "{told}");
     let told = Process::start(&mut trial.command(&["run", "job.toml", "--replay-from", "2", "--fresh"])).wait();
     assert_eq!(told.code, Some(2), "{}", told.stderr);
 }
@@ -289,4 +294,24 @@ fn a_stage_that_was_never_upgraded_has_nothing_to_go_back_to() {
     let trial = running(free_port(), "varied-update");
     let told = trial.refused(&["rollback", "job.toml", "made"]);
     assert!(told.contains("stage `made` has nothing to go back to"), "{told}");
+}
+
+#[test]
+fn where_the_plugin_of_before_is_gone_nothing_changes() {
+    let port = free_port();
+    let (_feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+    let mut job = start(&trial, &[]);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    more_rows(&trial, &mut job);
+    let (since, new) = status(&trial);
+    std::fs::remove_file(trial.path("old.wasm")).expect("it is there");
+    let (text, lock) = (trial.text("job.toml"), trial.text("millstream.lock"));
+    let refused = told(&trial, &["rollback", "job.toml", "made"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("so nothing was changed") && refused.stderr.contains("old.wasm"), "{refused:?}");
+    assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (text, lock));
+    assert_eq!(status(&trial), (since, new), "the job has not noticed");
+    write_varied("varied-update", "same", &trial.path("old.wasm"));
+    well(&trial, &["rollback", "job.toml", "made"]);
+    stopped_well(job);
 }

@@ -12,10 +12,10 @@ fn line(number: u64) -> String {
 
 /// A job whose stage `made` runs a component of `world` that works in the way `same`, fed by a feeder.
 fn job(world: &str, port: u16, more: &str) -> Trial {
-    let (stage, rejected) = match world {
-        "transform" => ("", "from = \"made.rejected\""),
-        "cogroup" => ("key = \"word\"\ncogroup = [\"others\"]", "from = \"made.rejected\""),
-        _ => ("key = \"word\"", "from = \"made.rejected\""),
+    let stage = match world {
+        "transform" => "",
+        "cogroup" => "key = \"word\"\ncogroup = [\"others\"]",
+        _ => "key = \"word\"",
     };
     let others = match world {
         "cogroup" => "[stages.others]\nfrom = \"lines\"\nfilter = \"n > 10\"",
@@ -41,10 +41,10 @@ fn job(world: &str, port: u16, more: &str) -> Trial {
         from = "made"
         kind = "queue"
         path = "out.jsonl"
-        [sinks.rejected]
-        {rejected}
+        [sinks.refused]
+        from = "made.rejected"
         kind = "queue"
-        path = "rejected.jsonl"
+        path = "refused.jsonl"
         "#
     ));
     write_varied(&plugin(world), "same", &trial.path("old.wasm"));
@@ -93,9 +93,9 @@ fn number(report: &Value, name: &str) -> u64 {
     report["shadow"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
 }
 
-/// A shadow that is the same in all, and is promoted.
+/// A shadow of another component that does the same in all, and is promoted.
 fn is_promoted(trial: &Trial, world: &str) {
-    let (ended, report) = shadow(trial, world, "same", 10, "same");
+    let (ended, report) = shadow(trial, world, "alike", 10, "same");
     assert_eq!((ended.code, &report["promoted"]), (Some(0), &true.into()), "{ended:?}");
     assert_eq!(number(&report, "batches"), 10, "{report}");
     assert!(number(&report, "rows") > 0, "{report}");
@@ -129,14 +129,16 @@ fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() 
     assert!(example.starts_with("batch ") && example.contains("the old one put out {word: w"), "{example}");
     let strict = is_dropped(&trial, "transform", "strict", "no-more-rejected", "it rejected ");
     assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
-    is_dropped(&trial, "transform", "same", "never", "the report only");
+    is_dropped(&trial, "transform", "alike", "never", "the report only");
     is_promoted(&trial, "transform");
     let sent = feeder.pause();
     until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
     stopped_well(job);
-    let expected: Vec<i64> = (0..50).cycle().take(numbers(&trial, "out.jsonl").len()).collect();
-    assert_eq!(numbers(&trial, "out.jsonl"), expected, "what comes out is the old version's, each row once");
-    assert_eq!(numbers(&trial, "rejected.jsonl"), [0; 0]);
+    let came = numbers(&trial, "out.jsonl");
+    // The feeder counts on its own while nobody is connected.
+    let expected: Vec<i64> = (0..50).cycle().skip(came[0] as usize).take(came.len()).collect();
+    assert_eq!(came, expected, "what comes out is the old version's, each row once");
+    assert_eq!(numbers(&trial, "refused.jsonl"), [0; 0]);
 }
 
 #[test]
@@ -185,8 +187,8 @@ fn states_in_a_shadow_are_copies_that_are_compared_key_by_key() {
     assert!(number(&hidden, "states_differing") > 0, "{hidden}");
     let examples = hidden["shadow"]["examples"].to_string();
     assert!(examples.contains("state of {word: w") && examples.contains("{sum: "), "{examples}");
-    let forget = is_dropped(&trial, "update", "forget", "no-more-rejected", "");
-    assert!(forget.is_object());
+    let forget = is_dropped(&trial, "update", "forget", "same", "states differ");
+    assert!(forget["shadow"]["examples"].to_string().contains("and the new one has none"), "{forget}");
     let strict = is_dropped(&trial, "update", "strict", "same", "not the same");
     assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
     let failed = is_dropped(&trial, "update", "fail", "always", "a call of it failed");
@@ -217,4 +219,40 @@ fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
         is_promoted(&trial, world);
         stopped_well(job);
     }
+}
+
+#[test]
+fn a_shadow_runs_in_all_processes_of_a_job() {
+    for world in ["aggregate", "update"] {
+        let port = free_port();
+        let more = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\"";
+        let (_feeder, trial) = (Feeder::start(port, line), job(world, port, more));
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+        let job = start(&trial, &["--processes", "2", "--hosts", &hosts]);
+        let plus = is_dropped(&trial, world, "plus", "same", "not the same");
+        assert!(number(&plus, "rows_differing") > 0, "{world}: {plus}");
+        is_promoted(&trial, world);
+        stopped_well(job);
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_and_the_job_goes_on() {
+    let port = free_port();
+    let (_feeder, trial) = (Feeder::start(port, line), job("aggregate", port, ""));
+    let text = trial.text("job.toml");
+    trial.write("job.toml", text.replace("key = \"word\"", "key = \"word\"\nwindow = { size = \"100ms\" }"));
+    let mut job = start(&trial, &[]);
+    write_varied("varied-aggregate", "plus", &trial.path("new.wasm"));
+    for (batches, words) in [("5", "aggregates over windows"), ("0", "a shadow runs for 1 to ")] {
+        let arguments = ["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", batches];
+        let ended = Process::start(&mut command(&trial, &arguments)).wait();
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(words), "{ended:?}");
+    }
+    let alone = ["upgrade", "job.toml", "made", "new.wasm", "--promote", "always"];
+    let ended = Process::start(&mut command(&trial, &alone)).wait();
+    assert!(ended.code == Some(2) && ended.stderr.contains("--shadow"), "{ended:?}");
+    assert!(!job.ended());
+    stopped_well(job);
 }

@@ -3,10 +3,14 @@
 use super::upgrade::running::RunningJob;
 use super::upgrade::{Next, promote, report};
 use crate::checkpoint::types::{Manifest, TableOf};
-use crate::checkpoint::{manifest, store};
+use crate::checkpoint::{manifest, recover, store};
 use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::ids::BatchId;
 use crate::job::{self, spec::JobSpec};
 use crate::lock::{Before, Lock, add, edit};
+use crate::plugin::PluginHost;
+use crate::run::Options;
 use crate::run::control::{Answer, Question, Said, ask, put};
 use crate::run::upgrade::UpgradeStatus;
 use clap::Args;
@@ -18,6 +22,9 @@ use std::time::{Duration, Instant};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long no process may answer, between the end of the job and its next start.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the job would start, before it is stopped.
+const LOOKS_MAX: usize = 5;
 
 /// The arguments of `millstream rollback`.
 #[derive(Args)]
@@ -53,7 +60,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
     match (as_of, runs) {
         (None, true) => between_batches(job, &before),
         (None, false) => {
-            put_back(job, &before)?;
+            put_back(job, &before, None)?;
             Ok(format!(
                 "stage `{stage}` has {} again; start the job: millstream run {}\n",
                 before.plugin,
@@ -62,7 +69,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
         }
         (Some(batch), true) => restart(job, &before, batch),
         (Some(batch), false) => {
-            put_back(job, &before)?;
+            put_back(job, &before, Some(batch))?;
             Ok(format!(
                 "stage `{stage}` has {} again; start the job as of batch {batch}:\n  millstream run {} --replay-from {batch}\n",
                 before.plugin,
@@ -112,29 +119,65 @@ fn between_batches(job: &Path, before: &Before) -> Result<String> {
     Ok(report::words(&status))
 }
 
-/// Job file and lock file as they were before the upgrade.
-fn put_back(job: &Path, before: &Before) -> Result<()> {
+/// Job file and lock file as they were before the upgrade; as they are where the job would not start with them.
+fn put_back(job: &Path, before: &Before, as_of: Option<u64>) -> Result<Undo> {
+    let plugin = edit::plugin_of(job, &before.stage)?;
     edit::set_plugin(job, &before.stage, &before.plugin)?;
     Lock::change(add::folder_of(job), |lock| {
         lock.before.retain(|other| other != before);
         Ok(())
-    })
+    })?;
+    let undo = Undo { plugin, before: before.clone() };
+    match would_start(job, as_of) {
+        Ok(()) => Ok(undo),
+        Err(error) => {
+            undo.undo(job)?;
+            Err(error.within("the job would not start with the plugin of before, so nothing was changed"))
+        }
+    }
+}
+
+/// What [`put_back`] has changed.
+struct Undo {
+    plugin: Option<String>,
+    before: Before,
+}
+
+impl Undo {
+    fn undo(self, job: &Path) -> Result<()> {
+        if let Some(plugin) = self.plugin {
+            edit::set_plugin(job, &self.before.stage, &plugin)?;
+        }
+        Lock::change(add::folder_of(job), |lock| {
+            lock.set_before(self.before);
+            Ok(())
+        })
+    }
+}
+
+/// Whether the job can be started as its file is now, as of this batch. A running job changes what is looked at, so that an
+/// error counts when it comes again and again.
+fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
+    let graph = Graph::resolve(job::load(job, &[])?, &PluginHost::new()?, false)?;
+    let (Some(batch), Some(checkpoint)) = (as_of, &graph.spec.checkpoint) else { return Ok(()) };
+    let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
+    let options = Options { replay_from: Some(BatchId(batch)), ..Options::default() };
+    let mut decided = recover::decide(&graph, &*store, &options, None, None);
+    for _ in 1..LOOKS_MAX {
+        if decided.is_err() {
+            decided = recover::decide(&graph, &*store, &options, None, None);
+        }
+    }
+    decided.map(drop)
 }
 
 /// Has the running job start again from the checkpoint after a batch, and waits until it has.
 fn restart(job: &Path, before: &Before, batch: u64) -> Result<String> {
     let running = RunningJob::find(job)?;
     let since = newest_start(job)?;
-    let now = edit::plugin_of(job, &before.stage)?;
-    put_back(job, before)?;
+    let undo = put_back(job, before, Some(batch))?;
     if let Err(error) = ask_to_restart(&running, batch) {
-        if let Some(now) = now {
-            edit::set_plugin(job, &before.stage, &now)?;
-        }
-        Lock::change(add::folder_of(job), |lock| {
-            lock.set_before(before.clone());
-            Ok(())
-        })?;
+        undo.undo(job)?;
         return Err(error);
     }
     let mut heard = Instant::now();
@@ -167,7 +210,7 @@ fn newest_start(job: &Path) -> Result<i64> {
 }
 
 fn ask_to_restart(running: &RunningJob, batch: u64) -> Result<()> {
-    let question = Question::Restart { replay_from: crate::ids::BatchId(batch) };
+    let question = Question::Restart { replay_from: BatchId(batch) };
     for Said { process, answer } in put(&running.file, &question, |_| true)? {
         match answer {
             Ok(Answer::Done(_)) => {}
