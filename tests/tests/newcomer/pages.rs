@@ -90,17 +90,12 @@ fn sign(place: &Place) {
     place.runs(&packages("millstream add"));
     place.runs("cd shop && millstream validate job.toml && millstream verify job.toml");
 
-    // What an operator allows.
-    let operators: toml::Table = toml::from_str(&place.settings(&block(PACKAGES, "toml", "allow").text)).unwrap();
-    assert_eq!(operators.keys().collect::<Vec<_>>(), ["allow", "paths", "revoked", "signers"]);
-    let shows = place.text("alice.pub");
-    let key = format!("ed25519:{}", shows.trim_end().rsplit_once("ed25519:").expect("a key").1);
-    let own = block(PACKAGES, "toml", "allow").text;
-    let other = operators["signers"]["alice"][0].as_str().unwrap();
-    place.write("operator.toml", &place.settings(&own));
-    // The operator's Alice is somebody else.
-    place.ends("export MILLSTREAM_POLICY=$PWD/operator.toml; cd shop; millstream validate job.toml", 2);
-    place.write("operator.toml", &place.settings(&own).replace(other, &key));
+    // What an operator allows: other registries, then this one.
+    let operators = block(PACKAGES, "toml", "allow").text;
+    place.write("operator.toml", &operators);
+    let told = place.ends("export MILLSTREAM_POLICY=$PWD/operator.toml; cd shop; millstream validate job.toml", 2);
+    tells(&told, &["may not be used", "allows oci://registry.example.com/plugins"]);
+    place.write("operator.toml", &place.settings(&operators));
     place.runs("export MILLSTREAM_POLICY=$PWD/operator.toml; cd shop; millstream validate job.toml");
 }
 
