@@ -14,6 +14,7 @@ mod retry;
 mod rollback;
 mod run;
 mod search;
+mod shadow;
 mod show;
 mod state;
 mod status;

@@ -83,11 +83,12 @@ fn components_of_each_release_run() {
     }
 }
 
-/// A component that exports an empty instance under this name and imports one with a function under that.
-fn component(export: &str, import: Option<&str>) -> Vec<u8> {
+/// A component that exports empty instances under these names, and imports one with a function under that.
+fn component(exports: &str, import: Option<&str>) -> Vec<u8> {
     let import = import.map(|name| format!("(import \"{name}\" (instance (export \"f\" (func))))"));
     let import = import.unwrap_or_default();
-    wat::parse_str(format!("(component {import} (instance $i) (export \"{export}\" (instance $i)))")).unwrap()
+    let exports = exports.split(' ').map(|name| format!("(export \"{name}\" (instance $i))"));
+    wat::parse_str(format!("(component {import} (instance $i) {})", exports.collect::<String>())).unwrap()
 }
 
 #[test]
@@ -101,6 +102,7 @@ fn a_component_of_a_later_version_is_refused_with_the_version_that_it_needs() {
         (ours("reducer@0.3.0"), None, "0.3.0"),
         (ours("transformer@0.1.1"), Some(ours("telepathy@0.1.9")), "0.1.9"),
         (ours("transformer@0.1.9"), Some(ours("log@0.1.9")), "0.1.9"),
+        (ours("updater@0.1.2 ") + &ours("migrator@0.1.9"), None, "0.1.9"),
     ];
     for (export, import, version) in later {
         let trial = trial(&component(&export, import.as_deref()));
@@ -116,6 +118,12 @@ fn what_a_release_never_had_is_refused() {
     let ours = |name: &str| format!("millstream:plugin/{name}");
     for (export, import, words) in [
         (ours("cogrouper@0.1.0"), None, "exports cogrouper of millstream:plugin@0.1.0, which has none"),
+        (
+            ours("updater@0.1.1 ") + &ours("migrator@0.1.1"),
+            None,
+            "exports migrator of millstream:plugin@0.1.1, which has none",
+        ),
+        (ours("transformer@0.1.2 ") + &ours("migrator@0.1.2"), None, "exports migrator, which is for world update"),
         (ours("updater@0.1.0"), Some(ours("timers@0.1.0")), "imports what plugins are not offered"),
         (ours("transformer@0.1.1"), Some(ours("telepathy@0.1.1")), "imports what plugins are not offered"),
     ] {

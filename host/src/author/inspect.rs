@@ -148,15 +148,10 @@ impl Inspected {
                 let or_null = |text: &str| if text.is_empty() { Value::Null } else { text.into() };
                 set("name", or_null(&facts.name));
                 set("version", or_null(&facts.version));
-                set("refused", self.why_none().into());
+                set("refused", self.refused.clone().into());
             }
         }
         Ok(object)
-    }
-
-    /// Why there is no [`Inspected::answer`].
-    fn why_none(&self) -> &str {
-        if self.refused.is_empty() { "nothing" } else { &self.refused }
     }
 }
 

@@ -73,6 +73,7 @@ impl Made {
         let name: PackageName = facts.name.parse().map_err(wants)?;
         let version = name::version(&facts.version).map_err(wants)?;
         let layer = Digest::of(&component);
+        let migrating = if facts.migrates { "-migrating" } else { "" };
         let config = WasmConfig {
             // The beginning of time: when it was built is not part of what it is.
             created: Default::default(),
@@ -83,7 +84,7 @@ impl Made {
             component: Some(Component {
                 exports: facts.exports.clone(),
                 imports: facts.imports.clone(),
-                target: Some(format!("millstream:plugin/{}@{}", facts.world, facts.interface)),
+                target: Some(format!("millstream:plugin/{}{migrating}@{}", facts.world, facts.interface)),
             }),
         };
         let config = serde_json::to_vec(&config).map_err(Error::bug)?;

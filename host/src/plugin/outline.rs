@@ -103,10 +103,7 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
     match worlds[..] {
         [(name, interface, version, world)] => match release(version) {
             Some(release) if release.worlds.contains(&interface) => Ok((name.clone(), world)),
-            Some(_) => Err(Error::job(format!(
-                "plugin {shown} exports {interface} of millstream:plugin@{version}, which has none: build it again with an SDK \
-                 for {VERSION}"
-            ))),
+            Some(_) => Err(has_none(file, interface, version)),
             None => Err(Error::job(format!("plugin {shown} {}", needs(version)))),
         },
         [] => {
@@ -134,18 +131,26 @@ fn interface(file: &Path, exports: &[String]) -> Result<(String, World)> {
 
 /// Whether it exports what takes over states.
 fn migrates(file: &Path, world: World, exports: &[String]) -> Result<bool> {
+    let shown = file.display();
     let found = exports.iter().filter_map(|name| ours(name)).find(|(interface, _)| *interface == MIGRATOR);
-    match found {
-        None => Ok(false),
-        Some((_, version)) if release(version).is_none() => {
-            Err(Error::job(format!("plugin {} {}", file.display(), needs(version))))
-        }
+    let Some((_, version)) = found else { return Ok(false) };
+    match release(version) {
+        None => Err(Error::job(format!("plugin {shown} {}", needs(version)))),
+        Some(release) if !release.beside.contains(&MIGRATOR) => Err(has_none(file, MIGRATOR, version)),
         Some(_) if world == World::Update => Ok(true),
         Some(_) => Err(Error::job(format!(
-            "plugin {} exports {MIGRATOR}, which is for world update, and is of world {world}",
-            file.display()
+            "plugin {shown} exports {MIGRATOR}, which is for world update, and is of world {world}"
         ))),
     }
+}
+
+/// It exports an interface that the version never had.
+fn has_none(file: &Path, interface: &str, version: &str) -> Error {
+    Error::job(format!(
+        "plugin {} exports {interface} of millstream:plugin@{version}, which has none: build it again with an SDK for \
+         {VERSION}",
+        file.display()
+    ))
 }
 
 /// What is wrong with a component of a version that is none of the released ones, as it goes on after the plugin's name.

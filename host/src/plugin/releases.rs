@@ -16,6 +16,8 @@ pub struct Release {
     pub version: &'static str,
     /// The interfaces that make a component a plugin of some world.
     pub worlds: &'static [&'static str],
+    /// Those that a component may export beside it.
+    pub beside: &'static [&'static str],
     /// What components may import; `timers` in world `update` only.
     pub imports: &'static [&'static str],
 }
@@ -25,16 +27,19 @@ pub const RELEASES: [Release; 3] = [
     Release {
         version: "0.1.0",
         worlds: &["transformer", "updater", "aggregator"],
+        beside: &[],
         imports: &["log", "metrics", "files", "stage"],
     },
     Release {
         version: "0.1.1",
         worlds: &["transformer", "updater", "aggregator", "cogrouper"],
+        beside: &[],
         imports: &["log", "metrics", "files", "stage", TIMERS],
     },
     Release {
         version: "0.1.2",
         worlds: &["transformer", "updater", "aggregator", "cogrouper"],
+        beside: &[MIGRATOR],
         imports: &["log", "metrics", "files", "stage", TIMERS],
     },
 ];

@@ -50,9 +50,11 @@ pub(super) fn of(inspected: &Inspected) -> String {
     match answer {
         Some(answer) => columns_of(answer, inspected, &mut lines),
         None => {
-            let why = inspected.why_none();
-            let words = format!("they depend on the stage's config or input (without any it says: {why})");
-            lines.add("schemas", &words);
+            let why = match inspected.refused.as_str() {
+                "" => String::new(),
+                words => format!(" (without any it says: {words})"),
+            };
+            lines.add("schemas", &format!("they depend on the stage's config or input{why}"));
         }
     }
     let others = inspected.answers.iter().filter(|other| answer.is_none_or(|answer| !same_columns(answer, other)));
