@@ -295,3 +295,23 @@ fn a_stage_that_was_never_upgraded_has_nothing_to_go_back_to() {
     let told = trial.refused(&["rollback", "job.toml", "made"]);
     assert!(told.contains("stage `made` has nothing to go back to"), "{told}");
 }
+
+#[test]
+fn where_the_plugin_of_before_is_gone_nothing_changes() {
+    let port = free_port();
+    let (_feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+    let mut job = start(&trial, &[]);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    more_rows(&trial, &mut job);
+    let (since, new) = status(&trial);
+    std::fs::remove_file(trial.path("old.wasm")).expect("it is there");
+    let (text, lock) = (trial.text("job.toml"), trial.text("millstream.lock"));
+    let refused = told(&trial, &["rollback", "job.toml", "made"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("so nothing was changed") && refused.stderr.contains("old.wasm"), "{refused:?}");
+    assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (text, lock));
+    assert_eq!(status(&trial), (since, new), "the job has not noticed");
+    write_varied("varied-update", "same", &trial.path("old.wasm"));
+    well(&trial, &["rollback", "job.toml", "made"]);
+    stopped_well(job);
+}

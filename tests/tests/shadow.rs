@@ -220,3 +220,39 @@ fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
         stopped_well(job);
     }
 }
+
+#[test]
+fn a_shadow_runs_in_all_processes_of_a_job() {
+    for world in ["aggregate", "update"] {
+        let port = free_port();
+        let more = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\"";
+        let (_feeder, trial) = (Feeder::start(port, line), job(world, port, more));
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+        let job = start(&trial, &["--processes", "2", "--hosts", &hosts]);
+        let plus = is_dropped(&trial, world, "plus", "same", "not the same");
+        assert!(number(&plus, "rows_differing") > 0, "{world}: {plus}");
+        is_promoted(&trial, world);
+        stopped_well(job);
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_and_the_job_goes_on() {
+    let port = free_port();
+    let (_feeder, trial) = (Feeder::start(port, line), job("aggregate", port, ""));
+    let text = trial.text("job.toml");
+    trial.write("job.toml", text.replace("key = \"word\"", "key = \"word\"\nwindow = { size = \"100ms\" }"));
+    let mut job = start(&trial, &[]);
+    write_varied("varied-aggregate", "plus", &trial.path("new.wasm"));
+    for (batches, words) in [("5", "aggregates over windows"), ("0", "a shadow runs for 1 to ")] {
+        let arguments = ["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", batches];
+        let ended = Process::start(&mut command(&trial, &arguments)).wait();
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(words), "{ended:?}");
+    }
+    let alone = ["upgrade", "job.toml", "made", "new.wasm", "--promote", "always"];
+    let ended = Process::start(&mut command(&trial, &alone)).wait();
+    assert!(ended.code == Some(2) && ended.stderr.contains("--shadow"), "{ended:?}");
+    assert!(!job.ended());
+    stopped_well(job);
+}

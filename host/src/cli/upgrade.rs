@@ -78,7 +78,10 @@ fn shadowed(
     batches: u64,
     rule: Rule,
 ) -> Result<(UpgradeStatus, Result<(), String>)> {
-    let status = running.shadow(prepared.id, batches)?;
+    let status = running.shadow(prepared.id, batches).inspect_err(|error| {
+        // It need not be kept prepared; the job may have ended, too.
+        let _ = running.give_up(prepared.id, &error.message);
+    })?;
     let ruled = match (&status.step, &status.shadow) {
         (UpgradeStep::Dropped(why), _) => Err(why.clone()),
         (_, Some(report)) => rule.decide(report, batches),

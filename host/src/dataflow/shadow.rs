@@ -106,6 +106,8 @@ impl<T> Shade<T> {
 
     /// What runs beside it in this batch.
     pub fn in_batch(&mut self, context: BatchContext) -> Option<&mut Beside<T>> {
+        // What it kept for itself is not needed any more; a copy of a state may be large.
+        drop(self.beside.take_if(|beside| beside.shadow.is_over(context.id)));
         let beside = self.beside.as_mut()?;
         let runs = beside.runs_in(context);
         if !runs {
