@@ -263,6 +263,10 @@ fn the_wrong_job_or_stage_is_said_before_anything_is_fetched() {
     };
     refused(to("none.toml", "words"), 2, "none.toml: there is no such file");
     refused(to("job.toml", "wrods"), 2, "stage `wrods`: there is no such stage");
+    trial.write("sql.toml", JOB.replace("plugin = \"PLUGIN\"", "sql = \"select 1 as n\""));
+    refused(to("sql.toml", "words"), 2, "a stage has one operator, and this one has `plugin` and `sql`");
+    assert!(trial.text("sql.toml").contains("sql = ") && !trial.path("millstream.lock").exists());
+    fs::remove_dir_all(trial.path("store")).expect("it can be removed");
     let ended = millstream_in(&trial, &["add", "split-words@1", "--registry", "registry"]);
     refused(ended, 2, "`1` is no version");
     assert!(!trial.path("store").exists() && !trial.path("millstream.lock").exists());
