@@ -14,7 +14,6 @@ mod retry;
 mod rollback;
 mod run;
 mod search;
-mod shadow;
 mod show;
 mod state;
 mod status;
