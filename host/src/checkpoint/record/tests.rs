@@ -6,6 +6,7 @@ use crate::checkpoint::types::Start;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{EnrichTable, OperatorSpec};
+use crate::plugin::PluginHost;
 use crate::run::Failure;
 use std::fs;
 
@@ -42,7 +43,8 @@ fn a_job_is_made_again_of_what_is_kept() {
     }
     fs::write(at("job.toml"), JOB).unwrap();
     let spec = crate::job::load(&at("job.toml"), &[]).unwrap();
-    let graph = Graph { stages: Vec::new(), streams: Default::default(), clocks: Default::default(), spec };
+    let (streams, clocks) = Default::default();
+    let graph = Graph { stages: Vec::new(), streams, clocks, host: PluginHost::new().unwrap(), spec };
     let recorded = Recorded::of(&graph, &[], None).unwrap();
     let start = Start {
         generation: Generation(1),
