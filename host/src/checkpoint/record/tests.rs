@@ -6,7 +6,6 @@ use crate::checkpoint::types::Start;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{EnrichTable, OperatorSpec};
-use crate::plugin::PluginHost;
 use crate::run::Failure;
 use std::fs;
 
