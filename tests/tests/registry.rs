@@ -269,7 +269,7 @@ fn registries_that_flood_stall_or_lead_elsewhere_are_left() {
         (Answer::raw(HEAD).then(Then::Endless(vec![b' '; 1 << 20])), "sent more than is ever needed"),
         (Answer::raw(HEAD).then(Then::Stall), " seconds"),
         (Answer::redirect("http://192.0.2.1/x"), "leads to an address without TLS (http://), which is not followed"),
-        (Answer::redirect("file:///etc/passwd"), "leads to where it is not followed"),
+        (Answer::redirect("file:///etc/passwd"), "answered with HTTP status 307\n"),
         (Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"), "failed: "),
     ];
     for (answer, expected) in cases {

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Upgrades whose pauses are measured, in turn between two components.
@@ -132,12 +134,14 @@ impl Running {
         }
     }
 
-    /// Processor time that it has used, in seconds.
+    /// Processor time that its threads have used, in seconds.
     fn processor(&self) -> f64 {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it lives");
-        let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
-        // Ticks of a hundredth of a second, in user and system mode.
-        fields[11..13].iter().map(|ticks| ticks.parse::<f64>().expect("a number")).sum::<f64>() / 100.0
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it lives").flatten();
+        let ns = threads.filter_map(|thread| {
+            let told = fs::read_to_string(thread.path().join("schedstat")).ok()?;
+            told.split(' ').next()?.parse::<f64>().ok()
+        });
+        ns.sum::<f64>() / 1e9
     }
 }
 
@@ -176,6 +180,9 @@ path = "out.jsonl"
     );
     show_command("millstream upgrade job.toml totals b.wasm --json, and back, while millstream run job.toml runs", &text);
     let running = Running::start(&text, "plugins/running-count");
+    let (output, stop) = (running.folder.path().join("out.jsonl"), Arc::new(AtomicBool::new(false)));
+    let stopped = stop.clone();
+    let watching = std::thread::spawn(move || arrivals_ms(&output, &stopped));
     let mut told = Vec::new();
     for upgrade in 0..UPGRADES {
         let to = running.folder.path().join(if upgrade % 2 == 0 { "b.wasm" } else { "a.wasm" });
@@ -185,28 +192,42 @@ path = "out.jsonl"
         // Some batches pass, so that pauses stand alone.
         std::thread::sleep(Duration::from_millis(5 * BATCH_MS as u64));
     }
-    let times = fs::read_to_string(running.folder.path().join("out.jsonl")).expect("the output");
-    let times: Vec<f64> = times.lines().filter_map(batch_time_ms).collect();
-    let mut gaps: Vec<f64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    stop.store(true, Ordering::Release);
+    let arrivals = watching.join().expect("the output is there");
+    let mut gaps: Vec<f64> = arrivals.windows(2).map(|pair| pair[1] - pair[0]).collect();
     gaps.sort_by(f64::total_cmp);
-    let upgrades = gaps.split_off(gaps.len().saturating_sub(UPGRADES));
-    figure("an upgrade with state and checkpoint: no batch begins for, ms", format!("{:.0}", median(told)), "target: at most 200 (a batch and 100 ms)");
-    figure("  the longest gaps between batches, one an upgrade, less the interval", format!("{:.0}", median(upgrades) - BATCH_MS), "target: at most 200");
+    let longest = gaps.split_off(gaps.len().saturating_sub(UPGRADES));
+    figure(
+        "an upgrade with state and checkpoint: no batch begins for, ms",
+        format!("{:.0}", median(told)),
+        "target: at most 200",
+    );
+    figure("  between two batches in the sink, median, ms", format!("{:.0}", median(gaps)), "");
+    figure(
+        "  the longest of these times, one for each upgrade, median",
+        format!("{:.0}", median(longest)),
+        "target: at most 300",
+    );
+}
+
+/// When a file grew, in milliseconds since this began.
+fn arrivals_ms(file: &Path, stop: &AtomicBool) -> Vec<f64> {
+    let (mut arrivals, mut length, began) = (Vec::new(), 0, Instant::now());
+    while !stop.load(Ordering::Acquire) {
+        let now = fs::metadata(file).map_or(0, |file| file.len());
+        if now > length {
+            length = now;
+            arrivals.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    arrivals
 }
 
 /// The number behind a text.
 fn number_behind(text: &str, before: &str) -> Option<f64> {
     let rest = text.split_once(before)?.1.trim_start();
     rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-}
-
-/// The time of a line of a queue, in milliseconds since midnight.
-fn batch_time_ms(line: &str) -> Option<f64> {
-    let time = line.split_once("\"time\":\"")?.1.split('"').next()?;
-    let (hours, rest) = time.split_once('T')?.1.trim_end_matches('Z').split_once(':')?;
-    let (minutes, seconds) = rest.split_once(':')?;
-    let seconds: f64 = seconds.parse().ok()?;
-    Some(((hours.parse::<f64>().ok()? * 60.0 + minutes.parse::<f64>().ok()?) * 60.0 + seconds) * 1e3)
 }
 
 /// Processor time of a job whose plugin does nearly all of its work, with a shadow and without.
@@ -216,7 +237,7 @@ batch = "50ms"
 workers = 1
 [sources.numbers]
 kind = "rate"
-rows_per_second = 100000
+rows_per_second = 30000
 [stages.points]
 from = "numbers"
 select = "value * 0 + 500750 as n"

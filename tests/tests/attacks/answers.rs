@@ -50,20 +50,22 @@ const LIST: &str = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.
 #[test]
 fn manifests_are_not_what_was_asked_for() {
     all_are_refused(vec![
-        Attack::new("another manifest than that of its digest", "digest").lie(|asked, goods| {
-            let other = goods.clone().with("/annotations/a", json!("b")).manifest;
-            let told = Goods::as_manifest(&other).bytes;
-            let text = String::from_utf8_lossy(&told).replace(&digest(&other), &digest(&goods.manifest));
-            asked.path.contains("/manifests/").then(|| Answer::raw(text.as_bytes()))
-        }),
-        Attack::new("a tag that leads to nothing", "")
+        Attack::new("another manifest than that of its digest", "something else than it was asked for").lie(
+            |asked, goods| {
+                let other = goods.clone().with("/annotations/a", json!("b")).manifest;
+                let told = Goods::as_manifest(&other).bytes;
+                let text = String::from_utf8_lossy(&told).replace(&digest(&other), &digest(&goods.manifest));
+                asked.path.contains("/manifests/").then(|| Answer::raw(text.as_bytes()))
+            },
+        ),
+        Attack::new("a tag that leads to nothing", "something else than it was asked for")
             .lie(|asked, _| {
                 let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", b"{}");
                 let nothing = told.with("Docker-Content-Digest", &digest(b"nothing"));
                 asked.path.ends_with(VERSION).then_some(nothing)
             })
             .ways(&[Way::Pull, Way::Add]),
-        Attack::new("a digest that is a path", "")
+        Attack::new("a digest that is a path", "something else than it was asked for")
             .lie(|asked, goods| {
                 let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
                 asked
@@ -72,20 +74,24 @@ fn manifests_are_not_what_was_asked_for() {
                     .then(|| told.with("Docker-Content-Digest", "sha256:../../../../etc/passwd"))
             })
             .ways(&[Way::Pull, Way::Add]),
-        Attack::new("a digest of another kind", "")
+        Attack::new("a digest of another kind", "something else than it was asked for")
             .lie(|asked, goods| {
                 let told = Answer::new(200, "application/vnd.oci.image.manifest.v1+json", &goods.manifest);
                 let digest = format!("sha512:{}", "0".repeat(128));
                 asked.path.ends_with(VERSION).then(|| told.with("Docker-Content-Digest", &digest))
             })
             .ways(&[Way::Pull, Way::Add]),
-        Attack::new("a list of manifests in its place", "").at("/manifests/", |_| {
-            let told = Answer::new(200, "application/vnd.oci.image.index.v1+json", LIST.as_bytes());
-            told.with("Docker-Content-Digest", &digest(LIST.as_bytes()))
-        }),
-        Attack::new("a page for people", "").at("/manifests/", |_| Answer::new(200, "text/html", b"<h1>Log in</h1>")),
-        Attack::new("nothing at all", "").at("/manifests/", |_| Answer::new(204, JSON, b"")),
-        Attack::new("a manifest that breaks off", "").at("/manifests/", |goods| {
+        Attack::new("a list of manifests in its place", "it is a list of manifests|was moved").at(
+            "/manifests/",
+            |_| {
+                let told = Answer::new(200, "application/vnd.oci.image.index.v1+json", LIST.as_bytes());
+                told.with("Docker-Content-Digest", &digest(LIST.as_bytes()))
+            },
+        ),
+        Attack::new("a page for people", "its manifest cannot be read|was moved")
+            .at("/manifests/", |_| Answer::new(200, "text/html", b"<h1>Log in</h1>")),
+        Attack::new("nothing at all", "204 No Content").at("/manifests/", |_| Answer::new(204, JSON, b"")),
+        Attack::new("a manifest that breaks off", "end of file before message length").at("/manifests/", |goods| {
             let whole = Goods::as_manifest(&goods.manifest);
             let bytes = whole.bytes.len() - 10;
             whole.cut(bytes)
@@ -96,19 +102,19 @@ fn manifests_are_not_what_was_asked_for() {
 #[test]
 fn components_are_not_what_was_asked_for() {
     all_are_refused(vec![
-        Attack::new("one bit of the component is another", "digest")
+        Attack::new("one bit of the component is another", "something else than it was asked for")
             .at_component(|goods| Answer::new(200, BYTES, &flipped(&goods.component))),
-        Attack::new("the component is short", "")
+        Attack::new("the component is short", "something else than it was asked for")
             .at_component(|goods| Answer::new(200, BYTES, &goods.component[..goods.component.len() - 1])),
-        Attack::new("there is more behind the component", "")
+        Attack::new("there is more behind the component", "sent more than")
             .at_component(|goods| Answer::new(200, BYTES, &[goods.component.as_slice(), b"more"].concat())),
-        Attack::new("the component breaks off", "").at_component(|goods| {
+        Attack::new("the component breaks off", "end of file before message length").at_component(|goods| {
             let whole = Answer::new(200, BYTES, &goods.component);
             let bytes = whole.bytes.len() / 2;
             whole.cut(bytes)
         }),
-        Attack::new("the component is not there", "").at_component(|_| Answer::missing()),
-        Attack::new("the component is another one", "digest")
+        Attack::new("the component is not there", "404").at_component(|_| Answer::missing()),
+        Attack::new("the component is another one", "something else than it was asked for")
             .at_component(|_| Answer::new(200, BYTES, b"\0asm\x0d\0\x01\0")),
     ]);
 }
@@ -116,86 +122,95 @@ fn components_are_not_what_was_asked_for() {
 #[test]
 fn answers_without_an_end_are_cut() {
     all_are_refused(vec![
-        Attack::new("an endless manifest", "").at("/manifests/", |_| endless(JSON, b" ")),
-        Attack::new("an endless manifest in chunks", "").at("/manifests/", |_| chunked_endless(JSON)),
-        Attack::new("a manifest of a terabyte", "").at("/manifests/", |_| {
+        Attack::new("an endless manifest", "more than is ever needed|3 seconds")
+            .at("/manifests/", |_| endless(JSON, b" ")),
+        Attack::new("an endless manifest in chunks", "more than is ever needed|3 seconds")
+            .at("/manifests/", |_| chunked_endless(JSON)),
+        Attack::new("a manifest of a terabyte", "more than is ever needed|3 seconds").at("/manifests/", |_| {
             let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 1099511627776\r\n\r\n";
             Answer::raw(head).then(Then::Endless(vec![b' '; MIB]))
         }),
-        Attack::new("an endless component", "").at_component(|_| endless(BYTES, b"\0")),
-        Attack::new("an endless component in chunks", "").at_component(|_| chunked_endless(BYTES)),
-        Attack::new("endless headers", "")
+        Attack::new("an endless component", "bytes that its manifest says").at_component(|_| endless(BYTES, b"\0")),
+        Attack::new("an endless component in chunks", "bytes that its manifest says")
+            .at_component(|_| chunked_endless(BYTES)),
+        Attack::new("endless headers", "3 seconds")
             .at("/v2/", |_| Answer::raw("HTTP/1.1 200 OK\r\n").then(Then::Endless(b"A: b\r\n".repeat(10_000)))),
-        Attack::new("an endless line", "")
+        Attack::new("an endless line", "3 seconds")
             .at("/v2/", |_| Answer::raw("HTTP/1.1 200 ").then(Then::Endless(vec![b'x'; MIB]))),
-        Attack::new("an endless error", "").at("/manifests/", |_| {
+        Attack::new("an endless error", "more than is ever needed|3 seconds").at("/manifests/", |_| {
             let mut told = endless(JSON, b"[");
             told.bytes = String::from_utf8_lossy(&told.bytes).replace("200 OK", "500 No").into_bytes();
             told
         }),
-        Attack::new("a small manifest that unpacks to a gigabyte", "").at("/manifests/", |_| bomb(JSON)),
-        Attack::new("a small component that unpacks to a gigabyte", "").at_component(|_| bomb(BYTES)),
+        Attack::new("a small manifest that unpacks to a gigabyte", "a manifest of more than")
+            .at("/manifests/", |_| bomb(JSON)),
+        Attack::new("a small component that unpacks to a gigabyte", "bytes that its manifest says")
+            .at_component(|_| bomb(BYTES)),
     ]);
 }
 
 #[test]
 fn whoever_keeps_us_waiting_is_left() {
     all_are_refused(vec![
-        Attack::new("no answer", "").at("/v2/", |_| Answer::raw("").then(Then::Stall)),
-        Attack::new("half a manifest", "").at("/manifests/", |goods| {
+        Attack::new("no answer", "3 seconds").at("/v2/", |_| Answer::raw("").then(Then::Stall)),
+        Attack::new("half a manifest", "3 seconds").at("/manifests/", |goods| {
             let whole = Goods::as_manifest(&goods.manifest);
             let bytes = whole.bytes.len() - 10;
             whole.cut(bytes).then(Then::Stall)
         }),
-        Attack::new("half a component", "").at_component(|goods| {
+        Attack::new("half a component", "3 seconds").at_component(|goods| {
             let whole = Answer::new(200, BYTES, &goods.component);
             let bytes = whole.bytes.len() / 2;
             whole.cut(bytes).then(Then::Stall)
         }),
-        Attack::new("a component drop by drop", "").at_component(|goods| {
+        Attack::new("a component drop by drop", "3 seconds").at_component(|goods| {
             let whole = Answer::new(200, BYTES, &goods.component);
             let (start, rest) = whole.bytes.split_at(200);
             Answer::raw(start).then(Then::Drip(rest.to_vec()))
         }),
-        Attack::new("headers drop by drop", "")
+        Attack::new("headers drop by drop", "3 seconds")
             .at("/v2/", |_| Answer::raw("HTTP/1.1 200 OK\r\n").then(Then::Drip(b"A: b\r\n".to_vec()))),
-        Attack::new("come back in thirty years", "")
+        Attack::new("come back in thirty years", "HTTP status 429")
             .at("/v2/", |_| Answer::new(429, JSON, b"{}").with("Retry-After", "1000000000")),
-        Attack::new("always broken", "").at("/v2/", |_| Answer::new(503, JSON, b"{}")),
+        Attack::new("always broken", "HTTP status 503").at("/v2/", |_| Answer::new(503, JSON, b"{}")),
     ]);
 }
 
 #[test]
 fn nobody_is_led_elsewhere() {
     all_are_refused(vec![
-        Attack::new("a manifest that is a file", "").at("/manifests/", |_| Answer::redirect("file:///etc/passwd")),
-        Attack::new("a component that is a file", "").at_component(|_| Answer::redirect("file:///etc/passwd")),
-        Attack::new("a component of another kind of address", "")
+        Attack::new("a manifest that is a file", "HTTP status 307")
+            .at("/manifests/", |_| Answer::redirect("file:///etc/passwd")),
+        Attack::new("a component that is a file", "something else than it was asked for")
+            .at_component(|_| Answer::redirect("file:///etc/passwd")),
+        Attack::new("a component of another kind of address", "URL scheme is not allowed")
             .at_component(|_| Answer::redirect("ftp://127.0.0.1/x")),
-        Attack::new("a component that is data", "").at_component(|_| Answer::redirect("data:application/wasm,x")),
-        Attack::new("a redirect to nowhere", "").at_component(|_| Answer::redirect("http://")),
-        Attack::new("a redirect in a circle", "")
+        Attack::new("a component that is data", "something else than it was asked for")
+            .at_component(|_| Answer::redirect("data:application/wasm,x")),
+        Attack::new("a redirect to nowhere", "something else than it was asked for")
+            .at_component(|_| Answer::redirect("http://")),
+        Attack::new("a redirect in a circle", "too many redirects")
             .lie(|asked, goods| asked.path.contains(&digest(&goods.component)).then(|| Answer::redirect(&asked.path))),
-        Attack::new("a login that is a file", "").at("/v2/", |_| {
+        Attack::new("a login that is a file", "needs a login").at("/v2/", |_| {
             Answer::new(401, JSON, b"{}").with("WWW-Authenticate", "Bearer realm=\"file:///etc/passwd\",service=\"x\"")
         }),
-        Attack::new("a login in a circle", "").lie(|asked, _| {
+        Attack::new("a login in a circle", "needs a login").lie(|asked, _| {
             let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", host(&asked.head));
             Some(match asked.path.starts_with("/token") {
                 true => Answer::new(200, JSON, br#"{"token":"x"}"#),
                 false => Answer::new(401, JSON, b"{}").with("WWW-Authenticate", &realm),
             })
         }),
-        Attack::new("an endless token", "").lie(|asked, _| {
+        Attack::new("an endless token", "more than is ever needed|3 seconds").lie(|asked, _| {
             let realm = format!("Bearer realm=\"http://{}/token\",service=\"x\"", host(&asked.head));
             Some(match asked.path.starts_with("/token") {
                 true => endless(JSON, b"["),
                 false => Answer::new(401, JSON, b"{}").with("WWW-Authenticate", &realm),
             })
         }),
-        Attack::new("no HTTP", "").at("/v2/", |_| Answer::raw("SSH-2.0-OpenSSH_9.6\r\n")),
-        Attack::new("nothing but the end", "").at("/v2/", |_| Answer::raw("")),
-        Attack::new("words that steer a terminal", "").at("/manifests/", |_| {
+        Attack::new("no HTTP", "3 seconds").at("/v2/", |_| Answer::raw("SSH-2.0-OpenSSH_9.6\r\n")),
+        Attack::new("nothing but the end", "3 seconds").at("/v2/", |_| Answer::raw("")),
+        Attack::new("words that steer a terminal", "needs a login").at("/manifests/", |_| {
             Answer::new(403, JSON, b"{\"errors\":[{\"code\":\"DENIED\",\"message\":\"\\u001b[2J\\u0007\\u202e\"}]}")
         }),
     ]);
@@ -209,26 +224,29 @@ fn host(head: &str) -> String {
 /// Lists of versions, which only somebody reads who does not say which one it is to be.
 #[test]
 fn lists_of_versions_lie() {
-    let many =
-        |what: &str| json!({ "name": "team/split-words", "tags": vec![what; 3_000_000 / what.len()] }).to_string();
-    for (name, answer) in [
-        ("many tags", Answer::new(200, JSON, many("0.1.0").as_bytes())),
-        ("an endless list", endless(JSON, b"[")),
+    let tags: Vec<String> = (0..200_000).map(|at| format!("0.0.{at}")).collect();
+    let many = json!({ "name": "team/split-words", "tags": tags }).to_string();
+    for (name, says, answer) in [
+        ("many tags", "lists more than 10000 entries", Answer::new(200, JSON, many.as_bytes())),
+        ("an endless list", "more than is ever needed|3 seconds", endless(JSON, b"[")),
         (
             "a list of itself",
+            "has no package",
             Answer::new(200, JSON, br#"{"name":"x","tags":["a"]}"#)
                 .with("Link", "</v2/team/split-words/tags/list?last=a&n=1>; rel=\"next\""),
         ),
         (
             "a list that goes on in a file",
+            "has no package",
             Answer::new(200, JSON, br#"{"name":"x","tags":["a"]}"#).with("Link", "<file:///etc/passwd>; rel=\"next\""),
         ),
         (
             "tags that are paths",
+            "has no package",
             Answer::new(200, JSON, br#"{"name":"x","tags":["../../x","/etc/passwd","1.0.0/../x"]}"#),
         ),
-        ("no list", Answer::new(200, JSON, br#"{"tags":{"a":1}}"#)),
-        ("deep", Answer::new(200, JSON, "[".repeat(100_000).as_bytes())),
+        ("no list", "sent what nobody understands", Answer::new(200, JSON, br#"{"tags":{"a":1}}"#)),
+        ("deep", "sent what nobody understands", Answer::new(200, JSON, "[".repeat(100_000).as_bytes())),
     ] {
         let goods = Goods::honest();
         let registry = LyingRegistry::start(move |asked| match asked.path.contains("/tags/list") {
@@ -238,7 +256,7 @@ fn lists_of_versions_lie() {
         let place = Place::new("");
         let address = format!("oci://{}/team", registry.host());
         let went = place.run(&["pull", NAME, "--registry", &address]);
-        if let Err(told) = went.refused("") {
+        if let Err(told) = went.refused(says) {
             panic!("{name}: {told}\nasked: {:?}", registry.asked().iter().take(20).collect::<Vec<_>>());
         }
         assert!(registry.asked().len() < 1_000, "{name}: asked {} times", registry.asked().len());
@@ -279,12 +297,12 @@ fn tags_that_move_are_noticed() {
             // What is pinned and in the store needs no registry.
             assert_eq!(place.trial.text("millstream.lock"), lock);
         } else {
-            went.refused("was moved").unwrap();
+            went.refused("ersion must never change").unwrap();
         }
         assert_eq!(place.trial.text("millstream.lock"), lock);
     }
     let went = place.run(&["run", "job.toml"]);
-    went.refused("moved").unwrap();
+    went.refused("ersion must never change").unwrap();
     let other = Place::new("");
     other.goes(Way::Pull, &address, &second).is_well();
 
@@ -299,7 +317,7 @@ fn tags_that_move_are_noticed() {
         if went.code != Some(0)
             || registry.asked().iter().any(|line| line.starts_with("HEAD") && line.ends_with(VERSION))
         {
-            went.refused("").unwrap();
+            went.refused("something else than it was asked for").unwrap();
         }
     }
 }

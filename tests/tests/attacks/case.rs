@@ -51,7 +51,7 @@ pub struct Attack {
     goods: Goods,
     lie: Lie,
     policy: String,
-    /// What the refusal says, of which it is known that it is for the right reason.
+    /// What the refusal says, so that it is for the right reason; several where chance decides, as `a|b`.
     says: String,
     ways: Vec<Way>,
 }
@@ -244,7 +244,7 @@ impl Place {
 }
 
 impl Went {
-    /// Whether it was refused for this reason, and nothing is left of it.
+    /// Whether it was refused for this reason, or one of these (`a|b`), and nothing is left of it.
     pub fn refused(&self, says: &str) -> Result<(), String> {
         let Went { code, stdout, stderr, took, memory_bytes, traces } = self;
         let story = format!(
@@ -254,7 +254,9 @@ impl Went {
         let is_printed = |c: char| c == '\n' || !c.is_control();
         match () {
             () if !matches!(code, Some(1 | 2)) => Err(format!("it was not refused: {story}")),
-            () if !stderr.contains(says) => Err(format!("it does not say {says:?}: {story}")),
+            () if !says.split('|').any(|says| stderr.contains(says)) => {
+                Err(format!("it does not say {says:?}: {story}"))
+            }
             () if !stdout.is_empty() => Err(format!("it says something else too: {story}")),
             () if !stderr.chars().all(is_printed) => Err(format!("it steers the terminal: {story:?}")),
             () if stderr.len() > 8192 => Err(format!("it says too much: {} bytes", stderr.len())),

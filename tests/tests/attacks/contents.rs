@@ -17,14 +17,26 @@ fn manifests_of_something_else() {
     let cases = [
         ("two layers", "2 layers", good().with("/layers/-", layer("application/wasm"))),
         ("no layer", "0 layers", good().with("/layers", json!([]))),
-        ("a layer of files", "type", good().with("/layers/0", layer("application/vnd.oci.image.layer.v1.tar+gzip"))),
-        ("a layer that is packed", "type", good().with("/layers/0", layer("application/wasm+gzip"))),
+        (
+            "a layer of files",
+            "its layer is of type",
+            good().with("/layers/0", layer("application/vnd.oci.image.layer.v1.tar+gzip")),
+        ),
+        ("a layer that is packed", "its layer is of type", good().with("/layers/0", layer("application/wasm+gzip"))),
         ("fewer bytes than none", "-1 bytes", good().with("/layers/0/size", json!(-1))),
-        ("more bytes than may be", "bytes", good().with("/layers/0/size", json!(1_u64 << 40))),
-        ("a byte less", "", good().with("/layers/0/size", json!(good().component.len() - 1))),
-        ("a byte more", "", good().with("/layers/0/size", json!(good().component.len() + 1))),
+        ("more bytes than may be", "1099511627776 bytes; at most", good().with("/layers/0/size", json!(1_u64 << 40))),
+        (
+            "a byte less",
+            "bytes that its manifest says",
+            good().with("/layers/0/size", json!(good().component.len() - 1)),
+        ),
+        ("a byte more", "by its manifest", good().with("/layers/0/size", json!(good().component.len() + 1))),
         ("a layer that is a file", "urls", good().with("/layers/0/urls", json!(["file:///etc/passwd"]))),
-        ("a digest that is a path", "digest", good().with("/layers/0/digest", json!("sha256:../../../../etc/passwd"))),
+        (
+            "a digest that is a path",
+            "none of SHA-256",
+            good().with("/layers/0/digest", json!("sha256:../../../../etc/passwd")),
+        ),
         (
             "a digest of another kind",
             "digest",
@@ -35,8 +47,8 @@ fn manifests_of_something_else() {
             "digest",
             good().with("/layers/0/digest", json!(digest(&good().component).to_uppercase())),
         ),
-        ("a title that leads up", "title", good().with(TITLE, json!("../../../.bashrc"))),
-        ("a title that leads away", "title", good().with(TITLE, json!("/etc/cron.d/x"))),
+        ("a title that leads up", "no name of a file", good().with(TITLE, json!("../../../.bashrc"))),
+        ("a title that leads away", "no name of a file", good().with(TITLE, json!("/etc/cron.d/x"))),
         (
             "a layer whose title leads up",
             "title",
@@ -48,11 +60,15 @@ fn manifests_of_something_else() {
             "config",
             good().with("/config/mediaType", json!("application/vnd.oci.image.config.v1+json")),
         ),
-        ("annotations without end", "bytes", good().with("/annotations/a", json!("x".repeat(1 << 20)))),
-        ("a list of manifests", "list", good().manifest(list)),
-        ("no JSON", "manifest", good().manifest("\u{1b}[2J")),
-        ("deep JSON", "manifest", good().manifest(deep)),
-        ("layers twice", "manifest", good().manifest(twice)),
+        (
+            "annotations without end",
+            "a manifest of more than",
+            good().with("/annotations/a", json!("x".repeat(1 << 20))),
+        ),
+        ("a list of manifests", "it is a list of manifests", good().manifest(list)),
+        ("no JSON", "its manifest cannot be read", good().manifest("\u{1b}[2J")),
+        ("deep JSON", "its manifest cannot be read", good().manifest(deep)),
+        ("layers twice", "its manifest cannot be read", good().manifest(twice)),
     ];
     all_are_refused(cases.into_iter().map(|(name, says, goods)| Attack::new(name, says).goods(goods)).collect());
 }
@@ -64,7 +80,7 @@ fn component(name: &str, version: &str, interface: &str, inside: &str) -> Vec<u8
     let section: String = bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
     let version: String = version.bytes().map(|byte| format!("\\{byte:02x}")).collect();
     let text = format!(
-        "(component {inside} (instance $i) (export \"millstream:plugin/transformer@{interface}\" (instance $i))
+        "(component {inside} (instance) (export \"millstream:plugin/transformer@{interface}\" (instance 0))
            (@custom \"component-name\" \"{section}\") (@custom \"version\" \"{version}\"))"
     );
     wat::parse_str(text).expect("a component")
@@ -75,17 +91,17 @@ fn components_of_something_else() {
     let good = Goods::honest().component;
     let module = wat::parse_str("(module (memory 1))").unwrap();
     let cases = [
-        ("a program", "", b"\x7fELF\x02\x01\x01\0\0\0\0\0".repeat(100)),
-        ("nothing", "", Vec::new()),
-        ("a module", "", module),
-        ("half of a component", "", good[..good.len() / 2].to_vec()),
-        ("a component without a name", "", wat::parse_str("(component)").unwrap()),
-        ("another name", "says of itself", component("other", VERSION, "0.1.1", "")),
-        ("another version", "says of itself", component(NAME, "0.2.0", "0.1.1", "")),
-        ("a name that steers a terminal", "", component("\u{1b}[2J", VERSION, "0.1.1", "")),
-        ("a version that is a path", "", component(NAME, "../../x", "0.1.1", "")),
+        ("a program", "not a component", b"\x7fELF\x02\x01\x01\0\0\0\0\0".repeat(100)),
+        ("nothing", "is empty", Vec::new()),
+        ("a module", "core WebAssembly module", module),
+        ("half of a component", "unexpected end-of-file", good[..good.len() / 2].to_vec()),
+        ("a component without a name", "no Millstream plugin", wat::parse_str("(component)").unwrap()),
+        ("another name", "says of itself that it is `other@0.1.0`", component("other", VERSION, "0.1.1", "")),
+        ("another version", "says of itself that it is `split-words@0.2.0`", component(NAME, "0.2.0", "0.1.1", "")),
+        ("a name that steers a terminal", "says of itself", component("\u{1b}[2J", VERSION, "0.1.1", "")),
+        ("a version that is a path", "says of itself", component(NAME, "../../x", "0.1.1", "")),
         ("a plugin of the future", "0.1.99", component(NAME, VERSION, "0.1.99", "")),
-        ("a plugin of another age", "", component(NAME, VERSION, "7.0.0", "")),
+        ("a plugin of another age", "needs millstream:plugin@7.0.0", component(NAME, VERSION, "7.0.0", "")),
     ];
     let attack = |(name, says, component): (&str, &str, Vec<u8>)| Attack::new(name, says).goods(Goods::of(component));
     all_are_refused(cases.into_iter().map(attack).collect());

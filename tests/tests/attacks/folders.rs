@@ -31,45 +31,55 @@ fn edit_index(folder: &Path, from: &str, to: &str) {
 
 #[test]
 fn folders_lie() {
-    let attacks: [(&str, Harm); 15] = [
-        ("a component with one other bit", |folder, goods| {
+    let attacks: [(&str, &str, Harm); 15] = [
+        ("a component with one other bit", "its content has another digest", |folder, goods| {
             let mut bytes = goods.component.clone();
             bytes[100] ^= 1;
             std::fs::write(blob(folder, &goods.component), bytes).expect("a file");
         }),
-        ("a component that is short", |folder, goods| {
+        ("a component that is short", "its content has another digest", |folder, goods| {
             std::fs::write(blob(folder, &goods.component), &goods.component[1..]).expect("a file");
         }),
-        ("a component that is not there", |folder, goods| {
+        ("a component that is not there", "has no sha256:", |folder, goods| {
             std::fs::remove_file(blob(folder, &goods.component)).expect("a file");
         }),
-        ("a component that is a pipe", |folder, goods| in_place_of(&blob(folder, &goods.component), pipe)),
-        ("a component without an end", |folder, goods| {
+        ("a component that is a pipe", "it is no file, but a folder, a device or the like", |folder, goods| {
+            in_place_of(&blob(folder, &goods.component), pipe)
+        }),
+        ("a component without an end", "it is no file, but a folder, a device or the like", |folder, goods| {
             in_place_of(&blob(folder, &goods.component), |path| symlink("/dev/zero", path).expect("a link"));
         }),
-        ("a component that is somebody's file", |folder, goods| {
+        ("a component that is somebody's file", "its content has another digest", |folder, goods| {
             in_place_of(&blob(folder, &goods.component), |path| symlink("/etc/passwd", path).expect("a link"));
         }),
-        ("a component that is a folder", |folder, goods| {
+        ("a component that is a folder", "it is no file, but a folder, a device or the like", |folder, goods| {
             in_place_of(&blob(folder, &goods.component), |path| std::fs::create_dir(path).expect("a folder"));
         }),
-        ("a manifest with more in it", |folder, goods| {
+        ("a manifest with more in it", "its content has another digest", |folder, goods| {
             let more = [goods.manifest.as_slice(), b" "].concat();
             std::fs::write(blob(folder, &goods.manifest), more).expect("a file");
         }),
-        ("a manifest that is a pipe", |folder, goods| in_place_of(&blob(folder, &goods.manifest), pipe)),
-        ("an index that is a pipe", |folder, _| in_place_of(&folder.join("index.json"), pipe)),
-        ("an index without an end", |folder, _| {
+        ("a manifest that is a pipe", "it is no file, but a folder, a device or the like", |folder, goods| {
+            in_place_of(&blob(folder, &goods.manifest), pipe)
+        }),
+        ("an index that is a pipe", "it is no file, but a folder, a device or the like", |folder, _| {
+            in_place_of(&folder.join("index.json"), pipe)
+        }),
+        ("an index without an end", "it is no file, but a folder, a device or the like", |folder, _| {
             in_place_of(&folder.join("index.json"), |path| symlink("/dev/zero", path).expect("a link"));
         }),
-        ("an index that is none", |folder, _| std::fs::write(folder.join("index.json"), "\u{1b}[2J").expect("a file")),
-        ("a deep index", |folder, _| std::fs::write(folder.join("index.json"), "[".repeat(100_000)).expect("a file")),
-        ("a digest that is a path", |folder, goods| {
+        ("an index that is none", "index.json is damaged", |folder, _| {
+            std::fs::write(folder.join("index.json"), "\u{1b}[2J").expect("a file")
+        }),
+        ("a deep index", "index.json is damaged", |folder, _| {
+            std::fs::write(folder.join("index.json"), "[".repeat(100_000)).expect("a file")
+        }),
+        ("a digest that is a path", "has no package `split-words`", |folder, goods| {
             edit_index(folder, &digest(&goods.manifest), "sha256:../../../../../../etc/passwd");
         }),
-        ("another version", |folder, _| edit_index(folder, "0.1.0", "0.0.9")),
+        ("another version", "has no version 0.1.0", |folder, _| edit_index(folder, "0.1.0", "0.0.9")),
     ];
-    for (name, harm) in attacks {
+    for (name, says, harm) in attacks {
         let goods = Goods::honest();
         for way in WAYS {
             let place = Place::new("");
@@ -77,7 +87,7 @@ fn folders_lie() {
             goods.write(&registry);
             harm(&registry.join(NAME), &goods);
             let went = place.goes(way, &registry.display().to_string(), &goods);
-            if let Err(told) = went.refused("") {
+            if let Err(told) = went.refused(says) {
                 panic!("{name}: {way:?}: {told}");
             }
         }

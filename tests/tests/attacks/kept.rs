@@ -22,34 +22,34 @@ fn kept(place: &Place, bytes: &[u8]) -> PathBuf {
 #[test]
 fn what_is_in_the_store_is_compared_each_time() {
     type Harm = fn(&Path);
-    let attacks: [(&str, Harm); 6] = [
-        ("another bit", |path| {
+    let attacks: [(&str, &str, Harm); 6] = [
+        ("another bit", "does not hold the bytes of its digest", |path| {
             let mut bytes = std::fs::read(path).expect("a file");
             bytes[20] ^= 1;
             std::fs::write(path, bytes).expect("a file");
         }),
-        ("short", |path| {
+        ("short", "does not hold the bytes of its digest", |path| {
             let bytes = std::fs::read(path).expect("a file");
             std::fs::write(path, &bytes[..bytes.len() / 2]).expect("a file");
         }),
-        ("a link to another file", |path| {
+        ("a link to another file", "cannot be read", |path| {
             std::fs::remove_file(path).expect("a file");
             symlink("/etc/passwd", path).expect("a link");
         }),
-        ("a link without an end", |path| {
+        ("a link without an end", "cannot be read", |path| {
             std::fs::remove_file(path).expect("a file");
             symlink("/dev/zero", path).expect("a link");
         }),
-        ("a pipe", |path| {
+        ("a pipe", "it is no file", |path| {
             std::fs::remove_file(path).expect("a file");
             assert!(std::process::Command::new("mkfifo").arg(path).status().expect("mkfifo").success());
         }),
-        ("a folder", |path| {
+        ("a folder", "it is no file", |path| {
             std::fs::remove_file(path).expect("a file");
             std::fs::create_dir(path).expect("a folder");
         }),
     ];
-    for (name, harm) in attacks {
+    for (name, says, harm) in attacks {
         let (place, goods, registry) = added();
         std::fs::remove_dir_all(&registry).expect("a folder");
         // What was compiled does not count either.
@@ -57,7 +57,7 @@ fn what_is_in_the_store_is_compared_each_time() {
         for bytes in [&goods.component, &goods.manifest] {
             harm(&kept(&place, bytes));
             for command in ["run", "validate"] {
-                if let Err(told) = place.run(&[command, "job.toml"]).refused("") {
+                if let Err(told) = place.run(&[command, "job.toml"]).refused(says) {
                     panic!("{name}: {command}: {told}");
                 }
             }
@@ -79,29 +79,31 @@ fn lock_files_lie() {
     let (place, goods, _) = added();
     let lock = place.trial.text("millstream.lock");
     let (manifest, layer) = (digest(&goods.manifest), digest(&goods.component));
-    for (name, from, to) in [
-        ("another manifest", manifest.as_str(), digest(b"other")),
-        ("another component", &layer, digest(b"other")),
-        ("a manifest as the component", &layer, manifest.clone()),
-        ("a component as the manifest", &manifest, layer.clone()),
-        ("a digest that is a path", &layer, "sha256:../../../etc/passwd".into()),
-        ("another version", "\"0.1.0\"", "\"0.1.1\"".into()),
-        ("a version that is a path", "\"0.1.0\"", "\"../../x\"".into()),
-        ("a name that is a path", "\"split-words\"", "\"../../x\"".into()),
-        ("another key", "manifest =", "more = 1\nmanifest =".into()),
-        ("no TOML", "[[package]]", "[[package".into()),
+    for (name, says, from, to) in [
+        ("another manifest", "was moved", manifest.as_str(), digest(b"other")),
+        ("another component", "its manifest sha256:", &layer, digest(b"other")),
+        ("a manifest as the component", "its manifest sha256:", &layer, manifest.clone()),
+        ("a component as the manifest", "was moved", &manifest, layer.clone()),
+        ("a digest that is a path", "is no digest", &layer, "sha256:../../../etc/passwd".into()),
+        ("another version", "is not pinned", "\"0.1.0\"", "\"0.1.1\"".into()),
+        ("a version that is a path", "millstream.lock:5", "\"0.1.0\"", "\"../../x\"".into()),
+        ("a name that is a path", "is no name of a package", "\"split-words\"", "\"../../x\"".into()),
+        ("another key", "unknown field `more`", "manifest =", "more = 1\nmanifest =".into()),
+        ("no TOML", "millstream.lock:3", "[[package]]", "[[package".into()),
     ] {
         assert!(lock.contains(from), "{lock}");
         place.trial.write("millstream.lock", lock.replace(from, &to));
-        if let Err(told) = place.run(&["run", "job.toml"]).refused("") {
+        if let Err(told) = place.run(&["run", "job.toml"]).refused(says) {
             panic!("{name}: {told}");
         }
     }
-    for (name, text) in
-        [("twice", format!("{lock}\n{lock}")), ("endless", "#".repeat(100 << 20)), ("bytes", "\u{1b}\0".into())]
-    {
+    for (name, says, text) in [
+        ("twice", "is pinned twice", format!("{lock}\n{lock}")),
+        ("endless", "more than 1048576 bytes", "#".repeat(100 << 20)),
+        ("bytes", "millstream.lock:1", "\u{1b}\0".into()),
+    ] {
         place.trial.write("millstream.lock", text);
-        if let Err(told) = place.run(&["run", "job.toml"]).refused("") {
+        if let Err(told) = place.run(&["run", "job.toml"]).refused(says) {
             panic!("{name}: {told}");
         }
     }
@@ -126,7 +128,7 @@ fn a_package_in_the_store_is_of_the_registry_that_it_came_from() {
             false => format!("{line}\n"),
         });
         place.trial.write("millstream.lock", forged.collect::<String>());
-        place.run(&["run", "job.toml"]).refused("").unwrap();
+        place.run(&["run", "job.toml"]).refused("has no package `split-words`|may not be used").unwrap();
     }
     assert!(registry.is_dir());
 }

@@ -99,7 +99,7 @@ fn signatures_that_do_not_count() {
         ("under another key", "alice has not signed it", one.clone(), signed(edited(&alice.key(), &mallory.key()))),
         ("with more in it", "alice has not signed it", one.clone(), signed(edited("{", "{\"more\":1,"))),
         ("no JSON", "alice has not signed it", one.clone(), signed(b"\xff\0".to_vec())),
-        ("too large", "", one.clone(), signed(vec![b' '; 1 << 20])),
+        ("too large", "alice has not signed it", one.clone(), signed(vec![b' '; 1 << 20])),
         (
             "by one of two",
             "bob has not signed it",
@@ -108,7 +108,7 @@ fn signatures_that_do_not_count() {
         ),
     ];
     let many = (0..1000).fold(good.clone(), |goods, at| goods.signed(format!("{at}").into_bytes()));
-    cases.push(("a thousand signatures", "", one.clone(), many));
+    cases.push(("a thousand signatures", "lists more than 64 signatures", one.clone(), many));
     let attack =
         |(name, says, policy, goods): (&str, &str, String, Goods)| Attack::new(name, says).policy(policy).goods(goods);
     let mut attacks: Vec<Attack> = cases.into_iter().map(attack).collect();
@@ -118,11 +118,14 @@ fn signatures_that_do_not_count() {
         let none = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
         Answer::new(200, "application/vnd.oci.image.index.v1+json", none.as_bytes())
     }));
-    attacks.push(kept("an endless list of signatures", "").at("/referrers/", |_| {
+    attacks.push(kept("an endless list of signatures", "more than is ever needed|3 seconds").at("/referrers/", |_| {
         let head = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.oci.image.index.v1+json\r\n\r\n";
         Answer::raw(head).then(Then::Endless(vec![b' '; 1 << 20]))
     }));
-    attacks.push(kept("no list of signatures", "").at("/referrers/", |_| Answer::new(200, "text/html", b"<p>")));
+    attacks.push(
+        kept("no list of signatures", "sent what nobody understands")
+            .at("/referrers/", |_| Answer::new(200, "text/html", b"<p>")),
+    );
     all_are_refused(attacks);
 }
 

@@ -6,7 +6,6 @@ use crate::checkpoint::types::Start;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{EnrichTable, OperatorSpec};
-use crate::plugin::PluginHost;
 use crate::run::Failure;
 use std::fs;
 
@@ -43,8 +42,7 @@ fn a_job_is_made_again_of_what_is_kept() {
     }
     fs::write(at("job.toml"), JOB).unwrap();
     let spec = crate::job::load(&at("job.toml"), &[]).unwrap();
-    let (streams, clocks) = Default::default();
-    let graph = Graph { stages: Vec::new(), streams, clocks, host: PluginHost::new().unwrap(), spec };
+    let graph = Graph::without_stages(spec);
     let recorded = Recorded::of(&graph, &[], None).unwrap();
     let start = Start {
         generation: Generation(1),

@@ -179,8 +179,9 @@ impl Layout {
 
     /// As long as it lives, nobody else changes the layout.
     fn lock(&self) -> Result<File> {
-        let path = self.folder.join(MARK);
-        File::open(&path).and_then(|file| file.lock().map(|()| file)).map_err(|error| failed(&path, &error))
+        // Not a file in it: several who make the layout at once would each lock one of their own.
+        let path = &self.folder;
+        File::open(path).and_then(|folder| folder.lock().map(|()| folder)).map_err(|error| failed(path, &error))
     }
 
     fn put(&self, content: &[u8]) -> Result<()> {

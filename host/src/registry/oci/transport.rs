@@ -81,7 +81,7 @@ pub fn words(error: &OciDistributionError, address: &Address, silence: Duration)
         Why::IoError(error) => error.to_string(),
         other => format!("sent what nobody understands: {other}"),
     };
-    printable(&words, PLUGIN_REASON_BYTES_MAX).trim_end().replace('\n', " ")
+    printable(&words, PLUGIN_REASON_BYTES_MAX).trim_end_matches([' ', '\n', ':']).replace('\n', " ")
 }
 
 fn denied(address: &Address) -> String {
