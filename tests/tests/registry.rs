@@ -10,6 +10,7 @@ use millstream_tests::{
 use oci_client::Reference;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
+use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 
@@ -285,4 +286,60 @@ fn registries_that_flood_stall_or_lead_elsewhere_are_left() {
         let words = badly(&trial, &["show", "split-words@0.1.0", "--registry", &registry], &settings);
         assert!(words.contains(expected) && words.contains(&registry), "{expected}: {words}");
     }
+}
+
+/// A registry that lists what refers to a package by itself: `count` signatures of that package, one of another package, and
+/// something that is no signature.
+fn with_referrers(package: &Made, count: usize) -> LyingRegistry {
+    const KIND: &str = "application/vnd.millstream.signature.v1+json";
+    const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+    let descriptor =
+        |kind: &str, content: &[u8]| json!({ "mediaType": kind, "digest": Digest::of(content), "size": content.len() });
+    let mut files: Vec<(Digest, Vec<u8>)> = Vec::new();
+    let mut entries = Vec::new();
+    let subjects = std::iter::repeat_n(&package.manifest, count).chain([&package.config, &package.manifest]);
+    for (number, subject) in subjects.enumerate() {
+        let kind = if number == count + 1 { "text/plain" } else { KIND };
+        let signature = format!("signature {number}").into_bytes();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": kind,
+            "config": descriptor("application/vnd.oci.empty.v1+json", b"{}"),
+            "layers": [descriptor(kind, &signature)],
+            "subject": descriptor(MANIFEST, subject),
+        });
+        let manifest = manifest.to_string().into_bytes();
+        let mut entry = descriptor(MANIFEST, &manifest);
+        entry["artifactType"] = kind.into();
+        entries.push(entry);
+        files.extend([signature, manifest].map(|content| (Digest::of(&content), content)));
+    }
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries });
+    let listed = format!("/v2/team/split-words/referrers/{}", package.digest());
+    LyingRegistry::start(move |asked| {
+        let path = asked.path.split('?').next().unwrap_or_default();
+        let file = files.iter().find(|(digest, _)| path.ends_with(&digest.to_string()));
+        match file {
+            _ if path == "/v2/" => Answer::new(200, "application/json", b"{}"),
+            _ if path == listed => Answer::new(200, "application/json", index.to_string().as_bytes()),
+            Some((_, content)) => Answer::new(200, MANIFEST, content),
+            None => Answer::missing(),
+        }
+    })
+}
+
+#[test]
+fn registries_that_list_referrers_are_asked_for_them() {
+    let (_, made) = split_words();
+    let signatures = |count: usize| {
+        let server = with_referrers(&made, count);
+        let registry = Registry::parse(&format!("oci://{}/team", server.host()), &root()).unwrap();
+        registry.signatures(&"split-words".parse().unwrap(), &made.digest())
+    };
+    assert_eq!(signatures(2).unwrap(), [b"signature 0", b"signature 1"]);
+    assert_eq!(signatures(0).unwrap(), Vec::<Vec<u8>>::new());
+    let many = signatures(1000).unwrap_err().message;
+    assert!(many.contains("lists more than 64 signatures of one package"), "{many}");
 }

@@ -5,9 +5,12 @@ use crate::batch::types::describe;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode};
+use crate::job::spec::PluginSpec;
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::package::digest::Digest;
+use crate::plugin::Outline;
 use crate::run::Running;
+use crate::trust::policy::Policy;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use std::fs::File;
@@ -26,8 +29,21 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
              without"
         )));
     }
+    let plugin = PluginSpec::new(&wanted.plugin);
+    if plugin.package().is_none() {
+        // Packages were asked about by whoever got them; paths are as they are at a start.
+        Policy::load()?.allows_path(&plugin.path)?;
+    }
     let component = read(&wanted.file, &wanted.digest)?;
     let before = slot.now().node;
+    let (old, new) = (before.plugin().map(|node| node.plugin.world()), Outline::of(&wanted.file, &component)?.world);
+    if let Some(old) = old.filter(|old| *old != new) {
+        // Asked about this stage it would say what it misses in it.
+        return Err(Error::job(format!(
+            "stage `{stage}`: {} is of world {new}, and the stage's plugin is of world {old}",
+            wanted.plugin
+        )));
+    }
     let node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file)?;
     let (Some(old), Some(new)) = (before.plugin(), node.plugin()) else {
         return Err(Error::bug("a stage without its plugin"));
@@ -98,10 +114,6 @@ fn told(node: &PluginNode) -> String {
 
 /// What the rest of the job, or a checkpoint, would notice of the change.
 fn differences(old: &StageNode, new: &StageNode) -> Result<Vec<String>> {
-    if std::mem::discriminant(&old.operator) != std::mem::discriminant(&new.operator) {
-        let world = |stage: &StageNode| stage.plugin().map_or(String::new(), |node| node.plugin.world().to_string());
-        return Ok(vec![format!("it is of world {}, and the stage's plugin is of world {}", world(new), world(old))]);
-    }
     let mut all = Vec::new();
     let mut compare = |what: &str, old: &Schema, new: &Schema| {
         if old.fields() != new.fields() {
