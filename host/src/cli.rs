@@ -11,9 +11,9 @@ mod push;
 mod registry;
 mod replay;
 mod retry;
+mod rollback;
 mod run;
 mod search;
-mod shadow;
 mod show;
 mod state;
 mod status;
@@ -88,6 +88,8 @@ enum Command {
     Stop(stop::StopArguments),
     /// Put the next version of a plugin into a running job, between two batches
     Upgrade(upgrade::UpgradeArguments),
+    /// Go back to the plugin that a stage had before its last upgrade, with the state of then
+    Rollback(rollback::RollbackArguments),
     /// Query the state that a job's checkpoint holds, while the job runs or after
     State(state::StateArguments),
     /// Make and show keys that sign packages, and say whose signatures count
@@ -196,8 +198,13 @@ fn execute(command: Command) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!same)));
         }
         Command::Status(arguments) => show(&status::status(&arguments)?)?,
-        Command::Upgrade(arguments) => show(&upgrade::upgrade(&arguments)?)?,
         Command::Stop(arguments) => show(&stop::stop(&arguments)?)?,
+        Command::Upgrade(arguments) => {
+            let (text, ruled) = upgrade::upgrade(&arguments)?;
+            show(&text)?;
+            ruled?;
+        }
+        Command::Rollback(arguments) => show(&rollback::rollback(&arguments)?)?,
         Command::State(arguments) => show(&state::state(&arguments)?)?,
         Command::Key(arguments) => show(&key::key(&arguments)?)?,
         Command::Retry(arguments) => show(&retry::retry(&arguments)?)?,

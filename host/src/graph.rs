@@ -156,6 +156,15 @@ impl Making<'_> {
     }
 }
 
+#[cfg(test)]
+impl Graph {
+    /// Of a job whose plugins do not matter, without its stages.
+    pub fn without_stages(spec: JobSpec) -> Graph {
+        let host = PluginHost::new().unwrap();
+        Graph { stages: Vec::new(), streams: BTreeMap::new(), clocks: BTreeMap::new(), host, spec }
+    }
+}
+
 impl Graph {
     /// Checks a job and loads its plugins. Nothing is started or written. `owns_sinks`: this process will open the sinks
     /// of a job that begins, so what they write to is looked at, too; of one that goes on: [`Graph::check_sinks`].

@@ -27,7 +27,7 @@ pub use postgres::Postgres;
 pub use process::{Ended, Process};
 pub use registry::{RegistryOptions, RegistryServer};
 pub use s3::{FailingProxy, S3Server};
-pub use torture::{Killer, POINTS, Point, Random, Tally, Victim};
+pub use torture::{Killer, POINTS, Point, Random, Tally, UPGRADE_POINTS, Victim};
 pub use trial::Trial;
 pub use varied::{varied, write_varied};
 

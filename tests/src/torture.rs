@@ -99,6 +99,22 @@ pub const POINTS: [Point; 21] = [
     point("start.loaded", 1, 1),
 ];
 
+/// The steps of an upgrade of a running job, and those that it may meet at any time.
+pub const UPGRADE_POINTS: [Point; 12] = [
+    point("upgrade.prepared", 1, 3),
+    point("upgrade.barrier", 1, 3),
+    point("commit.marked", 1, 40),
+    point("upgrade.recorded", 1, 3),
+    point("upgrade.published", 1, 3),
+    point("start.claimed", 1, 1),
+    point("upgrade.swapped", 1, 3),
+    inside("checkpoint.state-written", 1, 12),
+    point("upgrade.migrated", 1, 1),
+    point("replay.batch", 1, 2),
+    inside("checkpoint.published", 1, 12),
+    point("commit.after", 1, 40),
+];
+
 /// What a loop has done so far.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
@@ -112,6 +128,8 @@ pub struct Tally {
     pub rows: u64,
     /// Deaths at each named step.
     pub at: BTreeMap<&'static str, u64>,
+    /// Upgrades that were told to be done, by the version that came.
+    pub upgrades: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
@@ -124,18 +142,22 @@ impl Tally {
         for (name, deaths) in &other.at {
             *self.at.entry(name).or_default() += deaths;
         }
+        for (version, times) in &other.upgrades {
+            *self.upgrades.entry(version).or_default() += times;
+        }
     }
 }
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { kills, inside, restarts, rows, at } = self;
+        let Tally { kills, inside, restarts, rows, at, upgrades } = self;
         let named: u64 = at.values().sum();
         let points = at.len();
+        let upgrades: u64 = upgrades.values().sum();
         write!(
             f,
-            "{kills} kills, {inside} of them inside a checkpoint, {named} at {points} named steps; {restarts} restarts; \
-             {rows} rows compared"
+            "{kills} kills, {inside} of them inside a checkpoint, {named} at {points} named steps; {restarts} restarts, \
+             {upgrades} upgrades; {rows} rows compared"
         )
     }
 }
@@ -190,6 +212,20 @@ impl Killer {
         let first = |points: &[Point]| points[..points.len().div_ceil(3)].to_vec();
         let musts = [first(&inside), first(&points)].concat().iter().map(|point| point.name).collect();
         Killer { anytime: true, inside, musts, ..Killer::at(seed, &points, "") }
+    }
+
+    /// Kills at the steps of upgrades, and at random moments.
+    pub fn of_upgrades(seed: u64) -> Killer {
+        let all = UPGRADE_POINTS.iter().map(|point| point.name);
+        let musts = all.filter(|name| name.starts_with("upgrade.")).collect();
+        Killer { anytime: true, musts, ..Killer::at(seed, &UPGRADE_POINTS, "") }
+    }
+
+    /// The next step to die at is this one, unless something died there before.
+    pub fn next_at(&mut self, name: &str) {
+        if let Some(place) = self.points.iter().position(|point| point.name == name && !self.tally.at.contains_key(name)) {
+            self.points.rotate_left(place);
+        }
     }
 
     /// Kills at these points only, with planted bugs.

@@ -11,8 +11,12 @@ const BUILT: &[u8; 16] = b"way:same........";
 pub fn varied(name: &str, way: &str) -> Vec<u8> {
     let file = plugin(name).join(format!("{name}.wasm"));
     let mut component = std::fs::read(&file).expect("the plugin is built");
-    let places: Vec<usize> =
-        component.windows(BUILT.len()).enumerate().filter(|(_, bytes)| *bytes == BUILT).map(|(place, _)| place).collect();
+    let places: Vec<usize> = component
+        .windows(BUILT.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == BUILT)
+        .map(|(place, _)| place)
+        .collect();
     let [place] = places[..] else { panic!("{}: its way is written in {} places", file.display(), places.len()) };
     let mut written = format!("way:{way}").into_bytes();
     assert!(written.len() <= BUILT.len(), "`{way}` is too long");

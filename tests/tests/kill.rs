@@ -11,6 +11,8 @@ mod entries;
 mod files;
 #[path = "kill/table.rs"]
 mod table;
+#[path = "kill/upgrade.rs"]
+mod upgrade;
 #[path = "kill/virtual_time.rs"]
 mod virtual_time;
 
@@ -27,16 +29,25 @@ fn setting(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}, and must be a number")))
 }
 
+/// The seed of the loop with this number.
+fn seed(number: u64) -> u64 {
+    setting("SEED").unwrap_or(SEED).wrapping_mul(4).wrapping_add(number)
+}
+
 /// Runs trials of a job, each to its end, until it was killed so many times.
-fn torture(name: &str, number: usize, kills: u64, trial: impl Fn(&mut Killer, u64) -> Result<(), String>) -> Tally {
-    let (seed, every) = (setting("SEED").unwrap_or(SEED), setting("KILLS").unwrap_or(KILLS));
-    let mut killer = Killer::new(seed.wrapping_mul(3).wrapping_add(number as u64), number);
+fn torture(
+    name: &str,
+    mut killer: Killer,
+    kills: u64,
+    trial: impl Fn(&mut Killer, u64) -> Result<(), String>,
+) -> Tally {
     // The disk is one that forgets what was not synced.
     killer.bugs = "lose-unsynced".into();
     // The first is not disturbed.
     let mut wanted = 0;
     loop {
         if let Err(told) = trial(&mut killer, wanted) {
+            let (seed, every) = (setting("SEED").unwrap_or(SEED), setting("KILLS").unwrap_or(KILLS));
             let (tally, repeat) = (&killer.tally, format!("make torture KILLS={every} SEED={seed}"));
             panic!("{name}: after {tally}: {told}\nrepeat it with: {repeat}");
         }
@@ -51,12 +62,13 @@ fn torture(name: &str, number: usize, kills: u64, trial: impl Fn(&mut Killer, u6
 fn no_kill_at_any_moment_loses_or_doubles_a_row() {
     let began = Instant::now();
     let kills = setting("KILLS").unwrap_or(KILLS).div_ceil(3);
+    let killer = |number: usize| Killer::new(seed(number as u64), number);
     let mut all = Tally::default();
     std::thread::scope(|scope| {
-        let files = scope.spawn(|| torture("files", 0, kills, files::trial));
+        let files = scope.spawn(|| torture("files", killer(0), kills, files::trial));
         let table =
-            scope.spawn(|| table::with_server(|server| torture("table", 1, kills, |k, n| table::trial(server, k, n))));
-        let virtual_time = scope.spawn(|| torture("virtual time", 2, kills, virtual_time::trial));
+            scope.spawn(|| table::with_server(|server| torture("table", killer(1), kills, |k, n| table::trial(server, k, n))));
+        let virtual_time = scope.spawn(|| torture("virtual time", killer(2), kills, virtual_time::trial));
         for part in [files, table, virtual_time] {
             all.add(&part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
@@ -67,4 +79,17 @@ fn no_kill_at_any_moment_loses_or_doubles_a_row() {
     assert!(all.kills >= 3 * kills && all.inside * 3 >= all.kills, "{said}");
     let spared: Vec<_> = POINTS.iter().map(|point| point.name).filter(|name| !all.at.contains_key(name)).collect();
     assert!(spared.is_empty(), "nothing died at {spared:?}; {:?}", all.at);
+}
+
+#[test]
+fn no_kill_across_an_upgrade_loses_or_doubles_a_row() {
+    let began = Instant::now();
+    let kills = setting("KILLS").unwrap_or(KILLS).div_ceil(3);
+    let tally = torture("upgrades", Killer::of_upgrades(seed(3)), kills, upgrade::trial);
+    let said = format!("kill loop across upgrades: {tally}; {:.0} s\n", began.elapsed().as_secs_f64());
+    let _ = std::io::stderr().write_all(said.as_bytes());
+    assert!(tally.kills >= kills, "{said}");
+    for version in ["upgraded-2", "upgraded-3"] {
+        assert!(tally.upgrades.contains_key(version), "no upgrade to {version}: {:?}", tally.upgrades);
+    }
 }

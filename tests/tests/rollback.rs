@@ -1,10 +1,12 @@
 //! Going back to the state before an upgrade: the batches since run again with the plugin of before, and nothing that sinks
 //! hold is written twice.
 
-use millstream_tests::{Process, Trial, write_varied};
+use millstream_tests::{Ended, Feeder, Process, Trial, free_port, until, write_varied};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::process::Command;
 
-/// A job with virtual time that keeps a sum of each word in a local component, with a checkpoint every two batches.
+/// A job with virtual time that keeps a sum of each word in a local component, whose plugin a test replaces.
 fn sums(way: &str) -> Trial {
     let trial = Trial::new(
         r#"
@@ -30,6 +32,14 @@ fn sums(way: &str) -> Trial {
     );
     write_varied("varied-update", way, &trial.path("totals.wasm"));
     trial
+}
+
+/// Runs six batches, with a checkpoint after the second and the last.
+fn six_batches(trial: &Trial) {
+    trial.write("input.jsonl", lines(&[1, 9]));
+    trial.run_well(&["--set", "checkpoint.every=1000"]);
+    trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1]));
+    trial.run_well(&["--set", "checkpoint.every=1000"]);
 }
 
 /// Batches of one row, of the word `a`.
@@ -60,8 +70,7 @@ fn went_back(trial: &Trial, before: &str, arguments: &[&str]) {
 #[test]
 fn batches_behind_a_checkpoint_run_again_with_another_plugin_and_sinks_keep_what_they_hold() {
     let trial = sums("same");
-    trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1]));
-    trial.run_well(&[]);
+    six_batches(&trial);
     assert_eq!(sums_of(&trial), [1, 10, 19, 20, 29, 30]);
     let before = trial.text("out.jsonl");
     write_varied("varied-update", "plus", &trial.path("totals.wasm"));
@@ -77,10 +86,9 @@ fn batches_behind_a_checkpoint_run_again_with_another_plugin_and_sinks_keep_what
 
 #[test]
 fn a_start_that_was_killed_on_its_way_back_needs_no_second_word() {
-    for fault in ["start.claimed", "replay.batch:2", "checkpoint.manifest"] {
+    for fault in ["start.claimed:1", "replay.batch:2", "checkpoint.manifest:1"] {
         let trial = sums("same");
-        trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1]));
-        trial.run_well(&[]);
+        six_batches(&trial);
         let before = trial.text("out.jsonl");
         write_varied("varied-update", "plus", &trial.path("totals.wasm"));
         let mut killed = trial.command(&["run", "job.toml", "--unsupervised", "--replay-from", "2"]);
@@ -96,10 +104,214 @@ fn a_start_that_was_killed_on_its_way_back_needs_no_second_word() {
 #[test]
 fn a_batch_without_a_checkpoint_is_refused_with_those_that_have_one() {
     let trial = sums("same");
-    trial.write("input.jsonl", lines(&[1, 9, 9, 1, 9, 1]));
-    trial.run_well(&[]);
+    six_batches(&trial);
     let told = trial.refused(&["run", "job.toml", "--replay-from", "3"]);
-    assert!(told.contains("`--replay-from 3`") && told.contains("Batches with such a checkpoint: 2, 4, 6."), "{told}");
+    assert!(told.contains("`--replay-from 3`") && told.contains(" 2, 6."), "{told}");
     let told = Process::start(&mut trial.command(&["run", "job.toml", "--replay-from", "2", "--fresh"])).wait();
     assert_eq!(told.code, Some(2), "{}", told.stderr);
+}
+
+/// A job that keeps sums of what a feeder sends, in `old.wasm`; `raw` keeps what came in.
+fn running(port: u16, world: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"
+        name = "back"
+        batch = "20ms"
+        workers = 2
+        [checkpoint]
+        dir = "checkpoint"
+        every = "100ms"
+        [sources.lines]
+        kind = "socket"
+        address = "127.0.0.1:{port}"
+        format = "csv"
+        schema = {{ word = "text", n = "int64" }}
+        [stages.made]
+        from = "lines"
+        plugin = "old.wasm" # the one that we trust
+        {}
+        [sinks.raw]
+        from = "lines"
+        kind = "queue"
+        path = "raw.jsonl"
+        [sinks.out]
+        from = "made"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+        if world == "varied" { "" } else { "key = \"word\"" }
+    ));
+    write_varied(world, "same", &trial.path("old.wasm"));
+    write_varied(world, "plus", &trial.path("new.wasm"));
+    trial
+}
+
+/// `<word>,<n>`, where every number ends in 9: the version `plus` counts one more.
+fn line(number: u64) -> String {
+    format!("w{},{}", number % 7, number % 5 * 10 + 9)
+}
+
+/// A command whose sockets, store and settings are in the trial's folder.
+fn command(trial: &Trial, arguments: &[&str]) -> Command {
+    let mut command = trial.command(arguments);
+    command.env("XDG_RUNTIME_DIR", trial.folder());
+    command.env("MILLSTREAM_CONFIG", trial.path("config")).env("MILLSTREAM_STORE", trial.path("store"));
+    command
+}
+
+fn told(trial: &Trial, arguments: &[&str]) -> Ended {
+    Process::start(&mut command(trial, arguments)).wait()
+}
+
+fn well(trial: &Trial, arguments: &[&str]) -> String {
+    let ended = told(trial, arguments);
+    assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+    ended.stdout
+}
+
+fn start(trial: &Trial, arguments: &[&str]) -> Process {
+    let mut job = Process::start(&mut command(trial, &[&["run", "job.toml"], arguments].concat()));
+    more_rows(trial, &mut job);
+    job
+}
+
+/// Waits until more rows have come out.
+fn more_rows(trial: &Trial, job: &mut Process) {
+    let before = trial.rows("out.jsonl").len();
+    job.until("more rows come out", |_| trial.rows("out.jsonl").len() > before + 20);
+}
+
+/// The start of the running job, and the digest of the plugin that runs.
+fn status(trial: &Trial) -> (Value, Value) {
+    let status: Value = serde_json::from_str(&well(trial, &["status", "job.toml", "--json"])).expect("JSON");
+    (status["since_us"].clone(), status["stages"][0]["plugin"]["digest"].clone())
+}
+
+/// What each word has summed up to: in the rows that came in, and in the last that came out.
+fn sums_in_and_out(trial: &Trial) -> [BTreeMap<String, i64>; 2] {
+    let (mut came, mut went) = (BTreeMap::new(), BTreeMap::new());
+    for row in trial.rows("raw.jsonl") {
+        *came.entry(row["word"].to_string()).or_insert(0) += row["n"].as_i64().expect("a number");
+    }
+    for row in trial.rows("out.jsonl") {
+        went.insert(row["word"].to_string(), row["sum"].as_i64().expect("a sum"));
+    }
+    [came, went]
+}
+
+fn stopped_well(job: Process) -> Ended {
+    job.signal("TERM");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    ended
+}
+
+/// Each sink holds each batch once, in order.
+fn in_order(trial: &Trial) {
+    for sink in ["raw.jsonl", "out.jsonl"] {
+        let ids: Vec<u64> = trial.batches(sink).iter().map(|batch| batch["batch"].as_u64().expect("an id")).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "{sink}: {ids:?}");
+    }
+}
+
+#[test]
+fn a_running_job_goes_back_to_the_state_before_its_upgrade() {
+    for processes in [&[][..], &["--processes", "2"]] {
+        let port = free_port();
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+        let hosts = ["--hosts", &hosts];
+        let arguments = if processes.is_empty() { Vec::new() } else { [processes, &hosts].concat() };
+        let (feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+        let text = trial.text("job.toml");
+        let mut job = start(&trial, &arguments);
+        let (since, old) = status(&trial);
+        well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""));
+        more_rows(&trial, &mut job);
+        assert_ne!(status(&trial).1, old);
+        let shown = well(&trial, &["rollback", "job.toml", "made"]);
+        assert!(shown.contains("stage `made` has old.wasm again, with the state after batch "), "{shown}");
+        assert_eq!(trial.text("job.toml"), text, "comments included");
+        let (restarted, now) = status(&trial);
+        assert!(now == old && restarted.as_i64() > since.as_i64(), "{now} {restarted}");
+        more_rows(&trial, &mut job);
+        // Every word has come since then.
+        feeder.pause();
+        until("all is committed", || {
+            let [came, went] = sums_in_and_out(&trial);
+            came == went
+        });
+        in_order(&trial);
+        let again = told(&trial, &["rollback", "job.toml", "made"]);
+        assert_eq!(again.code, Some(2), "{again:?}");
+        assert!(again.stderr.contains("nothing to go back to"), "{}", again.stderr);
+        stopped_well(job);
+    }
+}
+
+#[test]
+fn a_job_that_does_not_run_is_told_how_to_start() {
+    let port = free_port();
+    let (feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+    let mut job = start(&trial, &[]);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    more_rows(&trial, &mut job);
+    stopped_well(job);
+    let shown = well(&trial, &["rollback", "job.toml", "made"]);
+    let batch = shown.rsplit_once("--replay-from ").expect("the command is shown").1.trim().to_owned();
+    let mut job = start(&trial, &["--replay-from", &batch]);
+    more_rows(&trial, &mut job);
+    feeder.pause();
+    until("all is committed", || {
+        let [came, went] = sums_in_and_out(&trial);
+        came == went
+    });
+    in_order(&trial);
+    stopped_well(job);
+}
+
+#[test]
+fn where_no_state_is_to_go_back_the_plugin_does_between_two_batches() {
+    for (world, more) in [("varied", &[][..]), ("varied-update", &["--keep-state"])] {
+        let port = free_port();
+        let (feeder, trial) = (Feeder::start(port, line), running(port, world));
+        let mut job = start(&trial, &[]);
+        let (since, old) = status(&trial);
+        well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        more_rows(&trial, &mut job);
+        let shown = well(&trial, &[&["rollback", "job.toml", "made"], more].concat());
+        assert!(shown.contains(" in place of "), "{shown}");
+        assert_eq!(status(&trial), (since, old), "{world}: the same run, the plugin of before");
+        assert!(trial.text("job.toml").contains("plugin = \"old.wasm\""));
+        drop(feeder);
+        stopped_well(job);
+        in_order(&trial);
+    }
+}
+
+#[test]
+fn a_stage_that_was_never_upgraded_has_nothing_to_go_back_to() {
+    let trial = running(free_port(), "varied-update");
+    let told = trial.refused(&["rollback", "job.toml", "made"]);
+    assert!(told.contains("stage `made` has nothing to go back to"), "{told}");
+}
+
+#[test]
+fn where_the_plugin_of_before_is_gone_nothing_changes() {
+    let port = free_port();
+    let (_feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+    let mut job = start(&trial, &[]);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    more_rows(&trial, &mut job);
+    let (since, new) = status(&trial);
+    std::fs::remove_file(trial.path("old.wasm")).expect("it is there");
+    let (text, lock) = (trial.text("job.toml"), trial.text("millstream.lock"));
+    let refused = told(&trial, &["rollback", "job.toml", "made"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("so nothing was changed") && refused.stderr.contains("old.wasm"), "{refused:?}");
+    assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (text, lock));
+    assert_eq!(status(&trial), (since, new), "the job has not noticed");
+    write_varied("varied-update", "same", &trial.path("old.wasm"));
+    well(&trial, &["rollback", "job.toml", "made"]);
+    stopped_well(job);
 }

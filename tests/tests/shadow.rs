@@ -1,74 +1,21 @@
 //! A new version of a plugin in the shadow of the old one: the same rows, both outcomes compared, the old one's alone put out,
 //! and a rule that promotes or drops.
 
-use millstream_tests::{Ended, Process, Trial, free_port, until, write_varied};
+use millstream_tests::{Ended, Feeder, Process, Trial, free_port, until, write_varied};
 use serde_json::Value;
-use std::io::Write;
-use std::net::TcpListener;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
 
-/// Between two rows of a feeder.
-const PAUSE: Duration = Duration::from_millis(1);
-
-/// Serves rows of CSV for ever, to whoever connects: `<word>,<n>` with `n` from 0 to 49, again and again.
-struct Feeder {
-    stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Feeder {
-    fn start(port: u16) -> Feeder {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-        let (stopped, counted) = (stop.clone(), sent.clone());
-        listener.set_nonblocking(true).expect("a listener");
-        let thread = std::thread::spawn(move || {
-            let mut clients = Vec::new();
-            for n in (0..50).cycle() {
-                if stopped.load(Ordering::Relaxed) {
-                    return;
-                }
-                if let Ok((client, _)) = listener.accept() {
-                    client.set_nonblocking(false).expect("a client");
-                    clients.push(client);
-                }
-                clients.retain_mut(|client| writeln!(client, "w{},{n}", n % 7).is_ok());
-                counted.fetch_add(clients.len() as u64, Ordering::Relaxed);
-                std::thread::sleep(PAUSE);
-            }
-        });
-        Feeder { stop, sent, thread: Some(thread) }
-    }
-
-    /// Stops, and tells how many rows it has sent.
-    fn stop(mut self) -> u64 {
-        self.end();
-        self.sent.load(Ordering::Relaxed)
-    }
-
-    fn end(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().into_iter().for_each(|thread| thread.join().expect("it feeds"));
-    }
-}
-
-impl Drop for Feeder {
-    fn drop(&mut self) {
-        self.end();
-    }
+/// `<word>,<n>`, with `n` from 0 to 49, again and again.
+fn line(number: u64) -> String {
+    format!("w{},{}", number % 7, number % 50)
 }
 
 /// A job whose stage `made` runs a component of `world` that works in the way `same`, fed by a feeder.
 fn job(world: &str, port: u16, more: &str) -> Trial {
-    let (stage, rejected) = match world {
-        "transform" => ("", "from = \"made.rejected\""),
-        "cogroup" => ("key = \"word\"\ncogroup = [\"others\"]", "from = \"made.rejected\""),
-        _ => ("key = \"word\"", "from = \"made.rejected\""),
+    let stage = match world {
+        "transform" => "",
+        "cogroup" => "key = \"word\"\ncogroup = [\"others\"]",
+        _ => "key = \"word\"",
     };
     let others = match world {
         "cogroup" => "[stages.others]\nfrom = \"lines\"\nfilter = \"n > 10\"",
@@ -94,10 +41,10 @@ fn job(world: &str, port: u16, more: &str) -> Trial {
         from = "made"
         kind = "queue"
         path = "out.jsonl"
-        [sinks.rejected]
-        {rejected}
+        [sinks.refused]
+        from = "made.rejected"
         kind = "queue"
-        path = "rejected.jsonl"
+        path = "refused.jsonl"
         "#
     ));
     write_varied(&plugin(world), "same", &trial.path("old.wasm"));
@@ -146,9 +93,9 @@ fn number(report: &Value, name: &str) -> u64 {
     report["shadow"][name].as_u64().unwrap_or_else(|| panic!("no {name} in {report}"))
 }
 
-/// A shadow that is the same in all, and is promoted.
+/// A shadow of another component that does the same in all, and is promoted.
 fn is_promoted(trial: &Trial, world: &str) {
-    let (ended, report) = shadow(trial, world, "same", 10, "same");
+    let (ended, report) = shadow(trial, world, "alike", 10, "same");
     assert_eq!((ended.code, &report["promoted"]), (Some(0), &true.into()), "{ended:?}");
     assert_eq!(number(&report, "batches"), 10, "{report}");
     assert!(number(&report, "rows") > 0, "{report}");
@@ -174,7 +121,7 @@ fn numbers(trial: &Trial, file: &str) -> Vec<i64> {
 #[test]
 fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() {
     let port = free_port();
-    let (feeder, trial) = (Feeder::start(port), job("transform", port, ""));
+    let (feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
     let job = start(&trial, &[]);
     let plus = is_dropped(&trial, "transform", "plus", "same", "rows differ");
     assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rejected_differing") == 0, "{plus}");
@@ -182,27 +129,32 @@ fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() 
     assert!(example.starts_with("batch ") && example.contains("the old one put out {word: w"), "{example}");
     let strict = is_dropped(&trial, "transform", "strict", "no-more-rejected", "it rejected ");
     assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
-    is_dropped(&trial, "transform", "same", "never", "the report only");
+    is_dropped(&trial, "transform", "alike", "never", "the report only");
     is_promoted(&trial, "transform");
-    let sent = feeder.stop();
+    let sent = feeder.pause();
     until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
     stopped_well(job);
-    let expected: Vec<i64> = (0..50).cycle().take(numbers(&trial, "out.jsonl").len()).collect();
-    assert_eq!(numbers(&trial, "out.jsonl"), expected, "what comes out is the old version's, each row once");
-    assert_eq!(numbers(&trial, "rejected.jsonl"), [0; 0]);
+    let came = numbers(&trial, "out.jsonl");
+    // The feeder counts on its own while nobody is connected.
+    let expected: Vec<i64> = (0..50).cycle().skip(came[0] as usize).take(came.len()).collect();
+    assert_eq!(came, expected, "what comes out is the old version's, each row once");
+    assert_eq!(numbers(&trial, "refused.jsonl"), [0; 0]);
 }
 
 #[test]
 fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
     let port = free_port();
-    let (feeder, trial) = (Feeder::start(port), job("transform", port, ""));
-    trial.write("job.toml", trial.text("job.toml").replace("\"old.wasm\"", "\"old.wasm\"\nlimits = { time = \"200ms\" }"));
+    let (feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
+    trial.write(
+        "job.toml",
+        trial.text("job.toml").replace("\"old.wasm\"", "\"old.wasm\"\nlimits = { time = \"200ms\" }"),
+    );
     let mut job = start(&trial, &[]);
     let failed = is_dropped(&trial, "transform", "fail", "always", "a call of it failed");
     assert!(failed["shadow"]["failed"].as_str().expect("why").contains("not the number 13"), "{failed}");
     let endless = is_dropped(&trial, "transform", "loop", "always", "a call of it failed");
     assert!(endless["shadow"]["failed"].is_string(), "{endless}");
-    let sent = feeder.stop();
+    let sent = feeder.pause();
     until("all rows came out", || numbers(&trial, "out.jsonl").len() as u64 >= sent);
     assert!(!job.ended());
     stopped_well(job);
@@ -211,7 +163,7 @@ fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
 #[test]
 fn what_a_shadow_says_and_counts_is_not_the_jobs() {
     let port = free_port();
-    let (_feeder, trial) = (Feeder::start(port), job("transform", port, ""));
+    let (_feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
     let job = start(&trial, &[]);
     is_dropped(&trial, "transform", "said", "never", "the report only");
     let told = Process::start(&mut command(&trial, &["status", "job.toml", "--json"])).wait();
@@ -228,15 +180,15 @@ fn what_a_shadow_says_and_counts_is_not_the_jobs() {
 fn states_in_a_shadow_are_copies_that_are_compared_key_by_key() {
     let port = free_port();
     let more = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"100ms\"";
-    let (_feeder, trial) = (Feeder::start(port), job("update", port, more));
+    let (_feeder, trial) = (Feeder::start(port, line), job("update", port, more));
     let job = start(&trial, &[]);
     // The first difference is one of states alone: rows show it in the next batch of the key.
     let hidden = is_dropped(&trial, "update", "hidden", "same", "states differ");
     assert!(number(&hidden, "states_differing") > 0, "{hidden}");
     let examples = hidden["shadow"]["examples"].to_string();
     assert!(examples.contains("state of {word: w") && examples.contains("{sum: "), "{examples}");
-    let forget = is_dropped(&trial, "update", "forget", "no-more-rejected", "");
-    assert!(forget.is_object());
+    let forget = is_dropped(&trial, "update", "forget", "same", "states differ");
+    assert!(forget["shadow"]["examples"].to_string().contains("and the new one has none"), "{forget}");
     let strict = is_dropped(&trial, "update", "strict", "same", "not the same");
     assert!(number(&strict, "rejected_new") > number(&strict, "rejected"), "{strict}");
     let failed = is_dropped(&trial, "update", "fail", "always", "a call of it failed");
@@ -255,13 +207,52 @@ fn states_in_a_shadow_are_copies_that_are_compared_key_by_key() {
 fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
     for world in ["aggregate", "cogroup"] {
         let port = free_port();
-        let (_feeder, trial) = (Feeder::start(port), job(world, port, ""));
+        let (_feeder, trial) = (Feeder::start(port, line), job(world, port, ""));
         let job = start(&trial, &[]);
         let plus = is_dropped(&trial, world, "plus", "same", "rows differ");
-        assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rows") > number(&plus, "rows_differing"), "{plus}");
+        assert!(
+            number(&plus, "rows_differing") > 0 && number(&plus, "rows") > number(&plus, "rows_differing"),
+            "{plus}"
+        );
         let failed = is_dropped(&trial, world, "fail", "always", "a call of it failed");
         assert!(failed["shadow"]["failed"].is_string(), "{world}: {failed}");
         is_promoted(&trial, world);
         stopped_well(job);
     }
+}
+
+#[test]
+fn a_shadow_runs_in_all_processes_of_a_job() {
+    for world in ["aggregate", "update"] {
+        let port = free_port();
+        let more = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\"";
+        let (_feeder, trial) = (Feeder::start(port, line), job(world, port, more));
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+        let job = start(&trial, &["--processes", "2", "--hosts", &hosts]);
+        let plus = is_dropped(&trial, world, "plus", "same", "not the same");
+        assert!(number(&plus, "rows_differing") > 0, "{world}: {plus}");
+        is_promoted(&trial, world);
+        stopped_well(job);
+    }
+}
+
+#[test]
+fn what_cannot_be_compared_is_refused_and_the_job_goes_on() {
+    let port = free_port();
+    let (_feeder, trial) = (Feeder::start(port, line), job("aggregate", port, ""));
+    let text = trial.text("job.toml");
+    trial.write("job.toml", text.replace("key = \"word\"", "key = \"word\"\nwindow = { size = \"100ms\" }"));
+    let mut job = start(&trial, &[]);
+    write_varied("varied-aggregate", "plus", &trial.path("new.wasm"));
+    for (batches, words) in [("5", "aggregates over windows"), ("0", "a shadow runs for 1 to ")] {
+        let arguments = ["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", batches];
+        let ended = Process::start(&mut command(&trial, &arguments)).wait();
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(words), "{ended:?}");
+    }
+    let alone = ["upgrade", "job.toml", "made", "new.wasm", "--promote", "always"];
+    let ended = Process::start(&mut command(&trial, &alone)).wait();
+    assert!(ended.code == Some(2) && ended.stderr.contains("--shadow"), "{ended:?}");
+    assert!(!job.ended());
+    stopped_well(job);
 }

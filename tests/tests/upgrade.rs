@@ -1,7 +1,9 @@
 //! Another version of a plugin in a running job: each batch runs on one version, nothing is lost or comes twice, and a job
 //! that dies in the middle comes back with one of both.
 
-use millstream_tests::{DEADLINE, Ended, Feeder, Process, Trial, free_port, holds_within, until, varied, write_varied};
+use millstream_tests::{
+    DEADLINE, Ended, Feeder, Process, Trial, free_port, holds_within, plugin, until, varied, write_varied,
+};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -326,6 +328,161 @@ fn a_job_that_dies_before_the_swap_comes_back_with_the_new_version() {
 fn a_job_that_dies_right_after_the_swap_comes_back_with_the_new_version() {
     killed_at("upgrade.swapped:1");
     killed_at("upgrade.published:1");
+}
+
+/// The job dies when batches of the new version are committed and no checkpoint holds them: they run again with it, and what
+/// came before stays what the old one made of it.
+fn dies_later(bugs: &str) {
+    let port = free_port();
+    let feeder = Feeder::start(port, line);
+    let checkpoint = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"1h\"\n";
+    let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{checkpoint}"));
+    let mut job = Process::start(command(&trial, &["run", "job.toml"]).env("MILLSTREAM_TEST_FAULT", bugs));
+    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    let after = after(&status(&trial).expect("the job runs"));
+    job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
+    let [child] = job.children()[..] else { panic!("one worker process") };
+    let killed = Command::new("sh").args(["-c", &format!("kill -KILL {child}")]).status();
+    assert!(killed.expect("there is a shell").success());
+    job.until_stderr("worker process died (signal 9)");
+    let before = trial.batches("out.jsonl").len();
+    job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
+    drop(feeder);
+    well(&trial, &["stop", "job.toml"]);
+    let ended = job.wait();
+    assert!(ended.stderr.contains(&format!("after the checkpoint of batch {after} ")), "{}", ended.stderr);
+    let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
+    summed_since_the_start(&raw, &out, after);
+}
+
+#[test]
+fn a_job_that_dies_later_runs_batches_since_the_swap_again_with_the_new_version() {
+    dies_later("");
+}
+
+/// Where the checkpoint does not say that the plugin was replaced, the old one runs again, and the test above tells.
+#[test]
+fn a_checkpoint_that_does_not_tell_of_the_upgrade_is_noticed() {
+    assert!(std::panic::catch_unwind(|| dies_later("bug@upgrade-untold")).is_err());
+}
+
+/// Who is blamed for a rejected row is the version that ran in its batch.
+#[test]
+fn rejected_rows_name_the_version_that_refused_them() {
+    let port = free_port();
+    let feeder = Feeder::start(port, |number| format!("w,{}", if number % 3 == 0 { -1 } else { 9 }));
+    let sink = "[sinks.refused]\nfrom = \"made.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"\n";
+    let stage = format!("on_error = \"reject\"\n{sink}");
+    let trial = of("varied", port, &stage, "workers = 2");
+    let mut running = start(&trial, &[]);
+    running.until("rows come out", |_| trial.batches("out.jsonl").len() > 10);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    let now = status(&trial).expect("the job runs");
+    let (after, digests) = (after(&now), ["from", "to"].map(|which| now["upgrade"][which][1].clone()));
+    running.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 10);
+    drop(feeder);
+    well(&trial, &["stop", "job.toml"]);
+    assert_eq!(running.wait().code, Some(0));
+    let rejected = by_batch(&trial, "rejected.jsonl");
+    let mut counts = [0, 0];
+    for (batch, (_, rows)) in &rejected {
+        let which = usize::from(*batch > after);
+        counts[which] += rows.len();
+        assert!(rows.iter().all(|row| row["digest"] == digests[which]), "batch {batch}, after {after}: {rows:?}");
+    }
+    assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
+}
+
+/// A job whose stage keeps a running account of each key in `ledger`: every row that comes out tells its place in the account
+/// and a digest of all rows so far.
+fn accounts(port: u16, every: &str) -> Trial {
+    let checkpoint = format!("workers = 2\n[checkpoint]\ndir = \"checkpoint\"\nevery = \"{every}\"\n");
+    let trial = job(port, "key = \"word\"", &checkpoint);
+    for (name, file) in [("ledger", "old.wasm"), ("ledger-2", "new.wasm")] {
+        trial.write(file, std::fs::read(plugin(name).join(format!("{name}.wasm"))).expect("it is built"));
+    }
+    trial
+}
+
+/// A line whose number tells its key. No number closes an account.
+fn entry(number: u64) -> String {
+    format!("w{},{}", number % 7, number * 17 + number % 7 + 1)
+}
+
+/// Each account goes on over all batches, whoever kept it.
+fn accounts_go_on(trial: &Trial) {
+    let (raw, out) = (by_batch(trial, "raw.jsonl"), by_batch(trial, "out.jsonl"));
+    let mut accounts: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+    for (batch, (_, rows)) in &raw {
+        let come: Vec<i64> = rows.iter().map(|row| number(row, "n")).collect();
+        let mut gone: Vec<i64> = Vec::new();
+        for row in &out[batch].1 {
+            let n = number(row, "n");
+            let (place, digest) = accounts.entry(n % 17).or_default();
+            (*place, *digest) = (*place + 1, digest.wrapping_mul(1_000_003).wrapping_add(n));
+            assert_eq!((number(row, "place"), number(row, "digest")), (*place, *digest), "batch {batch}");
+            gone.push(n);
+        }
+        gone.sort_unstable();
+        assert_eq!(gone, come, "batch {batch}");
+    }
+}
+
+#[test]
+fn state_with_other_columns_is_migrated_in_the_running_job() {
+    for (every, dies) in [("50ms", false), ("1h", true)] {
+        let port = free_port();
+        let feeder = Feeder::start(port, entry);
+        let trial = accounts(port, every);
+        let mut job = start(&trial, &[]);
+        job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+        well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        let after = after(&status(&trial).expect("the job runs"));
+        job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
+        if dies {
+            let [child] = job.children()[..] else { panic!("one worker process") };
+            let killed = Command::new("sh").args(["-c", &format!("kill -KILL {child}")]).status();
+            assert!(killed.expect("there is a shell").success());
+            job.until_stderr("worker process died (signal 9)");
+            let before = trial.batches("out.jsonl").len();
+            job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
+        }
+        drop(feeder);
+        well(&trial, &["stop", "job.toml"]);
+        assert_eq!(job.wait().code, Some(0));
+        accounts_go_on(&trial);
+        replays_as_it_was(&trial, after);
+        let state = ["state", "job.toml", "--sql", "select * from made limit 1", "--json"];
+        assert!(well(&trial, &state).contains("place"), "the columns of the new version");
+    }
+}
+
+#[test]
+fn a_migration_that_fails_leaves_the_job_as_it_was() {
+    let port = free_port();
+    let feeder = Feeder::start(port, line);
+    let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"));
+    write_varied("varied-migrating", "fail", &trial.path("bad.wasm"));
+    write_varied("varied-migrating", "same", &trial.path("good.wasm"));
+    let mut job = start(&trial, &[]);
+    job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
+    let text = trial.text("job.toml");
+    let ended = run(&trial, &["upgrade", "job.toml", "made", "bad.wasm", "--accept"]);
+    assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stderr.contains("no sums today"), "{}", ended.stderr);
+    assert_eq!(trial.text("job.toml"), text);
+    assert!(!trial.text("millstream.lock").contains("old.wasm"), "{}", trial.text("millstream.lock"));
+    let before = trial.batches("out.jsonl").len();
+    job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
+    // One that is right takes its place all the same.
+    well(&trial, &["upgrade", "job.toml", "made", "good.wasm", "--accept"]);
+    let before = trial.batches("out.jsonl").len();
+    job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
+    drop(feeder);
+    well(&trial, &["stop", "job.toml"]);
+    assert_eq!(job.wait().code, Some(0));
+    summed_since_the_start(&by_batch(&trial, "raw.jsonl"), &by_batch(&trial, "out.jsonl"), u64::MAX);
 }
 
 /// Upgrades that are refused, and words of each refusal.

@@ -1,8 +1,8 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `latency`, `start`, and the
-//! parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three as `checkpoint`);
-//! all by default.
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `latency`, `start`,
+//! `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
+//! as `checkpoint`); all by default.
 
 mod boundary;
 mod checkpoint;
@@ -16,6 +16,7 @@ mod neighbour;
 mod sql;
 mod start;
 mod update;
+mod upgrade;
 mod windows;
 mod words;
 
@@ -23,7 +24,7 @@ fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 14] = [
+    let parts: [(&str, fn()); 15] = [
         ("boundary", boundary::run),
         ("limits", limits::run),
         ("neighbour", neighbour::run),
@@ -35,6 +36,7 @@ fn main() {
         ("join", join::run),
         ("latency", latency::run),
         ("start", start::run),
+        ("upgrade", upgrade::run),
         ("checkpoint-words", checkpoint::words::run),
         ("checkpoint-latency", checkpoint::latency::run),
         ("checkpoint-state", checkpoint::state::run),

@@ -191,9 +191,9 @@ impl Thread {
         let checkpoint = Checkpoint { batch, time, generation, written: time::now().0, tables, sinks };
         let upgraded = if swap { self.upgraded.take() } else { None };
         let manifest = match &upgraded {
-            Some(upgraded) => resolve::publish_upgrade(&owned.manifest, checkpoint, upgraded.digest.clone()),
+            Some(upgraded) if !fault::bug("upgrade-untold") => resolve::publish_upgrade(&owned.manifest, checkpoint, upgraded.digest.clone()),
             None if swap => return Err(Error::bug("an upgrade without a record")),
-            None => resolve::publish(&owned.manifest, checkpoint),
+            _ => resolve::publish(&owned.manifest, checkpoint),
         };
         fault::point("checkpoint.manifest");
         let replaced = manifest::replace(&*self.store, &manifest, Some(&owned.version), &self.failure);

@@ -2,6 +2,7 @@
 
 mod fresh;
 pub mod signals;
+mod watch;
 
 use super::inspect::words::count as number_of;
 use super::status::words;
@@ -66,6 +67,9 @@ pub struct RunArguments {
     /// How often in a row failed worker processes are started again without a batch committed
     #[arg(long, value_name = "COUNT", default_value_t = RESTARTS_MAX)]
     pub(super) restarts_max: u32,
+    /// Put a local component that is built anew in the place of the one that runs, between two batches
+    #[arg(long)]
+    watch: bool,
     /// Run in this process, also where the job has [checkpoint]
     #[arg(long, hide = true)]
     unsupervised: bool,
@@ -89,6 +93,9 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
         return result;
     }
     let spec = job::load(&arguments.job, &arguments.sets)?;
+    if arguments.watch && arguments.process.unwrap_or(0) == 0 {
+        watch::start(&arguments.job, &spec)?;
+    }
     let Some(checkpoint) = &spec.checkpoint else {
         let back = arguments.resume_from.or(arguments.replay_from);
         if arguments.fresh || back.is_some() || !arguments.drop_state.is_empty() {

@@ -64,8 +64,19 @@ pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Res
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
     let (round, stopping, ran, progress) = (0, false, false, false);
     let replay_from = arguments.replay_from;
-    let supervisor =
-        Supervisor { arguments, processes, program, deadline, sender, events, round, stopping, ran, progress, replay_from };
+    let supervisor = Supervisor {
+        arguments,
+        processes,
+        program,
+        deadline,
+        sender,
+        events,
+        round,
+        stopping,
+        ran,
+        progress,
+        replay_from,
+    };
     supervisor.run()
 }
 

@@ -1,5 +1,6 @@
 //! `millstream upgrade`: the next version of a plugin into a running job.
 
+pub(super) mod report;
 pub(super) mod running;
 
 use crate::error::{Error, Result};
@@ -12,10 +13,10 @@ use crate::package::digest::Digest;
 use crate::package::facts::Facts;
 use crate::package::name::{Wanted, version};
 use crate::plugin::component_file;
+use crate::run::upgrade::shadow::rule::Rule;
 use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
 use clap::Args;
 use running::RunningJob;
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -40,17 +41,61 @@ pub struct UpgradeArguments {
     /// Take it although it needs more than what the stage has now, or is otherwise not what that is
     #[arg(long)]
     accept: bool,
+    /// Run it beside the old version for so many batches first, on the same rows: what it makes is compared and dropped
+    #[arg(long, value_name = "BATCHES")]
+    shadow: Option<u64>,
+    /// Behind a shadow: when it takes the place of the old version
+    #[arg(long, value_enum, value_name = "RULE", default_value_t, requires = "shadow")]
+    promote: Rule,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
 }
 
-/// Upgrades a stage, and tells how it went.
-pub fn upgrade(arguments: &UpgradeArguments) -> Result<String> {
-    let UpgradeArguments { job, stage, to, registry, accept } = arguments;
+/// Upgrades a stage: what is to be shown, and the error where it was dropped.
+pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
+    let UpgradeArguments { job, stage, to, registry, .. } = arguments;
     let next = Next::find(job, stage, to, registry.as_deref())?;
     let running = RunningJob::find(job)?;
-    let mut text = next.accepted(stage, *accept)?;
+    let differs = next.accepted(stage, arguments.accept)?;
     let prepared = running.prepare(stage, &next.plugin, &next.file, &next.digest)?;
-    text.push_str(&promote(&running, stage, &next, &prepared)?);
-    Ok(text)
+    let (mut status, mut ruled) = (prepared, Ok(()));
+    if let Some(batches) = arguments.shadow {
+        (status, ruled) = shadowed(&running, &status, batches, arguments.promote)?;
+    }
+    if ruled.is_ok() {
+        let shadow = status.shadow.take();
+        status = UpgradeStatus { shadow, ..promote(&running, stage, &next, &status)? };
+    }
+    let shown = if arguments.json { report::json(&status, &ruled)? } else { differs + &report::words(&status) };
+    Ok((shown, ruled.map_err(|why| dropped(&status, &why))))
+}
+
+/// Runs a prepared plugin in a shadow, and gives it up where the rule says so: what it has shown, and why it is given up.
+fn shadowed(
+    running: &RunningJob,
+    prepared: &UpgradeStatus,
+    batches: u64,
+    rule: Rule,
+) -> Result<(UpgradeStatus, Result<(), String>)> {
+    let status = running.shadow(prepared.id, batches).inspect_err(|error| {
+        // It need not be kept prepared; the job may have ended, too.
+        let _ = running.give_up(prepared.id, &error.message);
+    })?;
+    let ruled = match (&status.step, &status.shadow) {
+        (UpgradeStep::Dropped(why), _) => Err(why.clone()),
+        (_, Some(report)) => rule.decide(report, batches),
+        (_, None) => Err("it has shown nothing".to_owned()),
+    };
+    if let Err(why) = &ruled {
+        // It may have been given up by the job already.
+        let _ = running.give_up(prepared.id, why);
+    }
+    Ok((status, ruled))
+}
+
+fn dropped(UpgradeStatus { stage, from, to, .. }: &UpgradeStatus, why: &str) -> Error {
+    Error::environment(format!("stage `{stage}` still runs {}, and {} was dropped: {why}", from.0, to.0))
 }
 
 /// What is to run in a stage.
@@ -162,7 +207,7 @@ fn from_folder(path: &Path, folder: &Path) -> Result<String> {
 
 /// Puts a prepared plugin in its place. Lock file and job file are changed first, so that a job that dies meanwhile comes
 /// back with the new version and knows which batches ran with the old one; they are changed back where the job refuses.
-pub fn promote(running: &RunningJob, stage: &str, next: &Next, prepared: &UpgradeStatus) -> Result<String> {
+pub fn promote(running: &RunningJob, stage: &str, next: &Next, prepared: &UpgradeStatus) -> Result<UpgradeStatus> {
     let spec = job::load(&running.file, &[])?;
     let folder = add::folder_of(&running.file);
     let held = Lock::read(folder)?.before(&spec.name, stage).cloned();
@@ -182,11 +227,9 @@ pub fn promote(running: &RunningJob, stage: &str, next: &Next, prepared: &Upgrad
     edit::set_plugin(&running.file, stage, &next.plugin)?;
     let done = running.commit(prepared.id);
     match done {
-        Ok(UpgradeStatus { from, to, step: UpgradeStep::Done { after, pause_us }, .. }) => {
+        Ok(status @ UpgradeStatus { step: UpgradeStep::Done { after, .. }, .. }) => {
             write(Some(after))?;
-            let mut text = format!("stage `{stage}`: {} in place of {} since batch {}\n", to.0, from.0, after + 1);
-            let _ = writeln!(text, "  no batch could begin for {:.1} ms", pause_us as f64 / 1e3);
-            Ok(text)
+            Ok(status)
         }
         Ok(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. }) => {
             edit::set_plugin(&running.file, stage, &next.before)?;

@@ -49,11 +49,7 @@ impl<T> Beside<T> {
     }
 
     /// Runs the new version and compares, in a batch that both run. It comes behind the old one, whose calls it bills.
-    fn run(
-        &mut self,
-        context: BatchContext,
-        work: impl FnOnce(&mut T, &StageNode, &mut Compared) -> Result<()>,
-    ) {
+    fn run(&mut self, context: BatchContext, work: impl FnOnce(&mut T, &StageNode, &mut Compared) -> Result<()>) {
         let mut compared = Compared::default();
         let worked = work(&mut self.new, self.shadow.node(), &mut compared);
         [compared.cost_ns, compared.cost_new_ns] = self.costs();
@@ -110,6 +106,8 @@ impl<T> Shade<T> {
 
     /// What runs beside it in this batch.
     pub fn in_batch(&mut self, context: BatchContext) -> Option<&mut Beside<T>> {
+        // What it kept for itself is not needed any more; a copy of a state may be large.
+        drop(self.beside.take_if(|beside| beside.shadow.is_over(context.id)));
         let beside = self.beside.as_mut()?;
         let runs = beside.runs_in(context);
         if !runs {

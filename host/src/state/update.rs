@@ -17,7 +17,7 @@ use crate::graph::{PluginNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
-use crate::plugin::{Account, Caller, DueTimes, Groups, Updated};
+use crate::plugin::{Caller, DueTimes, Groups, Updated};
 use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -120,57 +120,6 @@ impl UpdateStage {
             began: false,
             noted: None,
         })
-    }
-
-    /// A copy that runs another version of the plugin; `migrated`: its table, where that has other columns. What it does
-    /// changes nothing here.
-    pub fn copied(
-        &self,
-        node: UpdateNode,
-        rejected: RejectedRows,
-        caller: Caller,
-        migrated: Option<StateTable>,
-    ) -> UpdateStage {
-        let place = if migrated.is_some() { Vec::new() } else { self.place.clone() };
-        UpdateStage {
-            node: UpdateNode { initial: self.node.initial.clone(), ..node },
-            rejected,
-            caller,
-            table: migrated.unwrap_or_else(|| self.table.copied()),
-            timers: self.timers.as_ref().map(Timers::copied),
-            worker: self.worker,
-            peers: self.peers,
-            place,
-            key_schema: self.key_schema.clone(),
-            began: self.began,
-            noted: None,
-        }
-    }
-
-    /// Notes which keys are called, until they are taken.
-    pub fn note_called(&mut self) {
-        self.noted.get_or_insert_default();
-    }
-
-    /// The keys that were called since [`UpdateStage::note_called`].
-    pub fn take_called(&mut self) -> Vec<OwnedKey> {
-        self.noted.take().unwrap_or_default()
-    }
-
-    /// What calls of its plugin cost.
-    pub fn account(&self) -> &Account {
-        self.caller.account()
-    }
-
-    /// The states of these keys, and which of them have one.
-    pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray)> {
-        self.table.states_of(keys).map_err(Error::arrow)
-    }
-
-    /// The columns of these keys.
-    pub fn key_rows(&self, keys: &[OwnedKey]) -> Result<RecordBatch> {
-        let columns = self.table.key_columns(keys).map_err(Error::arrow)?;
-        RecordBatch::try_new(self.key_schema.clone(), columns).map_err(Error::arrow)
     }
 
     /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on. State

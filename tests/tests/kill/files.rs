@@ -82,8 +82,9 @@ path = "log.jsonl"
     )
 }
 
-struct Files {
-    trial: Trial,
+/// A job with a `files` sink in a folder of its own.
+pub struct Files {
+    pub trial: Trial,
 }
 
 impl Victim for Files {
@@ -98,23 +99,23 @@ impl Victim for Files {
 }
 
 /// Looks at the sinks while the job runs.
-struct Reader {
+pub struct Reader {
     stop: Arc<AtomicBool>,
     thread: JoinHandle<Result<Seen, String>>,
 }
 
 /// What the reader has seen.
 #[derive(Default)]
-struct Seen {
+pub struct Seen {
     /// Parts as they were when they were seen first.
-    parts: BTreeMap<String, Vec<u8>>,
+    pub parts: BTreeMap<String, Vec<u8>>,
     numbers: BTreeSet<i64>,
     /// The whole lines of the queue.
     log: Vec<u8>,
 }
 
 impl Reader {
-    fn start(folder: &Path, consumes: bool) -> Reader {
+    pub fn start(folder: &Path, consumes: bool) -> Reader {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, folder) = (stop.clone(), folder.to_owned());
         let thread = std::thread::spawn(move || {
@@ -134,7 +135,7 @@ impl Reader {
     }
 
     /// What it has seen in all, or what it must not have seen.
-    fn stop(self) -> Result<Seen, String> {
+    pub fn stop(self) -> Result<Seen, String> {
         self.stop.store(true, Ordering::Release);
         self.thread.join().expect("the reader does not panic")
     }
@@ -184,7 +185,7 @@ impl Seen {
     }
 
     /// The rows of all parts, in order.
-    fn rows(&self) -> Result<Vec<Entry>, String> {
+    pub fn rows(&self) -> Result<Vec<Entry>, String> {
         let parts = self.parts.values().map(|bytes| rows_of(bytes)).collect::<Result<Vec<_>, _>>()?;
         Ok(parts.concat())
     }

@@ -42,7 +42,7 @@ fn a_job_is_made_again_of_what_is_kept() {
     }
     fs::write(at("job.toml"), JOB).unwrap();
     let spec = crate::job::load(&at("job.toml"), &[]).unwrap();
-    let graph = Graph { stages: Vec::new(), streams: Default::default(), clocks: Default::default(), spec };
+    let graph = Graph::without_stages(spec);
     let recorded = Recorded::of(&graph, &[], None).unwrap();
     let start = Start {
         generation: Generation(1),

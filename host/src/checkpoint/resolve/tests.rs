@@ -2,6 +2,7 @@
 
 mod refusals;
 mod rollback;
+mod upgrade;
 
 use super::*;
 use crate::checkpoint::plan::{Head, LogName};

@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::package::digest::Digest;
 use crate::run::control::{Answer, Question, Said, ask, put};
+use crate::run::upgrade::shadow::ShadowReport;
 use crate::run::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
 use crate::time;
 use std::path::{Path, PathBuf};
@@ -66,6 +67,27 @@ impl RunningJob {
             status = self.first(&Question::Upgrade { id })?;
         }
         Ok(status)
+    }
+
+    /// Runs a prepared plugin in a shadow for so many batches, and waits until it has, or has failed, or was given up: what
+    /// all processes have seen of it.
+    pub fn shadow(&self, id: u64, batches: u64) -> Result<UpgradeStatus> {
+        self.first(&Question::Shadow { id, batches })?;
+        loop {
+            let mut all = self.status(id)?;
+            let mut report: Option<ShadowReport> = None;
+            for shown in all.iter_mut().filter_map(|status| status.shadow.take()) {
+                report.get_or_insert_default().add(shown);
+            }
+            let failed = report.as_ref().is_some_and(|report| report.failed.is_some());
+            let dropped = all.iter().position(|status| matches!(status.step, UpgradeStep::Dropped(_)));
+            let first = dropped.unwrap_or_default();
+            let over = |status: &UpgradeStatus| failed || dropped.is_some() || status.step == UpgradeStep::Shadowed;
+            if let Some(status) = all.into_iter().nth(first).filter(over) {
+                return Ok(UpgradeStatus { shadow: report, ..status });
+            }
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Gives a prepared plugin up.

@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode};
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::package::digest::Digest;
+use crate::plugin::Outline;
 use crate::run::Running;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
@@ -28,6 +29,14 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
     }
     let component = read(&wanted.file, &wanted.digest)?;
     let before = slot.now().node;
+    let (old, new) = (before.plugin().map(|node| node.plugin.world()), Outline::of(&wanted.file, &component)?.world);
+    if let Some(old) = old.filter(|old| *old != new) {
+        // Asked about this stage it would say what it misses in it.
+        return Err(Error::job(format!(
+            "stage `{stage}`: {} is of world {new}, and the stage's plugin is of world {old}",
+            wanted.plugin
+        )));
+    }
     let node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file)?;
     let (Some(old), Some(new)) = (before.plugin(), node.plugin()) else {
         return Err(Error::bug("a stage without its plugin"));
@@ -98,10 +107,6 @@ fn told(node: &PluginNode) -> String {
 
 /// What the rest of the job, or a checkpoint, would notice of the change.
 fn differences(old: &StageNode, new: &StageNode) -> Result<Vec<String>> {
-    if std::mem::discriminant(&old.operator) != std::mem::discriminant(&new.operator) {
-        let world = |stage: &StageNode| stage.plugin().map_or(String::new(), |node| node.plugin.world().to_string());
-        return Ok(vec![format!("it is of world {}, and the stage's plugin is of world {}", world(new), world(old))]);
-    }
     let mut all = Vec::new();
     let mut compare = |what: &str, old: &Schema, new: &Schema| {
         if old.fields() != new.fields() {

@@ -52,6 +52,11 @@ impl Shadow {
         !self.failed.load(Ordering::Acquire) && behind.is_some_and(|behind| behind < self.batches)
     }
 
+    /// Whether no batch from this one on is run by both.
+    pub fn is_over(&self, batch: BatchId) -> bool {
+        self.failed.load(Ordering::Acquire) || batch.0.saturating_sub(self.first.0) >= self.batches
+    }
+
     /// What it has shown, where the job has committed batches up to this one.
     pub fn report(&self, committed: Option<BatchId>) -> ShadowReport {
         let told = self.told();

@@ -1,12 +1,15 @@
-//! Other versions of a stage's plugin: one that takes its place, and one that made the state which is loaded.
+//! Other versions of a stage's plugin: one that takes its place, one that runs in its shadow, and one that made the state which
+//! is loaded.
 
 use super::UpdateStage;
 use crate::batch::rejected::RejectedRows;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::BatchTime;
-use crate::plugin::{Caller, OldStates};
-use crate::state::StateTable;
+use crate::plugin::{Account, Caller, OldStates};
+use crate::state::timers::Timers;
+use crate::state::{OwnedKey, StateTable};
+use arrow::array::{BooleanArray, RecordBatch};
 use std::time::Instant;
 
 impl UpdateStage {
@@ -35,6 +38,57 @@ impl UpdateStage {
         if let Some(table) = migrated {
             self.table = table;
         }
+    }
+
+    /// A copy that runs another version of the plugin; `migrated`: its table, where that has other columns. What it does
+    /// changes nothing here.
+    pub fn copied(
+        &self,
+        node: UpdateNode,
+        rejected: RejectedRows,
+        caller: Caller,
+        migrated: Option<StateTable>,
+    ) -> UpdateStage {
+        let place = if migrated.is_some() { Vec::new() } else { self.place.clone() };
+        UpdateStage {
+            node: UpdateNode { initial: self.node.initial.clone(), ..node },
+            rejected,
+            caller,
+            table: migrated.unwrap_or_else(|| self.table.copied()),
+            timers: self.timers.as_ref().map(Timers::copied),
+            worker: self.worker,
+            peers: self.peers,
+            place,
+            key_schema: self.key_schema.clone(),
+            began: self.began,
+            noted: None,
+        }
+    }
+
+    /// Notes which keys are called, until they are taken.
+    pub fn note_called(&mut self) {
+        self.noted.get_or_insert_default();
+    }
+
+    /// The keys that were called since [`UpdateStage::note_called`].
+    pub fn take_called(&mut self) -> Vec<OwnedKey> {
+        self.noted.take().unwrap_or_default()
+    }
+
+    /// What calls of its plugin cost.
+    pub fn account(&self) -> &Account {
+        self.caller.account()
+    }
+
+    /// The states of these keys, and which of them have one.
+    pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray)> {
+        self.table.states_of(keys).map_err(Error::arrow)
+    }
+
+    /// The columns of these keys.
+    pub fn key_rows(&self, keys: &[OwnedKey]) -> Result<RecordBatch> {
+        let columns = self.table.key_columns(keys).map_err(Error::arrow)?;
+        RecordBatch::try_new(self.key_schema.clone(), columns).map_err(Error::arrow)
     }
 
     /// Brings the table, as a checkpoint has it, to the state columns of this version of the plugin.

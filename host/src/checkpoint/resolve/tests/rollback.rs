@@ -44,7 +44,8 @@ fn it_is_refused_where_batches_between_could_not_run_again() {
 
 #[test]
 fn a_state_that_the_job_of_now_does_not_keep_is_refused() {
-    let other = Wanted { tables: vec![stage("totals", "text"), tables().remove(1), tables().remove(2)], ..replaying(4) };
+    let other =
+        Wanted { tables: vec![stage("totals", "text"), tables().remove(1), tables().remove(2)], ..replaying(4) };
     assert!(resolve(&upgraded(), &other).unwrap_err().contains("its state does not fit any more"));
 }
 

@@ -90,12 +90,7 @@ impl Compared {
 
     /// States of the same keys, a row for each, and whether each version has one. Where the new version has other columns,
     /// those of the same name and type are compared. `keys` are only asked for where something differs.
-    pub fn states(
-        &mut self,
-        keys: impl FnOnce() -> Result<RecordBatch>,
-        old: &States,
-        new: &States,
-    ) -> Result<()> {
+    pub fn states(&mut self, keys: impl FnOnce() -> Result<RecordBatch>, old: &States, new: &States) -> Result<()> {
         self.states = self.states.saturating_add(old.known.len() as u64);
         let (olds, news) = in_common(&old.rows, &new.rows)?;
         if olds.columns() == news.columns() && old.known == new.known {
@@ -237,7 +232,10 @@ mod tests {
         assert_eq!(other.rows_differing, 2);
         assert_eq!(
             other.examples,
-            ["the old one put out {word: b, n: 2}, the new one {word: b, n: 3}", "only the new one put out {word: c, n: 4}"]
+            [
+                "the old one put out {word: b, n: 2}, the new one {word: b, n: 3}",
+                "only the new one put out {word: c, n: 4}"
+            ]
         );
         let none = compared(&rows(&[], &[]), &rows(&["x\u{1b}[2J"], &[0]));
         assert_eq!(none.examples, ["only the new one put out {word: x [2J, n: 0}"]);
@@ -277,7 +275,9 @@ mod tests {
         let old = states(&[1, 2, 3, 4], &[true, true, true, false], false);
         for more in [false, true] {
             let mut compared = Compared::default();
-            compared.states(|| Ok(keys.clone()), &old, &states(&[1, 5, 3, 4], &[true, true, false, false], more)).unwrap();
+            compared
+                .states(|| Ok(keys.clone()), &old, &states(&[1, 5, 3, 4], &[true, true, false, false], more))
+                .unwrap();
             assert_eq!((compared.states, compared.states_differing), (4, 2));
             assert_eq!(
                 compared.examples,

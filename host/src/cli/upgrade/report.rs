@@ -1,11 +1,54 @@
-//! What a shadow has shown, for people.
+//! How an upgrade went, for people and for programs.
 
-use super::status::words::{duration, grouped};
+use crate::cli::status::words::{duration, grouped};
+use crate::error::{Error, Result};
 use crate::run::upgrade::shadow::ShadowReport;
+use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
+use serde::Serialize;
 use std::fmt::Write as _;
 
+/// What `millstream upgrade --json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    stage: &'a str,
+    /// Name and version, then the digest.
+    from: &'a (String, String),
+    to: &'a (String, String),
+    promoted: bool,
+    /// Why it was dropped.
+    why: Option<&'a str>,
+    /// The last batch of the old version.
+    after: Option<u64>,
+    /// For how long no batch could begin.
+    pause_us: Option<u64>,
+    shadow: Option<&'a ShadowReport>,
+}
+
+/// One JSON object. `ruled`: why it was dropped, if it was.
+pub fn json(status: &UpgradeStatus, ruled: &Result<(), String>) -> Result<String> {
+    let (after, pause_us) = match status.step {
+        UpgradeStep::Done { after, pause_us } => (Some(after), Some(pause_us)),
+        _ => (None, None),
+    };
+    let UpgradeStatus { stage, from, to, shadow, .. } = status;
+    let why = ruled.as_ref().err().map(String::as_str);
+    let report = Report { stage, from, to, promoted: after.is_some(), why, after, pause_us, shadow: shadow.as_ref() };
+    Ok(serde_json::to_string(&report).map_err(Error::bug)? + "\n")
+}
+
+/// The same in words; why it was dropped is the command's error.
+pub fn words(UpgradeStatus { stage, from, to, step, shadow, .. }: &UpgradeStatus) -> String {
+    let mut text = shadow.as_ref().map(shadow_in_words).unwrap_or_default();
+    if let UpgradeStep::Done { after, pause_us } = step {
+        let _ =
+            writeln!(text, "stage `{stage}`: {} in place of {} since batch {}", to.0, from.0, after.saturating_add(1));
+        let _ = writeln!(text, "  no batch could begin for {}", duration(pause_us.saturating_mul(1000)));
+    }
+    text
+}
+
 /// A table of what both versions did, and the first differences.
-pub fn in_words(report: &ShadowReport) -> String {
+fn shadow_in_words(report: &ShadowReport) -> String {
     let lines = [
         ["".into(), "old".into(), "new".into(), "differ".into()],
         ["rows".into(), grouped(report.rows), String::new(), grouped(report.rows_differing)],
@@ -66,6 +109,6 @@ mod tests {
             \x20 processor time        2.00 ms       3.00 ms      1.50 x\n\
             \x20 batch 7: only the old one put out {n: 1}\n";
         let lines = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
-        assert_eq!(lines(&in_words(&report)), lines(table));
+        assert_eq!(lines(&shadow_in_words(&report)), lines(table));
     }
 }

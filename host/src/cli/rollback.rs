@@ -1,0 +1,227 @@
+//! `millstream rollback`: back to the plugin that a stage had before its last upgrade, with the state of then.
+
+use super::upgrade::running::RunningJob;
+use super::upgrade::{Next, promote, report};
+use crate::checkpoint::types::{Manifest, TableOf};
+use crate::checkpoint::{manifest, recover, store};
+use crate::error::{Error, Result};
+use crate::graph::Graph;
+use crate::ids::BatchId;
+use crate::job::{self, spec::JobSpec};
+use crate::lock::{Before, Lock, add, edit};
+use crate::plugin::PluginHost;
+use crate::run::Options;
+use crate::run::control::{Answer, Question, Said, ask, put};
+use crate::run::upgrade::UpgradeStatus;
+use clap::Args;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether the job is back.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long no process may answer, between the end of the job and its next start.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the job would start, before it is stopped.
+const LOOKS_MAX: usize = 5;
+
+/// The arguments of `millstream rollback`.
+#[derive(Args)]
+#[command(
+    after_help = "A stage that keeps a state goes back to the checkpoint at the upgrade: the batches since then are run again \
+                  with the plugin of before, and sinks keep what they hold of them. A stage without one gets its plugin back \
+                  between two batches."
+)]
+pub struct RollbackArguments {
+    /// The job file
+    job: PathBuf,
+    /// The stage
+    stage: String,
+    /// Keep the state as it is: only the plugin goes back, between two batches, where it keeps the same columns
+    #[arg(long)]
+    keep_state: bool,
+}
+
+/// Rolls a stage back, and tells how it went.
+pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
+    let RollbackArguments { job, stage, keep_state } = arguments;
+    let spec = job::load(job, &[])?;
+    let folder = add::folder_of(job);
+    let Some(before) = Lock::read(folder)?.before(&spec.name, stage).cloned() else {
+        return Err(Error::job(format!(
+            "{}: stage `{stage}` has nothing to go back to: {} beside it tells of no upgrade",
+            job.display(),
+            crate::lock::FILE
+        )));
+    };
+    let as_of = if *keep_state { None } else { as_of(&spec, &before)? };
+    let runs = !ask(job)?.told.is_empty();
+    match (as_of, runs) {
+        (None, true) => between_batches(job, &before),
+        (None, false) => {
+            put_back(job, &before, None)?;
+            Ok(format!(
+                "stage `{stage}` has {} again; start the job: millstream run {}\n",
+                before.plugin,
+                job.display()
+            ))
+        }
+        (Some(batch), true) => restart(job, &before, batch),
+        (Some(batch), false) => {
+            put_back(job, &before, Some(batch))?;
+            Ok(format!(
+                "stage `{stage}` has {} again; start the job as of batch {batch}:\n  millstream run {} --replay-from {batch}\n",
+                before.plugin,
+                job.display()
+            ))
+        }
+    }
+}
+
+/// The batch whose checkpoint has the state of before; `None`: the plugin keeps no state. An error where it is not kept.
+fn as_of(spec: &JobSpec, before: &Before) -> Result<Option<u64>> {
+    let Some(checkpoint) = &spec.checkpoint else { return Ok(None) };
+    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    let Some((manifest, _)) = manifest::read(&*store)? else { return Ok(None) };
+    let tables = manifest.newest().map_or(&[][..], |newest| &newest.tables);
+    if !tables.iter().any(|table| table.of == TableOf::Stage && table.name == before.stage) {
+        return Ok(None);
+    }
+    let kept = |batch: u64| manifest.checkpoints.iter().any(|checkpoint| checkpoint.batch.0 == batch);
+    match before.batch {
+        Some(batch) if kept(batch) => Ok(Some(batch)),
+        batch => Err(gone(&manifest, before, batch)),
+    }
+}
+
+fn gone(manifest: &Manifest, before: &Before, batch: Option<u64>) -> Error {
+    let kept: Vec<String> = manifest.checkpoints.iter().map(|kept| kept.batch.to_string()).collect();
+    let when = batch.map_or("at the upgrade".to_owned(), |batch| format!("after batch {batch}, at the upgrade,"));
+    Error::job(format!(
+        "stage `{}`: the checkpoint {when} is not kept any more, so its state of then is gone. Checkpoints that are kept: after \
+         batches {}. To go back to {} with the state as it is now, add --keep-state; nothing was changed",
+        before.stage,
+        kept.join(", "),
+        before.plugin
+    ))
+}
+
+/// An upgrade to the plugin of before.
+fn between_batches(job: &Path, before: &Before) -> Result<String> {
+    let running = RunningJob::find(job)?;
+    // Paths in a job file begin in its folder.
+    let path = add::folder_of(job).join(&before.plugin);
+    let to = if before.plugin.contains('@') { None } else { path.to_str() };
+    let next = Next::find(job, &before.stage, to.unwrap_or(&before.plugin), None)?;
+    let prepared = running.prepare(&before.stage, &next.plugin, &next.file, &next.digest)?;
+    let status: UpgradeStatus = promote(&running, &before.stage, &next, &prepared)?;
+    Ok(report::words(&status))
+}
+
+/// Job file and lock file as they were before the upgrade; as they are where the job would not start with them.
+fn put_back(job: &Path, before: &Before, as_of: Option<u64>) -> Result<Undo> {
+    let plugin = edit::plugin_of(job, &before.stage)?;
+    edit::set_plugin(job, &before.stage, &before.plugin)?;
+    Lock::change(add::folder_of(job), |lock| {
+        lock.before.retain(|other| other != before);
+        Ok(())
+    })?;
+    let undo = Undo { plugin, before: before.clone() };
+    match would_start(job, as_of) {
+        Ok(()) => Ok(undo),
+        Err(error) => {
+            undo.undo(job)?;
+            Err(error.within("the job would not start with the plugin of before, so nothing was changed"))
+        }
+    }
+}
+
+/// What [`put_back`] has changed.
+struct Undo {
+    plugin: Option<String>,
+    before: Before,
+}
+
+impl Undo {
+    fn undo(self, job: &Path) -> Result<()> {
+        if let Some(plugin) = self.plugin {
+            edit::set_plugin(job, &self.before.stage, &plugin)?;
+        }
+        Lock::change(add::folder_of(job), |lock| {
+            lock.set_before(self.before);
+            Ok(())
+        })
+    }
+}
+
+/// Whether the job can be started as its file is now, as of this batch. A running job changes what is looked at, so that an
+/// error counts when it comes again and again.
+fn would_start(job: &Path, as_of: Option<u64>) -> Result<()> {
+    let graph = Graph::resolve(job::load(job, &[])?, &PluginHost::new()?, false)?;
+    let (Some(batch), Some(checkpoint)) = (as_of, &graph.spec.checkpoint) else { return Ok(()) };
+    let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;
+    let options = Options { replay_from: Some(BatchId(batch)), ..Options::default() };
+    let mut decided = recover::decide(&graph, &*store, &options, None, None);
+    for _ in 1..LOOKS_MAX {
+        if decided.is_err() {
+            decided = recover::decide(&graph, &*store, &options, None, None);
+        }
+    }
+    decided.map(drop)
+}
+
+/// Has the running job start again from the checkpoint after a batch, and waits until it has.
+fn restart(job: &Path, before: &Before, batch: u64) -> Result<String> {
+    let running = RunningJob::find(job)?;
+    let since = newest_start(job)?;
+    let undo = put_back(job, before, Some(batch))?;
+    if let Err(error) = ask_to_restart(&running, batch) {
+        undo.undo(job)?;
+        return Err(error);
+    }
+    let mut heard = Instant::now();
+    while newest_start(job)? <= since {
+        if !ask(job)?.told.is_empty() {
+            heard = Instant::now();
+        }
+        if heard.elapsed() > SILENCE_MAX {
+            return Err(Error::environment(format!(
+                "the job has stopped to go back to batch {batch}, and has not come back; its log says why. The job file has \
+                 {} again; start it with: millstream run {} --replay-from {batch}",
+                before.plugin,
+                job.display()
+            )));
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(format!(
+        "stage `{}` has {} again, with the state after batch {batch}; later batches are run again, and sinks keep what they \
+         hold of them\n",
+        before.stage, before.plugin
+    ))
+}
+
+/// When the job of this file was started, where all of its processes answer; zero: they do not.
+fn newest_start(job: &Path) -> Result<i64> {
+    let told = ask(job)?.told;
+    let all = told.first().is_some_and(|first| told.len() >= first.status.processes);
+    Ok(told.iter().map(|told| told.status.since_us).min().filter(|_| all).unwrap_or_default())
+}
+
+fn ask_to_restart(running: &RunningJob, batch: u64) -> Result<()> {
+    let question = Question::Restart { replay_from: BatchId(batch) };
+    for Said { process, answer } in put(&running.file, &question, |_| true)? {
+        match answer {
+            Ok(Answer::Done(_)) => {}
+            Ok(Answer::Refused(words)) => return Err(Error::job(words)),
+            Ok(Answer::Error(words)) | Err(words) => {
+                return Err(Error::environment(format!("process {process} of the job: {words}")));
+            }
+            Ok(Answer::Status(_) | Answer::Upgrade(_)) => {
+                return Err(Error::environment(format!("process {process} of the job answers otherwise")));
+            }
+        }
+    }
+    Ok(())
+}

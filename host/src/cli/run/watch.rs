@@ -1,0 +1,122 @@
+//! `millstream run --watch`: a local component that is built anew takes the place of the one that runs, between two batches.
+//!
+//! The files are looked at again and again, as [`crate::author::watch`] does. One that changes is used when it has come to
+//! rest. What cannot take the place is told, and what runs goes on.
+
+use crate::cli::upgrade::running::RunningJob;
+use crate::error::{Error, Result};
+use crate::job::spec::JobSpec;
+use crate::limits::COMPONENT_BYTES_MAX;
+use crate::lock::edit;
+use crate::metrics::PluginId;
+use crate::package::digest::Digest;
+use crate::plugin::component_file;
+use crate::run::control::ask;
+use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
+
+/// How often it looks.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// When a file was written, and how long it is; `None`: it is not there, as while it is replaced.
+type Seen = Option<(SystemTime, u64)>;
+
+/// The component of a stage.
+struct Watched {
+    stage: String,
+    /// `plugin` as the job file has it.
+    plugin: String,
+    /// What it stands for, from the folder of the job.
+    path: PathBuf,
+    seen: Seen,
+    /// It has changed, and may still be written.
+    changed: bool,
+}
+
+/// Watches the local components of a job that is about to run, for as long as this process lives.
+pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
+    let (file, mut all) = (file.to_owned(), Vec::new());
+    for stage in &job.stages {
+        for plugin in stage.plugins().into_iter().filter(|plugin| plugin.package().is_none()) {
+            let path = job.origin.folder.join(&plugin.path);
+            let (stage, plugin) = (stage.name.clone(), plugin.path.display().to_string());
+            all.push(Watched { stage, plugin, seen: seen(&path), path, changed: false });
+        }
+    }
+    if all.is_empty() {
+        let words =
+            "--watch: the job has no component of its own that could be built anew: all its plugins are packages";
+        return Err(Error::job(format!("{}: {words}", file.display())));
+    }
+    let watching = thread::Builder::new().name("millstream-watch".into()).spawn(move || {
+        loop {
+            thread::sleep(LOOK_EVERY);
+            all.iter_mut().for_each(|watched| watched.look(&file));
+        }
+    });
+    watching.map(drop).map_err(|error| Error::environment(format!("cannot start a thread: {error}")))
+}
+
+impl Watched {
+    fn look(&mut self, job: &Path) {
+        let now = seen(&self.path);
+        let rests = now.is_some() && now == self.seen;
+        self.changed |= now != self.seen;
+        self.seen = now;
+        // A job that starts, or starts again, hears of it when it runs.
+        if !self.changed || !rests {
+            return;
+        }
+        let Some(runs) = ask(job).ok().and_then(|answers| answers.told.into_iter().next()) else { return };
+        self.changed = false;
+        let (stage, shown) = (&self.stage, self.path.display());
+        let part = runs.status.stages.into_iter().find(|part| part.name == *stage);
+        match self.take(job, part.and_then(|part| part.plugin)) {
+            Ok(Some(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. })) => {
+                tracing::warn!(
+                    "stage `{stage}` goes on with {}: {shown} was built anew and is not used: {why}",
+                    from.0
+                );
+            }
+            // The job itself has told.
+            Ok(_) => {}
+            Err(error) => {
+                let words = &error.message;
+                tracing::warn!("stage `{stage}` goes on as it was: {shown} was built anew and is not used: {words}");
+            }
+        }
+    }
+
+    /// Has the job run what lies there now, unless that is what it `runs`, or the job file names another plugin by now.
+    fn take(&self, job: &Path, runs: Option<PluginId>) -> Result<Option<UpgradeStatus>> {
+        if edit::plugin_of(job, &self.stage)?.is_some_and(|plugin| plugin != self.plugin) {
+            return Ok(None);
+        }
+        let (file, bytes) = component(&self.path)?;
+        let digest = Digest::of(&bytes);
+        if runs.is_some_and(|runs| runs.digest == digest.to_string()) {
+            return Ok(None);
+        }
+        let running = RunningJob::find(job)?;
+        let prepared = running.prepare(&self.stage, &self.plugin, &file, &digest)?;
+        running.commit(prepared.id).map(Some)
+    }
+}
+
+fn seen(path: &Path) -> Seen {
+    let metadata = fs::metadata(component_file(path).ok()?).ok()?;
+    Some((metadata.modified().ok()?, metadata.len()))
+}
+
+/// The component that a path stands for: its file and its bytes.
+fn component(path: &Path) -> Result<(PathBuf, Vec<u8>)> {
+    let file = component_file(path)?;
+    let mut bytes = Vec::new();
+    let read = File::open(&file).and_then(|file| file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes));
+    read.map_err(|error| Error::environment(format!("{}: {error}", file.display())))?;
+    Ok((file, bytes))
+}

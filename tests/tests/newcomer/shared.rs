@@ -1,0 +1,132 @@
+//! A place where somebody follows the pages.
+
+use millstream_tests::{Block, Ended, Process, blocks, millstream};
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Plugins are compiled with nothing built before, perhaps behind other builds.
+const BUILDS_WITHIN: Duration = Duration::from_secs(600);
+
+/// A folder of its own, with settings, a store and sockets of its own. It stays from run to run and at the same place, so
+/// that cargo finds built what has not changed.
+pub struct Place {
+    pub folder: PathBuf,
+    /// As users write it.
+    registry: String,
+    /// The paths of sockets must be short.
+    sockets: TempDir,
+}
+
+impl Place {
+    /// An empty one.
+    pub fn new(name: &str, registry: &str) -> Place {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("newcomer").join(name);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).unwrap();
+        }
+        fs::create_dir_all(folder.join("bin")).unwrap();
+        std::os::unix::fs::symlink(millstream().canonicalize().unwrap(), folder.join("bin/millstream")).unwrap();
+        let sockets = TempDir::new().unwrap();
+        Place { folder, registry: registry.into(), sockets }
+    }
+
+    /// Lines of the pages for the registry of this test.
+    pub fn adapted(&self, lines: &str) -> String {
+        if self.registry == "registry" {
+            return lines.into();
+        }
+        let registry = format!("--registry {}", self.registry);
+        lines.replace("--registry ../registry", &registry).replace("--registry registry", &registry)
+    }
+
+    /// Settings of the pages for the registry of this test.
+    pub fn settings(&self, text: &str) -> String {
+        let folder = self.folder.join(&self.registry).display().to_string();
+        let registry = if self.registry.starts_with("oci://") { &self.registry } else { &folder };
+        text.replace("oci://registry.example.com/plugins", registry)
+    }
+
+    pub fn write(&self, name: &str, text: &str) {
+        let path = self.folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    pub fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.folder.join(name)).unwrap_or_default()
+    }
+
+    fn shell(&self, lines: &str) -> Command {
+        let path = format!("{}:{}", self.folder.join("bin").display(), std::env::var("PATH").unwrap());
+        let mut shell = Command::new("bash");
+        shell.args(["-euc", lines]).current_dir(&self.folder).env("PATH", path);
+        shell.env("MILLSTREAM_CONFIG", self.folder.join("config")).env("MILLSTREAM_STORE", self.folder.join("store"));
+        shell.env("XDG_RUNTIME_DIR", self.sockets.path()).env_remove("MILLSTREAM_POLICY");
+        // Nobody who has logged in on this machine takes part.
+        shell.env("DOCKER_CONFIG", self.folder.join("docker")).env_remove("REGISTRY_AUTH_FILE");
+        shell.env("CARGO_TARGET_DIR", self.folder.with_extension("target"));
+        // The SDK needs no crate that the project itself does not need.
+        shell.env("CARGO_NET_OFFLINE", "true");
+        shell.envs([("CARGO_PROFILE_DEV_DEBUG", "0"), ("CARGO_INCREMENTAL", "0")]);
+        shell
+    }
+
+    /// What a shell makes of these lines: both outputs in one.
+    pub fn tries(&self, lines: &str) -> Ended {
+        Process::start(&mut self.shell(&format!("exec 2>&1\n{}", self.adapted(lines)))).wait_within(BUILDS_WITHIN)
+    }
+
+    /// Runs these lines, which must do. Returns what they say.
+    #[track_caller]
+    pub fn runs(&self, lines: &str) -> String {
+        let ended = self.tries(lines);
+        assert_eq!(ended.code, Some(0), "{lines}\n{}", ended.stdout);
+        ended.stdout
+    }
+
+    /// Runs these lines, which must end with this exit code. Returns what they say.
+    #[track_caller]
+    pub fn ends(&self, lines: &str, code: i32) -> String {
+        let ended = self.tries(lines);
+        assert_eq!(ended.code, Some(code), "{lines}\n{}", ended.stdout);
+        ended.stdout
+    }
+
+    /// Starts the last of these lines as a process of its own, which signals reach.
+    pub fn starts(&self, lines: &str) -> Process {
+        let lines = self.adapted(lines.trim_end());
+        let (before, last) = lines.rsplit_once('\n').unwrap_or(("", &lines));
+        Process::start(&mut self.shell(&format!("{before}\nexec {last}")))
+    }
+
+    /// The rows that a `files` sink has written, part by part.
+    pub fn parts(&self, name: &str) -> Vec<Vec<Value>> {
+        let entries = fs::read_dir(self.folder.join(name)).into_iter().flatten().flatten().map(|entry| entry.path());
+        let is_part = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("part-"));
+        let mut paths: Vec<_> = entries.filter(is_part).collect();
+        paths.sort();
+        let row = |line: &str| serde_json::from_str(line).expect("a sink writes JSON");
+        paths.iter().map(|path| fs::read_to_string(path).unwrap().lines().map(row).collect()).collect()
+    }
+}
+
+/// The one block of a page in a language with this text.
+#[track_caller]
+pub fn block(page: &str, language: &str, text: &str) -> Block {
+    let mut found: Vec<Block> =
+        blocks(page).into_iter().filter(|block| block.language == language && block.text.contains(text)).collect();
+    assert_eq!(found.len(), 1, "{page} has so many {language} blocks with {text:?}");
+    found.remove(0)
+}
+
+/// Asserts that a text has all of these parts.
+#[track_caller]
+pub fn tells(told: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(told.contains(part), "no {part:?} in\n{told}");
+    }
+}

@@ -1,0 +1,66 @@
+//! `millstream run --watch`: a component that is built anew takes the place of the one that runs, and a broken one does not.
+
+use millstream_tests::{Feeder, Process, Trial, free_port, write_varied};
+
+/// A job that passes on what a feeder sends, in `made.wasm`.
+fn job(port: u16, more: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"
+        batch = "20ms"
+        {more}
+        [sources.lines]
+        kind = "socket"
+        address = "127.0.0.1:{port}"
+        format = "csv"
+        schema = {{ word = "text", n = "int64" }}
+        [stages.made]
+        from = "lines"
+        plugin = "made.wasm"
+        [sinks.out]
+        from = "made"
+        kind = "queue"
+        path = "out.jsonl"
+        "#
+    ));
+    write_varied("varied", "same", &trial.path("made.wasm"));
+    trial
+}
+
+/// Waits until this number comes out, behind what is there.
+fn comes_out(trial: &Trial, job: &mut Process, n: i64) {
+    let before = trial.rows("out.jsonl").len();
+    job.until(&format!("{n} comes out"), |_| trial.rows("out.jsonl").iter().skip(before).any(|row| row["n"] == n));
+}
+
+#[test]
+fn a_rebuilt_component_takes_its_place_and_a_broken_one_is_told() {
+    for more in ["", "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\""] {
+        let port = free_port();
+        let (feeder, trial) = (Feeder::start(port, |number| format!("w,{}", number % 5 * 10 + 9)), job(port, more));
+        let mut run = trial.command(&["run", "job.toml", "--watch"]);
+        let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.folder()));
+        comes_out(&trial, &mut job, 9);
+        // The version `plus` makes 10 of 9.
+        write_varied("varied", "plus", &trial.path("made.wasm"));
+        job.until_stderr(" in place of ");
+        comes_out(&trial, &mut job, 10);
+        trial.move_in("made.wasm", "no component at all");
+        job.until_stderr("made.wasm was built anew and is not used: ");
+        comes_out(&trial, &mut job, 20);
+        write_varied("varied", "same", &trial.path("made.wasm"));
+        job.until("it is replaced again", |job| job.stderr().matches(" in place of ").count() == 2);
+        comes_out(&trial, &mut job, 9);
+        drop(feeder);
+        job.signal("TERM");
+        let ended = job.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_job_without_a_local_component_has_nothing_to_watch() {
+    let trial = job(free_port(), "");
+    trial.write("job.toml", trial.text("job.toml").replace("plugin = \"made.wasm\"", "filter = \"n > 0\""));
+    let told = trial.refused(&["run", "job.toml", "--watch"]);
+    assert!(told.contains("no component of its own that could be built anew"), "{told}");
+}
