@@ -3,7 +3,7 @@
 use millstream::package::facts::Facts;
 use millstream::package::manifest::Made;
 use millstream_tests::package::{as_version, millstream_in, millstream_with};
-use millstream_tests::{Ended, RegistryServer, Trial, plugin, root};
+use millstream_tests::{Ended, Process, RegistryServer, Trial, plugin, root, until};
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -134,6 +134,10 @@ fn a_version_that_was_moved_is_refused() {
     let store = trial.path("another/store");
     refused(millstream_with(&trial, &store, &["run", "job.toml"]), 1, "was moved: it was sha256:");
     let arguments = ["add", "split-words@0.7.0", "--registry", "registry", "--stage", "words"];
+    refused(millstream_with(&trial, &trial.path("third"), &arguments), 1, "was moved: it was sha256:");
+    // Not even where it is said to come from somewhere else.
+    fs::rename(trial.path("registry"), trial.path("elsewhere")).expect("a folder can be moved");
+    let arguments = ["add", "split-words@0.7.0", "--registry", "elsewhere", "--stage", "words"];
     refused(millstream_with(&trial, &trial.path("third"), &arguments), 2, "must never change");
     assert_eq!(files(), before);
     // What is pinned runs all the same.
@@ -263,6 +267,10 @@ fn the_wrong_job_or_stage_is_said_before_anything_is_fetched() {
     };
     refused(to("none.toml", "words"), 2, "none.toml: there is no such file");
     refused(to("job.toml", "wrods"), 2, "stage `wrods`: there is no such stage");
+    trial.write("sql.toml", JOB.replace("plugin = \"PLUGIN\"", "sql = \"select 1 as n\""));
+    refused(to("sql.toml", "words"), 2, "a stage has one operator, and this one has `plugin` and `sql`");
+    assert!(trial.text("sql.toml").contains("sql = ") && !trial.path("millstream.lock").exists());
+    fs::remove_dir_all(trial.path("store")).expect("it can be removed");
     let ended = millstream_in(&trial, &["add", "split-words@1", "--registry", "registry"]);
     refused(ended, 2, "`1` is no version");
     assert!(!trial.path("store").exists() && !trial.path("millstream.lock").exists());
@@ -337,7 +345,10 @@ fn a_registry_of_the_network_is_needed_once() {
     refused(millstream_in(&trial, &add), 1, "was moved: it was sha256:");
     let another = trial.path("another");
     refused(millstream_with(&trial, &another, &["run", "job.toml"]), 1, "was moved: it was sha256:");
+    refused(millstream_with(&trial, &another, &add), 1, "was moved: it was sha256:");
+    trial.write("millstream.lock", "");
     refused(millstream_with(&trial, &another, &add), 2, "the component says of itself that it is `split-words@0.8.0`");
+    trial.write("millstream.lock", &lock);
     assert_eq!(trial.text("millstream.lock"), lock);
 
     drop(server);
@@ -357,4 +368,29 @@ fn put_manifest(host: &str, path: &str, manifest: &[u8]) {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the registry answers");
     assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+}
+
+#[test]
+fn an_upgrade_by_path_is_asked_about_as_a_start_is() {
+    let trial = trial("split-words@0.7.0");
+    let source = "kind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }";
+    let job = JOB.replace("PLUGIN", "split-words@0.7.0").replace("clock = \"manual\"\n", "");
+    trial.write("job.toml", job.replace(source, "kind = \"directory\"\npath = \"in\"\nformat = \"text\""));
+    fs::create_dir(trial.path("in")).expect("a folder can be made");
+    good(add(&trial, "split-words@0.7.0"));
+    let mut command = trial.command(&["run", "job.toml", "--workers", "1"]);
+    command.env("MILLSTREAM_STORE", trial.path("store")).env("MILLSTREAM_CONFIG", trial.path("config"));
+    let running = Process::start(&mut command);
+    until("the job answers", || millstream_in(&trial, &["status", "job.toml"]).code == Some(0));
+
+    let upgrade = || millstream_in(&trial, &["upgrade", "job.toml", "words", "registry/split-0.8.0.wasm"]);
+    trial.write("config/policy.toml", "paths = false\n");
+    let refused = upgrade();
+    assert_ne!(refused.code, Some(0));
+    assert!(refused.stderr.contains("allows no plugins by path"), "{}", refused.stderr);
+    assert!(trial.text("job.toml").contains("plugin = \"split-words@0.7.0\""));
+    fs::remove_file(trial.path("config/policy.toml")).expect("it can be removed");
+    good(upgrade());
+    assert!(trial.text("job.toml").contains("plugin = \"registry/split-0.8.0.wasm\""));
+    drop(running);
 }

@@ -315,3 +315,26 @@ fn where_the_plugin_of_before_is_gone_nothing_changes() {
     well(&trial, &["rollback", "job.toml", "made"]);
     stopped_well(job);
 }
+
+#[test]
+fn a_state_that_was_migrated_goes_back_to_its_old_columns() {
+    let port = free_port();
+    let (feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+    write_varied("varied-migrating", "same", &trial.path("new.wasm"));
+    let mut job = start(&trial, &[]);
+    // It keeps its sums under other names, and puts out the same.
+    let shown = well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", "10"]);
+    assert!(shown.contains("both versions ran 10 batches") && shown.contains(" in place of "), "{shown}");
+    more_rows(&trial, &mut job);
+    well(&trial, &["rollback", "job.toml", "made"]);
+    more_rows(&trial, &mut job);
+    feeder.pause();
+    until("all is committed", || {
+        let [came, went] = sums_in_and_out(&trial);
+        came == went
+    });
+    in_order(&trial);
+    stopped_well(job);
+    let query = ["state", "job.toml", "--sql", "select word, sum from made", "--json"];
+    assert!(well(&trial, &query).contains("\"sum\":"), "the old columns");
+}

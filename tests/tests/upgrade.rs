@@ -27,7 +27,7 @@ fn job(port: u16, stage: &str, more: &str) -> Trial {
         schema = {{ word = "text", n = "int64" }}
         [stages.others]
         from = "lines"
-        filter = "n < 0"
+        filter = "n > 0"
         [stages.made]
         from = "lines"
         plugin = "old.wasm"
@@ -92,7 +92,7 @@ fn made(status: &Value) -> &Value {
 }
 
 /// The rows by batch that a sink holds, with their times.
-fn by_batch(trial: &Trial, sink: &str) -> BTreeMap<u64, (String, Vec<Value>)> {
+fn by_batch(trial: &Trial, sink: &str) -> Batches {
     let batch = |batch: Value| {
         let rows = batch["rows"].as_array().unwrap().clone();
         (batch["batch"].as_u64().unwrap(), (batch["time"].as_str().unwrap().to_owned(), rows))
@@ -117,10 +117,13 @@ fn counted(n: i64, batch: u64, after: u64) -> i64 {
     if batch > after { n + NEW - OLD } else { n }
 }
 
-/// Checks the rows of a batch against those that came in: each is `(word, sum)`.
-type Check = fn(&BTreeMap<u64, (String, Vec<Value>)>, &BTreeMap<u64, (String, Vec<Value>)>, u64);
+/// The rows by batch, with the batch times.
+type Batches = BTreeMap<u64, (String, Vec<Value>)>;
 
-fn transformed(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64, (String, Vec<Value>)>, after: u64) {
+/// Checks the rows of a batch against those that came in: each is `(word, sum)`.
+type Check = fn(&Batches, &Batches, u64);
+
+fn transformed(raw: &Batches, out: &Batches, after: u64) {
     for (batch, (_, rows)) in raw {
         let expected: Vec<Value> = rows
             .iter()
@@ -134,11 +137,7 @@ fn sums(rows: &[Value], column: &str) -> BTreeMap<String, i64> {
     rows.iter().map(|row| (text(row, "word").to_owned(), number(row, column))).collect()
 }
 
-fn summed_since_the_start(
-    raw: &BTreeMap<u64, (String, Vec<Value>)>,
-    out: &BTreeMap<u64, (String, Vec<Value>)>,
-    after: u64,
-) {
+fn summed_since_the_start(raw: &Batches, out: &Batches, after: u64) {
     let mut all: BTreeMap<String, i64> = BTreeMap::new();
     for (batch, (_, rows)) in raw {
         for row in rows {
@@ -149,7 +148,7 @@ fn summed_since_the_start(
     }
 }
 
-fn summed_by_batch(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64, (String, Vec<Value>)>, after: u64) {
+fn summed_by_batch(raw: &Batches, out: &Batches, after: u64) {
     for (batch, (_, rows)) in raw {
         let mut expected: BTreeMap<String, i64> = BTreeMap::new();
         for row in rows {
@@ -160,7 +159,7 @@ fn summed_by_batch(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64
 }
 
 /// Windows of 100 ms that slide by 20 ms: what old batches hold of them was made by the old version.
-fn summed_by_window(raw: &BTreeMap<u64, (String, Vec<Value>)>, out: &BTreeMap<u64, (String, Vec<Value>)>, after: u64) {
+fn summed_by_window(raw: &Batches, out: &Batches, after: u64) {
     let us = |time: &str| time_us(time);
     for (batch, (time, _)) in raw {
         let mut expected: BTreeMap<String, i64> = BTreeMap::new();
@@ -263,6 +262,75 @@ fn what_windows_hold_of_the_old_version_stays_in_them() {
     upgraded("varied-aggregate", stage, &format!("workers = 2\n{CHECKPOINT}"), &[], summed_by_window);
 }
 
+/// Both inputs are the same rows, and only what comes on the right is counted otherwise.
+fn cogrouped(raw: &Batches, out: &Batches, after: u64) {
+    for (batch, (_, rows)) in raw {
+        let mut sums: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+        for row in rows {
+            let (left, right) = sums.entry(text(row, "word")).or_default();
+            let n = number(row, "n");
+            (*left, *right) = (*left + n, *right + counted(n, *batch, after));
+        }
+        let mut made: Vec<(i64, i64)> =
+            out[batch].1.iter().map(|row| (number(row, "left"), number(row, "right"))).collect();
+        let mut expected: Vec<(i64, i64)> = sums.into_values().collect();
+        (made.sort_unstable(), expected.sort_unstable());
+        assert_eq!(made, expected, "batch {batch}, after {after}");
+    }
+}
+
+#[test]
+fn a_cogroup_is_replaced_between_two_batches() {
+    upgraded("varied-cogroup", "key = \"word\"\ncogroup = [\"others\"]", "workers = 2", &[], cogrouped);
+}
+
+/// Rows of fifty milliseconds of event time, then a second of nothing.
+fn line_in_time(number: u64) -> String {
+    format!("w{},{},{}", number % 7, number % 5 * 10 + 9, number + number / 50 * 1000)
+}
+
+/// Windows of event time hold what each version made of the rows that came in its batches.
+fn upgraded_in_event_time(window: &str) {
+    let port = free_port();
+    let feeder = Feeder::start(port, line_in_time);
+    let stage = format!("key = \"word\"\ntime = \"to_timestamp_millis(ms)\"\nwindow = {window}");
+    let trial = of("varied-aggregate", port, &stage, &format!("workers = 2\n{CHECKPOINT}"));
+    let schema = "n = \"int64\"";
+    trial.write("job.toml", trial.text("job.toml").replacen(schema, &format!("{schema}, ms = \"int64\""), 1));
+    let mut running = start(&trial, &[]);
+    running.until("windows come out", |_| trial.rows("out.jsonl").len() > 50);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    let after = after(&status(&trial).expect("the job runs"));
+    let before = trial.rows("out.jsonl").len();
+    running.until("windows of the new version come out", |_| trial.rows("out.jsonl").len() > before + 100);
+    drop(feeder);
+    well(&trial, &["stop", "job.toml"]);
+    assert_eq!(running.wait().code, Some(0));
+    let raw = by_batch(&trial, "raw.jsonl");
+    let windows = trial.rows("out.jsonl");
+    for window in &windows {
+        let bounds = time_us(text(window, "window_start")) / 1000..time_us(text(window, "window_end")) / 1000;
+        let mut sum = 0;
+        for (batch, row) in raw.iter().flat_map(|(batch, (_, rows))| rows.iter().map(move |row| (*batch, row))) {
+            if row["word"] == window["word"] && bounds.contains(&number(row, "ms")) {
+                sum += counted(number(row, "n"), batch, after);
+            }
+        }
+        assert_eq!(number(window, "sum"), sum, "after {after}: {window}");
+    }
+    replays_as_it_was(&trial, after);
+}
+
+#[test]
+fn windows_of_event_time_go_on_over_an_upgrade() {
+    upgraded_in_event_time("{ size = \"200ms\", slide = \"50ms\" }");
+}
+
+#[test]
+fn sessions_go_on_over_an_upgrade() {
+    upgraded_in_event_time("{ gap = \"300ms\" }");
+}
+
 #[test]
 fn all_processes_of_a_job_change_with_the_same_batch() {
     let ports = [free_port(), free_port()].map(|port| format!("127.0.0.1:{port}")).join(",");
@@ -301,7 +369,7 @@ fn killed_at(fault: &str) {
     let grown = |batch: &u64| -> Option<bool> {
         let (old, new): (i64, i64) =
             raw[batch].1.iter().map(|row| number(row, "n")).fold((0, 0), |(old, new), n| (old + n, new + n + 1));
-        let total = |of: &BTreeMap<u64, (String, Vec<Value>)>, last: u64| -> i64 {
+        let total = |of: &Batches, last: u64| -> i64 {
             let mut all = BTreeMap::new();
             of.range(..=last).for_each(|(_, (_, rows))| all.extend(sums(rows, "sum")));
             all.values().sum()

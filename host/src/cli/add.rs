@@ -55,6 +55,9 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
             lines(&differences),
         )));
     }
+    if let Some(stage) = stage {
+        edit::check(job, stage, &reference)?;
+    }
     add::pin(folder, obtained.pin.clone())?;
     let mut text = told(&obtained);
     if !differences.is_empty() {

@@ -1,6 +1,6 @@
 //! A package for a job: where it is looked for, what changes with it, and how it gets into the lock file and the job file.
 
-use super::obtain::{Obtained, obtain};
+use super::obtain::{Obtained, not_moved, obtain};
 use super::store::Store;
 use super::{Lock, Pin, edit, place};
 use crate::error::Result;
@@ -20,7 +20,16 @@ use std::path::Path;
 /// in the lock file, else that of the user's settings. Nothing is pinned yet; the pin says what the lock file is to say.
 pub fn get(folder: &Path, wanted: &Wanted, registry: Option<&str>, store: &Store) -> Result<Obtained> {
     let (registry, text) = registry_for(&wanted.name, registry, folder)?;
-    let mut obtained = obtain(&registry, wanted, None, &Policy::load()?, store)?;
+    let policy = Policy::load()?;
+    if let Some(version) = &wanted.version
+        && let Some(pin) = Lock::read(folder)?.pin(&wanted.name, version).filter(|pin| pin.registry == text)
+    {
+        // A version that was moved is noticed before anything of it is kept.
+        let shown = registry.to_string();
+        policy.allows(&shown)?;
+        not_moved(&shown, &wanted.name, version, Some(pin.manifest), registry.find(wanted)?.1)?;
+    }
+    let mut obtained = obtain(&registry, wanted, None, &policy, store)?;
     obtained.pin.registry = text;
     Ok(obtained)
 }

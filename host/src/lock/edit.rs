@@ -1,5 +1,6 @@
 //! Changing the `plugin` of a stage in the text of a job file: all else stays as its author wrote it, comments included.
 
+use super::add::folder_of;
 use super::file;
 use crate::error::{Error, Result};
 use crate::job;
@@ -8,12 +9,25 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Sets the `plugin` of a stage in a job file, whole or not at all. The job is not checked.
+/// Sets the `plugin` of a stage in a job file, whole or not at all.
 pub fn set_plugin(job: &Path, stage: &str, plugin: &str) -> Result<()> {
+    let (text, changed) = before_and_after(job, stage, plugin)?;
+    if changed == text { Ok(()) } else { file::replace(job, &changed) }
+}
+
+/// Whether the `plugin` of a stage can be set to this: a job without mistakes must not get one by it.
+pub fn check(job: &Path, stage: &str, plugin: &str) -> Result<()> {
+    let (text, changed) = before_and_after(job, stage, plugin)?;
+    let parse = |text: &str| job::parse(text, job, folder_of(job), &[]);
+    if parse(&text).is_ok() { parse(&changed).map(drop) } else { Ok(()) }
+}
+
+/// The text of a job file, and with another `plugin` in a stage.
+fn before_and_after(job: &Path, stage: &str, plugin: &str) -> Result<(String, String)> {
     let text = job::read_text(job)?;
     let changed = with_plugin(&text, stage, plugin)
         .map_err(|words| Error::job(format!("{}: stage `{stage}`: {words}", job.display())))?;
-    if changed == text { Ok(()) } else { file::replace(job, &changed) }
+    Ok((text, changed))
 }
 
 /// The `plugin` of a stage, as the job file has it; `None`: it has none.

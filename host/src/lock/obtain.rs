@@ -137,7 +137,7 @@ fn facts(component: &[u8], name: &PackageName, version: &Version) -> Result<Fact
 }
 
 /// A version has the same manifest for ever.
-fn not_moved(
+pub(super) fn not_moved(
     registry: &str,
     name: &PackageName,
     version: &Version,
