@@ -31,6 +31,7 @@ use crate::error::{Error, Result};
 use crate::ids::ClockId;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec, StageSpec};
 use crate::plugin::PluginHost;
+use crate::trust::policy::Policy;
 use crate::window::WindowNode;
 use crate::{job, limits, lock, receiver, sink};
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -49,7 +50,7 @@ pub struct Graph {
     /// Whose clocks the times in the rows of a stream follow.
     pub clocks: BTreeMap<String, BTreeSet<ClockId>>,
     /// Loads plugins, also those that come later.
-    pub host: PluginHost,
+    host: PluginHost,
 }
 
 /// A checked stage.
@@ -225,6 +226,9 @@ impl Graph {
         match &mut spec.operator {
             OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => {
                 (plugin.path, plugin.file) = (path.to_owned(), Some(file.to_owned()));
+                if plugin.package().is_none() {
+                    Policy::load()?.allows_path(path)?;
+                }
             }
             _ => return Err(Error::job(format!("stage `{stage}` has no plugin of its own that could be replaced"))),
         }

@@ -5,7 +5,7 @@ use crate::goods::{Goods, NAME, VERSION, digest};
 use millstream::package::digest::Digest;
 use millstream::trust::key::SecretKey;
 use millstream::trust::signature;
-use millstream_tests::{Answer, LyingRegistry, Then};
+use millstream_tests::{Answer, LyingRegistry, Process, Then, plugin, until};
 
 /// Somebody with a key.
 struct Person(SecretKey);
@@ -152,10 +152,7 @@ fn registries_that_may_not_be_used_are_not_asked() {
         Place::new(broken).goes(Way::Pull, &address, &goods).refused("config/policy.toml").unwrap();
     }
     let place = Place::new("paths = false");
-    let job = place
-        .trial
-        .text("job.toml")
-        .replace("split-words@0.1.0", &millstream_tests::plugin(NAME).display().to_string());
+    let job = place.trial.text("job.toml").replace("split-words@0.1.0", &plugin(NAME).display().to_string());
     place.trial.write("job.toml", job);
     place.run(&["run", "job.toml"]).refused("allows no plugins by path").unwrap();
 }
@@ -189,4 +186,27 @@ fn policies_count_at_each_run() {
     // By command.
     place.run(&["key", "revoke", &alice.key()]).is_well();
     place.run(&["run", "job.toml"]).refused("revoked").unwrap();
+}
+
+/// A job that runs asks the policies as well, before it takes another plugin.
+#[test]
+fn a_running_job_takes_no_plugin_that_may_not_be_used() {
+    let (place, goods) = (Place::new(""), Goods::honest());
+    let registry = place.trial.path("registry");
+    goods.write(&registry);
+    place.goes(Way::Add, &registry.display().to_string(), &goods).is_well();
+    place.trial.write("in/lines.txt", "so it goes\n");
+    let job = place.trial.text("job.toml").replace("clock = \"manual\"", "batch = \"0s\"");
+    let source = "kind = \"directory\"\npath = \"in\"\nformat = \"text\"\n";
+    let job = job.replace("kind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n", source);
+    place.trial.write("job.toml", job);
+    let running = Process::start(&mut place.command(&["run", "job.toml"]));
+    until("the job has done its first batch", || !place.trial.rows("out.jsonl").is_empty());
+    place.trial.write("config/policy.toml", "paths = false");
+    let other = plugin(NAME).display().to_string();
+    place.run(&["upgrade", "job.toml", "words", &other]).refused("allows no plugins by path").unwrap();
+    place.trial.write("config/policy.toml", "");
+    place.run(&["upgrade", "job.toml", "words", &other]).refused("runs this component already").unwrap();
+    running.signal("TERM");
+    assert_eq!(running.wait().code, Some(0));
 }

@@ -95,6 +95,8 @@ fn a_signature_counts_for_one_package_alone() {
     let mallory = Person::new("mallory");
     for (from, to) in [
         ("1.0.0", "1.0.00"),
+        ("\"words\"", "\"word\""),
+        (&*Digest::of(b"it").hex(), &*Digest::of(b"other").hex()),
         ("\"alice\"", "\"bob\""),
         ("\"signer\"", "\"since\":1,\"signer\""),
         (&*alice.public().to_string(), &*mallory.public().to_string()),
@@ -155,6 +157,7 @@ fn the_user_cannot_widen_what_the_operator_allows() {
             .contains("operators.toml allows oci://reg")
     );
     assert!(policy.allows_path(Path::new("words")).unwrap_err().message.contains("`millstream add`"));
+    assert!(Machine::new("allow = []", "").refuses(&[alice.signs()]).contains("allows none"));
     let machine = Machine::new("allow = [\"*\"]", "allow = []");
     assert!(machine.load().unwrap().allows(REGISTRY).unwrap_err().message.ends_with("config/policy.toml allows none"));
 }
@@ -207,6 +210,16 @@ fn a_registry_is_the_same_however_it_is_written() {
     ] {
         assert!(policy.allows(bad).is_err(), "{bad}");
     }
+    // A name with a dot behind it leads to the same host, and is no way around what is asked of it.
+    let rule = "[[registry]]\nat = \"oci://registry.example.com\"\nrequire = [\"alice\"]";
+    let policy = Machine::new(rule, "").load().unwrap();
+    let checked = |at| policy.check(at, &name(), &version("1.0.0"), &Digest::of(b"it"), &[]);
+    assert!(checked("oci://elsewhere.example.com/team").is_ok());
+    for same in
+        ["oci://registry.example.com/team", "oci://registry.example.com:443/a", "oci://registry.example.com./team"]
+    {
+        assert!(checked(same).is_err(), "{same}");
+    }
 }
 
 #[test]
@@ -254,6 +267,29 @@ fn a_policy_that_cannot_be_read_is_a_mistake_that_says_where() {
         let message = Machine::new("", text).load().unwrap_err().message;
         assert!(message.contains(what) && message.contains("config/policy.toml"), "{text}: {message}");
     }
+    let twice = format!("[signers]\nalice = [\"{key}\"]\nbob = [\"{key}\"]");
+    assert!(
+        Machine::new(&twice, "")
+            .load()
+            .unwrap_err()
+            .message
+            .contains("operators.toml: alice and bob have the same key")
+    );
+    let machine = Machine::new("", &format!("[signers]\nalice = [\"{key}\"]"));
+    let config = machine.folder.path().join("config");
+    Trusted::change(&config, |trusted| {
+        trusted.signers.insert("bob".parse()?, vec![key]);
+        Ok(())
+    })
+    .unwrap();
+    assert!(machine.load().unwrap_err().message.contains("alice and bob have the same key"));
+    Trusted::change(&config, |trusted| {
+        trusted.signers.clear();
+        trusted.revoked.keys.insert(key);
+        Ok(())
+    })
+    .unwrap();
+    assert!(machine.load().unwrap().is_revoked(&key));
     let machine = Machine::new("", "");
     let file = machine.folder.path().join("operators.toml");
     fs::remove_file(&file).unwrap();
