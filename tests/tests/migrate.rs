@@ -115,7 +115,8 @@ fn a_version_takes_over_the_state_of_the_one_before() {
 #[test]
 fn nothing_is_lost_wherever_the_first_run_of_a_version_is_killed() {
     let golden = golden();
-    for fault in ["start.loaded:1", "commit.after:1", "checkpoint.state:1", "checkpoint.published:1", "commit.after:3"] {
+    for fault in ["start.loaded:1", "commit.after:1", "checkpoint.state:1", "checkpoint.published:1", "commit.after:3"]
+    {
         let trial = changed("ledger-2");
         killed(&trial, fault);
         trial.run_well(&["--workers", "2"]);
@@ -208,10 +209,7 @@ fn only_the_state_is_migrated() {
     let trial = changed("ledger-2");
     let text = trial.text("job.toml").replace("k = \"text\"", "k = \"int64\"");
     trial.write("job.toml", text);
-    refused(
-        &trial,
-        &["its state does not fit any more", "key (k int64 or null)", "--drop-state accounts"],
-    );
+    refused(&trial, &["its state does not fit any more", "key (k int64 or null)", "--drop-state accounts"]);
 }
 
 /// A start with the plugin that does this, from the state of the first version; its words.
