@@ -125,6 +125,26 @@ fn nothing_is_lost_wherever_the_first_run_of_a_version_is_killed() {
     }
 }
 
+/// Also where the new version is never called, on all workers or on one.
+#[test]
+fn state_that_nothing_happens_to_is_kept() {
+    let accounts = |trial: &Trial| -> Vec<(Value, Value)> {
+        states(trial).into_iter().map(|row| (row["k"].clone(), row["note"].clone())).collect()
+    };
+    let noted = |k: &str, rows: i64| (json!(k), json!(format!("{rows} rows before")));
+    for rest in ["[]\n[]\n", "[]\n[[\"a\",7]]\n"] {
+        let trial = changed("ledger-2");
+        trial.write("input.jsonl", format!("{FIRST}{rest}"));
+        trial.run_well(&["--workers", "2"]);
+        assert_eq!(accounts(&trial), [noted("a", 3), noted("b", 2), noted("c", 1)], "{rest}");
+        // And it is loaded as it is.
+        trial.write("input.jsonl", format!("{FIRST}{rest}{SECOND}"));
+        let told = trial.run_well(&["--workers", "1"]).stderr;
+        assert!(!told.contains("took over"), "{told}");
+        assert_eq!(accounts(&trial)[..3], [noted("a", 3), noted("b", 2), noted("c", 1)], "{rest}");
+    }
+}
+
 /// Batches that a sink holds are run as they were, by the version of then, before the new one takes over.
 #[test]
 fn batches_of_the_version_before_run_again_as_they_were() {
