@@ -94,6 +94,10 @@ struct Beginner {
     /// The timestamp of the last barrier of any kind: only one can follow on a batch.
     barrier: u64,
     swap: Option<Swap>,
+    /// State was migrated, and no checkpoint holds it yet: the timestamp of the barrier of the one that will, zero before.
+    unsaved: Option<u64>,
+    /// A checkpoint is wanted as soon as there can be one.
+    soon: bool,
 }
 
 /// A barrier behind which a plugin is replaced: nothing begins until all up to it is done.
@@ -113,6 +117,8 @@ impl Beginner {
         let now = time::now();
         let pace = Pace::new(&running.graph.spec, now);
         let clock = running.graph.spec.clock;
+        let unsaved = kept.filter(|kept| !kept.old.is_empty()).map(|_| 0);
+        unsaved.iter().for_each(|_| running.upgrades.unsaved());
         Beginner {
             ticks: Some(ticks),
             replay,
@@ -126,6 +132,8 @@ impl Beginner {
                 .map(|kept| Barriers::new(kept.every, clock, now, last_time)),
             barrier: 0,
             swap: None,
+            unsaved,
+            soon: false,
         }
     }
 
@@ -136,10 +144,18 @@ impl Beginner {
         }
         self.ticks.as_ref()?;
         if let Some(swap) = self.swap.take_if(|swap| swap.after.barrier() < finished) {
-            running.upgrades.done(swap.upgrade, swap.after, swap.since.elapsed());
+            if running.upgrades.done(swap.upgrade, swap.after, swap.since.elapsed()) {
+                match &self.barriers {
+                    Some(_) => (self.unsaved, self.soon) = (Some(0), true),
+                    None => running.upgrades.saved(),
+                }
+            }
         }
         if self.swap.is_some() && !fault::bug("begin-early") {
             return None;
+        }
+        if self.unsaved.take_if(|stamp| *stamp > 0 && *stamp < finished).is_some() {
+            running.upgrades.saved();
         }
         let sources = announcer.sources(running, self.begun.0);
         let now = time::now();
@@ -149,7 +165,8 @@ impl Beginner {
             self.send_barrier(upgrade);
             return None;
         }
-        let barrier = self.barriers.as_mut().map(|barriers| barriers.step(now, self.last_time, finished, leftover));
+        let barrier =
+            self.barriers.as_mut().map(|barriers| barriers.step(now, self.last_time, finished, leftover, self.soon));
         if barrier == Some(BarrierStep::Begin) {
             self.send_barrier(None);
             return Some(Duration::ZERO);
@@ -231,6 +248,8 @@ impl Beginner {
         ticks.send(Tick { to: 0, time: self.last_time, resumed: false, swap, shadow });
         ticks.advance_to(self.begun.next().stamp());
         self.barrier = self.begun.barrier();
+        self.unsaved = self.unsaved.map(|_| self.barrier);
+        self.soon = false;
         if let Some(barriers) = &mut self.barriers {
             barriers.barrier_begun(self.barrier, time::now(), self.last_time);
         }

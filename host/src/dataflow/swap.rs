@@ -109,13 +109,19 @@ fn replace<'s>(
                 let objection = heard.remove(&stamp);
                 let done = objection.is_none() && tick.swap.is_some() && index == 0;
                 let after = BatchId::of_stamp(stamp).0;
-                match tick.shadow {
-                    Some((_, batches)) => running.upgrades.shadows(id, after.next(), batches, objection),
+                let decided = match tick.shadow {
+                    Some((_, batches)) => Ok(running.upgrades.shadows(id, after.next(), batches, objection)),
                     None => running.upgrades.decided(id, objection),
+                };
+                if let Err(error) = decided {
+                    running.failure.set(error);
+                    // It stays, with its capability: nobody may take the swap for done.
+                    swaps.insert(stamp, (id, tick, capability));
+                    break;
                 }
                 if index > 0 {
                     // Worker 0 knows when all of it is done.
-                    running.upgrades.done(id, after, Duration::ZERO);
+                    let _ = running.upgrades.done(id, after, Duration::ZERO);
                 }
                 swapped.activate().session(&capability).give_iterator(done.then_some(tick).into_iter());
             }

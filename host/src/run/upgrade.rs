@@ -100,6 +100,9 @@ struct Held {
     past: VecDeque<UpgradeStatus>,
     /// Why none can take place any more.
     closed: Option<String>,
+    /// State was migrated, and no checkpoint holds it yet. A job that dies now needs a version that migrates the state of
+    /// before, or is the one that runs: no other may stand in the job file.
+    unsaved: bool,
 }
 
 /// An upgrade for which worker 0 is to send a barrier.
@@ -122,8 +125,19 @@ struct Upgrade {
     /// The stage with its next plugin.
     node: Arc<StageNode>,
     component: Bytes,
+    /// Whether state gets other columns.
+    migrates: bool,
     /// Why it cannot take place.
     objection: Option<String>,
+    /// This process has said that nothing stands against it, and others rely on that until all have been heard.
+    agreed: bool,
+}
+
+impl Upgrade {
+    /// Whether it takes place at this moment, so that nothing else may come in between.
+    fn is_bound(&self) -> bool {
+        self.agreed || self.status.step == UpgradeStep::Committing
+    }
 }
 
 impl Upgrades {
@@ -133,9 +147,13 @@ impl Upgrades {
         if let Some(closed) = &held.closed {
             return Err(Error::environment(closed));
         }
+        if held.unsaved {
+            let words = "state that was migrated is in no checkpoint yet; ask again when the next one is written";
+            return Err(Error::environment(words));
+        }
         if let Some(before) = &held.now {
-            let UpgradeStatus { stage, step, .. } = &before.status;
-            if *step == UpgradeStep::Committing {
+            if before.is_bound() {
+                let stage = &before.status.stage;
                 return Err(Error::environment(format!("stage `{stage}` is being upgraded at this moment; ask again")));
             }
             held.end(UpgradeStep::Dropped("another upgrade was begun".into()));
@@ -165,7 +183,7 @@ impl Upgrades {
     /// Gives one up that does not take place yet.
     pub fn give_up(&self, id: u64, why: &str) -> Result<UpgradeStatus> {
         let mut held = self.held();
-        if held.of(id).is_some_and(|upgrade| upgrade.status.step == UpgradeStep::Committing) {
+        if held.of(id).is_some_and(|upgrade| upgrade.is_bound()) {
             return Err(Error::environment("the upgrade takes place at this moment and cannot be given up any more"));
         }
         if held.of(id).is_some() {
@@ -197,26 +215,32 @@ impl Upgrades {
         }
     }
 
-    /// What stands against an upgrade, in this process.
+    /// What stands against an upgrade, in this process; where nothing does, nothing can come in between any more.
     pub fn objection(&self, id: u64) -> Option<String> {
         match self.held().of(id) {
-            Some(upgrade) => upgrade.objection.clone(),
+            Some(upgrade) => {
+                upgrade.agreed = upgrade.objection.is_none();
+                upgrade.objection.clone()
+            }
             None => Some("a process of the job does not know of it".into()),
         }
     }
 
     /// Nothing is in flight, all processes have been heard: puts the next plugin in its place unless one of them objected.
-    pub fn decided(&self, id: u64, objection: Option<String>) {
+    /// An error where this process cannot do what it agreed to: it would go on with another version than the others.
+    pub fn decided(&self, id: u64, objection: Option<String>) -> Result<()> {
         self.0.due.store(0, Ordering::Release);
         let mut held = self.held();
-        let Some(upgrade) = held.of(id) else { return };
-        match objection {
-            Some(why) => held.end(UpgradeStep::Dropped(why)),
-            None => {
+        match (held.of(id), objection) {
+            (Some(_), Some(why)) => held.end(UpgradeStep::Dropped(why)),
+            (Some(upgrade), None) => {
                 upgrade.slot.set(Now { node: upgrade.node.clone(), shadow: None });
                 fault::point("upgrade.swapped");
             }
+            (None, Some(_)) => {}
+            (None, None) => return Err(Error::bug("an upgrade that all agreed to is not there any more")),
         }
+        Ok(())
     }
 
     /// The same where it is to run in a shadow first, from this batch on.
@@ -227,6 +251,7 @@ impl Upgrades {
         if let Some(why) = objection {
             return held.end(UpgradeStep::Dropped(why));
         }
+        upgrade.agreed = false;
         if upgrade.status.step != UpgradeStep::Prepared {
             return;
         }
@@ -236,22 +261,32 @@ impl Upgrades {
         upgrade.status.step = UpgradeStep::Shadowing;
     }
 
-    /// All up to the swap is done: it takes effect with the next batch.
-    pub fn done(&self, id: u64, after: BatchId, pause: Duration) {
+    /// All up to the swap is done: it takes effect with the next batch. Whether it migrated state, so that no other upgrade
+    /// is taken before that is [saved](Upgrades::saved).
+    pub fn done(&self, id: u64, after: BatchId, pause: Duration) -> bool {
         let mut held = self.held();
-        let Some(upgrade) = held.of(id) else { return };
+        let Some(upgrade) = held.of(id) else { return false };
+        let migrates = upgrade.migrates;
         let UpgradeStatus { stage, from, to, step, .. } = &upgrade.status;
         if *step == UpgradeStep::Shadowing {
-            return tracing::info!(
-                "stage `{stage}`: {} in the shadow of {} from batch {} on",
-                to.0,
-                from.0,
-                after.next()
-            );
+            tracing::info!("stage `{stage}`: {} in the shadow of {} from batch {} on", to.0, from.0, after.next());
+            return false;
         }
         tracing::info!("stage `{stage}`: {} in place of {} from batch {} on", to.0, from.0, after.next());
         let pause_us = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         held.end(UpgradeStep::Done { after: after.0, pause_us });
+        held.unsaved |= migrates;
+        migrates
+    }
+
+    /// State was migrated, and no checkpoint holds it yet.
+    pub fn unsaved(&self) {
+        self.held().unsaved = true;
+    }
+
+    /// A checkpoint holds all state.
+    pub fn saved(&self) {
+        self.held().unsaved = false;
     }
 
     /// No more batches come.

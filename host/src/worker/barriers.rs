@@ -34,11 +34,15 @@ impl Barriers {
     }
 
     /// Decides. `last_time` is the time of the last batch begun, `finished` the first timestamp that is not done.
-    /// `leftover`: what an earlier start received is not in batches yet, so that only its logs hold it.
-    pub fn step(&self, now: BatchTime, last_time: BatchTime, finished: u64, leftover: bool) -> BarrierStep {
+    /// `leftover`: what an earlier start received is not in batches yet, so that only its logs hold it. `soon`: a checkpoint is
+    /// wanted as soon as there can be one.
+    pub fn step(&self, now: BatchTime, last_time: BatchTime, finished: u64, leftover: bool, soon: bool) -> BarrierStep {
         // One checkpoint at a time.
         if self.batches == 0 || self.stamp >= finished || leftover {
             return BarrierStep::Wait(None);
+        }
+        if soon {
+            return BarrierStep::Begin;
         }
         match self.every {
             CheckpointEvery::Batches(batches) if self.batches >= batches => BarrierStep::Begin,

@@ -73,8 +73,20 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
         shadow: None,
     };
     let (shadow_batches, shadow) = (0, None);
+    let migrates = before.tables.iter().zip(&node.tables).any(|(old, new)| old.state != new.state);
     let node = Arc::new(node);
-    running.upgrades.begin(Upgrade { status, slot, shadow_batches, shadow, node, component, objection: None })
+    let (objection, agreed) = (None, false);
+    running.upgrades.begin(Upgrade {
+        status,
+        slot,
+        shadow_batches,
+        shadow,
+        node,
+        component,
+        migrates,
+        objection,
+        agreed,
+    })
 }
 
 fn no_plugin(running: &Running, stage: &str) -> Error {
