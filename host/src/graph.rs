@@ -50,7 +50,7 @@ pub struct Graph {
     /// Whose clocks the times in the rows of a stream follow.
     pub clocks: BTreeMap<String, BTreeSet<ClockId>>,
     /// Loads plugins, also those that come later.
-    pub host: PluginHost,
+    host: PluginHost,
 }
 
 /// A checked stage.

@@ -3,6 +3,7 @@
 pub(super) mod report;
 pub(super) mod running;
 
+use super::run::signals;
 use crate::error::{Error, Result};
 use crate::job;
 use crate::limits::COMPONENT_BYTES_MAX;
@@ -20,6 +21,8 @@ use running::RunningJob;
 use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The arguments of `millstream upgrade`.
 #[derive(Args)]
@@ -54,13 +57,17 @@ pub struct UpgradeArguments {
 
 /// Upgrades a stage: what is to be shown, and the error where it was dropped.
 pub fn upgrade(arguments: &UpgradeArguments) -> Result<(String, Result<()>)> {
-    let UpgradeArguments { job, stage, to, registry, .. } = arguments;
+    let UpgradeArguments { job, stage, to, registry, shadow, .. } = arguments;
+    if shadow.is_some() {
+        // Before there is any thread that would take them.
+        signals::block().map_err(Error::environment)?;
+    }
     let next = Next::find(job, stage, to, registry.as_deref())?;
     let running = RunningJob::find(job)?;
     let differs = next.accepted(stage, arguments.accept)?;
     let prepared = running.prepare(stage, &next.plugin, &next.file, &next.digest)?;
     let (mut status, mut ruled) = (prepared, Ok(()));
-    if let Some(batches) = arguments.shadow {
+    if let Some(batches) = *shadow {
         (status, ruled) = shadowed(&running, &status, batches, arguments.promote)?;
     }
     if ruled.is_ok() {
@@ -78,10 +85,13 @@ fn shadowed(
     batches: u64,
     rule: Rule,
 ) -> Result<(UpgradeStatus, Result<(), String>)> {
+    let over = Arc::new(AtomicBool::new(false));
+    running.give_up_on_signals(prepared.id, over.clone())?;
     let status = running.shadow(prepared.id, batches).inspect_err(|error| {
         // It need not be kept prepared; the job may have ended, too.
         let _ = running.give_up(prepared.id, &error.message);
     })?;
+    over.store(true, Ordering::Release);
     let ruled = match (&status.step, &status.shadow) {
         (UpgradeStep::Dropped(why), _) => Err(why.clone()),
         (_, Some(report)) => rule.decide(report, batches),

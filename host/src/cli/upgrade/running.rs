@@ -1,5 +1,6 @@
 //! A running job, all processes of which are asked together.
 
+use crate::cli::run::signals;
 use crate::error::{Error, Result};
 use crate::package::digest::Digest;
 use crate::run::control::{Answer, Question, Said, ask, put};
@@ -7,6 +8,8 @@ use crate::run::upgrade::shadow::ShadowReport;
 use crate::run::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
 use crate::time;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -88,6 +91,19 @@ impl RunningJob {
             }
             thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Until it is `over`, whoever stops this command gives its prepared plugin up with it; what follows is not interrupted.
+    pub fn give_up_on_signals(&self, id: u64, over: Arc<AtomicBool>) -> Result<()> {
+        let file = self.file.clone();
+        signals::watch(move || {
+            if !over.load(Ordering::Acquire) {
+                let why = "whoever asked for it has stopped waiting".into();
+                let _ = put(&file, &Question::Drop { id, why }, |_| true);
+                std::process::exit(1);
+            }
+            true
+        })
     }
 
     /// Gives a prepared plugin up.
