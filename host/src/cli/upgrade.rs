@@ -204,7 +204,7 @@ fn package(to: &str, before: &str) -> Result<Option<Wanted>> {
     if to.contains('@') && !to.contains('/') { to.parse().map(Some) } else { Ok(None) }
 }
 
-/// A path as the job file in this folder has it: relative, where it lies below.
+/// A path as the job file in this folder has it: relative, where it lies below. A name with an `@` would be a package.
 fn from_folder(path: &Path, folder: &Path) -> Result<String> {
     let whole = |path: &Path| {
         std::fs::canonicalize(path).map_err(|error| Error::environment(format!("{}: {error}", path.display())))
@@ -212,7 +212,7 @@ fn from_folder(path: &Path, folder: &Path) -> Result<String> {
     let (path, folder) = (whole(path)?, whole(folder)?);
     let shown = path.strip_prefix(&folder).unwrap_or(&path);
     let text = shown.to_str().ok_or_else(|| Error::job(format!("{} is no text", path.display())))?;
-    Ok(text.to_owned())
+    Ok(if text.contains('@') && !text.contains('/') { format!("./{text}") } else { text.to_owned() })
 }
 
 /// Puts a prepared plugin in its place. Lock file and job file are changed first, so that a job that dies meanwhile comes

@@ -55,8 +55,9 @@ pub fn fetch(folder: &Path, name: &PackageName, digest: &Digest) -> Result<Fetch
             }
         }
         return Err(Error::environment(format!(
-            "{} has no `{name}` with the manifest {digest} any more: it was built again with other code; `millstream add` \
-             takes what is there now",
+            "{} has no `{name}` with the manifest {digest} any more: it was built again with other code. Give it another \
+             version there, or, to pin what is there now, remove its [[package]] from millstream.lock, run `millstream gc` \
+             and add it again",
             folder.display()
         )));
     };
