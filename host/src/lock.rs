@@ -25,6 +25,12 @@ use store::Store;
 /// The file's name.
 pub const FILE: &str = "millstream.lock";
 
+/// The lock file of a folder, as users name it.
+pub fn shown(folder: &Path) -> String {
+    let file = folder.join(FILE);
+    file.strip_prefix(".").unwrap_or(&file).display().to_string()
+}
+
 /// The comment at its head.
 const HEAD: &str = "# Which packages the jobs of this folder use, exactly. `millstream add`, `upgrade` and `rollback` write it; keep it \
                     with the jobs.\n";

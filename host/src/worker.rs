@@ -151,7 +151,7 @@ impl Beginner {
                 }
             }
         }
-        if self.swap.is_some() {
+        if self.swap.is_some() && !fault::bug("begin-early") {
             return None;
         }
         if self.unsaved.take_if(|stamp| *stamp > 0 && *stamp < finished).is_some() {

@@ -223,7 +223,9 @@ impl Killer {
 
     /// The next step to die at is this one, unless something died there before.
     pub fn next_at(&mut self, name: &str) {
-        if let Some(place) = self.points.iter().position(|point| point.name == name && !self.tally.at.contains_key(name)) {
+        if let Some(place) =
+            self.points.iter().position(|point| point.name == name && !self.tally.at.contains_key(name))
+        {
             self.points.rotate_left(place);
         }
     }

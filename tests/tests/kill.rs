@@ -66,8 +66,9 @@ fn no_kill_at_any_moment_loses_or_doubles_a_row() {
     let mut all = Tally::default();
     std::thread::scope(|scope| {
         let files = scope.spawn(|| torture("files", killer(0), kills, files::trial));
-        let table =
-            scope.spawn(|| table::with_server(|server| torture("table", killer(1), kills, |k, n| table::trial(server, k, n))));
+        let table = scope.spawn(|| {
+            table::with_server(|server| torture("table", killer(1), kills, |k, n| table::trial(server, k, n)))
+        });
         let virtual_time = scope.spawn(|| torture("virtual time", killer(2), kills, virtual_time::trial));
         for part in [files, table, virtual_time] {
             all.add(&part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));

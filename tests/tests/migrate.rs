@@ -115,12 +115,33 @@ fn a_version_takes_over_the_state_of_the_one_before() {
 #[test]
 fn nothing_is_lost_wherever_the_first_run_of_a_version_is_killed() {
     let golden = golden();
-    for fault in ["start.loaded:1", "commit.after:1", "checkpoint.state:1", "checkpoint.published:1", "commit.after:3"] {
+    for fault in ["start.loaded:1", "commit.after:1", "checkpoint.state:1", "checkpoint.published:1", "commit.after:3"]
+    {
         let trial = changed("ledger-2");
         killed(&trial, fault);
         trial.run_well(&["--workers", "2"]);
         assert_eq!(trial.text("out.jsonl"), golden, "{fault}");
         assert_eq!(states(&trial).len(), 5, "{fault}");
+    }
+}
+
+/// Also where the new version is never called, on all workers or on one.
+#[test]
+fn state_that_nothing_happens_to_is_kept() {
+    let accounts = |trial: &Trial| -> Vec<(Value, Value)> {
+        states(trial).into_iter().map(|row| (row["k"].clone(), row["note"].clone())).collect()
+    };
+    let noted = |k: &str, rows: i64| (json!(k), json!(format!("{rows} rows before")));
+    for rest in ["[]\n[]\n", "[]\n[[\"a\",7]]\n"] {
+        let trial = changed("ledger-2");
+        trial.write("input.jsonl", format!("{FIRST}{rest}"));
+        trial.run_well(&["--workers", "2"]);
+        assert_eq!(accounts(&trial), [noted("a", 3), noted("b", 2), noted("c", 1)], "{rest}");
+        // And it is loaded as it is.
+        trial.write("input.jsonl", format!("{FIRST}{rest}{SECOND}"));
+        let told = trial.run_well(&["--workers", "1"]).stderr;
+        assert!(!told.contains("took over"), "{told}");
+        assert_eq!(accounts(&trial)[..3], [noted("a", 3), noted("b", 2), noted("c", 1)], "{rest}");
     }
 }
 
@@ -188,10 +209,7 @@ fn only_the_state_is_migrated() {
     let trial = changed("ledger-2");
     let text = trial.text("job.toml").replace("k = \"text\"", "k = \"int64\"");
     trial.write("job.toml", text);
-    refused(
-        &trial,
-        &["its state does not fit any more", "key (k int64 or null)", "--drop-state accounts"],
-    );
+    refused(&trial, &["its state does not fit any more", "key (k int64 or null)", "--drop-state accounts"]);
 }
 
 /// A start with the plugin that does this, from the state of the first version; its words.

@@ -187,7 +187,10 @@ kind = "queue"
 path = "out.jsonl"
 "#
     );
-    show_command("millstream upgrade job.toml totals b.wasm --json, and back, while millstream run job.toml runs", &text);
+    show_command(
+        "millstream upgrade job.toml totals b.wasm --json, and back, while millstream run job.toml runs",
+        &text,
+    );
     let running = Running::start(&text, "plugins/running-count");
     let (output, stop) = (running.folder.path().join("out.jsonl"), Arc::new(AtomicBool::new(false)));
     let stopped = stop.clone();

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::lock::obtain::Obtained;
 use crate::lock::store::Store;
-use crate::lock::{FILE, add, edit};
+use crate::lock::{self, add, edit};
 use crate::package::difference::Difference;
 use crate::package::facts::Facts;
 use crate::package::name::Wanted;
@@ -64,7 +64,7 @@ pub fn add(arguments: &AddArguments) -> Result<String> {
         let _ = write!(text, "it differs from what was there:\n{}", lines(&differences));
     }
     let shown = job.display();
-    let _ = writeln!(text, "pinned in {}", folder.join(FILE).display());
+    let _ = writeln!(text, "pinned in {}", lock::shown(folder));
     match stage {
         Some(stage) => {
             edit::set_plugin(job, stage, &reference)?;

@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::job;
 use crate::job::spec::JobSpec;
 use crate::lock::store::{Store, gc};
-use crate::lock::{FILE, Lock, Pin, add, obtain, place};
+use crate::lock::{self, Lock, Pin, add, obtain, place};
 use crate::trust::policy::Policy;
 use clap::Args;
 use std::fmt::Write as _;
@@ -79,7 +79,7 @@ impl Found {
 
     /// All packages that a lock file pins.
     fn lock(&mut self, lock: &Lock, folder: &Path) {
-        let _ = writeln!(self.text, "{}:", folder.join(FILE).display());
+        let _ = writeln!(self.text, "{}:", lock::shown(folder));
         for pin in &lock.packages {
             let shown = format!("  {}@{}", pin.name, pin.version);
             match self.pinned(pin, folder) {

@@ -97,7 +97,14 @@ fn signers_of_held(registry: &Registry, pin: &Pin, policy: &Policy, store: &Stor
         )));
     }
     let signatures = store.signatures(&pin.manifest)?;
-    policy.check(&text, &pin.name, &pin.version, &pin.manifest, &signatures).map(Some)
+    let checked = policy.check(&text, &pin.name, &pin.version, &pin.manifest, &signatures);
+    checked.map(Some).map_err(|error| Error {
+        message: format!(
+            "{}\n  Signatures that were made since it was fetched come with `millstream add {}@{}`.",
+            error.message, pin.name, pin.version
+        ),
+        ..error
+    })
 }
 
 /// The manifest and the component: from the store, else from the registry.

@@ -99,7 +99,7 @@ impl<'a> Packages<'a> {
         Error::job(format!(
             "`{name}@{version}` is not pinned in {}{has}, and a job runs only what is. Pin it with `millstream add \
              {name}@{version} --registry … --job {}`.",
-            self.folder.join(FILE).display(),
+            super::shown(&self.folder),
             self.job
         ))
     }

@@ -129,7 +129,7 @@ impl Policy {
             // Who has a stolen key can sign; whoever knows better has signed beside it.
             Some(Signed { signer, key }) if trusted.is_empty() => Err(Error::job(format!(
                 "{shown} may not be used: nobody vouches for it but {signer}, with a key that is revoked ({key}); ask {signer} to \
-                 sign it anew"
+                 sign it anew, and get that with `millstream pull`"
             ))),
             _ => Ok(trusted.into_iter().map(ToString::to_string).collect()),
         }
@@ -206,7 +206,11 @@ impl Policy {
                 write!(message, "\n  no key of {signer} is known: millstream key trust {signer} ed25519:…")
             }
             Some(Signed { key, .. }) if self.is_revoked(key) => {
-                write!(message, "\n  a signature of {signer} is by a key that is revoked: {key}")
+                write!(
+                    message,
+                    "\n  a signature of {signer} is by a key that is revoked: {key}. Once {signer} has signed it anew, `millstream \
+                     pull` gets that signature"
+                )
             }
             Some(Signed { key, .. }) => write!(
                 message,

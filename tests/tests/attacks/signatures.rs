@@ -210,3 +210,23 @@ fn a_running_job_takes_no_plugin_that_may_not_be_used() {
     running.signal("TERM");
     assert_eq!(running.wait().code, Some(0));
 }
+
+/// A signer has a new key and signs anew; a job that is locked goes on once the new signature is there.
+#[test]
+fn a_package_that_is_signed_anew_may_be_used_again() {
+    let [old, new] = ["alice", "alice"].map(Person::new);
+    let keys = format!("require = [\"alice\"]\n[signers]\nalice = [\"{}\", \"{}\"]\n", old.key(), new.key());
+    let place = Place::new(&format!("[[registry]]\nat = \"*\"\n{keys}"));
+    let registry = place.trial.path("registry");
+    let address = registry.display().to_string();
+    let goods = Goods::honest();
+    let signed = goods.clone().signed(old.signs(&goods));
+    signed.write(&registry);
+    place.goes(Way::Add, &address, &signed).is_well();
+    place.run(&["key", "revoke", &old.key()]).is_well();
+    place.run(&["run", "job.toml"]).refused("signed it anew, `millstream pull` gets that signature").unwrap();
+    place.goes(Way::Pull, &address, &signed).refused("is revoked").unwrap();
+    signed.signed(new.signs(&goods)).write(&registry);
+    place.goes(Way::Pull, &address, &goods).is_well();
+    place.run(&["run", "job.toml"]).is_well();
+}

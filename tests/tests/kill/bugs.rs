@@ -2,6 +2,7 @@
 
 use crate::files::{self, Setting};
 use crate::table;
+use crate::upgrade;
 use crate::virtual_time;
 use millstream_tests::{Killer, Point};
 
@@ -106,4 +107,10 @@ fn lost_times_of_keys_are_found() {
 #[test]
 fn a_replay_at_other_times_is_found() {
     found_in_virtual_time("bug@wrong-times", &[at("plan.durable", 3, 40)]);
+}
+
+/// Batches begin while the plugin is being replaced.
+#[test]
+fn a_batch_of_two_versions_is_found() {
+    found("bug@begin-early", &[at("upgrade.swapped", 1, 1)], |killer| upgrade::trial(killer, KILLS));
 }

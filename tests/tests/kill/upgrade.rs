@@ -121,7 +121,8 @@ impl Upgrader {
 /// The version behind that of the job file, which is always whole.
 fn next(folder: &Path) -> Result<&'static str, String> {
     let text = fs::read_to_string(folder.join("job.toml")).map_err(|error| error.to_string())?;
-    let job: toml::Table = toml::from_str(&text).map_err(|error| format!("the job file is damaged: {error}\n{text}"))?;
+    let job: toml::Table =
+        toml::from_str(&text).map_err(|error| format!("the job file is damaged: {error}\n{text}"))?;
     let now = job["stages"]["entries"]["plugin"].as_str().map(PathBuf::from).unwrap_or_default();
     match now.file_name().and_then(|name| name.to_str()) {
         Some("upgraded-1" | "upgraded-3") => Ok("upgraded-2"),

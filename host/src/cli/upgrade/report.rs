@@ -102,7 +102,7 @@ mod tests {
             ..ShadowReport::default()
         };
         let table = "both versions ran 5 batches\n\
-            \x20                            old           new      differ\n\
+            \x20                           old           new      differ\n\
             \x20 rows                    1,200                         3\n\
             \x20 states                      0                         0\n\
             \x20 rejected rows               1             2           1\n\

@@ -83,7 +83,7 @@ fn left_behind(store: &Store, folder: &str) -> Result<()> {
 }
 
 /// Removes a file; how many bytes it had.
-fn remove(store: &Store, names: &[&str]) -> Result<u64> {
+pub(super) fn remove(store: &Store, names: &[&str]) -> Result<u64> {
     let path = store.path(names);
     let bytes = fs::symlink_metadata(&path).map_or(0, |found| found.len());
     fs::remove_file(&path).or_else(missing).map_err(|error| store.failed("be removed", &path, &error))?;

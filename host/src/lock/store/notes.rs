@@ -1,6 +1,6 @@
 //! What the store knows beside the bytes: where a package came from, who signed it, and which lock files need it.
 
-use super::Store;
+use super::{Store, gc};
 use crate::error::Result;
 use crate::limits::PACKAGE_SIGNATURES_MAX;
 use crate::package::digest::Digest;
@@ -54,12 +54,20 @@ impl Store {
         Ok(signatures)
     }
 
-    /// Keeps signatures of a manifest, beside those that are there.
+    /// Keeps signatures of a manifest, beside those that are there; instead of them, where these are too many.
     pub fn keep_signatures(&self, manifest: &Digest, signatures: &[Vec<u8>]) -> Result<()> {
-        let held = self.signatures(manifest)?;
-        let new = signatures.iter().filter(|signature| !held.contains(signature));
-        for signature in new.take(PACKAGE_SIGNATURES_MAX.saturating_sub(held.len())) {
-            self.write(&[SIGNATURES, &manifest.hex(), &Digest::of(signature).hex()], signature)?;
+        let name = |signature: &[u8]| Digest::of(signature).hex();
+        let mut held = self.signatures(manifest)?;
+        let new: Vec<&Vec<u8>> = signatures.iter().filter(|signature| !held.contains(signature)).collect();
+        if held.len() + new.len() > PACKAGE_SIGNATURES_MAX {
+            let (kept, old) = held.into_iter().partition(|signature| signatures.contains(signature));
+            held = kept;
+            for signature in old {
+                gc::remove(self, &[SIGNATURES, &manifest.hex(), &name(&signature)])?;
+            }
+        }
+        for signature in new.into_iter().take(PACKAGE_SIGNATURES_MAX.saturating_sub(held.len())) {
+            self.write(&[SIGNATURES, &manifest.hex(), &name(signature)], signature)?;
         }
         Ok(())
     }

@@ -69,6 +69,10 @@ fn signatures_are_kept_once_and_not_without_end() {
     store.keep_signatures(&manifest, &[b"one".to_vec(), b"two".to_vec()]).unwrap();
     store.keep_signatures(&manifest, &[b"two".to_vec()]).unwrap();
     assert_eq!(store.signatures(&manifest).unwrap().len(), 2);
+    let full: Vec<Vec<u8>> = (0..64_u32).map(|number| vec![number as u8]).collect();
+    store.keep_signatures(&manifest, &full).unwrap();
+    store.keep_signatures(&manifest, &[b"one".to_vec()]).unwrap();
+    assert_eq!(store.signatures(&manifest).unwrap(), [b"one".to_vec()], "what is there now counts");
     let many: Vec<Vec<u8>> = (0..1_000_u32).map(|number| number.to_le_bytes().to_vec()).collect();
     store.keep_signatures(&manifest, &many).unwrap();
     assert_eq!(store.signatures(&manifest).unwrap().len(), crate::limits::PACKAGE_SIGNATURES_MAX);

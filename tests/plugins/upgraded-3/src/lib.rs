@@ -1,4 +1,5 @@
-//! `ledger` as it is upgraded, third version: the state of the second, and no word about that of the first.
+//! `ledger` as it is upgraded, third version: the state of the second. It takes over that of the first, too: a job that dies
+//! before its first checkpoint with the second comes back with this one.
 
 use millstream_sdk::{KeyedOut, Row, Rows, update};
 
@@ -8,6 +9,13 @@ pub struct Line {
     n: i64,
 }
 
+/// The account of a key in the first version.
+#[derive(Row)]
+pub struct Account {
+    rows: i64,
+    digest: i64,
+}
+
 /// The account of a key.
 #[derive(Row)]
 pub struct Book {
@@ -15,6 +23,12 @@ pub struct Book {
     digest: String,
     /// Rows since it was opened.
     place: i64,
+}
+
+impl From<Account> for Book {
+    fn from(Account { rows, digest }: Account) -> Book {
+        Book { digest: digest.to_string(), place: rows }
+    }
 }
 
 /// What comes out for a row: the account after it.
@@ -30,7 +44,7 @@ pub struct Entry {
 const CLOSES: i64 = 17;
 
 /// Keeps the accounts.
-#[update]
+#[update(migrates_from = Account)]
 pub fn ledger(lines: Rows<Line>, state: Option<Book>, out: &mut KeyedOut<Entry>) -> Result<Option<Book>, String> {
     let mut book = state;
     for line in lines {
