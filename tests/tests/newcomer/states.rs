@@ -96,6 +96,7 @@ fn counts_are_right(place: &Place) {
 #[test]
 fn no_block_is_left_out() {
     let known = [
+        // By a test of `--watch`.
         ("sh", "millstream run job.toml --watch\n"),
         ("sh", "millstream new visits"),
         ("rust", "fn visits(rows: Rows, state: Option<Count>"),
