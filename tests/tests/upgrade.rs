@@ -615,6 +615,7 @@ fn a_job_without_an_interval_is_upgraded_while_nothing_comes() {
     let trial = of("varied", port, "", "workers = 2");
     let mut running = start(&trial, &["--set", "batch=0s"]);
     running.until_stderr("connected to 127.0.0.1");
+    until("it can be asked", || status(&trial).is_some());
     // Also twice: behind a barrier no other can follow before a batch did.
     for (to, n, expected) in [("new.wasm", 9, NEW), ("old.wasm", 9, OLD), ("new.wasm", 19, NEW + 10)] {
         well(&trial, &["upgrade", "job.toml", "made", to, "--accept"]);
