@@ -174,13 +174,20 @@ fn summed_by_window(raw: &Batches, out: &Batches, after: u64) {
     }
 }
 
-/// Microseconds since midnight.
+/// Microseconds since 1970, as a queue sink writes times.
 fn time_us(time: &str) -> i64 {
-    let clock = time.split(['T', ' ']).nth(1).unwrap_or_else(|| panic!("no time: {time}")).trim_end_matches('Z');
-    let mut parts = clock.split(':');
-    let mut next = || parts.next().unwrap().parse::<f64>().unwrap();
-    let (hours, minutes, seconds) = (next(), next(), next());
-    ((hours * 3600.0 + minutes * 60.0 + seconds) * 1e6).round() as i64
+    let (date, clock) = time.trim_end_matches('Z').split_once(['T', ' ']).unwrap_or_else(|| panic!("no time: {time}"));
+    let numbers = |text: &str, between: char| -> Vec<f64> {
+        text.split(between).map(|number| number.parse().unwrap_or_else(|_| panic!("no time: {time}"))).collect()
+    };
+    let (&[year, month, day], &[hours, minutes, seconds]) = (&numbers(date, '-')[..], &numbers(clock, ':')[..]) else {
+        panic!("no time: {time}")
+    };
+    // Years begin in March here, so that the day that some have more is their last.
+    let (year, month) = if month < 3.0 { (year - 1.0, month + 9.0) } else { (year, month - 3.0) };
+    let leap = (year / 4.0).floor() - (year / 100.0).floor() + (year / 400.0).floor();
+    let days = year * 365.0 + leap + ((153.0 * month + 2.0) / 5.0).floor() + day - 719_469.0;
+    days as i64 * 86_400_000_000 + ((hours * 3600.0 + minutes * 60.0 + seconds) * 1e6).round() as i64
 }
 
 /// The last batch of the old version, as the status tells.
@@ -608,6 +615,7 @@ fn a_job_without_an_interval_is_upgraded_while_nothing_comes() {
     let trial = of("varied", port, "", "workers = 2");
     let mut running = start(&trial, &["--set", "batch=0s"]);
     running.until_stderr("connected to 127.0.0.1");
+    until("it can be asked", || status(&trial).is_some());
     // Also twice: behind a barrier no other can follow before a batch did.
     for (to, n, expected) in [("new.wasm", 9, NEW), ("old.wasm", 9, OLD), ("new.wasm", 19, NEW + 10)] {
         well(&trial, &["upgrade", "job.toml", "made", to, "--accept"]);
