@@ -191,7 +191,9 @@ impl Thread {
         let checkpoint = Checkpoint { batch, time, generation, written: time::now().0, tables, sinks };
         let upgraded = if swap { self.upgraded.take() } else { None };
         let manifest = match &upgraded {
-            Some(upgraded) if !fault::bug("upgrade-untold") => resolve::publish_upgrade(&owned.manifest, checkpoint, upgraded.digest.clone()),
+            Some(upgraded) if !fault::bug("upgrade-untold") => {
+                resolve::publish_upgrade(&owned.manifest, checkpoint, upgraded.digest.clone())
+            }
             None if swap => return Err(Error::bug("an upgrade without a record")),
             _ => resolve::publish(&owned.manifest, checkpoint),
         };
