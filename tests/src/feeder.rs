@@ -13,6 +13,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// Sends a line a millisecond to whoever connects, also again.
 pub struct Feeder {
+    port: u16,
     stop: Arc<AtomicBool>,
     stopped: Arc<AtomicBool>,
     sent: Arc<AtomicU64>,
@@ -21,14 +22,21 @@ pub struct Feeder {
 }
 
 impl Feeder {
-    /// Listens on this port of 127.0.0.1; `line` makes the line of a number.
-    pub fn start(port: u16, line: impl Fn(u64) -> String + Send + 'static) -> Feeder {
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port is free");
+    /// Listens on a port of 127.0.0.1; `line` makes the line of a number.
+    pub fn start(line: impl Fn(u64) -> String + Send + 'static) -> Feeder {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("there is a free port");
+        let port = listener.local_addr().expect("it is bound").port();
         listener.set_nonblocking(true).expect("a listener");
         let [stop, stopped, end] = [(); 3].map(|()| Arc::new(AtomicBool::new(false)));
         let sent = Arc::new(AtomicU64::new(0));
-        let mut feeder =
-            Feeder { stop: stop.clone(), stopped: stopped.clone(), sent: sent.clone(), end: end.clone(), thread: None };
+        let mut feeder = Feeder {
+            port,
+            stop: stop.clone(),
+            stopped: stopped.clone(),
+            sent: sent.clone(),
+            end: end.clone(),
+            thread: None,
+        };
         let thread = std::thread::spawn(move || {
             let (mut clients, mut number) = (Vec::new(), 0);
             while !end.load(Ordering::Acquire) {
@@ -48,6 +56,11 @@ impl Feeder {
         });
         feeder.thread = Some(thread);
         feeder
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Sends nothing more, and tells how many lines it has sent. Whoever is connected stays so.

@@ -217,11 +217,12 @@ fn in_order(trial: &Trial) {
 #[test]
 fn a_running_job_goes_back_to_the_state_before_its_upgrade() {
     for processes in [&[][..], &["--processes", "2"]] {
-        let port = free_port();
         let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
         let hosts = ["--hosts", &hosts];
         let arguments = if processes.is_empty() { Vec::new() } else { [processes, &hosts].concat() };
-        let (feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+        let feeder = Feeder::start(line);
+        let port = feeder.port();
+        let trial = running(port, "varied-update");
         let text = trial.text("job.toml");
         let mut job = start(&trial, &arguments);
         let (since, old) = status(&trial);
@@ -251,8 +252,9 @@ fn a_running_job_goes_back_to_the_state_before_its_upgrade() {
 
 #[test]
 fn a_job_that_does_not_run_is_told_how_to_start() {
-    let port = free_port();
-    let (feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
+    let trial = running(port, "varied-update");
     let mut job = start(&trial, &[]);
     well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
@@ -273,8 +275,9 @@ fn a_job_that_does_not_run_is_told_how_to_start() {
 #[test]
 fn where_no_state_is_to_go_back_the_plugin_does_between_two_batches() {
     for (world, more) in [("varied", &[][..]), ("varied-update", &["--keep-state"])] {
-        let port = free_port();
-        let (feeder, trial) = (Feeder::start(port, line), running(port, world));
+        let feeder = Feeder::start(line);
+        let port = feeder.port();
+        let trial = running(port, world);
         let mut job = start(&trial, &[]);
         let (since, old) = status(&trial);
         well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
@@ -298,8 +301,9 @@ fn a_stage_that_was_never_upgraded_has_nothing_to_go_back_to() {
 
 #[test]
 fn where_the_plugin_of_before_is_gone_nothing_changes() {
-    let port = free_port();
-    let (_feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
+    let trial = running(port, "varied-update");
     let mut job = start(&trial, &[]);
     well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
@@ -318,8 +322,9 @@ fn where_the_plugin_of_before_is_gone_nothing_changes() {
 
 #[test]
 fn a_state_that_was_migrated_goes_back_to_its_old_columns() {
-    let port = free_port();
-    let (feeder, trial) = (Feeder::start(port, line), running(port, "varied-update"));
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
+    let trial = running(port, "varied-update");
     write_varied("varied-migrating", "same", &trial.path("new.wasm"));
     let mut job = start(&trial, &[]);
     // It keeps its sums under other names, and puts out the same.

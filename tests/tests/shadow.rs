@@ -120,8 +120,9 @@ fn numbers(trial: &Trial, file: &str) -> Vec<i64> {
 
 #[test]
 fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() {
-    let port = free_port();
-    let (feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
+    let trial = job("transform", port, "");
     let job = start(&trial, &[]);
     let plus = is_dropped(&trial, "transform", "plus", "same", "rows differ");
     assert!(number(&plus, "rows_differing") > 0 && number(&plus, "rejected_differing") == 0, "{plus}");
@@ -143,8 +144,9 @@ fn a_transform_in_a_shadow_is_compared_row_by_row_and_nothing_of_it_comes_out() 
 
 #[test]
 fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
-    let port = free_port();
-    let (feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
+    let trial = job("transform", port, "");
     trial.write(
         "job.toml",
         trial.text("job.toml").replace("\"old.wasm\"", "\"old.wasm\"\nlimits = { time = \"200ms\" }"),
@@ -162,8 +164,9 @@ fn a_shadow_that_fails_or_never_ends_is_dropped_and_the_job_goes_on() {
 
 #[test]
 fn what_a_shadow_says_and_counts_is_not_the_jobs() {
-    let port = free_port();
-    let (_feeder, trial) = (Feeder::start(port, line), job("transform", port, ""));
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
+    let trial = job("transform", port, "");
     let job = start(&trial, &[]);
     is_dropped(&trial, "transform", "said", "never", "the report only");
     let told = Process::start(&mut command(&trial, &["status", "job.toml", "--json"])).wait();
@@ -178,9 +181,10 @@ fn what_a_shadow_says_and_counts_is_not_the_jobs() {
 
 #[test]
 fn states_in_a_shadow_are_copies_that_are_compared_key_by_key() {
-    let port = free_port();
     let more = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"100ms\"";
-    let (_feeder, trial) = (Feeder::start(port, line), job("update", port, more));
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
+    let trial = job("update", port, more);
     let job = start(&trial, &[]);
     // The first difference is one of states alone: rows show it in the next batch of the key.
     let hidden = is_dropped(&trial, "update", "hidden", "same", "states differ");
@@ -206,8 +210,9 @@ fn states_in_a_shadow_are_copies_that_are_compared_key_by_key() {
 #[test]
 fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
     for world in ["aggregate", "cogroup"] {
-        let port = free_port();
-        let (_feeder, trial) = (Feeder::start(port, line), job(world, port, ""));
+        let feeder = Feeder::start(line);
+        let port = feeder.port();
+        let trial = job(world, port, "");
         let job = start(&trial, &[]);
         let plus = is_dropped(&trial, world, "plus", "same", "rows differ");
         assert!(
@@ -224,9 +229,10 @@ fn aggregates_and_cogroups_run_in_shadows_on_all_workers() {
 #[test]
 fn a_shadow_runs_in_all_processes_of_a_job() {
     for world in ["aggregate", "update"] {
-        let port = free_port();
         let more = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\"";
-        let (_feeder, trial) = (Feeder::start(port, line), job(world, port, more));
+        let feeder = Feeder::start(line);
+        let port = feeder.port();
+        let trial = job(world, port, more);
         let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
         let job = start(&trial, &["--processes", "2", "--hosts", &hosts]);
         let plus = is_dropped(&trial, world, "plus", "same", "not the same");
@@ -238,8 +244,9 @@ fn a_shadow_runs_in_all_processes_of_a_job() {
 
 #[test]
 fn what_cannot_be_compared_is_refused_and_the_job_goes_on() {
-    let port = free_port();
-    let (_feeder, trial) = (Feeder::start(port, line), job("aggregate", port, ""));
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
+    let trial = job("aggregate", port, "");
     let text = trial.text("job.toml");
     trial.write("job.toml", text.replace("key = \"word\"", "key = \"word\"\nwindow = { size = \"100ms\" }"));
     let mut job = start(&trial, &[]);

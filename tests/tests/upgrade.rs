@@ -197,8 +197,8 @@ fn after(status: &Value) -> u64 {
 
 /// Runs a job under load, upgrades it, and compares every row with what came in.
 fn upgraded(name: &str, stage: &str, more: &str, arguments: &[&str], check: Check) {
-    let port = free_port();
-    let feeder = Feeder::start(port, line);
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
     let trial = of(name, port, stage, more);
     let mut running = start(&trial, arguments);
     running.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
@@ -298,8 +298,8 @@ fn line_in_time(number: u64) -> String {
 
 /// Windows of event time hold what each version made of the rows that came in its batches.
 fn upgraded_in_event_time(window: &str) {
-    let port = free_port();
-    let feeder = Feeder::start(port, line_in_time);
+    let feeder = Feeder::start(line_in_time);
+    let port = feeder.port();
     let stage = format!("key = \"word\"\ntime = \"to_timestamp_millis(ms)\"\nwindow = {window}");
     let trial = of("varied-aggregate", port, &stage, &format!("workers = 2\n{CHECKPOINT}"));
     let schema = "n = \"int64\"";
@@ -348,8 +348,8 @@ fn all_processes_of_a_job_change_with_the_same_batch() {
 
 /// Kills the job at a step of an upgrade: what is there then is as if the upgrade took place whole, or not at all.
 fn killed_at(fault: &str) {
-    let port = free_port();
-    let feeder = Feeder::start(port, line);
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
     let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"));
     let mut job = command(&trial, &["run", "job.toml"]);
     let mut job = Process::start(job.env("MILLSTREAM_TEST_FAULT", format!("kill@{fault}")));
@@ -408,8 +408,8 @@ fn a_job_that_dies_right_after_the_swap_comes_back_with_the_new_version() {
 /// The job dies when batches of the new version are committed and no checkpoint holds them: they run again with it, and what
 /// came before stays what the old one made of it.
 fn dies_later(bugs: &str) {
-    let port = free_port();
-    let feeder = Feeder::start(port, line);
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
     let checkpoint = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"1h\"\n";
     let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{checkpoint}"));
     let mut job = Process::start(command(&trial, &["run", "job.toml"]).env("MILLSTREAM_TEST_FAULT", bugs));
@@ -445,8 +445,8 @@ fn a_checkpoint_that_does_not_tell_of_the_upgrade_is_noticed() {
 /// Who is blamed for a rejected row is the version that ran in its batch.
 #[test]
 fn rejected_rows_name_the_version_that_refused_them() {
-    let port = free_port();
-    let feeder = Feeder::start(port, |number| format!("w,{}", if number % 3 == 0 { -1 } else { 9 }));
+    let feeder = Feeder::start(|number| format!("w,{}", if number % 3 == 0 { -1 } else { 9 }));
+    let port = feeder.port();
     let sink = "[sinks.refused]\nfrom = \"made.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"\n";
     let stage = format!("on_error = \"reject\"\n{sink}");
     let trial = of("varied", port, &stage, "workers = 2");
@@ -507,8 +507,8 @@ fn accounts_go_on(trial: &Trial) {
 #[test]
 fn state_with_other_columns_is_migrated_in_the_running_job() {
     for (every, dies) in [("50ms", false), ("1h", true)] {
-        let port = free_port();
-        let feeder = Feeder::start(port, entry);
+        let feeder = Feeder::start(entry);
+        let port = feeder.port();
         let trial = accounts(port, every);
         let mut job = start(&trial, &[]);
         job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
@@ -535,8 +535,8 @@ fn state_with_other_columns_is_migrated_in_the_running_job() {
 
 #[test]
 fn a_migration_that_fails_leaves_the_job_as_it_was() {
-    let port = free_port();
-    let feeder = Feeder::start(port, line);
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
     let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"));
     write_varied("varied-migrating", "fail", &trial.path("bad.wasm"));
     write_varied("varied-migrating", "same", &trial.path("good.wasm"));
@@ -563,8 +563,8 @@ fn a_migration_that_fails_leaves_the_job_as_it_was() {
 /// Upgrades that are refused, and words of each refusal.
 #[test]
 fn what_does_not_fit_is_refused_and_the_job_goes_on() {
-    let port = free_port();
-    let feeder = Feeder::start(port, line);
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
     let trial = of("varied", port, "", "workers = 1");
     trial.write("update.wasm", varied("varied-update", "same"));
     trial.write("same.wasm", varied("varied", "same"));

@@ -35,8 +35,9 @@ fn comes_out(trial: &Trial, job: &mut Process, n: i64) {
 #[test]
 fn a_rebuilt_component_takes_its_place_and_a_broken_one_is_told() {
     for more in ["", "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\""] {
-        let port = free_port();
-        let (feeder, trial) = (Feeder::start(port, |number| format!("w,{}", number % 5 * 10 + 9)), job(port, more));
+        let feeder = Feeder::start(|number| format!("w,{}", number % 5 * 10 + 9));
+        let port = feeder.port();
+        let trial = job(port, more);
         let mut run = trial.command(&["run", "job.toml", "--watch"]);
         let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.folder()));
         comes_out(&trial, &mut job, 9);
