@@ -37,7 +37,8 @@ fn is_private(found: &fs::Metadata) -> bool {
     found.uid() == user() && found.mode() & 0o077 == 0
 }
 
-fn user() -> u32 {
+/// The user that this process acts as.
+pub fn user() -> u32 {
     // SAFETY: the call takes and changes nothing.
     unsafe { libc::geteuid() }
 }

@@ -161,6 +161,15 @@ impl Column {
         Column { name: name.into(), kind: kind.to_string(), nullable: false }
     }
 
+    /// Columns for people, as `(word text, n int64 or null)`.
+    pub fn in_words(columns: &[Column]) -> String {
+        let words = columns.iter().map(|column| {
+            let null = if column.nullable { " or null" } else { "" };
+            format!("{} {}{null}", column.name, column.kind)
+        });
+        format!("({})", words.collect::<Vec<_>>().join(", "))
+    }
+
     /// Columns of Arrow's.
     pub fn of<'a>(fields: impl IntoIterator<Item = &'a Arc<Field>>) -> Vec<Column> {
         let column = |field: &Arc<Field>| Column {

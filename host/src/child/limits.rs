@@ -61,7 +61,8 @@ fn check(result: libc::c_int) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// This process is killed when the thread that started it ends, which must be one of `parent`.
+/// This process is killed when the thread that started it ends, which must be one of `parent`. Safe between `fork` and
+/// `exec`.
 pub fn die_with(parent: u32) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     // SAFETY: `prctl` takes numbers here.

@@ -6,20 +6,17 @@ pub(super) mod running;
 use super::run::signals;
 use crate::error::{Error, Result};
 use crate::job;
-use crate::limits::COMPONENT_BYTES_MAX;
 use crate::lock::store::Store;
 use crate::lock::{Before, Lock, Pin, add, edit};
 use crate::package::difference::Difference;
 use crate::package::digest::Digest;
 use crate::package::facts::Facts;
 use crate::package::name::{Wanted, version};
-use crate::plugin::component_file;
+use crate::plugin::{component_file, read_component};
 use crate::run::upgrade::shadow::rule::Rule;
 use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
 use clap::Args;
 use running::RunningJob;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -163,9 +160,7 @@ impl Next {
     fn of_path(job: &Path, stage: &str, before: String, path: &str, store: &Store) -> Result<Next> {
         let file = std::path::absolute(component_file(Path::new(path))?)
             .map_err(|error| Error::environment(format!("{path}: {error}")))?;
-        let mut bytes = Vec::new();
-        let read = File::open(&file).and_then(|file| file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes));
-        read.map_err(|error| Error::environment(format!("{}: {error}", file.display())))?;
+        let bytes = read_component(&file)?;
         let facts = Facts::of(&bytes, &file.display().to_string())?;
         Ok(Next {
             plugin: from_folder(Path::new(path), add::folder_of(job))?,

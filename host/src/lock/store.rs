@@ -13,6 +13,7 @@ mod notes;
 use crate::error::{Error, Result};
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::package::digest::Digest;
+use crate::private::user;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -151,9 +152,7 @@ impl Store {
         let failed = |error| self.failed("be made", folder, &error);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let found = fs::metadata(folder).map_err(failed)?;
-        // SAFETY: the call takes and changes nothing.
-        let user = unsafe { libc::geteuid() };
-        if found.uid() == user && found.mode() & 0o022 == 0 {
+        if found.uid() == user() && found.mode() & 0o022 == 0 {
             return Ok(());
         }
         Err(Error::environment(format!(

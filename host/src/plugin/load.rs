@@ -16,7 +16,7 @@ use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::COMPONENT_BYTES_MAX;
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls};
-pub use folder::find;
+pub use folder::{find, is_plugin_folder};
 use sha2::Digest as _;
 use std::collections::HashMap;
 use std::fs;

@@ -18,7 +18,7 @@ use super::upgrade::{self, Prepare, UpgradeStatus};
 use super::{Stop, Stopper};
 use crate::error::{Error, Kind, Result};
 use crate::ids::{BatchId, BatchTime};
-use crate::time;
+use crate::{private, time};
 use place::Taken;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -192,7 +192,7 @@ async fn listen(process: usize, served: Arc<Served>) -> Result<()> {
 
 /// The owner of the job and root may ask.
 fn may_ask(client: &UnixStream) -> bool {
-    client.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == place::user())
+    client.peer_cred().is_ok_and(|peer| peer.uid() == 0 || peer.uid() == private::user())
 }
 
 async fn serve(mut client: UnixStream, served: Arc<Served>) -> io::Result<()> {

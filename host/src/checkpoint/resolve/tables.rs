@@ -107,15 +107,6 @@ fn source(batch: BatchId, before: &Table, now: Option<&Table>) -> Option<String>
 
 fn shape(table: &Table) -> String {
     let of = if table.identity.is_empty() { String::new() } else { format!("{}, ", table.identity) };
-    let sub = if table.sub.is_empty() { String::new() } else { format!(" and {}", columns(&table.sub)) };
-    format!("{of}key {}{sub}, state {}", columns(&table.key), columns(&table.state))
-}
-
-/// Columns in words, as `word text, n int64 or null`.
-fn columns(columns: &[Column]) -> String {
-    let words = columns.iter().map(|column| {
-        let null = if column.nullable { " or null" } else { "" };
-        format!("{} {}{null}", column.name, column.kind)
-    });
-    format!("({})", words.collect::<Vec<_>>().join(", "))
+    let sub = if table.sub.is_empty() { String::new() } else { format!(" and {}", Column::in_words(&table.sub)) };
+    format!("{of}key {}{sub}, state {}", Column::in_words(&table.key), Column::in_words(&table.state))
 }

@@ -6,15 +6,13 @@
 use crate::cli::upgrade::running::RunningJob;
 use crate::error::{Error, Result};
 use crate::job::spec::JobSpec;
-use crate::limits::COMPONENT_BYTES_MAX;
 use crate::lock::edit;
 use crate::metrics::PluginId;
 use crate::package::digest::Digest;
-use crate::plugin::component_file;
+use crate::plugin::{component_file, read_component};
 use crate::run::control::ask;
 use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
-use std::fs::{self, File};
-use std::io::Read as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, SystemTime};
@@ -115,8 +113,6 @@ fn seen(path: &Path) -> Seen {
 /// The component that a path stands for: its file and its bytes.
 fn component(path: &Path) -> Result<(PathBuf, Vec<u8>)> {
     let file = component_file(path)?;
-    let mut bytes = Vec::new();
-    let read = File::open(&file).and_then(|file| file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|error| Error::environment(format!("{}: {error}", file.display())))?;
+    let bytes = read_component(&file)?;
     Ok((file, bytes))
 }

@@ -2,6 +2,7 @@
 
 use super::decide::How;
 use super::report::{Report, VARIABLE};
+use crate::child::limits::die_with;
 use crate::cli::run::signals;
 use crate::error::Kind;
 use crate::ids::BatchId;
@@ -167,19 +168,5 @@ impl Drop for Child {
             self.kill();
             let _ = self.process.wait();
         }
-    }
-}
-
-/// Between fork and exec: this process is killed when the thread that started it ends, which must be that of `supervisor`.
-fn die_with(supervisor: u32) -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    // SAFETY: `prctl` takes numbers here.
-    if unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // It may have died before the call above.
-    match std::os::unix::process::parent_id() == supervisor {
-        true => Ok(()),
-        false => Err(io::Error::from_raw_os_error(libc::ESRCH)),
     }
 }

@@ -13,6 +13,11 @@ const MANIFESTS: [(&str, &str); 4] = [
     ("plugin.toml", "/name"),
 ];
 
+/// Whether a folder is one of a plugin, built or not.
+pub fn is_plugin_folder(folder: &Path) -> bool {
+    MANIFESTS.iter().any(|(name, _)| folder.join(name).is_file())
+}
+
 /// The component file that a path stands for.
 pub fn find(path: &Path) -> Result<PathBuf> {
     let shown = path.display();

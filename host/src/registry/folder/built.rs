@@ -6,13 +6,10 @@ use crate::limits::REGISTRY_ENTRIES_MAX;
 use crate::package::facts::Facts;
 use crate::package::manifest::Made;
 use crate::package::name::{self, PackageName};
-use crate::plugin::{component_file, read_component};
+use crate::plugin::{component_file, is_plugin_folder, read_component};
 use semver::Version;
 use std::fs;
 use std::path::{Path, PathBuf};
-
-/// The files of which one makes a folder a plugin folder.
-const MANIFESTS: [&str; 4] = ["Cargo.toml", "pyproject.toml", "package.json", "plugin.toml"];
 
 /// A component that says which package it is.
 pub struct Built {
@@ -52,7 +49,7 @@ pub fn named(folder: &Path, name: &PackageName) -> Result<Vec<Built>> {
 /// say what it is called.
 pub fn at(path: &Path) -> Result<Option<Built>> {
     let is_component = path.extension().is_some_and(|ending| ending == "wasm") && path.is_file();
-    if !is_component && !MANIFESTS.iter().any(|manifest| path.join(manifest).is_file()) {
+    if !is_component && !is_plugin_folder(path) {
         return Ok(None);
     }
     let file = component_file(path)?;

@@ -2,6 +2,7 @@
 //! and the number of the process.
 
 use crate::error::{Error, Result};
+use crate::private::user;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
@@ -158,12 +159,6 @@ fn check(folder: &Path) -> Result<()> {
         return Err(Error::environment(format!("the folder {shown} is open to others; close it: chmod 700 {shown}")));
     }
     Ok(())
-}
-
-/// The user that this process acts as.
-pub fn user() -> u32 {
-    // SAFETY: it takes nothing, touches nothing and always succeeds.
-    unsafe { libc::geteuid() }
 }
 
 #[cfg(test)]

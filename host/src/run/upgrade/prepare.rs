@@ -6,15 +6,12 @@ use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode};
 use crate::job::spec::PluginSpec;
-use crate::limits::COMPONENT_BYTES_MAX;
 use crate::package::digest::Digest;
-use crate::plugin::Outline;
+use crate::plugin::{Outline, read_component};
 use crate::run::Running;
 use crate::trust::policy::Policy;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
-use std::fs::File;
-use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -107,9 +104,7 @@ fn no_plugin(running: &Running, stage: &str) -> Error {
 
 /// The component as it was looked at by whoever asks.
 fn read(file: &Path, digest: &str) -> Result<Bytes> {
-    let mut bytes = Vec::new();
-    let read = File::open(file).and_then(|file| file.take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes));
-    read.map_err(|error| Error::environment(format!("plugin {} cannot be read: {error}", file.display())))?;
+    let bytes = read_component(file)?;
     if Digest::of(&bytes).to_string() != digest {
         return Err(changed(file));
     }
@@ -167,16 +162,10 @@ fn table(old: &Table, new: &[Table], stage: &StageNode) -> Option<String> {
     if old.state == new.state || (new.name == stage.name && migrates(stage)) {
         return None;
     }
-    let words = |columns: &[Column]| {
-        let word = |column: &Column| {
-            format!("{} {}{}", column.name, column.kind, if column.nullable { " or null" } else { "" })
-        };
-        format!("({})", columns.iter().map(word).collect::<Vec<_>>().join(", "))
-    };
     Some(format!(
         "its state has other columns, and it does not migrate: it had {} and would have {}",
-        words(&old.state),
-        words(&new.state)
+        Column::in_words(&old.state),
+        Column::in_words(&new.state)
     ))
 }
 
