@@ -209,7 +209,7 @@ impl Graph {
                 error.within(format!("{place}sink `{}`", spec.name))
             })?;
             if owns_sinks {
-                sink::check(spec, &schema, &graph.spec.origin, None)?;
+                sink::check(spec, &schema, &graph.spec.origin, graph.spec.checkpoint.is_some(), None)?;
             }
         }
         paths::check(&graph.spec)?;
@@ -238,8 +238,11 @@ impl Graph {
     /// Looks at what the sinks write to. `owner_id`: the id of the job that goes on from an existing checkpoint, whose
     /// rows may be there already.
     pub fn check_sinks(&self, owner_id: Option<&str>) -> Result<()> {
-        let mut sinks = self.spec.sinks.iter();
-        sinks.try_for_each(|spec| sink::check(spec, &self.union(&spec.from)?, &self.spec.origin, owner_id))
+        for spec in &self.spec.sinks {
+            let schema = self.union(&spec.from)?;
+            sink::check(spec, &schema, &self.spec.origin, self.spec.checkpoint.is_some(), owner_id)?;
+        }
+        Ok(())
     }
 
     /// The columns that several streams have in common: all must have the same.

@@ -36,9 +36,15 @@ pub trait Sink: Send {
 }
 
 /// Checks what can be checked before anything runs (that a folder can be written, that the schema suits the format).
-/// `owner_id`: the id of the job, where it goes on from a checkpoint and its rows may be there already. Changes nothing
-/// outside.
-pub fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner_id: Option<&str>) -> Result<()> {
+/// `keeps_checkpoints`: of the job; `owner_id`: its id, where it goes on from a checkpoint and its rows may be there
+/// already. Changes nothing outside.
+pub fn check(
+    spec: &SinkSpec,
+    schema: &SchemaRef,
+    origin: &Origin,
+    keeps_checkpoints: bool,
+    owner_id: Option<&str>,
+) -> Result<()> {
     match &spec.kind {
         SinkKind::Print { .. } => Ok(()),
         SinkKind::Files { path, format } => {
@@ -47,7 +53,8 @@ pub fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner_id: Opt
         }
         SinkKind::Queue { path } => {
             encode::json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
-            queue::check(&origin.folder.join(path)).map_err(|message| wrong(spec, origin, "path", message))
+            queue::check(&origin.folder.join(path), keeps_checkpoints, owner_id)
+                .map_err(|message| wrong(spec, origin, "path", message))
         }
         SinkKind::Postgres { .. } => postgres::check(spec, schema, origin),
     }
@@ -89,8 +96,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Optio
             files::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
         }
         SinkKind::Queue { path } => {
-            let path = origin.folder.join(path);
-            queue::committed(&path, job_id).map_err(|cause| open_failed(&spec.name, "read", &path, &cause))
+            queue::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
         }
         SinkKind::Postgres { .. } => postgres::committed(spec, origin, job_id),
     }

@@ -77,6 +77,13 @@ impl Trial {
         told.replace(&root().display().to_string(), "PROJECT")
     }
 
+    /// Removes the file of a `queue` sink and its marker, as a person does before a job begins anew.
+    pub fn remove_queue(&self, path: &str) {
+        for name in [path.to_owned(), format!("{path}.millstream")] {
+            std::fs::remove_file(self.folder().join(name)).unwrap();
+        }
+    }
+
     /// Text of a file in the folder; empty where it is not there yet.
     pub fn text(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()

@@ -240,6 +240,7 @@ fn goes_on(trial: &Trial, path: &str, what: &str, golden: &str, before: &Files) 
     if path.ends_with("manifest.json") || nothing_left && path.ends_with(".arrow") {
         // All checkpoints need it, so there is no batch to go back to.
         assert!(told.contains("`--fresh`") && told.contains("from a copy"), "{told}");
+        trial.remove_queue("out.jsonl");
         assert_eq!(run(trial, &["--fresh", "--yes"], "").code, Some(0));
         assert!(trial.text("out.jsonl") == golden);
         return false;

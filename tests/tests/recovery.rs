@@ -259,6 +259,11 @@ fn beginning_anew_must_be_meant() {
     trial.run_well(&[]);
     let told = refused(&trial, &["--fresh"]);
     contains(&told, &["--fresh forgets batch 6 and all before it of the job `counts`", "add --yes if that is meant"]);
+    // What sinks hold is not forgotten with it, nor overwritten.
+    let told = refused(&trial, &["--fresh", "--yes"]);
+    contains(&told, &["out.jsonl belongs to an earlier job `counts`", "remove it together with"]);
+    assert_eq!(trial.text("out.jsonl"), golden);
+    trial.remove_queue("out.jsonl");
     let ended = trial.run_well(&["--fresh", "--yes"]);
     contains(&ended.stderr, &["`counts` begins at batch 1"]);
     assert_eq!(trial.text("out.jsonl"), golden);
@@ -277,6 +282,7 @@ fn beginning_anew_must_be_meant() {
     assert_eq!(ended.code, Some(2), "{}", ended.stdout);
     contains(&ended.stdout, &["nothing was forgotten, and the job was not started"]);
     assert!(snapshot(&trial) == before);
+    trial.remove_queue("out.jsonl");
     let ended = ask("yes");
     assert_eq!(ended.code, Some(0), "{}", ended.stdout);
     contains(&ended.stdout, &["`counts` begins at batch 1"]);

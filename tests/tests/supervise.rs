@@ -396,6 +396,7 @@ fn forgetting_must_be_meant() {
     let told = trial.refused(&["run", "job.toml", "--fresh"]);
     assert!(told.contains("--fresh forgets batch "), "{told}");
     assert!(told.contains("add --yes if that is meant"), "{told}");
+    trial.remove_queue("out.jsonl");
     let mut job = trial.start(&["--fresh", "--yes"]);
     until_connected(&mut job, 1);
     stopped_well(job);

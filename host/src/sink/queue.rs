@@ -1,7 +1,8 @@
 //! Sink `queue`: one JSON line a batch, for tests: `{"batch":1,"time":"2026-11-20T08:30:01.000000Z","rows":[{…}]}`.
 //!
 //! The file begins anew with every start of a job without checkpoints. With them it is appended to: a line is whole or
-//! does not count, so the last whole line says which batch was committed last; a file beside it says of which job.
+//! does not count, so the last whole line says which batch was committed last; a marker beside it names the job, and every
+//! other job is refused.
 
 use super::encode::json::Rows;
 use super::marker::{self, Marker};
@@ -40,27 +41,32 @@ struct Kept {
 }
 
 impl QueueSink {
-    /// Makes or empties the file, or goes on behind its last whole line where this job wrote it.
+    /// Makes or empties the file, or goes on behind its last whole line where this job wrote it. Refuses a file that
+    /// another job has committed to.
     pub(super) fn open(name: &str, path: &Path, owner: Option<&Owner>, failure: &Failure) -> Result<QueueSink> {
         let failed = |what: &'static str| move |cause: io::Error| open_failed(name, what, path, &cause);
+        let refused = |message: String| Error::environment(format!("sink `{name}`: {message}"));
         // A device or a pipe keeps nothing that could be read again.
         let keeps = !path.exists() || path.is_file();
-        let (file, kept) = match owner.filter(|_| keeps) {
+        let owner = owner.filter(|_| keeps);
+        let mut options = File::options();
+        let file = options.read(owner.is_some()).write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(failed("make the file"))?;
+        if keeps {
+            marker::lock(&file).map_err(failed("lock the file"))?;
+            // Only now, as whoever had it until now may have written meanwhile.
+            look(path, owner.is_some(), owner.map(|owner| owner.job_id.as_str())).map_err(refused)?;
+        }
+        let kept = match owner {
             None => {
-                // What a job with checkpoints wrote is gone with this, so nobody may go on behind it.
-                match fs::remove_file(marker_path(path)) {
-                    Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
-                        return Err(failed("begin the file")(cause));
-                    }
-                    _ => (File::create(path).map_err(failed("make the file"))?, None),
+                if keeps {
+                    file.set_len(0).map_err(failed("begin the file"))?;
                 }
+                None
             }
             Some(owner) => {
-                let options = File::options().read(true).write(true).create(true).truncate(false).open(path);
-                let file = options.map_err(failed("make the file"))?;
-                marker::lock(&file).map_err(failed("lock the file"))?;
                 let (committed, bytes) = take_over(path, &file, owner).map_err(failed("go on in the file"))?;
-                (file, Some(Kept { owner: owner.clone(), failure: failure.clone(), committed, bytes }))
+                Some(Kept { owner: owner.clone(), failure: failure.clone(), committed, bytes })
             }
         };
         Ok(QueueSink { name: name.into(), path: path.into(), file, kept })
@@ -127,11 +133,42 @@ fn check_ours(path: &Path, owner: &Owner) -> io::Result<()> {
     }
 }
 
-/// Empties a file that is not of this job, cuts a torn line off one that is, and writes down whose it is now. The last
-/// batch, and the length of the whole lines.
+/// Reads the marker beside a file and refuses what this job may not write over: rows that another job has committed, or,
+/// where this job keeps checkpoints, rows of which nothing tells whose they are. `owner_id`: the id of this job, where it
+/// has one yet.
+fn look(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<Option<Marker>, String> {
+    let marker_path = marker_path(path);
+    let instead = "or choose another path (for one run: --set sinks.<name>.path=<file>)";
+    let marker = marker::read(&marker_path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::InvalidData => cause.to_string(),
+        _ => format!("cannot read {}: {cause}; choose another path", marker_path.display()),
+    })?;
+    match (marker, owner_id) {
+        (Some(marker), Some(id)) if marker.job_id == id => Ok(Some(marker)),
+        (Some(marker), _) => Err(format!(
+            "the file {} belongs to {} job `{}` with checkpoints, and nothing that is committed is overwritten; remove \
+             it together with {}, {instead}",
+            path.display(),
+            if owner_id.is_some() { "another" } else { "an earlier" },
+            marker.job,
+            marker_path.display(),
+        )),
+        (None, _) if keeps_checkpoints && holds_something(path) => Err(format!(
+            "the file {} holds rows of an earlier run, and a job with checkpoints overwrites nothing; remove it {instead}",
+            path.display()
+        )),
+        (None, _) => Ok(None),
+    }
+}
+
+fn holds_something(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0)
+}
+
+/// Cuts a torn line off the file, and writes down which start of the job has it now. The last batch, and the length of the
+/// whole lines.
 fn take_over(path: &Path, file: &File, owner: &Owner) -> io::Result<(Option<BatchId>, u64)> {
-    let before = marker::read(&marker_path(path))?.filter(|marker| marker.job_id == owner.job_id);
-    let found = match &before {
+    let found = match &marker::read(&marker_path(path))? {
         None => (None, 0),
         Some(marker) => {
             marker.check_ours(owner)?;
@@ -145,13 +182,13 @@ fn take_over(path: &Path, file: &File, owner: &Owner) -> io::Result<(Option<Batc
     Ok(found)
 }
 
-/// The last batch that the file holds for this job, without changing anything.
-pub(super) fn committed(path: &Path, job_id: &str) -> io::Result<Option<BatchId>> {
-    let ours = marker::read(&marker_path(path))?.is_some_and(|marker| marker.job_id == job_id);
-    if !ours || !path.is_file() {
+/// The last batch that the file holds for this job, without changing anything. An error where it is of another job.
+pub(super) fn committed(path: &Path, job_id: &str) -> Result<Option<BatchId>, String> {
+    if path.exists() && !path.is_file() || look(path, true, Some(job_id))?.is_none() || !path.is_file() {
         return Ok(None);
     }
-    Ok(last_line(&File::open(path)?)?.0)
+    let failed = |cause: io::Error| format!("cannot read {}: {cause}", path.display());
+    Ok(last_line(&File::open(path).map_err(failed)?).map_err(failed)?.0)
 }
 
 /// The line of a batch in the file; `None`: it is not there.
@@ -231,8 +268,13 @@ pub(super) fn render(batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> i
     Ok(line)
 }
 
-/// Whether the file can be made or, where it is there, emptied. Does neither.
-pub(super) fn check(path: &Path) -> Result<(), String> {
+/// Whether the file can be made or, where it is there, written, and holds nothing that another job has committed. Changes
+/// nothing. `owner_id`: the id of the job that goes on.
+pub(super) fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<(), String> {
+    if !path.exists() || path.is_file() {
+        look(path, keeps_checkpoints, owner_id)?;
+    }
+
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,

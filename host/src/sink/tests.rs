@@ -59,7 +59,7 @@ fn written(format: FileFormat, rows: Vec<RecordBatch>) -> String {
     let folder = TempDir::new().unwrap();
     let spec = files("deep/out", format);
     let schema = rows[0].schema();
-    check(&spec, &schema, &origin(folder.path()), None).unwrap();
+    check(&spec, &schema, &origin(folder.path()), false, None).unwrap();
     open(&spec, schema, &origin(folder.path()), None, &Failure::default())
         .unwrap()
         .commit(BatchId(12), BatchTime(0), rows)
@@ -122,7 +122,7 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
         fs::write(out.join(name), "x").unwrap();
     }
     let (spec, origin, row) = (files("out", FileFormat::Text), origin(folder.path()), texts(&[Some("x")]));
-    check(&spec, &row.schema(), &origin, None).unwrap();
+    check(&spec, &row.schema(), &origin, false, None).unwrap();
     let mut sink = open(&spec, row.schema(), &origin, None, &Failure::default()).unwrap();
     assert_eq!(names(&out), [".hidden.tmp", "notes.txt", "part-1.csv"], "only our unfinished parts are removed");
     sink.commit(BatchId(1), BatchTime(0), vec![]).unwrap();
@@ -138,7 +138,7 @@ fn a_part_appears_whole_and_nothing_is_overwritten() {
     let error = sink.commit(BatchId(4), BatchTime(0), vec![row.clone(), every_type()]).unwrap_err();
     assert!(error.message.contains("batch 4"), "{error}");
     assert_eq!(names(&out), kept);
-    let error = check(&spec, &row.schema(), &origin, None).unwrap_err();
+    let error = check(&spec, &row.schema(), &origin, false, None).unwrap_err();
     assert_eq!(error.kind, Kind::Job);
     assert!(error.message.starts_with("job.toml:9: sink `out`: the folder "), "{error}");
     assert!(error.message.contains("part-0000000003.txt") && error.message.contains("empty it"), "{error}");
@@ -163,7 +163,7 @@ fn a_queue_has_a_line_for_every_batch_and_starts_anew() {
     fs::write(&path, "old").unwrap();
     let (spec, origin) = (queue("out.jsonl"), origin(folder.path()));
     let parts = vec![texts(&[Some("a"), None]), texts(&[]), texts(&[Some("b")])];
-    check(&spec, &parts[0].schema(), &origin, None).unwrap();
+    check(&spec, &parts[0].schema(), &origin, false, None).unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), "old", "a check changes nothing");
     let mut sink = open(&spec, parts[0].schema(), &origin, None, &Failure::default()).unwrap();
     sink.commit(BatchId(1), BatchTime(1_000_000), parts).unwrap();
@@ -205,12 +205,12 @@ fn wrong_paths_and_schemas_are_mistakes_of_the_job_file() {
         (queue("file/out.jsonl"), &one, "job.toml:9: sink `out`: ", "is a file, not a folder"),
     ];
     for (spec, schema, start, part) in cases {
-        let error = check(&spec, schema, &origin(folder.path()), None).unwrap_err();
+        let error = check(&spec, schema, &origin(folder.path()), false, None).unwrap_err();
         assert_eq!(error.kind, Kind::Job);
         assert!(error.message.starts_with(start) && error.message.contains(part), "{error}");
     }
     assert_eq!(names(folder.path()), ["file"], "a check makes nothing");
-    check(&files("new", FileFormat::Parquet), &list, &origin(folder.path()), None).unwrap();
+    check(&files("new", FileFormat::Parquet), &list, &origin(folder.path()), false, None).unwrap();
 }
 
 #[test]

@@ -147,7 +147,7 @@ fn what_belongs_to_others_or_cannot_be_read_is_refused_and_not_touched() {
     let refused = |place: &Place, job_id: &str, part: &str| {
         let before = place.all();
         let schema = texts(&[]).schema();
-        let checked = check(&place.spec, &schema, &place.origin, Some(job_id)).unwrap_err();
+        let checked = check(&place.spec, &schema, &place.origin, true, Some(job_id)).unwrap_err();
         assert!(checked.message.starts_with("job.toml:9: sink `out`: ") && checked.message.contains(part), "{checked}");
         let read = committed(&place.spec, &place.origin, job_id).unwrap_err();
         assert!(read.message.contains(part), "{read}");
@@ -157,9 +157,9 @@ fn what_belongs_to_others_or_cannot_be_read_is_refused_and_not_touched() {
     };
     let place = two();
     refused(&place, "b", "belongs to another job `job`");
-    let begins = check(&place.spec, &texts(&[]).schema(), &place.origin, None).unwrap_err();
+    let begins = check(&place.spec, &texts(&[]).schema(), &place.origin, false, None).unwrap_err();
     assert!(begins.message.contains("belongs to an earlier job `job`"), "{begins}");
-    check(&place.spec, &texts(&[]).schema(), &place.origin, Some("a")).unwrap();
+    check(&place.spec, &texts(&[]).schema(), &place.origin, true, Some("a")).unwrap();
 
     let path = place.path("out/.millstream");
     let whole = fs::read(&path).unwrap();
@@ -202,7 +202,6 @@ fn whoever_lost_the_job_commits_no_more() {
 fn a_queue_goes_on_behind_its_last_whole_line() {
     let place = Place::queue();
     let path = place.path("out.jsonl");
-    fs::write(&path, "of somebody else\n").unwrap();
     assert_eq!(place.committed(), None);
     let mut sink = place.open("a", 1).unwrap();
     assert_eq!((sink.committed(), fs::read_to_string(&path).unwrap()), (None, String::new()));
@@ -231,12 +230,43 @@ fn a_queue_goes_on_behind_its_last_whole_line() {
     assert!(place.open("a", 2).err().unwrap().message.contains("has lost it"));
     fs::write(&path, "{\"batch\":1,\"rows\":[]\n").unwrap();
     assert!(place.open("a", 3).err().unwrap().message.contains("not one that a queue sink writes"));
-    // A job that begins, or one without checkpoints, begins the file anew.
-    assert_eq!(place.open("b", 1).unwrap().committed(), None);
+}
+
+#[test]
+fn a_queue_of_another_job_is_refused_and_not_touched() {
+    let place = Place::queue();
+    let (path, marker) = (place.path("out.jsonl"), place.path("out.jsonl.millstream"));
+    place.open("a", 1).unwrap().commit(BatchId(1), BatchTime(0), rows("x")).unwrap();
+    let schema = texts(&[]).schema();
+    let refused = |job_id: Option<&str>, part: &str| {
+        let before = (fs::read(&path).unwrap(), fs::read(&marker).ok());
+        let opened = match job_id {
+            Some(id) => place.open(id, 9),
+            None => open(&place.spec, schema.clone(), &place.origin, None, &Failure::default()),
+        };
+        let checked = check(&place.spec, &schema, &place.origin, job_id.is_some(), job_id);
+        for told in [opened.err().unwrap(), checked.unwrap_err()] {
+            assert!(told.message.contains(part) && told.message.contains("choose another path"), "{told}");
+        }
+        assert_eq!((fs::read(&path).unwrap(), fs::read(&marker).ok()), before);
+    };
+    refused(Some("b"), "belongs to another job `job` with checkpoints");
+    refused(None, "belongs to an earlier job `job` with checkpoints");
+    let begins = check(&place.spec, &schema, &place.origin, true, None).unwrap_err();
+    assert!(begins.message.contains("belongs to an earlier job `job`"), "{begins}");
+    assert!(committed(&place.spec, &place.origin, "b").unwrap_err().message.contains("belongs to another job"));
+    check(&place.spec, &schema, &place.origin, true, Some("a")).unwrap();
+    // Rows of which nothing tells whose they are. A job without checkpoints promises nothing, and begins the file anew.
+    fs::remove_file(&marker).unwrap();
+    refused(Some("a"), "holds rows of an earlier run");
+    check(&place.spec, &schema, &place.origin, false, None).unwrap();
+    let running = open(&place.spec, schema.clone(), &place.origin, None, &Failure::default()).unwrap();
     assert_eq!(fs::read(&path).unwrap(), b"");
-    open(&place.spec, texts(&[]).schema(), &place.origin, None, &Failure::default()).unwrap();
-    assert_eq!(committed(&place.spec, &place.origin, "b").unwrap(), None);
-    assert_eq!(names(place.folder.path()), ["out.jsonl"]);
+    let second = open(&place.spec, schema.clone(), &place.origin, None, &Failure::default()).err().unwrap();
+    assert!(second.message.contains("another running process has it open"), "{second}");
+    drop(running);
+    // An empty one holds nothing.
+    assert_eq!(place.open("b", 1).unwrap().committed(), None);
 }
 
 #[test]
