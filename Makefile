@@ -18,8 +18,8 @@ TEST_PLUGINS := $(patsubst %/.,%,$(wildcard tests/plugins/*/.))
 help:
 	@echo 'make demo    counts the words of a book as it streams in, live'
 	@echo 'make test    all tests'
-	@echo 'make torture kills jobs at every moment and compares what they put out, then feeds the host random plugins'
-	@echo '             (KILLS=1000 FUZZ_SECONDS=600 SEED=1)'
+	@echo 'make torture kills jobs at every moment and compares what they put out, with bugs that it must find,'
+	@echo '             then feeds the host random plugins (KILLS=1000 FUZZ_SECONDS=600 SEED=1)'
 	@echo 'make bench   speed and memory, against native loops'
 	@echo 'make lint    formatting and clippy'
 	@echo 'make build   the host ($(MILLSTREAM)) and the plugins'
@@ -52,9 +52,13 @@ test: tools
 KILLS ?= 1000
 FUZZ_SECONDS ?= 600
 SEED ?= $(shell date +%s)
+# A second program, which can be told to have bugs that the kill loop must find. Nothing else is built with this.
+WITH_BUGS := --features millstream-tests/planted-bugs
 torture: tools
 	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
-	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace --test kill -- --nocapture no_kill
+	cargo build --release --workspace $(WITH_BUGS) --bin millstream-with-bugs
+	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test kill -- --nocapture
+	cargo test --release --workspace $(WITH_BUGS) --test retry --test upgrade
 	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test fuzz -- --nocapture --test-threads=3
 
 bench: tools

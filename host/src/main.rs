@@ -3,7 +3,8 @@
 /// The variable that says how large the stacks of new threads are.
 const THREAD_STACK: &str = "RUST_MIN_STACK";
 
-fn main() -> std::process::ExitCode {
+/// Ends with what the command line says of it.
+pub fn main() -> std::process::ExitCode {
     let wanted = millstream::limits::THREAD_STACK_BYTES;
     let given = std::env::var(THREAD_STACK).ok().and_then(|bytes| bytes.parse::<u64>().ok());
     if given.is_none_or(|given| given < wanted) {

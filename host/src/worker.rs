@@ -151,7 +151,7 @@ impl Beginner {
                 }
             }
         }
-        if self.swap.is_some() && !fault::bug("begin-early") {
+        if self.swap.is_some() && !fault::bug!("begin-early") {
             return None;
         }
         if self.unsaved.take_if(|stamp| *stamp > 0 && *stamp < finished).is_some() {
@@ -176,7 +176,7 @@ impl Beginner {
             _ => None,
         };
         if let Some((batch, time)) = self.replay.front().copied() {
-            return self.run_again(running, batch, if fault::bug("wrong-times") { now } else { time });
+            return self.run_again(running, batch, if fault::bug!("wrong-times") { now } else { time });
         }
         let facts = Facts {
             now,

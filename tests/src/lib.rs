@@ -27,7 +27,7 @@ pub use postgres::Postgres;
 pub use process::{Ended, Process};
 pub use registry::{RegistryOptions, RegistryServer};
 pub use s3::{FailingProxy, S3Server};
-pub use torture::{Killer, POINTS, Point, Random, Tally, UPGRADE_POINTS, Victim};
+pub use torture::{FORGETFUL, Killer, POINTS, Point, Random, Tally, UPGRADE_POINTS, Victim};
 pub use trial::Trial;
 pub use varied::{varied, write_varied};
 
@@ -40,6 +40,9 @@ use std::time::{Duration, Instant};
 pub const DEADLINE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// The program as this build of the tests wants it.
+const PROGRAM: &str = if cfg!(feature = "planted-bugs") { "millstream-with-bugs" } else { "millstream" };
+
 /// The program under test: `$MILLSTREAM_BIN`, or the one beside this test's build.
 pub fn millstream() -> PathBuf {
     if let Some(path) = std::env::var_os("MILLSTREAM_BIN") {
@@ -47,7 +50,7 @@ pub fn millstream() -> PathBuf {
     }
     // Tests lie in `<target>/release/deps`, the program in `<target>/release`.
     let test = std::env::current_exe().expect("a test knows its path");
-    let built = test.parent().and_then(Path::parent).expect("a test lies in a build folder").join("millstream");
+    let built = test.parent().and_then(Path::parent).expect("a test lies in a build folder").join(PROGRAM);
     assert!(built.is_file(), "there is no {}; `make build` makes it", built.display());
     built
 }

@@ -99,6 +99,9 @@ pub const POINTS: [Point; 21] = [
     point("start.loaded", 1, 1),
 ];
 
+/// The fault of a disk that forgets what was not synced when the process dies, where the program knows that.
+pub const FORGETFUL: &str = if cfg!(feature = "planted-bugs") { "lose-unsynced" } else { "" };
+
 /// The steps of an upgrade of a running job, and those that it may meet at any time.
 pub const UPGRADE_POINTS: [Point; 12] = [
     point("upgrade.prepared", 1, 3),

@@ -1,7 +1,9 @@
 //! The lines of `docs/guarantees.md` that the kill loop (`kill.rs`) does not hold: sources `directory`, `rate` and
-//! `raw-socket`, and what `print` shows.
+//! `raw-socket`, what `print` shows, and that no environment can weaken them.
 
 use millstream_tests::{Process, Trial};
+#[cfg(not(feature = "planted-bugs"))]
+use millstream_tests::{millstream, root};
 use serde_json::{Value, json};
 use std::io::Write;
 use std::net::{TcpListener, TcpStream};
@@ -99,4 +101,34 @@ fn print_shows_every_batch_at_least_once_and_says_so() {
     let cells: Vec<&str> = shown.split('|').map(str::trim).collect();
     let missing: Vec<u32> = (0..100).filter(|value| !cells.contains(&value.to_string().as_str())).collect();
     assert!(missing.is_empty(), "never shown: {missing:?}");
+}
+
+/// All bugs that tests can plant, as the sources of the host name them.
+#[cfg(not(feature = "planted-bugs"))]
+fn planted(folder: &std::path::Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            planted(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let names = text.split("fault::bug!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            found.extend(names.map(|name| format!("bug@{name}")));
+        }
+    }
+}
+
+/// What a test can plant is not in the program that users get, so that nothing in its environment can ask for it.
+#[cfg(not(feature = "planted-bugs"))]
+#[test]
+fn the_program_knows_none_of_the_bugs_that_tests_plant() {
+    let mut names = vec!["lose-unsynced".to_owned(), "bug@".to_owned()];
+    planted(&root().join("host/src"), &mut names);
+    assert!(names.iter().any(|name| name == "bug@skip-fsync") && names.len() > 12, "{names:?}");
+    // The points at which a process may die are there, so this would find names.
+    names.push("commit\\.before".to_owned());
+    let program = std::fs::read(millstream()).unwrap();
+    let named = regex::bytes::Regex::new(&names.join("|")).unwrap();
+    let there: std::collections::BTreeSet<_> = named.find_iter(&program).map(|found| found.as_bytes()).collect();
+    assert_eq!(there.into_iter().collect::<Vec<_>>(), [b"commit.before"]);
 }

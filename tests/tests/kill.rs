@@ -1,8 +1,12 @@
 //! Jobs that are killed again and again, at every named step and at random moments, and must put out what they put out
-//! undisturbed: nothing lost, nothing twice, the rows of a key in order. And, to test this test, bugs that it must find.
+//! undisturbed: nothing lost, nothing twice, the rows of a key in order.
+//!
+//! With the feature `planted-bugs`, as `make torture` has it, the program is one that can be told to have bugs: to test
+//! this test, each of them must be found, and the disk forgets what was not synced.
 //!
 //! `KILLS` and `SEED` in the environment say how many kills and which ones; `make torture` runs only this, for longer.
 
+#[cfg(feature = "planted-bugs")]
 #[path = "kill/bugs.rs"]
 mod bugs;
 #[path = "kill/entries.rs"]
@@ -16,7 +20,7 @@ mod upgrade;
 #[path = "kill/virtual_time.rs"]
 mod virtual_time;
 
-use millstream_tests::{Killer, POINTS, Tally};
+use millstream_tests::{FORGETFUL, Killer, POINTS, Tally};
 use std::io::Write;
 use std::time::Instant;
 
@@ -41,8 +45,7 @@ fn torture(
     kills: u64,
     trial: impl Fn(&mut Killer, u64) -> Result<(), String>,
 ) -> Tally {
-    // The disk is one that forgets what was not synced.
-    killer.bugs = "lose-unsynced".into();
+    killer.bugs = FORGETFUL.into();
     // The first is not disturbed.
     let mut wanted = 0;
     loop {

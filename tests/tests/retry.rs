@@ -1,7 +1,7 @@
 //! Rejected rows that are given back to their stage: whole, once, while the job runs or stands still, however often it is
 //! killed.
 
-use millstream_tests::{POINTS, Process, Trial, plugin, until};
+use millstream_tests::{FORGETFUL, POINTS, Process, Trial, plugin, until};
 use serde_json::{Value, json};
 
 /// Rows of all types, at their edges.
@@ -211,7 +211,7 @@ fn no_kill_loses_or_doubles_a_row_that_is_given_back() {
         trial.run_well(&[]);
         change(&trial, &format!("reject = [{BAD}]"), "reject = []");
         retry(&trial, &["pick", "bad.jsonl"]);
-        let fault = format!("lose-unsynced,kill@{}:{}", point.name, point.passes.0);
+        let fault = format!("{FORGETFUL},kill@{}:{}", point.name, point.passes.0);
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
         let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", &fault)).wait();
         died.extend(ended.code.is_none().then_some(point.name));

@@ -437,6 +437,7 @@ fn a_job_that_dies_later_runs_batches_since_the_swap_again_with_the_new_version(
 }
 
 /// Where the checkpoint does not say that the plugin was replaced, the old one runs again, and the test above tells.
+#[cfg(feature = "planted-bugs")]
 #[test]
 fn a_checkpoint_that_does_not_tell_of_the_upgrade_is_noticed() {
     assert!(std::panic::catch_unwind(|| dies_later("bug@upgrade-untold")).is_err());

@@ -1,9 +1,11 @@
-//! Faults that tests plant: deaths at named points, and bugs that the tests must find. Nothing happens unless the
-//! environment variable `MILLSTREAM_TEST_FAULT` asks for it.
+//! Faults that tests plant. The environment variable `MILLSTREAM_TEST_FAULT` asks for them, as a list separated by commas.
 //!
-//! Its value is a list of faults separated by commas: `kill@<point>:<n>` kills the process (SIGKILL) when it passes the
-//! point for the n-th time; `bug@<name>` plants a bug; `lose-unsynced` makes local files forget what was not made durable
-//! when the process dies.
+//! `kill@<point>:<n>` kills the process (SIGKILL) when it passes the point for the n-th time. A process may die at any
+//! moment anyway, so every build has these.
+//!
+//! `bug@<name>` plants a bug that the tests must find, and `lose-unsynced` makes local files forget what was not made
+//! durable when the process dies. Both would break what the program promises, so only a build with the cargo feature
+//! `planted-bugs` knows them: `make torture` makes one, beside the program that users get.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -13,8 +15,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 struct Faults {
     /// Passes that are left until the process dies, by point.
     kills: Mutex<BTreeMap<String, u64>>,
-    bugs: Vec<String>,
-    lose_unsynced: bool,
+    /// All of the list.
+    #[cfg(feature = "planted-bugs")]
+    planted: Vec<String>,
     any: bool,
 }
 
@@ -24,19 +27,14 @@ fn faults() -> &'static Faults {
 }
 
 fn parse(text: &str) -> Faults {
-    let mut faults = Faults { any: !text.is_empty(), ..Faults::default() };
-    let mut kills = BTreeMap::new();
-    for fault in text.split(',') {
-        if let Some((point, passes)) = fault.strip_prefix("kill@").and_then(|kill| kill.rsplit_once(':')) {
-            kills.insert(point.to_owned(), passes.parse().unwrap_or(1));
-        } else if let Some(bug) = fault.strip_prefix("bug@") {
-            faults.bugs.push(bug.to_owned());
-        } else if fault == "lose-unsynced" {
-            faults.lose_unsynced = true;
-        }
+    let kills = text.split(',').filter_map(|fault| fault.strip_prefix("kill@")?.rsplit_once(':'));
+    let kills = kills.map(|(point, passes)| (point.to_owned(), passes.parse().unwrap_or(1)));
+    Faults {
+        kills: Mutex::new(kills.collect()),
+        #[cfg(feature = "planted-bugs")]
+        planted: text.split(',').map(str::to_owned).collect(),
+        any: !text.is_empty(),
     }
-    faults.kills = Mutex::new(kills);
-    faults
 }
 
 /// A named step of plan, checkpoint or commit has been reached.
@@ -54,15 +52,33 @@ pub fn point(name: &str) {
     }
 }
 
-/// Whether a test planted this bug.
-pub fn bug(name: &str) -> bool {
-    let faults = faults();
-    faults.any && faults.bugs.iter().any(|bug| bug == name)
+/// Whether a test planted this, as it stands in the list.
+#[cfg(feature = "planted-bugs")]
+pub fn is_planted(fault: &str) -> bool {
+    faults().planted.iter().any(|planted| planted == fault)
 }
+
+/// Whether a test planted the bug of this name: never in the program that users get, which does not hold its name either.
+#[cfg(feature = "planted-bugs")]
+macro_rules! bug {
+    ($name:literal) => {
+        $crate::checkpoint::fault::is_planted(concat!("bug@", $name))
+    };
+}
+#[cfg(not(feature = "planted-bugs"))]
+macro_rules! bug {
+    ($name:literal) => {
+        false
+    };
+}
+pub(crate) use bug;
 
 /// Whether what was written and not made durable is to be lost when the process dies.
 pub fn lose_unsynced() -> bool {
-    faults().lose_unsynced
+    #[cfg(feature = "planted-bugs")]
+    return is_planted("lose-unsynced");
+    #[cfg(not(feature = "planted-bugs"))]
+    false
 }
 
 /// Ends the process as `kill -9` does.

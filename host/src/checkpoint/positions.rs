@@ -47,7 +47,7 @@ impl PositionTable {
     /// What the checkpoint after this batch has to hold of them; nothing where none moved.
     pub fn changes(&mut self, table: usize, after: BatchId) -> Result<Option<Changes>> {
         let changed = std::mem::take(&mut self.changed);
-        if changed.is_empty() || (fault::bug("position-lost") && !self.files.is_empty()) {
+        if changed.is_empty() || (fault::bug!("position-lost") && !self.files.is_empty()) {
             return Ok(None);
         }
         let (first, end) = ALL_GROUPS;

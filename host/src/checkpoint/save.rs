@@ -140,7 +140,7 @@ impl Thread {
             };
             let within = |error: Error| error.within(format!("checkpoint after batch {batch}: `{}`", table.name));
             let path = state_path(self.generation, batch, worker, table);
-            if fault::bug("delta-lost") && table.of == TableOf::Stage && !changes.base {
+            if fault::bug!("delta-lost") && table.of == TableOf::Stage && !changes.base {
                 continue;
             }
             let bytes = state_file::encode(&changes.rows).map_err(within)?;
@@ -155,7 +155,7 @@ impl Thread {
                 checksum: state_file::checksum(&bytes),
             };
             fault::point("checkpoint.state");
-            if fault::bug("state-late") {
+            if fault::bug!("state-late") {
                 write_late(self.store.clone(), path, bytes);
                 saved.push((changes.table, file));
                 continue;
@@ -191,7 +191,7 @@ impl Thread {
         let checkpoint = Checkpoint { batch, time, generation, written: time::now().0, tables, sinks };
         let upgraded = if swap { self.upgraded.take() } else { None };
         let manifest = match &upgraded {
-            Some(upgraded) if !fault::bug("upgrade-untold") => {
+            Some(upgraded) if !fault::bug!("upgrade-untold") => {
                 resolve::publish_upgrade(&owned.manifest, checkpoint, upgraded.digest.clone())
             }
             None if swap => return Err(Error::bug("an upgrade without a record")),
@@ -235,7 +235,7 @@ impl Thread {
             }
         }
         let mut garbage = gc::garbage(&owned.manifest, &objects, owned.blobs.as_ref());
-        if fault::bug("gc-eager") {
+        if fault::bug!("gc-eager") {
             garbage.extend(objects.into_iter().filter(|path| path.starts_with("plans/")));
         }
         if let Some(upgraded) = &self.upgraded {

@@ -28,7 +28,7 @@ pub fn build<'s>(
         move |context, parts, _| {
             let Some(sink) = &mut sink else { return Ok(()) };
             let rows: Vec<_> = parts.into_iter().map(|part| part.rows).collect();
-            let committed = sink.committed().filter(|_| context.id <= replaying && !fault::bug("no-skip"));
+            let committed = sink.committed().filter(|_| context.id <= replaying && !fault::bug!("no-skip"));
             if !commits(context.id, committed) {
                 markers.set(&name, sink.committed());
                 return Ok(());

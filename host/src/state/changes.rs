@@ -140,7 +140,7 @@ impl StateTable {
         } else {
             let stored = changes.slots.iter().filter(|slot| self.known(**slot)).map(|slot| known(*slot));
             // A removed key that has a state again is among the stored ones.
-            let lost = if fault::bug("removed-lost") { 0 } else { usize::MAX };
+            let lost = if fault::bug!("removed-lost") { 0 } else { usize::MAX };
             let removed = changes
                 .removed
                 .iter()
@@ -175,7 +175,7 @@ impl StateTable {
             columns.push(column.gather_or_null(&slots, &known)?);
         }
         if let Some(idle) = &self.idle {
-            let lost = fault::bug("touched-lost");
+            let lost = fault::bug!("touched-lost");
             let touched = |row: &Row| match row {
                 Row::Known(slot) => {
                     Some(idle.touched[*slot as usize]).filter(|touched| *touched != Idle::NEVER && !lost)

@@ -163,7 +163,7 @@ impl Writing {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        if fault::bug("plan-late") {
+        if fault::bug!("plan-late") {
             self.callbacks.drain(..).for_each(|durable| durable());
             std::thread::sleep(BUG_DELAY);
         }

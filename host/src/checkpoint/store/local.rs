@@ -41,7 +41,7 @@ pub(crate) struct Disk {
 
 impl Disk {
     fn of_environment() -> Disk {
-        Disk { lose_unsynced: fault::lose_unsynced(), skip_sync: fault::bug("skip-fsync") }
+        Disk { lose_unsynced: fault::lose_unsynced(), skip_sync: fault::bug!("skip-fsync") }
     }
 }
 

@@ -122,7 +122,7 @@ impl Kept {
             marker::replace(&marker_path, &Marker::new(&self.owner, Some(batch), name.clone()))
         };
         let show = || show(&unfinished, part).and_then(|()| sync_folder(&self.folder));
-        if fault::bug("marker-late") {
+        if fault::bug!("marker-late") {
             step(&show)?;
             fault::point("commit.unmarked");
             step(&mark)?;

@@ -168,7 +168,7 @@ impl Session {
         rows: &[RecordBatch],
         unanswered: &mut Option<i64>,
     ) -> Result<(), Fault> {
-        let late = fault::bug("marker-late");
+        let late = fault::bug!("marker-late");
         self.client.batch_execute("begin").await?;
         if self.lock(server, batch).await? {
             self.client.batch_execute("rollback").await?;
