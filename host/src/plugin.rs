@@ -306,7 +306,7 @@ impl Plugin {
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();
         let describe = &self.loaded.describe;
         let config = stage.config.as_str();
-        let given = allowance::Given { rows: 0, bytes: config.len() as u64 };
+        let given = allowance::Given { bytes: config.len() as u64, ..allowance::Given::default() };
         let checked = if self.world() == World::Cogroup {
             check::cogroup_description(instances.call(None, describe, given, (config, inputs.as_slice()))?)
         } else {

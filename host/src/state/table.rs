@@ -3,6 +3,7 @@
 use super::changes::Changes;
 use super::column::{self, StateColumn};
 use crate::batch::keys::{self, KeyHash};
+use crate::batch::slices::SliceMax;
 use crate::ids::BatchTime;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
@@ -184,6 +185,22 @@ impl StateTable {
     pub(super) fn key(&self, slot: Slot) -> &[u8] {
         let start = self.key_starts[slot as usize] as usize;
         &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize]
+    }
+
+    /// Bytes of the key and the state of a slot.
+    pub fn bytes_of(&self, slot: Slot) -> usize {
+        let key = self.key_lengths[slot as usize] as usize;
+        self.columns.iter().fold(key, |sum, column| sum.saturating_add(column.bytes_of(slot as usize)))
+    }
+
+    /// How many of the slots, from the first on, fit into a slice: at least one.
+    pub fn slice_of(&self, slots: &[Slot], most: SliceMax) -> usize {
+        let mut bytes = 0_usize;
+        let fits = |slot: &&Slot| {
+            bytes = bytes.saturating_add(self.bytes_of(**slot));
+            bytes <= most.bytes
+        };
+        slots.iter().take(most.rows).take_while(fits).count().max(1)
     }
 
     /// Orders slots by the hash of their keys, then by the keys: an order that does not depend on the table.

@@ -330,8 +330,8 @@ pub(in crate::job) const LIMITS: &[Key] = &[
     key(
         "time",
         Shape::Time,
-        "Time in one batch on one worker, 10s by default; \"0s\": no limit. With on_error = \"reject\" it is counted in \
-         instructions, 1,000,000,000 a second, for each call by itself.",
+        "Time of one call, which has at most 16,384 rows, 10s by default; \"0s\": no limit. With on_error = \"reject\" it is \
+         counted in instructions, 1,000,000,000 a second.",
     ),
     key(
         "fuel",

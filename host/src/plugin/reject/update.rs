@@ -47,8 +47,8 @@ fn guilty_group(
     refused: &mut Vec<Refusal>,
 ) -> Result<Updated> {
     let (groups, _) = of;
-    trials.bound();
     let rows = groups.rows_of(group);
+    trials.bound(rows.len());
     let mut good: Vec<u32> = Vec::new();
     let mut last: Option<(Updated, Counters)> = None;
     let mut found = search_from(rows.len(), story, |range| {

@@ -49,7 +49,7 @@ pub struct PluginLimits {
     pub memory_bytes_max: u64,
     /// Elements of all tables of an instance together.
     pub table_elements_max: u64,
-    /// Time of a batch on one worker, or of a call where it is counted in instructions; zero: no limit.
+    /// Time of a call; zero: no limit.
     pub time_max: Duration,
     /// Instructions of a call with [`OnError::Reject`]; `None`: as `time_max` says.
     pub fuel_max: Option<u64>,
