@@ -13,6 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// How many key groups there are: the unit in which keys are assigned to workers.
 pub const KEY_GROUPS: u64 = 4096;
+/// The key group is what is above so many bits of the hash.
+pub const GROUP_SHIFT: u32 = 64 - KEY_GROUPS.ilog2();
 
 /// The hash of a key's bytes. It decides the key group and the order of keyed output, and so is the same on every
 /// machine and for ever: two rounds of folded multiplication (as wyhash and rapidhash mix) for the [`ShortKey`] of at
@@ -23,7 +25,7 @@ pub struct KeyHash(pub u64);
 impl KeyHash {
     /// The key group: the hash's upper 12 bits.
     pub fn group(self) -> u64 {
-        self.0 >> 52
+        self.0 >> GROUP_SHIFT
     }
 
     /// The worker that owns the key. Workers own ranges of key groups, so that their outputs one behind the other
@@ -257,6 +259,7 @@ pub fn decode<'a>(
     if let [only] = fields
         && only.data_type() == &DataType::Utf8
     {
+        check_bytes(keys.clone().map(<[u8]>::len))?;
         let values: StringArray =
             keys.map(|key| if key == NULL_TEXT { None } else { std::str::from_utf8(key).ok() }).collect();
         return Ok(vec![Arc::new(values)]);
@@ -290,6 +293,9 @@ fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowErr
         *key = after;
         values.push(Some(value));
     }
+    if matches!(ColumnType::of(field.data_type()), ColumnType::Text | ColumnType::Binary) {
+        check_bytes(values.iter().map(|value| value.map_or(0, <[u8]>::len)))?;
+    }
     let word = |value: &[u8]| -> [u8; 8] { value.try_into().unwrap_or_default() };
     Ok(match ColumnType::of(field.data_type()) {
         ColumnType::Bool => Arc::new(values.iter().map(|v| v.map(|v| v == [1])).collect::<BooleanArray>()),
@@ -314,9 +320,17 @@ fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowErr
     })
 }
 
-/// An offset buffer of these lengths; used where variable-length columns are gathered by hand.
-pub fn offsets_of(lengths: impl Iterator<Item = usize>) -> OffsetBuffer<i32> {
-    OffsetBuffer::from_lengths(lengths)
+/// An offset buffer of these lengths; used where variable-length columns are gathered by hand. An error where they are more
+/// than one column can hold.
+pub fn offsets_of(lengths: impl Iterator<Item = usize> + Clone) -> Result<OffsetBuffer<i32>, ArrowError> {
+    check_bytes(lengths.clone())?;
+    Ok(OffsetBuffer::from_lengths(lengths))
+}
+
+/// An error where values of these lengths are more than one column can hold: its offsets are of 32 bits.
+fn check_bytes(lengths: impl Iterator<Item = usize>) -> Result<(), ArrowError> {
+    let bytes = lengths.fold(0_usize, usize::saturating_add);
+    if i32::try_from(bytes).is_ok() { Ok(()) } else { Err(ArrowError::OffsetOverflowError(bytes)) }
 }
 
 /// A null buffer, or none where nothing is null.

@@ -215,10 +215,10 @@ mod tests {
         let mut timers = timers();
         timers.table().track_changes();
         timers.apply(&keys(&["a", "b"]), &[change(0, 1, true), change(1, 2, true)]).unwrap();
-        let first = timers.table().changes(false).unwrap();
+        let first = timers.table().all_changes(false).unwrap();
         assert_eq!(first.schema().fields()[1].name(), "timer_at", "a key column is called `at`");
         assert_eq!(due(&mut timers, Some(1)), owned(&[("a", 1)]));
-        let second = timers.table().changes(false).unwrap();
+        let second = timers.table().all_changes(false).unwrap();
         let mut after = self::timers();
         for rows in [first, second] {
             after.table().restore(&rows, |_| true).unwrap();
