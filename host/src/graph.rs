@@ -29,7 +29,7 @@ use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
 use crate::ids::ClockId;
-use crate::job::spec::{JobSpec, OnError, OperatorSpec, StageSpec};
+use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, StageSpec};
 use crate::plugin::PluginHost;
 use crate::trust::policy::Policy;
 use crate::window::WindowNode;
@@ -296,6 +296,7 @@ impl Graph {
         });
         let branches = made.branches.into_iter().map(|(name, schema)| (format!("{}.{name}", stage.name), schema));
         let rejected = RejectedRows::of(&first.schema, inputs.len(), blame(stage, &made.operator));
+        let rejected = rejected.at_most(&stage.name, rejected_bytes_max(stage));
         Ok(StageNode {
             name: stage.name.clone(),
             sides: late.into_iter().chain(branches).collect(),
@@ -405,6 +406,12 @@ impl StageNode {
         };
         keeps && self.window.is_none()
     }
+}
+
+/// How many bytes of rows a stage may reject in a batch.
+fn rejected_bytes_max(stage: &StageSpec) -> u64 {
+    let limits = stage.plugins().first().map_or_else(PluginLimits::default, |plugin| plugin.limits);
+    limits.rejected_bytes_max
 }
 
 /// Whom a stage with `on_error = "reject"` blames.

@@ -102,8 +102,20 @@ pub const PLUGIN_HANDLES_MAX_MAX: u64 = 1 << 20;
 pub const PLUGIN_ATTEMPTS_MAX: u64 = 50_000;
 /// How many times the fuel of one call all these calls together may burn.
 pub const PLUGIN_ATTEMPTS_FUEL_CALLS: u64 = 100;
-/// Bytes of a backtrace that goes with a rejected row.
-pub const PLUGIN_BACKTRACE_BYTES_MAX: usize = 4096;
+/// Default bytes of a backtrace that goes with a rejected row.
+pub const PLUGIN_BACKTRACE_BYTES_MAX: u64 = 1024;
+/// Most that `limits.backtrace` may say.
+pub const PLUGIN_BACKTRACE_BYTES_MAX_MAX: u64 = 64 << 10;
+/// Default bytes that all calls of a plugin may return in one batch, by stage and worker.
+pub const PLUGIN_BATCH_OUTPUT_BYTES_MAX: u64 = 1 << 30;
+/// Default bytes of the rows that a stage rejects in one batch, all workers of a process together.
+pub const PLUGIN_BATCH_REJECTED_BYTES_MAX: u64 = 256 << 20;
+/// Default of how many timers of one key may be set at a time.
+pub const PLUGIN_TIMERS_PER_KEY_MAX: u64 = 10_000;
+/// Default of how many timers a stage may have set at a time on one worker.
+pub const PLUGIN_TIMERS_MAX: u64 = 10_000_000;
+/// Default bytes of the state of one key.
+pub const PLUGIN_STATE_BYTES_PER_KEY_MAX: u64 = 16 << 20;
 /// Default time of compiling a component, in milliseconds.
 pub const COMPILE_TIME_MS_MAX: u64 = 300_000;
 /// Memory of the process that compiles a component, in bytes.

@@ -188,6 +188,8 @@ pub struct Groups {
     pub timed_out: BooleanArray,
     /// Whether it would be, if the key had no rows; it has some.
     pub overdue: BooleanArray,
+    /// How many timers each group's key has set; empty where the stage has none.
+    pub timers: Vec<u32>,
     /// The timers for which groups are called; without meaning for a plugin that does not import `timers`.
     pub due: DueTimes,
     /// Whether each key with a state is called, with rows or without.

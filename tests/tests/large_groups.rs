@@ -143,5 +143,8 @@ path = "out.jsonl"
     assert!(texts[0] == texts[1], "one worker and two");
     let rows = trial.rows("out.jsonl");
     assert_eq!(rows.len() as i64, 2 * KEYS);
-    assert!(rows.iter().all(|row| row["place"].as_i64() == row["n"].as_i64().map(|n| n + 1)), "each state is its key's");
+    assert!(
+        rows.iter().all(|row| row["place"].as_i64() == row["n"].as_i64().map(|n| n + 1)),
+        "each state is its key's"
+    );
 }

@@ -88,7 +88,7 @@ fn refused_rows(
 ) -> Result<RecordBatch> {
     let own: Vec<usize> = (0..input.own_columns).collect();
     let rows = rows.project(&own).map_err(Error::arrow)?;
-    rejected.rows(context.id, &input.name, &rows, refused).map_err(Error::arrow)
+    rejected.rows(context.id, &input.name, &rows, refused)
 }
 
 /// The stage on one worker.

@@ -214,7 +214,7 @@ impl WholeRows {
     ) -> Result<()> {
         if !rejections.is_empty() {
             self.metrics.add_rejected(rejections.len());
-            let rejected = self.rejected.rows(context.id, "", rows, &rejections).map_err(Error::arrow)?;
+            let rejected = self.rejected.rows(context.id, "", rows, &rejections)?;
             // Behind the rows of the part whose time could not be used.
             output.reject(context, order.then(REFUSED_ORDER), rejected);
         }

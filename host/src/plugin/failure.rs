@@ -6,7 +6,7 @@ use super::instances::{fuel, time};
 use super::wasi::{Call, Stopped};
 use crate::error::{Error, Kind};
 use crate::job::spec::PluginLimits;
-use crate::limits::{PLUGIN_BACKTRACE_BYTES_MAX, PLUGIN_FRAMES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::limits::{PLUGIN_FRAMES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use std::fmt::Write as _;
 use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;
@@ -156,7 +156,8 @@ impl CallFailure {
             let _ = write!(message, "\n  The call had {rows} rows. {before}");
         }
         let _ = write!(message, "\n  {advice}");
-        let backtrace = frames.map(|frames| printable(&frames.join("\n"), PLUGIN_BACKTRACE_BYTES_MAX));
+        let kept = usize::try_from(limits.backtrace_bytes_max).unwrap_or(usize::MAX);
+        let backtrace = frames.filter(|_| kept > 0).map(|frames| printable(&frames.join("\n"), kept));
         CallFailure { trap: Some(trap), reason: what, backtrace, error: Error { kind: Kind::Plugin, message } }
     }
 

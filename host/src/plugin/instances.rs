@@ -28,6 +28,8 @@ pub struct Instances {
     shared: Arc<Shared>,
     /// The batch of the last call, and how many rows its calls were given.
     passed: (Option<u64>, u64),
+    /// The batch of the last call that put out rows, and their bytes.
+    put_out: (Option<u64>, u64),
     live: Option<Live>,
     /// Timers of the call: put in before, taken out after it.
     pub timers: Timers,
@@ -61,6 +63,7 @@ impl Instances {
             stage,
             shared,
             passed: (None, 0),
+            put_out: (None, 0),
             live: None,
             timers: Timers::default(),
             time_us: 0,
@@ -161,10 +164,11 @@ impl Instances {
         checked: Result<T, impl Into<Fault>>,
     ) -> Result<T, CallFailure> {
         let counted = std::mem::take(&mut self.counted);
+        let output_bytes = std::mem::take(&mut self.bill.output_bytes);
         let settled = match checked {
             Ok(result) => {
                 counters.merge(BatchId(batch.unwrap_or_default()), counted);
-                Ok(result)
+                self.check_batch(batch, output_bytes).map(|()| result)
             }
             Err(fault) => {
                 self.live = None;
@@ -173,6 +177,26 @@ impl Instances {
         };
         self.bill.ended(&settled);
         settled
+    }
+
+    /// A call of a batch puts out so many bytes more. Where those of all its calls are too many no row is to blame: how many
+    /// calls there are, and on which worker, is not the same each time.
+    fn check_batch(&mut self, batch: Option<u64>, bytes: u64) -> Result<(), CallFailure> {
+        if self.put_out.0 != batch {
+            self.put_out = (batch, 0);
+        }
+        self.put_out.1 = self.put_out.1.saturating_add(bytes);
+        let most = self.limits.batch_output_bytes_max;
+        if self.put_out.1 <= most {
+            return Ok(());
+        }
+        Err(CallFailure::other(Error::plugin(format!(
+            "{} returned more than {} {}, in all of its calls on one worker together\n  Raise `limits.batch_output` of the \
+             stage, let batches be smaller (`rows_per_batch_max` of the source), or mend the plugin if it should return less.",
+            self.identity.who(),
+            failure::bytes(most),
+            self.identity.when(batch)
+        ))))
     }
 
     /// Gives a call, and the making of its instance, the time or the fuel that it may use.

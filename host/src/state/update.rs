@@ -294,6 +294,13 @@ impl UpdateStage {
         self.table.store(slots, &states, &kept);
         if let Some(own) = &mut self.timers {
             own.apply(&groups.keys, &timers).map_err(Error::arrow)?;
+            if own.len() > self.node.timers_max {
+                return Err(Error::plugin(format!(
+                    "stage `{}`: more than {} timers are set on one worker\n  Raise `limits.timers` of the stage, run more \
+                     workers, or mend the plugin if it should set fewer.",
+                    self.node.name, self.node.timers_max
+                )));
+            }
         }
         match self.node.emit {
             UpdateEmit::Rows => output.push(context, self.order(order), emitted),
@@ -305,7 +312,7 @@ impl UpdateStage {
             UpdateEmit::State => {}
         }
         let refused = PartOrder::at(REFUSED_ORDER).then(self.worker as u64).then(order);
-        let rejected = self.rejected.rows(context.id, "", &all_rows, &rejections).map_err(Error::arrow)?;
+        let rejected = self.rejected.rows(context.id, "", &all_rows, &rejections)?;
         output.reject(context, refused, rejected);
         Ok(emptied.into_iter().filter_map(|group| slots.get(group as usize).copied()).collect())
     }
@@ -314,14 +321,19 @@ impl UpdateStage {
         let slots = &called.slots[start.group..end.group];
         let (states, known) = self.table.states(slots)?;
         let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        let keys = RecordBatch::try_new_with_options(self.key_schema.clone(), self.table.keys(slots)?, &options)?;
         Ok(Groups {
-            keys: RecordBatch::try_new_with_options(self.key_schema.clone(), self.table.keys(slots)?, &options)?,
             rows: rows.project(&self.node.reads)?,
             ends: called.ends[start.group..end.group].iter().map(|end| end - start.row).collect::<Vec<u32>>().into(),
             states,
             known,
             timed_out: BooleanArray::from(called.timed_out[start.group..end.group].to_vec()),
             overdue: BooleanArray::from(called.overdue[start.group..end.group].to_vec()),
+            timers: match &self.timers {
+                Some(timers) => timers.of_keys(&keys)?,
+                None => Vec::new(),
+            },
+            keys,
             due: called.due(start.group, end.group),
             all: self.node.on == UpdateOn::All,
         })
@@ -399,7 +411,8 @@ mod tests {
 
     /// How many groups each call has.
     fn calls(groups: &[(u32, usize)]) -> Vec<usize> {
-        let ends: Vec<u32> = groups.iter().scan(0, |end, (rows, _)| Some(std::mem::replace(end, *end + rows) + rows)).collect();
+        let ends: Vec<u32> =
+            groups.iter().scan(0, |end, (rows, _)| Some(std::mem::replace(end, *end + rows) + rows)).collect();
         let (mut start, mut calls) = (Start::default(), Vec::new());
         while start.group < ends.len() {
             let end = start.next_call(&ends, |group| groups[group].1);

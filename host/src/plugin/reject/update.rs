@@ -155,6 +155,7 @@ impl Groups {
             known: self.known.slice(start, count),
             timed_out: self.timed_out.slice(start, count),
             overdue: self.overdue.slice(start, count),
+            timers: self.timers.get(groups.clone()).unwrap_or_default().to_vec(),
             due: self.due.of(groups),
             all: self.all,
         }

@@ -61,6 +61,18 @@ pub struct PluginLimits {
     pub output_rows_max: u64,
     /// How many times more than its input a call may return, in rows and in bytes; see [`crate::limits`].
     pub expansion_max: u64,
+    /// Bytes that all calls of a batch may return, on one worker.
+    pub batch_output_bytes_max: u64,
+    /// Bytes of the rows of a batch that the stage rejects, all workers of a process together.
+    pub rejected_bytes_max: u64,
+    /// Bytes of the backtrace of a rejected row.
+    pub backtrace_bytes_max: u64,
+    /// Timers of one key.
+    pub timers_per_key_max: u64,
+    /// Timers of the stage, on one worker.
+    pub timers_max: u64,
+    /// Bytes of the state of one key.
+    pub state_bytes_per_key_max: u64,
     /// Lines of the log a second, by stage and worker; more are counted and dropped.
     pub log_lines_per_second_max: u64,
     /// Bytes of the log a second, by stage and worker.
