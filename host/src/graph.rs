@@ -3,6 +3,7 @@
 mod aggregate;
 mod enrich;
 mod event_time;
+mod instances;
 mod join;
 mod paths;
 mod plugin;

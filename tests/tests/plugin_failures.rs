@@ -263,3 +263,19 @@ fn a_kept_instance_works_as_a_new_one() {
     let rows: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect();
     assert_eq!(rows, ["a", "b", "c"]);
 }
+
+#[test]
+fn instances_that_no_process_has_room_for_are_told_before_anything_runs() {
+    let kept = |workers: u32| {
+        let trial = job("", "instance = \"worker\"");
+        let text = trial.text("job.toml").replace("workers = 2", &format!("workers = {workers}"));
+        trial.write("job.toml", text);
+        trial
+    };
+    let told = kept(257).refused(&["validate", "job.toml"]);
+    let words = "stage `bad` with instance = \"worker\" would keep 257 plugin instances, 1 on each of 257 workers, and a \
+                 process has room for 256";
+    assert!(told.contains(words) && told.contains("(`workers = 256`)"), "{told}");
+    assert!(kept(2).refused(&["run", "job.toml", "--workers", "300"]).contains("would keep 300 plugin instances"));
+    assert_eq!(millstream_tests::Process::start(&mut kept(256).command(&["validate", "job.toml"])).wait().code, Some(0));
+}

@@ -21,8 +21,8 @@ enum Column<'a> {
     Sized(&'a [i32]),
     /// So many bits a row.
     Fixed(usize),
-    /// Anything else.
-    Other(&'a ArrayRef),
+    /// Anything else: so many bytes a row, as all of its rows together have.
+    Average(usize),
 }
 
 impl<'a> RowBytes<'a> {
@@ -82,7 +82,7 @@ impl<'a> Column<'a> {
             DataType::Utf8 => Column::Sized(array.as_string::<i32>().value_offsets()),
             DataType::Binary => Column::Sized(array.as_binary::<i32>().value_offsets()),
             DataType::Boolean => Column::Fixed(1),
-            other => other.primitive_width().map_or(Column::Other(array), |bytes| Column::Fixed(8 * bytes)),
+            other => other.primitive_width().map_or_else(|| Column::average(array), |bytes| Column::Fixed(8 * bytes)),
         }
     }
 
@@ -94,11 +94,13 @@ impl<'a> Column<'a> {
                 values + size_of::<i32>() * rows.len()
             }
             Column::Fixed(bits) => bits.saturating_mul(rows.len()).div_ceil(8),
-            Column::Other(array) => {
-                let data = array.slice(rows.start, rows.len()).to_data();
-                data.get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size())
-            }
+            Column::Average(bytes) => bytes.saturating_mul(rows.len()),
         }
+    }
+
+    fn average(array: &ArrayRef) -> Column<'a> {
+        let bytes = array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
+        Column::Average(bytes / array.len().max(1))
     }
 }
 

@@ -22,6 +22,7 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     let plugins = PluginHost::new()?;
     let Some(checkpoint) = &spec.checkpoint else {
         let graph = Graph::resolve(spec, &plugins, owns_sinks(&options))?;
+        graph.check_instances(workers(&graph.spec, &options)?)?;
         let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
         let failure = Failure::default();
         let peers = connected(&graph, &options, listener, Generation(0), &failure)?;
@@ -90,6 +91,7 @@ fn settle(
         let held = if options.fresh { None } else { manifest::read(&**store)? };
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
         let graph = Graph::resolve(spec.clone(), plugins, false)?;
+        graph.check_instances(workers(&graph.spec, options)?)?;
         graph.check_sinks(job_id)?;
         let decided = match recover::decide(&graph, &**store, options, record.cloned(), None) {
             // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
@@ -166,6 +168,7 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
 /// Another process of a job with checkpoints: goes on as process 0 has decided.
 fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn Store>) -> Result<Stopper> {
     let graph = Graph::resolve(spec, plugins, false)?;
+    graph.check_instances(workers(&graph.spec, &options)?)?;
     let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
     let failure = Failure::default();
     let peers = connected(&graph, &options, listener, Generation(0), &failure)?;
