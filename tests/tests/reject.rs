@@ -313,13 +313,13 @@ fn a_backtrace_has_a_bound_in_bytes() {
 
 #[test]
 fn a_flood_of_rows_that_trap_takes_no_more_memory_than_their_bound() {
-    let trial = poison("on_error = \"reject\"\nlimits = { rejected = \"8MiB\" }", REJECTED, &[&["panic"; 60_000]]);
+    let trial = poison("on_error = \"reject\"\nlimits = { rejected = \"1MiB\" }", REJECTED, &[&["panic"; 20_000]]);
     let limited = format!("ulimit -d 1500000 && exec {} run job.toml", millstream().display());
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &limited]).current_dir(trial.folder()).env("MILLSTREAM_LOG", "off");
     let ended = Process::start(&mut command).wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("are more than 8MiB; nothing of the batch is put out"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("are more than 1MiB; nothing of the batch is put out"), "{}", ended.stderr);
 }
 
 #[test]
