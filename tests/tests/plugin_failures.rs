@@ -277,5 +277,8 @@ fn instances_that_no_process_has_room_for_are_told_before_anything_runs() {
                  process has room for 256";
     assert!(told.contains(words) && told.contains("(`workers = 256`)"), "{told}");
     assert!(kept(2).refused(&["run", "job.toml", "--workers", "300"]).contains("would keep 300 plugin instances"));
-    assert_eq!(millstream_tests::Process::start(&mut kept(256).command(&["validate", "job.toml"])).wait().code, Some(0));
+    assert_eq!(
+        millstream_tests::Process::start(&mut kept(256).command(&["validate", "job.toml"])).wait().code,
+        Some(0)
+    );
 }
