@@ -204,7 +204,7 @@ impl StateTable {
                 .enumerate()
                 .map(|(place, key)| (key.hash, Row::Removed(place as u32)))
                 .filter(|(hash, _)| within(hash));
-            stored.chain(removed.filter(|(hash, row)| !self.is_back(changes, *hash, *row))).collect()
+            stored.chain(removed.filter(|(_, row)| !self.is_back(changes, *row))).collect()
         };
         rows.sort_unstable_by(|(first, a), (second, b)| match first.cmp(second) {
             Ordering::Equal => self.row_key(changes, *a).cmp(self.row_key(changes, *b)),
@@ -213,8 +213,8 @@ impl StateTable {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    fn is_back(&self, changes: &Changes, hash: u64, row: Row) -> bool {
-        self.find(self.row_key(changes, row), keys::KeyHash(hash)).is_some_and(|slot| self.known(slot))
+    fn is_back(&self, changes: &Changes, row: Row) -> bool {
+        self.find(self.row_key(changes, row)).is_some_and(|slot| self.known(slot))
     }
 
     fn row_key<'a>(&'a self, changes: &'a Changes, row: Row) -> &'a [u8] {

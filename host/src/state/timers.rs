@@ -134,11 +134,11 @@ impl Timers {
     pub fn of_keys(&self, keys: &RecordBatch) -> Result<Vec<u32>, ArrowError> {
         let keys = Keys::encode(keys.columns(), keys.num_rows())?;
         let view = keys.view();
-        let count = |(row, hash)| {
-            let slot = self.keys.find(view.get(row), hash);
+        let count = |row: usize| {
+            let slot = self.keys.find(view.get(row));
             slot.and_then(|slot| self.count_of.get(slot as usize).copied()).unwrap_or_default()
         };
-        Ok(keys.hashes().into_iter().enumerate().map(count).collect())
+        Ok((0..view.rows()).map(count).collect())
     }
 
     /// Counts new timers: their slots, and the key of each.
@@ -191,7 +191,7 @@ impl Timers {
                     set.push(slot);
                     set_rows.push(row as u32);
                 }
-            } else if let Some(slot) = self.table.find(view.get(row), hash) {
+            } else if let Some(slot) = self.table.find(view.get(row)) {
                 self.queue.remove(&(at_us, slot));
                 cancelled.push(slot);
             }
