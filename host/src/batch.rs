@@ -1,4 +1,4 @@
-//! Rows on their way: as received ([`chunk`]), decoded ([`decode`]), and in the graph ([`part`]).
+//! Rows on their way: as received ([`chunk`]), decoded ([`decode`]), and in the graph ([`part`]); [`slices`] bounds them.
 
 pub mod chunk;
 pub mod decode;
@@ -6,4 +6,5 @@ pub mod group;
 pub mod keys;
 pub mod part;
 pub mod rejected;
+pub mod slices;
 pub mod types;

@@ -29,6 +29,7 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::job;
 use crate::plugin::PluginHost;
+use crate::run::{Options, workers_of_all};
 use clap::{Parser, Subcommand};
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -171,6 +172,7 @@ fn execute(command: Command) -> Result<ExitCode> {
             let spec = job::load(&job, &sets)?;
             let begins = spec.checkpoint.is_none();
             let graph = Graph::resolve(spec, &PluginHost::new()?, begins)?;
+            graph.check_instances(workers_of_all(&graph.spec, &Options::default())?)?;
             if !begins {
                 graph.check_sinks(resumed(&graph)?.as_deref())?;
             }

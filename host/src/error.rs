@@ -26,6 +26,9 @@ pub struct Error {
     pub message: String,
 }
 
+/// How the words of a column begin that Arrow's offsets cannot count.
+const TOO_LARGE: &str = "more than 2 GiB of text or binary would stand in one column";
+
 /// The result of most fallible functions here.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -49,7 +52,9 @@ impl Error {
     pub fn arrow(error: ArrowError) -> Error {
         match error {
             ArrowError::OffsetOverflowError(_) => Error::plugin(format!(
-                "a batch holds more than 2 GiB of text in one column ({error}); lower `bytes_per_batch_max` of its source"
+                "{TOO_LARGE} of the rows that are worked on together on one worker ({error}); shorten that column, make \
+                 batches or windows smaller (`rows_per_batch_max` and `bytes_per_batch_max` of a source, `window` of a stage), \
+                 or run more workers"
             )),
             other => Error::bug(other),
         }
@@ -64,6 +69,13 @@ impl Error {
     #[must_use]
     pub fn within(self, context: impl fmt::Display) -> Error {
         Error { kind: self.kind, message: format!("{context}: {}", self.message) }
+    }
+
+    /// The same error, from an operator whose name begins with that of its stage: words that cannot know the stage get it.
+    #[must_use]
+    pub fn in_operator(self, name: &str) -> Error {
+        let stage = name.split(' ').next().unwrap_or(name);
+        if self.message.starts_with(TOO_LARGE) { self.within(format!("stage `{stage}`")) } else { self }
     }
 
     /// The exit code that the design gives to this kind: 2 for wrong usage or a wrong job file, 1 otherwise.
@@ -83,3 +95,15 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_that_is_too_large_names_its_stage() {
+        let error = Error::arrow(ArrowError::OffsetOverflowError(1 << 31)).in_operator("words by key");
+        assert!(error.message.starts_with("stage `words`: more than 2 GiB of text or binary"), "{error}");
+        assert_eq!(Error::job("no").in_operator("words").message, "no");
+    }
+}

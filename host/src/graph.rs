@@ -3,6 +3,7 @@
 mod aggregate;
 mod enrich;
 mod event_time;
+mod instances;
 mod join;
 mod paths;
 mod plugin;
@@ -29,7 +30,7 @@ use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
 use crate::ids::ClockId;
-use crate::job::spec::{JobSpec, OnError, OperatorSpec, StageSpec};
+use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, StageSpec};
 use crate::plugin::PluginHost;
 use crate::trust::policy::Policy;
 use crate::window::WindowNode;
@@ -299,6 +300,7 @@ impl Graph {
         });
         let branches = made.branches.into_iter().map(|(name, schema)| (format!("{}.{name}", stage.name), schema));
         let rejected = RejectedRows::of(&first.schema, inputs.len(), blame(stage, &made.operator));
+        let rejected = rejected.at_most(&stage.name, rejected_bytes_max(stage));
         Ok(StageNode {
             name: stage.name.clone(),
             sides: late.into_iter().chain(branches).collect(),
@@ -408,6 +410,12 @@ impl StageNode {
         };
         keeps && self.window.is_none()
     }
+}
+
+/// How many bytes of rows a stage may reject in a batch.
+fn rejected_bytes_max(stage: &StageSpec) -> u64 {
+    let limits = stage.plugins().first().map_or_else(PluginLimits::default, |plugin| plugin.limits);
+    limits.rejected_bytes_max
 }
 
 /// Whom a stage with `on_error = "reject"` blames.

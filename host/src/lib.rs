@@ -17,7 +17,7 @@ mod event_time;
 mod window;
 mod join;
 mod sql;
-mod state;
+pub mod state;
 mod sink;
 pub mod checkpoint;
 pub mod package;

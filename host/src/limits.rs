@@ -1,5 +1,7 @@
 //! Every limit and its default, in one place.
 
+use crate::batch::slices::SliceMax;
+
 /// Rows of one part: the unit of decoding, of a plugin call and of an exchange.
 pub const PART_ROWS_MAX: usize = 16_384;
 /// Bytes of one part as received, unless a single record is larger.
@@ -19,7 +21,8 @@ pub const INBOX_BYTES_MAX: u64 = 4 << 20;
 pub const IN_FLIGHT_MAX: u64 = 4;
 /// Default linear memory of a plugin instance, in bytes.
 pub const PLUGIN_MEMORY_BYTES_MAX: u64 = 256 << 20;
-/// Default time of a plugin in one batch on one worker, in milliseconds.
+/// Default time of one call of a plugin, in milliseconds: of one with at most [`PLUGIN_CALL_ROWS_MAX`] rows. A call with
+/// more of them, as for a single large key, has as many times more, so that no limit hangs on how much was waiting.
 pub const PLUGIN_TIME_MS_MAX: u64 = 10_000;
 /// How long the clock of time limits may be silent before it counts as standing still, in milliseconds.
 pub const PLUGIN_CLOCK_SILENCE_MS_MAX: u64 = 500;
@@ -55,10 +58,13 @@ pub const PLUGIN_COUNTERS_MAX: u64 = 100;
 pub const PLUGIN_COUNTERS_MAX_MAX: u64 = 10_000;
 /// Timers that one plugin call may set and cancel.
 pub const PLUGIN_TIMER_CHANGES_MAX: usize = 1_000_000;
-/// States that one call of a plugin's `migrate` gets.
-pub const MIGRATE_ROWS_PER_CALL_MAX: usize = 16_384;
-/// Bytes of the states that one call of a plugin's `migrate` gets, unless a single state is larger.
-pub const MIGRATE_BYTES_PER_CALL_MAX: usize = 4 << 20;
+/// Rows, keys, states or accumulators that one call of a plugin gets, unless a single key has more rows. At 100 µs a row,
+/// which is slow for any language, this is a sixth of the default time.
+pub const PLUGIN_CALL_ROWS_MAX: usize = 16_384;
+/// Bytes of all that one call of a plugin gets, unless a single row or key has more.
+pub const PLUGIN_CALL_BYTES_MAX: usize = 4 << 20;
+/// Both, for rows that are cut into calls.
+pub const PLUGIN_CALL_MAX: SliceMax = SliceMax { rows: PLUGIN_CALL_ROWS_MAX, bytes: PLUGIN_CALL_BYTES_MAX };
 /// Bytes of the reason of one refused row; the rest is cut.
 pub const PLUGIN_REASON_BYTES_MAX: usize = 1024;
 /// Bytes of a plugin's own words in an error; the rest is cut.
@@ -96,8 +102,20 @@ pub const PLUGIN_HANDLES_MAX_MAX: u64 = 1 << 20;
 pub const PLUGIN_ATTEMPTS_MAX: u64 = 50_000;
 /// How many times the fuel of one call all these calls together may burn.
 pub const PLUGIN_ATTEMPTS_FUEL_CALLS: u64 = 100;
-/// Bytes of a backtrace that goes with a rejected row.
-pub const PLUGIN_BACKTRACE_BYTES_MAX: usize = 4096;
+/// Default bytes of a backtrace that goes with a rejected row.
+pub const PLUGIN_BACKTRACE_BYTES_MAX: u64 = 1024;
+/// Most that `limits.backtrace` may say.
+pub const PLUGIN_BACKTRACE_BYTES_MAX_MAX: u64 = 64 << 10;
+/// Default bytes that all calls of a plugin may return in one batch, by stage and worker.
+pub const PLUGIN_BATCH_OUTPUT_BYTES_MAX: u64 = 1 << 30;
+/// Default bytes of the rows that a stage rejects in one batch, all workers of a process together.
+pub const PLUGIN_BATCH_REJECTED_BYTES_MAX: u64 = 256 << 20;
+/// Default of how many timers of one key may be set at a time.
+pub const PLUGIN_TIMERS_PER_KEY_MAX: u64 = 10_000;
+/// Default of how many timers a stage may have set at a time on one worker.
+pub const PLUGIN_TIMERS_MAX: u64 = 10_000_000;
+/// Default bytes of the state of one key.
+pub const PLUGIN_STATE_BYTES_PER_KEY_MAX: u64 = 16 << 20;
 /// Default time of compiling a component, in milliseconds.
 pub const COMPILE_TIME_MS_MAX: u64 = 300_000;
 /// Memory of the process that compiles a component, in bytes.
@@ -196,10 +214,14 @@ pub const PLUGIN_MEMORY_BYTES_MIN: u64 = 64 << 10;
 pub const PLUGIN_MEMORY_BYTES_MAX_MAX: u64 = 4 << 30;
 /// Rejected rows of a source or stage that are logged when nothing is attached to them; the rest is counted.
 pub const REJECTED_ROWS_LOGGED: u64 = 5;
-/// Rows, and groups, of one call of an update plugin, unless a single group has more rows.
-pub const UPDATE_ROWS_PER_CALL_MAX: usize = 65_536;
 /// Rows that a join may make of one batch on one worker.
 pub const JOIN_ROWS_PER_BATCH_MAX: u64 = 50_000_000;
+/// Rows of a state table that are copied at a time, as for a checkpoint.
+pub const STATE_SLICE_MAX: SliceMax = SliceMax { rows: 65_536, bytes: 32 << 20 };
+/// Bytes of one file of a state table, unless a single key group has more.
+pub const STATE_FILE_BYTES_MAX: usize = 128 << 20;
+/// Bytes of files of a checkpoint that wait to be written; a worker with more of them waits.
+pub const STATE_WAITING_BYTES_MAX: u64 = 128 << 20;
 /// Files of changes of one worker's part of a state table, before all of it is written again.
 pub const STATE_DELTAS_MAX: usize = 64;
 /// Bytes of the table of an enrichment: each worker holds all of it.

@@ -188,6 +188,8 @@ pub struct Groups {
     pub timed_out: BooleanArray,
     /// Whether it would be, if the key had no rows; it has some.
     pub overdue: BooleanArray,
+    /// How many timers each group's key has set; empty where the stage has none.
+    pub timers: Vec<u32>,
     /// The timers for which groups are called; without meaning for a plugin that does not import `timers`.
     pub due: DueTimes,
     /// Whether each key with a state is called, with rows or without.
@@ -306,7 +308,7 @@ impl Plugin {
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();
         let describe = &self.loaded.describe;
         let config = stage.config.as_str();
-        let given = allowance::Given { rows: 0, bytes: config.len() as u64 };
+        let given = allowance::Given { bytes: config.len() as u64, ..allowance::Given::default() };
         let checked = if self.world() == World::Cogroup {
             check::cogroup_description(instances.call(None, describe, given, (config, inputs.as_slice()))?)
         } else {

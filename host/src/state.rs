@@ -2,6 +2,7 @@
 
 mod changes;
 mod column;
+pub mod files;
 mod initial;
 pub mod keeper;
 mod migrate;

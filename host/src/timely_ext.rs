@@ -92,17 +92,36 @@ pub const LATE: u32 = u32::MAX;
 /// `Part::input` of accumulators that a version in a shadow made, between the operators of its stage.
 pub const SHADOW: u32 = u32::MAX - 1;
 
-/// Rows of a table that a checkpoint has to hold.
+/// Rows of a table that a checkpoint has to hold: one file of them.
 #[derive(Clone, Debug)]
 pub struct Changes {
     /// The table's place in [`crate::checkpoint::Kept::tables`].
     pub table: usize,
-    /// The key groups that this worker owns: the first, and one behind the last.
+    /// Which file it is of those that this worker writes of the table for this checkpoint, from 0.
+    pub number: u32,
+    /// The key groups whose rows it holds, of those that this worker owns: the first, and one behind the last.
     pub groups: (u32, u32),
     /// All rows of these groups, instead of those that changed.
     pub base: bool,
-    /// As in a file of [`crate::checkpoint::state_file`].
-    pub rows: RecordBatch,
+    /// As in a file of [`crate::checkpoint::state_file`], in slices; at least one.
+    pub rows: Vec<RecordBatch>,
+}
+
+impl Changes {
+    /// A small table that one worker has: all of it, or what changed.
+    pub fn small(table: usize, groups: (u32, u32), base: bool, rows: RecordBatch) -> Changes {
+        Changes { table, number: 0, groups, base, rows: vec![rows] }
+    }
+
+    /// How many rows there are.
+    pub fn num_rows(&self) -> u64 {
+        self.rows.iter().map(|rows| rows.num_rows() as u64).sum()
+    }
+
+    /// The memory that they take.
+    pub fn bytes(&self) -> u64 {
+        self.rows.iter().map(|rows| rows.get_array_memory_size() as u64).sum()
+    }
 }
 
 /// What other threads have finished for an operator: it holds a capability for each and gives it up when it hears.
@@ -205,6 +224,7 @@ pub fn each_part<'s>(
     builder.build(move |_| {
         // What was not worked on because the job failed: no other process may take its batch for complete.
         let mut stuck = Vec::new();
+        let operator = name.to_owned();
         move |_| {
             input.for_each(|capability, parts| {
                 let mut output = Output::default();
@@ -214,7 +234,7 @@ pub fn each_part<'s>(
                     if !failure.happened()
                         && let Err(error) = work(context, part, &mut output)
                     {
-                        failure.set(error);
+                        failure.set(error.in_operator(&operator));
                     }
                     if failure.happened() {
                         stuck.push((capability.retain(0), capability.retain(1)));
@@ -301,6 +321,7 @@ pub fn each_batch_in_time<'s>(
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
     builder.build(move |_| {
         let mut waiting: BTreeMap<u64, Waiting> = BTreeMap::new();
+        let operator = name.to_owned();
         move |frontiers| {
             input.for_each(|capability, parts| {
                 waiting.entry(*capability.time()).or_default().parts.append(parts);
@@ -332,7 +353,7 @@ pub fn each_batch_in_time<'s>(
                         changes.activate().session(&begun.for_changes).give_iterator(saved.into_iter());
                     }
                     Err(error) => {
-                        failure.set(error);
+                        failure.set(error.in_operator(&operator));
                         // What waits stays, with its capabilities: nobody may take this batch for complete.
                         waiting.insert(stamp, Waiting { begun: Some(begun), ..Waiting::default() });
                         break;

@@ -106,3 +106,45 @@ path = "out.jsonl"
         assert!(keys == expected, "batch {number}: {} keys and not {}", keys.len(), expected.len());
     }
 }
+
+#[test]
+fn states_that_are_large_together_are_passed_a_few_at_a_time() {
+    let job = format!(
+        r#"clock = "manual"
+[sources.numbers]
+kind = "queue"
+path = "numbers.jsonl"
+schema = {{ k = "int64", n = "int64" }}
+[stages.books]
+from = "numbers"
+key = "k"
+plugin = "{}"
+initial = "states.jsonl"
+limits = {{ memory = "32MiB" }}
+[sinks.out]
+from = "books"
+kind = "queue"
+path = "out.jsonl"
+"#,
+        plugin("ledger-2").display()
+    );
+    // Far fewer groups than a call may have, and more bytes than the plugin has memory.
+    const KEYS: i64 = 5_000;
+    let trial = Trial::new(&job);
+    let note = "x".repeat(8_000);
+    let state = |k| json!({"k": k, "digest": k, "place": 1, "taken_over": null, "note": note}).to_string();
+    trial.write("states.jsonl", (0..KEYS).map(|k| state(k) + "\n").collect::<String>());
+    let rows = |n: i64| queue((0..KEYS).map(move |k| json!([k, n])));
+    trial.write("numbers.jsonl", format!("{}{}", rows(1), rows(2)));
+    let texts = ["1", "2"].map(|workers| {
+        trial.run_well(&["--workers", workers]);
+        trial.text("out.jsonl")
+    });
+    assert!(texts[0] == texts[1], "one worker and two");
+    let rows = trial.rows("out.jsonl");
+    assert_eq!(rows.len() as i64, 2 * KEYS);
+    assert!(
+        rows.iter().all(|row| row["place"].as_i64() == row["n"].as_i64().map(|n| n + 1)),
+        "each state is its key's"
+    );
+}

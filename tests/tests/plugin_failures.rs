@@ -62,10 +62,70 @@ fn a_loop_meets_the_time_limit() {
         "{told}"
     );
     assert!(told.contains("misbehave::forever"), "the function that loops is in the backtrace: {told}");
+    assert!(told.contains("\n  The call had 2 rows. It was the first of the batch on this worker.\n"), "{told}");
     assert!(
-        told.ends_with("\n  Raise `limits.time` of the stage, or mend the plugin if it loops for ever.\n"),
+        told.contains("\n  Raise `limits.time` of the stage, which is that of one call, and start again"),
         "{told}"
     );
+    assert!(told.ends_with(". Or mend the plugin if it loops for ever.\n"), "{told}");
+}
+
+/// A job whose plugin works for a while in each call, behind so many lines that wait.
+fn backlog(lines: usize, stage: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"
+        workers = 1
+        [sources.lines]
+        kind = "file"
+        path = "input.txt"
+        schema = {{ value = "text" }}
+        format = "text"
+        [stages.bad]
+        from = "lines"
+        plugin = "{}"
+        {stage}
+        [sinks.out]
+        from = "bad"
+        kind = "files"
+        path = "out"
+        format = "text"
+        [checkpoint]
+        dir = "checkpoint"
+        "#,
+        plugin("misbehave").display()
+    ));
+    trial.write("input.txt", "x\n".repeat(lines));
+    trial
+}
+
+fn lines_out(trial: &Trial) -> usize {
+    let files = std::fs::read_dir(trial.path("out")).into_iter().flatten().flatten().map(|file| file.path());
+    let parts = files.filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("part-")));
+    parts.map(|path| std::fs::read_to_string(path).expect("a part").lines().count()).sum()
+}
+
+#[test]
+fn a_time_limit_does_not_hang_on_how_much_waited() {
+    // Twenty calls of a batch, each far within the limit, also on a busy machine, and beyond it together.
+    let lines = 20 * 16_384;
+    let trial = backlog(lines, "config = { how = \"slow\", turns = 250_000_000 }\nlimits = { time = \"3s\" }");
+    trial.run_well(&["--until-idle"]);
+    assert_eq!(lines_out(&trial), lines);
+}
+
+#[test]
+fn a_planned_batch_that_took_too_long_runs_again_under_the_limits_of_now() {
+    let lines = 3 * 16_384;
+    let trial = backlog(lines, "config = { how = \"slow\", turns = 100_000_000 }\nlimits = { time = \"10ms\" }");
+    for arguments in [vec![], vec!["--set", "sources.lines.rows_per_batch_max=10"]] {
+        let ended = trial.run(&[&["--until-idle"], &*arguments].concat());
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("it ran longer than its time limit of 10ms"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("The call had 16384 rows."), "{}", ended.stderr);
+        assert!(ended.stderr.contains("a batch that was planned runs again"), "{}", ended.stderr);
+    }
+    trial.run_well(&["--until-idle", "--set", "stages.bad.limits.time=20s"]);
+    assert_eq!(lines_out(&trial), lines, "each line once");
 }
 
 #[test]
@@ -202,4 +262,23 @@ fn a_kept_instance_works_as_a_new_one() {
     trial.run_well(&[]);
     let rows: Vec<_> = trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect();
     assert_eq!(rows, ["a", "b", "c"]);
+}
+
+#[test]
+fn instances_that_no_process_has_room_for_are_told_before_anything_runs() {
+    let kept = |workers: u32| {
+        let trial = job("", "instance = \"worker\"");
+        let text = trial.text("job.toml").replace("workers = 2", &format!("workers = {workers}"));
+        trial.write("job.toml", text);
+        trial
+    };
+    let told = kept(257).refused(&["validate", "job.toml"]);
+    let words = "stage `bad` with instance = \"worker\" would keep 257 plugin instances, 1 on each of 257 workers, and a \
+                 process has room for 256";
+    assert!(told.contains(words) && told.contains("(`workers = 256`)"), "{told}");
+    assert!(kept(2).refused(&["run", "job.toml", "--workers", "300"]).contains("would keep 300 plugin instances"));
+    assert_eq!(
+        millstream_tests::Process::start(&mut kept(256).command(&["validate", "job.toml"])).wait().code,
+        Some(0)
+    );
 }

@@ -1,7 +1,7 @@
 //! Rows that make a plugin fail, with `on_error = "reject"`: what is told of them, when no row is to blame, how many may be
 //! rejected, and how long they are looked for. That the others go on as if they had not been there: `e2e/reject-*`.
 
-use millstream_tests::{Ended, Process, Trial, free_port, plugin};
+use millstream_tests::{Ended, Process, Trial, free_port, millstream, plugin};
 use serde_json::Value;
 
 /// A job whose stage `s` uses a plugin of ours on rows of these columns; `stage` holds more keys of it, and `more` stands
@@ -281,4 +281,90 @@ fn an_aggregate_counts_its_rows_once() {
     trial.write("input.jsonl", "[[\"a\",1,\"\"],[\"a\",2,\"panic\"],[\"b\",3,\"\"]]\n[[\"a\",4,\"\"]]\n");
     let ended = trial.run_well(&[]);
     assert!(ended.stderr.contains("`s` counted rows = 3"), "{}", ended.stderr);
+}
+
+#[test]
+fn rejected_rows_of_a_batch_have_a_bound_in_bytes() {
+    // Two workers share it, and each batch has its own.
+    let batch = ["refuse"; 10];
+    let trial = poison("on_error = \"reject\"\nlimits = { rejected = \"4KiB\" }", REJECTED, &[&batch, &batch]);
+    trial.run_well(&[]);
+    assert_eq!(trial.rows("rejected.jsonl").len(), 20);
+    let trial = poison("on_error = \"reject\"\nlimits = { rejected = \"4KiB\" }", REJECTED, &[&["refuse"; 100]]);
+    let told = fails(&trial);
+    let words =
+        "error: stage `s`: the rows that it rejects in batch 1, with their reasons, are more than 4KiB; nothing of";
+    assert!(told.starts_with(words) && told.contains("raise `limits.rejected` of the stage"), "{told}");
+    assert!(trial.rows("rejected.jsonl").is_empty(), "nothing of the batch");
+}
+
+#[test]
+fn a_backtrace_has_a_bound_in_bytes() {
+    for (bytes, all) in [(40, false), (0, true)] {
+        let stage = format!("on_error = \"reject\"\nlimits = {{ backtrace = {bytes} }}");
+        let trial = poison(&stage, REJECTED, &[&["a", "panic"]]);
+        trial.run_well(&[]);
+        let backtrace = &trial.rows("rejected.jsonl")[0]["backtrace"];
+        assert_eq!(backtrace.is_null(), all, "{backtrace}");
+        assert!(backtrace.as_str().is_none_or(|text| text.len() <= bytes + "…".len()), "{backtrace}");
+    }
+}
+
+#[test]
+fn a_flood_of_rows_that_trap_takes_no_more_memory_than_their_bound() {
+    let trial = poison("on_error = \"reject\"\nlimits = { rejected = \"1MiB\" }", REJECTED, &[&["panic"; 20_000]]);
+    let limited = format!("ulimit -d 1500000 && exec {} run job.toml", millstream().display());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &limited]).current_dir(trial.folder()).env("MILLSTREAM_LOG", "off");
+    let ended = Process::start(&mut command).wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("are more than 1MiB; nothing of the batch is put out"), "{}", ended.stderr);
+}
+
+#[test]
+fn timers_of_a_key_have_a_bound_and_the_rows_beyond_it_are_rejected() {
+    let schema = "k = \"int64\", todo = \"text\", second = \"int64\"";
+    let stage = "key = \"k\"\non_error = \"reject\"\nlimits = { timers_per_key = 3 }";
+    let trial = job("alarm", schema, stage, REJECTED);
+    let set = |key: i64, second: i64| serde_json::json!([key, "set", second]);
+    let first = serde_json::json!([set(1, 100), set(2, 100), set(1, 101)]);
+    // The third one fits; what was set before is no other timer; a cancelled one leaves room.
+    let second = serde_json::json!([set(1, 102), set(1, 103), set(2, 101)]);
+    let third = serde_json::json!([[1, "cancel", 100]]);
+    let fourth = serde_json::json!([set(1, 104)]);
+    trial.write("input.jsonl", format!("{first}\n{second}\n{third}\n{fourth}\n"));
+    for workers in ["1", "2"] {
+        trial.run_well(&["--workers", workers]);
+        let rows = trial.rows("rejected.jsonl");
+        let [row] = &rows[..] else { panic!("{rows:?}") };
+        assert_eq!((&row["k"], &row["second"]), (&1.into(), &103.into()));
+        assert_eq!(row["reason"], "it sets more than 3 timers of one key");
+    }
+    let told = fails(&job_with_timers(schema, "limits = { timers = 3 }"));
+    assert!(told.starts_with("error: stage `s`: more than 3 timers are set on one worker\n"), "{told}");
+}
+
+/// A job that sets four timers, of a key each.
+fn job_with_timers(schema: &str, stage: &str) -> Trial {
+    let trial = job("alarm", schema, &format!("key = \"k\"\n{stage}"), "");
+    let rows: Vec<Value> = (0..4).map(|key| serde_json::json!([key, "set", 100])).collect();
+    trial.write("input.jsonl", serde_json::to_string(&rows).unwrap() + "\n");
+    let one = trial.text("job.toml").replace("workers = 2", "workers = 1");
+    trial.write("job.toml", one);
+    trial
+}
+
+#[test]
+fn what_the_calls_of_a_batch_return_has_a_bound() {
+    let big = "x".repeat(3000);
+    let rows = [big.as_str(); 100];
+    let trial = poison("limits = { batch_output = \"400KiB\" }", "", &[&rows, &rows]);
+    trial.run_well(&[]);
+    let trial = poison("limits = { batch_output = \"100KiB\" }", "", &[&rows]);
+    let told = fails(&trial);
+    assert!(
+        told.starts_with("error: stage `s`: plugin poison 0.1.0 returned more than 100 KiB in batch 1, in all"),
+        "{told}"
+    );
+    assert!(told.contains("Raise `limits.batch_output` of the stage"), "{told}");
 }

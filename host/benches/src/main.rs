@@ -1,11 +1,12 @@
 //! `make bench`: speed and memory as ratios against a native single-thread Rust loop that does the same work in the
 //! same run. Every figure is a median; the command behind it is printed. Arguments: names of parts to run
-//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `latency`, `start`,
+//! (`boundary`, `limits`, `neighbour`, `languages`, `words`, `update`, `windows`, `sql`, `join`, `flood`, `latency`, `start`,
 //! `upgrade`, and the parts about checkpoints, `checkpoint-words`, `checkpoint-latency` and `checkpoint-state`, or all three
 //! as `checkpoint`); all by default.
 
 mod boundary;
 mod checkpoint;
+mod flood;
 mod join;
 mod languages;
 mod latency;
@@ -24,7 +25,7 @@ fn main() {
     // As the program itself does; the native loops profit, too.
     millstream::memory::keep_freed();
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
-    let parts: [(&str, fn()); 15] = [
+    let parts: [(&str, fn()); 16] = [
         ("boundary", boundary::run),
         ("limits", limits::run),
         ("neighbour", neighbour::run),
@@ -34,6 +35,7 @@ fn main() {
         ("windows", windows::run),
         ("sql", sql::run),
         ("join", join::run),
+        ("flood", flood::run),
         ("latency", latency::run),
         ("start", start::run),
         ("upgrade", upgrade::run),

@@ -1,6 +1,6 @@
 //! Which rows of a batch have the same key.
 
-use crate::batch::keys::{KeyHash, Keys, ShortKey};
+use crate::batch::keys::{KeyHash, Keys, ShortKey, TableSeeds};
 use hashbrown::HashTable;
 use std::ops::Range;
 
@@ -45,12 +45,14 @@ impl Grouped {
 #[derive(Default)]
 pub struct Grouper {
     table: HashTable<Seen>,
+    seeds: TableSeeds,
 }
 
 /// A key in the table. A short key is compared here, without a look at the row that first had it, which has often
 /// left the processor's cache.
 struct Seen {
     short: ShortKey,
+    /// That of [`TableSeeds`].
     hash: u64,
     length: u32,
     group: u32,
@@ -79,23 +81,23 @@ impl Grouper {
         of_row.clear();
         of_row.resize(rows.len(), 0);
         for (row, group) in rows.zip(of_row) {
-            let (short, hash) = keys.short(row);
-            let key = keys.get(row);
+            let (short, key) = (keys.short_key(row), keys.get(row));
+            let hash = self.seeds.hash(key);
             let length = key.len() as u32;
             let is_short = key.len() <= ShortKey::BYTES_MAX;
             let same = |seen: &Seen| {
-                seen.hash == hash.0
+                seen.hash == hash
                     && seen.short == short
                     && seen.length == length
                     && (is_short || keys.get(first_rows[seen.group as usize] as usize) == key)
             };
-            *group = match self.table.find(hash.0, same) {
+            *group = match self.table.find(hash, same) {
                 Some(seen) => seen.group as usize,
                 None => {
-                    let new = Seen { short, hash: hash.0, length, group: first_rows.len() as u32 };
-                    self.table.insert_unique(hash.0, new, |seen| seen.hash);
+                    let new = Seen { short, hash, length, group: first_rows.len() as u32 };
+                    self.table.insert_unique(hash, new, |seen| seen.hash);
                     first_rows.push(row as u32);
-                    hashes.push(hash);
+                    hashes.push(keys.short(row).1);
                     first_rows.len() - 1
                 }
             };

@@ -8,11 +8,15 @@ use arrow::array::{
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
-use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::{Arc, LazyLock};
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 /// How many key groups there are: the unit in which keys are assigned to workers.
 pub const KEY_GROUPS: u64 = 4096;
+/// The key group is what is above so many bits of the hash.
+pub const GROUP_SHIFT: u32 = 64 - KEY_GROUPS.ilog2();
 
 /// The hash of a key's bytes. It decides the key group and the order of keyed output, and so is the same on every
 /// machine and for ever: two rounds of folded multiplication (as wyhash and rapidhash mix) for the [`ShortKey`] of at
@@ -23,7 +27,7 @@ pub struct KeyHash(pub u64);
 impl KeyHash {
     /// The key group: the hash's upper 12 bits.
     pub fn group(self) -> u64 {
-        self.0 >> 52
+        self.0 >> GROUP_SHIFT
     }
 
     /// The worker that owns the key. Workers own ranges of key groups, so that their outputs one behind the other
@@ -31,6 +35,51 @@ impl KeyHash {
     pub fn worker(self, peers: usize) -> usize {
         (self.group() * peers as u64 / KEY_GROUPS) as usize
     }
+}
+
+/// Seeds of hash tables, drawn at random when the process starts: whoever sends keys cannot know which of them share a place.
+/// [`KeyHash`] has no seed, as it decides about order and workers and is the same for ever; nothing that leaves a table hangs
+/// on these.
+#[derive(Clone, Copy, Debug)]
+pub struct TableSeeds([u64; 4]);
+
+impl Default for TableSeeds {
+    fn default() -> TableSeeds {
+        static SEEDS: LazyLock<[u64; 4]> = LazyLock::new(|| {
+            let random = RandomState::new();
+            [0, 1, 2, 3].map(|place: u64| random.hash_one(place))
+        });
+        TableSeeds(*SEEDS)
+    }
+}
+
+impl TableSeeds {
+    /// Where a key stands in a table.
+    #[inline]
+    pub fn hash(self, key: &[u8]) -> u64 {
+        let TableSeeds([a, b, c, d]) = self;
+        let length = key.len() as u64;
+        let (first, last) = match key.len() {
+            0 => (0, 0),
+            1..4 => (u64::from(key[0]), u64::from(key[key.len() / 2]) << 8 | u64::from(key[key.len() - 1])),
+            4..8 => {
+                let word = |bytes: Option<&[u8; 4]>| bytes.map_or(0, |bytes| u64::from(u32::from_le_bytes(*bytes)));
+                (word(key.first_chunk()), word(key.last_chunk()))
+            }
+            8..=16 => {
+                let word = |bytes: Option<&[u8; 8]>| bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+                (word(key.first_chunk()), word(key.last_chunk()))
+            }
+            _ => return xxh3_64_with_seed(key, a),
+        };
+        fold(fold(first ^ a, last ^ b ^ length) ^ c, d ^ length)
+    }
+}
+
+/// Both halves of a product together.
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
 }
 
 /// The keys of rows as byte strings: equal keys have equal bytes. A single text column is its own encoding and is
@@ -119,10 +168,6 @@ impl ShortKey {
     fn hash(self, length: usize) -> KeyHash {
         // Digits of pi, as good as any without a pattern.
         const SEEDS: [u64; 3] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344, 0xa409_3822_299f_31d0];
-        let fold = |a: u64, b: u64| {
-            let product = u128::from(a) * u128::from(b);
-            product as u64 ^ (product >> 64) as u64
-        };
         let mixed = fold(self.0 as u64 ^ SEEDS[0], (self.0 >> 64) as u64 ^ SEEDS[1] ^ length as u64);
         KeyHash(fold(mixed ^ SEEDS[2], SEEDS[0] ^ length as u64))
     }
@@ -152,17 +197,24 @@ impl KeysView<'_> {
     /// A row's key as a short key (without meaning if the key is longer than that), and its hash.
     #[inline]
     pub fn short(self, row: usize) -> (ShortKey, KeyHash) {
+        let (short, key) = (self.short_key(row), self.get(row));
+        let is_short = key.len() <= ShortKey::BYTES_MAX;
+        (short, if is_short { short.hash(key.len()) } else { KeyHash(xxh3_64(key)) })
+    }
+
+    /// A row's key as a short key (without meaning if the key is longer than that).
+    #[inline]
+    pub fn short_key(self, row: usize) -> ShortKey {
         let key = self.get(row);
         if key.len() > ShortKey::BYTES_MAX {
-            return (ShortKey(0), KeyHash(xxh3_64(key)));
+            return ShortKey(0);
         }
         // The bytes behind the key are there to be read, but for the last keys; they are masked off again.
         let start = self.offsets[row] as usize;
-        let short = match self.data.get(start..).and_then(|rest| rest.first_chunk()) {
+        match self.data.get(start..).and_then(|rest| rest.first_chunk()) {
             Some(bytes) => ShortKey(u128::from_le_bytes(*bytes) & SHORT_MASKS[key.len()]),
             None => ShortKey::of(key).unwrap_or(ShortKey(0)),
-        };
-        (short, short.hash(key.len()))
+        }
     }
 }
 
@@ -257,6 +309,7 @@ pub fn decode<'a>(
     if let [only] = fields
         && only.data_type() == &DataType::Utf8
     {
+        check_bytes(keys.clone().map(<[u8]>::len))?;
         let values: StringArray =
             keys.map(|key| if key == NULL_TEXT { None } else { std::str::from_utf8(key).ok() }).collect();
         return Ok(vec![Arc::new(values)]);
@@ -290,6 +343,9 @@ fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowErr
         *key = after;
         values.push(Some(value));
     }
+    if matches!(ColumnType::of(field.data_type()), ColumnType::Text | ColumnType::Binary) {
+        check_bytes(values.iter().map(|value| value.map_or(0, <[u8]>::len)))?;
+    }
     let word = |value: &[u8]| -> [u8; 8] { value.try_into().unwrap_or_default() };
     Ok(match ColumnType::of(field.data_type()) {
         ColumnType::Bool => Arc::new(values.iter().map(|v| v.map(|v| v == [1])).collect::<BooleanArray>()),
@@ -314,13 +370,63 @@ fn decode_column(field: &Field, rest: &mut [&[u8]]) -> Result<ArrayRef, ArrowErr
     })
 }
 
-/// An offset buffer of these lengths; used where variable-length columns are gathered by hand.
-pub fn offsets_of(lengths: impl Iterator<Item = usize>) -> OffsetBuffer<i32> {
-    OffsetBuffer::from_lengths(lengths)
+/// An offset buffer of these lengths; used where variable-length columns are gathered by hand. An error where they are more
+/// than one column can hold.
+pub fn offsets_of(lengths: impl Iterator<Item = usize> + Clone) -> Result<OffsetBuffer<i32>, ArrowError> {
+    check_bytes(lengths.clone())?;
+    Ok(OffsetBuffer::from_lengths(lengths))
+}
+
+/// An error where values of these lengths are more than one column can hold: its offsets are of 32 bits.
+fn check_bytes(lengths: impl Iterator<Item = usize>) -> Result<(), ArrowError> {
+    let bytes = lengths.fold(0_usize, usize::saturating_add);
+    if i32::try_from(bytes).is_ok() { Ok(()) } else { Err(ArrowError::OffsetOverflowError(bytes)) }
 }
 
 /// A null buffer, or none where nothing is null.
 pub fn nulls_of(valid: Vec<bool>) -> Option<NullBuffer> {
     let nulls = NullBuffer::from(valid);
     (nulls.null_count() > 0).then_some(nulls)
+}
+
+/// Keys that share one [`KeyHash`], for tests and benchmarks of what a flood of them does. A column of bytes whose last ones
+/// make one factor of XXH3 zero, so that the eight that follow do not count.
+pub fn colliding_keys(rows: usize) -> ArrayRef {
+    /// Bytes 16 to 24 of XXH3's secret, which everybody knows.
+    const SECRET: [u8; 8] = [0xde, 0xd4, 0x6d, 0xe9, 0x83, 0x90, 0x97, 0xdb];
+    let key = |row: u64| [b"key".as_slice(), &SECRET, &row.to_le_bytes()].concat();
+    Arc::new(BinaryArray::from_iter_values((0..rows as u64).map(key)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn keys_that_are_made_to_collide_are_spread_in_tables() {
+        let keys = Keys::encode(&[colliding_keys(10_000)], 10_000).unwrap();
+        let hashes: BTreeSet<KeyHash> = keys.hashes().into_iter().collect();
+        assert_eq!(hashes.len(), 1, "the attack works on the hash that has no seed");
+        let (seeds, view) = (TableSeeds::default(), keys.view());
+        let places: BTreeSet<u64> = (0..10_000).map(|row| seeds.hash(view.get(row)) as u32 as u64).collect();
+        assert!(places.len() > 9_900, "{} places", places.len());
+    }
+
+    #[test]
+    fn keys_of_every_length_have_places_of_their_own() {
+        let seeds = TableSeeds::default();
+        let mut places = BTreeSet::new();
+        let mut keys = 0;
+        for length in 0..40 {
+            for place in 0..=length {
+                let mut key = vec![0; length];
+                key.get_mut(place).into_iter().for_each(|byte| *byte = 1);
+                assert_eq!(seeds.hash(&key), TableSeeds::default().hash(&key), "one process has one seed");
+                places.insert(seeds.hash(&key));
+                keys += 1;
+            }
+        }
+        assert_eq!(places.len(), keys);
+    }
 }

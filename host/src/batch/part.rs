@@ -1,9 +1,12 @@
 //! What flows along the edges of the graph.
 
+use super::slices::RowBytes;
 use crate::ids::{BatchTime, ClockId, PartOrder};
+use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::RecordBatch;
 use arrow::ipc::{reader::StreamReader, writer::StreamWriter};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use std::ops::Range;
 
 /// A columnar sub-batch: one timely record, many rows. Its batch id is its timely timestamp.
 #[derive(Clone, Debug)]
@@ -20,6 +23,22 @@ pub struct Part {
     pub time: BatchTime,
     /// The rows.
     pub rows: RecordBatch,
+}
+
+impl Part {
+    /// The part in pieces that each fit into one call of a plugin. They depend on its rows alone, and their places lie within
+    /// its own.
+    pub fn for_calls(self) -> Vec<Part> {
+        let slices = RowBytes::of([&self.rows]).slices(self.rows.num_rows(), PLUGIN_CALL_MAX);
+        if slices.len() == 1 {
+            return vec![self];
+        }
+        let piece = |(place, slice): (u64, Range<usize>)| {
+            let (order, rows) = (self.order.clone().then(place), self.rows.slice(slice.start, slice.len()));
+            Part { order, rows, ..self.clone() }
+        };
+        (0..).zip(slices).map(piece).collect()
+    }
 }
 
 /// Between processes a part travels as an Arrow IPC stream; within a process it is moved.

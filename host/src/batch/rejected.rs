@@ -1,13 +1,18 @@
 //! Rows that a plugin refused, as they flow in `<stage>.rejected`.
 
+use crate::batch::slices::RowBytes;
 use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
 use crate::ids::BatchId;
+use crate::job::units::show_size;
+use crate::limits::IN_FLIGHT_MAX_MAX;
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// A row that a stage refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +54,41 @@ pub struct RejectedRows {
     /// How many of them are those of the row; `None`: the row is JSON.
     own_columns: Option<usize>,
     blame: Option<Arc<Blame>>,
+    /// How much there may be of them.
+    room: Option<Arc<Room>>,
+}
+
+/// How many bytes of rejected rows one batch of a stage may have, all workers of a process together.
+#[derive(Debug)]
+struct Room {
+    stage: String,
+    bytes_max: u64,
+    /// Those of the newest batches.
+    used: Mutex<BTreeMap<BatchId, u64>>,
+}
+
+/// Batches whose bytes are known at once: more than are in flight.
+const BATCHES_KEPT: usize = 2 * IN_FLIGHT_MAX_MAX as usize;
+
+impl Room {
+    fn take(&self, batch: BatchId, bytes: u64) -> Result<()> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let sum = used.entry(batch).or_default();
+        *sum = sum.saturating_add(bytes);
+        if *sum > self.bytes_max {
+            return Err(Error::plugin(format!(
+                "stage `{}`: the rows that it rejects in batch {batch}, with their reasons, are more than {}; nothing of the \
+                 batch is put out\n  Mend the plugin or its input, raise `limits.rejected` of the stage, lower `limits.backtrace`, or \
+                 let batches be smaller (`rows_per_batch_max` of the source).",
+                self.stage,
+                show_size(self.bytes_max)
+            )));
+        }
+        while used.len() > BATCHES_KEPT {
+            used.pop_first();
+        }
+        Ok(())
+    }
 }
 
 /// The columns behind the reason, with `on_error = "reject"`.
@@ -78,7 +118,14 @@ impl RejectedRows {
             }
             fields.push(Field::new(name, kind.arrow(), true));
         }
-        RejectedRows { schema: Arc::new(Schema::new(fields)), own_columns, blame: blame.map(Arc::new) }
+        RejectedRows { schema: Arc::new(Schema::new(fields)), own_columns, blame: blame.map(Arc::new), room: None }
+    }
+
+    /// The same of this stage, of which a batch has at most so many bytes.
+    #[must_use]
+    pub fn at_most(self, stage: &str, bytes_max: u64) -> RejectedRows {
+        let room = Room { stage: stage.to_owned(), bytes_max, used: Mutex::default() };
+        RejectedRows { room: Some(Arc::new(room)), ..self }
     }
 
     /// The place of the reason among the columns.
@@ -87,7 +134,15 @@ impl RejectedRows {
     }
 
     /// The refused ones of these rows, which may have columns behind those that came in. `input`: the name of theirs.
-    pub fn rows(
+    pub fn rows(&self, batch: BatchId, input: &str, rows: &RecordBatch, refusals: &[Refusal]) -> Result<RecordBatch> {
+        let rejected = self.made(batch, input, rows, refusals).map_err(Error::arrow)?;
+        if let Some(room) = self.room.as_ref().filter(|_| !refusals.is_empty()) {
+            room.take(batch, RowBytes::of([&rejected]).of_range(&(0..rejected.num_rows())) as u64)?;
+        }
+        Ok(rejected)
+    }
+
+    fn made(
         &self,
         batch: BatchId,
         input: &str,
@@ -134,7 +189,7 @@ fn as_json(rows: &RecordBatch) -> Result<ArrayRef, ArrowError> {
 /// Late rows of a stage with several inputs: which one, the row as JSON, the reason.
 pub fn mixed_late_rows(input: &str, rows: &RecordBatch, reasons: Vec<String>) -> Result<RecordBatch, ArrowError> {
     let refusals: Vec<Refusal> = (0u32..).zip(reasons).map(|(row, reason)| Refusal::new(row, reason)).collect();
-    RejectedRows::of(rows.schema_ref(), 2, None).rows(BatchId(0), input, rows, &refusals)
+    RejectedRows::of(rows.schema_ref(), 2, None).made(BatchId(0), input, rows, &refusals)
 }
 
 /// The columns of late rows of a stage with several inputs.

@@ -63,7 +63,7 @@ pub fn trim_starts(manifest: &mut Manifest) {
 
 /// An object, by what its path says.
 enum Kind {
-    /// `state/<generation>-<batch>-<worker>-<table>.arrow`
+    /// `state/<generation>-<batch>-<worker>-<table>.arrow`, and with `<worker>.<number>` the further files of a large table.
     State { generation: Generation, batch: BatchId },
     /// `plans/<generation>-<process>-<after>.log`
     Log(LogName),
@@ -83,7 +83,10 @@ fn kind(path: &str) -> Option<Kind> {
             let mut parts = name.strip_suffix(".arrow")?.splitn(4, '-');
             let generation = Generation(number(parts.next()?, 6)?);
             let batch = BatchId(number(parts.next()?, 12)?);
-            number(parts.next()?, 3)?;
+            let worker = parts.next()?;
+            let (worker, further) = worker.split_once('.').map_or((worker, "1"), |(worker, further)| (worker, further));
+            number(worker, 3)?;
+            number(further, 1)?;
             parts.next().filter(|table| !table.is_empty())?;
             Some(Kind::State { generation, batch })
         }

@@ -59,7 +59,7 @@ impl PositionTable {
             rows_of(changed.iter().filter_map(|name| self.positions.get_key_value(name)))
         }?;
         fold::note(&mut self.files, after, ALL_GROUPS, base, rows.num_rows() as u64);
-        Ok(Some(Changes { table, groups: ALL_GROUPS, base, rows }))
+        Ok(Some(Changes::small(table, ALL_GROUPS, base, rows)))
     }
 }
 

@@ -23,14 +23,19 @@ pub fn load_table(
     end: u32,
     older: Option<BatchId>,
 ) -> Result<Vec<RecordBatch>> {
-    let place = store.place();
-    let read = |file: &StateFile| {
-        let bytes = store.read(&file.path).map_err(Error::environment)?;
-        let missing = || Error::environment(format!("{} is missing; put back a copy", file.path));
-        state_file::decode(file, &bytes.ok_or_else(missing)?)
-    };
-    load(table, first, end, read).map_err(|error| {
-        let error = error.within(format!("the checkpoint in {place}: {}", about(table)));
+    let mut all = Vec::new();
+    let loaded = load(
+        table,
+        first,
+        end,
+        |file| read_file(store, file),
+        |rows| {
+            all.push(rows);
+            Ok(())
+        },
+    );
+    loaded.map(|()| all).map_err(|error| {
+        let error = within(store, table, error);
         match older {
             None => error,
             Some(older) => Error {
@@ -42,6 +47,27 @@ pub fn load_table(
             },
         }
     })
+}
+
+/// The same, slice by slice, with no more in memory than one file.
+pub fn each_file(
+    store: &dyn Store,
+    table: &Table,
+    first: u32,
+    end: u32,
+    take: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
+    load(table, first, end, |file| read_file(store, file), take).map_err(|error| within(store, table, error))
+}
+
+fn read_file(store: &dyn Store, file: &StateFile) -> Result<Vec<RecordBatch>> {
+    let bytes = store.read(&file.path).map_err(Error::environment)?;
+    let missing = || Error::environment(format!("{} is missing; put back a copy", file.path));
+    state_file::decode(file, &bytes.ok_or_else(missing)?)
+}
+
+fn within(store: &dyn Store, table: &Table, error: Error) -> Error {
+    error.within(format!("the checkpoint in {}: {}", store.place(), about(table)))
 }
 
 /// A whole table as it stands, sorted by key hash: its key and state columns, without removed keys.
@@ -57,20 +83,20 @@ fn about(table: &Table) -> String {
     }
 }
 
-/// The same as [`load_table`], over files that come from anywhere.
+/// The same as [`each_file`], over files that come from anywhere.
 fn load(
     table: &Table,
     first: u32,
     end: u32,
     read: impl Fn(&StateFile) -> Result<Vec<RecordBatch>>,
-) -> Result<Vec<RecordBatch>> {
-    let mut rows = Vec::new();
+    mut take: impl FnMut(RecordBatch) -> Result<()>,
+) -> Result<()> {
     for live in fold::live(&table.files, first, end) {
         for part in read(live.file)? {
-            rows.push(counting(table, &live, part)?);
+            take(counting(table, &live, part)?)?;
         }
     }
-    Ok(rows)
+    Ok(())
 }
 
 /// The rows of a file that count.

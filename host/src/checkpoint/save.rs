@@ -7,13 +7,14 @@ use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
 use super::{Markers, fault, fold, gc, manifest, resolve, state_file};
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime, Generation};
+use crate::limits::STATE_WAITING_BYTES_MAX;
 use crate::run::Failure;
 use crate::time;
 use crate::timely_ext::Changes;
 use bytes::Bytes;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 /// How late the planted bug `state-late` writes.
@@ -24,12 +25,61 @@ pub type SavedFile = (usize, StateFile);
 
 /// Orders for the thread. Cheap to clone; the thread ends with the last clone.
 #[derive(Clone)]
-pub struct Saver(Sender<Order>);
+pub struct Saver {
+    orders: Sender<Order>,
+    waiting: Arc<Waiting>,
+    failure: Failure,
+}
+
+/// The bytes that were handed over ahead and are not written yet.
+#[derive(Default)]
+struct Waiting {
+    bytes: Mutex<u64>,
+    fewer: Condvar,
+}
+
+impl Waiting {
+    /// Waits until there are few, and adds some. Where the job fails meanwhile nothing is written any more.
+    fn add(&self, more: u64, failure: &Failure) {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        while *bytes > 0 && bytes.saturating_add(more) > STATE_WAITING_BYTES_MAX && !failure.happened() {
+            let waited = self.fewer.wait_timeout(bytes, LOOK_EVERY);
+            bytes = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        *bytes = bytes.saturating_add(more);
+    }
+
+    fn written(&self, fewer: u64) {
+        let mut bytes = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        *bytes = bytes.saturating_sub(fewer);
+        self.fewer.notify_all();
+    }
+}
+
+/// How often a worker that waits looks whether the job has failed.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 enum Order {
-    Save { batch: BatchId, worker: usize, changes: Vec<Changes>, done: Box<dyn FnOnce(Vec<SavedFile>) + Send> },
-    Publish { published: Published, done: Box<dyn FnOnce() + Send> },
-    Upgrade { next: NextPlugin, done: Box<dyn FnOnce(Result<()>) + Send> },
+    /// A file of a checkpoint whose other files come later.
+    Ahead {
+        batch: BatchId,
+        worker: usize,
+        changes: Changes,
+    },
+    Save {
+        batch: BatchId,
+        worker: usize,
+        changes: Vec<Changes>,
+        done: Box<dyn FnOnce(Vec<SavedFile>) + Send>,
+    },
+    Publish {
+        published: Published,
+        done: Box<dyn FnOnce() + Send>,
+    },
+    Upgrade {
+        next: NextPlugin,
+        done: Box<dyn FnOnce(Result<()>) + Send>,
+    },
 }
 
 /// A checkpoint that is to count.
@@ -67,12 +117,23 @@ impl Saver {
         failure: Failure,
     ) -> Result<Saver> {
         let (sender, orders) = channel();
-        let thread = Thread { store, generation, tables, owned, markers, tidy, upgraded: None, failure };
+        let waiting = Arc::new(Waiting::default());
+        let saver = Saver { orders: sender, waiting: waiting.clone(), failure: failure.clone() };
+        let ahead = BTreeMap::new();
+        let thread =
+            Thread { store, generation, tables, owned, markers, tidy, upgraded: None, ahead, waiting, failure };
         std::thread::Builder::new()
             .name("millstream-checkpoint".into())
             .spawn(move || thread.run(&orders))
             .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
-        Ok(Saver(sender))
+        Ok(saver)
+    }
+
+    /// Writes one file of a large table for the checkpoint after `batch`, for which the same worker calls [`Saver::save`]
+    /// later. Waits where too much waits to be written.
+    pub fn save_ahead(&self, batch: BatchId, worker: usize, changes: Changes) {
+        self.waiting.add(changes.bytes(), &self.failure);
+        let _ = self.orders.send(Order::Ahead { batch, worker, changes });
     }
 
     /// Writes what a worker hands over for the checkpoint after `batch`. `done` is called, on the thread, when all of it
@@ -85,18 +146,18 @@ impl Saver {
         done: impl FnOnce(Vec<SavedFile>) + Send + 'static,
     ) {
         // The thread outlives the job.
-        let _ = self.0.send(Order::Save { batch, worker, changes, done: Box::new(done) });
+        let _ = self.orders.send(Order::Save { batch, worker, changes, done: Box::new(done) });
     }
 
     /// All files of a checkpoint are durable, and all sinks have committed its batch: makes it count.
     pub fn publish(&self, published: Published, done: impl FnOnce() + Send + 'static) {
-        let _ = self.0.send(Order::Publish { published, done: Box::new(done) });
+        let _ = self.orders.send(Order::Publish { published, done: Box::new(done) });
     }
 
     /// Stores what a start needs to know of the next plugin of a stage, on the process that owns the manifest: before any
     /// checkpoint is published behind which it runs. Where that cannot be done, the job goes on as it is.
     pub fn upgrade(&self, next: NextPlugin, done: impl FnOnce(Result<()>) + Send + 'static) {
-        let _ = self.0.send(Order::Upgrade { next, done: Box::new(done) });
+        let _ = self.orders.send(Order::Upgrade { next, done: Box::new(done) });
     }
 }
 
@@ -109,6 +170,9 @@ struct Thread {
     tidy: bool,
     /// Of the upgrade that comes next.
     upgraded: Option<Upgraded>,
+    /// Files that were written ahead, by batch and worker.
+    ahead: BTreeMap<(BatchId, usize), Vec<SavedFile>>,
+    waiting: Arc<Waiting>,
     failure: Failure,
 }
 
@@ -119,7 +183,8 @@ impl Thread {
                 continue;
             }
             let done = match order {
-                Order::Save { batch, worker, changes, done } => self.save(batch, worker, &changes).map(done),
+                Order::Ahead { batch, worker, changes } => self.save_ahead(batch, worker, changes),
+                Order::Save { batch, worker, changes, done } => self.save(batch, worker, changes).map(done),
                 Order::Publish { published, done } => self.publish(published).map(|()| done()),
                 Order::Upgrade { next, done } => {
                     done(self.upgrade(next));
@@ -132,39 +197,52 @@ impl Thread {
         }
     }
 
-    fn save(&self, batch: BatchId, worker: usize, changes: &[Changes]) -> Result<Vec<SavedFile>> {
-        let mut saved = Vec::new();
+    fn save_ahead(&mut self, batch: BatchId, worker: usize, changes: Changes) -> Result<()> {
+        let bytes = changes.bytes();
+        let file = self.save_file(batch, worker, changes)?;
+        self.ahead.entry((batch, worker)).or_default().extend(file);
+        self.waiting.written(bytes);
+        Ok(())
+    }
+
+    fn save(&mut self, batch: BatchId, worker: usize, changes: Vec<Changes>) -> Result<Vec<SavedFile>> {
+        let mut saved = self.ahead.remove(&(batch, worker)).unwrap_or_default();
         for changes in changes {
-            let Some(table) = self.tables.get(changes.table) else {
-                return Err(Error::bug(format!("there is no table {}", changes.table)));
-            };
-            let within = |error: Error| error.within(format!("checkpoint after batch {batch}: `{}`", table.name));
-            let path = state_path(self.generation, batch, worker, table);
-            if fault::bug!("delta-lost") && table.of == TableOf::Stage && !changes.base {
-                continue;
-            }
-            let bytes = state_file::encode(&changes.rows).map_err(within)?;
-            let file = StateFile {
-                path: path.clone(),
-                batch,
-                group_first: changes.groups.0,
-                group_end: changes.groups.1,
-                base: changes.base,
-                rows: changes.rows.num_rows() as u64,
-                bytes: bytes.len() as u64,
-                checksum: state_file::checksum(&bytes),
-            };
-            fault::point("checkpoint.state");
-            if fault::bug!("state-late") {
-                write_late(self.store.clone(), path, bytes);
-                saved.push((changes.table, file));
-                continue;
-            }
-            patiently(&self.failure, || self.store.write(&path, bytes.clone())).map_err(within)?;
-            fault::point("checkpoint.state-written");
-            saved.push((changes.table, file));
+            saved.extend(self.save_file(batch, worker, changes)?);
         }
         Ok(saved)
+    }
+
+    fn save_file(&self, batch: BatchId, worker: usize, changes: Changes) -> Result<Option<SavedFile>> {
+        let Some(table) = self.tables.get(changes.table) else {
+            return Err(Error::bug(format!("there is no table {}", changes.table)));
+        };
+        let within = |error: Error| error.within(format!("checkpoint after batch {batch}: `{}`", table.name));
+        let path = state_path(self.generation, batch, (worker, changes.number), table);
+        if fault::bug!("delta-lost") && table.of == TableOf::Stage && !changes.base {
+            return Ok(None);
+        }
+        let (place, rows) = (changes.table, changes.num_rows());
+        let (group_first, group_end) = changes.groups;
+        let bytes = state_file::encode(changes.rows).map_err(within)?;
+        let file = StateFile {
+            path: path.clone(),
+            batch,
+            group_first,
+            group_end,
+            base: changes.base,
+            rows,
+            bytes: bytes.len() as u64,
+            checksum: state_file::checksum(&bytes),
+        };
+        fault::point("checkpoint.state");
+        if fault::bug!("state-late") {
+            write_late(self.store.clone(), path, bytes);
+            return Ok(Some((place, file)));
+        }
+        patiently(&self.failure, || self.store.write(&path, bytes.clone())).map_err(within)?;
+        fault::point("checkpoint.state-written");
+        Ok(Some((place, file)))
     }
 
     fn upgrade(&mut self, next: NextPlugin) -> Result<()> {
@@ -270,7 +348,9 @@ fn write_late(store: Arc<dyn Store>, path: String, bytes: Bytes) {
     });
 }
 
-fn state_path(generation: Generation, batch: BatchId, worker: usize, table: &Table) -> String {
+/// Each file that a worker writes of a table has a name of its own.
+fn state_path(generation: Generation, batch: BatchId, (worker, number): (usize, u32), table: &Table) -> String {
     let Table { name, .. } = table;
-    format!("state/{:06}-{:012}-{worker:03}-{name}.arrow", generation.0, batch.0)
+    let number = if number == 0 { String::new() } else { format!(".{number}") };
+    format!("state/{:06}-{:012}-{worker:03}{number}-{name}.arrow", generation.0, batch.0)
 }

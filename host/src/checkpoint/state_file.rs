@@ -5,6 +5,7 @@
 
 use super::types::StateFile;
 use crate::error::{Error, Result};
+use crate::limits::STATE_SLICE_MAX;
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;
 use arrow::error::ArrowError;
@@ -23,17 +24,21 @@ pub const TOUCHED: &str = "millstream_touched";
 pub const REMOVED: &str = "millstream_removed";
 
 /// Rows of one record batch of a file.
-const ROWS_MAX: usize = 65_536;
+const ROWS_MAX: usize = STATE_SLICE_MAX.rows;
 /// Bytes at the end of a file: the footer's length and the format's mark.
 const TRAILER_BYTES: usize = 10;
 
-/// A file with these rows.
-pub fn encode(rows: &RecordBatch) -> Result<Bytes> {
-    let mut bytes = Vec::with_capacity(rows.get_array_memory_size());
-    let mut writer = FileWriter::try_new(&mut bytes, &rows.schema()).map_err(Error::arrow)?;
-    for start in (0..rows.num_rows()).step_by(ROWS_MAX) {
-        let part = rows.slice(start, ROWS_MAX.min(rows.num_rows() - start));
-        writer.write(&part).map_err(Error::arrow)?;
+/// A file with these rows, of which there is at least one slice. Each slice is given up when it is in the file.
+pub fn encode(slices: Vec<RecordBatch>) -> Result<Bytes> {
+    let Some(first) = slices.first() else { return Err(Error::bug("a file of a state table without a slice")) };
+    let schema = first.schema();
+    let mut bytes = Vec::with_capacity(slices.iter().map(RecordBatch::get_array_memory_size).sum());
+    let mut writer = FileWriter::try_new(&mut bytes, &schema).map_err(Error::arrow)?;
+    for rows in slices {
+        for start in (0..rows.num_rows()).step_by(ROWS_MAX) {
+            let part = rows.slice(start, ROWS_MAX.min(rows.num_rows() - start));
+            writer.write(&part).map_err(Error::arrow)?;
+        }
     }
     writer.finish().map_err(Error::arrow)?;
     drop(writer);
@@ -147,7 +152,7 @@ mod tests {
     fn what_is_written_is_read() {
         for count in [0, 1, 1000, ROWS_MAX as i64, ROWS_MAX as i64 * 2 + 1] {
             let rows = rows(count);
-            let bytes = encode(&rows).expect("it encodes");
+            let bytes = encode(vec![rows.clone()]).expect("it encodes");
             let batches = decode(&file(&bytes, count as u64), &bytes).expect("it decodes");
             assert_eq!(batches.len(), (count as usize).div_ceil(ROWS_MAX));
             assert!(batches.iter().all(|batch| batch.num_rows() <= ROWS_MAX));
@@ -158,14 +163,14 @@ mod tests {
     #[test]
     fn a_part_of_a_large_table_takes_no_more_room_than_its_rows() {
         let all = rows(100_000);
-        let few = encode(&all.slice(50_000, 100)).expect("it encodes");
+        let few = encode(vec![all.slice(50_000, 100)]).expect("it encodes");
         assert!(few.len() < 20_000, "{}", few.len());
         assert_eq!(decode(&file(&few, 100), &few).expect("it decodes"), [all.slice(50_000, 100)]);
     }
 
     #[test]
     fn every_truncation_and_every_flipped_bit_is_noticed() {
-        let bytes = encode(&rows(3)).expect("it encodes");
+        let bytes = encode(vec![rows(3)]).expect("it encodes");
         let whole = file(&bytes, 3);
         let truncations = (0..bytes.len()).map(|length| bytes.slice(..length));
         for damaged in truncations.chain(flipped(&bytes)) {
@@ -183,7 +188,7 @@ mod tests {
         let nested: [(&str, ArrayRef); 2] = [("list", Arc::new(list)), ("word", Arc::new(words))];
         let nested = RecordBatch::try_from_iter(nested).expect("columns of one length");
         for rows in [rows(2), nested] {
-            let bytes = encode(&rows).expect("it encodes");
+            let bytes = encode(vec![rows.clone()]).expect("it encodes");
             let good = file(&bytes, 2);
             for damaged in (0..bytes.len()).map(|length| bytes.slice(..length)).chain(flipped(&bytes)) {
                 let forged = StateFile { bytes: damaged.len() as u64, checksum: checksum(&damaged), ..good.clone() };

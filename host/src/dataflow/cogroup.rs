@@ -9,6 +9,7 @@ use super::stages::{At, Input, StageStreams, split_late};
 use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::part::Part;
 use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
+use crate::batch::slices::RowBytes;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{CogroupInput, CogroupNode, Operator, StageNode};
@@ -87,7 +88,7 @@ fn refused_rows(
 ) -> Result<RecordBatch> {
     let own: Vec<usize> = (0..input.own_columns).collect();
     let rows = rows.project(&own).map_err(Error::arrow)?;
-    rejected.rows(context.id, &input.name, &rows, refused).map_err(Error::arrow)
+    rejected.rows(context.id, &input.name, &rows, refused)
 }
 
 /// The stage on one worker.
@@ -155,7 +156,7 @@ impl CogroupWork {
         let grouped = Grouped::of(&self.node, meeting)?;
         let (mut start, mut call) = (Start::default(), 0);
         while start.group < grouped.ends.len() {
-            let end = start.next_call(&grouped.ends);
+            let end = start.next_call(&grouped.ends, |group| grouped.bytes_of(&self.node, group));
             self.call(context, order.clone().then(call), &grouped, start.group, end.group, output)?;
             (start, call) = (end, call + 1);
         }
@@ -214,6 +215,16 @@ struct Grouped {
 }
 
 impl Grouped {
+    /// The bytes of a group: its key, and what the plugin reads of its rows.
+    fn bytes_of(&self, node: &CogroupNode, group: usize) -> usize {
+        let key = RowBytes::of([&self.keys]).of_range(&(group..group + 1));
+        node.inputs.iter().zip(&self.inputs).fold(key, |sum, (input, (rows, ends))| {
+            let end = |group: usize| ends.get(group).map_or(0, |end| *end as usize);
+            let of_group = group.checked_sub(1).map_or(0, end)..end(group);
+            sum.saturating_add(RowBytes::of_columns(rows, &input.reads).of_range(&of_group))
+        })
+    }
+
     fn of(node: &CogroupNode, meeting: &Meeting) -> Result<Grouped> {
         let fields = node.key.fields().iter().cloned().collect();
         let mut table = StateTable::new(fields, Arc::new(Schema::empty()), None).map_err(Error::arrow)?;

@@ -146,6 +146,6 @@ impl BatchWork for Enrich {
         let columns: Vec<ArrayRef> =
             vec![Arc::new(BinaryArray::from_iter_values([content])), Arc::new(BooleanArray::from(vec![false]))];
         let rows = RecordBatch::try_new(Arc::new(schema), columns).map_err(Error::arrow)?;
-        Ok(vec![Changes { table: *table, groups: ALL_GROUPS, base: true, rows }])
+        Ok(vec![Changes::small(*table, ALL_GROUPS, true, rows)])
     }
 }

@@ -125,7 +125,7 @@ impl Stamp {
         let kept_times = arrow::compute::filter(&times, &keep).map_err(Error::arrow)?;
         output.push(context, part.order.clone(), stamped(&kept, kept_times).map_err(Error::arrow)?);
         let input = self.stage.inputs.get(place).map_or("", |input| &input.name);
-        let rejected = self.stage.rejected.rows(context.id, input, &part.rows, &bad).map_err(Error::arrow)?;
+        let rejected = self.stage.rejected.rows(context.id, input, &part.rows, &bad)?;
         output.reject(context, part.order, rejected);
         Ok(refused)
     }

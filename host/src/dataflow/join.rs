@@ -12,6 +12,7 @@ use crate::graph::{JoinNode, StageNode, right_table};
 use crate::ids::{BatchId, PartOrder};
 use crate::join::{self, IntervalJoin, Side};
 use crate::limits::PART_ROWS_MAX;
+use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::Counts;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Parts, each_batch, each_batch_in_time, each_part};
@@ -189,7 +190,9 @@ impl BatchWork for Intervals {
         let mut changes = Vec::new();
         for (side, keeper) in Side::BOTH.into_iter().zip(self.keepers.iter_mut().flatten()) {
             let (changed, count) = (self.state.changed(side), self.state.len(side) as u64);
-            changes.extend(keeper.changes_of(after, changed, count, |base| self.state.changes(side, base))?);
+            changes.extend(keeper.changes_of(after, changed, count, |base, to| {
+                self.state.changes(side, base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
+            })?);
         }
         Ok(changes)
     }

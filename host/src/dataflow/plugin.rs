@@ -32,17 +32,21 @@ pub fn transform<'s>(
     let mut shade = Shade::default();
     each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
         whole.renew()?;
-        let (rows, nulls) = without_nulls(part.rows.clone(), &whole.reads, &whole.needs).map_err(Error::arrow)?;
-        let caller = calling.renewed(&mut shade, CallerBeside::of)?;
-        let Processed { rows: made, rejections } =
-            caller.process(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
-        let refused = together(nulls, rejections);
-        if let Some(beside) = shade.in_batch(context) {
-            beside.transform(context, &part.rows, &made, &refused);
+        // A stage before it may have made a large part.
+        for part in part.for_calls() {
+            let (rows, nulls) = without_nulls(part.rows.clone(), &whole.reads, &whole.needs).map_err(Error::arrow)?;
+            let caller = calling.renewed(&mut shade, CallerBeside::of)?;
+            let Processed { rows: made, rejections } =
+                caller.process(context.call(), &rows.project(&whole.reads).map_err(Error::arrow)?)?;
+            let refused = together(nulls, rejections);
+            if let Some(beside) = shade.in_batch(context) {
+                beside.transform(context, &part.rows, &made, &refused);
+            }
+            metrics.add_rows(made.num_rows());
+            output.push(context, part.order.clone(), made);
+            whole.reject(context, part.order, &part.rows, refused, output)?;
         }
-        metrics.add_rows(made.num_rows());
-        output.push(context, part.order.clone(), made);
-        whole.reject(context, part.order, &part.rows, refused, output)
+        Ok(())
     })
 }
 
@@ -210,7 +214,7 @@ impl WholeRows {
     ) -> Result<()> {
         if !rejections.is_empty() {
             self.metrics.add_rejected(rejections.len());
-            let rejected = self.rejected.rows(context.id, "", rows, &rejections).map_err(Error::arrow)?;
+            let rejected = self.rejected.rows(context.id, "", rows, &rejections)?;
             // Behind the rows of the part whose time could not be used.
             output.reject(context, order.then(REFUSED_ORDER), rejected);
         }

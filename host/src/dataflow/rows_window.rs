@@ -11,6 +11,7 @@ use crate::batch::types::with_fields;
 use crate::error::{Error, Result};
 use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::ids::{BatchId, ClockId, PartOrder};
+use crate::limits::STATE_SLICE_MAX;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Watermark, each_batch_in_time, each_part};
 use crate::window::WindowNode;
@@ -119,8 +120,12 @@ impl BatchWork for RowsWindow {
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
         let (changed, all) = (self.pieces.changed(), self.pieces.len());
-        let mut changes: Vec<Changes> =
-            keeper.changes_of(after, changed, all, |base| self.pieces.changes(base))?.into_iter().collect();
+        let mut changes: Vec<Changes> = keeper
+            .changes_of(after, changed, all, |base, to| {
+                self.pieces.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
+            })?
+            .into_iter()
+            .collect();
         if let Windows::Batches { begun, .. } = &mut self.windows {
             changes.extend(begun.barrier(after)?);
         }

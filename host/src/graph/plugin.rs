@@ -52,6 +52,8 @@ pub struct UpdateNode {
     pub initial: Option<RecordBatch>,
     /// What timers go by; none where the plugin has no timers.
     pub timers: Option<TimerClock>,
+    /// How many timers there may be on one worker.
+    pub timers_max: u64,
 }
 
 /// Checks a stage with a plugin, of any world.
@@ -111,6 +113,7 @@ fn update(making: &Making<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &
         timeout: options.timeout,
         initial,
         timers: timer_clock(making, &plugin.plugin, &told)?,
+        timers_max: plugin.stage.limits.timers_max,
     };
     let mut tables = vec![state::update::table_of(&node)];
     tables.extend(node.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));

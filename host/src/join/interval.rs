@@ -11,11 +11,13 @@ use super::kept::KeptRows;
 use super::saved::{self, Saved};
 use super::waiting::{Row, Waiting};
 use super::{Side, check_rows};
+use crate::batch::slices::SliceMax;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::spec::JoinKind;
 use crate::limits::PART_ROWS_MAX;
 use crate::state::StateTable;
+use crate::state::files::Slices;
 use arrow::array::{AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use std::cmp::Reverse;
@@ -320,9 +322,11 @@ impl IntervalJoin {
         self.saved[side.place()].changed(&self.kept[side.place()])
     }
 
-    /// The rows of the next file of a checkpoint: all of a side for a `base`, or what changed since the last call.
-    pub fn changes(&mut self, side: Side, base: bool) -> Result<RecordBatch> {
-        self.saved[side.place()].changes(&self.kept[side.place()], self.interval.on, base).map_err(Error::arrow)
+    /// The rows of the next file of a checkpoint: all of a side for a `base`, or what changed since the last call. They are
+    /// made slice by slice, none larger than `most` but for a single row.
+    pub fn changes(&mut self, side: Side, base: bool, most: SliceMax, to: &mut Slices<'_>) -> Result<()> {
+        let saved = &mut self.saved[side.place()];
+        saved.changes(&self.kept[side.place()], self.interval.on, base, most, to).map_err(Error::arrow)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The rows of one side that may still find partners, as they arrived: in columns, many to a chunk.
 
 use super::joined::At;
+use crate::batch::slices::RowBytes;
 use crate::limits::PART_ROWS_MAX;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
@@ -116,6 +117,12 @@ impl KeptRows {
         };
         let places = numbers.map(&mut place).collect::<Result<_, ArrowError>>()?;
         Ok((chunks, places))
+    }
+
+    /// The bytes of a row.
+    pub fn bytes_of(&self, number: u64) -> usize {
+        let Some((chunk, row)) = self.find(number) else { return 0 };
+        self.chunks.get(chunk).map_or(0, |chunk| RowBytes::of([&chunk.rows]).of_range(&(row..row + 1)))
     }
 
     /// Rows by their numbers, in this order.

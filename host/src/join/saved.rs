@@ -2,13 +2,15 @@
 
 use super::kept::KeptRows;
 use crate::batch::keys::Keys;
+use crate::batch::slices::{RowBytes, SliceMax};
 use crate::batch::types::{ColumnType, with_fields};
 use crate::checkpoint::state_file::REMOVED;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::state::StateTable;
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{concat, concat_batches, take_record_batch};
+use crate::state::files::{Slice, Slices};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use std::sync::Arc;
@@ -148,37 +150,73 @@ impl Saved {
         (kept.numbers_from(self.written).count() + self.matched.len() + removed) as u64
     }
 
-    /// The rows of the next file, in the order of the hashes of their keys; all of them for a `base`.
-    pub fn changes(&mut self, kept: &KeptRows, on: usize, base: bool) -> Result<RecordBatch, ArrowError> {
+    /// The rows of the next file; all of them for a `base`. They are made slice by slice, none larger than `most` but for a
+    /// single row; those of a slice stand in the order of the hashes of their keys.
+    pub fn changes(
+        &mut self,
+        kept: &KeptRows,
+        on: usize,
+        base: bool,
+        most: SliceMax,
+        to: &mut Slices<'_>,
+    ) -> Result<(), ArrowError> {
         let mut matched = std::mem::take(&mut self.matched);
         let removed = std::mem::take(&mut self.removed);
         let new = kept.numbers_from(if base { 0 } else { self.written });
         matched.retain(|number| !base && kept.is_kept(*number));
         let numbers: Vec<u64> = matched.into_iter().chain(new).collect();
         self.written = kept.next();
-        let rows = kept.rows(&numbers)?;
-        let flags: BooleanArray = numbers.iter().map(|number| Some(kept.is_matched(*number))).collect();
-        let (key, others) = places(kept.schema(), on);
-        let keys = rows.project(&key)?;
-        let removed = concat_batches(keys.schema_ref(), removed.iter().filter(|_| !base))?;
-        let numbered = kept.schema().fields();
-        let layout = numbered.get(..numbered.len().saturating_sub(2)).unwrap_or_default();
-        let columns = Columns::of(&Schema::new(layout.to_vec()), on);
-        let joined = |values: &ArrayRef, more: &ArrayRef| concat(&[values.as_ref(), more.as_ref()]);
-        let nothing = |values: &ArrayRef| new_null_array(values.data_type(), removed.num_rows());
-        let mut all = Vec::new();
-        for (values, more) in keys.columns().iter().zip(removed.columns()) {
-            all.push(joined(values, more)?);
+        let layout = kept.schema().fields();
+        let layout = layout.get(..layout.len().saturating_sub(2)).unwrap_or_default();
+        let in_file = Columns::of(&Schema::new(layout.to_vec()), on).in_file();
+        let mut rest = numbers.as_slice();
+        let mut some = false;
+        while !rest.is_empty() {
+            let mut bytes = 0_usize;
+            let fits = |number: &&u64| {
+                bytes = bytes.saturating_add(kept.bytes_of(**number));
+                bytes <= most.bytes
+            };
+            let (now, later) = rest.split_at(rest.iter().take(most.rows).take_while(fits).count().max(1));
+            let rows = by_hash(&kept_in_file(kept, on, now, &in_file)?, on)?;
+            to(Slice { rows, groups: None });
+            (rest, some) = (later, true);
         }
-        for place in others {
-            all.push(joined(rows.column(place), &nothing(rows.column(place)))?);
+        for keys in removed.iter().filter(|_| !base) {
+            for slice in RowBytes::of([keys]).slices(keys.num_rows(), most) {
+                let rows = removed_in_file(&keys.slice(slice.start, slice.len()), &in_file)?;
+                to(Slice { rows: by_hash(&rows, on)?, groups: None });
+                some = true;
+            }
         }
-        let flags: ArrayRef = Arc::new(flags);
-        all.push(joined(&flags, &nothing(&flags))?);
-        let is_removed = |row: usize| Some(row >= numbers.len());
-        all.push(Arc::new((0..numbers.len() + removed.num_rows()).map(is_removed).collect::<BooleanArray>()));
-        by_hash(&RecordBatch::try_new(columns.in_file(), all)?, on)
+        if !some {
+            to(Slice { rows: RecordBatch::new_empty(in_file), groups: None });
+        }
+        Ok(())
     }
+}
+
+/// Rows that are kept, as a file has them.
+fn kept_in_file(kept: &KeptRows, on: usize, numbers: &[u64], in_file: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let rows = kept.rows(numbers)?;
+    let (key, others) = places(kept.schema(), on);
+    let matched: BooleanArray = numbers.iter().map(|number| Some(kept.is_matched(*number))).collect();
+    let removed = BooleanArray::from(vec![false; numbers.len()]);
+    let mut columns: Vec<ArrayRef> = key.into_iter().chain(others).map(|place| rows.column(place).clone()).collect();
+    columns.push(Arc::new(matched));
+    columns.push(Arc::new(removed));
+    RecordBatch::try_new(in_file.clone(), columns)
+}
+
+/// Rows of which only key and numbers are known, as they are not kept any more.
+fn removed_in_file(keys: &RecordBatch, in_file: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let mut columns = keys.columns().to_vec();
+    let states = in_file.fields().iter().skip(columns.len());
+    let states = states.map(|field| new_null_array(field.data_type(), keys.num_rows()));
+    columns.extend(states);
+    columns.pop();
+    columns.push(Arc::new(BooleanArray::from(vec![true; keys.num_rows()])));
+    RecordBatch::try_new(in_file.clone(), columns)
 }
 
 /// Rows in the order of the hashes of their keys.

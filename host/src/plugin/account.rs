@@ -111,6 +111,8 @@ pub struct Bill {
     costs: Costs,
     /// Rows and bytes that are taken if the call succeeds.
     returned: (u64, u64),
+    /// Bytes of these that are rows of output.
+    pub output_bytes: u64,
 }
 
 struct Began {
@@ -155,7 +157,9 @@ impl Bill {
 
     /// The call returned these columns, and their rows are output.
     pub fn returns_rows(&mut self, rows: &BatchOut) {
+        let before = self.returned.1;
         self.returns(rows);
+        self.output_bytes = self.returned.1.saturating_sub(before);
         self.returned.0 = self.returned.0.saturating_add(rows.rows.into());
     }
 

@@ -4,7 +4,7 @@ use super::arrow_types::shared_bytes;
 use super::failure::bytes;
 use super::lower::Lowered;
 use crate::job::spec::PluginLimits;
-use crate::limits::{PLUGIN_EXPANSION_BYTES_FREE, PLUGIN_EXPANSION_ROWS_FREE};
+use crate::limits::{PLUGIN_CALL_ROWS_MAX, PLUGIN_EXPANSION_BYTES_FREE, PLUGIN_EXPANSION_ROWS_FREE};
 use arrow::array::{ArrayRef, RecordBatch};
 
 /// How much a call passes to the plugin, all its batches together.
@@ -14,6 +14,8 @@ pub struct Given {
     pub rows: u64,
     /// Bytes of their columns.
     pub bytes: u64,
+    /// Rows of the batch that has the most.
+    pub longest: u64,
 }
 
 impl Given {
@@ -22,7 +24,14 @@ impl Given {
         batches.into_iter().fold(Given::default(), |sum, batch| Given {
             rows: sum.rows.saturating_add(u64::from(batch.rows())),
             bytes: sum.bytes.saturating_add(batch.bytes()),
+            longest: sum.longest.max(batch.rows().into()),
         })
+    }
+
+    /// How many times the call has the time, or the fuel, of one call: once, unless a single key made it longer than calls
+    /// are. It hangs on that key's rows alone, so it is the same on any number of workers.
+    pub fn times(&self) -> u64 {
+        self.longest.div_ceil(PLUGIN_CALL_ROWS_MAX as u64).max(1)
     }
 }
 
@@ -100,7 +109,7 @@ mod tests {
             expansion_max: 10,
             ..Default::default()
         };
-        Allowance::new(limits, Given { rows, bytes })
+        Allowance::new(limits, Given { rows, bytes, longest: 0 })
     }
 
     #[test]

@@ -7,9 +7,12 @@ use super::load::Loaded;
 use super::reject::{self, Schemas, Story, Trials};
 use super::{CallContext, Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, Updated};
 use crate::batch::rejected::Refusal;
+use crate::batch::slices::RowBytes;
 use crate::error::{Error, Result};
 use crate::job::spec::OnError;
+use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
 use std::sync::Arc;
 
 /// Calls one plugin for one stage on one worker thread. Every error names stage, plugin, version and batch.
@@ -94,6 +97,16 @@ impl Caller {
         if self.on_error == OnError::Fail || rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
+        let mut all = Vec::new();
+        for slice in RowBytes::of([rows]).slices(rows.num_rows(), PLUGIN_CALL_MAX) {
+            let refused = self.refused_of_call(context, &rows.slice(slice.start, slice.len()))?;
+            let placed = |refusal: Refusal| Refusal { row: refusal.row + slice.start as u32, ..refusal };
+            all.extend(refused.into_iter().map(placed));
+        }
+        Ok(all)
+    }
+
+    fn refused_of_call(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Vec<Refusal>> {
         // What it counts and says here it counts and says again when the good rows are lifted.
         let counters = self.attempts.count_for(Counters::default());
         self.attempts.instances.set_quiet(true);
@@ -115,20 +128,20 @@ impl Caller {
 
     /// World `aggregate`: an accumulator for each row.
     pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch> {
-        match self.attempts.lift(context, rows) {
+        self.row_by_row([rows], |own, [rows]| match own.attempts.lift(context, rows) {
             Ok(accumulators) => Ok(accumulators),
             // Too many rows together are no reason to stop.
             Err(failure) => {
                 let error = failure.error.clone();
-                let known = self.blamed(failure, rows.num_rows())?;
-                reject::lift(&mut Trials::new(&mut self.attempts), (known, error), context, rows, &self.schemas)
+                let known = own.blamed(failure, rows.num_rows())?;
+                reject::lift(&mut Trials::new(&mut own.attempts), (known, error), context, rows, &own.schemas)
             }
-        }
+        })
     }
 
     /// World `aggregate`: accumulators combined pair by pair. No row is to blame where this fails.
     pub fn combine(&mut self, context: CallContext, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
-        self.attempts.combine(context, left, right).map_err(Error::from)
+        self.row_by_row([left, right], |own, [left, right]| Ok(own.attempts.combine(context, left, right)?))
     }
 
     /// World `aggregate`: the output row of each accumulator. No row is to blame where this fails.
@@ -138,12 +151,34 @@ impl Caller {
         keys: &RecordBatch,
         accumulators: &RecordBatch,
     ) -> Result<RecordBatch> {
-        self.attempts.lower(context, keys, accumulators).map_err(Error::from)
+        self.row_by_row([keys, accumulators], |own, [keys, accumulators]| {
+            Ok(own.attempts.lower(context, keys, accumulators)?)
+        })
     }
 
     /// World `aggregate`: accumulators taken out again, pair by pair. No row is to blame where this fails.
     pub fn inverse(&mut self, context: CallContext, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
-        self.attempts.inverse(context, whole, part).map_err(Error::from)
+        self.row_by_row([whole, part], |own, [whole, part]| Ok(own.attempts.inverse(context, whole, part)?))
+    }
+
+    /// Calls a function that makes a row of each row of these batches, with as many rows at a time as a call may have.
+    fn row_by_row<const N: usize>(
+        &mut self,
+        batches: [&RecordBatch; N],
+        call: impl Fn(&mut Caller, [&RecordBatch; N]) -> Result<RecordBatch>,
+    ) -> Result<RecordBatch> {
+        let rows = batches.first().map_or(0, |batch| batch.num_rows());
+        let slices = RowBytes::of(batches).slices(rows, PLUGIN_CALL_MAX);
+        if slices.len() == 1 {
+            return call(self, batches);
+        }
+        let mut made = Vec::with_capacity(slices.len());
+        for slice in slices {
+            let sliced = batches.map(|batch| batch.slice(slice.start, slice.len()));
+            made.push(call(self, sliced.each_ref())?);
+        }
+        let Some(first) = made.first() else { return Err(Error::bug("rows without a slice")) };
+        concat_batches(&first.schema(), &made).map_err(Error::arrow)
     }
 
     /// Refused rows stand in the order of the rows where some may have been found to be guilty, in whatever calls.

@@ -4,7 +4,6 @@
 
 use crate::error::{Error, Result};
 use crate::limits::{PLUGIN_CLOCK_PATIENCE_MS, PLUGIN_CLOCK_SILENCE_MS_MAX};
-use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -14,8 +13,6 @@ use wasmtime::Engine;
 
 /// How often it ticks; a call is stopped at most two ticks late.
 const TICK: Duration = Duration::from_millis(5);
-/// Batches whose time is kept at once. More are in flight only where calls are so short that no limit is near.
-const BATCHES_KEPT: usize = 16;
 
 /// How far the clock of an engine has come.
 pub struct Clock {
@@ -69,6 +66,7 @@ impl Clock {
     }
 
     /// Ticks so far.
+    #[cfg(test)]
     pub fn now(&self) -> u64 {
         self.ticks.load(Relaxed)
     }
@@ -120,35 +118,16 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// The time that calls have used, by batch.
-#[derive(Default)]
-pub struct BatchTimes(BTreeMap<Option<u64>, u64>);
-
-impl BatchTimes {
-    /// The ticks that a call of a batch may take, after those before it; `None`: no more.
-    pub fn left(&self, batch: Option<u64>, limit: Duration) -> Option<u64> {
-        // Far beyond the life of any process, and far from overflow.
-        const NEVER: u64 = 1 << 60;
-        if limit.is_zero() {
-            return Some(NEVER);
-        }
-        let ticks = u64::try_from(limit.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(NEVER).min(NEVER);
-        let left = ticks.checked_sub(self.0.get(&batch).copied().unwrap_or(0)).filter(|left| *left > 0)?;
-        // The current tick has partly passed.
-        Some(left + 1)
+/// The ticks after which a call that may take so long is stopped; zero: never.
+pub fn deadline(limit: Duration) -> u64 {
+    // Far beyond the life of any process, and far from overflow.
+    const NEVER: u64 = 1 << 60;
+    if limit.is_zero() {
+        return NEVER;
     }
-
-    /// A call of a batch has taken so many ticks.
-    pub fn add(&mut self, batch: Option<u64>, ticks: u64) {
-        if ticks == 0 {
-            return;
-        }
-        let used = self.0.entry(batch).or_default();
-        *used = used.saturating_add(ticks);
-        while self.0.len() > BATCHES_KEPT {
-            self.0.pop_first();
-        }
-    }
+    let ticks = u64::try_from(limit.as_nanos().div_ceil(TICK.as_nanos())).unwrap_or(NEVER).min(NEVER);
+    // The current tick has partly passed.
+    ticks + 1
 }
 
 #[cfg(test)]
@@ -195,18 +174,9 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_has_its_time_once() {
-        let (mut times, limit) = (BatchTimes::default(), Duration::from_millis(50));
-        assert_eq!(times.left(Some(1), limit), Some(11));
-        times.add(Some(1), 4);
-        times.add(Some(2), 1);
-        times.add(Some(1), 3);
-        assert_eq!((times.left(Some(1), limit), times.left(Some(2), limit)), (Some(4), Some(10)));
-        times.add(Some(1), 3);
-        assert_eq!((times.left(Some(1), limit), times.left(Some(3), limit)), (None, Some(11)));
-        assert!(times.left(Some(1), Duration::ZERO).is_some(), "no limit");
-        assert!(times.left(Some(1), Duration::MAX).is_some());
-        (3..1000).for_each(|batch| times.add(Some(batch), 1));
-        assert_eq!(times.0.len(), BATCHES_KEPT);
+    fn a_limit_is_a_number_of_ticks() {
+        assert_eq!(deadline(Duration::from_millis(50)), 11);
+        assert_eq!(deadline(Duration::from_millis(51)), 12);
+        assert!(deadline(Duration::ZERO) > 1 << 50 && deadline(Duration::MAX) > 1 << 50);
     }
 }

@@ -2,10 +2,11 @@
 //! it left any; its backtrace; and what to do.
 
 use super::guest::Guest;
-use super::wasi::Stopped;
+use super::instances::{fuel, time};
+use super::wasi::{Call, Stopped};
 use crate::error::{Error, Kind};
 use crate::job::spec::PluginLimits;
-use crate::limits::{PLUGIN_BACKTRACE_BYTES_MAX, PLUGIN_FRAMES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::limits::{PLUGIN_FRAMES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
 use std::fmt::Write as _;
 use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;
@@ -147,16 +148,17 @@ impl CallFailure {
             message.push_str("\n  backtrace, innermost call first:");
             frames.iter().for_each(|frame| indent(&mut message, frame));
         }
+        if let (Trap::Time, Call { rows, rows_before, batch: Some(_), .. }) = (trap, guest.call) {
+            let before = match rows_before {
+                0 => "It was the first of the batch on this worker.".to_owned(),
+                rows => format!("Those before it, with {rows} rows of the batch on this worker, went well."),
+            };
+            let _ = write!(message, "\n  The call had {rows} rows. {before}");
+        }
         let _ = write!(message, "\n  {advice}");
-        let backtrace = frames.map(|frames| printable(&frames.join("\n"), PLUGIN_BACKTRACE_BYTES_MAX));
+        let kept = usize::try_from(limits.backtrace_bytes_max).unwrap_or(usize::MAX);
+        let backtrace = frames.filter(|_| kept > 0).map(|frames| printable(&frames.join("\n"), kept));
         CallFailure { trap: Some(trap), reason: what, backtrace, error: Error { kind: Kind::Plugin, message } }
-    }
-
-    /// The failure of a call that could not begin, as the calls before it have used up the time of the batch.
-    pub fn late(identity: &Identity, limits: &PluginLimits, batch: Option<u64>) -> CallFailure {
-        let (what, advice) = too_long(limits);
-        let error = Error::plugin(format!("{} failed {}: {what}\n  {advice}", identity.who(), identity.when(batch)));
-        CallFailure { trap: Some(Trap::Time), reason: what, backtrace: None, error }
     }
 
     /// The failure of a call that returned an error by itself.
@@ -193,6 +195,8 @@ impl CallFailure {
 }
 
 const SDK: &str = "The plugin, or the SDK that it was built with, must be mended.";
+const TOO_LONG: &str = "Raise `limits.time` of the stage, which is that of one call, and start again: a batch that was planned runs \
+                        again under the limits that the job has then. Or mend the plugin if it loops for ever.";
 const AUTHOR: &str = "The plugin must be mended; `millstream test` runs its cases.";
 
 /// Whether the plugin is to blame that no instance could be made: its code ran and failed, or it is larger than it may be.
@@ -206,9 +210,12 @@ pub fn is_of_plugin(guest: &Guest, error: &wasmtime::Error) -> bool {
         || error.root_cause().to_string().contains("resource limit exceeded")
 }
 
-fn too_long(limits: &PluginLimits) -> (String, &'static str) {
-    let advice = "Raise `limits.time` of the stage, or mend the plugin if it loops for ever.";
-    (format!("it ran longer than its time limit of {:?}", limits.time_max), advice)
+fn too_long(limits: &PluginLimits, call: &Call) -> (String, &'static str) {
+    let limit = match call.times {
+        1 => format!("{:?}", limits.time_max),
+        times => format!("{:?}, {times} times that of one call, for so many rows", time(limits, times)),
+    };
+    (format!("it ran longer than its time limit of {limit}"), TOO_LONG)
 }
 
 fn too_many_handles(limits: &PluginLimits) -> (Trap, String, &'static str) {
@@ -240,12 +247,12 @@ fn cause(limits: &PluginLimits, guest: &Guest, error: &wasmtime::Error) -> (Trap
     }
     match trap {
         Some(Interrupt) => {
-            let (what, advice) = too_long(limits);
+            let (what, advice) = too_long(limits, &guest.call);
             (Trap::Time, what, advice)
         }
         Some(OutOfFuel) => {
             let advice = "Raise `limits.time` or `limits.fuel` of the stage, or mend the plugin if it loops for ever.";
-            let most = super::instances::fuel(limits);
+            let most = fuel(limits, guest.call.times);
             (Trap::Fuel, format!("it ran more than {most} instructions, the limit of one call"), advice)
         }
         Some(StackOverflow) => {

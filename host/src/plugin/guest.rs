@@ -86,8 +86,8 @@ pub struct Guest {
     pub stage: Arc<Stage>,
     /// The batch of the call; `None` in `describe`.
     pub batch: Option<u64>,
-    /// The call, as WASI needs to know it.
-    call: Call,
+    /// The call.
+    pub call: Call,
     /// What the call may return.
     pub allowance: Allowance,
     /// Bytes of its linear memories.

@@ -3,7 +3,7 @@
 use super::account::Bill;
 use super::allowance::{Allowance, Given};
 use super::bindings::Returned;
-use super::clock::BatchTimes;
+use super::clock;
 use super::failure::{self, CallFailure, Fault, Identity};
 use super::guest::{Guest, Shared, Stage, Timers};
 use super::load::Loaded;
@@ -14,7 +14,7 @@ use crate::ids::BatchId;
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_CALLS_PER_INSTANCE_MAX, PLUGIN_FUEL_PER_SECOND};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use wasmtime::Store;
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Instance, Lift, Lower};
 
@@ -26,7 +26,10 @@ pub struct Instances {
     pub keep: bool,
     pub stage: Arc<Stage>,
     shared: Arc<Shared>,
-    times: BatchTimes,
+    /// The batch of the last call, and how many rows its calls were given.
+    passed: (Option<u64>, u64),
+    /// The batch of the last call that put out rows, and their bytes.
+    put_out: (Option<u64>, u64),
     live: Option<Live>,
     /// Timers of the call: put in before, taken out after it.
     pub timers: Timers,
@@ -59,7 +62,8 @@ impl Instances {
             keep,
             stage,
             shared,
-            times: BatchTimes::default(),
+            passed: (None, 0),
+            put_out: (None, 0),
             live: None,
             timers: Timers::default(),
             time_us: 0,
@@ -91,12 +95,7 @@ impl Instances {
         P: ComponentNamedList + Lower,
         Returned<R>: ComponentNamedList + Lift,
     {
-        let clock = self.loaded.machine.clock.clone();
-        let begun = clock.as_ref().map(|clock| clock.now());
         let called = self.call_metered(batch, index, given, arguments);
-        if let (Some(clock), Some(begun)) = (clock, begun) {
-            self.times.add(batch, clock.now().saturating_sub(begun));
-        }
         if called.is_err() {
             self.bill.ended(&called);
         }
@@ -116,16 +115,17 @@ impl Instances {
     {
         let allowance = Allowance::new(self.limits, given);
         // Where no instance can be made, all that a call may burn counts as burnt.
-        self.fuel_burnt = fuel(&self.limits);
+        let call = self.wasi_call(batch, given);
+        self.fuel_burnt = fuel(&self.limits, call.times);
         let mut live = match self.live.take() {
             Some(mut live) => {
-                live.store.data_mut().begin(self.wasi_call(batch), allowance);
+                live.store.data_mut().begin(call, allowance);
                 self.meter(&mut live.store)?;
                 live
             }
             None => {
                 self.bill.instance_made();
-                self.start(batch, allowance)?
+                self.start(call, allowance)?
             }
         };
         live.calls += 1;
@@ -138,7 +138,7 @@ impl Instances {
         self.bill.left_guest(entered.elapsed(), live.store.data());
         self.fuel_burnt = 0;
         if self.loaded.machine.kind.metering == Metering::Fuel {
-            let most = fuel(&self.limits);
+            let most = fuel(&self.limits, call.times);
             self.fuel_burnt = most.saturating_sub(live.store.get_fuel().unwrap_or(most));
         }
         self.counted = live.store.data_mut().end();
@@ -164,10 +164,11 @@ impl Instances {
         checked: Result<T, impl Into<Fault>>,
     ) -> Result<T, CallFailure> {
         let counted = std::mem::take(&mut self.counted);
+        let output_bytes = std::mem::take(&mut self.bill.output_bytes);
         let settled = match checked {
             Ok(result) => {
                 counters.merge(BatchId(batch.unwrap_or_default()), counted);
-                Ok(result)
+                self.check_batch(batch, output_bytes).map(|()| result)
             }
             Err(fault) => {
                 self.live = None;
@@ -178,16 +179,35 @@ impl Instances {
         settled
     }
 
+    /// A call of a batch puts out so many bytes more. Where those of all its calls are too many no row is to blame: how many
+    /// calls there are, and on which worker, is not the same each time.
+    fn check_batch(&mut self, batch: Option<u64>, bytes: u64) -> Result<(), CallFailure> {
+        if self.put_out.0 != batch {
+            self.put_out = (batch, 0);
+        }
+        self.put_out.1 = self.put_out.1.saturating_add(bytes);
+        let most = self.limits.batch_output_bytes_max;
+        if self.put_out.1 <= most {
+            return Ok(());
+        }
+        Err(CallFailure::other(Error::plugin(format!(
+            "{} returned more than {} {}, in all of its calls on one worker together\n  Raise `limits.batch_output` of the \
+             stage, let batches be smaller (`rows_per_batch_max` of the source), or mend the plugin if it should return less.",
+            self.identity.who(),
+            failure::bytes(most),
+            self.identity.when(batch)
+        ))))
+    }
+
     /// Gives a call, and the making of its instance, the time or the fuel that it may use.
     fn meter(&self, store: &mut Store<Guest>) -> Result<(), CallFailure> {
-        let batch = store.data().batch;
+        let times = store.data().call.times;
         if let Some(clock) = &self.loaded.machine.clock {
             clock.check().map_err(CallFailure::other)?;
-            let left = self.times.left(batch, self.limits.time_max);
-            store.set_epoch_deadline(left.ok_or_else(|| CallFailure::late(&self.identity, &self.limits, batch))?);
+            store.set_epoch_deadline(clock::deadline(time(&self.limits, times)));
         }
         if self.loaded.machine.kind.metering == Metering::Fuel {
-            let set = store.set_fuel(fuel(&self.limits));
+            let set = store.set_fuel(fuel(&self.limits, times));
             set.map_err(|e| CallFailure::other(Error::bug(format!("fuel: {e:#}"))))?;
         }
         // wasmtime counts what a call hands to the host before it copies it.
@@ -195,12 +215,12 @@ impl Instances {
         Ok(())
     }
 
-    fn start(&self, batch: Option<u64>, allowance: Allowance) -> Result<Live, CallFailure> {
+    fn start(&self, call: Call, allowance: Allowance) -> Result<Live, CallFailure> {
         let told = |words: String| {
-            format!("{}: no instance could be made {}: {words}", self.identity.who(), self.identity.when(batch))
+            format!("{}: no instance could be made {}: {words}", self.identity.who(), self.identity.when(call.batch))
         };
         stack::check(self.limits.stack_bytes_max).map_err(|words| CallFailure::other(Error::job(told(words))))?;
-        let guest = Guest::new(self.shared.clone(), self.stage.clone(), self.wasi_call(batch), allowance);
+        let guest = Guest::new(self.shared.clone(), self.stage.clone(), call, allowance);
         let mut store = Store::new(self.loaded.pre.engine(), guest);
         store.limiter(|guest| guest);
         store.set_max_component_handles(usize::try_from(self.limits.handles_max).unwrap_or(usize::MAX));
@@ -212,8 +232,14 @@ impl Instances {
         }
     }
 
-    fn wasi_call(&self, batch: Option<u64>) -> Call {
-        Call { batch, time_us: self.time_us, began: Instant::now() }
+    /// The next call.
+    fn wasi_call(&mut self, batch: Option<u64>, given: Given) -> Call {
+        if self.passed.0 != batch {
+            self.passed = (batch, 0);
+        }
+        let (rows, rows_before) = (given.longest, self.passed.1);
+        self.passed.1 = rows_before.saturating_add(rows);
+        Call { batch, time_us: self.time_us, began: Instant::now(), times: given.times(), rows, rows_before }
     }
 
     fn trapped(&self, store: &Store<Guest>, error: &wasmtime::Error) -> CallFailure {
@@ -221,12 +247,17 @@ impl Instances {
     }
 }
 
-/// Instructions that a call may run.
-pub fn fuel(limits: &PluginLimits) -> u64 {
+/// The time of a call that has so many times that of one; zero: no limit.
+pub fn time(limits: &PluginLimits, times: u64) -> Duration {
+    limits.time_max.saturating_mul(u32::try_from(times).unwrap_or(u32::MAX))
+}
+
+/// Instructions that such a call may run.
+pub fn fuel(limits: &PluginLimits, times: u64) -> u64 {
     let per_microsecond = u128::from(PLUGIN_FUEL_PER_SECOND / 1_000_000);
     let of_time = match limits.time_max.as_micros().saturating_mul(per_microsecond) {
         0 => u64::MAX,
         fuel => u64::try_from(fuel).unwrap_or(u64::MAX),
     };
-    limits.fuel_max.unwrap_or(of_time)
+    limits.fuel_max.unwrap_or(of_time).saturating_mul(times)
 }

@@ -9,6 +9,7 @@ mod update;
 pub use cogroup::cogroup;
 pub use update::update;
 
+use super::allowance::Given;
 use super::attempt::Attempts;
 use super::failure::{CallFailure, printable};
 use super::instances::fuel;
@@ -68,15 +69,16 @@ impl Trials<'_> {
     pub fn new(attempts: &mut Attempts) -> Trials<'_> {
         attempts.instances.set_quiet(true);
         let mut trials = Trials { attempts, calls_left: 0, fuel_left: 0, last_reason: String::new() };
-        trials.bound();
+        trials.bound(0);
         trials
     }
 
-    /// From now on there may be so many as the limits say.
-    fn bound(&mut self) {
+    /// From now on there may be so many as the limits say, for a call on so many rows.
+    fn bound(&mut self, rows: usize) {
         let limits = self.attempts.instances.limits;
+        let times = Given { longest: rows as u64, ..Given::default() }.times();
         self.calls_left = limits.attempts_max;
-        self.fuel_left = fuel(&limits).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
+        self.fuel_left = fuel(&limits, times).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
     }
 
     /// From now on there may be any number. For calls whose rows hang on the number of workers, as those of several keys

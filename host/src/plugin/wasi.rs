@@ -16,13 +16,13 @@ mod waiting;
 use super::failure::{Identity, Trap};
 use super::guest::{Guest, Stage};
 use super::http::Requests;
-use super::instances::fuel;
+use super::instances::{fuel, time};
 use crate::job::spec::PluginLimits;
 use crate::limits::PLUGIN_IMPORT_FUEL;
 use clocks::Clock;
 use plain::Random;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use streams::Printed;
 pub use waiting::Deadline;
 use wasmtime::component::{HasSelf, Linker, ResourceTable};
@@ -39,6 +39,12 @@ pub struct Call {
     pub time_us: i64,
     /// When it began.
     pub began: Instant,
+    /// How many times it has the time, or the fuel, of one call.
+    pub times: u64,
+    /// The rows that it is given.
+    pub rows: u64,
+    /// The rows that calls of the batch before it were given, on this worker.
+    pub rows_before: u64,
 }
 
 /// The state of one instance.
@@ -54,7 +60,7 @@ pub struct Wasi {
     random: Random,
     printed: Printed,
     stage: String,
-    time_max: Duration,
+    limits: PluginLimits,
     deadline: Deadline,
     work: u64,
     work_max: u64,
@@ -93,10 +99,10 @@ impl Wasi {
             random: Random::default(),
             printed: Printed::default(),
             stage: identity.stage.clone().unwrap_or_default(),
-            time_max: limits.time_max,
+            limits: *limits,
             deadline: Deadline::default(),
             work: 0,
-            work_max: fuel(limits),
+            work_max: 0,
         };
         wasi.begin(call);
         wasi
@@ -106,8 +112,8 @@ impl Wasi {
     pub fn begin(&mut self, call: Call) {
         self.clock.begin(call.time_us);
         self.random = Random::new(&self.stage, call.batch);
-        self.deadline = Deadline::new(call.began, self.time_max);
-        self.work = 0;
+        self.deadline = Deadline::new(call.began, time(&self.limits, call.times));
+        (self.work, self.work_max) = (0, fuel(&self.limits, call.times));
         self.requests.begin(call.batch, self.deadline);
     }
 

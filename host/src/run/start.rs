@@ -10,17 +10,19 @@ use crate::checkpoint::{Lock, manifest, record};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
-use crate::job::spec::JobSpec;
+use crate::job::spec::{JobSpec, OnError};
 use crate::plugin::PluginHost;
 use crate::timely_ext::lost_connection;
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Starts a job. What can be wrong is found before anything runs or is written.
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
     let plugins = PluginHost::new()?;
     let Some(checkpoint) = &spec.checkpoint else {
         let graph = Graph::resolve(spec, &plugins, owns_sinks(&options))?;
+        graph.check_instances(workers(&graph.spec, &options)?)?;
         let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
         let failure = Failure::default();
         let peers = connected(&graph, &options, listener, Generation(0), &failure)?;
@@ -89,6 +91,7 @@ fn settle(
         let held = if options.fresh { None } else { manifest::read(&**store)? };
         let job_id = held.as_ref().map(|(manifest, _)| manifest.job_id.as_str());
         let graph = Graph::resolve(spec.clone(), plugins, false)?;
+        graph.check_instances(workers(&graph.spec, options)?)?;
         graph.check_sinks(job_id)?;
         let decided = match recover::decide(&graph, &**store, options, record.cloned(), None) {
             // Another process that has lost the job, or is about to, has just made a checkpoint and tidied up.
@@ -97,7 +100,7 @@ fn settle(
         };
         match (decided.resume.as_before, &decided.before) {
             (Some(until), Some(start)) if !ran_as_before => {
-                replay_as_before(start, until, options, plugins, store, lock.cloned())?;
+                replay_as_before(start, until, spec, options, plugins, store, lock.cloned())?;
                 ran_as_before = true;
             }
             (Some(until), _) => {
@@ -119,6 +122,7 @@ fn manifest_version(store: &dyn Store) -> Result<Option<Version>> {
 fn replay_as_before(
     start: &Start,
     until: BatchId,
+    now: &JobSpec,
     options: &Options,
     plugins: &PluginHost,
     store: &Arc<dyn Store>,
@@ -131,6 +135,7 @@ fn replay_as_before(
     tracing::info!("the job was changed since; batches up to {until} are run again as it was before");
     let workers = usize::try_from(start.workers).unwrap_or(1);
     spec.workers = Some(workers);
+    raise_limits(&mut spec, now);
     let options = Options {
         workers: Some(workers),
         sets: record.sets.clone(),
@@ -142,9 +147,28 @@ fn replay_as_before(
     stopper.await_termination(None).map(drop).map_err(within)
 }
 
+/// What was raised since of limits that only stop a job counts, as they may be what stopped it. Those that decide about rows
+/// stay: the batches must come out as they did.
+fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
+    for stage in &mut before.stages {
+        let Some(same) = now.stages.iter().find(|same| same.name == stage.name) else { continue };
+        let plugins = stage.plugins_mut().into_iter().zip(same.plugins());
+        for (before, now) in plugins.filter(|(before, _)| before.on_error == OnError::Fail) {
+            let no_limit = before.limits.time_max.is_zero() || now.limits.time_max.is_zero();
+            let longest = before.limits.time_max.max(now.limits.time_max);
+            before.limits.time_max = if no_limit { Duration::ZERO } else { longest };
+            let raise = |limit: &mut u64, now: u64| *limit = now.max(*limit);
+            raise(&mut before.limits.output_bytes_max, now.limits.output_bytes_max);
+            raise(&mut before.limits.output_rows_max, now.limits.output_rows_max);
+            raise(&mut before.limits.expansion_max, now.limits.expansion_max);
+        }
+    }
+}
+
 /// Another process of a job with checkpoints: goes on as process 0 has decided.
 fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn Store>) -> Result<Stopper> {
     let graph = Graph::resolve(spec, plugins, false)?;
+    graph.check_instances(workers(&graph.spec, &options)?)?;
     let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
     let failure = Failure::default();
     let peers = connected(&graph, &options, listener, Generation(0), &failure)?;

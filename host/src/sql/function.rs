@@ -2,13 +2,15 @@
 
 use super::batch_time;
 use super::types::{convert, ours};
+use crate::batch::slices::RowBytes;
 use crate::batch::types::{ColumnType, describe};
 use crate::error::{Error, Result};
+use crate::limits::PLUGIN_CALL_MAX;
 use crate::metrics::{Counts, PluginId};
 use crate::plugin::{Caller, Description, Plugin, Processed, StageUse, World};
 use crate::timely_ext::BatchContext;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::{filter_record_batch, take};
+use arrow::compute::{concat, filter_record_batch, take};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema};
 use datafusion::common::DataFusionError;
 use datafusion::logical_expr::{
@@ -224,7 +226,6 @@ impl Callable {
             callers.len() - 1
         });
         let Some((_, caller)) = callers.get_mut(place) else { return Err(Error::bug("a function without a caller")) };
-        let Processed { rows, rejections } = caller.process(context.call(), given)?;
         let fault = |words: String| {
             let (name, stage) = (&self.function.name, &self.function.stage.stage);
             let (plugin, version) = (&description.name, &description.version);
@@ -233,21 +234,28 @@ impl Callable {
                 "stage `{stage}`: function `{name}` (plugin {plugin} {version}) {words} in batch {batch}"
             )))
         };
-        if let Some(refusal) = rejections.first() {
-            return fault(format!(
-                "refused row {} of {}: {}; functions cannot refuse rows,",
-                refusal.row,
-                given.num_rows(),
-                refusal.reason
-            ));
+        let mut made = Vec::new();
+        for slice in RowBytes::of([given]).slices(given.num_rows(), PLUGIN_CALL_MAX) {
+            let Processed { rows, rejections } =
+                caller.process(context.call(), &given.slice(slice.start, slice.len()))?;
+            if let Some(refusal) = rejections.first() {
+                return fault(format!(
+                    "refused row {} of {}: {}; functions cannot refuse rows,",
+                    slice.start + refusal.row as usize,
+                    given.num_rows(),
+                    refusal.reason
+                ));
+            }
+            if rows.num_rows() != slice.len() {
+                return fault(format!(
+                    "gave {} rows for {}; a function gives one a row,",
+                    rows.num_rows(),
+                    slice.len()
+                ));
+            }
+            made.push(rows.columns().first().cloned().ok_or_else(|| Error::bug("a function without a column"))?);
         }
-        if rows.num_rows() != given.num_rows() {
-            return fault(format!(
-                "gave {} rows for {}; a function gives one a row,",
-                rows.num_rows(),
-                given.num_rows()
-            ));
-        }
-        rows.columns().first().cloned().ok_or_else(|| Error::bug("a function without a column"))
+        let made: Vec<&dyn Array> = made.iter().map(AsRef::as_ref).collect();
+        concat(&made).map_err(Error::arrow)
     }
 }

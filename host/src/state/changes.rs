@@ -1,7 +1,10 @@
 //! What changed in a state table since it was last asked: the rows of the next file of a checkpoint. Costs a byte a slot
 //! and a push for each first change; what did not change is not looked at.
 
+use super::files::{Slice, Slices};
 use super::table::{Idle, Slot, StateTable};
+use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS};
+use crate::batch::slices::SliceMax;
 use crate::checkpoint::fault;
 use crate::checkpoint::state_file::{REMOVED, TOUCHED};
 use crate::error::{Error, Result};
@@ -10,8 +13,11 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArra
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use std::cmp::Ordering;
+use std::ops::Range;
 use std::sync::Arc;
 
+/// Rows that are sorted at a time, about.
+const SORTED_ROWS_MAX: usize = 4 << 20;
 /// The slot is in `slots`.
 const LISTED: u8 = 1;
 /// The slot's key is in a file, so its removal must be told, too.
@@ -114,31 +120,81 @@ impl StateTable {
         self.changes.as_ref().map_or(0, |changes| (changes.slots.len() + changes.removed.len()) as u64)
     }
 
-    /// The rows of the next file, in the order of the hashes of their keys (and so of key groups), each key once: all
+    /// The rows of the next files, in the order of the hashes of their keys (and so of key groups), each key once: all
     /// keys with their states for a `base`, or else what changed since the last call, with a row for each removed key.
-    /// Columns: see [`crate::checkpoint::state_file`]. What was changed is forgotten.
-    pub fn changes(&mut self, base: bool) -> Result<RecordBatch> {
-        let changes =
+    /// Columns: see [`crate::checkpoint::state_file`]. What was changed is forgotten. The rows are made slice by slice, none
+    /// larger than `most` but for a single row; a slice has whole key groups where they fit.
+    pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut Slices<'_>) -> Result<()> {
+        let mut changes =
             self.changes.take().ok_or_else(|| Error::bug("the changes of a table that does not note them"))?;
-        let rows = self.rows_to_write(&changes, base);
-        let batch = self.file_rows(&changes, &rows).map_err(Error::arrow);
-        let Changes { mut marks, slots, .. } = changes;
-        slots.iter().for_each(|slot| marks[*slot as usize] &= !LISTED);
-        for row in &rows {
-            if let Row::Known(slot) = row {
-                marks[*slot as usize] |= WRITTEN;
+        let rows = if base { self.len() } else { changes.slots.len() + changes.removed.len() };
+        // Not even the places of all rows are there at once.
+        let step = (KEY_GROUPS as usize / (rows / SORTED_ROWS_MAX + 1)).max(1);
+        let mut some = false;
+        for first in (0..KEY_GROUPS).step_by(step) {
+            let rows = self.rows_to_write(&changes, base, first..first + step as u64);
+            some |= !rows.is_empty();
+            self.write(&changes, &rows, most, to)?;
+            for row in &rows {
+                if let Row::Known(slot) = row {
+                    changes.marks[*slot as usize] |= WRITTEN;
+                }
             }
         }
+        if !some {
+            to(Slice { rows: RecordBatch::new_empty(self.file_schema()), groups: None });
+        }
+        let Changes { mut marks, slots, .. } = changes;
+        slots.iter().for_each(|slot| marks[*slot as usize] &= !LISTED);
         self.changes = Some(Changes { marks, ..Changes::default() });
-        batch
+        Ok(())
     }
 
-    fn rows_to_write(&self, changes: &Changes, base: bool) -> Vec<Row> {
+    fn write(&self, changes: &Changes, rows: &[Row], most: SliceMax, to: &mut Slices<'_>) -> Result<()> {
+        let group = |row: &Row| (self.row_hash(changes, *row) >> GROUP_SHIFT) as u32;
+        let mut rest = rows;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.changed_slice(changes, rest, most));
+            let groups = now.first().map(group).zip(now.last().map(group));
+            to(Slice { rows: self.file_rows(changes, now).map_err(Error::arrow)?, groups });
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// How many of the rows are the next slice: as many as fit, without the rest of a key group that has begun within.
+    fn changed_slice(&self, changes: &Changes, rows: &[Row], most: SliceMax) -> usize {
+        let mut bytes = 0_usize;
+        let fits = |row: &&Row| {
+            bytes = bytes.saturating_add(match row {
+                Row::Known(slot) => self.bytes_of(*slot),
+                Row::Removed(_) => self.row_key(changes, **row).len(),
+            });
+            bytes <= most.bytes
+        };
+        let count = rows.iter().take(most.rows).take_while(fits).count().max(1);
+        let group = |row: &Row| self.row_hash(changes, *row) >> GROUP_SHIFT;
+        let (Some(now), Some(next)) = (rows.get(..count), rows.get(count)) else { return rows.len() };
+        let begun = now.iter().rev().take_while(|row| group(row) == group(next)).count();
+        if begun < count { count - begun } else { count }
+    }
+
+    fn row_hash(&self, changes: &Changes, row: Row) -> u64 {
+        match row {
+            Row::Known(slot) => self.hashes[slot as usize],
+            Row::Removed(place) => changes.removed[place as usize].hash,
+        }
+    }
+
+    /// The rows of some key groups, in the order of the hashes of their keys.
+    fn rows_to_write(&self, changes: &Changes, base: bool, groups: Range<u64>) -> Vec<Row> {
+        let within = |hash: &u64| groups.contains(&(hash >> GROUP_SHIFT));
         let known = |slot: Slot| (self.hashes[slot as usize], Row::Known(slot));
         let mut rows: Vec<(u64, Row)> = if base {
-            self.all().map(known).collect()
+            self.all().map(known).filter(|(hash, _)| within(hash)).collect()
         } else {
             let stored = changes.slots.iter().filter(|slot| self.known(**slot)).map(|slot| known(*slot));
+            let stored = stored.filter(|(hash, _)| within(hash));
             // A removed key that has a state again is among the stored ones.
             let lost = if fault::bug!("removed-lost") { 0 } else { usize::MAX };
             let removed = changes
@@ -146,8 +202,9 @@ impl StateTable {
                 .iter()
                 .take(lost)
                 .enumerate()
-                .map(|(place, key)| (key.hash, Row::Removed(place as u32)));
-            stored.chain(removed.filter(|(hash, row)| !self.is_back(changes, *hash, *row))).collect()
+                .map(|(place, key)| (key.hash, Row::Removed(place as u32)))
+                .filter(|(hash, _)| within(hash));
+            stored.chain(removed.filter(|(_, row)| !self.is_back(changes, *row))).collect()
         };
         rows.sort_unstable_by(|(first, a), (second, b)| match first.cmp(second) {
             Ordering::Equal => self.row_key(changes, *a).cmp(self.row_key(changes, *b)),
@@ -156,8 +213,8 @@ impl StateTable {
         rows.into_iter().map(|(_, row)| row).collect()
     }
 
-    fn is_back(&self, changes: &Changes, hash: u64, row: Row) -> bool {
-        self.find(self.row_key(changes, row), keys::KeyHash(hash)).is_some_and(|slot| self.known(slot))
+    fn is_back(&self, changes: &Changes, row: Row) -> bool {
+        self.find(self.row_key(changes, row)).is_some_and(|slot| self.known(slot))
     }
 
     fn row_key<'a>(&'a self, changes: &'a Changes, row: Row) -> &'a [u8] {
@@ -201,5 +258,98 @@ impl StateTable {
         }
         fields.push(Arc::new(Field::new(REMOVED, DataType::Boolean, false)));
         Arc::new(Schema::new(fields))
+    }
+}
+
+#[cfg(test)]
+impl StateTable {
+    /// All slices in one.
+    pub fn all_changes(&mut self, base: bool) -> Result<RecordBatch> {
+        let mut slices = Vec::new();
+        self.changes(base, crate::limits::STATE_SLICE_MAX, &mut |slice| {
+            slices.push(slice.rows);
+        })?;
+        arrow::compute::concat_batches(&self.file_schema(), &slices).map_err(Error::arrow)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::keys::Keys;
+    use arrow::array::{AsArray, StringArray};
+
+    fn table() -> StateTable {
+        let field = |name: &str| Arc::new(Field::new(name, DataType::Utf8, false));
+        let state = Arc::new(Schema::new(vec![field("state")]));
+        let mut table = StateTable::new(vec![field("key")], state, None).unwrap();
+        table.track_changes();
+        table
+    }
+
+    /// Stores a text of this length for each of so many keys; `kept` says which of them stay.
+    fn store(table: &mut StateTable, keys: usize, length: usize, kept: impl Fn(usize) -> bool) {
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values((0..keys).map(|key| format!("key {key}"))));
+        let encoded = Keys::encode(&[names], keys).unwrap();
+        let (view, hashes) = (encoded.view(), encoded.hashes());
+        let slots: Vec<Slot> = (0..keys).map(|row| table.slot(view.get(row), hashes[row])).collect();
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values((0..keys).map(|_| "x".repeat(length))));
+        let states = RecordBatch::try_new(table.state_schema(), vec![texts]).unwrap();
+        table.store(&slots, &states, &(0..keys).map(|key| Some(kept(key))).collect());
+    }
+
+    fn slices(table: &mut StateTable, base: bool, most: SliceMax) -> Vec<Slice> {
+        let mut slices = Vec::new();
+        table.changes(base, most, &mut |slice| slices.push(slice)).unwrap();
+        slices
+    }
+
+    fn restored(slices: &[Slice]) -> RecordBatch {
+        let mut after = table();
+        slices.iter().for_each(|slice| after.restore(&slice.rows, |_| true).unwrap());
+        after.rows().unwrap()
+    }
+
+    #[test]
+    fn a_table_is_written_in_slices_of_rows_and_of_bytes() {
+        for (most, length) in [
+            (SliceMax { rows: 100, bytes: usize::MAX }, 3),
+            (SliceMax { rows: usize::MAX, bytes: 10_000 }, 90),
+            (SliceMax { rows: 1, bytes: 1 }, 1),
+        ] {
+            let mut table = table();
+            store(&mut table, 5_000, length, |_| true);
+            let written = slices(&mut table, true, most);
+            assert!(written.len() > 45, "{} slices", written.len());
+            for slice in &written {
+                let states = slice.rows.column(1).as_string::<i32>();
+                let bytes: usize = states.iter().flatten().map(str::len).sum();
+                assert!(slice.rows.num_rows() <= most.rows && (bytes <= most.bytes || slice.rows.num_rows() == 1));
+            }
+            let groups: Vec<(u32, u32)> = written.iter().filter_map(|slice| slice.groups).collect();
+            assert!(groups.windows(2).all(|pair| pair[0].1 <= pair[1].0), "in the order of key groups");
+            let split = groups.windows(2).filter(|pair| pair[0].1 == pair[1].0).count();
+            assert!(most.rows == 1 || split == 0, "{split} key groups are in two slices, though they fit into one");
+            assert_eq!(restored(&written), table.rows().unwrap());
+
+            // Only what changed, and what was removed, in slices as well.
+            assert_eq!(table.changed(), 0);
+            store(&mut table, 400, length + 1, |key| key % 4 != 0);
+            let more = slices(&mut table, false, most);
+            assert_eq!(more.iter().map(|slice| slice.rows.num_rows()).sum::<usize>(), 400);
+            let all: Vec<Slice> = written.into_iter().chain(more).collect();
+            assert_eq!(restored(&all), table.rows().unwrap());
+        }
+    }
+
+    #[test]
+    fn nothing_is_one_slice_without_rows() {
+        let mut table = table();
+        store(&mut table, 3, 1, |_| false);
+        for base in [true, false] {
+            let rows: Vec<usize> =
+                slices(&mut table, base, SliceMax { rows: 9, bytes: 9 }).iter().map(|s| s.rows.num_rows()).collect();
+            assert_eq!(rows, [0]);
+        }
     }
 }

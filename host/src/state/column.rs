@@ -156,7 +156,7 @@ impl StateColumn {
                 let none: &[u8] = &[];
                 let value = |(row, slot): (usize, &u32)| if known(row) { &*bytes[*slot as usize] } else { none };
                 let values: Vec<&[u8]> = slots.iter().enumerate().map(value).collect();
-                let offsets = offsets_of(values.iter().map(|value| value.len()));
+                let offsets = offsets_of(values.iter().map(|value| value.len()))?;
                 let data = Buffer::from_vec(values.concat());
                 if self.kind == DataType::Utf8 {
                     Arc::new(StringArray::try_new(offsets, data, nulls)?)

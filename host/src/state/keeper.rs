@@ -1,11 +1,15 @@
 //! What checkpoints hold of a table on one worker: loads it, and says at each barrier what has to be written.
 
 use super::StateTable;
+use super::files::Files;
 use crate::batch::keys::KeyHash;
+use crate::checkpoint::save::Saver;
+use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{StateFile, Table, TableOf};
 use crate::checkpoint::{Kept, fold, read};
 use crate::error::Result;
 use crate::ids::BatchId;
+use crate::limits::{STATE_FILE_BYTES_MAX, STATE_SLICE_MAX};
 use crate::run::Running;
 use crate::timely_ext::Changes;
 use arrow::array::RecordBatch;
@@ -15,6 +19,8 @@ pub struct Keeper {
     table: usize,
     files: Vec<StateFile>,
     groups: (u32, u32),
+    worker: usize,
+    saver: Saver,
 }
 
 impl Keeper {
@@ -23,7 +29,8 @@ impl Keeper {
         let kept = running.kept.as_ref()?;
         let table = kept.table(TableOf::Stage, name)?;
         let files = kept.tables.get(table)?.files.clone();
-        Some(Keeper { table, files, groups: fold::group_range(worker, peers) })
+        let (groups, saver) = (fold::group_range(worker, peers), kept.saver.clone());
+        Some(Keeper { table, files, groups, worker, saver })
     }
 
     /// The rows of the checkpoint that is loaded, of the key groups that this worker owns, file by file in the order in
@@ -38,11 +45,14 @@ impl Keeper {
     }
 
     fn load_groups(&self, running: &Running, (first, end): (u32, u32)) -> Result<Option<Vec<RecordBatch>>> {
-        let Some(kept) = running.kept.as_ref().filter(|kept| kept.held.contains(&self.table)) else {
-            return Ok(None);
-        };
-        let Some(table) = kept.old.get(&self.table).or_else(|| kept.tables.get(self.table)) else { return Ok(None) };
-        read::load_table(&*kept.store, table, first, end, None).map(Some)
+        let Some((store, table)) = self.held(running) else { return Ok(None) };
+        read::load_table(store, table, first, end, None).map(Some)
+    }
+
+    /// The table as the checkpoint that is loaded holds it.
+    fn held<'a>(&self, running: &'a Running) -> Option<(&'a dyn Store, &'a Table)> {
+        let kept = running.kept.as_ref().filter(|kept| kept.held.contains(&self.table))?;
+        Some((&*kept.store, kept.old.get(&self.table).or_else(|| kept.tables.get(self.table))?))
     }
 
     /// The table as the checkpoint that is loaded describes it, where it has other state columns there.
@@ -58,10 +68,9 @@ impl Keeper {
     /// Takes over the table from the checkpoint that is loaded, and notes its changes from now on. Whether there was one.
     pub fn restore(&self, running: &Running, table: &mut StateTable) -> Result<bool> {
         table.track_changes();
-        let Some(rows) = self.load(running)? else { return Ok(false) };
-        for rows in rows {
-            table.restore(&rows, |_| true)?;
-        }
+        let Some((store, held)) = self.held(running) else { return Ok(false) };
+        let (first, end) = self.groups;
+        read::each_file(store, held, first, end, |rows| table.restore(&rows, |_| true))?;
         if let Some(Kept { restored, .. }) = running.kept.as_deref() {
             restored.add(table.len());
         }
@@ -76,30 +85,43 @@ impl Keeper {
     /// What the checkpoint after this batch has to hold where `rows` are all that this worker owns.
     pub fn base(&mut self, after: BatchId, rows: RecordBatch) -> Changes {
         fold::note(&mut self.files, after, self.groups, true, rows.num_rows() as u64);
-        Changes { table: self.table, groups: self.groups, base: true, rows }
+        Changes::small(self.table, self.groups, true, rows)
     }
 
     /// What the checkpoint after this batch has to hold of a table whose changes are noted.
     pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<Changes>> {
-        self.changes_of(after, state.changed(), state.len() as u64, |base| state.changes(base))
+        self.changes_of(after, state.changed(), state.len() as u64, |base, to| {
+            state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
+        })
     }
 
-    /// The same of a table of any kind, of which so many rows changed of so many; `rows` makes the rows of the file: all
-    /// where it is told so, or else those that changed.
+    /// The same of a table of any kind, of which so many rows changed of so many; `rows` makes the rows of the files: all
+    /// where it is told so, or else those that changed. Files before the last go on their way at once, and where too many
+    /// of them wait to be written, this waits.
     pub fn changes_of(
         &mut self,
         after: BatchId,
         changed: u64,
         all: u64,
-        rows: impl FnOnce(bool) -> Result<RecordBatch>,
+        rows: impl FnOnce(bool, &mut Files<'_>) -> Result<()>,
     ) -> Result<Option<Changes>> {
         if changed == 0 {
             return Ok(None);
         }
         let (first, end) = self.groups;
         let base = fold::base_due(&self.files, first, end, changed, all);
-        let rows = rows(base)?;
-        fold::note(&mut self.files, after, self.groups, base, rows.num_rows() as u64);
-        Ok(Some(Changes { table: self.table, groups: self.groups, base, rows }))
+        let mut written = Vec::new();
+        let mut full = |file: Changes| {
+            written.push((file.groups, file.num_rows()));
+            self.saver.save_ahead(after, self.worker, file);
+        };
+        let mut files = Files::new(self.table, self.groups, base, STATE_FILE_BYTES_MAX, &mut full);
+        rows(base, &mut files)?;
+        let last = files.end();
+        written.push((last.groups, last.num_rows()));
+        for (groups, rows) in written {
+            fold::note(&mut self.files, after, groups, base, rows);
+        }
+        Ok(Some(last))
     }
 }

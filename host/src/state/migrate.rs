@@ -3,7 +3,7 @@
 use super::column::StateColumn;
 use super::table::{Slot, StateTable};
 use crate::error::{Error, Result};
-use crate::limits::{MIGRATE_BYTES_PER_CALL_MAX, MIGRATE_ROWS_PER_CALL_MAX};
+use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 
@@ -25,7 +25,7 @@ impl StateTable {
         self.sort(&mut slots);
         let mut rest = slots.as_slice();
         while !rest.is_empty() {
-            let (now, later) = rest.split_at(self.migrated_at_once(rest));
+            let (now, later) = rest.split_at(self.slice_of(rest, PLUGIN_CALL_MAX));
             let (old, _) = self.states(now).map_err(Error::arrow)?;
             let new = new_states(&old)?;
             if new.num_rows() != now.len() || new.schema_ref() != to {
@@ -39,16 +39,6 @@ impl StateTable {
         self.forget_files();
         Ok(())
     }
-
-    /// How many of the slots go into one call: at least one.
-    fn migrated_at_once(&self, slots: &[Slot]) -> usize {
-        let mut bytes = 0_usize;
-        let fits = |slot: &&Slot| {
-            bytes = self.columns.iter().fold(bytes, |sum, column| sum.saturating_add(column.bytes_of(**slot as usize)));
-            bytes <= MIGRATE_BYTES_PER_CALL_MAX
-        };
-        slots.iter().take(MIGRATE_ROWS_PER_CALL_MAX).take_while(fits).count().max(1)
-    }
 }
 
 #[cfg(test)]
@@ -56,6 +46,7 @@ mod tests {
     use super::*;
     use crate::batch::keys::Keys;
     use crate::ids::BatchTime;
+    use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX};
     use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
     use arrow::datatypes::{DataType, Field, Int64Type, Schema};
     use std::sync::Arc;
@@ -84,7 +75,7 @@ mod tests {
         table.touch(&slots, BatchTime(7));
         let even: BooleanArray = (0..keys).map(|key| Some(key % 2 == 0)).collect();
         table.store(&slots, &RecordBatch::try_new(state, vec![texts]).unwrap(), &even);
-        table.changes(false).unwrap();
+        table.all_changes(false).unwrap();
         table
     }
 
@@ -108,7 +99,7 @@ mod tests {
         let rows = table.rows().unwrap();
         assert_eq!(rows.column(0).as_primitive::<Int64Type>(), rows.column(1).as_primitive::<Int64Type>());
         assert_eq!(table.changed(), 500, "no file holds it");
-        assert_eq!(table.changes(true).unwrap().num_rows(), 500);
+        assert_eq!(table.all_changes(true).unwrap().num_rows(), 500);
         // Those that were touched wait on, and time out together.
         assert_eq!(table.take_idle(BatchTime(16)).len(), 0);
         assert_eq!(table.take_idle(BatchTime(17)).len(), 500);
@@ -116,11 +107,11 @@ mod tests {
 
     #[test]
     fn a_call_gets_as_much_as_it_may_and_at_least_one_state() {
-        let calls = to_numbers(&mut table(2 * MIGRATE_ROWS_PER_CALL_MAX as i64 + 2, 6));
-        assert_eq!(calls, [MIGRATE_ROWS_PER_CALL_MAX, 1]);
-        let calls = to_numbers(&mut table(8, MIGRATE_BYTES_PER_CALL_MAX / 2 - 4));
+        let calls = to_numbers(&mut table(2 * PLUGIN_CALL_ROWS_MAX as i64 + 2, 6));
+        assert_eq!(calls, [PLUGIN_CALL_ROWS_MAX, 1]);
+        let calls = to_numbers(&mut table(8, PLUGIN_CALL_BYTES_MAX / 2 - 4 - 9));
         assert_eq!(calls, [2, 2]);
-        let calls = to_numbers(&mut table(4, MIGRATE_BYTES_PER_CALL_MAX + 1));
+        let calls = to_numbers(&mut table(4, PLUGIN_CALL_BYTES_MAX + 1));
         assert_eq!(calls, [1, 1]);
         assert_eq!(to_numbers(&mut table(0, 1)), Vec::<usize>::new());
     }

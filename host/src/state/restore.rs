@@ -21,7 +21,7 @@ impl StateTable {
         // Removals first: should a file name a key twice, its state wins.
         if let Some(removed) = file.removed {
             for row in (0..rows.num_rows()).filter(|row| removed.value(*row) && owned(hashes[*row])) {
-                if let Some(slot) = self.find(view.get(row), hashes[row]) {
+                if let Some(slot) = self.find(view.get(row)) {
                     if let Some(changes) = &mut self.changes {
                         changes.removed_in_file(slot);
                     }

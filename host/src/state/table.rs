@@ -2,7 +2,8 @@
 
 use super::changes::Changes;
 use super::column::{self, StateColumn};
-use crate::batch::keys::{self, KeyHash};
+use crate::batch::keys::{self, KeyHash, TableSeeds};
+use crate::batch::slices::SliceMax;
 use crate::ids::BatchTime;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
@@ -23,7 +24,8 @@ pub type OwnedKey = (KeyHash, Box<[u8]>);
 pub struct StateTable {
     pub(super) key_fields: Vec<Arc<Field>>,
     pub(super) state_schema: SchemaRef,
-    pub(super) index: HashTable<Slot>,
+    index: HashTable<Indexed>,
+    seeds: TableSeeds,
     pub(super) hashes: Vec<u64>,
     pub(super) key_starts: Vec<u64>,
     pub(super) key_lengths: Vec<u32>,
@@ -38,6 +40,23 @@ pub struct StateTable {
     /// What changed; `None`: nobody asked for it.
     pub(super) changes: Option<Changes>,
     pub(super) idle: Option<Idle>,
+}
+
+/// A key in the index.
+#[derive(Clone, Copy)]
+struct Indexed {
+    slot: Slot,
+    /// Half of its hash by [`TableSeeds`].
+    hash: u32,
+}
+
+impl Indexed {
+    /// Where the index has a key with this half of a hash.
+    #[inline]
+    fn place(hash: u32) -> u64 {
+        // Odd, so that the lower bits of all halves differ, and the upper ones are mixed.
+        u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    }
 }
 
 /// When keys were last touched. Each key with a state is in `queue` once, at or before its time in `touched`.
@@ -68,6 +87,7 @@ impl StateTable {
             columns: state.fields().iter().map(|field| StateColumn::new(field)).collect::<Result<_, _>>()?,
             state_schema: state,
             index: HashTable::new(),
+            seeds: TableSeeds::default(),
             hashes: Vec::new(),
             key_starts: Vec::new(),
             key_lengths: Vec::new(),
@@ -87,6 +107,7 @@ impl StateTable {
             key_fields: self.key_fields.clone(),
             state_schema: self.state_schema.clone(),
             index: self.index.clone(),
+            seeds: self.seeds,
             hashes: self.hashes.clone(),
             key_starts: self.key_starts.clone(),
             key_lengths: self.key_lengths.clone(),
@@ -103,18 +124,19 @@ impl StateTable {
 
     /// The slot of a key; a new key gets one, without a state.
     pub fn slot(&mut self, key: &[u8], hash: KeyHash) -> Slot {
-        let StateTable { index, hashes, key_starts, key_lengths, key_bytes, .. } = self;
+        let StateTable { index, key_starts, key_lengths, key_bytes, .. } = self;
+        let half = self.seeds.hash(key) as u32;
         let bytes = |slot: Slot| {
             let start = key_starts[slot as usize] as usize;
             &key_bytes[start..start + key_lengths[slot as usize] as usize]
         };
-        let same = |slot: &Slot| hashes[*slot as usize] == hash.0 && keys::equal(bytes(*slot), key);
-        let vacant = match index.entry(hash.0, same, |slot| hashes[*slot as usize]) {
-            Entry::Occupied(found) => return *found.get(),
+        let same = |other: &Indexed| other.hash == half && keys::equal(bytes(other.slot), key);
+        let vacant = match index.entry(Indexed::place(half), same, |other| Indexed::place(other.hash)) {
+            Entry::Occupied(found) => return found.get().slot,
             Entry::Vacant(vacant) => vacant,
         };
         let slot = self.free.pop().unwrap_or(self.hashes.len() as Slot);
-        vacant.insert(slot);
+        vacant.insert(Indexed { slot, hash: half });
         if slot as usize == self.hashes.len() {
             self.hashes.push(0);
             self.key_starts.push(0);
@@ -146,15 +168,15 @@ impl StateTable {
     }
 
     /// The slot of a key that has one.
-    pub fn find(&self, key: &[u8], hash: KeyHash) -> Option<Slot> {
-        let same = |slot: &Slot| self.hashes[*slot as usize] == hash.0 && keys::equal(self.key(*slot), key);
-        self.index.find(hash.0, same).copied()
+    pub fn find(&self, key: &[u8]) -> Option<Slot> {
+        let half = self.seeds.hash(key) as u32;
+        let same = |other: &Indexed| other.hash == half && keys::equal(self.key(other.slot), key);
+        self.index.find(Indexed::place(half), same).map(|found| found.slot)
     }
 
     /// Makes room for keys that are about to come.
     pub(super) fn reserve(&mut self, keys: usize, key_bytes: usize) {
-        let StateTable { index, hashes, .. } = self;
-        index.reserve(keys, |slot| hashes[*slot as usize]);
+        self.index.reserve(keys, |other| Indexed::place(other.hash));
         self.hashes.reserve(keys);
         self.key_starts.reserve(keys);
         self.key_lengths.reserve(keys);
@@ -184,6 +206,22 @@ impl StateTable {
     pub(super) fn key(&self, slot: Slot) -> &[u8] {
         let start = self.key_starts[slot as usize] as usize;
         &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize]
+    }
+
+    /// Bytes of the key and the state of a slot.
+    pub fn bytes_of(&self, slot: Slot) -> usize {
+        let key = self.key_lengths[slot as usize] as usize;
+        self.columns.iter().fold(key, |sum, column| sum.saturating_add(column.bytes_of(slot as usize)))
+    }
+
+    /// How many of the slots, from the first on, fit into a slice: at least one.
+    pub fn slice_of(&self, slots: &[Slot], most: SliceMax) -> usize {
+        let mut bytes = 0_usize;
+        let fits = |slot: &&Slot| {
+            bytes = bytes.saturating_add(self.bytes_of(**slot));
+            bytes <= most.bytes
+        };
+        slots.iter().take(most.rows).take_while(fits).count().max(1)
     }
 
     /// Orders slots by the hash of their keys, then by the keys: an order that does not depend on the table.
@@ -219,7 +257,7 @@ impl StateTable {
 
     /// The states of these keys, and which of them have one.
     pub fn states_of(&self, keys: &[OwnedKey]) -> Result<(RecordBatch, BooleanArray), ArrowError> {
-        let found = keys.iter().map(|(hash, key)| self.find(key, *hash));
+        let found = keys.iter().map(|(_, key)| self.find(key));
         let slots: Vec<Option<Slot>> = found.map(|slot| slot.filter(|slot| self.known(*slot))).collect();
         let known: BooleanArray = slots.iter().map(|slot| Some(slot.is_some())).collect();
         let slots: Vec<Slot> = slots.into_iter().map(Option::unwrap_or_default).collect();
@@ -269,7 +307,8 @@ impl StateTable {
             let key = &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize];
             changes.removed(slot, hash, key);
         }
-        if let Ok(entry) = self.index.find_entry(hash, |other| *other == slot) {
+        let place = Indexed::place(self.seeds.hash(self.key(slot)) as u32);
+        if let Ok(entry) = self.index.find_entry(place, |other| other.slot == slot) {
             entry.remove();
         }
         self.key_bytes_dead += self.key_lengths[slot as usize] as usize;

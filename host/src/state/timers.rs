@@ -6,6 +6,7 @@ use crate::batch::keys::Keys;
 use crate::batch::types::{ColumnType, timestamps};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
+use crate::limits::STATE_SLICE_MAX;
 use crate::plugin::TimerChange;
 use crate::run::Running;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
@@ -54,6 +55,10 @@ pub struct Timers {
     table: StateTable,
     /// All timers by their time in microseconds.
     queue: BTreeSet<(i64, Slot)>,
+    /// The keys that have some, how many by slot, and the slot of the key of each timer.
+    keys: StateTable,
+    count_of: Vec<u32>,
+    key_of: Vec<Slot>,
     nothing: SchemaRef,
 }
 
@@ -70,13 +75,28 @@ impl Timers {
     pub fn new(key: &Fields, clock: TimerClock) -> Result<Timers, ArrowError> {
         let nothing: SchemaRef = Arc::new(Schema::empty());
         let fields = key.iter().cloned().chain([at_field(key)]).collect();
-        Ok(Timers { clock, table: StateTable::new(fields, nothing.clone(), None)?, queue: BTreeSet::new(), nothing })
+        Ok(Timers {
+            clock,
+            table: StateTable::new(fields, nothing.clone(), None)?,
+            queue: BTreeSet::new(),
+            keys: StateTable::new(key.iter().cloned().collect(), nothing.clone(), None)?,
+            count_of: Vec::new(),
+            key_of: Vec::new(),
+            nothing,
+        })
     }
 
     /// The same timers, whose changes nobody notes.
     pub fn copied(&self) -> Timers {
-        let (table, queue) = (self.table.copied(), self.queue.clone());
-        Timers { clock: self.clock, table, queue, nothing: self.nothing.clone() }
+        Timers {
+            clock: self.clock,
+            table: self.table.copied(),
+            queue: self.queue.clone(),
+            keys: self.keys.copied(),
+            count_of: self.count_of.clone(),
+            key_of: self.key_of.clone(),
+            nothing: self.nothing.clone(),
+        }
     }
 
     /// What tells that their time has come.
@@ -93,8 +113,46 @@ impl Timers {
     pub fn restore(&mut self, keeper: &Keeper, running: &Running) -> Result<()> {
         keeper.restore(running, &mut self.table)?;
         let slots: Vec<Slot> = self.table.all().collect();
-        let columns = self.table.keys(&slots).map_err(Error::arrow)?;
-        self.queue = times(&columns).into_iter().zip(slots).collect();
+        let mut rest = slots.as_slice();
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.table.slice_of(rest, STATE_SLICE_MAX));
+            let columns = self.table.keys(now).map_err(Error::arrow)?;
+            self.queue.extend(times(&columns).into_iter().zip(now.iter().copied()));
+            let keys = columns.split_last().map_or(&[][..], |(_, keys)| keys);
+            self.counts(keys, now).map_err(Error::arrow)?;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> u64 {
+        self.queue.len() as u64
+    }
+
+    /// How many each of these keys has.
+    pub fn of_keys(&self, keys: &RecordBatch) -> Result<Vec<u32>, ArrowError> {
+        let keys = Keys::encode(keys.columns(), keys.num_rows())?;
+        let view = keys.view();
+        let count = |row: usize| {
+            let slot = self.keys.find(view.get(row));
+            slot.and_then(|slot| self.count_of.get(slot as usize).copied()).unwrap_or_default()
+        };
+        Ok((0..view.rows()).map(count).collect())
+    }
+
+    /// Counts new timers: their slots, and the key of each.
+    fn counts(&mut self, keys: &[ArrayRef], slots: &[Slot]) -> Result<(), ArrowError> {
+        let keys = Keys::encode(keys, slots.len())?;
+        let view = keys.view();
+        for ((row, hash), slot) in keys.hashes().into_iter().enumerate().zip(slots) {
+            let key = self.keys.slot(view.get(row), hash);
+            self.keys.keep(key);
+            self.count_of.resize(self.keys.slots(), 0);
+            self.key_of.resize(self.table.slots(), 0);
+            self.count_of[key as usize] += 1;
+            self.key_of[*slot as usize] = key;
+        }
         Ok(())
     }
 
@@ -125,25 +183,38 @@ impl Timers {
         columns.push(timestamps(last.keys().map(|(_, at_us)| *at_us)));
         let keys = Keys::encode(&columns, last.len())?;
         let (hashes, view) = (keys.hashes(), keys.view());
-        let (mut set, mut cancelled) = (Vec::new(), Vec::new());
+        let (mut set, mut set_rows, mut cancelled) = (Vec::new(), Vec::new(), Vec::new());
         for (row, (((_, at_us), is_set), hash)) in last.into_iter().zip(hashes).enumerate() {
             if is_set {
                 let slot = self.table.slot(view.get(row), hash);
                 if self.queue.insert((at_us, slot)) {
                     set.push(slot);
+                    set_rows.push(row as u32);
                 }
-            } else if let Some(slot) = self.table.find(view.get(row), hash) {
+            } else if let Some(slot) = self.table.find(view.get(row)) {
                 self.queue.remove(&(at_us, slot));
                 cancelled.push(slot);
             }
         }
         let kept = BooleanArray::from(vec![true; set.len()]);
         self.table.store(&set, &RecordBatch::new_empty(self.nothing.clone()), &kept);
+        columns.pop();
+        let of_set = UInt32Array::from(set_rows);
+        let keys = columns.iter().map(|column| take(column, &of_set, None)).collect::<Result<Vec<ArrayRef>, _>>()?;
+        self.counts(&keys, &set)?;
         self.remove(&cancelled);
         Ok(())
     }
 
     fn remove(&mut self, slots: &[Slot]) {
+        for slot in slots {
+            let key = self.key_of[*slot as usize];
+            self.count_of[key as usize] -= 1;
+            if self.count_of[key as usize] == 0 {
+                self.keys.remove(key);
+            }
+        }
+        self.keys.compact();
         let kept = BooleanArray::from(vec![false; slots.len()]);
         self.table.store(slots, &RecordBatch::new_empty(self.nothing.clone()), &kept);
     }
@@ -198,7 +269,7 @@ mod tests {
         assert_eq!(due(&mut timers, Some(5)), owned(&[("a", 5), ("b", 5)]));
         assert_eq!(due(&mut timers, Some(5)), []);
         assert_eq!(due(&mut timers, Some(i64::MAX)), owned(&[("a", i64::MAX), ("b", 6)]));
-        assert_eq!((timers.table.len(), timers.queue.len()), (0, 0));
+        assert_eq!((timers.table.len(), timers.len(), timers.keys.len()), (0, 0, 0));
     }
 
     #[test]
@@ -215,10 +286,15 @@ mod tests {
         let mut timers = timers();
         timers.table().track_changes();
         timers.apply(&keys(&["a", "b"]), &[change(0, 1, true), change(1, 2, true)]).unwrap();
-        let first = timers.table().changes(false).unwrap();
+        assert_eq!(timers.of_keys(&keys(&["b", "none", "a"])).unwrap(), [1, 0, 1]);
+        timers.apply(&keys(&["b"]), &[change(0, 2, true), change(0, 3, true), change(0, 4, false)]).unwrap();
+        assert_eq!(timers.of_keys(&keys(&["b"])).unwrap(), [2]);
+        timers.apply(&keys(&["b"]), &[change(0, 3, false)]).unwrap();
+        assert_eq!(timers.of_keys(&keys(&["b"])).unwrap(), [1]);
+        let first = timers.table().all_changes(false).unwrap();
         assert_eq!(first.schema().fields()[1].name(), "timer_at", "a key column is called `at`");
         assert_eq!(due(&mut timers, Some(1)), owned(&[("a", 1)]));
-        let second = timers.table().changes(false).unwrap();
+        let second = timers.table().all_changes(false).unwrap();
         let mut after = self::timers();
         for rows in [first, second] {
             after.table().restore(&rows, |_| true).unwrap();

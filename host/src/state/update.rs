@@ -10,13 +10,14 @@ use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::batch::rejected::RejectedRows;
+use crate::batch::slices::RowBytes;
 use crate::checkpoint::read;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::graph::{PluginNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
-use crate::limits::UPDATE_ROWS_PER_CALL_MAX;
+use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX, STATE_SLICE_MAX};
 use crate::plugin::{Caller, DueTimes, Groups, Updated};
 use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
@@ -25,6 +26,7 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The table of a stage as a checkpoint describes it, without files.
@@ -82,6 +84,12 @@ struct Called {
 }
 
 impl Called {
+    /// The places of a group's rows.
+    fn rows_of(&self, group: usize) -> Range<usize> {
+        let end = |group: usize| self.ends.get(group).map_or(0, |end| *end as usize);
+        group.checked_sub(1).map_or(0, end)..end(group)
+    }
+
     /// The timers of groups, from one to before another.
     fn due(&self, start: usize, end: usize) -> DueTimes {
         let Some(ends) = self.due_ends.get(start..end).filter(|_| !self.due_us.is_empty()) else {
@@ -180,7 +188,11 @@ impl UpdateStage {
         let mut start = Start::default();
         let mut order = 0;
         while start.group < called.slots.len() {
-            let end = start.next_call(&called.ends);
+            let rows = RowBytes::of_columns(&called.rows, &self.node.reads);
+            let end = start.next_call(&called.ends, |group| {
+                let key_and_state = called.slots.get(group).map_or(0, |slot| self.table.bytes_of(*slot));
+                rows.of_range(&called.rows_of(group)).saturating_add(key_and_state)
+            });
             emptied.extend(self.call(context, &called, start, end, order, output)?);
             start = end;
             order += 1;
@@ -282,6 +294,13 @@ impl UpdateStage {
         self.table.store(slots, &states, &kept);
         if let Some(own) = &mut self.timers {
             own.apply(&groups.keys, &timers).map_err(Error::arrow)?;
+            if own.len() > self.node.timers_max {
+                return Err(Error::plugin(format!(
+                    "stage `{}`: more than {} timers are set on one worker\n  Raise `limits.timers` of the stage, run more \
+                     workers, or mend the plugin if it should set fewer.",
+                    self.node.name, self.node.timers_max
+                )));
+            }
         }
         match self.node.emit {
             UpdateEmit::Rows => output.push(context, self.order(order), emitted),
@@ -293,7 +312,7 @@ impl UpdateStage {
             UpdateEmit::State => {}
         }
         let refused = PartOrder::at(REFUSED_ORDER).then(self.worker as u64).then(order);
-        let rejected = self.rejected.rows(context.id, "", &all_rows, &rejections).map_err(Error::arrow)?;
+        let rejected = self.rejected.rows(context.id, "", &all_rows, &rejections)?;
         output.reject(context, refused, rejected);
         Ok(emptied.into_iter().filter_map(|group| slots.get(group as usize).copied()).collect())
     }
@@ -302,14 +321,19 @@ impl UpdateStage {
         let slots = &called.slots[start.group..end.group];
         let (states, known) = self.table.states(slots)?;
         let options = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        let keys = RecordBatch::try_new_with_options(self.key_schema.clone(), self.table.keys(slots)?, &options)?;
         Ok(Groups {
-            keys: RecordBatch::try_new_with_options(self.key_schema.clone(), self.table.keys(slots)?, &options)?,
             rows: rows.project(&self.node.reads)?,
             ends: called.ends[start.group..end.group].iter().map(|end| end - start.row).collect::<Vec<u32>>().into(),
             states,
             known,
             timed_out: BooleanArray::from(called.timed_out[start.group..end.group].to_vec()),
             overdue: BooleanArray::from(called.overdue[start.group..end.group].to_vec()),
+            timers: match &self.timers {
+                Some(timers) => timers.of_keys(&keys)?,
+                None => Vec::new(),
+            },
+            keys,
             due: called.due(start.group, end.group),
             all: self.node.on == UpdateOn::All,
         })
@@ -320,13 +344,16 @@ impl UpdateStage {
     }
 
     fn emit_states(&self, context: BatchContext, order: u64, slots: &[Slot], output: &mut Output) -> Result<()> {
-        let mut columns = self.table.keys(slots).map_err(Error::arrow)?;
-        columns.extend(self.table.states(slots).map_err(Error::arrow)?.0.columns().iter().cloned());
-        output.push(
-            context,
-            self.order(order),
-            RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)?,
-        );
+        let mut rest = slots;
+        let mut place = 0;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.table.slice_of(rest, STATE_SLICE_MAX));
+            let mut columns = self.table.keys(now).map_err(Error::arrow)?;
+            columns.extend(self.table.states(now).map_err(Error::arrow)?.0.columns().iter().cloned());
+            let rows = RecordBatch::try_new(self.node.output.clone(), columns).map_err(Error::arrow)?;
+            output.push(context, self.order(order).then(place), rows);
+            (rest, place) = (later, place + 1);
+        }
         Ok(())
     }
 
@@ -361,14 +388,49 @@ pub struct Start {
 }
 
 impl Start {
-    /// Where a call that begins here ends: after at least one group, and then before more rows or groups than a call
-    /// should have. `ends` are those of all groups.
-    pub fn next_call(self, ends: &[u32]) -> Start {
-        let groups_max = self.group.saturating_add(UPDATE_ROWS_PER_CALL_MAX).min(ends.len());
-        let mut group = self.group + 1;
-        while group < groups_max && ends[group] - self.row <= UPDATE_ROWS_PER_CALL_MAX as u32 {
+    /// Where a call that begins here ends: after at least one group, and then before more rows, groups or bytes than a call
+    /// should have. `ends` are those of all groups, `bytes` tells those of one with its rows.
+    pub fn next_call(self, ends: &[u32], bytes: impl Fn(usize) -> usize) -> Start {
+        let groups_max = self.group.saturating_add(PLUGIN_CALL_ROWS_MAX).min(ends.len());
+        let (mut group, mut sum) = (self.group, 0_usize);
+        while group < groups_max {
+            sum = sum.saturating_add(bytes(group));
+            let fits = ends[group] - self.row <= PLUGIN_CALL_ROWS_MAX as u32 && sum <= PLUGIN_CALL_BYTES_MAX;
+            if !fits && group > self.group {
+                break;
+            }
             group += 1;
         }
         Start { group, row: ends[group - 1] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many groups each call has.
+    fn calls(groups: &[(u32, usize)]) -> Vec<usize> {
+        let ends: Vec<u32> =
+            groups.iter().scan(0, |end, (rows, _)| Some(std::mem::replace(end, *end + rows) + rows)).collect();
+        let (mut start, mut calls) = (Start::default(), Vec::new());
+        while start.group < ends.len() {
+            let end = start.next_call(&ends, |group| groups[group].1);
+            assert_eq!(end.row, ends[end.group - 1]);
+            calls.push(end.group - start.group);
+            start = end;
+        }
+        calls
+    }
+
+    #[test]
+    fn a_call_has_so_many_groups_rows_and_bytes_but_at_least_one_group() {
+        let (rows, bytes) = (PLUGIN_CALL_ROWS_MAX, PLUGIN_CALL_BYTES_MAX);
+        assert_eq!(calls(&vec![(0, 1); rows + 1]), [rows, 1]);
+        assert_eq!(calls(&[(rows as u32 - 1, 1), (1, 1), (1, 1)]), [2, 1]);
+        assert_eq!(calls(&[(1, 1), (rows as u32 + 7, 1), (1, 1)]), [1, 1, 1]);
+        assert_eq!(calls(&[(1, bytes / 2), (1, bytes / 2), (1, 1)]), [2, 1]);
+        assert_eq!(calls(&[(1, bytes + 1), (0, bytes + 1), (1, 0), (1, bytes)]), [1, 1, 2]);
+        assert_eq!(calls(&[]), [0; 0]);
     }
 }

@@ -251,7 +251,7 @@ impl Panes {
             let view = keys.view();
             let mut found = PaneRows::default();
             for (row, id) in ids.iter().enumerate() {
-                if let Some(slot) = self.table.find(view.get(row), view.short(row).1) {
+                if let Some(slot) = self.table.find(view.get(row)) {
                     found.ids.push(*id);
                     found.slots.push(slot);
                 }

@@ -85,7 +85,7 @@ fn table(worker: usize, peers: usize, files: &[StateFile], stored: &BTreeMap<Str
 
 /// All rows of a table by key, with the times of their last touch.
 fn rows_of(table: &mut StateTable) -> Model {
-    let rows = table.changes(true).unwrap();
+    let rows = table.all_changes(true).unwrap();
     let (words, last) = (rows.column(0).as_string::<i32>(), rows.column(2).as_string::<i32>());
     let n: &Int64Array = rows.column(1).as_primitive();
     let touched = rows.column(3).as_primitive::<arrow::datatypes::TimestampMicrosecondType>();
@@ -144,7 +144,7 @@ fn tables_are_restored_whatever_the_workers_of_each_start() {
                     let (first, end) = group_range(worker, peers);
                     let (changed, len) = (table.changed(), table.len() as u64);
                     let base = base_due(&files, first, end, changed, len) || random.below(12) == 0;
-                    let rows = table.changes(base).unwrap();
+                    let rows = table.all_changes(base).unwrap();
                     assert!(in_order(&rows, first, end), "seed {seed}");
                     let removed = rows.column(4).as_boolean().true_count();
                     *if base { &mut bases } else { &mut deltas } += 1;
@@ -164,7 +164,7 @@ fn tables_are_restored_whatever_the_workers_of_each_start() {
                 let mut restored = Model::new();
                 for worker in 0..peers {
                     let mut table = table(worker, peers, &files, &stored);
-                    assert_eq!(table.changes(false).unwrap().num_rows(), 0, "what is restored has not changed");
+                    assert_eq!(table.all_changes(false).unwrap().num_rows(), 0, "what is restored has not changed");
                     let rows = rows_of(&mut table);
                     assert_eq!(rows.len(), table.len());
                     restored.extend(rows);

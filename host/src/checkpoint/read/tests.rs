@@ -36,6 +36,21 @@ fn rows(of: &[(String, Option<i64>)]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), vec![Arc::new(words), Arc::new(n), Arc::new(removed)]).unwrap()
 }
 
+fn loaded(
+    table: &Table,
+    first: u32,
+    end: u32,
+    read: impl Fn(&StateFile) -> Result<Vec<RecordBatch>>,
+) -> Vec<RecordBatch> {
+    let mut all = Vec::new();
+    load(table, first, end, read, |rows| {
+        all.push(rows);
+        Ok(())
+    })
+    .unwrap();
+    all
+}
+
 fn group(word: &str) -> u32 {
     Keys::encode(&[Arc::new(StringArray::from(vec![word])) as ArrayRef], 1).unwrap().hashes()[0].group() as u32
 }
@@ -65,7 +80,7 @@ fn a_merged_table_has_the_newest_states_of_the_groups_that_each_file_holds() {
             _ => &back,
         })])
     };
-    let merged = merge(&table, load(&table, 0, 4096, read).unwrap()).unwrap();
+    let merged = merge(&table, loaded(&table, 0, 4096, read)).unwrap();
     assert_eq!(crate::batch::types::describe(merged.schema_ref()), "word text, n int64");
     let (found, n) = (merged.column(0).as_string::<i32>(), merged.column(1).as_primitive::<Int64Type>());
     let mut found: Vec<_> = (0..merged.num_rows()).map(|i| (found.value(i).to_owned(), Some(n.value(i)))).collect();
@@ -75,7 +90,7 @@ fn a_merged_table_has_the_newest_states_of_the_groups_that_each_file_holds() {
     expected.sort();
     assert_eq!(found, expected);
     // A worker gets the rows of its own groups only.
-    let own = load(&table, 0, 1024, read).unwrap();
+    let own = loaded(&table, 0, 1024, read);
     let told: Vec<&str> = own.iter().flat_map(|rows| rows.column(0).as_string::<i32>().iter().flatten()).collect();
     let expected: Vec<&str> = based.iter().map(|(word, _)| &**word).filter(|word| group(word) < 1024).collect();
     assert!(!expected.is_empty());

@@ -330,8 +330,8 @@ pub(in crate::job) const LIMITS: &[Key] = &[
     key(
         "time",
         Shape::Time,
-        "Time in one batch on one worker, 10s by default; \"0s\": no limit. With on_error = \"reject\" it is counted in \
-         instructions, 1,000,000,000 a second, for each call by itself.",
+        "Time of one call, which has at most 16,384 rows, 10s by default; \"0s\": no limit. With on_error = \"reject\" it is \
+         counted in instructions, 1,000,000,000 a second.",
     ),
     key(
         "fuel",
@@ -345,6 +345,12 @@ pub(in crate::job) const LIMITS: &[Key] = &[
         Shape::Whole(1, i64::MAX as u64),
         "How many times more than its input one call may return, in rows and in bytes, 1000 by default.",
     ),
+    key("batch_output", Shape::Size, "Bytes that all calls of a batch may return on one worker, 1GiB by default."),
+    key("rejected", Shape::Size, "Bytes of the rows that the stage may reject in one batch, 256MiB by default."),
+    key("backtrace", Shape::Size, "Bytes of the backtrace of a rejected row, 1KiB by default."),
+    key("timers_per_key", Shape::Whole(0, i64::MAX as u64), "Timers that one key may have set, 10000 by default."),
+    key("timers", Shape::Whole(0, i64::MAX as u64), "Timers of the stage on one worker, 10000000 by default."),
+    key("state_per_key", Shape::Size, "Bytes of the state of one key, 16MiB by default."),
     key("log_lines", Shape::Whole(0, i64::MAX as u64), "Lines of log a second, on one worker, 100 by default."),
     key("log", Shape::Size, "Bytes of log a second, on one worker, 256KiB by default."),
     key("counters", Shape::Whole(0, limits::PLUGIN_COUNTERS_MAX_MAX), "Names of counters, 100 by default."),

@@ -3,6 +3,7 @@
 use super::super::interval::{Interval, IntervalJoin};
 use super::*;
 use crate::batch::keys::KEY_GROUPS;
+use crate::batch::slices::SliceMax;
 use crate::checkpoint::fold;
 use crate::checkpoint::types::StateFile;
 use crate::ids::BatchId;
@@ -162,7 +163,10 @@ fn checkpoints_and_numbers_of_workers_change_nothing() {
                     // The first file of a range is a base.
                     let base = disk.0[side.place()].is_empty() || dice.chance(20);
                     let changed = join.changed(side);
-                    let rows = join.changes(side, base).unwrap();
+                    let mut slices = Vec::new();
+                    let most = SliceMax { rows: 1 + dice.throw(5) as usize, bytes: 200 };
+                    join.changes(side, base, most, &mut |slice| slices.push(slice.rows)).unwrap();
+                    let rows = concat_batches(&slices[0].schema(), &slices).unwrap();
                     assert!(base || rows.num_rows() as u64 <= changed);
                     disk.write(side, step as u64 + 1, groups, base, rows);
                 }

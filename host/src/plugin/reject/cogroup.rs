@@ -51,8 +51,8 @@ fn guilty_group(
     group: usize,
     rejections: &mut [Vec<Refusal>],
 ) -> Result<Option<arrow::array::RecordBatch>> {
-    trials.bound();
     let rows: Vec<(usize, u32)> = groups.all_rows_of(group).collect();
+    trials.bound(rows.len());
     let mut good: Vec<(usize, u32)> = Vec::new();
     let mut last: Option<(Cogrouped, Counters)> = None;
     let mut found = search_from(rows.len(), story, |range| {

@@ -47,8 +47,8 @@ fn guilty_group(
     refused: &mut Vec<Refusal>,
 ) -> Result<Updated> {
     let (groups, _) = of;
-    trials.bound();
     let rows = groups.rows_of(group);
+    trials.bound(rows.len());
     let mut good: Vec<u32> = Vec::new();
     let mut last: Option<(Updated, Counters)> = None;
     let mut found = search_from(rows.len(), story, |range| {
@@ -155,6 +155,7 @@ impl Groups {
             known: self.known.slice(start, count),
             timed_out: self.timed_out.slice(start, count),
             overdue: self.overdue.slice(start, count),
+            timers: self.timers.get(groups.clone()).unwrap_or_default().to_vec(),
             due: self.due.of(groups),
             all: self.all,
         }

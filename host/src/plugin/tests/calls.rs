@@ -149,6 +149,7 @@ fn update_checks_every_part() {
             known: BooleanArray::from(vec![true; count]),
             timed_out: BooleanArray::from(vec![false; count]),
             overdue: BooleanArray::from(vec![false; count]),
+            timers: Vec::new(),
             due: Default::default(),
             all: false,
         }

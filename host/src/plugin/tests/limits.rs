@@ -4,7 +4,10 @@ use super::hand::{self, Body, Image};
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{InstanceSpec, PluginLimits};
+use crate::limits::PLUGIN_CALL_ROWS_MAX;
+use crate::plugin::allowance::Given;
 use crate::plugin::clock::Clock;
+use crate::plugin::instances::{fuel, time};
 use crate::plugin::{CallContext, Caller, LoadOptions, Metering, Plugin, StageUse};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
@@ -59,17 +62,29 @@ fn well(image: &mut Image) -> u32 {
 }
 
 #[test]
-fn a_batch_has_its_time_once_and_the_next_one_anew() {
+fn each_call_has_its_time_however_many_there_were() {
     let plugin = load(&hand::transform(TEXT, |_| Body::Loop), Metering::Epochs, 1 << 20);
     let mut caller = caller(&plugin, limits(), InstanceSpec::Batch);
-    let words = "it ran longer than its time limit of 50ms";
-    for batch in [1, 2] {
-        let first = failure(&mut caller, batch);
-        assert!(first.message.contains(words) && first.message.contains("backtrace"), "{first}");
-        let second = failure(&mut caller, batch);
-        assert!(second.message.contains(words), "{second}");
-        assert!(!second.message.contains("backtrace"), "nothing is called any more: {second}");
+    for before in ["It was the first of the batch on this worker.", "Those before it, with 2 rows of the batch"] {
+        let error = failure(&mut caller, 1).message;
+        assert!(error.contains("it ran longer than its time limit of 50ms\n"), "{error}");
+        assert!(error.contains("backtrace"), "it was called: {error}");
+        assert!(error.contains(&format!("The call had 2 rows. {before}")), "{error}");
     }
+    assert!(failure(&mut caller, 2).message.contains("It was the first"), "another batch");
+}
+
+#[test]
+fn a_call_that_one_key_makes_longer_has_as_many_times_more() {
+    let limits = PluginLimits { fuel_max: None, ..limits() };
+    let given = |longest: usize| Given { longest: longest as u64, ..Given::default() };
+    for (rows, times) in [(0, 1), (PLUGIN_CALL_ROWS_MAX, 1), (PLUGIN_CALL_ROWS_MAX + 1, 2), (1_000_000, 62)] {
+        assert_eq!(given(rows).times(), times);
+        assert_eq!(time(&limits, times), Duration::from_millis(50 * times));
+        assert_eq!(fuel(&limits, times), 50_000_000 * times);
+    }
+    assert_eq!(time(&PluginLimits { time_max: Duration::ZERO, ..limits }, 62), Duration::ZERO, "no limit");
+    assert_eq!(fuel(&PluginLimits { fuel_max: Some(7), ..limits }, 2), 14);
 }
 
 #[test]

@@ -6,6 +6,7 @@ use crate::plugin::Granted;
 use crate::plugin::allowance::{Allowance, Given};
 use crate::plugin::guest::Shared;
 use arrow::datatypes::Schema;
+use std::time::{Duration, Instant};
 use wasmtime::component::Resource;
 use wasmtime_wasi::p2::bindings::cli::{exit, stdout};
 use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
@@ -21,7 +22,7 @@ fn guest(stage: &str, limits: PluginLimits) -> Guest {
 }
 
 fn call(batch: Option<u64>, time_us: i64) -> Call {
-    Call { batch, time_us, began: Instant::now() }
+    Call { batch, time_us, began: Instant::now(), times: 1, rows: 0, rows_before: 0 }
 }
 
 fn begin(guest: &mut Guest, batch: u64, time_us: i64) {

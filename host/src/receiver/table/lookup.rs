@@ -1,7 +1,7 @@
 //! A table with an index by its key.
 
 use super::content;
-use crate::batch::keys::{self, Keys};
+use crate::batch::keys::{self, Keys, TableSeeds};
 use crate::job::spec::EnrichSpec;
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::error::ArrowError;
@@ -15,6 +15,7 @@ pub struct Lookup {
     rows: RecordBatch,
     keys: Keys,
     hashes: Vec<u64>,
+    seeds: TableSeeds,
     index: HashTable<u32>,
 }
 
@@ -29,9 +30,9 @@ impl Lookup {
             columns.push(column.cloned().ok_or_else(|| format!("the table has no column `{name}`"))?);
         }
         let keys = Keys::encode(&columns, rows.num_rows()).map_err(|error| error.to_string())?;
-        let hashes: Vec<u64> = keys.hashes().into_iter().map(|hash| hash.0).collect();
+        let (view, seeds) = (keys.view(), TableSeeds::default());
+        let hashes: Vec<u64> = (0..rows.num_rows()).map(|row| seeds.hash(view.get(row))).collect();
         let mut index = HashTable::with_capacity(rows.num_rows());
-        let view = keys.view();
         for (row, hash) in (0_u32..).zip(&hashes) {
             // A null is equal to nothing.
             if columns.iter().any(|column| column.is_null(row as usize)) {
@@ -51,7 +52,7 @@ impl Lookup {
                 }
             }
         }
-        Ok(Lookup { rows, keys, hashes, index })
+        Ok(Lookup { rows, keys, hashes, seeds, index })
     }
 
     /// The table's rows.
@@ -67,7 +68,8 @@ impl Lookup {
             if columns.iter().any(|column| column.is_null(row)) {
                 return None;
             }
-            let (key, hash) = (wanted.get(row), wanted.short(row).1.0);
+            let key = wanted.get(row);
+            let hash = self.seeds.hash(key);
             let same = |other: &u32| {
                 self.hashes.get(*other as usize) == Some(&hash) && keys::equal(own.get(*other as usize), key)
             };

@@ -2,11 +2,13 @@
 
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
+use crate::batch::slices::SliceMax;
 use crate::batch::types::ColumnType;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::Column;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, PartOrder};
+use crate::state::files::{Slice, Slices};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray,
 };
@@ -33,8 +35,8 @@ pub struct PieceId {
 impl PieceId {
     /// Decides which worker keeps the pieces of a part.
     pub fn hash(batch: BatchId, part: &Part) -> Result<KeyHash> {
-        let key =
-            key_columns(&[PieceId { time_us: 0, batch, order: part.order.clone(), input: part.input, number: 0 }]);
+        let id = PieceId { time_us: 0, batch, order: part.order.clone(), input: part.input, number: 0 };
+        let key = key_columns(&[&id]);
         let hashes = Keys::encode(&key, 1).map_err(Error::arrow)?.hashes();
         hashes.first().copied().ok_or_else(|| Error::bug("a key without a hash"))
     }
@@ -108,30 +110,34 @@ impl Pieces {
         (self.fresh.len() + self.removed.len()) as u64
     }
 
-    /// The rows of the next file: all pieces for a `base`, or else what changed since the last call.
-    pub fn changes(&mut self, base: bool) -> Result<RecordBatch> {
+    /// The rows of the next file: all pieces for a `base`, or else what changed since the last call. They are made slice by
+    /// slice, none larger than `most` but for a single piece.
+    pub fn changes(&mut self, base: bool, most: SliceMax, to: &mut Slices<'_>) -> Result<()> {
         let fresh = std::mem::take(&mut self.fresh);
         let removed = std::mem::take(&mut self.removed);
         let (kept, removed): (Vec<PieceId>, Vec<PieceId>) = match base {
             true => (self.pieces.keys().cloned().collect(), Vec::new()),
             false => (fresh.into_iter().collect(), removed),
         };
-        let rows = kept.iter().filter_map(|id| self.pieces.get(id)).map(encode_rows).collect::<Result<Vec<_>>>()?;
-        check_bytes(rows.iter().map(Vec::len))?;
-        let flags: BooleanArray = kept.iter().map(|_| Some(false)).chain(removed.iter().map(|_| Some(true))).collect();
-        let nothing = removed.iter().map(|_| None);
-        let rows: BinaryArray = rows.iter().map(|rows| Some(rows.as_slice())).chain(nothing).collect();
-        let ids: Vec<PieceId> = kept.into_iter().chain(removed).collect();
-        let numbers = Int64Array::from_iter_values(ids.iter().map(|id| i64::from(id.number)));
-        let times = TimestampMicrosecondArray::from_iter_values(ids.iter().map(|id| id.time_us));
-        let mut columns = key_columns(&ids);
-        columns.push(Arc::new(numbers));
-        columns.push(Arc::new(times.with_timezone("UTC")));
-        columns.push(Arc::new(rows));
-        columns.push(Arc::new(flags));
-        let names = [BATCH, INPUT, PLACE, NUMBER, TIME, ROWS, REMOVED];
-        let named = names.into_iter().zip(columns).map(|(name, column)| (name, column, name == ROWS));
-        RecordBatch::try_from_iter_with_nullable(named).map_err(Error::arrow)
+        let ids = kept.into_iter().map(|id| (id, false)).chain(removed.into_iter().map(|id| (id, true)));
+        let (mut slice, mut bytes, mut some) = (Vec::new(), 0, false);
+        for (id, is_removed) in ids {
+            let rows = if is_removed { None } else { self.pieces.get(&id) };
+            let rows = rows.map(encode_rows).transpose()?;
+            let more = rows.as_ref().map_or(0, Vec::len);
+            if !slice.is_empty() && (slice.len() >= most.rows || bytes + more > most.bytes) {
+                to(Slice { rows: rows_of_file(&slice)?, groups: None });
+                slice.clear();
+                bytes = 0;
+            }
+            bytes += more;
+            slice.push((id, rows));
+            some = true;
+        }
+        if !slice.is_empty() || !some {
+            to(Slice { rows: rows_of_file(&slice)?, groups: None });
+        }
+        Ok(())
     }
 
     /// Applies the rows of a file.
@@ -163,6 +169,24 @@ impl Pieces {
     }
 }
 
+/// Pieces as a file has them; those without rows were removed.
+fn rows_of_file(pieces: &[(PieceId, Option<Vec<u8>>)]) -> Result<RecordBatch> {
+    check_bytes(pieces.iter().flat_map(|(_, rows)| rows).map(Vec::len))?;
+    let ids: Vec<&PieceId> = pieces.iter().map(|(id, _)| id).collect();
+    let numbers = Int64Array::from_iter_values(ids.iter().map(|id| i64::from(id.number)));
+    let times = TimestampMicrosecondArray::from_iter_values(ids.iter().map(|id| id.time_us));
+    let rows: BinaryArray = pieces.iter().map(|(_, rows)| rows.as_deref()).collect();
+    let removed: BooleanArray = pieces.iter().map(|(_, rows)| Some(rows.is_none())).collect();
+    let mut columns = key_columns(&ids);
+    columns.push(Arc::new(numbers));
+    columns.push(Arc::new(times.with_timezone("UTC")));
+    columns.push(Arc::new(rows));
+    columns.push(Arc::new(removed));
+    let names = [BATCH, INPUT, PLACE, NUMBER, TIME, ROWS, REMOVED];
+    let named = names.into_iter().zip(columns).map(|(name, column)| (name, column, name == ROWS));
+    RecordBatch::try_from_iter_with_nullable(named).map_err(Error::arrow)
+}
+
 const BATCH: &str = "batch";
 const INPUT: &str = "input";
 const PLACE: &str = "place";
@@ -183,7 +207,7 @@ pub fn columns() -> [Vec<Column>; 3] {
     ]
 }
 
-fn key_columns(ids: &[PieceId]) -> Vec<ArrayRef> {
+fn key_columns(ids: &[&PieceId]) -> Vec<ArrayRef> {
     vec![
         Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| id.batch.0 as i64))),
         Arc::new(Int64Array::from_iter_values(ids.iter().map(|id| i64::from(id.input)))),
@@ -197,8 +221,8 @@ pub fn check_bytes(lengths: impl Iterator<Item = usize>) -> Result<()> {
         return Ok(());
     }
     Err(Error::environment(
-        "the rows that windows hold take more than 2 GiB on one worker, which is more than a checkpoint can take; make the \
-         windows shorter, run more workers, or aggregate the rows",
+        "rows that belong together in one window or session take more than 2 GiB, which is more than one value of a \
+         checkpoint can hold; make the windows shorter, or aggregate the rows",
     ))
 }
 

@@ -38,7 +38,7 @@ impl Guest for Misbehave {
                 log::info("round and round");
                 forever()
             }
-            "slow" => work(),
+            "slow" => work(&context.config),
             "recurse" => {
                 recurse(u64::from(rows));
             }
@@ -87,10 +87,11 @@ fn forever() -> ! {
     }
 }
 
-/// Takes a while, and ends.
-fn work() {
-    let mut turns = 0u64;
-    while turns < 20_000_000 {
+/// Takes a while, or `turns` of it, and ends.
+fn work(config: &str) {
+    let config: serde_json::Value = serde_json::from_str(config).unwrap_or_default();
+    let (mut turns, all) = (0u64, config["turns"].as_u64().unwrap_or(20_000_000));
+    while turns < all {
         turns = black_box(turns + 1);
     }
 }

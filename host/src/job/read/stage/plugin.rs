@@ -74,6 +74,12 @@ fn plugin_limits(r: &Reader<'_>) -> PluginLimits {
     let any = i64::MAX as u64;
     set(r.whole("rows", 1, any), &mut limits.output_rows_max);
     set(r.whole("expansion", 1, any), &mut limits.expansion_max);
+    set(r.size("batch_output", 1, any), &mut limits.batch_output_bytes_max);
+    set(r.size("rejected", 1, any), &mut limits.rejected_bytes_max);
+    set(r.size("backtrace", 0, limits::PLUGIN_BACKTRACE_BYTES_MAX_MAX), &mut limits.backtrace_bytes_max);
+    set(r.whole("timers_per_key", 0, any), &mut limits.timers_per_key_max);
+    set(r.whole("timers", 0, any), &mut limits.timers_max);
+    set(r.size("state_per_key", 1, most), &mut limits.state_bytes_per_key_max);
     set(r.whole("log_lines", 0, any), &mut limits.log_lines_per_second_max);
     set(r.size("log", 1, most), &mut limits.log_bytes_per_second_max);
     set(r.whole("counters", 0, limits::PLUGIN_COUNTERS_MAX_MAX), &mut limits.counters_max);

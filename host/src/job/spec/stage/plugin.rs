@@ -49,7 +49,7 @@ pub struct PluginLimits {
     pub memory_bytes_max: u64,
     /// Elements of all tables of an instance together.
     pub table_elements_max: u64,
-    /// Time of a batch on one worker, or of a call where it is counted in instructions; zero: no limit.
+    /// Time of a call; zero: no limit.
     pub time_max: Duration,
     /// Instructions of a call with [`OnError::Reject`]; `None`: as `time_max` says.
     pub fuel_max: Option<u64>,
@@ -61,6 +61,18 @@ pub struct PluginLimits {
     pub output_rows_max: u64,
     /// How many times more than its input a call may return, in rows and in bytes; see [`crate::limits`].
     pub expansion_max: u64,
+    /// Bytes that all calls of a batch may return, on one worker.
+    pub batch_output_bytes_max: u64,
+    /// Bytes of the rows of a batch that the stage rejects, all workers of a process together.
+    pub rejected_bytes_max: u64,
+    /// Bytes of the backtrace of a rejected row.
+    pub backtrace_bytes_max: u64,
+    /// Timers of one key.
+    pub timers_per_key_max: u64,
+    /// Timers of the stage, on one worker.
+    pub timers_max: u64,
+    /// Bytes of the state of one key.
+    pub state_bytes_per_key_max: u64,
     /// Lines of the log a second, by stage and worker; more are counted and dropped.
     pub log_lines_per_second_max: u64,
     /// Bytes of the log a second, by stage and worker.

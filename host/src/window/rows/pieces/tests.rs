@@ -24,9 +24,13 @@ fn files_of_changes_bring_back_what_is_there() {
                 if base {
                     files.clear();
                 }
-                let changed = pieces.changed();
-                files.push(pieces.changes(base).unwrap());
-                assert!(base || files.last().unwrap().num_rows() as u64 == changed);
+                let (changed, before) = (pieces.changed(), files.len());
+                let most = SliceMax { rows: 1 + number as usize % 3, bytes: 2000 };
+                pieces.changes(base, most, &mut |slice| files.push(slice.rows)).unwrap();
+                let slices = &files[before..];
+                assert!(!slices.is_empty() && slices.iter().all(|slice| slice.num_rows() <= most.rows));
+                let rows: u64 = slices.iter().map(|slice| slice.num_rows() as u64).sum();
+                assert!(base || rows == changed);
                 assert_eq!(pieces.changed(), 0);
                 let mut restored = Pieces::new(true);
                 files.iter().for_each(|file| restored.restore(file).unwrap());

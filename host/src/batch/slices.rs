@@ -1,0 +1,151 @@
+//! How many bytes rows take, and rows cut into slices of bounded size.
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::DataType;
+use std::ops::Range;
+
+/// How large a slice may be, unless it is a single row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceMax {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of their columns.
+    pub bytes: usize,
+}
+
+/// The bytes of rows that stand side by side in one or several batches.
+pub struct RowBytes<'a>(Vec<Column<'a>>);
+
+enum Column<'a> {
+    /// Values between offsets.
+    Sized(&'a [i32]),
+    /// So many bits a row.
+    Fixed(usize),
+    /// Anything else: so many bytes a row, as all of its rows together have.
+    Average(usize),
+}
+
+impl<'a> RowBytes<'a> {
+    /// Of the rows of these batches, which have the same number of them.
+    pub fn of(batches: impl IntoIterator<Item = &'a RecordBatch>) -> RowBytes<'a> {
+        RowBytes(batches.into_iter().flat_map(RecordBatch::columns).map(Column::of).collect())
+    }
+
+    /// Of some columns of a batch, by their places.
+    pub fn of_columns(batch: &'a RecordBatch, places: &[usize]) -> RowBytes<'a> {
+        RowBytes(places.iter().filter_map(|place| batch.columns().get(*place)).map(Column::of).collect())
+    }
+
+    /// The bytes of some of the rows.
+    pub fn of_range(&self, rows: &Range<usize>) -> usize {
+        self.0.iter().fold(0_usize, |sum, column| sum.saturating_add(column.bytes(rows)))
+    }
+
+    /// Where the slice that begins at `start` ends: behind at least one of so many rows. The same rows are cut in the same
+    /// way each time.
+    pub fn slice_end(&self, start: usize, rows: usize, most: SliceMax) -> usize {
+        let (mut good, mut bad) = (start.saturating_add(1), start.saturating_add(most.rows.max(1)).min(rows));
+        if good >= bad || self.of_range(&(start..bad)) <= most.bytes {
+            return bad;
+        }
+        // More rows are never fewer bytes.
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            if self.of_range(&(start..middle)) <= most.bytes {
+                good = middle;
+            } else {
+                bad = middle;
+            }
+        }
+        good
+    }
+
+    /// So many rows in slices; no rows are one empty slice.
+    pub fn slices(&self, rows: usize, most: SliceMax) -> Vec<Range<usize>> {
+        let mut slices = Vec::new();
+        let mut start = 0;
+        while start < rows {
+            let end = self.slice_end(start, rows, most);
+            slices.push(start..end);
+            start = end;
+        }
+        if slices.is_empty() {
+            slices.push(0..0);
+        }
+        slices
+    }
+}
+
+impl<'a> Column<'a> {
+    fn of(array: &'a ArrayRef) -> Column<'a> {
+        match array.data_type() {
+            DataType::Utf8 => Column::Sized(array.as_string::<i32>().value_offsets()),
+            DataType::Binary => Column::Sized(array.as_binary::<i32>().value_offsets()),
+            DataType::Boolean => Column::Fixed(1),
+            other => other.primitive_width().map_or_else(|| Column::average(array), |bytes| Column::Fixed(8 * bytes)),
+        }
+    }
+
+    fn bytes(&self, rows: &Range<usize>) -> usize {
+        match self {
+            Column::Sized(offsets) => {
+                let at = |row: usize| offsets.get(row).copied().unwrap_or_default();
+                let values = usize::try_from(i64::from(at(rows.end)) - i64::from(at(rows.start))).unwrap_or_default();
+                values + size_of::<i32>() * rows.len()
+            }
+            Column::Fixed(bits) => bits.saturating_mul(rows.len()).div_ceil(8),
+            Column::Average(bytes) => bytes.saturating_mul(rows.len()),
+        }
+    }
+
+    fn average(array: &ArrayRef) -> Column<'a> {
+        let bytes = array.to_data().get_slice_memory_size().unwrap_or_else(|_| array.get_array_memory_size());
+        Column::Average(bytes / array.len().max(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{BooleanArray, Int64Array, ListArray, StringArray};
+    use arrow::datatypes::Int64Type;
+    use std::sync::Arc;
+
+    fn texts(lengths: &[usize]) -> RecordBatch {
+        let texts: ArrayRef = Arc::new(StringArray::from_iter_values(lengths.iter().map(|length| "x".repeat(*length))));
+        RecordBatch::try_from_iter([("text", texts)]).unwrap()
+    }
+
+    #[test]
+    fn slices_hold_no_more_than_they_may_but_a_row() {
+        let rows = texts(&[6, 6, 16, 1, 1, 1, 1, 100, 3]);
+        let bytes = RowBytes::of([&rows]);
+        let slices = |rows: usize, max: usize| bytes.slices(9, SliceMax { rows, bytes: max });
+        assert_eq!(slices(100, 20), [0..2, 2..3, 3..7, 7..8, 8..9]);
+        assert_eq!(slices(2, 20), [0..2, 2..3, 3..5, 5..7, 7..8, 8..9]);
+        assert_eq!(slices(100, 1 << 20), [0..9]);
+        assert_eq!(slices(1, 0).len(), 9);
+        assert_eq!(bytes.slices(0, SliceMax { rows: 1, bytes: 1 }), [0..0]);
+    }
+
+    #[test]
+    fn a_part_of_a_table_counts_as_its_own_rows() {
+        let whole = texts(&[1000, 2, 3, 1000]);
+        let part = whole.slice(1, 2);
+        assert_eq!(RowBytes::of([&part]).of_range(&(0..2)), 5 + 8);
+        assert_eq!(RowBytes::of([&part, &part]).of_range(&(1..2)), 2 * (3 + 4));
+    }
+
+    #[test]
+    fn every_kind_of_column_counts() {
+        let list = ListArray::from_iter_primitive::<Int64Type, _, _>((0..4).map(|_| Some(vec![Some(1); 100])));
+        let columns: [(&str, ArrayRef); 3] = [
+            ("number", Arc::new(Int64Array::from(vec![1; 4]))),
+            ("flag", Arc::new(BooleanArray::from(vec![true; 4]))),
+            ("list", Arc::new(list)),
+        ];
+        let rows = RecordBatch::try_from_iter(columns).unwrap();
+        let bytes = RowBytes::of([&rows]).of_range(&(1..3));
+        assert!((16 + 1 + 1600..16 + 1 + 1700).contains(&bytes), "{bytes}");
+    }
+}

@@ -1,0 +1,55 @@
+//! Plugin instances that are kept (`instance = "worker"`): a process has room for so many, which is told before anything runs.
+
+use super::{Graph, Operator};
+use crate::error::{Error, Result};
+use crate::job::spec::{InstanceSpec, PluginSpec};
+use crate::limits::PLUGIN_INSTANCES_MAX;
+use crate::plugin::LoadOptions;
+use std::collections::BTreeMap;
+
+impl Graph {
+    /// An error where stages keep more instances on so many workers of a process than it has room for. Code that is metered
+    /// alike, with a stack of one size, shares the room.
+    pub fn check_instances(&self, workers: usize) -> Result<()> {
+        let mut kept: BTreeMap<String, (u64, Vec<String>)> = BTreeMap::new();
+        for stage in &self.stages {
+            let Some(spec) = self.spec.stages.iter().find(|spec| spec.name == stage.name) else { continue };
+            // One lifts rows, another one combines and lowers.
+            let each = if matches!(stage.operator, Operator::Reduce(_)) { 2 } else { 1 };
+            for plugin in spec.plugins().into_iter().filter(|plugin| plugin.instance == InstanceSpec::Worker) {
+                let (count, names) = kept.entry(kind(plugin)).or_default();
+                *count += each;
+                names.push(format!("`{}`", stage.name));
+            }
+        }
+        let most = u64::from(PLUGIN_INSTANCES_MAX);
+        for (each, mut names) in kept.into_values() {
+            let all = each.saturating_mul(workers as u64);
+            if all > most {
+                names.dedup();
+                return Err(Error::job(format!(
+                    "{} with instance = \"worker\" would keep {all} plugin instances, {each} on each of {workers} workers, and \
+                     a process has room for {most}; write instance = \"batch\" in some of them, or run fewer workers a \
+                     process (`workers = {}`)",
+                    in_words(&names),
+                    most / each.max(1)
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn kind(plugin: &PluginSpec) -> String {
+    let LoadOptions { metering, stack_bytes_max, .. } = LoadOptions::of(plugin);
+    format!("{metering:?} {stack_bytes_max}")
+}
+
+fn in_words(names: &[String]) -> String {
+    match names {
+        [only] => format!("stage {only}"),
+        [first, second] => format!("stages {first} and {second}"),
+        [first, rest @ ..] => format!("stages {first} and {} others", rest.len()),
+        [] => "stages".into(),
+    }
+}

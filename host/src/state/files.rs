@@ -1,0 +1,111 @@
+//! Rows of a table on their way into files: in slices, and these in files, both of bounded size, so that no table is copied
+//! whole, however large it is.
+
+use crate::timely_ext::Changes;
+use arrow::array::RecordBatch;
+
+/// Some rows of a table as a file has them.
+pub struct Slice {
+    /// The rows.
+    pub rows: RecordBatch,
+    /// The key groups of the first row and of the last one, where all slices together are in the order of key groups.
+    pub groups: Option<(u32, u32)>,
+}
+
+/// What takes the slices of a table, one after the other, and at least one.
+pub type Slices<'a> = dyn FnMut(Slice) + 'a;
+
+/// Puts slices into files. A file ends where it is large and the next slice begins with another key group: each file has
+/// key groups of its own, as if it were of another worker.
+pub struct Files<'a> {
+    table: usize,
+    base: bool,
+    bytes_max: usize,
+    /// The first key group of the file, and one behind the last of all files.
+    groups: (u32, u32),
+    number: u32,
+    slices: Vec<RecordBatch>,
+    bytes: usize,
+    last: Option<u32>,
+    full: &'a mut dyn FnMut(Changes),
+}
+
+impl<'a> Files<'a> {
+    /// Of the table at this place, for these key groups. `full` is given each file but the last.
+    pub fn new(
+        table: usize,
+        groups: (u32, u32),
+        base: bool,
+        bytes_max: usize,
+        full: &'a mut dyn FnMut(Changes),
+    ) -> Files<'a> {
+        Files { table, base, bytes_max, groups, number: 0, slices: Vec::new(), bytes: 0, last: None, full }
+    }
+
+    /// The next rows.
+    pub fn add(&mut self, slice: Slice) {
+        let bytes = slice.rows.get_array_memory_size();
+        let is_full = self.bytes > 0 && self.bytes.saturating_add(bytes) > self.bytes_max;
+        if let (true, Some((first, _)), Some(last)) = (is_full, slice.groups, self.last)
+            && first > last
+        {
+            let file = self.close(first);
+            (self.full)(file);
+        }
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.last = slice.groups.map(|(_, last)| last);
+        self.slices.push(slice.rows);
+    }
+
+    /// The last file.
+    pub fn end(mut self) -> Changes {
+        self.close(self.groups.1)
+    }
+
+    fn close(&mut self, end: u32) -> Changes {
+        let groups = (std::mem::replace(&mut self.groups.0, end), end);
+        let number = self.number;
+        self.number += 1;
+        self.bytes = 0;
+        Changes { table: self.table, number, groups, base: self.base, rows: std::mem::take(&mut self.slices) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array};
+    use std::sync::Arc;
+
+    fn slice(rows: i64, groups: (u32, u32)) -> Slice {
+        let rows: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows));
+        Slice { rows: RecordBatch::try_from_iter([("n", rows)]).unwrap(), groups: Some(groups) }
+    }
+
+    /// The key groups and the slices of each file.
+    fn files(slices: &[(i64, (u32, u32))]) -> Vec<((u32, u32), usize)> {
+        let mut all: Vec<Changes> = Vec::new();
+        let mut full = |file| all.push(file);
+        let mut files = Files::new(3, (10, 100), true, 1000, &mut full);
+        slices.iter().for_each(|(rows, groups)| files.add(slice(*rows, *groups)));
+        let last = files.end();
+        all.push(last);
+        assert!(all.iter().enumerate().all(|(number, file)| file.number as usize == number && file.base));
+        all.into_iter().map(|file| (file.groups, file.rows.len())).collect()
+    }
+
+    #[test]
+    fn files_have_key_groups_of_their_own() {
+        assert_eq!(files(&[(5, (10, 10))]), [((10, 100), 1)]);
+        assert_eq!(
+            files(&[(60, (12, 20)), (60, (21, 40)), (60, (50, 50))]),
+            [((10, 21), 1), ((21, 50), 1), ((50, 100), 1)]
+        );
+        // A key group is in one file, however large it is.
+        assert_eq!(
+            files(&[(60, (12, 20)), (600, (20, 20)), (600, (20, 20)), (1, (21, 21))]),
+            [((10, 21), 3), ((21, 100), 1)]
+        );
+        assert_eq!(files(&[(5, (10, 11)), (5, (12, 13))]), [((10, 100), 2)]);
+    }
+}
