@@ -167,6 +167,11 @@ impl StateTable {
         self.len
     }
 
+    /// Whether no key has a state.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// The slot of a key that has one.
     pub fn find(&self, key: &[u8]) -> Option<Slot> {
         let half = self.seeds.hash(key) as u32;

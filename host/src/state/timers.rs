@@ -126,7 +126,7 @@ impl Timers {
     }
 
     /// How many there are.
-    pub fn len(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.queue.len() as u64
     }
 
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(due(&mut timers, Some(5)), owned(&[("a", 5), ("b", 5)]));
         assert_eq!(due(&mut timers, Some(5)), []);
         assert_eq!(due(&mut timers, Some(i64::MAX)), owned(&[("a", i64::MAX), ("b", 6)]));
-        assert_eq!((timers.table.len(), timers.len(), timers.keys.len()), (0, 0, 0));
+        assert_eq!((timers.table.len(), timers.count(), timers.keys.len()), (0, 0, 0));
     }
 
     #[test]

@@ -294,7 +294,7 @@ impl UpdateStage {
         self.table.store(slots, &states, &kept);
         if let Some(own) = &mut self.timers {
             own.apply(&groups.keys, &timers).map_err(Error::arrow)?;
-            if own.len() > self.node.timers_max {
+            if own.count() > self.node.timers_max {
                 return Err(Error::plugin(format!(
                     "stage `{}`: more than {} timers are set on one worker\n  Raise `limits.timers` of the stage, run more \
                      workers, or mend the plugin if it should set fewer.",
