@@ -44,7 +44,10 @@ fn refused(job: &str, expected: &str) {
 fn is_error(told: &str, expected: &str) {
     let words =
         told.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n')).unwrap_or_else(|| panic!("{told}"));
-    assert_eq!(words, expected);
+    // Mistakes behind the first are indented: only one line is an error of its own.
+    let is_at_margin = |line: &str| !line.is_empty() && !line.starts_with("  ");
+    let more = expected.split('\n').skip(1).any(is_at_margin);
+    assert_eq!(words, if more { expected.replace('\n', "\n  ") } else { expected.to_owned() });
 }
 
 /// The right job with a change.

@@ -1,6 +1,7 @@
 //! The column types of the design and the Arrow types that carry them.
 
 use crate::error::{Error, Result};
+use crate::shown::harmless;
 use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
@@ -110,7 +111,12 @@ pub fn timestamps(values: impl IntoIterator<Item = i64>) -> ArrayRef {
 /// A schema in one line for messages: `word text, n int64`.
 pub fn describe(schema: &Schema) -> String {
     let columns: Vec<String> =
-        schema.fields().iter().map(|f| format!("{} {}", f.name(), ColumnType::of(f.data_type()))).collect();
+        // A name may come from a file of somebody else: it stays within its line.
+        schema
+            .fields()
+            .iter()
+            .map(|f| format!("{} {}", harmless(f.name(), usize::MAX), ColumnType::of(f.data_type())))
+            .collect();
     if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
 }
 

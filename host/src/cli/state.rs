@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::{self, spec::JobSpec};
 use crate::limits::PART_ROWS_MAX;
+use crate::shown::harmless;
 use crate::sink::show_table;
 use arrow::array::RecordBatch;
 use arrow::json::WriterBuilder;
@@ -165,7 +166,8 @@ fn list(checkpoint: &Checkpoint, tables: &[State], json: bool) -> Result<String>
 
 /// Columns in words: `word text, n int64`.
 pub fn describe(columns: &[Column]) -> String {
-    let columns: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.kind)).collect();
+    let shown = |column: &Column| format!("{} {}", harmless(&column.name, usize::MAX), column.kind);
+    let columns: Vec<String> = columns.iter().map(shown).collect();
     if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
 }
 

@@ -1,6 +1,6 @@
 //! `millstream test`.
 
-use super::{LogOutput, show};
+use super::{LogOutput, show, show_as_it_is};
 use crate::author::watch::{self, Watch};
 use crate::author::{build, cases};
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ fn again_and_again(folder: &Path) -> Result<bool> {
     let mut watch = Watch::new(folder);
     let mut why = String::new();
     loop {
-        show(if io::stdout().is_terminal() { CLEAR } else { "" })?;
+        show_as_it_is(if io::stdout().is_terminal() { CLEAR } else { "" })?;
         show(&why)?;
         let tested = build::build(folder).and_then(|_| cases::run(folder));
         if stop.load(Ordering::Acquire) {

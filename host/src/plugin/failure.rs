@@ -7,6 +7,7 @@ use super::wasi::{Call, Stopped};
 use crate::error::{Error, Kind};
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_FRAMES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
+pub use crate::shown::{in_one_line, is_unsafe, printable};
 use std::fmt::Write as _;
 use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;
@@ -347,43 +348,5 @@ pub fn bytes(count: u64) -> String {
         n if n > 0 && n % (1 << 20) == 0 => format!("{} MiB", n >> 20),
         n if n > 0 && n % (1 << 10) == 0 => format!("{} KiB", n >> 10),
         n => format!("{n} bytes"),
-    }
-}
-
-/// A guest's words, safe to print: cut to `bytes_max`, without characters that steer a terminal or the direction of text.
-/// Lines stay lines.
-pub fn printable(words: &str, bytes_max: usize) -> String {
-    let cut = words.floor_char_boundary(bytes_max);
-    let mut clean: String = words[..cut].chars().map(|c| if c != '\n' && is_unsafe(c) { ' ' } else { c }).collect();
-    if cut < words.len() {
-        clean.push('…');
-    }
-    clean
-}
-
-/// Control characters; separators of lines and paragraphs; marks, embeddings, overrides and isolates of direction, with
-/// which text reads otherwise than it is; and invisible tags.
-pub fn is_unsafe(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
-/// Words whose lines behind the first are indented, so that they cannot pass for lines of the message around them.
-pub fn in_one_line(words: &str) -> String {
-    words.trim_end_matches('\n').replace('\n', "\n    ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_of_a_plugin_steer_nothing() {
-        let words = "a\u{1b}[31mb\rc\u{9b}d\u{202e}e\u{2067}f\u{2028}g\u{0}h\nä日";
-        assert_eq!(printable(words, 100), "a [31mb c d e f g h\nä日");
-        assert_eq!(printable("ää", 3), "ä…");
-        assert_eq!(printable("", 0), "");
-        assert_eq!(in_one_line("a\nerror: b\n\n"), "a\n    error: b");
     }
 }

@@ -6,6 +6,7 @@ use crate::author::project::{Code, Project};
 use crate::author::tools::{self, Tool};
 use crate::error::{Error, Result};
 use crate::plugin::World;
+use crate::shown;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -129,7 +130,7 @@ fn bundle(project: &Project, world: World, folder: &Path, main: &str, sdk: &Path
     command.arg(format!("--outfile={}", path(&work.join("bundle.js"))?));
     let output = run(&mut command, &entry)?;
     if output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        eprint!("{}", shown::text(&String::from_utf8_lossy(&output.stderr)));
         return Ok(());
     }
     let words = words(&output);
