@@ -226,6 +226,12 @@ pub const STATE_WAITING_BYTES_MAX: u64 = 128 << 20;
 pub const STATE_DELTAS_MAX: usize = 64;
 /// Bytes of the table of an enrichment: each worker holds all of it.
 pub const ENRICH_BYTES_MAX: u64 = 64 << 20;
+/// Default of `wait` of whatever needs a server: how long a job waits for one that is away, in milliseconds.
+pub const SERVER_WAIT_MS: u64 = 3_600_000;
+/// How long a database may take for what a job asks before it begins, in seconds.
+pub const SERVER_START_S_MAX: u64 = 60;
+/// How long a database may take for the transaction of one batch, in seconds.
+pub const SERVER_COMMIT_S_MAX: u64 = 600;
 /// With `--until-idle`, how long all sources must have nothing to read.
 pub const IDLE_MS: u64 = 2_000;
 /// How often a worker process tells its supervisor that it lives, in milliseconds.
@@ -236,6 +242,10 @@ pub const HEARTBEAT_SILENCE_MS_MAX: u64 = 1_500;
 pub const LIVENESS_MS: u64 = 250;
 /// A process that is silent for this long, in milliseconds, is lost to the others.
 pub const LIVENESS_SILENCE_MS_MAX: u64 = 1_500;
+/// How long two processes have to make sure of each other, in milliseconds: for all that is said, not for each byte.
+pub const HELLO_MS_MAX: u64 = 5_000;
+/// Connections to a process of a job that are heard at a time before they have proven that they know its key.
+pub const STRANGERS_MAX: usize = 128;
 /// The pause before a failed worker process is started again, in milliseconds; it doubles with every failure.
 pub const RESTART_PAUSE_MS: u64 = 100;
 /// The longest such pause, in milliseconds.

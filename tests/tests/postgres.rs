@@ -1,6 +1,10 @@
 //! The sink `postgres` with a real server, as its reader sees the table.
 
 use millstream_tests::{Ended, Postgres, Process, Trial, free_port, until};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const INPUT: &str = "[[\"a\",1],[\"b\",null],[\"a\",2]]\n[]\n[[\"c\",-9223372036854775808],[\"b\",4]]\n";
 
@@ -157,10 +161,16 @@ fn tables_that_cannot_take_the_rows_are_refused_before_anything_runs() {
 #[test]
 fn a_server_that_cannot_be_used_is_told_at_the_start() {
     let port = free_port();
-    let dead = job_at(&format!("postgres://me:${{PW}}@127.0.0.1:{port}/a"), "k = \"text\"", "table = \"t\"");
+    let dead =
+        job_at(&format!("postgres://me:${{PW}}@127.0.0.1:{port}/a"), "k = \"text\"", "table = \"t\"\nwait = \"0s\"");
     let told = refused(&dead, 1);
     let start = format!("job.toml:9: sink `out`: database `a` at 127.0.0.1:{port}: error connecting to server: ");
-    assert!(told.starts_with(&start) && told.ends_with("; start that server, or mend `url`"), "{told}");
+    assert!(
+        told.starts_with(&start) && told.ends_with("; start that server, or mend `url`, or raise `wait`"),
+        "{told}"
+    );
+    let told = Process::start(dead.command(&["validate", "job.toml"]).env("PW", "x")).wait();
+    assert!(told.code == Some(1) && told.stderr.contains(&start), "{}", told.stderr);
     let unset = job_at("postgres://me:${NO_SUCH_VARIABLE}@h/a", "k = \"text\"", "table = \"t\"");
     let told = refused(&unset, 2);
     assert!(told.contains("job.toml:9: ") && told.contains("variable `NO_SUCH_VARIABLE`, which is not set"), "{told}");
@@ -226,4 +236,139 @@ table = "t"
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("the job waits").count(), 2, "once for each time: {}", ended.stderr);
     assert_eq!(server.sql("select count(*), count(distinct value) from t"), format!("{rows}|{rows}"));
+}
+
+/// A value that no table can hold is the row's fault: nothing is tried again, with checkpoints as without.
+#[test]
+fn a_row_that_the_table_cannot_hold_is_not_tried_again() {
+    let server = Postgres::start();
+    server.sql("create table t (k text, n integer check (n > 0))");
+    for (bad, words) in [
+        ("[\"a\\u0000b\",6]", "batch 1: row 2, column `k`: its text has a zero byte"),
+        ("[\"x\",5000000000]", "batch 1: row 2, column `n`: 5000000000 does not fit into the column's type int4"),
+        ("[\"x\",-5]", "violates check constraint \"t_n_check\""),
+    ] {
+        let trial = job(&server, "table = \"t\"\n[checkpoint]\ndir = \"checkpoint\"");
+        trial.write("input.jsonl", format!("[[\"a\",1],{bad}]\n"));
+        let began = Instant::now();
+        let ended = run(&trial);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("sink `out`: batch 1: ") && ended.stderr.contains(words), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("again from the last checkpoint"), "{}", ended.stderr);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert_eq!(server.sql("select count(*) from t"), "0");
+    }
+}
+
+/// A job may be started before its database is; so a machine that comes up starts both in any order.
+#[test]
+fn a_start_waits_for_its_servers() {
+    let mut server = Postgres::start();
+    server.sql("create table colours (k text, colour text)");
+    server.sql("insert into colours values ('a', 'red')");
+    let url = server.url();
+    server.stop();
+    for checkpoint in ["", "[checkpoint]\ndir = \"checkpoint\"\n"] {
+        let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
+        let stage = format!(
+            "[stages.coloured]\nfrom = \"in\"\nenrich = {{ url = \"{url}\", query = \"select * from colours\", on = \
+             \"k\" }}\n{checkpoint}"
+        );
+        let text = trial
+            .text("job.toml")
+            .replace("from = \"in\"\nkind = \"postgres\"", "from = \"coloured\"\nkind = \"postgres\"");
+        trial.write("job.toml", format!("{text}{stage}"));
+        let mut job = start(&trial);
+        job.until_stderr("stage `coloured`: enrich: database `postgres` at 127.0.0.1:");
+        job.until_stderr("the job waits for it, for 1h at most (`wait`)");
+        server.start_again();
+        let ended = job.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stderr.contains("is there; the job starts"), "{}", ended.stderr);
+        assert_eq!(server.sql("select colour from t where k = 'a' limit 1"), "red");
+        server.sql("drop table t");
+        server.stop();
+    }
+    // No longer than it is told to, and not against a signal.
+    let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"\nwait = \"300ms\"");
+    let told = refused(&trial, 1);
+    assert!(told.contains(", for 300ms; start that server, or mend `url`, or raise `wait`"), "{told}");
+    let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
+    let mut job = start(&trial);
+    job.until_stderr("the job waits for it");
+    job.signal("TERM");
+    job.wait_within(Duration::from_secs(10));
+}
+
+/// Listens, accepts, and says what a function does with each connection.
+fn hostile(talk: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let talk = Arc::new(talk);
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let talk = talk.clone();
+            std::thread::spawn(move || talk(socket));
+        }
+    });
+    port
+}
+
+/// What hangs, and what floods: neither holds a command up, nor fills its memory.
+#[test]
+fn a_server_that_says_nothing_or_too_much_is_left() {
+    let silent = hostile(|mut socket| while matches!(socket.read(&mut [0; 1024]), Ok(1..)) {});
+    let flood = hostile(|mut socket| {
+        let _ = socket.read(&mut [0; 1024]);
+        // It lets everybody in, and goes on about it.
+        let mut bytes = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 0];
+        let _ = socket.write_all(&bytes);
+        bytes.clear();
+        for _ in 0..1000 {
+            let text = [&b"SNOTICE\0VNOTICE\0C00000\0M"[..], &[b'x'; 1000], &[0, 0]].concat();
+            bytes.push(b'N');
+            bytes.extend_from_slice(&u32::try_from(text.len() + 4).unwrap().to_be_bytes());
+            bytes.extend_from_slice(&text);
+        }
+        while socket.write_all(&bytes).is_ok() {}
+    });
+    for (port, told) in
+        [(silent, "no answer in 1 s to the greeting"), (flood, "it says more than 256 KiB before it lets the job in")]
+    {
+        let url = format!("postgres://me:${{PW}}@127.0.0.1:{port}/a?connect_timeout=1");
+        let columns = "k = \"text\", n = \"int64\"";
+        let sink = job_at(&url, columns, "table = \"t\"\nwait = \"0s\"");
+        let enrich = job_at(&url, columns, "table = \"t\"");
+        let stage = format!(
+            "[stages.coloured]\nfrom = \"in\"\nenrich = {{ url = \"{url}\", query = \"select 1\", on = \"k\", wait = \
+             \"0s\" }}\n"
+        );
+        enrich.write("job.toml", enrich.text("job.toml") + &stage);
+        for trial in [&sink, &enrich] {
+            for command in ["validate", "run"] {
+                let mut job = Process::start(trial.command(&[command, "job.toml"]).env("PW", "x"));
+                let (mut most, began) = (0, Instant::now());
+                until("it ends", || {
+                    // What has just ended has no such line any more.
+                    let status = std::fs::read_to_string(format!("/proc/{}/status", job.id())).unwrap_or_default();
+                    let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+                    let kib = high.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default();
+                    most = most.max(kib << 10);
+                    job.ended()
+                });
+                assert!(began.elapsed() < Duration::from_secs(15), "{command}: {:?}", began.elapsed());
+                let ended = job.wait();
+                assert_eq!(ended.code, Some(1), "{command}: {}", ended.stderr);
+                assert!(ended.stderr.contains(told), "{command}: {}", ended.stderr);
+                assert!(most < 300 << 20, "{command}: {most} bytes");
+            }
+        }
+    }
+    // The time of --timeout counts while a server is waited for.
+    let url = format!("postgres://me:${{PW}}@127.0.0.1:{silent}/a");
+    let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
+    let job = Process::start(trial.command(&["run", "job.toml", "--timeout", "1s"]).env("PW", "x"));
+    let ended = job.wait_within(Duration::from_secs(8));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("did not answer before the time of --timeout had passed"), "{}", ended.stderr);
 }

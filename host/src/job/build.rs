@@ -289,7 +289,8 @@ impl SinkSpec {
         table: impl Into<String>,
         mode: TableMode,
     ) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Postgres { url: url.into(), table: table.into(), mode })
+        let wait = Duration::from_millis(limits::SERVER_WAIT_MS);
+        SinkSpec::new(name, from, SinkKind::Postgres { url: url.into(), table: table.into(), mode, wait })
     }
 }
 

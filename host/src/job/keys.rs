@@ -249,6 +249,12 @@ pub(super) const SINK: &[Key] = &[
     )
     .of(TABLES),
     key("key", Shape::Texts, "Mode upsert: the columns of which a row of the table has no two alike.").of(TABLES),
+    key(
+        "wait",
+        Shape::Time,
+        "How long the job waits for the server where it is away or hangs, at its start and later; 1h by default.",
+    )
+    .of(TABLES),
 ];
 
 /// Keys that a part may not have but a table in it, or another part: section (or `functions`), key, and where it belongs.

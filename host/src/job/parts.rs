@@ -279,7 +279,7 @@ fn sink(spec: &SinkSpec, part: &Part<'_>) {
     match &spec.kind {
         SinkKind::Print { .. } => {}
         SinkKind::Files { path, .. } | SinkKind::Queue { path } => file_path("path", path, part),
-        SinkKind::Postgres { url, table, mode } => {
+        SinkKind::Postgres { url, table, mode, .. } => {
             if let Err(message) = database::check_url(url) {
                 part.wrong("url", message);
             }

@@ -233,6 +233,8 @@ pub enum SinkKind {
         table: String,
         /// What a row does to the table.
         mode: TableMode,
+        /// How long the job waits for the server where it is away, at its start and later.
+        wait: Duration,
     },
 }
 

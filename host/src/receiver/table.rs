@@ -69,7 +69,7 @@ pub fn check(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
 pub fn fetch(enrich: &EnrichSpec, origin: &Origin) -> Result<Bytes> {
     match &enrich.table {
         EnrichTable::File { path, .. } => read(path, origin).map_err(Error::job),
-        EnrichTable::Postgres { url, query } => query::fetch(url, query),
+        EnrichTable::Postgres { url, query, .. } => query::fetch(url, query),
     }
 }
 

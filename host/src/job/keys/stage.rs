@@ -261,6 +261,11 @@ pub(in crate::job) const ENRICH: &[Key] = &[
     key("url", Shape::Text, "The PostgreSQL database of the table, as of a `postgres` sink."),
     key("query", Shape::Text, "With `url`: the query whose rows are the table."),
     key(
+        "wait",
+        Shape::Time,
+        "With `url`: how long the start of the job waits for the server where it is away; 1h by default.",
+    ),
+    key(
         "on",
         ON,
         "The columns that must be equal: \"sku\", [\"sku\", \"store\"], or { sku = \"article\" } where the table has \

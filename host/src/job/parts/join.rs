@@ -66,7 +66,7 @@ pub(super) fn enrich(enrich: &EnrichSpec, part: &Part<'_>) {
     on("enrich.on", &enrich.on, part);
     match &enrich.table {
         EnrichTable::File { path, .. } => file_path("enrich.file", path, part),
-        EnrichTable::Postgres { url, query } => {
+        EnrichTable::Postgres { url, query, .. } => {
             if let Err(message) = database::check_url(url) {
                 part.wrong("enrich.url", message);
             }

@@ -279,6 +279,8 @@ pub enum EnrichTable {
         url: String,
         /// The query.
         query: String,
+        /// How long the start of the job waits for the server where it is away.
+        wait: Duration,
     },
 }
 

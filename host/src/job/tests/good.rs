@@ -162,7 +162,8 @@ fn checkpoints_and_tables() {
         let built = JobSpec::new("job").checkpoint("s3://b/p", expected);
         assert_eq!(built.checkpoint, job.checkpoint);
         let mode = TableMode::Upsert { key: vec!["k".into()] };
-        let kind = SinkKind::Postgres { url: "postgres://me:${PW}@h/a".into(), table: "s.t".into(), mode };
+        let wait = Duration::from_secs(3600);
+        let kind = SinkKind::Postgres { url: "postgres://me:${PW}@h/a".into(), table: "s.t".into(), mode, wait };
         assert_eq!(job.sinks[0].kind, kind);
     }
 }

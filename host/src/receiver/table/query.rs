@@ -14,6 +14,7 @@ use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,9 +40,10 @@ pub fn fetch(url: &str, query: &str) -> Result<Bytes> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::environment(format!("cannot start a runtime: {error}")))?;
         let fetched = runtime.block_on(async {
-            let late = || Fault { passing: true, message: format!("no answer in {} s", QUERY_TIME_MAX.as_secs()) };
-            tokio::time::timeout(QUERY_TIME_MAX, rows(&connection, query)).await.unwrap_or_else(|_| Err(late()))
+            Fault::within(QUERY_TIME_MAX, "to the query of the table", rows(&connection, query)).await
         });
+        // A look-up of the host's name may still hang.
+        runtime.shutdown_background();
         fetched.map_err(|fault| {
             let message = format!("{}: {}", connection.place(), fault.message);
             if fault.passing { Error::environment(message) } else { Error::job(message) }
@@ -72,17 +74,21 @@ async fn select(client: &mut Client, query: &str) -> Result<Bytes, Fault> {
     let mut bytes = 0;
     let mut count = 0;
     loop {
-        let rows = transaction.query_portal(&portal, ROWS_AT_A_TIME).await?;
-        for row in &rows {
+        let mut rows = std::pin::pin!(transaction.query_portal_raw(&portal, ROWS_AT_A_TIME).await?);
+        let before = count;
+        // One by one: a server may send more than it was asked for.
+        while let Some(row) = rows.as_mut().try_next().await? {
             for (place, column) in columns.iter_mut().enumerate() {
-                bytes += column.take(row, place)? as u64;
+                bytes += column.take(&row, place)? as u64;
+            }
+            // Also of rows without columns.
+            bytes += 1;
+            count += 1;
+            if bytes > ENRICH_BYTES_MAX {
+                return Err(Fault::lasting(too_large("the rows of the query")));
             }
         }
-        count += rows.len();
-        if bytes > ENRICH_BYTES_MAX {
-            return Err(Fault::lasting(too_large("the rows of the query")));
-        }
-        if rows.len() < ROWS_AT_A_TIME as usize {
+        if count - before < ROWS_AT_A_TIME as usize {
             break;
         }
     }

@@ -116,7 +116,7 @@ pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
 /// Where the table comes from: `file`, or `url` and `query`.
 fn table(r: &Reader<'_>) -> Option<EnrichTable> {
     let of = if r.has("url") { "url" } else { "query" };
-    for (key, other) in [("url", "file"), ("query", "file"), ("format", of)] {
+    for (key, other) in [("url", "file"), ("query", "file"), ("wait", "file"), ("format", of)] {
         if r.has(key) && r.has(other) && (other == "file" || !r.has("file")) {
             r.wrong(key, format!("`{0}{key}` does not go with `{0}{other}`; remove one", r.inside));
         }
@@ -126,7 +126,8 @@ fn table(r: &Reader<'_>) -> Option<EnrichTable> {
         r.need("url", url);
         r.need("query", query);
         let (url, query) = (r.text("url", url), r.text("query", query));
-        return Some(EnrichTable::Postgres { url: url?.into(), query: query?.into() });
+        let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
+        return Some(EnrichTable::Postgres { url: url?.into(), query: query?.into(), wait });
     }
     let example = "file = \"inventory.csv\"";
     r.need("file", &format!("{example}, or url = \"postgres://…\" and query = \"select …\""));

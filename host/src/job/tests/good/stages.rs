@@ -204,7 +204,8 @@ fn every_operator_is_read() {
     };
     assert_eq!(*stock, expected);
     let OperatorSpec::Enrich(prices) = of("prices") else { panic!("an enrichment") };
-    let table = EnrichTable::Postgres { url: "postgres://me:${PW}@h/d".into(), query: "select 1".into() };
+    let table =
+        EnrichTable::Postgres { url: "postgres://me:${PW}@h/d".into(), query: "select 1".into(), wait: seconds(3600) };
     let (on, kind) = (vec![pair("sku", "sku")], JoinKind::Left);
     assert_eq!(*prices, EnrichSpec { table, on, kind, schema: Vec::new(), poll: seconds(30) });
     let best = job.stages.iter().find(|stage| stage.name == "best").unwrap();
