@@ -21,6 +21,8 @@ mod start;
 pub mod upgrade;
 pub mod versions;
 
+pub use connect::ClusterKey;
+
 use crate::checkpoint::Kept;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -64,6 +66,8 @@ pub struct Options {
     pub replay_until: Option<BatchId>,
     /// With `replay_until`: write no checkpoint.
     pub dry: bool,
+    /// A start that still waits for a server then gives up.
+    pub start_until: Option<Instant>,
     /// Somebody starts this process again where it asks for that, see [`Stopper::go_back`].
     pub supervised: bool,
 }
@@ -87,6 +91,8 @@ pub struct Cluster {
     pub process: usize,
     /// `host:port` of each process.
     pub hosts: Vec<String>,
+    /// By which the processes know each other.
+    pub key: ClusterKey,
 }
 
 /// How a job is stopped.

@@ -596,6 +596,10 @@ fn no_block_goes_unchecked() {
                 "toml" => assert!(!file.starts_with("demo") && !file.starts_with("tests"), "{}", block.place),
                 "rust" => assert!(["README.md", "sdk/rust/README.md"].contains(&file.as_str()), "{}", block.place),
                 "python" => assert_eq!(file, "docs/checkpoints.md", "{}", block.place),
+                // A unit of systemd. Without these two a job does not stop gracefully, or has no home.
+                "ini" => ["KillMode=mixed\n", "User=millstream\n"]
+                    .iter()
+                    .for_each(|line| assert!(block.text.contains(line), "{}: {line}", block.place)),
                 // Of from-spark: a program of Spark's, which is shown beside its job.
                 "text" => assert!(
                     ["plugins/filter-expr/README.md", "docs/from-spark.md"].contains(&file.as_str()),

@@ -11,6 +11,7 @@ pub mod report;
 
 use super::run::{RunArguments, signals};
 use crate::error::{Error, Result};
+use crate::run::ClusterKey;
 use child::Child;
 use decide::{Decision, End, Facts, How, InARow};
 use report::Report;
@@ -41,6 +42,8 @@ struct Supervisor<'a> {
     arguments: &'a RunArguments,
     /// The `--process` of each child; `None` for the only one, which has that of the supervisor.
     processes: Vec<Option<usize>>,
+    /// By which the job's processes know each other, where there are several.
+    key: Option<ClusterKey>,
     program: PathBuf,
     deadline: Option<Instant>,
     sender: Sender<Event>,
@@ -55,7 +58,7 @@ struct Supervisor<'a> {
 
 /// Runs the job in worker processes until it has ended: one for each of `processes`. Belongs on the main thread: on
 /// Linux a child dies with the thread that started it.
-pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Result<ExitCode> {
+pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>, key: Option<ClusterKey>) -> Result<ExitCode> {
     let (sender, events) = channel();
     let signals = sender.clone();
     signals::watch(move || signals.send(Event::Signal).is_ok())?;
@@ -67,6 +70,7 @@ pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Res
     let supervisor = Supervisor {
         arguments,
         processes,
+        key,
         program,
         deadline,
         sender,
@@ -118,7 +122,8 @@ impl Supervisor<'_> {
                     None => Event::Closed { round, child: number },
                 });
             };
-            match Child::start(&self.program, self.arguments_of(*process), self.round > 0, say) {
+            let (again, key) = (self.round > 0, self.key.as_ref());
+            match Child::start(&self.program, self.arguments_of(*process), again, key, say) {
                 Ok(child) => children.push(child),
                 Err(error) => {
                     for child in &mut children {

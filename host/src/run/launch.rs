@@ -1,5 +1,6 @@
 //! From a checked job to running threads: sinks, receivers, workers.
 
+use super::connect::Sealed;
 use super::liveness::Liveness;
 use super::start::workers;
 use super::upgrade::Upgrades;
@@ -16,7 +17,6 @@ use crate::timely_ext::{is_lost_connection, lost_connection};
 use crate::{sink, worker};
 use std::any::Any;
 use std::fmt::Display;
-use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -30,7 +30,7 @@ use tokio::runtime::Handle;
 /// The other processes of the job.
 pub(super) struct Peers {
     /// The connections of the dataflow, by process; `None` for this one.
-    pub sockets: Vec<Option<TcpStream>>,
+    pub sockets: Vec<Option<Sealed>>,
     /// As process 0 says.
     pub generation: Generation,
     /// Tells when one of them is lost.
@@ -145,7 +145,7 @@ pub(super) fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, fail
 /// Starts the worker threads; where there are several processes, as soon as all are there.
 fn start_workers(
     running: &Arc<Running>,
-    sockets: Option<Vec<Option<TcpStream>>>,
+    sockets: Option<Vec<Option<Sealed>>>,
     first_thread: Arc<OnceLock<Thread>>,
 ) -> Result<WorkerGuards<()>> {
     let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));

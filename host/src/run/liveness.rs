@@ -4,10 +4,10 @@
 //!
 //! All hang on process 0 only: who loses it ends, and when it ends because it lost one, the rest lose it.
 
-use super::connect::Links;
+use super::connect::{Links, Sealed};
 use crate::limits::{LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -46,10 +46,10 @@ pub fn watch(links: Links, on_lost: impl Fn() + Send + Sync + 'static) -> std::i
     }
     for link in &liveness.shared.links.liveness {
         let silence_max = Duration::from_millis(LIVENESS_SILENCE_MS_MAX);
-        link.set_read_timeout(Some(silence_max))?;
-        link.set_write_timeout(Some(silence_max))?;
-        let (link, shared) = (link.try_clone()?, liveness.shared.clone());
-        spawn("millstream-peer", move || shared.listen(&link))?;
+        link.socket().set_read_timeout(Some(silence_max))?;
+        link.socket().set_write_timeout(Some(silence_max))?;
+        let (link, shared) = (link.clone(), liveness.shared.clone());
+        spawn("millstream-peer", move || shared.listen(link))?;
     }
     let shared = liveness.shared.clone();
     spawn("millstream-alive", move || shared.beat())?;
@@ -73,7 +73,7 @@ impl Drop for Liveness {
         self.shared.end();
         for link in &self.shared.links.liveness {
             // The others read what was sent before. It may be closed already.
-            let _ = link.shutdown(Shutdown::Write);
+            let _ = link.socket().shutdown(Shutdown::Write);
         }
     }
 }
@@ -90,8 +90,8 @@ impl Shared {
 
     /// A send that fails means nothing: the end that reads finds out why.
     fn send(&self, byte: u8) {
-        for mut link in &self.links.liveness {
-            let _ = link.write_all(&[byte]);
+        for link in &self.links.liveness {
+            let _ = link.clone().write_all(&[byte]);
         }
     }
 
@@ -109,7 +109,7 @@ impl Shared {
     }
 
     /// Reads until the other says goodbye or is lost.
-    fn listen(&self, mut link: &TcpStream) {
+    fn listen(&self, mut link: Sealed) {
         let mut bytes = [0; 64];
         loop {
             match link.read(&mut bytes) {
@@ -127,7 +127,7 @@ impl Shared {
         }
         (self.on_lost)();
         for socket in &self.links.dataflow {
-            let _ = socket.shutdown(Shutdown::Both);
+            let _ = socket.socket().shutdown(Shutdown::Both);
         }
     }
 }
@@ -135,18 +135,12 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use crate::run::connect::pair;
     use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
     use std::time::Instant;
 
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (near, listener.accept().unwrap().0)
-    }
-
     /// Watches these; a message for each call of the closure.
-    fn watched(liveness: Vec<TcpStream>, dataflow: Vec<TcpStream>) -> (Liveness, Receiver<()>) {
+    fn watched(liveness: Vec<Sealed>, dataflow: Vec<Sealed>) -> (Liveness, Receiver<()>) {
         let (sender, calls) = channel();
         (watch(Links { liveness, dataflow }, move || sender.send(()).unwrap()).unwrap(), calls)
     }

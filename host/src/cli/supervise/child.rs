@@ -1,14 +1,15 @@
 //! A worker process as its supervisor sees it.
 
 use super::decide::How;
-use super::report::{Report, VARIABLE};
+use super::report::{self, Report, VARIABLE};
 use crate::child::limits::die_with;
 use crate::cli::run::signals;
 use crate::error::Kind;
 use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_SILENCE_MS_MAX;
+use crate::run::ClusterKey;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -38,12 +39,13 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts the program with these arguments. `say` is called with all that the process says, and with `None` when it
+    /// Starts the program with these arguments. It gets `key` over the socket that only it has. `say` is called with all that the process says, and with `None` when it
     /// has closed its end.
     pub fn start(
         program: &Path,
         arguments: Vec<OsString>,
         again: bool,
+        key: Option<&ClusterKey>,
         say: impl Fn(Option<Report>) + Send + 'static,
     ) -> io::Result<Child> {
         let (own, others) = UnixStream::pair()?;
@@ -62,6 +64,8 @@ impl Child {
         let process = command.spawn()?;
         // The command holds the child's end of the socket.
         drop(command);
+        // Few bytes, for which a new socket has room. A child that is gone already is noticed below.
+        let _ = (&own).write_all(&report::passed(key));
         let child = Child {
             process,
             _lifeline: own,
