@@ -6,7 +6,7 @@ use super::types::{JobRecord, Start, Table, blob_path};
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::ids::Generation;
+use crate::ids::{BatchId, Generation};
 use crate::job::{
     self,
     spec::{EnrichSpec, JobSpec, PluginSpec, SourceKind, SourceSpec},
@@ -229,6 +229,21 @@ fn damaged(store: &dyn Store, path: &str) -> Error {
          bring it back from a copy, or start the job as it was (same file, plugins and --workers)",
         store.place()
     ))
+}
+
+/// The digest of the component that the job file named so before the upgrade after this batch; `None`: these starts do not
+/// tell. An error where they tell that it was named otherwise.
+pub fn ran_before(store: &dyn Store, starts: &[Start], batch: BatchId, plugin: &str) -> Result<Option<String>> {
+    let upgrade = starts.iter().position(|start| start.upgrade && start.after == batch);
+    let Some(before) = upgrade.and_then(|at| starts.get(at.checked_sub(1)?)) else { return Ok(None) };
+    let record = read(store, before)?;
+    match record.blobs.get(plugin) {
+        Some(place) => Ok(Some(digest_in(place).to_owned())),
+        None => Err(Error::job(format!(
+            "{}: before the upgrade after batch {batch} the job had no plugin `{plugin}`",
+            store.place()
+        ))),
+    }
 }
 
 /// The digest of a record: over what it says and over the digests of its blobs, not over where they are kept.
