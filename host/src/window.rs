@@ -4,6 +4,7 @@ pub mod batches;
 pub mod bounds;
 pub mod closing;
 pub mod due;
+pub mod made_up;
 pub mod panes;
 pub mod rows;
 pub mod sessions;

@@ -282,9 +282,13 @@ impl Panes {
         self.keys.sort(ids);
     }
 
-    /// Adds a pane to the running totals of its keys.
-    pub fn run(&mut self, functions: &mut impl Accumulate, pane: i64) -> Result<()> {
-        let Some(rows) = self.rows.get(&pane).cloned() else { return Ok(()) };
+    /// Adds panes to the running totals of their keys.
+    pub fn run(&mut self, functions: &mut impl Accumulate, panes: std::ops::Range<i64>) -> Result<()> {
+        let entering: Vec<PaneRows> = self.rows.range(panes).map(|(_, rows)| rows.clone()).collect();
+        entering.into_iter().try_for_each(|rows| self.run_one(functions, rows))
+    }
+
+    fn run_one(&mut self, functions: &mut impl Accumulate, rows: PaneRows) -> Result<()> {
         let added = self.accumulators(&rows.slots)?;
         let (old, new): (Vec<u32>, Vec<u32>) =
             (0..rows.ids.len() as u32).partition(|row| self.running[rows.ids[*row as usize] as usize] != NONE);
@@ -315,6 +319,16 @@ impl Panes {
             self.table.store(&slots, &left, &all(slots.len()));
         }
         Ok(())
+    }
+
+    /// The last pane.
+    pub fn last(&self) -> Option<i64> {
+        self.rows.last_key_value().map(|(pane, _)| *pane)
+    }
+
+    /// Those of these keys that have a running total: others have only come in panes behind it.
+    pub fn with_total(&self, ids: &[KeyId]) -> Vec<KeyId> {
+        ids.iter().copied().filter(|id| self.running[*id as usize] != NONE).collect()
     }
 
     /// The slots of the running totals of keys that have one.
