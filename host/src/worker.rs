@@ -2,6 +2,7 @@
 
 mod announce;
 mod barriers;
+mod clock;
 mod pace;
 
 use crate::checkpoint::fault;
@@ -12,11 +13,11 @@ use crate::job::spec::ClockSpec;
 use crate::limits::IDLE_MS;
 use crate::run::Running;
 use crate::run::upgrade::Due;
-use crate::time;
 use crate::timely_ext::{Tick, is_lost_connection, lost_connection};
 use crate::window::made_up::MadeUp;
 use announce::{Announcer, SourceState};
 use barriers::{BarrierStep, Barriers};
+use clock::JobClock;
 use pace::{Facts, Pace, Step};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -94,6 +95,7 @@ struct Beginner {
     last_time: BatchTime,
     /// Timestamps and times of batches that are not committed.
     in_flight: VecDeque<(u64, BatchTime)>,
+    clock: JobClock,
     pace: Pace,
     /// The time of a batch that is due, where others are made up before it.
     due: Option<BatchTime>,
@@ -123,7 +125,11 @@ impl Beginner {
         let replay: VecDeque<_> = kept.map(|kept| kept.replay.clone()).unwrap_or_default().into();
         ticks.advance_to(replay.front().map_or(next_batch, |(batch, _)| *batch).stamp());
         let spec = &running.graph.spec;
-        let now = time::now();
+        // Virtual time says nothing about the machine's.
+        let last_known = replay.back().map_or(last_time, |(_, time)| last_time.max(*time));
+        let virtual_time = spec.clock == ClockSpec::Manual;
+        let mut clock = JobClock::new(if virtual_time { BatchTime(i64::MIN) } else { last_known });
+        let now = clock.now();
         let pace = Pace::new(spec, now);
         let unsaved = kept.filter(|kept| !kept.old.is_empty()).map(|_| 0);
         unsaved.iter().for_each(|_| running.upgrades.unsaved());
@@ -134,6 +140,7 @@ impl Beginner {
             begun: BatchId(0),
             last_time,
             in_flight: VecDeque::new(),
+            clock,
             pace,
             due: None,
             made_up: begun::made_up(running)?,
@@ -168,7 +175,7 @@ impl Beginner {
             running.upgrades.saved();
         }
         let sources = announcer.sources(running, self.begun.0);
-        let now = time::now();
+        let now = self.clock.now();
         let leftover = !self.replay.is_empty() || sources.iter().any(|source| source.leftover);
         let upgrade = running.upgrades.due().filter(|_| !leftover && self.barrier < finished);
         if upgrade.is_some() && self.begun.barrier() > self.barrier && self.begun > BatchId(0) {
@@ -298,7 +305,7 @@ impl Beginner {
         self.unsaved = self.unsaved.map(|_| self.barrier);
         self.soon = false;
         if let Some(barriers) = &mut self.barriers {
-            barriers.barrier_begun(self.barrier, time::now(), self.last_time);
+            barriers.barrier_begun(self.barrier, self.clock.now(), self.last_time);
         }
         if let Some(due) = upgrade {
             self.swap = Some(Swap { upgrade: due.upgrade, after: self.begun, since: Instant::now() });
