@@ -278,9 +278,12 @@ impl Beginner {
 
     fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, made_up: bool) {
         if let Some(ticks) = &mut self.ticks {
-            let resumed = running.kept.as_ref().is_some_and(|kept| kept.resumed.contains(&batch));
+            let start = running.kept.as_ref().and_then(|kept| kept.resumed.range(..=batch).next_back());
+            let resumed = start.is_some_and(|(first, _)| *first == batch);
+            let wall = running.graph.spec.clock == ClockSpec::Wall;
+            let stopped = wall && !resumed && start.is_some_and(|(_, started_us)| self.last_time.0 < *started_us);
             ticks.advance_to(batch.stamp());
-            ticks.send(Tick { to: 0, time, resumed, made_up, swap: None, shadow: None });
+            ticks.send(Tick { to: 0, time, resumed, stopped, made_up, swap: None, shadow: None });
             // The barrier after it may still come.
             ticks.advance_to(batch.barrier());
         }
@@ -299,7 +302,7 @@ impl Beginner {
         let Some(ticks) = &mut self.ticks else { return };
         let swap = upgrade.filter(|due| due.shadow_batches == 0).map(|due| due.upgrade);
         let shadow = upgrade.filter(|due| due.shadow_batches > 0).map(|due| (due.upgrade, due.shadow_batches));
-        ticks.send(Tick { to: 0, time: self.last_time, resumed: false, made_up: false, swap, shadow });
+        ticks.send(Tick { to: 0, time: self.last_time, resumed: false, stopped: false, made_up: false, swap, shadow });
         ticks.advance_to(self.begun.next().stamp());
         self.barrier = self.begun.barrier();
         self.unsaved = self.unsaved.map(|_| self.barrier);

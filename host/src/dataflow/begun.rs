@@ -11,16 +11,19 @@ use crate::run::Running;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::Changes;
 use crate::window::batches::BatchEnd;
+use crate::window::due::{self, Due};
 use crate::window::made_up::MadeUp;
-use crate::window::{WindowNode, due::Due, microseconds};
+use crate::window::{WindowNode, microseconds};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::sync::Arc;
 
 /// The key of when the first batch began.
 const FIRST: &str = "first";
-/// The key of the end of the next window, where that waits although it is over.
+/// The key of the end of the next window, where the last batch does not tell.
 const NEXT: &str = "next";
+/// The keys of the slides with batches, with numbers behind them: the ends of the first and the last of a run.
+const RUN: [&str; 2] = ["run from ", "run to "];
 
 /// The ends of a stage's windows, on one worker.
 pub struct Begun {
@@ -28,7 +31,7 @@ pub struct Begun {
     interval_us: i64,
     keeper: Option<Keeper>,
     /// The rows of the table that this worker owns, as the files hold them.
-    written: Vec<(&'static str, i64)>,
+    written: Vec<(String, i64)>,
 }
 
 impl Begun {
@@ -45,7 +48,12 @@ impl Begun {
             let files = keeper.load_all(running)?.unwrap_or_default();
             let time = |key: &str| files.iter().rev().find_map(|rows| time_of(rows, key));
             if let Some(origin_us) = time(FIRST) {
-                due = Due::restored(size_us, slide_us, origin_us, time(NEXT), kept.loaded.1.0);
+                let run = |number: u32| {
+                    let [from, to] = RUN.map(|name| time(&format!("{name}{number}")));
+                    from.zip(to)
+                };
+                let more = time(NEXT).map(|next_us| due::Kept { next_us, runs: (0..).map_while(run).collect() });
+                due = Due::restored(size_us, slide_us, origin_us, kept.loaded.1.0, more);
             }
         }
         let interval_us = microseconds(running.graph.spec.batch);
@@ -87,19 +95,22 @@ impl Begun {
     }
 
     /// The rows that the table is to hold on this worker.
-    fn owned(&self) -> Result<Vec<(&'static str, i64)>> {
+    fn owned(&self) -> Result<Vec<(String, i64)>> {
         let Some(keeper) = &self.keeper else { return Ok(Vec::new()) };
-        let next_us = self.due.next_us().filter(|_| self.due.waits());
-        let rows = [(FIRST, self.due.origin_us()), (NEXT, next_us)];
-        let mut owned = Vec::new();
-        for (name, time_us) in rows {
-            let key: ArrayRef = Arc::new(StringArray::from(vec![name]));
-            let hashes = Keys::encode(std::slice::from_ref(&key), 1).map_err(Error::arrow)?.hashes();
-            if hashes.iter().all(|hash| keeper.owns(*hash)) {
-                owned.extend(time_us.map(|time_us| (name, time_us)));
+        let mut rows: Vec<(String, i64)> = self.due.origin_us().map(|at| (FIRST.to_owned(), at)).into_iter().collect();
+        if let Some(due::Kept { next_us, runs }) = self.due.kept() {
+            rows.push((NEXT.to_owned(), next_us));
+            for (number, (from, to)) in runs.into_iter().enumerate() {
+                let [from_key, to_key] = RUN.map(|name| format!("{name}{number}"));
+                rows.extend([(from_key, from), (to_key, to)]);
             }
         }
-        Ok(owned)
+        if rows.is_empty() {
+            return Ok(rows);
+        }
+        let keys: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(name, _)| name)));
+        let hashes = Keys::encode(std::slice::from_ref(&keys), rows.len()).map_err(Error::arrow)?.hashes();
+        Ok(rows.into_iter().zip(hashes).filter(|(_, hash)| keeper.owns(*hash)).map(|(row, _)| row).collect())
     }
 }
 

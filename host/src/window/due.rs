@@ -16,6 +16,15 @@ pub struct Due {
     begun: Option<Begun>,
 }
 
+/// See [`Due::kept`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The end of the next window.
+    pub next_us: i64,
+    /// The slides with batches: runs, by the ends of their first and last slides.
+    pub runs: Vec<(i64, i64)>,
+}
+
 /// What there is after the first batch. Times are in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Begun {
@@ -36,17 +45,29 @@ impl Due {
         Due { size_us: size_us.max(1), slide_us: slide_us.max(1), begun: None }
     }
 
-    /// Goes on behind a batch of time `last_us`; `next_us`: the end of the next window where it is not the first bound
-    /// behind that batch, as windows wait.
-    pub fn restored(size_us: i64, slide_us: i64, origin_us: i64, next_us: Option<i64>, last_us: i64) -> Due {
+    /// Goes on behind a batch of time `last_us`, with what [`Due::kept`] said then.
+    pub fn restored(size_us: i64, slide_us: i64, origin_us: i64, last_us: i64, kept: Option<Kept>) -> Due {
         let mut due = Due::new(size_us, slide_us);
-        let next_us = next_us.unwrap_or_else(|| due.bound_behind(origin_us, last_us));
-        // Whether all these slides had batches is not kept: windows without rows may come out, and none with rows is left out.
-        let first = due.bound_at(origin_us, next_us.saturating_sub(due.size_us).max(origin_us).saturating_add(1));
-        let last = due.bound_at(origin_us, last_us);
-        let runs = if first <= last { VecDeque::from([(first, last)]) } else { VecDeque::new() };
-        due.begun = Some(Begun { origin_us, next_us, last_us, runs });
+        let Kept { next_us, runs } = kept.unwrap_or_else(|| {
+            let next_us = due.bound_behind(origin_us, last_us);
+            let (first, last) = (due.first_slide(origin_us, next_us), due.bound_at(origin_us, last_us));
+            Kept { next_us, runs: if first <= last { vec![(first, last)] } else { Vec::new() } }
+        });
+        due.begun = Some(Begun { origin_us, next_us, last_us, runs: runs.into() });
         due
+    }
+
+    /// What has to be kept beside the beginning of the first batch and the time of the last, as these do not tell it: where
+    /// windows wait, or slides were without batches.
+    pub fn kept(&self) -> Option<Kept> {
+        let begun = self.begun.as_ref()?;
+        let plain = Due::restored(self.size_us, self.slide_us, begun.origin_us, begun.last_us, None);
+        (plain != *self).then(|| Kept { next_us: begun.next_us, runs: begun.runs.iter().copied().collect() })
+    }
+
+    /// The first slide in a window that ends then.
+    fn first_slide(&self, origin_us: i64, end_us: i64) -> i64 {
+        self.bound_at(origin_us, end_us.saturating_sub(self.size_us).max(origin_us).saturating_add(1))
     }
 
     /// The first bound at or behind a time.
@@ -92,7 +113,8 @@ impl Due {
     /// Leaves out windows in which no batch stands, up to one in which one does or a batch may still come.
     fn skip(&mut self) {
         let (size_us, slide_us) = (self.size_us, self.slide_us);
-        let Some(Begun { next_us, runs, .. }) = &mut self.begun else { return };
+        let Some(mut begun) = self.begun.take() else { return };
+        let Begun { origin_us, next_us, runs, .. } = &mut begun;
         while let Some((first, last)) = runs.front().copied() {
             // Up to the last bound before the window, all slides have left it.
             if last <= next_us.saturating_sub(size_us) {
@@ -103,8 +125,12 @@ impl Due {
             if first.saturating_sub(slide_us) >= *next_us {
                 *next_us = first;
             }
-            return;
+            if let Some((first, _)) = runs.front_mut() {
+                *first = self.first_slide(*origin_us, *next_us).max(*first);
+            }
+            break;
         }
+        self.begun = Some(begun);
     }
 
     /// When the first batch began.

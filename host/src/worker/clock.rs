@@ -47,7 +47,7 @@ enum Step {
 
 impl Step {
     fn tell(&self) {
-        let shown = |us: i64| show_time(Duration::from_millis(us.unsigned_abs() / 1000));
+        let shown = |us: i64| show_time(Duration::from_secs((us.unsigned_abs() + 500_000) / 1_000_000));
         match *self {
             Step::Behind(us) => tracing::warn!(
                 "the machine's clock is {} behind the job's last batch, so it was set back or that batch ran on another \
