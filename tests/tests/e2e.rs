@@ -103,6 +103,7 @@ cases! { CASES:
     window_aggregates_event_time = "window-aggregates-event-time",
     window_rows = "window-rows",
     window_rows_event_time = "window-rows-event-time",
+    windows_apart = "windows-apart",
     word_count = "word-count",
 }
 
