@@ -95,6 +95,7 @@ cases! { CASES:
     time_expressions = "time-expressions",
     timers = "timers",
     timers_event_time = "timers-event-time",
+    totals = "totals",
     top = "top",
     top_windows = "top-windows",
     union = "union",

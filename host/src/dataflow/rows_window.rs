@@ -32,6 +32,7 @@ pub fn build<'s>(
 ) -> Result<StageStreams<'s>> {
     let windows = match *window {
         WindowNode::Session { .. } => return sessions::build(stage, input, at),
+        WindowNode::All => return Err(Error::bug("rows of a window without an end")),
         WindowNode::Batches { size_us, slide_us } => {
             Windows::Batches { size_us, begun: Begun::new(&stage.name, (size_us, slide_us), at)? }
         }

@@ -22,6 +22,7 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec) -> Result<Option<WindowNod
             size_us: microseconds(*size),
             slide_us: microseconds(slide.unwrap_or(graph.spec.batch)),
         },
+        (WindowExtent::All, _) => WindowNode::All,
         (WindowExtent::Session { gap, length_max }, true) => {
             WindowNode::Session { gap_us: microseconds(*gap), length_us_max: microseconds(*length_max), update }
         }
@@ -68,6 +69,7 @@ fn only_of_aggregates(stage: &StageSpec) -> Result<()> {
     }
     match &stage.window {
         Some(window) if window.emit == WindowEmit::Update => wrong("`emit = \"update\"`"),
+        Some(window) if window.extent == WindowExtent::All => wrong("`window = \"all\"`"),
         _ => Ok(()),
     }
 }
@@ -132,7 +134,7 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
             let state = Column::of(sessions::state_schema(&contents).fields());
             vec![Table::of_stage(table_name, format!("{}: {words}", window.words()), [key, start, state])]
         }
-        WindowNode::Sliding { .. } => rows.into_iter().collect(),
+        WindowNode::Sliding { .. } | WindowNode::All => rows.into_iter().collect(),
         WindowNode::Batches { .. } => {
             let key = vec![Column::new("name", ColumnType::Text)];
             let columns = [key, Vec::new(), vec![Column::new("time", ColumnType::Timestamp)]];
