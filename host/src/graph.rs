@@ -21,7 +21,7 @@ pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use shape::Shape;
 pub use simple::{SimpleNode, deduplicate_state};
 pub use sql::SqlNode;
-pub use window::{aggregated, begun_table, has_own_windows, rows_table, with_bounds};
+pub use window::{aggregated, begun_table, has_own_windows, pieces_table, rows_table, with_bounds};
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;

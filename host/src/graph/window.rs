@@ -101,6 +101,11 @@ pub fn rows_table(stage: &str) -> String {
     format!("{stage}.rows")
 }
 
+/// The table of the rows that sessions hold.
+pub fn pieces_table(stage: &str) -> String {
+    format!("{stage}.pieces")
+}
+
 /// The table of when the first batch of a stage with windows of processing time began.
 pub fn begun_table(stage: &str) -> String {
     format!("{stage}.begun")
@@ -132,7 +137,13 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
             let key = Column::of(making.key_schema()?.fields());
             let start = Column::of([&Arc::new(sessions::start_field())]);
             let state = Column::of(sessions::state_schema(&contents).fields());
-            vec![Table::of_stage(table_name, format!("{}: {words}", window.words()), [key, start, state])]
+            let pieces = (!aggregates).then(|| {
+                let columns =
+                    [key.clone(), Column::of(&sessions::piece_fields()), Column::of(sessions::piece_schema().fields())];
+                Table::of_stage(pieces_table(name), format!("{}: {words}", window.words()), columns)
+            });
+            let open = Table::of_stage(table_name, format!("{}: {words}", window.words()), [key, start, state]);
+            [open].into_iter().chain(pieces).collect()
         }
         WindowNode::Sliding { .. } | WindowNode::All => rows.into_iter().collect(),
         WindowNode::Batches { .. } => {
