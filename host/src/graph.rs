@@ -275,7 +275,7 @@ impl Graph {
         let Some(first) = inputs.first() else { return Err(Error::job("`from` is empty")) };
         let event_time = event_time::check(self, stage, &inputs)?;
         let window = window::check(self, stage)?;
-        let input = window::operator_input(self, stage, window.as_ref(), &first.schema, host)?;
+        let input = window::operator_input(self, stage, window.as_ref(), &inputs, &first.schema, host)?;
         let key = key_places(stage, &input)?;
         let making = Making {
             graph: self,
