@@ -1,5 +1,7 @@
 use super::*;
+use crate::limits::STATE_SLICE_MAX;
 use crate::random::Random;
+use crate::state::files::Slice;
 use crate::window::rows::encode_rows;
 use arrow::array::Int64Array;
 
@@ -68,6 +70,9 @@ fn a_batch_changes_its_own_piece_only() {
         let bytes = BinaryArray::from_iter_values([encode_rows(&rows(&[batch])).unwrap()]);
         held.add(BatchId(batch as u64), &users(&[7]), &[NewPiece { row: 0, at_us: batch }], bytes).unwrap();
         assert_eq!(held.table().changed(), 1);
-        assert_eq!(held.table().changes(false).unwrap().num_rows(), 1);
+        let mut rows = 0;
+        let mut count = |slice: Slice| rows += slice.rows.num_rows();
+        held.table().changes(false, STATE_SLICE_MAX, &mut count).unwrap();
+        assert_eq!(rows, 1);
     }
 }
