@@ -146,6 +146,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         supervised: reporter.is_some(),
     };
     let began = Instant::now();
+    let deadline = arguments.timeout.and_then(|timeout| began.checked_add(timeout));
     let mut job = Job::load(&arguments.job, options)?;
     job.start()?;
     if !job.keeps_checkpoints() {
@@ -157,7 +158,9 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         reporter.running(stopper.clone());
     }
     signals.started(stopper.clone());
-    if !stopper.await_termination(arguments.timeout)? {
+    // To start took its part of the time.
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    if !stopper.await_termination(left)? {
         tracing::info!("the time of --timeout has passed; stopping");
         stopper.stop(Stop::Graceful);
         stopper.await_termination(None)?;

@@ -86,7 +86,7 @@ impl Supervisor<'_> {
         loop {
             self.progress = false;
             let ends = self.watch(self.start()?);
-            let facts = Facts { ran: self.ran, progress: self.progress, stopping: self.stopping };
+            let facts = Facts { ran: self.ran, progress: self.progress, stopping: self.stopping || self.late() };
             match in_a_row.decide(&ends, facts) {
                 Decision::Exit(code) => return Ok(ExitCode::from(code)),
                 Decision::GiveUp(words) => return Err(Error::environment(words)),
@@ -96,8 +96,8 @@ impl Supervisor<'_> {
                 }
                 Decision::Again(pause, words) => {
                     tracing::warn!("{words}");
-                    if self.signal_within(pause) {
-                        tracing::info!("stopped; what was not committed comes when the job is started the next time");
+                    if let Some(why) = self.interrupted_within(pause) {
+                        tracing::info!("{why}; what was not committed comes when the job is started the next time");
                         return Ok(ExitCode::FAILURE);
                     }
                 }
@@ -177,15 +177,21 @@ impl Supervisor<'_> {
         ends
     }
 
-    /// Whether a signal comes before this time has passed.
-    fn signal_within(&mut self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
+    /// Whether the time of `--timeout` has passed.
+    fn late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Waits; why there is to be no other start, if that comes first.
+    fn interrupted_within(&mut self, pause: Duration) -> Option<&'static str> {
+        let pause_ends = Instant::now() + pause;
+        let until = self.deadline.map_or(pause_ends, |deadline| deadline.min(pause_ends));
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok(Event::Signal) => return true,
+                Ok(Event::Signal) => return Some("stopped"),
                 Ok(_) => {}
-                Err(_) => return false,
+                Err(_) => return self.late().then_some("the time of --timeout has passed; stopped"),
             }
         }
     }
