@@ -31,6 +31,7 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 mod private;
+mod regular;
 pub mod memory;
 mod metrics;
 pub mod time;

@@ -162,6 +162,8 @@ pub const PLUGIN_FIXED_BYTES_MAX: u64 = 64 << 10;
 pub const PLUGIN_COLUMNS_MAX: usize = 1000;
 /// Plugin instances alive at a time, of each kind of code: stages × workers where they are kept, else about one a worker.
 pub const PLUGIN_INSTANCES_MAX: u32 = 256;
+/// Bytes of a file that a plugin is granted.
+pub const GRANTED_FILE_BYTES_MAX: u64 = 256 << 20;
 /// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system.
 pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 8 << 20;
 /// Calls after which an instance that is kept (`instance = "worker"`) is replaced.

@@ -6,6 +6,7 @@ mod server;
 
 use millstream_tests::{Ended, Process, Trial, plugin};
 use server::Server;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A job whose stage `it` uses this plugin, with one row for each of these wishes; `stage` holds more keys of it.
@@ -320,5 +321,18 @@ fn a_job_says_that_it_gives_up_replay() {
     ] {
         let told = job("asker", &stage, &[]).refused(&["validate", "job.toml"]);
         assert!(told.contains(words) && told.contains("stage `it`"), "{stage}: {told}");
+    }
+}
+
+/// A device never ends, and a pipe waits for its other end: neither is read, also by `validate`.
+#[test]
+fn only_regular_files_are_granted() {
+    for path in ["/dev/zero", "pipe", "."] {
+        let trial = job("curious", &format!("grant = {{ files = {{ words = \"{path}\" }} }}"), &[]);
+        assert!(Command::new("mkfifo").arg(trial.path("pipe")).status().unwrap().success());
+        for command in ["run", "validate"] {
+            let told = trial.refused(&[command, "job.toml"]);
+            assert!(told.contains("granted file `words`") && told.contains("it is no regular file"), "{told}");
+        }
     }
 }

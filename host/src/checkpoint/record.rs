@@ -48,7 +48,7 @@ impl Recorded {
                     record.text = std::fs::read_to_string(file).map_err(|e| failed(file, e))?;
                 }
                 for (path, file) in files_of(spec)? {
-                    let bytes = std::fs::read(&file).map_err(|e| failed(&file, e))?;
+                    let bytes = crate::regular::read(&file, u64::MAX).map_err(|e| failed(&file, e))?;
                     record.blobs.insert(path.clone(), blob_path(Generation(0), &digest(&bytes)));
                     blobs.insert(path, Bytes::from(bytes));
                 }

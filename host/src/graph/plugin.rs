@@ -4,7 +4,9 @@ use super::{Graph, InputNode, Made, Making, Operator, aggregate, window};
 use crate::batch::types::{self, ColumnType, with_fields};
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
+use crate::limits::GRANTED_FILE_BYTES_MAX;
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
+use crate::regular;
 use crate::state::{self, timers, timers::TimerClock};
 use crate::window::WindowNode;
 use arrow::array::RecordBatch;
@@ -269,7 +271,7 @@ pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) ->
     let mut files = BTreeMap::new();
     for (name, path) in &spec.grant.files {
         let path = folder.join(path);
-        let bytes = std::fs::read(&path)
+        let bytes = regular::read(&path, GRANTED_FILE_BYTES_MAX)
             .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
         files.insert(name.clone(), bytes.into());
     }
