@@ -123,7 +123,7 @@ enum Command {
 fn quiet_caught_panics() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !crate::plugin::catches_panics() {
+        if !crate::panics::catches_panics() {
             usual(panic);
         }
     }));

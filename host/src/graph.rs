@@ -381,7 +381,7 @@ impl Making<'_> {
             OperatorSpec::Aggregate { columns, inverse } => aggregate::check(self, columns, *inverse),
             OperatorSpec::Plugin(plugin) => plugin::check(self, plugin),
             OperatorSpec::Cogroup { plugin, .. } => plugin::check_cogroup(self, plugin),
-            OperatorSpec::Sql { query, functions } => sql::check(self, query, functions),
+            OperatorSpec::Sql { query, functions, limits } => sql::check(self, query, functions, *limits),
             OperatorSpec::Join(join) => join::check(self, join),
             OperatorSpec::Enrich(enrich) => enrich::check(self, enrich),
             OperatorSpec::Top { .. }

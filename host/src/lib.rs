@@ -34,6 +34,7 @@ mod private;
 mod regular;
 pub mod memory;
 mod metrics;
+mod panics;
 pub mod time;
 mod timely_ext;
 #[cfg(test)]

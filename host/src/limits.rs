@@ -265,6 +265,21 @@ pub const ENRICH_FILE_POLL_MS: u64 = 1_000;
 pub const ENRICH_QUERY_POLL_MS: u64 = 30_000;
 /// Bytes of an SQL query or expression.
 pub const SQL_BYTES_MAX: usize = 64 << 10;
+/// Default of the memory of a query on one worker, for rows that it holds and for what one call of a function makes.
+pub const SQL_MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// Least that `limits.memory` of a query may say.
+pub const SQL_MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// Most that `limits.memory` of a query may say.
+pub const SQL_MEMORY_BYTES_MAX_MAX: u64 = 1 << 40;
+/// Default of the time of a query over one batch or window on one worker, in milliseconds.
+pub const SQL_TIME_MS_MAX: u64 = 60_000;
+/// How long a query may go on when its job is to stop, in milliseconds.
+pub const SQL_STOP_MS: u64 = 5_000;
+/// What is constant in a query and has at most so many bytes is computed when the job is loaded; more is computed when it
+/// runs.
+pub const SQL_PLAN_BYTES_MAX: u64 = 1 << 20;
+/// How long planning a query or expression may take, in milliseconds.
+pub const SQL_PLAN_MS_MAX: u64 = 10_000;
 /// Levels of an SQL query or expression: operators and keywords that belong together.
 pub const SQL_DEPTH_MAX: usize = 400;
 /// Bytes of a list of a registry: of tags, of packages, of manifests.

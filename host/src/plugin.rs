@@ -53,7 +53,6 @@ pub use counters::{Counted, Counters, add as add_counted};
 pub use engine::Metering;
 pub use failure::printable;
 pub use http::check_grant as check_http_grant;
-pub use lift::catches_panics;
 pub use load::{LoadOptions, find as component_file, is_plugin_folder, read as read_component};
 pub use migrate::OldStates;
 pub use outline::{Outline, check as check_component};

@@ -11,6 +11,7 @@ use crate::ids::{BatchId, BatchTime};
 use crate::limits::IDLE_MS;
 use crate::run::Running;
 use crate::run::upgrade::Due;
+use crate::sql::budget;
 use crate::time;
 use crate::timely_ext::{Tick, is_lost_connection, lost_connection};
 use announce::{Announcer, SourceState};
@@ -31,6 +32,8 @@ const IDLE_CHECK: Duration = Duration::from_millis(200);
 /// Runs a worker until the job has ended. A failure ends it on all workers.
 pub fn drive(worker: &mut Worker, running: &Arc<Running>) {
     running.failure.register_worker();
+    let job = running.clone();
+    budget::of_job(move || job.stopping() || job.failure.happened());
     let drove = catch_unwind(AssertUnwindSafe(|| step_until_done(worker, running)));
     if let Err(panic) = drove {
         running.failure.set(match panic_words(&*panic) {

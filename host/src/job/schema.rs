@@ -39,8 +39,10 @@ fn table(keys: &[Key]) -> Map<String, Value> {
 fn part(keys: &[Key]) -> Map<String, Value> {
     let mut schema = table(keys);
     if keys.iter().any(|key| key.name == "plugin") {
-        let mut needs: Map<String, Value> =
-            keys::PLUGIN_KEYS.iter().map(|key| (key.to_string(), json!(["plugin"]))).collect();
+        let of_plugins = keys::PLUGIN_KEYS.iter().filter(|key| **key != "limits");
+        let mut needs: Map<String, Value> = of_plugins.map(|key| (key.to_string(), json!(["plugin"]))).collect();
+        let either = json!({ "anyOf": [{ "required": ["plugin"] }, { "required": ["sql"] }] });
+        schema.insert("dependentSchemas".into(), json!({ "limits": either }));
         needs.insert("cogroup".into(), json!(["plugin", "key"]));
         needs.insert("deduplicate".into(), json!(["key"]));
         needs.insert("functions".into(), json!(["sql"]));

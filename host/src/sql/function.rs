@@ -116,6 +116,11 @@ impl PluginFunction {
     }
 }
 
+/// Whether the function is a plugin.
+pub fn is_plugin(function: &ScalarUDF) -> bool {
+    function.inner().is::<Callable>()
+}
+
 /// A function that one thread calls.
 struct Callable {
     function: PluginFunction,

@@ -63,7 +63,11 @@ impl StageSpec {
         from: impl IntoIterator<Item = S>,
         query: impl Into<String>,
     ) -> StageSpec {
-        StageSpec::new(name, from, OperatorSpec::Sql { query: query.into(), functions: BTreeMap::new() })
+        StageSpec::new(
+            name,
+            from,
+            OperatorSpec::Sql { query: query.into(), functions: BTreeMap::new(), limits: SqlLimits::default() },
+        )
     }
 
     /// Pairs of rows of two streams that are equal in these columns.
@@ -186,6 +190,15 @@ impl StageSpec {
     pub fn inverse(mut self) -> StageSpec {
         if let OperatorSpec::Aggregate { inverse, .. } = &mut self.operator {
             *inverse = true;
+        }
+        self
+    }
+
+    /// What the query of `sql` may use up.
+    #[must_use]
+    pub fn sql_limits(mut self, of_query: SqlLimits) -> StageSpec {
+        if let OperatorSpec::Sql { limits, .. } = &mut self.operator {
+            *limits = of_query;
         }
         self
     }

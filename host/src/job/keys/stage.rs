@@ -194,7 +194,11 @@ const INSTANCE: Key = key(
     Shape::Word(&["batch", "worker"]),
     "How long a plugin instance lives: for one call (`batch`, the default), or as long as the worker.",
 );
-const LIMITS_KEY: Key = key("limits", Shape::Table(LIMITS), "What the plugin may use up.");
+const LIMITS_KEY: Key = key(
+    "limits",
+    Shape::Table(LIMITS),
+    "What the plugin may use up; for `sql` what the query may: `memory` and `time`.",
+);
 const GRANT_KEY: Key = key("grant", Shape::Table(GRANT), "What the plugin may use beyond its input.");
 
 /// Keys of event time, on a stage or in its window.
@@ -370,6 +374,12 @@ pub(in crate::job) const LIMITS: &[Key] = &[
         "With on_error = \"reject\": calls that look for the rows which make one call fail, 50000 by default.",
     ),
     key("compile", Shape::Time, "Time of compiling the component, 5m by default."),
+];
+
+/// `limits` of a stage with `sql`: those of a plugin that mean something to a query.
+pub(in crate::job) const SQL_LIMITS: &[Key] = &[
+    key("memory", Shape::Size, "Memory for rows that the query holds on one worker, 1GiB by default."),
+    key("time", Shape::Time, "Time in one batch or window on one worker, 60s by default; \"0s\": no limit."),
 ];
 
 /// `grant` of a stage.

@@ -5,6 +5,7 @@ mod plugin;
 pub use plugin::*;
 
 use crate::batch::types::ColumnType;
+use crate::limits;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -154,6 +155,8 @@ pub enum OperatorSpec {
         query: String,
         /// Plugins of world `transform` as scalar functions, by name.
         functions: BTreeMap<String, PluginSpec>,
+        /// What the query may use up.
+        limits: SqlLimits,
     },
     /// Two inputs, row by row. The inputs are those of `from` and `with`, two in all.
     Join(JoinSpec),
@@ -323,4 +326,22 @@ pub enum AggregateFunction {
     First,
     /// `last(x)`
     Last,
+}
+
+/// What a query may use up, of one batch or window on one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqlLimits {
+    /// Memory for rows that it holds, and for what one call of a function makes.
+    pub memory_bytes_max: u64,
+    /// Time; zero: no limit.
+    pub time_max: Duration,
+}
+
+impl Default for SqlLimits {
+    fn default() -> SqlLimits {
+        SqlLimits {
+            memory_bytes_max: limits::SQL_MEMORY_BYTES_MAX,
+            time_max: Duration::from_millis(limits::SQL_TIME_MS_MAX),
+        }
+    }
 }

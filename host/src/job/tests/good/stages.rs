@@ -183,7 +183,7 @@ fn every_operator_is_read() {
     assert_eq!(*both, JoinSpec { with: Some("clicks".into()), on: on.clone(), kind: JoinKind::Left, within_us });
     let OperatorSpec::Join(each) = of("each") else { panic!("a join") };
     assert_eq!(*each, JoinSpec { with: None, on, kind: JoinKind::Full, within_us: None });
-    let OperatorSpec::Sql { query, functions } = of("moods") else { panic!("sql") };
+    let OperatorSpec::Sql { query, functions, .. } = of("moods") else { panic!("sql") };
     assert_eq!(query, "select mood(sku) as m from orders");
     let mood = &functions["mood"];
     assert_eq!((mood.path.to_str(), mood.instance), (Some("plugins/mood"), InstanceSpec::Worker));
