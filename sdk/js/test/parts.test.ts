@@ -41,7 +41,7 @@ test("a config is checked field by field", () => {
     kinds: config.list(config.string(), { default: [] }),
   };
   const seen: unknown[] = [];
-  const plugin = transform({ input: Line, output: Line, config: fields }, (_, { config }) => void seen.push(config));
+  const plugin = transform({ input: Line, output: Line, config: fields }, (_, { config }) => (seen.push(config), null));
   const run = (config: unknown) => testing.transform(plugin).config(config).run([{ text: "" }]);
   run({ at_least: 5 });
   assert.deepEqual(seen.pop(), { at_least: 5n, rate: 1, mode: undefined, kinds: [] });

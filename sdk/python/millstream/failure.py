@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import re
 import traceback
 from types import TracebackType
 
 from .code import FILE
 from .errors import ConfigError, InputError, InternalError, PluginError
+from .place import own_name
 
 _SDK = os.path.dirname(__file__) + "/"
-#: What stands before the path of a file within a component: the number of the folder that it came from.
-_MOUNT = re.compile(r"^/\d+/")
 
 
 def failed(error: BaseException) -> PluginError:
@@ -58,5 +56,4 @@ def _is_told(frame: traceback.FrameSummary) -> bool:
 
 
 def _named(frame: traceback.FrameSummary) -> traceback.FrameSummary:
-    name = _MOUNT.sub("", frame.filename)
-    return traceback.FrameSummary(name, frame.lineno, frame.name, line=frame.line or "")
+    return traceback.FrameSummary(own_name(frame.filename), frame.lineno, frame.name, line=frame.line or "")
