@@ -56,7 +56,7 @@ class Lines:
 def fails_without(signature: Signature, hint: str = "") -> Callable[[], None]:
     """A function that fails since the plugin function has returned nothing where it must return something."""
     returned = signature.returned
-    wanted = "rows" if returned.kind == "many" else "a value" if returned.row.make is None else f"a {returned.row.name}"
+    wanted = "rows" if returned.kind == "many" else "a value" if returned.row.make is None else returned.row.name
 
     def missing() -> None:
         raise InternalError(missing_return(signature.function, wanted, hint))

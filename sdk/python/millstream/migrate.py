@@ -48,7 +48,7 @@ class Migration:
             old = self.old.make(**{name: column[row] for name, column in zip(attributes, values)})
             new = self._function(old)
             if new is None:
-                raise InternalError(missing_return(self._function, f"a {self.new.name}"))
+                raise InternalError(missing_return(self._function, self.new.name))
             for name, written in zip(self.new.attributes, lists):
                 written.append(getattr(new, name))
         if not lists:

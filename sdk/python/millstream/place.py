@@ -19,7 +19,7 @@ def own_name(file: str) -> str:
 
 def missing_return(function: Callable[..., Any], wanted: str, hint: str = "") -> str:
     """Words for a function that returned None, with its place as a traceback has it. ``wanted`` is what it should return."""
-    told = f"{function.__qualname__}() returned None, not {wanted}: is a `return` missing?{hint and ' '}{hint}"
+    told = f"{function.__qualname__}() returned None instead of {wanted}: is a `return` missing?{hint and ' '}{hint}"
     code = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return told

@@ -103,7 +103,7 @@ class MigrateTest(unittest.TestCase):
         def forgets(old: Sum) -> Total:
             pass  # type: ignore[return]
 
-        with self.assertRaisesRegex(InternalError, r"forgets\(\) returned None, not a Total: is a `return` missing"):
+        with self.assertRaisesRegex(InternalError, r"forgets\(\) returned None instead of Total: is a `return` missing"):
             forgets.__millstream__.prepare().migrate(testing.batch(Schema([Field("sum", "int64", False), Field("note", "text", True)]), [{"sum": 1}]))
         for function, words in [(no_state, "the parameter `total`"), (nothing, "it returns the new state: a row")]:
             with self.assertRaisesRegex(TypeError, words):
@@ -128,7 +128,7 @@ class UpdateTest(unittest.TestCase):
 
         test = testing.update(forgets, key="user text")
         test.run([{"user": "a", "amount": 1}])
-        words = r"forgets\(\) returned None, not a Total: is a `return` missing\? To remove the key, write `return Remove\(\)`\."
+        words = r"forgets\(\) returned None instead of Total: is a `return` missing\? To remove the key, write `return Remove\(\)`\."
         with self.assertRaisesRegex(InternalError, words + r'\n  File ".*test_keyed\.py", line \d+, in forgets$') as failed:
             test.run([{"user": "a", "amount": 1}, {"user": "a", "amount": 2}])
         line = int(re.findall(r"line (\d+)", str(failed.exception))[0])
@@ -248,7 +248,7 @@ class AggregateTest(unittest.TestCase):
             return aggregate(Sums)
 
         for step in ("lift", "combine", "lower"):
-            words = rf'{step}\(\) returned None, not a Total: is a `return` missing\?\n  File ".*", line \d+, in {step}$'
+            words = rf'{step}\(\) returned None instead of Total: is a `return` missing\?\n  File ".*", line \d+, in {step}$'
             with self.assertRaisesRegex(InternalError, words):
                 testing.aggregate(forgets(step), key="user text").run([{"user": "a", "amount": 1}] * 2)
 
@@ -293,7 +293,7 @@ class CogroupTest(unittest.TestCase):
         def forgets(orders: Rows[Payment], clicks: Rows) -> list[Total]:
             pass  # type: ignore[return]
 
-        with self.assertRaisesRegex(InternalError, r"forgets\(\) returned None, not rows: is a `return` missing"):
+        with self.assertRaisesRegex(InternalError, r"forgets\(\) returned None instead of rows: is a `return` missing"):
             testing.cogroup(forgets, key="user text").run([[{"user": "a", "amount": 1}], []])
 
 

@@ -181,10 +181,11 @@ class TransformTest(unittest.TestCase):
     def test_values_of_a_wrong_type_fail_the_call(self) -> None:
         @transform
         def wrong(line: str) -> Word:
-            return Word(line, "1")  # type: ignore[arg-type]
+            return Word(line, "1" if line == "b" else 1)  # type: ignore[arg-type]
 
-        with self.assertRaisesRegex(InternalError, "field `place` is int64, not '1'"):
-            testing.transform(wrong).run([{"line": "a"}])
+        words = r"field `place` is int64, not '1'; row 1 of what it returned is Word\(word='b', place='1'\)"
+        with self.assertRaisesRegex(InternalError, words):
+            testing.transform(wrong).run([{"line": "a"}, {"line": "b"}])
 
     def test_a_forgotten_return_is_an_error_for_whatever_is_returned(self) -> None:
         def row(line: str) -> Word: ...
@@ -194,11 +195,11 @@ class TransformTest(unittest.TestCase):
         def no_columns(line: str) -> Nothing: ...
         def whole(lines: Batch[Pair]) -> Batch[Pair]: ...
 
-        for function, wanted in {row: "a Word", value: "a value", values: "rows", rows: "rows", no_columns: "a Nothing"}.items():
-            words = rf"{function.__name__}\(\) returned None, not {wanted}: is a `return` missing"
+        for function, wanted in {row: "Word", value: "a value", values: "rows", rows: "rows", no_columns: "Nothing"}.items():
+            words = rf"{function.__name__}\(\) returned None instead of {wanted}: is a `return` missing"
             with self.assertRaisesRegex(InternalError, words):
                 testing.transform(transform(function)).run([{"line": "a"}])
-        with self.assertRaisesRegex(InternalError, r"whole\(\) returned None, not a Batch of Pair"):
+        with self.assertRaisesRegex(InternalError, r"whole\(\) returned None instead of a Batch of Pair"):
             testing.transform(transform(whole)).run([{"left": 1}])
 
     def test_signatures_that_do_not_fit_are_named(self) -> None:
