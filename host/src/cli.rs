@@ -24,6 +24,7 @@ mod test;
 mod upgrade;
 
 use crate::author;
+use crate::author::stale::{self, Stale};
 use crate::checkpoint::{manifest, store as checkpoints};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -165,11 +166,19 @@ impl io::Write for LogOutput {
     }
 }
 
+/// Tells of components that are older than their sources.
+fn warn_of(stale: impl IntoIterator<Item = Stale>) {
+    for stale in stale {
+        let _ = writeln!(LogOutput, "warning: {stale}");
+    }
+}
+
 fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run::run(arguments),
         Command::Validate { job, sets } => {
             let spec = job::load(&job, &sets)?;
+            warn_of(stale::of_job(&spec));
             let begins = spec.checkpoint.is_none();
             let graph = Graph::resolve(spec, &PluginHost::new()?, begins)?;
             graph.check_instances(workers_of_all(&graph.spec, &Options::default())?)?;

@@ -1,6 +1,7 @@
 //! A job with its plugins loaded and every edge type-checked: what the dataflow is built from.
 
 mod aggregate;
+mod config;
 mod enrich;
 mod event_time;
 mod instances;
@@ -189,10 +190,7 @@ impl Graph {
         graph.spec.sources.append(&mut retry::sources(&graph.spec));
         for index in job::order(&graph.spec)? {
             let stage = &graph.spec.stages[index];
-            let node = graph.stage(stage, host).map_err(|error| {
-                let place = graph.spec.origin.at(&format!("stages.{}", stage.name));
-                error.within(format!("{place}stage `{}`", stage.name))
-            })?;
+            let node = graph.stage(stage, host).map_err(|error| config::placed(error, stage, &graph.spec.origin))?;
             retry::settle(&mut graph, &node);
             graph.streams.insert(node.name.clone(), node.output.clone());
             graph.streams.insert(rejected_name(&node.name), node.rejected.schema.clone());
@@ -398,6 +396,15 @@ impl StageNode {
     /// Its plugin, if it is one.
     pub fn plugin(&self) -> Option<&PluginNode> {
         plugin_of(&self.operator)
+    }
+
+    /// The same, to be changed.
+    pub fn plugin_mut(&mut self) -> Option<&mut PluginNode> {
+        match &mut self.operator {
+            Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
+            Operator::Cogroup(node) => Some(&mut node.plugin),
+            _ => None,
+        }
     }
 
     /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.

@@ -48,11 +48,30 @@ pub fn parse(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) 
     for (path, value) in sets {
         document.set(path, value)?;
     }
+    checked(&document, file, folder)
+}
+
+/// Checks a job that was made of the file of a plugin's case. `place` gives the paths of the job that a path of that file
+/// stands for; mistakes are told with the lines of that file.
+pub(crate) fn made_of(
+    text: &str,
+    (file, of): (&Path, &str),
+    folder: &Path,
+    place: impl Fn(&str) -> Vec<String>,
+) -> Result<JobSpec> {
+    let mut document = document::read(text, file)?;
+    let lines = document::read(of, file)?.lines;
+    document.lines =
+        lines.into_iter().flat_map(|(path, line)| place(&path).into_iter().map(move |of| (of, line))).collect();
+    checked(&document, file, folder)
+}
+
+fn checked(document: &document::Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     let parts = ["sources", "stages", "sinks"].map(|section| document.table.get(section)?.as_table().map(|t| t.len()));
     let count = graph::count(parts.into_iter().flatten().sum());
     count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;
     let mistakes = Mistakes::default();
-    let job = read::job(&document, file, folder, &mistakes);
+    let job = read::job(document, file, folder, &mistakes);
     parts::check(&job, &mistakes);
     // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {

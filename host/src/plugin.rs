@@ -43,6 +43,7 @@ mod snapshot;
 mod stack;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 mod wasi;
 mod words;
 
@@ -303,7 +304,11 @@ impl Plugin {
     fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         let plugin = self.loaded.file.display().to_string();
         let identity = failure::Identity { stage: None, plugin, outside: "describe" };
-        let about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
+        let mut about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
+        if about.inputs.is_empty() && self.world() != World::Cogroup {
+            // Asked about nothing, it is told of an input without columns, and finds that input where it looks for it.
+            about.inputs.push(Arc::new(Schema::empty()));
+        }
         let mut instances = instances::Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();
         let describe = &self.loaded.describe;

@@ -8,6 +8,8 @@ use super::inspect::words::count as number_of;
 use super::status::words;
 use super::supervise;
 use super::supervise::report::Reporter;
+use super::warn_of;
+use crate::author::stale;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::{self, units};
@@ -93,6 +95,9 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
         return result;
     }
     let spec = job::load(&arguments.job, &arguments.sets)?;
+    if arguments.process.unwrap_or(0) == 0 {
+        warn_of(stale::of_job(&spec));
+    }
     if arguments.watch && arguments.process.unwrap_or(0) == 0 {
         watch::start(&arguments.job, &spec)?;
     }

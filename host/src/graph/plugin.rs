@@ -4,6 +4,7 @@ use super::{Graph, InputNode, Made, Making, Operator, aggregate, window};
 use crate::batch::types::{self, ColumnType, with_fields};
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
+use crate::plugin::trial::Before;
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
 use crate::state::{self, timers, timers::TimerClock};
 use crate::window::WindowNode;
@@ -25,6 +26,21 @@ pub struct PluginNode {
     pub stage: StageUse,
     /// Places in the input of the columns that it reads.
     pub reads: Vec<usize>,
+    /// The version that it replaced, where it is on trial.
+    pub before: Option<Before>,
+}
+
+impl PluginNode {
+    /// Puts it on trial, where the version before it reads, keeps and returns the same. `tell` hears of a call that fails.
+    pub fn on_trial(&mut self, old: &PluginNode, tell: impl Fn(&Error) + Send + Sync + 'static) {
+        let columns = |node: &PluginNode| {
+            let Description { input, inputs, output, state, key, .. } = node.description.clone();
+            (input, inputs, output, state, key, node.reads.clone())
+        };
+        if columns(old) == columns(self) {
+            self.before = Some(Before::new(old.plugin.clone(), old.stage.clone(), old.description.clone(), tell));
+        }
+    }
 }
 
 /// What an update stage needs beside its plugin.
@@ -256,7 +272,7 @@ fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<
     let description = plugin.describe_for(&used, inputs)?;
     let told = format!("plugin {} {}", description.name, description.version);
     let reads = read_places(&description.input, input, &told, &stage.from)?;
-    Ok(PluginNode { plugin, description, stage: used, reads })
+    Ok(PluginNode { plugin, description, stage: used, reads, before: None })
 }
 
 /// Loads a plugin, and what the stage gives it.

@@ -5,10 +5,11 @@ use super::attempt::Attempts;
 use super::failure::CallFailure;
 use super::load::Loaded;
 use super::reject::{self, Schemas, Story, Trials};
+use super::trial::Before;
 use super::{CallContext, Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, Updated};
 use crate::batch::rejected::Refusal;
 use crate::batch::slices::RowBytes;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::job::spec::OnError;
 use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::RecordBatch;
@@ -24,13 +25,35 @@ pub struct Caller {
     attempts: Attempts,
     on_error: OnError,
     schemas: Schemas,
+    /// Where the plugin is on trial.
+    before: Option<Before>,
 }
 
 impl Caller {
     pub(super) fn new(loaded: Arc<Loaded>, stage: StageUse, description: &Description) -> Caller {
         let on_error = stage.on_error;
         let schemas = Schemas { output: description.output.clone(), accumulators: description.state.clone() };
-        Caller { attempts: Attempts::new(loaded, stage, description), on_error, schemas }
+        Caller { attempts: Attempts::new(loaded, stage, description), on_error, schemas, before: None }
+    }
+
+    /// From now on the plugin is on trial: what cannot be done with it is done with the one before.
+    pub fn on_trial(&mut self, before: Before) {
+        self.before = Some(before);
+    }
+
+    /// Makes a call with the plugin, or with the one before it where this one has failed.
+    fn try_out<T>(&mut self, call: impl Fn(&mut Caller) -> Result<T>) -> Result<T> {
+        let Some(before) = self.before.clone() else { return call(self) };
+        if !before.is_back() {
+            match call(self) {
+                Err(error) if matches!(error.kind, Kind::Plugin | Kind::Job) => before.come_back(&error),
+                other => return other,
+            }
+        }
+        let mut old = before.caller();
+        drop(old.attempts.count_for(self.attempts.counters().clone()));
+        *self = old;
+        call(self)
     }
 
     /// What the plugin counted so far.
@@ -50,6 +73,10 @@ impl Caller {
 
     /// World `transform`.
     pub fn process(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed> {
+        self.try_out(|caller| caller.process_now(context, rows))
+    }
+
+    fn process_now(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed> {
         match self.attempts.process(context, rows) {
             Ok(mut processed) => {
                 self.in_order(&mut processed.rejections);
@@ -64,6 +91,10 @@ impl Caller {
 
     /// World `update`.
     pub fn update(&mut self, context: CallContext, groups: &Groups) -> Result<Updated> {
+        self.try_out(|caller| caller.update_now(context, groups))
+    }
+
+    fn update_now(&mut self, context: CallContext, groups: &Groups) -> Result<Updated> {
         match self.attempts.update(context, groups) {
             Ok(mut updated) => {
                 self.in_order(&mut updated.rejections);
@@ -78,6 +109,10 @@ impl Caller {
 
     /// World `cogroup`.
     pub fn cogroup(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped> {
+        self.try_out(|caller| caller.cogroup_now(context, groups))
+    }
+
+    fn cogroup_now(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped> {
         match self.attempts.cogroup(context, groups) {
             Ok(mut cogrouped) => {
                 cogrouped.rejections.iter_mut().for_each(|refused| self.in_order(refused));
@@ -170,12 +205,12 @@ impl Caller {
         let rows = batches.first().map_or(0, |batch| batch.num_rows());
         let slices = RowBytes::of(batches).slices(rows, PLUGIN_CALL_MAX);
         if slices.len() == 1 {
-            return call(self, batches);
+            return self.try_out(|caller| call(caller, batches));
         }
         let mut made = Vec::with_capacity(slices.len());
         for slice in slices {
             let sliced = batches.map(|batch| batch.slice(slice.start, slice.len()));
-            made.push(call(self, sliced.each_ref())?);
+            made.push(self.try_out(|caller| call(caller, sliced.each_ref()))?);
         }
         let Some(first) = made.first() else { return Err(Error::bug("rows without a slice")) };
         concat_batches(&first.schema(), &made).map_err(Error::arrow)

@@ -43,6 +43,18 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
+/// The batches whose times are expected.
+pub(super) fn timed(lines: &[Line]) -> BTreeSet<u64> {
+    lines.iter().filter(|line| line.time.is_some()).filter_map(|line| line.batch).collect()
+}
+
+/// The lines of a file that has these rows; those without rows are left out.
+pub(super) fn written(lines: &[Line]) -> String {
+    let with_rows = lines.iter().filter(|line| !line.rows.is_empty());
+    let line = |line: &Line| format!("{}\n", serde_json::json!({ "batch": line.batch, "rows": line.rows }));
+    with_rows.map(line).collect()
+}
+
 /// Takes the columns out of rows that came out which no expected row names.
 pub(super) fn keep_columns_of(expected: &[Line], got: &mut [Line]) {
     let members = |row: &'_ Value| row.as_object().into_iter().flat_map(|row| row.keys().cloned()).collect::<Vec<_>>();
