@@ -219,8 +219,8 @@ fn columns_of_plugins() {
     );
     refused(
         &job(stage("config = { seperator = \" \" }")),
-        "job.toml:9: stage `counts`: plugin PROJECT/plugins/split-words/split-words.wasm refuses its config in \
-         `describe`: unknown field `seperator`, expected `separator` or `lowercase` at line 1 column 12",
+        "job.toml:12: stage `counts`: plugin PROJECT/plugins/split-words/split-words.wasm refuses its config in \
+         `describe`: unknown field `seperator`, expected `separator` or `lowercase`",
     );
     let count = plugin("running-count");
     refused(
