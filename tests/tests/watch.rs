@@ -69,7 +69,7 @@ fn a_version_that_throws_is_given_up_and_the_job_goes_on_without_a_lost_row() {
         // The version `fail` throws at 13.
         write_varied("varied", "fail", &trial.path("made.wasm"));
         job.until_stderr(" goes on in place of ");
-        job.until_stderr("has the version before made.wasm again, and waits for the next build");
+        job.until_stderr("made.wasm again, and waits for the next build");
         comes_out(&trial, &mut job, 13);
         write_varied("varied", "plus", &trial.path("made.wasm"));
         comes_out(&trial, &mut job, 10);
