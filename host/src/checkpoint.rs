@@ -91,7 +91,7 @@ impl SourceStart {
     /// Its positions after the batches to run again.
     pub fn end(&self) -> Positions {
         let mut positions = self.table.positions().clone();
-        positions.extend(self.pieces.values().flat_map(|piece| piece.moved.iter().cloned()));
+        types::move_all(&mut positions, self.pieces.values().flat_map(|piece| piece.moved.iter().cloned()));
         positions
     }
 }

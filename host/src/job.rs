@@ -92,7 +92,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
         return Err(wrong("this is a folder; give the path of a job file, such as job.toml in it".into()));
     }
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let file = crate::regular::open(path).map_err(failed)?;
     file.take(JOB_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > JOB_FILE_BYTES_MAX {
         let message = format!(

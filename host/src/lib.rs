@@ -33,7 +33,9 @@ pub mod limits;
 mod private;
 pub mod memory;
 mod metrics;
+pub mod threads;
 pub mod time;
 mod timely_ext;
 #[cfg(test)]
 mod random;
+mod regular;

@@ -12,8 +12,10 @@ pub const ROWS_PER_BATCH_MAX: u64 = 1_000_000;
 pub const BYTES_PER_BATCH_MAX: u64 = 64 << 20;
 /// Default of `record_bytes_max` of a source: a longer line or frame is a rejected row.
 pub const RECORD_BYTES_MAX: u64 = 16 << 20;
-/// How much of a rejected record is kept, in bytes.
-pub const REJECTED_BYTES_KEPT: usize = 1024;
+/// Default of `rejected_bytes_max` of a source: how much of a record that does not decode is kept in its rejected row.
+pub const REJECTED_BYTES_MAX: u64 = 1024;
+/// Most that `rejected_bytes_max` may say.
+pub const REJECTED_BYTES_MAX_MAX: u64 = 16 << 20;
 /// Bytes that a source holds for the batches to come before its receiver waits, with `batch = "0s"`; with an interval it
 /// holds a whole batch, `bytes_per_batch_max`.
 pub const INBOX_BYTES_MAX: u64 = 4 << 20;
@@ -200,6 +202,15 @@ pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
 pub const RATE_ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
 /// Default of `poll` of a `directory` source, in milliseconds.
 pub const DIRECTORY_POLL_MS: u64 = 500;
+/// Default of `poll` of a `file` source that is followed, in milliseconds.
+pub const FOLLOW_POLL_MS: u64 = 100;
+/// Default of `settle`: how long a file must have stood still before it is read, or before a rotated one is at its end, in
+/// milliseconds.
+pub const SETTLE_MS: u64 = 1_000;
+/// Default of `away_max`: how long a source waits for a file or folder that cannot be read, in milliseconds.
+pub const AWAY_MS_MAX: u64 = 300_000;
+/// Names of files that a `directory` remembers though they are not there any more. Those that went first are forgotten.
+pub const DIRECTORY_NAMES_GONE_MAX: usize = 100_000;
 /// How often a job looks for rows that are given back to a stage, in milliseconds.
 pub const RETRY_POLL_MS: u64 = 500;
 /// Bytes of a file of rejected rows that is given back.

@@ -119,6 +119,14 @@ struct Done {
     changed: Condvar,
 }
 
+impl Done {
+    /// The job has ended so.
+    fn set(&self, result: Result<()>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.changed.notify_all();
+    }
+}
+
 /// What all workers of a process share.
 pub struct Running {
     pub(crate) graph: Graph,
@@ -233,6 +241,11 @@ impl Stopper {
             Stop::Graceful => self.running.request_stop(),
             Stop::Now => self.running.failure.end(None),
         }
+    }
+
+    /// Ends the job with this error.
+    pub(crate) fn fail(&self, error: Error) {
+        self.running.failure.set(error);
     }
 
     /// Asks the job to stop gracefully, and its supervisor to start it again from the checkpoint after this batch, see

@@ -6,17 +6,16 @@ mod pace;
 
 use crate::checkpoint::fault;
 use crate::dataflow::{self, Dataflow, TickInput};
-use crate::error::Error;
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::IDLE_MS;
 use crate::run::Running;
 use crate::run::upgrade::Due;
+use crate::threads;
 use crate::time;
-use crate::timely_ext::{Tick, is_lost_connection, lost_connection};
+use crate::timely_ext::Tick;
 use announce::{Announcer, SourceState};
 use barriers::{BarrierStep, Barriers};
 use pace::{Facts, Pace, Step};
-use std::any::Any;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -33,21 +32,13 @@ pub fn drive(worker: &mut Worker, running: &Arc<Running>) {
     running.failure.register_worker();
     let drove = catch_unwind(AssertUnwindSafe(|| step_until_done(worker, running)));
     if let Err(panic) = drove {
-        running.failure.set(match panic_words(&*panic) {
-            words if is_lost_connection(words) => lost_connection(),
-            words => Error::bug(format!("worker {} panicked: {words}", worker.index())),
-        });
+        running.failure.set(threads::panicked(&format!("worker {}", worker.index()), &*panic));
     }
     if running.failure.happened() {
         for dataflow in worker.installed_dataflows() {
             worker.drop_dataflow(dataflow);
         }
     }
-}
-
-fn panic_words(panic: &dyn Any) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a message")
 }
 
 fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {

@@ -325,8 +325,8 @@ fn a_queue_that_is_no_json_fails_the_job() {
 }
 
 #[test]
-fn a_folder_that_vanishes_fails_the_job() {
-    let trial = job("kind = \"directory\"\npath = \"in\"\npoll = \"20ms\"");
+fn a_folder_that_vanishes_fails_a_job_that_does_not_wait_for_it() {
+    let trial = job("kind = \"directory\"\npath = \"in\"\npoll = \"20ms\"\naway_max = \"0s\"");
     trial.write("in/a.txt", "a\n");
     let job = trial.start(&[]);
     until("the file is read", || column(&trial, "out.jsonl", "value") == ["a"]);

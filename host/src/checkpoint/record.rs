@@ -45,10 +45,10 @@ impl Recorded {
                 record.sets = sets.to_vec();
                 record.sets.extend(tables_of(graph));
                 if let Some(file) = &spec.origin.file {
-                    record.text = std::fs::read_to_string(file).map_err(|e| failed(file, e))?;
+                    record.text = crate::regular::read_to_string(file).map_err(|e| failed(file, e))?;
                 }
                 for (path, file) in files_of(spec)? {
-                    let bytes = std::fs::read(&file).map_err(|e| failed(&file, e))?;
+                    let bytes = crate::regular::read(&file).map_err(|e| failed(&file, e))?;
                     record.blobs.insert(path.clone(), blob_path(Generation(0), &digest(&bytes)));
                     blobs.insert(path, Bytes::from(bytes));
                 }

@@ -206,8 +206,9 @@ pub struct StateFile {
 ///
 /// | source | name | `offset` | `mark` |
 /// |---|---|---|---|
-/// | `file` | empty | byte of the next record | 1: its end was reached |
-/// | `directory`, rows given back | file name | byte of the next record | 1: its end was reached |
+/// | `file` | empty | byte of the next record | odd: its end was reached, as the file was then (`receiver/facts`) |
+/// | `directory`, rows given back | file name | byte of the next record | the same |
+/// | `file` that is followed | which file (`receiver/follow/identity`) | byte of the next record | the bytes before it; odd: all of it was read |
 /// | `queue` | empty | byte of the next line | rows of that line that were taken |
 /// | `rate` | empty | rows made | when row 0 was due, in microseconds |
 /// | `socket`, `raw-socket` | empty | rows received | 0 |
@@ -220,8 +221,29 @@ pub struct Position {
     pub mark: i64,
 }
 
+impl Position {
+    /// What takes the name out of the positions: nothing is known of the file any more.
+    pub const GONE: Position = Position { offset: 0, mark: i64::MIN };
+
+    /// Of a file: whether its end was reached.
+    pub fn ended(&self) -> bool {
+        self.mark & 1 == 1
+    }
+}
+
 /// The positions of one source by file name.
 pub type Positions = BTreeMap<String, Position>;
+
+/// A batch moved some positions, to where they are now.
+pub fn move_all(positions: &mut Positions, moved: impl IntoIterator<Item = (String, Position)>) {
+    for (name, position) in moved {
+        if position == Position::GONE {
+            positions.remove(&name);
+        } else {
+            positions.insert(name, position);
+        }
+    }
+}
 
 /// Where a chunk's records come from, so that they can be read again.
 ///

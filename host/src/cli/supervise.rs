@@ -58,7 +58,7 @@ struct Supervisor<'a> {
 pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Result<ExitCode> {
     let (sender, events) = channel();
     let signals = sender.clone();
-    signals::watch(move || signals.send(Event::Signal).is_ok())?;
+    signals::watch(signals::end_unheard, move || signals.send(Event::Signal).is_ok())?;
     let program = std::env::current_exe()
         .map_err(|error| Error::environment(format!("the program's own file is not found: {error}")))?;
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));

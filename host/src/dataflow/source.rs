@@ -104,7 +104,7 @@ impl Cutter {
         {
             self.inbox.skip(batch);
             let piece = kept.pieces.remove(&batch).unwrap_or_default();
-            let chunks = receiver::replay::replay(spec, &self.origin, &piece.chunks)
+            let chunks = receiver::replay::replay(spec, &self.origin, &piece.chunks, &piece.moved)
                 .map_err(|error| error.within(format!("batch {batch} is run again")))?;
             kept.positions.apply(piece.moved);
             durable();

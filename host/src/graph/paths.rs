@@ -73,7 +73,7 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
     for source in &spec.sources {
         let name = &source.name;
         match &source.kind {
-            SourceKind::File { path } | SourceKind::Queue { path } => {
+            SourceKind::File { path } | SourceKind::Follow { path, .. } | SourceKind::Queue { path } => {
                 used.push(at(format!("source `{name}` reads that file"), path, false));
             }
             SourceKind::Directory { path, .. } => {

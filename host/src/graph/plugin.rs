@@ -269,7 +269,7 @@ pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) ->
     let mut files = BTreeMap::new();
     for (name, path) in &spec.grant.files {
         let path = folder.join(path);
-        let bytes = std::fs::read(&path)
+        let bytes = crate::regular::read(&path)
             .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
         files.insert(name.clone(), bytes.into());
     }

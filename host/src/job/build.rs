@@ -30,7 +30,7 @@ mod stage;
 use super::spec::*;
 use crate::batch::types::ColumnType;
 use crate::limits;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 impl Default for JobSpec {
@@ -125,6 +125,8 @@ impl SourceSpec {
             rows_per_batch_max: limits::ROWS_PER_BATCH_MAX,
             bytes_per_batch_max: limits::BYTES_PER_BATCH_MAX,
             record_bytes_max: limits::RECORD_BYTES_MAX,
+            rejected_bytes_max: limits::REJECTED_BYTES_MAX,
+            away_max: Duration::from_millis(limits::AWAY_MS_MAX),
         }
     }
 
@@ -142,7 +144,15 @@ impl SourceSpec {
     /// Lines of the files of a folder, and of every new one.
     pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
         let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
-        SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll }, Format::Text)
+        let settle = Duration::from_millis(limits::SETTLE_MS);
+        SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll, settle }, Format::Text)
+    }
+
+    /// Lines of a log that grows and is rotated, for ever.
+    pub fn follow(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
+        let poll = Duration::from_millis(limits::FOLLOW_POLL_MS);
+        let settle = Duration::from_millis(limits::SETTLE_MS);
+        SourceSpec::new(name, SourceKind::Follow { path: path.into(), poll, settle }, Format::Text)
     }
 
     /// Lines of one file, once.
@@ -199,13 +209,23 @@ impl SourceSpec {
 }
 
 impl SourceKind {
+    /// The file or folder that must be there to be read.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            SourceKind::File { path } | SourceKind::Queue { path } | SourceKind::Directory { path, .. } => Some(path),
+            // The log itself may come later.
+            SourceKind::Follow { path, .. } => path.parent(),
+            _ => None,
+        }
+    }
+
     /// The kind as a job file names it.
     pub fn word(&self) -> &'static str {
         match self {
             SourceKind::Socket { .. } => "socket",
             SourceKind::RawSocket { .. } => "raw-socket",
             SourceKind::Directory { .. } => "directory",
-            SourceKind::File { .. } => "file",
+            SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
             SourceKind::Rate { .. } => "rate",
             SourceKind::Queue { .. } => "queue",
             SourceKind::Table(_) => "table",

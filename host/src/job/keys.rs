@@ -197,11 +197,38 @@ pub(super) const SOURCE: &[Key] = &[
         .of(&["rate"])
         .needed(&["rate"]),
     key("rows_max", Shape::Whole(1, i64::MAX as u64), "Rows to make in all; by default without end.").of(&["rate"]),
-    key("poll", Shape::Time, "How often the folder is looked at for new files.").of(&["directory"]),
+    key(
+        "follow",
+        Shape::Flag,
+        "Whether the file is a log that grows: it is read for ever, through its rotations, and its rotated files beside it \
+         (`app.log.1`, `app.log-20261121`) before it.",
+    )
+    .of(&["file"]),
+    key("poll", Shape::Time, "How often the folder (500ms by default) or the log (100ms) is looked at.")
+        .of(&["directory", "file"]),
+    key(
+        "settle",
+        Shape::Time,
+        "How long a file's length and time must have stood still, 1s by default: before a file of a folder is read, and \
+         before a rotated log is at its end. \"0s\": at once.",
+    )
+    .of(&["directory", "file"]),
+    key(
+        "away_max",
+        Shape::Time,
+        "How long to wait for a file or folder that was there and cannot be read now, 5m by default; then the job fails.",
+    )
+    .of(FILES),
     key("rows_per_batch_max", Shape::Whole(1, i64::MAX as u64), "Most rows that one batch takes from this source.")
         .of(CUT),
     key("bytes_per_batch_max", Shape::Size, "Most bytes, as received, that one batch takes from this source.").of(CUT),
     key("record_bytes_max", Shape::Size, "A longer record is a rejected row.").of(RECORDS),
+    key(
+        "rejected_bytes_max",
+        Shape::Size,
+        "How much of a record that does not decode its rejected row holds, 1KiB by default. Where it is cut, `reason` says so.",
+    )
+    .of(RECORDS),
 ];
 
 /// A column of a source, where it is a table.

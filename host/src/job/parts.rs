@@ -7,11 +7,12 @@ mod window;
 
 use super::mistakes::Mistakes;
 use super::spec::*;
-use super::{database, names, read};
+use super::{database, names, read, units};
 use crate::batch::types::ColumnType;
 use crate::limits;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// Where the mistakes of one part go.
 struct Part<'a> {
@@ -107,10 +108,13 @@ fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
 fn source(spec: &SourceSpec, part: &Part<'_>) {
     match &spec.kind {
         SourceKind::Socket { address: text } | SourceKind::RawSocket { address: text } => address(text, part),
-        SourceKind::Directory { path, poll } => {
+        SourceKind::Directory { path, poll, settle } | SourceKind::Follow { path, poll, settle } => {
             file_path("path", path, part);
             if let Err(message) = read::poll_fits(*poll) {
                 part.wrong("poll", message);
+            }
+            if *settle > Duration::from_secs(86_400) {
+                part.wrong("settle", format!("`settle` is {}; write at most 1d", units::show_time(*settle)));
             }
         }
         SourceKind::File { path } | SourceKind::Queue { path } => file_path("path", path, part),
@@ -123,6 +127,7 @@ fn source(spec: &SourceSpec, part: &Part<'_>) {
         ("rows_per_batch_max", spec.rows_per_batch_max),
         ("bytes_per_batch_max", spec.bytes_per_batch_max),
         ("record_bytes_max", spec.record_bytes_max),
+        ("rejected_bytes_max", spec.rejected_bytes_max),
     ] {
         if value == 0 {
             part.wrong(key, format!("`{key}` is 0; write at least 1"));

@@ -110,6 +110,10 @@ pub struct SourceSpec {
     pub bytes_per_batch_max: u64,
     /// A longer record is a rejected row.
     pub record_bytes_max: u64,
+    /// How much of a record that does not decode is kept in its rejected row.
+    pub rejected_bytes_max: u64,
+    /// How long a source waits for a file or folder that cannot be read.
+    pub away_max: Duration,
 }
 
 /// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::folder`].
@@ -131,6 +135,17 @@ pub enum SourceKind {
         path: PathBuf,
         /// How often the folder is looked at.
         poll: Duration,
+        /// A file is read when its length and time have stood still for so long.
+        settle: Duration,
+    },
+    /// A log that grows, with its rotated files beside it, for ever.
+    Follow {
+        /// The log.
+        path: PathBuf,
+        /// How often it is looked at.
+        poll: Duration,
+        /// A rotated file is at its end when nobody has written to it for so long.
+        settle: Duration,
     },
     /// One file, once.
     File {

@@ -220,7 +220,7 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
         return Err(Error::job(format!("plugin {} is no file, but a device, a pipe or the like", file.display())));
     }
     let mut bytes = Vec::new();
-    let mut open = fs::File::open(file).map_err(unreadable)?.take(COMPONENT_BYTES_MAX + 1);
+    let mut open = crate::regular::open(file).map_err(unreadable)?.take(COMPONENT_BYTES_MAX + 1);
     open.read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > COMPONENT_BYTES_MAX {
         let size = found.len();

@@ -14,7 +14,8 @@ use open::Open;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 /// What the end of a batch or file counts as, so that batches without rows are bounded too.
@@ -84,10 +85,10 @@ enum Waiting {
     Chunk(Chunk),
     /// What comes later is another batch; how far the source is read then.
     BatchEnd(Option<Position>),
-    /// All of a file, up to this offset, came before.
+    /// All of a file came before, up to its end; or it is to be forgotten.
     FileEnd {
         file: String,
-        offset: u64,
+        end: Position,
     },
 }
 
@@ -106,17 +107,28 @@ impl Inbox {
         self.add(|held| held.join(chunk)).await
     }
 
-    /// Receiver: as `put`, with the last records of a file, if there are any, which is read up to `offset`. The batch
+    /// Receiver: as `put`, with the last records of a file, if there are any, which is read up to this end. The batch
     /// that takes the last of them takes the end with them. An end alone wakes nobody and waits for the next records.
-    pub async fn put_last(&self, last: Option<Chunk>, file: String, offset: u64) -> bool {
+    pub async fn put_last(&self, last: Option<Chunk>, file: String, end: Position) -> bool {
         self.add(|held| {
             last.into_iter().for_each(|chunk| held.join(chunk));
             held.seal();
-            held.file_ends += 1;
-            held.bytes += END_BYTES + file.len() as u64;
-            held.waiting.push_back(Waiting::FileEnd { file, offset });
+            held.push_file_end(file, end);
         })
         .await
+    }
+
+    /// Receiver: nothing need be known of these files any more; goes with the next records. `false`: the inbox is closed.
+    pub fn forget(&self, files: Vec<String>) -> bool {
+        self.add_now(|held| {
+            held.seal();
+            files.into_iter().for_each(|file| held.push_file_end(file, Position::GONE));
+        })
+    }
+
+    /// Receiver, on a thread of its own: waits for so long. `true`: the inbox was closed meanwhile.
+    pub fn closed_within(&self, runtime: &Handle, time: Duration) -> bool {
+        runtime.block_on(async { tokio::time::timeout(time, self.closed()).await.is_ok() })
     }
 
     /// Receiver: as `put`, but these chunks are one batch by themselves (queue sources), after which the source is read
@@ -346,6 +358,12 @@ impl Held {
         }
     }
 
+    fn push_file_end(&mut self, file: String, end: Position) {
+        self.file_ends += 1;
+        self.bytes += END_BYTES + file.len() as u64;
+        self.waiting.push_back(Waiting::FileEnd { file, end });
+    }
+
     fn push_batch_end(&mut self, behind: Option<Position>) {
         self.waiting.push_back(Waiting::BatchEnd(behind));
         self.bytes += END_BYTES;
@@ -375,10 +393,10 @@ impl Held {
                 self.bytes = self.bytes.saturating_sub(END_BYTES);
                 behind.into_iter().for_each(|behind| move_to(moved, "", behind));
             }
-            Some(Waiting::FileEnd { file, offset }) => {
+            Some(Waiting::FileEnd { file, end }) => {
                 self.bytes = self.bytes.saturating_sub(END_BYTES + file.len() as u64);
                 self.file_ends = self.file_ends.saturating_sub(1);
-                move_to(moved, &file, Position { offset, mark: 1 });
+                move_to(moved, &file, end);
             }
             Some(Waiting::Chunk(chunk)) => self.waiting.push_front(Waiting::Chunk(chunk)),
             None => {}

@@ -12,6 +12,7 @@ use crate::graph::{Graph, inbox_bytes_max};
 use crate::ids::Generation;
 use crate::metrics::Metrics;
 use crate::receiver::{self, inbox::Inbox};
+use crate::threads;
 use crate::timely_ext::{is_lost_connection, lost_connection};
 use crate::{sink, worker};
 use std::any::Any;
@@ -19,7 +20,7 @@ use std::fmt::Display;
 use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -89,15 +90,19 @@ pub(super) fn launch(
     }
     let sockets = peers.as_mut().map(|peers| std::mem::take(&mut peers.sockets));
     let guards = start_workers(&running, sockets, first_thread)?;
+    let mut workers = Workers { guards: Some(guards), failure: running.failure.clone() };
     let liveness = peers.map(|peers| peers.liveness);
     let done = Arc::new(Done::default());
     let stopper = Stopper { running: running.clone(), done: done.clone() };
-    std::thread::Builder::new()
-        .name("millstream-end".into())
-        .spawn(move || {
+    let (ending, failing) = (done.clone(), done);
+    threads::start(
+        "millstream-end",
+        "the thread that ends the job",
+        move |error| failing.set(Err(error)),
+        move || {
             // timely passes the panics of its connections on to whoever waits for the workers.
             let joined =
-                catch_unwind(AssertUnwindSafe(|| guards.join().into_iter().find_map(std::result::Result::err)));
+                catch_unwind(AssertUnwindSafe(|| workers.join().into_iter().find_map(std::result::Result::err)));
             let ended = match joined {
                 Ok(Some(words)) if !is_lost_connection(&words) => Some(Error::bug(words)),
                 Ok(None) => None,
@@ -109,11 +114,31 @@ pub(super) fn launch(
             if let (Some(liveness), None) = (liveness, &error) {
                 liveness.goodbye();
             }
-            *done.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.map_or(Ok(()), Err));
-            done.changed.notify_all();
-        })
-        .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
+            ending.set(error.map_or(Ok(()), Err));
+        },
+    )?;
     Ok(stopper)
+}
+
+/// The workers of this process. Where nobody is left to wait for them, they end.
+struct Workers {
+    guards: Option<WorkerGuards<()>>,
+    failure: Failure,
+}
+
+impl Workers {
+    /// Waits for all of them.
+    fn join(&mut self) -> Vec<std::result::Result<(), String>> {
+        self.guards.take().map(|guards| guards.join()).unwrap_or_default()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if self.guards.is_some() {
+            self.failure.set(Error::bug("nobody waits for the workers any more"));
+        }
+    }
 }
 
 /// Starts the receivers of this process where their sources go on.

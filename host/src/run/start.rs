@@ -12,7 +12,7 @@ use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{JobSpec, OnError};
 use crate::plugin::PluginHost;
-use crate::timely_ext::lost_connection;
+use crate::receiver::away::until_there;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +30,9 @@ pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
         return launch(graph, options, None, sinks, failure, peers);
     };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    if !options.fresh && manifest_version(&*store)?.is_some() {
+        until_there(spec.sources.iter(), &spec.origin.folder);
+    }
     if owns_sinks(&options) {
         let lock = store.lock()?.map(Arc::new);
         own(spec, options, &plugins, store, lock, None)
@@ -204,8 +207,7 @@ fn connected(
     };
     let Connected { sockets, generation, links } = connect::connect(cluster, own, &listener)?;
     let failure = failure.clone();
-    let liveness = liveness::watch(links, move || failure.set(lost_connection()))
-        .map_err(|error| Error::environment(format!("cannot watch the other processes: {error}")))?;
+    let liveness = liveness::watch(links, move |error| failure.set(error))?;
     Ok(Some(Peers { sockets, generation, liveness }))
 }
 

@@ -90,7 +90,7 @@ pub(super) fn render(format: FileFormat, schema: &SchemaRef, rows: &[RecordBatch
 
 /// The part of a batch, whoever wrote it; `None`: it is not there.
 pub(super) fn written(folder: &Path, batch: BatchId, format: FileFormat) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(folder.join(part_name(batch, format))) {
+    match crate::regular::read(folder.join(part_name(batch, format))) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(cause),

@@ -9,6 +9,7 @@ use crate::checkpoint::state_file::checksum;
 use crate::checkpoint::types::FORMAT_VERSION;
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, Generation};
+use crate::regular;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -76,7 +77,7 @@ impl Marker {
 
 /// Reads a marker; `None`: there is none. Damage is an error of kind [`io::ErrorKind::InvalidData`].
 pub(super) fn read(path: &Path) -> io::Result<Option<Marker>> {
-    let text = match fs::read(path) {
+    let text = match regular::read(path) {
         Ok(text) => text,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => return Err(cause),

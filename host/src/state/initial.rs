@@ -6,7 +6,6 @@ use crate::batch::keys::Keys;
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
-use crate::limits::{BYTES_PER_BATCH_MAX, RECORD_BYTES_MAX, ROWS_PER_BATCH_MAX};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
@@ -30,15 +29,10 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
         path: vec![field.name().clone()],
     });
     let source = SourceSpec {
-        name: shown.to_string(),
-        kind: SourceKind::File { path: path.to_owned() },
-        format,
         schema: columns.collect(),
-        rows_per_batch_max: ROWS_PER_BATCH_MAX,
-        bytes_per_batch_max: BYTES_PER_BATCH_MAX,
-        record_bytes_max: RECORD_BYTES_MAX,
+        ..SourceSpec::new(shown.to_string(), SourceKind::File { path: path.to_owned() }, format)
     };
-    std::fs::File::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
+    crate::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
     let mut decoder = Decoder::new(&source);
     let mut batches = Vec::new();
     for chunk in crate::receiver::read_file(&source, path)? {

@@ -6,6 +6,7 @@ mod log;
 
 use super::{Guard, Log, Object, Store, StoreError, Version, inside, io_failed, outside};
 use crate::checkpoint::{fault, state_file::checksum};
+use crate::regular;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -73,6 +74,9 @@ impl Local {
         };
         durable::make_folders(&self.root).map_err(failed)?;
         let path = self.root.join(LOCK);
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(failed(io::Error::other(regular::NOT_REGULAR)));
+        }
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
         match lock_within(&file, LOCK_WAIT) {
@@ -159,7 +163,7 @@ impl Store for Local {
         if let Some(bytes) = self.unsynced().get(path) {
             return Ok(Some(bytes.clone()));
         }
-        let bytes = missing_ok(fs::read(&file));
+        let bytes = missing_ok(regular::read(&file));
         Ok(bytes.map_err(|error| io_failed(format!("read {}", file.display()), &error))?.map(Bytes::from))
     }
 

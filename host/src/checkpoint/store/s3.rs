@@ -102,11 +102,13 @@ impl Bucket {
         let (done, result) = mpsc::sync_channel(1);
         if let Some(runtime) = &self.runtime {
             runtime.spawn(async move {
-                let _ = done.send(requests.await);
+                let _ = done.send(tokio::spawn(requests).await);
             });
         }
         match result.recv() {
-            Ok(result) => result.map_err(|error| self.failed(what, path, &error)),
+            Ok(Ok(result)) => result.map_err(|error| self.failed(what, path, &error)),
+            // Another try would end in the same way.
+            Ok(Err(ended)) => Err(self.error(what, path, format!("the request panicked: {ended}"), false)),
             Err(_) => Err(self.error(what, path, "the request ended without an answer", true)),
         }
     }

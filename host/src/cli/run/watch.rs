@@ -12,6 +12,7 @@ use crate::package::digest::Digest;
 use crate::plugin::{component_file, read_component};
 use crate::run::control::ask;
 use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
+use crate::threads;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
@@ -50,13 +51,14 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
             "--watch: the job has no component of its own that could be built anew: all its plugins are packages";
         return Err(Error::job(format!("{}: {words}", file.display())));
     }
-    let watching = thread::Builder::new().name("millstream-watch".into()).spawn(move || {
+    let failed = |error| tracing::error!("--watch has ended: {error}");
+    let watching = threads::start("millstream-watch", "the thread that watches components", failed, move || {
         loop {
             thread::sleep(LOOK_EVERY);
             all.iter_mut().for_each(|watched| watched.look(&file));
         }
     });
-    watching.map(drop).map_err(|error| Error::environment(format!("cannot start a thread: {error}")))
+    watching.map(drop)
 }
 
 impl Watched {

@@ -7,6 +7,7 @@ use crate::cli::run::signals;
 use crate::error::Kind;
 use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_SILENCE_MS_MAX;
+use crate::threads;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::OwnedFd;
@@ -53,7 +54,8 @@ impl Child {
         // In a group of its own it does not get the terminal's Ctrl-C: the supervisor passes it on.
         command.process_group(0);
         if let (true, Ok(faults)) = (again, std::env::var(FAULT)) {
-            let lasting: Vec<&str> = faults.split(',').filter(|fault| !fault.starts_with("kill@")).collect();
+            let lasting: Vec<&str> =
+                faults.split(',').filter(|fault| !fault.starts_with("kill@") && !fault.starts_with("panic@")).collect();
             command.env(FAULT, lasting.join(","));
         }
         // SAFETY: between fork and exec only system calls are made, and no memory is allocated.
@@ -77,7 +79,11 @@ impl Child {
             lines.filter_map(|line| Report::read(&line)).for_each(|report| say(Some(report)));
             say(None);
         };
-        thread::Builder::new().name("millstream-child".into()).spawn(listen)?;
+        // Without it the process seems silent, and is killed and started again.
+        let failed = |error| tracing::error!("{error}");
+        let listening =
+            threads::start("millstream-child", "the thread that listens to a worker process", failed, listen);
+        listening.map_err(io::Error::other)?;
         Ok(child)
     }
 

@@ -5,6 +5,7 @@ use crate::error::{Error, Kind, Result};
 use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_MS;
 use crate::run::Stopper;
+use crate::threads;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -88,14 +89,34 @@ impl Reporter {
     fn start() -> io::Result<Reporter> {
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let mut lifeline = socket.try_clone()?;
-        thread::Builder::new().name("millstream-lifeline".into()).spawn(move || {
-            while matches!(lifeline.read(&mut [0]), Ok(1..)) {}
-            end_with_supervisor();
-        })?;
+        let started = threads::start(
+            "millstream-lifeline",
+            "the thread that waits for the supervisor's end",
+            |_| end_with_supervisor(),
+            move || {
+                while matches!(lifeline.read(&mut [0]), Ok(1..)) {}
+                end_with_supervisor();
+            },
+        );
+        started.map_err(io::Error::other)?;
         let reporter = Reporter { socket: Arc::new(Mutex::new(socket)), job: Arc::default() };
-        let beating = reporter.clone();
-        thread::Builder::new().name("millstream-beat".into()).spawn(move || beating.beat())?;
+        let (beating, failing) = (reporter.clone(), reporter.clone());
+        let failed = move |error| failing.fail(error);
+        let work = move || beating.beat();
+        let started =
+            threads::start("millstream-beat", "the thread that tells the supervisor of this process", failed, work);
+        started.map_err(io::Error::other)?;
         Ok(reporter)
+    }
+
+    /// A job whose supervisor would hear nothing more of it ends.
+    fn fail(&self, error: Error) {
+        loop {
+            if let Some(job) = &*self.job.lock().unwrap_or_else(PoisonError::into_inner) {
+                return job.fail(error);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     fn beat(&self) {

@@ -96,7 +96,7 @@ impl RunningJob {
     /// Until it is `over`, whoever stops this command gives its prepared plugin up with it; what follows is not interrupted.
     pub fn give_up_on_signals(&self, id: u64, over: Arc<AtomicBool>) -> Result<()> {
         let file = self.file.clone();
-        signals::watch(move || {
+        signals::watch(signals::end_unheard, move || {
             if !over.load(Ordering::Acquire) {
                 let why = "whoever asked for it has stopped waiting".into();
                 let _ = put(&file, &Question::Drop { id, why }, |_| true);

@@ -29,6 +29,8 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
         rows_per_batch_max: count("rows_per_batch_max", limits::ROWS_PER_BATCH_MAX),
         bytes_per_batch_max: size("bytes_per_batch_max", 1 << 40, limits::BYTES_PER_BATCH_MAX),
         record_bytes_max: size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
+        rejected_bytes_max: size("rejected_bytes_max", limits::REJECTED_BYTES_MAX_MAX, limits::REJECTED_BYTES_MAX),
+        away_max: r.time("away_max").unwrap_or(Duration::from_millis(limits::AWAY_MS_MAX)),
         kind,
         format,
         schema,
@@ -45,14 +47,26 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         r.need("path", example);
         r.path("path", example).unwrap_or_default()
     };
+    let settle = || r.time("settle").unwrap_or(Duration::from_millis(limits::SETTLE_MS));
     match word {
         "socket" => SourceKind::Socket { address: address() },
         "raw-socket" => SourceKind::RawSocket { address: address() },
         "directory" => SourceKind::Directory {
             path: path("path = \"incoming\""),
             poll: r.time("poll").unwrap_or(Duration::from_millis(limits::DIRECTORY_POLL_MS)),
+            settle: settle(),
         },
-        "file" => SourceKind::File { path: path("path = \"input.txt\"") },
+        "file" if r.flag("follow") == Some(true) => SourceKind::Follow {
+            path: path("path = \"app.log\""),
+            poll: r.time("poll").unwrap_or(Duration::from_millis(limits::FOLLOW_POLL_MS)),
+            settle: settle(),
+        },
+        "file" => {
+            for key in ["poll", "settle"].into_iter().filter(|key| r.has(key)) {
+                r.wrong(key, format!("`{key}` is for a file that grows; remove it, or write follow = true"));
+            }
+            SourceKind::File { path: path("path = \"input.txt\"") }
+        }
         "rate" => {
             r.need("rows_per_second", "rows_per_second = 1000");
             SourceKind::Rate {
@@ -88,7 +102,10 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>) -> Format {
     match word {
         "json" => Format::Json,
         "csv" => Format::Csv {
-            header: r.flag("header").unwrap_or(matches!(kind, SourceKind::Directory { .. } | SourceKind::File { .. })),
+            header: r.flag("header").unwrap_or(matches!(
+                kind,
+                SourceKind::Directory { .. } | SourceKind::File { .. } | SourceKind::Follow { .. }
+            )),
             separator: separator(r),
         },
         "binary" => Format::Binary {

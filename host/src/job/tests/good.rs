@@ -87,7 +87,10 @@ fn the_example_is_read_whole() {
     assert_eq!((lines.rows_per_batch_max, lines.bytes_per_batch_max), (1_000_000, 1 << 20));
     assert_eq!(lines.record_bytes_max, limits::RECORD_BYTES_MAX);
     let clicks = &job.sources[1];
-    assert_eq!(clicks.kind, SourceKind::Directory { path: "clicks".into(), poll: Duration::from_secs(2) });
+    assert_eq!(
+        clicks.kind,
+        SourceKind::Directory { path: "clicks".into(), poll: Duration::from_secs(2), settle: Duration::from_secs(1) }
+    );
     let columns = [
         ColumnSpec::new("user", ColumnType::Text).at(["user", "name"]),
         ColumnSpec::new("odd.name", ColumnType::Int64).at(["odd", "na.me"]),

@@ -101,6 +101,10 @@ async fn a_batch_is_taken_by_itself_even_when_empty() {
     assert_eq!(inbox.lock().bytes, 0);
 }
 
+fn end(offset: u64) -> Position {
+    Position { offset, mark: 1 }
+}
+
 fn of_file(file: &str, start: u64, chunk: Chunk) -> Chunk {
     Chunk { extent: Extent { file: file.into(), start, bytes: chunk.bytes.len() as u64, row: 0 }, ..chunk }
 }
@@ -108,13 +112,13 @@ fn of_file(file: &str, start: u64, chunk: Chunk) -> Chunk {
 #[tokio::test]
 async fn ends_of_files_go_with_their_last_rows_and_alone_make_no_batch() {
     let (inbox, wakes) = counted();
-    inbox.put_last(None, "empty".into(), 0).await;
+    inbox.put_last(None, "empty".into(), end(0)).await;
     assert!(!inbox.state().ready && wakes.load(Ordering::SeqCst) == 0);
     for start in [3, 5, 9] {
         inbox.put(of_file("a", start, lines(1, "x"))).await;
     }
-    inbox.put_last(Some(of_file("a", 11, lines(2, "y"))), "a".into(), 15).await;
-    inbox.put_last(None, "none".into(), 4).await;
+    inbox.put_last(Some(of_file("a", 11, lines(2, "y"))), "a".into(), end(15)).await;
+    inbox.put_last(None, "none".into(), end(4)).await;
     inbox.put(of_file("b", 0, lines(1, "z"))).await;
     assert_eq!(wakes.load(Ordering::SeqCst), 1);
     let first = inbox.take(BatchId(1), 4, u64::MAX);

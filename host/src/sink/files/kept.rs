@@ -9,6 +9,7 @@ use crate::checkpoint::store::{self, io_failed};
 use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
+use crate::regular;
 use crate::run::Failure;
 use crate::sink::marker::{self, Marker, sync_folder};
 use crate::sink::open_failed;
@@ -80,6 +81,9 @@ impl Kept {
         }
         fs::create_dir_all(folder).map_err(|cause| open_failed(name, "make the folder", folder, &cause))?;
         let path = folder.join(LOCK);
+        if fs::metadata(&path).is_ok_and(|found| !found.is_file()) {
+            return Err(open_failed(name, "lock", &path, &io::Error::other(regular::NOT_REGULAR)));
+        }
         let lock = File::options().create(true).truncate(false).write(true).open(&path);
         let lock = lock.and_then(|file| marker::lock(&file).map(|()| file));
         let lock = lock.map_err(|cause| open_failed(name, "lock", &path, &cause))?;
@@ -157,7 +161,7 @@ impl Kept {
 
 /// A part that is there already must be the same: then this is a batch that was committed before its marker was lost.
 fn check_same(part: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::read(part) {
+    match regular::read(part) {
         Ok(before) if before == bytes => Ok(()),
         Ok(_) => Err(io::Error::other("it exists already with other rows, and nothing is overwritten")),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),

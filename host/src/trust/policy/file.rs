@@ -198,7 +198,7 @@ fn text(path: &Path) -> Result<Option<String>> {
         return Err(failed(&"it is no file"));
     }
     let mut text = String::new();
-    let file = fs::File::open(path).map_err(|e| failed(&e))?;
+    let file = crate::regular::open(path).map_err(|e| failed(&e))?;
     file.take(POLICY_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|e| failed(&e))?;
     if text.len() as u64 > POLICY_FILE_BYTES_MAX {
         return Err(failed(&format_args!("it has more than {POLICY_FILE_BYTES_MAX} bytes")));
