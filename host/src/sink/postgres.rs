@@ -7,7 +7,8 @@
 pub(crate) mod connection;
 mod rows;
 mod server;
-mod table;
+pub(crate) mod table;
+mod way;
 #[cfg(test)]
 mod tests;
 
