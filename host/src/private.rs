@@ -1,4 +1,5 @@
-//! Files and folders that are this user's alone: keys, and what is signed with them.
+//! Files and folders that are this user's alone: keys, and what is signed with them. And files of fixed names in folders
+//! that others may write, who may have put a link there.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -31,6 +32,25 @@ pub fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
     }
     Ok(file)
+}
+
+/// Opens a file for reading and writing that nothing else goes by: made where it is missing, not emptied, and an error where
+/// the name is that of a link, of one of several names of a file, or of something else.
+pub fn open_or_make(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let refused = || io::Error::other("it is a link or no plain file, and what it leads to is left alone; remove it");
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
+    let file = file.map_err(|error| if error.raw_os_error() == Some(libc::ELOOP) { refused() } else { error })?;
+    let found = file.metadata()?;
+    if found.is_file() && found.nlink() <= 1 { Ok(file) } else { Err(refused()) }
+}
+
+/// Makes a new file in the place of what has this name, be it a link.
+pub fn make_anew(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => OpenOptions::new().write(true).create_new(true).open(path),
+    }
 }
 
 fn is_private(found: &fs::Metadata) -> bool {

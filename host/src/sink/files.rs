@@ -10,11 +10,12 @@ use crate::checkpoint::Owner;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::FileFormat;
+use crate::private;
 use crate::run::Failure;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use kept::Kept;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -128,7 +129,7 @@ fn write_new(unfinished: &Path, part: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The content is durable before its name is, and the name before the batch counts as committed.
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = private::make_anew(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

@@ -9,6 +9,7 @@ use crate::checkpoint::state_file::checksum;
 use crate::checkpoint::types::FORMAT_VERSION;
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, Generation};
+use crate::private;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -108,7 +109,7 @@ pub(super) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
     let sum = checksum(text.as_bytes());
     // Each start has its own, so that one that comes back late does not write into that of another.
     let unfinished = beside(path, &format!(".{}.tmp", marker.generation));
-    let mut file = File::create(&unfinished)?;
+    let mut file = private::make_anew(&unfinished)?;
     file.write_all(format!("{text}{sum}\n").as_bytes())?;
     file.sync_all()?;
     fs::rename(&unfinished, path).map_err(|cause| match cause.kind() {

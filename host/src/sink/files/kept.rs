@@ -9,6 +9,7 @@ use crate::checkpoint::store::{self, io_failed};
 use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
+use crate::private;
 use crate::run::Failure;
 use crate::sink::marker::{self, Marker, sync_folder};
 use crate::sink::open_failed;
@@ -80,8 +81,7 @@ impl Kept {
         }
         fs::create_dir_all(folder).map_err(|cause| open_failed(name, "make the folder", folder, &cause))?;
         let path = folder.join(LOCK);
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.and_then(|file| marker::lock(&file).map(|()| file));
+        let lock = private::open_or_make(&path).and_then(|file| marker::lock(&file).map(|()| file));
         let lock = lock.map_err(|cause| open_failed(name, "lock", &path, &cause))?;
         // Whoever had it until now may have committed meanwhile.
         let found = look(folder, Some(&owner.job_id)).map_err(refused)?;
