@@ -173,6 +173,7 @@ pub struct Processed {
 }
 
 /// The groups of an update call; see `groups` in `wit/update.wit`.
+#[derive(Clone)]
 pub struct Groups {
     /// Key columns, one row a group.
     pub keys: RecordBatch,

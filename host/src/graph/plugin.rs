@@ -2,6 +2,7 @@
 
 use super::{Graph, InputNode, Made, Making, Operator, aggregate, window};
 use crate::batch::types::{self, ColumnType, with_fields};
+use crate::batch::widen::fits;
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
@@ -308,7 +309,7 @@ fn read_places(reads: &Schema, input: &Schema, told: &str, from: &[String]) -> R
             )));
         };
         let has = ColumnType::of(input.field(place).data_type());
-        if has != needs {
+        if !fits(&has, &needs) {
             return Err(Error::job(format!(
                 "{told} reads column `{}` as {needs}, but in `{from}` it is {has}",
                 field.name(),
