@@ -25,6 +25,7 @@ pub use names::stream;
 
 use crate::error::{Error, Result};
 use crate::limits::JOB_FILE_BYTES_MAX;
+use document::Document;
 use mistakes::Mistakes;
 use spec::JobSpec;
 use std::collections::BTreeSet;
@@ -44,10 +45,23 @@ pub fn load(path: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
 
 /// Reads and checks the text of a job file: `file` is its name for messages, relative paths start from `folder`.
 pub fn parse(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+    made(document(text, file, sets)?, file, folder)
+}
+
+/// As [`parse`], for the text of a time when a number in a `timestamp` was one of microseconds without a word of it.
+pub(crate) fn parse_before_units(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+    let mut document = document(text, file, sets)?;
+    document.say_micros();
+    made(document, file, folder)
+}
+
+fn document(text: &str, file: &Path, sets: &[(String, String)]) -> Result<Document> {
     let mut document = document::read(text, file)?;
-    for (path, value) in sets {
-        document.set(path, value)?;
-    }
+    document.set_all(sets)?;
+    Ok(document)
+}
+
+fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     let parts = ["sources", "stages", "sinks"].map(|section| document.table.get(section)?.as_table().map(|t| t.len()));
     let count = graph::count(parts.into_iter().flatten().sum());
     count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;

@@ -34,6 +34,7 @@ mod private;
 pub mod memory;
 mod metrics;
 pub mod time;
+pub mod zone;
 mod timely_ext;
 #[cfg(test)]
 mod random;

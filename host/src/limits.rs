@@ -10,8 +10,17 @@ pub const PART_BYTES_MAX: usize = 1 << 20;
 pub const ROWS_PER_BATCH_MAX: u64 = 1_000_000;
 /// Default of `bytes_per_batch_max` of a source.
 pub const BYTES_PER_BATCH_MAX: u64 = 64 << 20;
+/// How many times `bytes_per_batch_max` the rows of a batch may be once they are decoded: `{}` is two bytes, and with a
+/// thousand columns a row of ten thousand.
+pub const DECODED_TIMES_MAX: u64 = 2;
+/// Bytes of one part once its rows are decoded, unless a single row is larger.
+pub const PART_DECODED_BYTES_MAX: u64 = 16 << 20;
 /// Default of `record_bytes_max` of a source: a longer line or frame is a rejected row.
 pub const RECORD_BYTES_MAX: u64 = 16 << 20;
+/// Rows of each source that `run --sample` reads.
+pub const SAMPLE_ROWS_READ: u64 = 1_000;
+/// Rows of each stream that it shows.
+pub const SAMPLE_ROWS_SHOWN: usize = 10;
 /// How much of a rejected record is kept, in bytes.
 pub const REJECTED_BYTES_KEPT: usize = 1024;
 /// Bytes that a source holds for the batches to come before its receiver waits, with `batch = "0s"`; with an interval it
@@ -226,6 +235,8 @@ pub const STATE_WAITING_BYTES_MAX: u64 = 128 << 20;
 pub const STATE_DELTAS_MAX: usize = 64;
 /// Bytes of the table of an enrichment: each worker holds all of it.
 pub const ENRICH_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of the same once its rows are decoded.
+pub const ENRICH_DECODED_BYTES_MAX: u64 = 512 << 20;
 /// With `--until-idle`, how long all sources must have nothing to read.
 pub const IDLE_MS: u64 = 2_000;
 /// How often a worker process tells its supervisor that it lives, in milliseconds.

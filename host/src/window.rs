@@ -9,6 +9,7 @@ pub mod rows;
 pub mod sessions;
 mod sums;
 
+use crate::job::spec::WindowBegin;
 use std::time::Duration;
 
 /// The column of a window's start, in the rows of stages with windows of event time.
@@ -26,12 +27,15 @@ pub enum WindowNode {
         /// From one window to the next; windows end at its multiples from the job's first batch.
         slide_us: i64,
     },
-    /// Event time: windows begin at the multiples of `slide_us` since 1970, as Flink's and Beam's.
+    /// Event time: windows begin at the multiples of `slide_us` since 1970, as Flink's and Beam's, where `begin` does not say
+    /// otherwise.
     Sliding {
         /// Length of a window.
         size_us: i64,
         /// From one window to the next; `size_us`: tumbling windows.
         slide_us: i64,
+        /// Where they begin.
+        begin: WindowBegin,
         /// Results with every batch that changes them, instead of once.
         update: bool,
     },
@@ -69,8 +73,14 @@ impl WindowNode {
             WindowNode::Batches { size_us, slide_us } => {
                 format!("windows of {} every {}", words(size_us), words(slide_us))
             }
-            WindowNode::Sliding { size_us, slide_us, .. } => {
-                format!("windows of {} every {} in event time", words(size_us), words(slide_us))
+            WindowNode::Sliding { size_us, slide_us, begin, .. } => {
+                let (size, slide) = (words(size_us), words(slide_us));
+                let offset = match begin.offset_us {
+                    0 => String::new(),
+                    us => format!(", {us} us later"),
+                };
+                let zone = begin.zone.map_or_else(String::new, |zone| format!(", by the clocks of {zone}"));
+                format!("windows of {size} every {slide} in event time{offset}{zone}")
             }
             WindowNode::Session { gap_us, length_us_max, .. } => {
                 format!("sessions with a gap of {}, at most {} long", words(gap_us), words(length_us_max))

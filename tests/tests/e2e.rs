@@ -95,14 +95,17 @@ cases! { CASES:
     time_expressions = "time-expressions",
     timers = "timers",
     timers_event_time = "timers-event-time",
+    times = "times",
     top = "top",
     top_windows = "top-windows",
     union = "union",
     watermark_idle = "watermark-idle",
+    whole_numbers = "whole-numbers",
     window_aggregates = "window-aggregates",
     window_aggregates_event_time = "window-aggregates-event-time",
     window_rows = "window-rows",
     window_rows_event_time = "window-rows-event-time",
+    windows_zone = "windows-zone",
     word_count = "word-count",
 }
 

@@ -7,6 +7,9 @@ pub mod csv;
 pub mod json;
 mod parse;
 mod text;
+mod times;
+
+pub use times::check_pattern;
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES};
 use crate::batch::types::{ColumnType, schema_of};
@@ -73,15 +76,16 @@ impl Decoder {
     /// text without a schema has the column `value`; a `queue` source is JSON whatever its format. Rows that are given back
     /// to a stage are as sinks write them, and have the very columns of its input.
     pub fn new(source: &SourceSpec) -> Decoder {
-        let column = |name: &str, kind| ColumnSpec { name: name.into(), kind, path: vec![name.into()] };
         let mut source = source.clone();
         match (&source.kind, &source.format) {
             (SourceKind::Rate { .. }, _) => {
                 source.format = Format::Binary { record_bytes: None };
-                source.schema = vec![column("timestamp", ColumnType::Timestamp), column("value", ColumnType::Int64)];
+                source.schema = SourceSpec::default_schema(&source.kind, &source.format);
             }
             (SourceKind::Queue { .. }, _) => source.format = Format::Json,
-            (_, Format::Text) if source.schema.is_empty() => source.schema = vec![column("value", ColumnType::Text)],
+            (_, Format::Text) if source.schema.is_empty() => {
+                source.schema = vec![ColumnSpec::new("value", ColumnType::Text)]
+            }
             _ => {}
         }
         let queue = matches!(source.kind, SourceKind::Queue { .. });
@@ -103,7 +107,7 @@ impl Decoder {
             SourceKind::Retry { columns, .. } => (columns.clone(), required(columns)),
             _ => (schema_of(&named), Vec::new()),
         };
-        let columns = Columns::new(schema.clone());
+        let columns = Columns::new(schema.clone(), &source.schema);
         let given_back = matches!(source.kind, SourceKind::Retry { .. });
         let columns = if given_back { columns.with_hex() } else { columns };
         Decoder { columns, schema, delimiter, by, required }

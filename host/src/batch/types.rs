@@ -1,6 +1,7 @@
 //! The column types of the design and the Arrow types that carry them.
 
 use crate::error::{Error, Result};
+use crate::job::spec::ColumnSpec;
 use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
@@ -95,6 +96,12 @@ impl std::fmt::Display for ColumnType {
 pub fn schema_of(columns: &[(String, ColumnType)]) -> SchemaRef {
     let fields: Vec<Field> = columns.iter().map(|(name, kind)| Field::new(name, kind.arrow(), true)).collect();
     Arc::new(Schema::new(fields))
+}
+
+/// An Arrow schema of the columns of a source.
+pub fn columns_of_specs(columns: &[ColumnSpec]) -> SchemaRef {
+    let field = |column: &ColumnSpec| Field::new(column.name.clone(), column.kind.arrow(), true);
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
 }
 
 /// The columns of a schema with more behind them.

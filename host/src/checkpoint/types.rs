@@ -81,6 +81,10 @@ pub struct JobRecord {
     /// Components and granted files by path as the job writes it: where the bytes are kept, see [`blob_path`]. A start may
     /// name a blob of the last start in place of writing it again; no older one, which may be about to be deleted.
     pub blobs: BTreeMap<String, String>,
+    /// Numbers in columns of `timestamp` are no times. Records of earlier versions do not say it: there they were
+    /// microseconds, as `timestamp(us)` is now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub units_are_said: bool,
 }
 
 /// State and positions after a batch.

@@ -35,7 +35,9 @@ pub fn build<'s>(
         WindowNode::Batches { size_us, slide_us } => {
             Windows::Batches { size_us, begun: Begun::new(stage, slide_us, at)? }
         }
-        WindowNode::Sliding { size_us, slide_us, .. } => Windows::Sliding(Slices::new(size_us, slide_us)),
+        WindowNode::Sliding { size_us, slide_us, begin, .. } => {
+            Windows::Sliding(Slices::new(size_us, slide_us).beginning(begin))
+        }
     };
     let failure = at.running.failure.clone();
     let peers = at.peers;
@@ -166,8 +168,9 @@ fn slice(
     let (rows, times) = take_times(&part)?;
     let mut places: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
     let mut late_rows = Vec::new();
+    let mut placer = slices.placer(context.watermark.before);
     for (row, time) in (0u32..).zip(times.values()) {
-        match slices.place(*time, context.watermark.before) {
+        match placer.place(*time) {
             Place::Slice(slice) => places.entry(slice).or_default().push(row),
             Place::Late => late_rows.push(row),
             Place::Nowhere => {}
@@ -208,6 +211,7 @@ fn close(
         return Ok(());
     }
     for (end, parts) in slices.closing(pieces.times().into_iter(), before, now) {
+        let window = (slices.moment(slices.start_of(end)), slices.moment(end));
         let mut found: BTreeMap<PieceId, Vec<&RecordBatch>> = BTreeMap::new();
         for (id, rows) in parts.into_iter().flat_map(|slice| pieces.at(slice)) {
             found.entry(PieceId { time_us: 0, ..id.clone() }).or_default().push(rows);
@@ -216,7 +220,7 @@ fn close(
             let rows = if slices.shared() { in_order(&rows)? } else { rows.into_iter().cloned().collect::<Vec<_>>() };
             let Some(schema) = bounded.get(id.input as usize) else { return Err(Error::bug("an unknown input")) };
             for rows in rows {
-                let part = piece_part(context, &id, bounds::add(schema, &rows, slices.start_of(end), end)?);
+                let part = piece_part(context, &id, bounds::add(schema, &rows, window.0, window.1)?);
                 output.rows.push(Part { order: part.order.under_time(end), ..part });
             }
         }

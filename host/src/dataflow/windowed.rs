@@ -36,8 +36,8 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
             Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
         }
-        (Some(WindowNode::Sliding { size_us, slide_us, update }), Some(node), Some(progress)) => {
-            let slices = Slices::new(size_us, slide_us);
+        (Some(WindowNode::Sliding { size_us, slide_us, begin, update }), Some(node), Some(progress)) => {
+            let slices = Slices::new(size_us, slide_us).beginning(begin);
             let (parts, refused) = partial::of_times(stage, node, slices, input.parts, progress.clone(), at)?;
             let clock = super::event_time::clock(stage, node, at)?;
             let work = times::Work::new(stage, slices, update, at)?;

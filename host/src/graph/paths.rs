@@ -19,7 +19,7 @@ pub fn check(spec: &JobSpec) -> Result<()> {
     check_retry(spec, &used)?;
     for sink in &spec.sinks {
         let (path, folder) = match &sink.kind {
-            SinkKind::Print { .. } | SinkKind::Postgres { .. } => continue,
+            SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Postgres { .. } => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };

@@ -14,11 +14,11 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec) -> Result<Option<WindowNod
     let Some(spec) = &stage.window else { return Ok(None) };
     let update = spec.emit == WindowEmit::Update;
     Ok(Some(match (&spec.extent, stage.event_time.is_some()) {
-        (WindowExtent::Sliding { size, slide }, true) => {
+        (WindowExtent::Sliding { size, slide, begin }, true) => {
             let slide_us = slide.map_or(microseconds(*size), microseconds);
-            WindowNode::Sliding { size_us: microseconds(*size), slide_us, update }
+            WindowNode::Sliding { size_us: microseconds(*size), slide_us, begin: *begin, update }
         }
-        (WindowExtent::Sliding { size, slide }, false) => WindowNode::Batches {
+        (WindowExtent::Sliding { size, slide, .. }, false) => WindowNode::Batches {
             size_us: microseconds(*size),
             slide_us: microseconds(slide.unwrap_or(graph.spec.batch)),
         },

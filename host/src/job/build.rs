@@ -40,6 +40,12 @@ impl Default for JobSpec {
 }
 
 impl JobSpec {
+    /// The name under which the rows of a sink are counted: its own, where no source or stage has it.
+    pub fn counts_of_sink(&self, sink: &str) -> String {
+        let mut others = self.sources.iter().map(|part| &part.name).chain(self.stages.iter().map(|part| &part.name));
+        if others.any(|other| other == sink) { format!("{sink} (sink)") } else { sink.into() }
+    }
+
     /// A job without parts: a batch a second, all cores, paths relative to the working folder.
     pub fn new(name: impl Into<String>) -> JobSpec {
         JobSpec {
@@ -181,12 +187,22 @@ impl SourceSpec {
     pub fn default_schema(kind: &SourceKind, format: &Format) -> Vec<ColumnSpec> {
         match (kind, format) {
             (SourceKind::Rate { .. }, _) => {
-                vec![ColumnSpec::new("timestamp", ColumnType::Timestamp), ColumnSpec::new("value", ColumnType::Int64)]
+                let time = ColumnSpec::new("timestamp", ColumnType::Timestamp);
+                vec![time.written(TimeForm::Number(TimeUnit::Micros)), ColumnSpec::new("value", ColumnType::Int64)]
             }
             (_, Format::Text) => vec![ColumnSpec::new("value", ColumnType::Text)],
             (_, Format::Binary { .. }) => vec![ColumnSpec::new("value", ColumnType::Binary)],
             (_, Format::Json | Format::Csv { .. }) => Vec::new(),
         }
+    }
+
+    /// What a row of these columns takes at least once it is decoded, whatever little it was before: its values, and the
+    /// note that one is missing.
+    pub fn decoded_row_bytes(schema: &[ColumnSpec]) -> u64 {
+        const NOTE_BYTES: u64 = 4;
+        const END_BYTES: u64 = 4;
+        let column = |column: &ColumnSpec| column.kind.fixed_bytes().map_or(END_BYTES, u64::from) + NOTE_BYTES;
+        schema.iter().map(column).sum::<u64>().max(1)
     }
 
     /// Bytes of a binary record of these columns; `None` where a column has no fixed width.
@@ -223,21 +239,6 @@ impl Format {
             Format::Csv { .. } => "csv",
             Format::Binary { .. } => "binary",
         }
-    }
-}
-
-impl ColumnSpec {
-    /// A column whose value has the column's name in a JSON record.
-    pub fn new(name: impl Into<String>, kind: ColumnType) -> ColumnSpec {
-        let name = name.into();
-        ColumnSpec { path: vec![name.clone()], name, kind }
-    }
-
-    /// Sets where the value is in a JSON record, as `["user", "id"]`.
-    #[must_use]
-    pub fn at<S: Into<String>>(mut self, path: impl IntoIterator<Item = S>) -> ColumnSpec {
-        self.path = texts(path);
-        self
     }
 }
 

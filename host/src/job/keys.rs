@@ -35,6 +35,8 @@ pub(super) enum Shape {
     Whole(u64, u64),
     /// `"10s"`
     Time,
+    /// `"10s"`, or `"-10s"`.
+    SignedTime,
     /// `"10s"`, or a number of batches.
     Every,
     /// `"64MiB"`, or a number of bytes.
@@ -51,8 +53,10 @@ pub(super) enum Shape {
     Texts,
     /// Anything.
     Any,
-    /// Columns: name = type, or a table with `type` and `path`.
+    /// Columns: name = type, or a table with `type`, `path` and `zone`.
     Columns,
+    /// The type of a column.
+    Type,
     /// Values of one shape by names that are free.
     ByName(&'static Shape),
     /// Any of these shapes.
@@ -175,7 +179,8 @@ pub(super) const SOURCE: &[Key] = &[
         "schema",
         Shape::Columns,
         "The columns, in order: name = \"type\", or name = { type = \"int64\", path = \"user.id\" } for a value \
-         inside a JSON record. Types: bool, int64, float64, text, binary, timestamp.",
+         inside a JSON record. Types: bool, int64, float64, text, binary, timestamp (text as RFC 3339 says), \
+         timestamp(s), (ms), (us) and (ns) for numbers since 1970, or a pattern: timestamp(%d/%b/%Y:%H:%M:%S %z).",
     )
     .of(RECORDS)
     .needed(&["queue"]),
@@ -206,8 +211,18 @@ pub(super) const SOURCE: &[Key] = &[
 
 /// A column of a source, where it is a table.
 pub(super) const COLUMN: &[Key] = &[
-    key("type", Shape::Word(&crate::batch::types::ColumnType::NAMES), "The column's type.").needed(&[""]),
-    key("path", Shape::Texts, "Where the value is in a JSON record: \"user.id\", or [\"user\", \"id\"]."),
+    key("type", Shape::Type, "The column's type, as in the short form.").needed(&[""]),
+    key(
+        "path",
+        Shape::Texts,
+        "Where the value is in a JSON record: \"user.id\", or [\"user\", \"id\"]; a number is a place in an array, from 0: \
+         \"items.0.sku\".",
+    ),
+    key(
+        "zone",
+        Shape::Text,
+        "Type timestamp: the zone whose clocks showed times without an offset, as \"Europe/Berlin\"; UTC by default.",
+    ),
 ];
 
 /// A sink.

@@ -8,6 +8,7 @@ mod window;
 use super::mistakes::Mistakes;
 use super::spec::*;
 use super::{database, names, read};
+use crate::batch::decode::check_pattern;
 use crate::batch::types::ColumnType;
 use crate::limits;
 use std::collections::BTreeSet;
@@ -55,7 +56,8 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             stage::check(spec, &part);
         }
     }
-    for spec in &job.sinks {
+    // Those of a sample have the names of streams.
+    for spec in job.sinks.iter().filter(|spec| !matches!(spec.kind, SinkKind::Sample { .. })) {
         if let Some(part) = part("sinks", "sink", &spec.name) {
             sink(spec, &part);
         }
@@ -150,7 +152,7 @@ fn columns(spec: &SourceSpec, part: &Part<'_>) -> bool {
             let word = spec.format.word();
             Some(format!("column `{name}` has a `path`, which is for format `json` and not for `{word}`; remove it"))
         } else {
-            None
+            times(column).or_else(|| binary_time(spec, column))
         };
         if let Some(message) = message {
             part.wrong(&format!("schema.{}", column.name), message);
@@ -158,6 +160,39 @@ fn columns(spec: &SourceSpec, part: &Part<'_>) -> bool {
         }
     }
     good
+}
+
+/// What is wrong with how a column says that its times are written.
+fn times(column: &ColumnSpec) -> Option<String> {
+    let name = column.name.escape_debug();
+    if column.kind != ColumnType::Timestamp {
+        let zone = column.zone.is_some();
+        let what = if zone { "a `zone`" } else { "a way to write times" };
+        return (zone || column.form != TimeForm::Text).then(|| {
+            format!("column `{name}` has {what}, which is for timestamps, and it is {}; remove it", column.kind)
+        });
+    }
+    match &column.form {
+        TimeForm::Number(unit) if column.zone.is_some() => Some(format!(
+            "column `{name}` has a `zone`, and {} since 1970 are the same in all of them; remove it",
+            unit.names().1
+        )),
+        TimeForm::Pattern(pattern) => check_pattern(pattern).err().map(|why| format!("column `{name}`: {why}")),
+        TimeForm::Text | TimeForm::Number(_) => None,
+    }
+}
+
+/// Binary times are numbers, so that something must say of which unit.
+fn binary_time(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
+    let binary = matches!(spec.format, Format::Binary { .. }) && column.kind == ColumnType::Timestamp;
+    (binary && !matches!(column.form, TimeForm::Number(_))).then(|| {
+        let name = column.name.escape_debug();
+        format!(
+            "column `{name}` is {}, and format `binary` holds times as whole numbers; write their unit: timestamp(s), \
+             timestamp(ms), timestamp(us) or timestamp(ns)",
+            column.type_word()
+        )
+    })
 }
 
 fn format(spec: &SourceSpec, part: &Part<'_>) {
@@ -277,7 +312,7 @@ fn file_path(key: &str, path: &Path, part: &Part<'_>) {
 
 fn sink(spec: &SinkSpec, part: &Part<'_>) {
     match &spec.kind {
-        SinkKind::Print { .. } => {}
+        SinkKind::Print { .. } | SinkKind::Sample { .. } => {}
         SinkKind::Files { path, .. } | SinkKind::Queue { path } => file_path("path", path, part),
         SinkKind::Postgres { url, table, mode } => {
             if let Err(message) = database::check_url(url) {

@@ -103,6 +103,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Shape::Time => json!({ "type": "string", "pattern": units::TIME_PATTERN }),
+        Shape::SignedTime => json!({ "type": "string", "pattern": units::SIGNED_TIME_PATTERN }),
         Shape::Every => json!({
             "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": units::TIME_PATTERN }],
         }),
@@ -117,8 +118,12 @@ fn shape(shape: &Shape) -> Value {
         Shape::Columns => json!({
             "type": "object",
             "minProperties": 1,
-            "additionalProperties": { "anyOf": [{ "type": "string", "enum": ColumnType::NAMES }, table(COLUMN)] },
+            "additionalProperties": { "anyOf": [self::shape(&Shape::Type), table(COLUMN)] },
         }),
+        Shape::Type => json!({ "anyOf": [
+            { "type": "string", "enum": ColumnType::NAMES },
+            { "type": "string", "pattern": "^timestamp\\((s|ms|us|ns|.*%.*)\\)$" },
+        ] }),
         Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Shape::RowsOrShare => json!({
             "anyOf": [

@@ -1,11 +1,12 @@
 //! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
 //! Rust programs may build one directly.
 
+mod column;
 mod stage;
 
+pub use column::{ColumnSpec, TimeForm, TimeUnit};
 pub use stage::*;
 
-use crate::batch::types::ColumnType;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -183,17 +184,6 @@ pub enum Format {
     },
 }
 
-/// A column of a source.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ColumnSpec {
-    /// Its name.
-    pub name: String,
-    /// Its type.
-    pub kind: ColumnType,
-    /// Where the value is in a JSON record: a path, as `["user", "name"]`. One element, its name, by default.
-    pub path: Vec<String>,
-}
-
 /// A named output.
 #[derive(Clone, Debug)]
 pub struct SinkSpec {
@@ -211,6 +201,11 @@ pub enum SinkKind {
     /// Standard output, as a table.
     Print {
         /// How many rows of a batch are shown.
+        rows: usize,
+    },
+    /// Standard output: the first rows of the stream, once. Not for job files: `run --sample` puts one behind each stream.
+    Sample {
+        /// How many rows are shown.
         rows: usize,
     },
     /// A folder, with a file a batch.

@@ -27,12 +27,19 @@ pub(super) struct PrintSink {
     out: Box<dyn Write + Send>,
     last_shown: Option<BatchTime>,
     empty_not_shown: u64,
+    /// Rows that are shown yet, of all batches together; `None`: those of each batch.
+    left: Option<usize>,
 }
 
 impl PrintSink {
+    /// The same, which shows the first rows of all batches and then no more.
+    pub(super) fn once(self) -> PrintSink {
+        PrintSink { left: Some(self.rows), ..self }
+    }
+
     /// A sink that shows the first `rows` rows of a batch on `out`.
     pub(super) fn new(name: &str, rows: usize, schema: SchemaRef, out: Box<dyn Write + Send>) -> PrintSink {
-        PrintSink { name: name.into(), rows, schema, out, last_shown: None, empty_not_shown: 0 }
+        PrintSink { name: name.into(), rows, schema, out, last_shown: None, empty_not_shown: 0, left: None }
     }
 
     /// What is shown of a batch.
@@ -52,7 +59,8 @@ impl PrintSink {
         }
         let _ = write!(text, "{RULE}\nTime: ");
         cell::write_batch_time(text, time.0);
-        let _ = writeln!(text, "  (batch {batch}, sink {})\n{RULE}", self.name);
+        let what = if self.left.is_some() { "stream" } else { "sink" };
+        let _ = writeln!(text, "  (batch {batch}, {what} {})\n{RULE}", self.name);
     }
 
     fn body(&self, text: &mut String, parts: &[RecordBatch], total: usize) -> Result<(), ArrowError> {
@@ -82,6 +90,13 @@ impl PrintSink {
 impl Sink for PrintSink {
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         let total: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        if let Some(left) = self.left {
+            self.rows = left;
+            self.left = Some(left.saturating_sub(total));
+            if total == 0 || left == 0 {
+                return Ok(());
+            }
+        }
         let soon = self.last_shown.is_some_and(|last| time.0.saturating_sub(last.0) < EMPTY_EVERY_MICROS);
         if total == 0 && soon {
             self.empty_not_shown += 1;

@@ -63,6 +63,22 @@ impl TimeWindows {
         now: Option<i64>,
         rows: Option<PartialRows>,
     ) -> Result<Vec<Window>> {
+        let slices = self.slices;
+        let on_grid = |us: Option<i64>| us.map(|us| slices.on_grid(us));
+        let mut windows = self.batch_on_grid(functions, on_grid(before), on_grid(now), rows)?;
+        for window in &mut windows {
+            (window.start, window.end) = (slices.moment(window.start), slices.moment(window.end));
+        }
+        Ok(windows)
+    }
+
+    fn batch_on_grid(
+        &mut self,
+        functions: &mut impl Accumulate,
+        before: Option<i64>,
+        now: Option<i64>,
+        rows: Option<PartialRows>,
+    ) -> Result<Vec<Window>> {
         if !std::mem::replace(&mut self.began, true)
             && let Some(before) = before
         {

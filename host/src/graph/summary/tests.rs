@@ -12,7 +12,12 @@ const SECOND_US: i64 = 1_000_000;
 #[test]
 fn windows_show_the_defaults_that_nobody_wrote() {
     let batches = |size, slide| WindowNode::Batches { size_us: size * SECOND_US, slide_us: slide * SECOND_US };
-    let sliding = |update| WindowNode::Sliding { size_us: 30 * SECOND_US, slide_us: 30 * SECOND_US, update };
+    let sliding = |update| WindowNode::Sliding {
+        size_us: 30 * SECOND_US,
+        slide_us: 30 * SECOND_US,
+        begin: Default::default(),
+        update,
+    };
     let (gap_us, length_us_max) = (30 * SECOND_US, 24 * 3600 * SECOND_US);
     for (node, expected) in [
         (batches(30, 10), "window 30s every 10s of processing time (each batch: 1s)"),

@@ -203,13 +203,14 @@ impl StageSpec {
 impl WindowSpec {
     /// Windows of `size`, a new one every `slide`.
     pub fn sliding(size: Duration, slide: Duration) -> WindowSpec {
-        let extent = WindowExtent::Sliding { size, slide: Some(slide) };
+        let extent = WindowExtent::Sliding { size, slide: Some(slide), begin: WindowBegin::default() };
         WindowSpec { extent, emit: WindowEmit::Close }
     }
 
     /// Windows of `size`: in event time one behind the other, in processing time a new one with every batch.
     pub fn of(size: Duration) -> WindowSpec {
-        WindowSpec { extent: WindowExtent::Sliding { size, slide: None }, emit: WindowEmit::Close }
+        let extent = WindowExtent::Sliding { size, slide: None, begin: WindowBegin::default() };
+        WindowSpec { extent, emit: WindowEmit::Close }
     }
 
     /// Sessions: rows with less than `gap` between them, at most a day long.

@@ -213,6 +213,18 @@ pub(in crate::job) const WINDOW: &[Key] = &[
         "From one window to the next. By default the batch interval in processing time, and `size` in event time. \
          Longer than `size`: rows between windows are dropped.",
     ),
+    key(
+        "offset",
+        Shape::SignedTime,
+        "Event time: windows begin so much later than at multiples of `slide`: \"6h\" for days that begin at six, or \
+         \"-1h\".",
+    ),
+    key(
+        "zone",
+        Shape::Text,
+        "Event time: windows begin by the clocks of this zone, as \"Europe/Berlin\", so that \"1d\" is from midnight to \
+         midnight there, also where that is 23 or 25 hours; UTC by default. For whole hours.",
+    ),
     key("gap", Shape::Time, "Sessions: rows of a key with less than this time between them. Needs `time`."),
     key("length_max", Shape::Time, "Sessions: one that would get longer is closed and another begins; 24h by default."),
     TIME,
@@ -275,8 +287,8 @@ pub(in crate::job) const ENRICH: &[Key] = &[
     key("format", Shape::Word(&["csv", "json", "parquet"]), "With `file`: what is in it; by default as its name ends."),
     key(
         "schema",
-        Shape::ByName(&Shape::Word(&crate::batch::types::ColumnType::NAMES)),
-        "The table's columns, name = \"type\"; by default as the file or query tells them.",
+        Shape::Columns,
+        "The table's columns, as in the `schema` of a source; by default as the file or query tells them.",
     ),
     key(
         "poll",

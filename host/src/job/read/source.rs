@@ -1,13 +1,12 @@
 //! One source of a job file.
 
-use crate::batch::types::ColumnType;
-use crate::job::keys::{self, COLUMN, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
+use super::columns;
+use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
-use crate::job::table::{Reader, type_of};
-use crate::job::{suggest, units};
+use crate::job::table::Reader;
+use crate::job::units;
 use crate::limits;
 use std::time::Duration;
-use toml::Value;
 
 /// Reads `[sources.<name>]`.
 pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
@@ -19,7 +18,7 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
         Some(word) => kind(word, r),
         None => SourceKind::Queue { path: "?".into() },
     };
-    let given = schema(r);
+    let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
     let format = format(&kind, &given, r);
     let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
     let count = |key, default| r.whole(key, 1, i64::MAX as u64).unwrap_or(default);
@@ -115,62 +114,6 @@ fn separator(r: &Reader<'_>) -> u8 {
             b','
         }
     }
-}
-
-/// The columns of `schema`; none where it is absent or wrong.
-fn schema(r: &Reader<'_>) -> Vec<ColumnSpec> {
-    let Some(columns) = r.inner("schema", "schema = { user = \"text\", amount = \"float64\" }") else {
-        return Vec::new();
-    };
-    columns.table.iter().filter_map(|(name, value)| column(name, value, &columns)).collect()
-}
-
-fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec> {
-    match value {
-        Value::String(word) => Some(ColumnSpec::new(name, column_type(name, word, columns)?)),
-        Value::Table(_) => {
-            let r = columns.inner(name, "{ type = \"int64\", path = \"user.id\" }")?;
-            r.check_keys(COLUMN, &[], None);
-            r.need("type", "type = \"int64\"");
-            let word = r.text("type", "type = \"int64\"")?;
-            let kind = column_type(name, word, columns)?;
-            let path = column_path(&r);
-            Some(ColumnSpec { path: path.unwrap_or_else(|| vec![name.into()]), ..ColumnSpec::new(name, kind) })
-        }
-        other => {
-            let found = type_of(other);
-            let message = format!("column `{name}` is {found}; write its type, as {name} = \"int64\"");
-            columns.wrong(name, message);
-            None
-        }
-    }
-}
-
-/// `"user.id"`, or a list of names where a name holds a dot.
-fn column_path(r: &Reader<'_>) -> Option<Vec<String>> {
-    let dotted = matches!(r.table.get("path"), Some(Value::String(_)));
-    let path = r.texts("path", "path = \"user.id\"")?;
-    if !dotted {
-        return Some(path);
-    }
-    let names: Vec<String> = path.iter().flat_map(|text| text.split('.')).map(String::from).collect();
-    if names.iter().any(String::is_empty) {
-        r.wrong(
-            "path",
-            format!("`{}path` has an empty name; write names with dots between, as path = \"user.id\"", r.inside),
-        );
-        return None;
-    }
-    Some(names)
-}
-
-fn column_type(name: &str, word: &str, columns: &Reader<'_>) -> Option<ColumnType> {
-    let kind = ColumnType::from_name(word);
-    if kind.is_none() {
-        let hint = suggest::hint(word, ColumnType::NAMES, "the types are");
-        columns.wrong(name, format!("column `{name}`: unknown type `{word}`{hint}"));
-    }
-    kind
 }
 
 /// How long `poll` may be; a folder that is looked at less often is a mistake more likely than a wish.

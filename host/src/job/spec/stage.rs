@@ -4,7 +4,8 @@ mod plugin;
 
 pub use plugin::*;
 
-use crate::batch::types::ColumnType;
+use super::ColumnSpec;
+use crate::zone::Zone;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -93,6 +94,8 @@ pub enum WindowExtent {
         size: Duration,
         /// From one window to the next; `None`: the batch interval in processing time, `size` in event time.
         slide: Option<Duration>,
+        /// Where windows of event time begin.
+        begin: WindowBegin,
     },
     /// Rows of a key that follow each other with less than `gap` between them. Event time only.
     Session {
@@ -101,6 +104,15 @@ pub enum WindowExtent {
         /// A session that would get longer is closed and another one begins.
         length_max: Duration,
     },
+}
+
+/// Where windows of event time begin: at the multiples of their slide since 1970 as clocks show it in a zone, and later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowBegin {
+    /// So much later, in microseconds.
+    pub offset_us: i64,
+    /// Whose clocks; `None`: UTC.
+    pub zone: Option<Zone>,
 }
 
 /// When a window's results are put out.
@@ -258,7 +270,7 @@ pub struct EnrichSpec {
     /// `Left` keeps rows that the table knows nothing about, `Inner` does not.
     pub kind: JoinKind,
     /// The table's columns and types; empty: as the file or query tells them.
-    pub schema: Vec<(String, ColumnType)>,
+    pub schema: Vec<ColumnSpec>,
     /// How often it is looked at for changes.
     pub poll: Duration,
 }

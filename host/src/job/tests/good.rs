@@ -239,13 +239,15 @@ fn a_program_builds_the_same_job() {
         .sink(SinkSpec::print("screen", ["all"]))
         .sink(SinkSpec::files("disk", ["all"], "out", FileFormat::Csv));
     check(&job).unwrap();
+    // Nobody reads a sink, so that it may have the name of what it reads.
+    check(&job.clone().sink(SinkSpec::print("counts", ["counts"]))).unwrap();
 
-    let bad = job.clone().stage(StageSpec::union("screen", ["wrods"])).source(SourceSpec::socket("s", "nowhere"));
+    let bad = job.clone().stage(StageSpec::union("counts", ["wrods"])).source(SourceSpec::socket("s", "nowhere"));
     assert_eq!(
         check(&bad).unwrap_err().to_string(),
         "source `s`: `address = \"nowhere\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"\n\
-         sink `screen`: there is a stage `screen` already; every source, stage and sink needs a name of its own\n\
-         stage `screen`: `from` names `wrods`, which is neither a source nor a stage; did you mean `words`?"
+         stage `counts`: there is a stage `counts` already; every source and stage needs a name of its own\n\
+         stage `counts`: `from` names `wrods`, which is neither a source nor a stage; did you mean `words`?"
     );
     let none = JobSpec::new("x").source(SourceSpec::socket("lines", "127.0.0.1:9999"));
     assert!(check(&none).unwrap_err().to_string().starts_with("the job has no sink"));

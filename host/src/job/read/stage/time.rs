@@ -1,7 +1,8 @@
 //! Window and event time of a stage.
 
 use crate::job::keys::{self, EVENT_TIME_KEYS};
-use crate::job::spec::{EventTimeSpec, WindowEmit, WindowExtent, WindowSpec};
+use crate::job::read::columns;
+use crate::job::spec::{EventTimeSpec, WindowBegin, WindowEmit, WindowExtent, WindowSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use std::time::Duration;
@@ -91,9 +92,9 @@ fn emit_of(
 
 /// Which rows are in one window.
 fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
-    let (sliding, session) = (["size", "slide"], ["gap", "length_max"]);
-    let first = |keys: [&'static str; 2]| keys.into_iter().find(|key| r.has(key));
-    if let (Some(one), Some(other)) = (first(sliding), first(session)) {
+    let (sliding, session) = (["size", "slide", "offset", "zone"], ["gap", "length_max"]);
+    let first = |keys: &[&'static str]| keys.iter().copied().find(|key| r.has(key));
+    if let (Some(one), Some(other)) = (first(&sliding), first(&session)) {
         let message = format!(
             "`{0}{one}` and `{0}{other}` do not go together: a window has `size` and `slide`, or `gap` for sessions; \
              remove one",
@@ -102,7 +103,7 @@ fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
         r.wrong(other, message);
         return None;
     }
-    if first(session).is_some() {
+    if first(&session).is_some() {
         r.need("gap", "gap = \"30s\"");
         let gap = r.time("gap");
         let length_max = match r.has("length_max") {
@@ -113,5 +114,6 @@ fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
     }
     r.need("size", "size = \"30s\", or gap = \"30s\" for sessions");
     let (size, slide) = (r.time("size"), r.time("slide"));
-    Some(WindowExtent::Sliding { size: size?, slide })
+    let begin = WindowBegin { offset_us: r.signed_time_us("offset").unwrap_or_default(), zone: columns::zone(r) };
+    Some(WindowExtent::Sliding { size: size?, slide, begin })
 }

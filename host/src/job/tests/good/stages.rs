@@ -199,7 +199,7 @@ fn every_operator_is_read() {
         table: EnrichTable::File { path: "stock.csv".into(), format: EnrichFormat::Csv },
         on: vec![pair("sku", "article")],
         kind: JoinKind::Inner,
-        schema: vec![("article".into(), ColumnType::Text)],
+        schema: vec![ColumnSpec::new("article", ColumnType::Text)],
         poll: seconds(2),
     };
     assert_eq!(*stock, expected);
