@@ -27,7 +27,7 @@ use crate::graph::Graph;
 use crate::ids::BatchId;
 use crate::job::{
     self,
-    spec::{JobSpec, SinkSpec, SourceSpec, StageSpec},
+    spec::{JobSpec, SinkKind, SinkSpec, SourceSpec, StageSpec},
 };
 use crate::metrics::{Metrics, Snapshot};
 use crate::receiver::inbox::Inbox;
@@ -48,6 +48,8 @@ pub struct Options {
     pub workers: Option<usize>,
     /// Stop once every source is finished or has been idle for [`crate::limits::IDLE_MS`].
     pub until_idle: bool,
+    /// Read at most so many rows of each source, then end.
+    pub limit: Option<u64>,
     /// Values that replace those of the job file, by dotted path.
     pub sets: Vec<(String, String)>,
     /// Several processes that run one job; `None`: this one alone.
@@ -182,6 +184,19 @@ impl Job {
     pub fn add_sink(&mut self, sink: SinkSpec) -> Result<()> {
         self.not_started("add a sink")?.sinks.push(sink);
         Ok(())
+    }
+
+    /// Instead of writing to sinks, shows the first rows of every stream. It keeps no checkpoint.
+    pub fn sample(&mut self, rows: usize) {
+        let sources = self.spec.sources.iter().map(|source| (source.name.clone(), vec!["rejected"]));
+        let stages = self.spec.stages.iter().map(|stage| (stage.name.clone(), stage.sides().collect()));
+        let streams = sources.chain(stages).flat_map(|(name, sides)| {
+            let sides: Vec<String> = sides.into_iter().map(|side| format!("{name}.{side}")).collect();
+            std::iter::once(name).chain(sides)
+        });
+        let sink = |name: String| SinkSpec { from: vec![name.clone()], kind: SinkKind::Sample { rows }, name };
+        self.spec.sinks = streams.map(sink).collect();
+        self.spec.checkpoint = None;
     }
 
     fn not_started(&mut self, what: &str) -> Result<&mut JobSpec> {

@@ -100,7 +100,7 @@ fn not_toml() {
 fn wrong_units_and_types() {
     refused(
         &changed("clock = \"manual\"", "batch = \"1 fortnight\""),
-        "job.toml:2: `batch = \"1 fortnight\"` is not a time; write a whole number and one of us, ms, s, m, h, as \
+        "job.toml:2: `batch = \"1 fortnight\"` is not a time; write a whole number and one of us, ms, s, m, h, d, as \
          \"1s\"",
     );
     refused(

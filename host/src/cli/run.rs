@@ -11,7 +11,7 @@ use super::supervise::report::Reporter;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::{self, units};
-use crate::limits::RESTARTS_MAX;
+use crate::limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
 use crate::run::control::Control;
 use crate::run::{Cluster, Job, Options, Stop, Stopper};
 use crate::timely_ext::is_lost_connection;
@@ -35,7 +35,14 @@ pub struct RunArguments {
     /// Stop gracefully after this time, as `30s`
     #[arg(long, value_parser = units::time)]
     pub(super) timeout: Option<Duration>,
-    /// Replace a value of the job file, as `sources.lines.address=127.0.0.1:9999`
+    /// Read at most so many rows of each source, then end
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: Option<u64>,
+    /// Show the first rows of every stream and stop: 1000 rows of each source are read (or --limit), no sink is written, and
+    /// checkpoints are neither read nor written
+    #[arg(long, conflicts_with_all = ["fresh", "resume_from", "replay_from", "drop_state", "processes", "watch"])]
+    sample: bool,
+    /// Replace or add a value of the job file, as `sources.lines.address=127.0.0.1:9999`
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
     pub(super) sets: Vec<(String, String)>,
     /// How many processes run the job together. Without --process a job with [checkpoint] starts all of them on this
@@ -92,6 +99,9 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
         reporter.ended(&result);
         return result;
     }
+    if arguments.sample {
+        return run_here(arguments, None);
+    }
     let spec = job::load(&arguments.job, &arguments.sets)?;
     if arguments.watch && arguments.process.unwrap_or(0) == 0 {
         watch::start(&arguments.job, &spec)?;
@@ -134,7 +144,8 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
     }
     let options = Options {
         workers: arguments.workers,
-        until_idle: arguments.until_idle,
+        until_idle: arguments.until_idle || arguments.sample,
+        limit: arguments.limit.or(arguments.sample.then_some(SAMPLE_ROWS_READ)),
         sets: arguments.sets,
         cluster,
         fresh: arguments.fresh,
@@ -147,12 +158,16 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
     };
     let began = Instant::now();
     let mut job = Job::load(&arguments.job, options)?;
+    if arguments.sample {
+        job.sample(SAMPLE_ROWS_SHOWN);
+    }
     job.start()?;
-    if !job.keeps_checkpoints() {
+    if !job.keeps_checkpoints() && !arguments.sample {
         tracing::info!("the job keeps no checkpoints: what it has not committed is lost if it is killed");
     }
     let stopper = job.stopper()?;
-    let control = Control::listen(&arguments.job, stopper.clone());
+    // The job itself may run at the same time.
+    let control = (!arguments.sample).then(|| Control::listen(&arguments.job, stopper.clone()));
     if let Some(reporter) = reporter {
         reporter.running(stopper.clone());
     }

@@ -203,6 +203,7 @@ impl Supervisor<'_> {
         add("workers", given.workers.map(|workers| workers.to_string()));
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         add("timeout", left.map(|left| format!("{}us", left.as_micros())));
+        add("limit", given.limit.map(|rows| rows.to_string()));
         for (key, value) in &given.sets {
             add("set", Some(format!("{key}={value}")));
         }

@@ -9,8 +9,10 @@ use crate::checkpoint::types::{Piece, PlannedChunk, TableOf};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
+use crate::limits::{DECODED_TIMES_MAX, PART_DECODED_BYTES_MAX};
 use crate::metrics::Counts;
-use crate::receiver::{self, inbox::Inbox};
+use crate::receiver;
+use crate::receiver::inbox::{Inbox, Most};
 use crate::run::{Failure, Running};
 use crate::timely_ext::{Answers, BatchContext, Changes, ChangesStream, Output, Parts, Tick, Ticks};
 use serde::{Deserialize, Serialize};
@@ -110,7 +112,13 @@ impl Cutter {
             durable();
             return Ok(chunks);
         }
-        let taken = self.inbox.take(batch, spec.rows_per_batch_max, spec.bytes_per_batch_max);
+        let row_bytes = SourceSpec::decoded_row_bytes(&spec.schema);
+        let most = Most {
+            rows: spec.rows_per_batch_max.min(spec.bytes_per_batch_max.saturating_mul(DECODED_TIMES_MAX) / row_bytes),
+            bytes: spec.bytes_per_batch_max,
+            rows_of_part: PART_DECODED_BYTES_MAX / row_bytes,
+        };
+        let taken = self.inbox.take(batch, most);
         match &mut self.kept {
             None => durable(),
             Some(kept) => {

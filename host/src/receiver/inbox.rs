@@ -26,6 +26,8 @@ pub struct Inbox {
     /// Told when there may be room again, and when the inbox is closed.
     room: Notify,
     bytes_max: u64,
+    /// Batches take no more rows than this in all.
+    rows_max: u64,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -58,6 +60,25 @@ pub struct Taken {
     pub moved: Vec<(String, Position)>,
 }
 
+/// The most that a batch takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// Rows in all.
+    pub rows: u64,
+    /// Bytes in all, as received.
+    pub bytes: u64,
+    /// Rows of a chunk.
+    pub rows_of_part: u64,
+}
+
+#[cfg(test)]
+impl Most {
+    /// So many rows and bytes, and chunks as they are.
+    pub fn of(rows: u64, bytes: u64) -> Most {
+        Most { rows, bytes, rows_of_part: u64::MAX }
+    }
+}
+
 /// What the mutex guards.
 #[derive(Default)]
 struct Held {
@@ -76,6 +97,8 @@ struct Held {
     closed: bool,
     failed: Option<Error>,
     cut: BatchId,
+    /// Rows that batches have taken.
+    taken: u64,
     /// See [`Inbox::begins_no_batch`].
     begins_no_batch: bool,
 }
@@ -96,7 +119,13 @@ impl Inbox {
     /// called, from the receiver's thread, when something arrives in an empty inbox, when the source finishes and when
     /// it fails.
     pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
-        Inbox { held: Mutex::default(), room: Notify::new(), bytes_max, wake }
+        Inbox { held: Mutex::default(), room: Notify::new(), bytes_max, rows_max: u64::MAX, wake }
+    }
+
+    /// The same, which is at its end when batches have taken so many rows.
+    #[must_use]
+    pub fn limited(self, rows_max: u64) -> Inbox {
+        Inbox { rows_max, ..self }
     }
 
     /// Receiver: adds records, then waits while more bytes wait than may. Small chunks that follow each other in the
@@ -216,16 +245,16 @@ impl Inbox {
         self.lock().cut = batch;
     }
 
-    /// Worker: takes what this batch holds, at most so many rows and bytes (but at least one record if one waits). A
-    /// chunk is cut only where it must be.
-    pub fn take(&self, batch: BatchId, rows_max: u64, bytes_max: u64) -> Taken {
+    /// Worker: takes what this batch holds, but at least one record if one waits. A chunk is cut only where it must be.
+    pub fn take(&self, batch: BatchId, most: Most) -> Taken {
         let mut held = self.lock();
         held.cut = batch;
         held.seal();
         let mut chunks = Vec::new();
         let mut moved = Positions::new();
         let (mut rows, mut bytes) = (0, 0);
-        let rows_max = rows_max.max(1);
+        let left = self.rows_max.saturating_sub(held.taken);
+        let (rows_max, bytes_max) = (most.rows.min(left).max(1), most.bytes);
         while let Some(next) = held.waiting.front() {
             let ended = match next {
                 Waiting::Chunk(chunk)
@@ -234,7 +263,8 @@ impl Inbox {
                     break;
                 }
                 Waiting::Chunk(_) => {
-                    let rows_left = usize::try_from(rows_max - rows).unwrap_or(usize::MAX);
+                    let rows_left = (rows_max - rows).min(most.rows_of_part);
+                    let rows_left = usize::try_from(rows_left).unwrap_or(usize::MAX);
                     let Some(front) = held.cut_front(rows_left, bytes_max.saturating_sub(bytes)) else { break };
                     rows += front.rows() as u64;
                     bytes += front.bytes.len() as u64;
@@ -249,6 +279,10 @@ impl Inbox {
             if ended {
                 break;
             }
+        }
+        held.taken = held.taken.saturating_add(rows);
+        if held.taken >= self.rows_max {
+            held.end();
         }
         drop(held);
         self.room.notify_waiters();
@@ -313,6 +347,14 @@ impl Held {
     /// Whether there is nothing that a batch could be cut for: an end of a file alone is not.
     fn is_empty(&self) -> bool {
         self.waiting.len() == self.file_ends && self.open.is_empty()
+    }
+
+    /// Nothing more is wanted: what waits is not read, and receivers end.
+    fn end(&mut self) {
+        self.waiting.clear();
+        self.open = Open::default();
+        (self.file_ends, self.leftover_rows, self.rows, self.bytes) = (0, 0, 0, 0);
+        (self.finished, self.closed) = (true, true);
     }
 
     fn count(&mut self, chunk: &Chunk) {

@@ -4,7 +4,7 @@
 use super::file::Part;
 use super::framing::Counter;
 use super::framing::tests::Random;
-use super::inbox::Taken;
+use super::inbox::{Most, Taken};
 use super::replay::replay;
 use super::tests::{begin_from, source};
 use super::*;
@@ -83,7 +83,7 @@ fn take_at_random(source: &SourceSpec, bytes: &[u8], random: &mut Random, runtim
     let (inbox, mut taken, mut at) = (new_inbox(), Vec::new(), 0);
     let take = |random: &mut Random| {
         let (rows_max, bytes_max) = (random.below(12) as u64, [random.below(60) as u64, 1 << 30][random.below(2)]);
-        inbox.take(BatchId(1), rows_max, bytes_max)
+        inbox.take(BatchId(1), Most::of(rows_max, bytes_max))
     };
     let block = [3, 50, 10_000][random.below(3)];
     while !framer.ended() {
@@ -152,7 +152,7 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
             let inbox = new_inbox();
             file::receive(&source, &path, &positions, &inbox, runtime.handle());
             assert!(inbox.state().finished && inbox.state().failed.is_none(), "{about}: {:?}", inbox.state());
-            let rest = inbox.take(BatchId(1), u64::MAX, u64::MAX).chunks;
+            let rest = inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks;
             assert!(records(&rest) == all[before..], "{about}, from {positions:?}");
             assert!(batch < last || positions[""].mark == 1, "{about}: the end is known");
         }
@@ -171,12 +171,12 @@ async fn read_in_many_starts(source: &SourceSpec, folder: &Path, random: &mut Ra
             assert!(state.failed.is_none(), "{:?}", state.failed);
             // Looked at after the end was told, rows cannot come any more.
             if !state.ready && !started.inbox.state().ready {
-                let end = started.inbox.take(BatchId(1), 1, 1);
+                let end = started.inbox.take(BatchId(1), Most::of(1, 1));
                 positions.extend(end.moved.iter().cloned());
                 taken.push(end);
                 return (taken, positions);
             }
-            let batch = started.inbox.take(BatchId(1), rows_max, 1 << 20);
+            let batch = started.inbox.take(BatchId(1), Most::of(rows_max, 1 << 20));
             assert_eq!(replay(source, &origin(folder), &plan(&batch.chunks)).unwrap(), batch.chunks);
             positions.extend(batch.moved.iter().cloned());
             taken.push(batch);
@@ -301,10 +301,10 @@ async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
         peer.write_all(text).await.unwrap();
     }
     started.until("four rows", |state| state.rows == 4).await;
-    let first = started.inbox.take(BatchId(1), 3, u64::MAX);
+    let first = started.inbox.take(BatchId(1), Most::of(3, u64::MAX));
     let rows: Vec<(u64, usize)> = first.chunks.iter().map(|chunk| (chunk.extent.row, chunk.rows())).collect();
     assert_eq!((rows, first.moved), (vec![(40, 3)], vec![(String::new(), at(43, 0))]), "they are joined");
-    let second = started.inbox.take(BatchId(2), 3, u64::MAX);
+    let second = started.inbox.take(BatchId(2), Most::of(3, u64::MAX));
     let mut planned = plan(&second.chunks);
     let told = replay(&source, &origin(Path::new(".")), &planned).unwrap_err().message;
     assert!(told.contains("rows from 43 on: its plan does not hold the rows"), "{told}");

@@ -3,7 +3,7 @@ use crate::batch::chunk::Chunk;
 use crate::batch::types::ColumnType;
 use crate::error::Kind;
 use crate::job::spec::ColumnSpec;
-use crate::receiver::inbox::InboxState;
+use crate::receiver::inbox::{InboxState, Most};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -61,7 +61,7 @@ impl Started {
 
     async fn take(&self) -> Vec<Chunk> {
         self.until("rows", |state| state.ready).await;
-        self.inbox.take(crate::ids::BatchId(1), u64::MAX, u64::MAX).chunks
+        self.inbox.take(crate::ids::BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks
     }
 
     /// Takes records until there are so many; each as text.
@@ -255,7 +255,7 @@ async fn a_queue_line_is_a_batch() {
     assert!(failed.message.starts_with(&expected), "{failed}");
     let batches: Vec<Vec<String>> = (0..3)
         .map(|_| {
-            let chunks = started.inbox.take(crate::ids::BatchId(1), 100, u64::MAX).chunks;
+            let chunks = started.inbox.take(crate::ids::BatchId(1), Most::of(100, u64::MAX)).chunks;
             let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row)));
             rows.map(|row| String::from_utf8_lossy(row).into_owned()).collect()
         })

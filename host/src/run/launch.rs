@@ -10,6 +10,7 @@ use crate::checkpoint::{Kept, Owner};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, inbox_bytes_max};
 use crate::ids::Generation;
+use crate::job::spec::SourceKind;
 use crate::metrics::Metrics;
 use crate::receiver::{self, inbox::Inbox};
 use crate::timely_ext::{is_lost_connection, lost_connection};
@@ -60,7 +61,11 @@ pub(super) fn launch(
         let thread = first_thread.clone();
         let wake = Box::new(move || thread.get().into_iter().for_each(Thread::unpark));
         let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
-        inboxes.push((number % processes == process).then(|| Arc::new(Inbox::new(bytes_max, wake))));
+        // Sources that nobody wrote have no rows of their own.
+        let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
+        let rows_max = options.limit.filter(|_| written).unwrap_or(u64::MAX);
+        let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max));
+        inboxes.push((number % processes == process).then(inbox));
     }
     let receivers = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
