@@ -207,7 +207,7 @@ async fn a_large_file_is_read_over_many_starts() {
     }
     std::fs::write(folder.path().join("large"), &text).unwrap();
     let mut source = source(SourceKind::File { path: "large".into() }, Format::Csv { header: true, separator: b',' });
-    source.schema = vec![ColumnSpec { name: "a".into(), kind: crate::batch::types::ColumnType::Int64, path: vec![] }];
+    source.schema = vec![ColumnSpec::new("a", crate::batch::types::ColumnType::Int64)];
     let (records, positions) = check_many_starts(&source, folder.path(), 0xA1).await;
     assert!(records.into_iter().map(|record| record.1).eq(expected));
     assert_eq!(positions, [(String::new(), at(text.len() as u64, 1))].into());

@@ -273,7 +273,7 @@ fn what_is_missing_is_told_before_anything_runs() {
     let origin = Origin { file: Some("job.toml".into()), folder: folder.path().into(), lines };
     let check = |kind, format| {
         let mut source = source(kind, format);
-        source.schema.push(ColumnSpec { name: "n".into(), kind: ColumnType::Int64, path: vec![] });
+        source.schema.push(ColumnSpec::new("n", ColumnType::Int64));
         check(&source, &origin).map_err(|error| (error.kind, error.message))
     };
     let job = |message: String| Err((Kind::Job, message));

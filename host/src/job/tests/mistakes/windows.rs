@@ -34,7 +34,7 @@ pub(super) const STAGE: Cases = &[
         r#"job.toml:3: stage `words`: `window.slide` is 1500ms, which is no multiple of the batch interval, 1s, and a window of processing time is made of whole batches; write "1s" or "2s""#,
     ),
     (
-        r#"window = { size = "1d", zone = "Europe/Berlin" }"#,
+        r#"window = { size = "1d", slide = "1h", zone = "Europe/Berlin" }"#,
         r#"job.toml:3: stage `words`: `window.zone` is for windows of event time, which have places of their own; write time = "…" with a timestamp column, or remove it"#,
     ),
     (
