@@ -414,7 +414,7 @@ fn set_adds_what_the_file_does_not_have() {
         "--set",
         "stages.sorted.from=in",
         "--set",
-        "stages.sorted.sql=select value from in order by value",
+        "stages.sorted.sql=select value from \"in\" order by value",
         "--set",
         "sinks.sorted={ from = \"sorted\", kind = \"queue\", path = \"sorted.jsonl\" }",
         "--set",
