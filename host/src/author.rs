@@ -8,6 +8,7 @@ pub mod inspect;
 pub mod language;
 pub mod new;
 pub mod project;
+pub mod stale;
 pub mod tools;
 pub mod watch;
 

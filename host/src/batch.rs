@@ -8,3 +8,4 @@ pub mod part;
 pub mod rejected;
 pub mod slices;
 pub mod types;
+pub mod widen;

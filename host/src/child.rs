@@ -7,7 +7,7 @@ mod program;
 pub use program::Program;
 
 use crate::limits::PLUGIN_WORDS_BYTES_MAX;
-use crate::plugin::printable;
+use crate::shown::printable;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};

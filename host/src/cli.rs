@@ -24,16 +24,23 @@ mod test;
 mod upgrade;
 
 use crate::author;
+use crate::author::stale::{self, Stale};
 use crate::checkpoint::{manifest, store as checkpoints};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::job;
 use crate::plugin::PluginHost;
 use crate::run::{Options, workers_of_all};
+use crate::shown;
 use clap::{Parser, Subcommand};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::fmt;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tracing::field::Field;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
 #[derive(Parser)]
 #[command(name = "millstream", version, about = "A stream processor whose user code is WebAssembly")]
@@ -119,12 +126,19 @@ enum Command {
     CompileComponent(compile::CompileArguments),
 }
 
-/// What plugins return may make a library panic; the error that becomes of it says what happened.
+/// What plugins return may make a library panic; the error that becomes of it says what happened. The words of other
+/// panics may hold what came from outside.
 fn quiet_caught_panics() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !crate::plugin::catches_panics() {
-            usual(panic);
+    std::panic::set_hook(Box::new(|panic| {
+        if crate::panics::catches_panics() {
+            return;
+        }
+        let thread = std::thread::current();
+        let words = format!("thread '{}' {panic}", thread.name().unwrap_or("without a name"));
+        let _ = writeln!(LogOutput, "{}", shown::message(&words));
+        let backtrace = Backtrace::capture();
+        if backtrace.status() == BacktraceStatus::Captured {
+            let _ = writeln!(LogOutput, "{backtrace}");
         }
     }));
 }
@@ -136,6 +150,7 @@ pub fn main() -> ExitCode {
         .unwrap_or_else(|_| "info,object_store=warn".into());
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .fmt_fields(debug_fn(write_field).delimited(" "))
         .with_writer(|| LogOutput)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_target(false)
@@ -147,6 +162,15 @@ pub fn main() -> ExitCode {
             let _ = writeln!(LogOutput, "error: {error}");
             ExitCode::from(error.exit_code())
         }
+    }
+}
+
+/// Writes the words of a log line, or a fact beside them, which may hold anything that came from outside.
+fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let words = shown::message(&format!("{value:?}"));
+    match field.name() {
+        "message" => writer.write_str(&words),
+        name => write!(writer, "{name}={words}"),
     }
 }
 
@@ -165,11 +189,19 @@ impl io::Write for LogOutput {
     }
 }
 
+/// Tells of components that are older than their sources.
+fn warn_of(stale: impl IntoIterator<Item = Stale>) {
+    for stale in stale {
+        let _ = writeln!(LogOutput, "warning: {stale}");
+    }
+}
+
 fn execute(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run(arguments) => return run::run(arguments),
         Command::Validate { job, sets } => {
             let spec = job::load(&job, &sets)?;
+            warn_of(stale::of_job(&spec));
             let begins = spec.checkpoint.is_none();
             let graph = Graph::resolve(spec, &PluginHost::new()?, begins)?;
             graph.check_instances(workers_of_all(&graph.spec, &Options::default())?)?;
@@ -236,6 +268,11 @@ fn resumed(graph: &Graph) -> Result<Option<String>> {
 
 /// Writes to standard output. A reader that went away, as `head` does, is an error and no panic.
 fn show(text: &str) -> Result<()> {
+    show_as_it_is(&shown::text(text))
+}
+
+/// The same for what Millstream says by itself, to a terminal.
+fn show_as_it_is(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| Error::environment(format!("output: {e}")))
 }

@@ -1,5 +1,6 @@
 //! Errors, in a few kinds that say who can mend them.
 
+use crate::shown;
 use arrow::error::ArrowError;
 use std::fmt;
 
@@ -22,7 +23,8 @@ pub enum Kind {
 pub struct Error {
     /// Who can mend it.
     pub kind: Kind,
-    /// For a person to read; may span several lines.
+    /// For a person to read; may span several lines. It may hold anything that came from outside: what shows it uses
+    /// [`Display`](fmt::Display), which makes it harmless.
     pub message: String,
 }
 
@@ -86,9 +88,10 @@ impl Error {
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
+        // All that was put into it, by whomever.
+        f.write_str(&shown::message(&self.message))?;
         if self.kind == Kind::Bug {
-            f.write_str("\n(a mistake of Millstream itself: please report it)")?;
+            f.write_str("\n  (a mistake of Millstream itself: please report it)")?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! A job with its plugins loaded and every edge type-checked: what the dataflow is built from.
 
 mod aggregate;
+mod config;
 mod enrich;
 mod event_time;
 mod instances;
@@ -21,7 +22,7 @@ pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use shape::Shape;
 pub use simple::{SimpleNode, deduplicate_state};
 pub use sql::SqlNode;
-pub use window::{aggregated, begun_table, has_own_windows, rows_table, with_bounds};
+pub use window::{aggregated, begun_table, has_own_windows, pieces_table, rows_table, with_bounds};
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;
@@ -189,10 +190,7 @@ impl Graph {
         graph.spec.sources.append(&mut retry::sources(&graph.spec));
         for index in job::order(&graph.spec)? {
             let stage = &graph.spec.stages[index];
-            let node = graph.stage(stage, host).map_err(|error| {
-                let place = graph.spec.origin.at(&format!("stages.{}", stage.name));
-                error.within(format!("{place}stage `{}`", stage.name))
-            })?;
+            let node = graph.stage(stage, host).map_err(|error| config::placed(error, stage, &graph.spec.origin))?;
             retry::settle(&mut graph, &node);
             graph.streams.insert(node.name.clone(), node.output.clone());
             graph.streams.insert(rejected_name(&node.name), node.rejected.schema.clone());
@@ -275,7 +273,7 @@ impl Graph {
         let Some(first) = inputs.first() else { return Err(Error::job("`from` is empty")) };
         let event_time = event_time::check(self, stage, &inputs)?;
         let window = window::check(self, stage)?;
-        let input = window::operator_input(self, stage, window.as_ref(), &first.schema, host)?;
+        let input = window::operator_input(self, stage, window.as_ref(), &inputs, &first.schema, host)?;
         let key = key_places(stage, &input)?;
         let making = Making {
             graph: self,
@@ -381,7 +379,7 @@ impl Making<'_> {
             OperatorSpec::Aggregate { columns, inverse } => aggregate::check(self, columns, *inverse),
             OperatorSpec::Plugin(plugin) => plugin::check(self, plugin),
             OperatorSpec::Cogroup { plugin, .. } => plugin::check_cogroup(self, plugin),
-            OperatorSpec::Sql { query, functions } => sql::check(self, query, functions),
+            OperatorSpec::Sql { query, functions, limits } => sql::check(self, query, functions, *limits),
             OperatorSpec::Join(join) => join::check(self, join),
             OperatorSpec::Enrich(enrich) => enrich::check(self, enrich),
             OperatorSpec::Top { .. }
@@ -398,6 +396,15 @@ impl StageNode {
     /// Its plugin, if it is one.
     pub fn plugin(&self) -> Option<&PluginNode> {
         plugin_of(&self.operator)
+    }
+
+    /// The same, to be changed.
+    pub fn plugin_mut(&mut self) -> Option<&mut PluginNode> {
+        match &mut self.operator {
+            Operator::Transform(node) | Operator::Update(node, _) | Operator::Reduce(node) => Some(node),
+            Operator::Cogroup(node) => Some(&mut node.plugin),
+            _ => None,
+        }
     }
 
     /// Whether parts only pass through it: each comes out whole, in pieces or not at all, with its place in the batch.

@@ -25,6 +25,7 @@ pub use names::stream;
 
 use crate::error::{Error, Result};
 use crate::limits::JOB_FILE_BYTES_MAX;
+use document::Document;
 use mistakes::Mistakes;
 use spec::JobSpec;
 use std::collections::BTreeSet;
@@ -44,15 +45,43 @@ pub fn load(path: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
 
 /// Reads and checks the text of a job file: `file` is its name for messages, relative paths start from `folder`.
 pub fn parse(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+    made(document(text, file, sets)?, file, folder)
+}
+
+/// As [`parse`], for the text of a time when a number in a `timestamp` was one of microseconds without a word of it.
+pub(crate) fn parse_before_units(text: &str, file: &Path, folder: &Path, sets: &[(String, String)]) -> Result<JobSpec> {
+    let mut document = document(text, file, sets)?;
+    document.say_micros();
+    made(document, file, folder)
+}
+
+fn document(text: &str, file: &Path, sets: &[(String, String)]) -> Result<Document> {
     let mut document = document::read(text, file)?;
-    for (path, value) in sets {
-        document.set(path, value)?;
-    }
+    document.set_all(sets)?;
+    Ok(document)
+}
+
+/// Checks a job that was made of the file of a plugin's case. `place` gives the paths of the job that a path of that file
+/// stands for; mistakes are told with the lines of that file.
+pub(crate) fn made_of(
+    text: &str,
+    (file, of): (&Path, &str),
+    folder: &Path,
+    place: impl Fn(&str) -> Vec<String>,
+) -> Result<JobSpec> {
+    let mut document = document::read(text, file)?;
+    let lines = document::read(of, file)?.lines;
+    document.lines =
+        lines.into_iter().flat_map(|(path, line)| place(&path).into_iter().map(move |of| (of, line))).collect();
+    made(document, file, folder)
+}
+
+fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     let parts = ["sources", "stages", "sinks"].map(|section| document.table.get(section)?.as_table().map(|t| t.len()));
     let count = graph::count(parts.into_iter().flatten().sum());
     count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;
     let mistakes = Mistakes::default();
-    let job = read::job(&document, file, folder, &mistakes);
+    let job = read::job(document, file, folder, &mistakes);
     parts::check(&job, &mistakes);
     // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {
@@ -92,7 +121,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
         return Err(wrong("this is a folder; give the path of a job file, such as job.toml in it".into()));
     }
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(failed)?;
+    let file = crate::regular::open(path).map_err(failed)?;
     file.take(JOB_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > JOB_FILE_BYTES_MAX {
         let message = format!(

@@ -31,9 +31,15 @@ pub mod error;
 pub mod ids;
 pub mod limits;
 mod private;
+mod shown;
+mod regular;
 pub mod memory;
 mod metrics;
+mod panics;
+pub mod threads;
 pub mod time;
+pub mod zone;
 mod timely_ext;
 #[cfg(test)]
 mod random;
+mod regular;

@@ -10,10 +10,21 @@ pub const PART_BYTES_MAX: usize = 1 << 20;
 pub const ROWS_PER_BATCH_MAX: u64 = 1_000_000;
 /// Default of `bytes_per_batch_max` of a source.
 pub const BYTES_PER_BATCH_MAX: u64 = 64 << 20;
+/// How many times `bytes_per_batch_max` the rows of a batch may be once they are decoded: `{}` is two bytes, and with a
+/// thousand columns a row of ten thousand.
+pub const DECODED_TIMES_MAX: u64 = 2;
+/// Bytes of one part once its rows are decoded, unless a single row is larger.
+pub const PART_DECODED_BYTES_MAX: u64 = 16 << 20;
 /// Default of `record_bytes_max` of a source: a longer line or frame is a rejected row.
 pub const RECORD_BYTES_MAX: u64 = 16 << 20;
-/// How much of a rejected record is kept, in bytes.
-pub const REJECTED_BYTES_KEPT: usize = 1024;
+/// Default of `rejected_bytes_max` of a source: how much of a record that does not decode is kept in its rejected row.
+pub const REJECTED_BYTES_MAX: u64 = 1024;
+/// Most that `rejected_bytes_max` may say.
+pub const REJECTED_BYTES_MAX_MAX: u64 = 16 << 20;
+/// Rows of each source that `run --sample` reads.
+pub const SAMPLE_ROWS_READ: u64 = 1_000;
+/// Rows of each stream that it shows.
+pub const SAMPLE_ROWS_SHOWN: usize = 10;
 /// Bytes that a source holds for the batches to come before its receiver waits, with `batch = "0s"`; with an interval it
 /// holds a whole batch, `bytes_per_batch_max`.
 pub const INBOX_BYTES_MAX: u64 = 4 << 20;
@@ -162,6 +173,8 @@ pub const PLUGIN_FIXED_BYTES_MAX: u64 = 64 << 10;
 pub const PLUGIN_COLUMNS_MAX: usize = 1000;
 /// Plugin instances alive at a time, of each kind of code: stages × workers where they are kept, else about one a worker.
 pub const PLUGIN_INSTANCES_MAX: u32 = 256;
+/// Bytes of a file that a plugin is granted.
+pub const GRANTED_FILE_BYTES_MAX: u64 = 256 << 20;
 /// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system.
 pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 8 << 20;
 /// Calls after which an instance that is kept (`instance = "worker"`) is replaced.
@@ -200,6 +213,15 @@ pub const RECORD_BYTES_MAX_MAX: u64 = 1 << 30;
 pub const RATE_ROWS_PER_SECOND_MAX: u64 = 1_000_000_000;
 /// Default of `poll` of a `directory` source, in milliseconds.
 pub const DIRECTORY_POLL_MS: u64 = 500;
+/// Default of `poll` of a `file` source that is followed, in milliseconds.
+pub const FOLLOW_POLL_MS: u64 = 100;
+/// Default of `settle`: how long a file must have stood still before it is read, or before a rotated one is at its end, in
+/// milliseconds.
+pub const SETTLE_MS: u64 = 1_000;
+/// Default of `away_max`: how long a source waits for a file or folder that cannot be read, in milliseconds.
+pub const AWAY_MS_MAX: u64 = 300_000;
+/// Names of files that a `directory` remembers though they are not there any more. Those that went first are forgotten.
+pub const DIRECTORY_NAMES_GONE_MAX: usize = 100_000;
 /// How often a job looks for rows that are given back to a stage, in milliseconds.
 pub const RETRY_POLL_MS: u64 = 500;
 /// Bytes of a file of rejected rows that is given back.
@@ -226,6 +248,14 @@ pub const STATE_WAITING_BYTES_MAX: u64 = 128 << 20;
 pub const STATE_DELTAS_MAX: usize = 64;
 /// Bytes of the table of an enrichment: each worker holds all of it.
 pub const ENRICH_BYTES_MAX: u64 = 64 << 20;
+/// Default of `wait` of whatever needs a server: how long a job waits for one that is away, in milliseconds.
+pub const SERVER_WAIT_MS: u64 = 3_600_000;
+/// How long a database may take for what a job asks before it begins, in seconds.
+pub const SERVER_START_S_MAX: u64 = 60;
+/// How long a database may take for the transaction of one batch, in seconds.
+pub const SERVER_COMMIT_S_MAX: u64 = 600;
+/// Bytes of the same once its rows are decoded.
+pub const ENRICH_DECODED_BYTES_MAX: u64 = 512 << 20;
 /// With `--until-idle`, how long all sources must have nothing to read.
 pub const IDLE_MS: u64 = 2_000;
 /// How often a worker process tells its supervisor that it lives, in milliseconds.
@@ -236,6 +266,10 @@ pub const HEARTBEAT_SILENCE_MS_MAX: u64 = 1_500;
 pub const LIVENESS_MS: u64 = 250;
 /// A process that is silent for this long, in milliseconds, is lost to the others.
 pub const LIVENESS_SILENCE_MS_MAX: u64 = 1_500;
+/// How long two processes have to make sure of each other, in milliseconds: for all that is said, not for each byte.
+pub const HELLO_MS_MAX: u64 = 5_000;
+/// Connections to a process of a job that are heard at a time before they have proven that they know its key.
+pub const STRANGERS_MAX: usize = 128;
 /// The pause before a failed worker process is started again, in milliseconds; it doubles with every failure.
 pub const RESTART_PAUSE_MS: u64 = 100;
 /// The longest such pause, in milliseconds.
@@ -251,6 +285,8 @@ pub const CHECKPOINTS_KEPT: usize = 3;
 pub const ROLLBACK_BATCHES_MAX: u64 = 3_600;
 /// Batches for which a version of a plugin may run in the shadow of another.
 pub const SHADOW_BATCHES_MAX: u64 = 1_000_000;
+/// Windows of processing time without any row that come out after a pause, one by one; later ones are left out.
+pub const EMPTY_WINDOWS_MAX: i64 = 100;
 /// Slides of one window.
 pub const WINDOW_SLIDES_MAX: u64 = 100_000;
 /// Default of `length_max` of session windows, in milliseconds.
@@ -263,6 +299,21 @@ pub const ENRICH_FILE_POLL_MS: u64 = 1_000;
 pub const ENRICH_QUERY_POLL_MS: u64 = 30_000;
 /// Bytes of an SQL query or expression.
 pub const SQL_BYTES_MAX: usize = 64 << 10;
+/// Default of the memory of a query on one worker, for rows that it holds and for what one call of a function makes.
+pub const SQL_MEMORY_BYTES_MAX: u64 = 1 << 30;
+/// Least that `limits.memory` of a query may say.
+pub const SQL_MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// Most that `limits.memory` of a query may say.
+pub const SQL_MEMORY_BYTES_MAX_MAX: u64 = 1 << 40;
+/// Default of the time of a query over one batch or window on one worker, in milliseconds.
+pub const SQL_TIME_MS_MAX: u64 = 60_000;
+/// How long a query may go on when its job is to stop, in milliseconds.
+pub const SQL_STOP_MS: u64 = 5_000;
+/// What is constant in a query and has at most so many bytes is computed when the job is loaded; more is computed when it
+/// runs.
+pub const SQL_PLAN_BYTES_MAX: u64 = 1 << 20;
+/// How long planning a query or expression may take, in milliseconds.
+pub const SQL_PLAN_MS_MAX: u64 = 10_000;
 /// Levels of an SQL query or expression: operators and keywords that belong together.
 pub const SQL_DEPTH_MAX: usize = 400;
 /// Bytes of a list of a registry: of tags, of packages, of manifests.

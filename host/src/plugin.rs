@@ -43,6 +43,7 @@ mod snapshot;
 mod stack;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 mod wasi;
 mod words;
 
@@ -53,7 +54,6 @@ pub use counters::{Counted, Counters, add as add_counted};
 pub use engine::Metering;
 pub use failure::printable;
 pub use http::check_grant as check_http_grant;
-pub use lift::catches_panics;
 pub use load::{LoadOptions, find as component_file, is_plugin_folder, read as read_component};
 pub use migrate::OldStates;
 pub use outline::{Outline, check as check_component};
@@ -173,6 +173,7 @@ pub struct Processed {
 }
 
 /// The groups of an update call; see `groups` in `wit/update.wit`.
+#[derive(Clone)]
 pub struct Groups {
     /// Key columns, one row a group.
     pub keys: RecordBatch,
@@ -303,7 +304,11 @@ impl Plugin {
     fn describe_here(&self, stage: &StageUse, inputs: &[SchemaRef]) -> Result<Description> {
         let plugin = self.loaded.file.display().to_string();
         let identity = failure::Identity { stage: None, plugin, outside: "describe" };
-        let about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
+        let mut about = guest::Stage { grant: stage.grant.clone(), inputs: inputs.to_vec(), key: stage.key.clone() };
+        if about.inputs.is_empty() && self.world() != World::Cogroup {
+            // Asked about nothing, it is told of an input without columns, and finds that input where it looks for it.
+            about.inputs.push(Arc::new(Schema::empty()));
+        }
         let mut instances = instances::Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();
         let describe = &self.loaded.describe;

@@ -1,7 +1,14 @@
-//! Files and folders that are this user's alone: keys, and what is signed with them.
+//! Files and folders that are this user's alone: keys, and what is signed with them; those that this user obeys, which
+//! nobody else may write; and files of fixed names in folders that others may write, who may have put a link there.
 
+mod key;
+
+pub use key::{Key, random};
+
+use std::ffi::CString;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -31,6 +38,59 @@ pub fn open(path: &Path) -> io::Result<File> {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, words));
     }
     Ok(file)
+}
+
+/// What is wrong with a file or folder that decides what this user may do: nobody else may write it, nor a folder on the
+/// way to it, where it could be replaced. `None`: nothing.
+pub fn who_else_writes(path: &Path) -> io::Result<Option<String>> {
+    let real = fs::canonicalize(path)?;
+    for (above, place) in real.ancestors().enumerate() {
+        let found = fs::symlink_metadata(place)?;
+        let (owner, user) = (found.uid(), user());
+        if ![0, user].contains(&owner) {
+            return Ok(Some(format!("{} belongs to user {owner}, not to user {user} or root", place.display())));
+        }
+        // In a folder with this bit nobody replaces what is another's.
+        let is_sticky = above > 0 && found.mode() & libc::S_ISVTX != 0;
+        if found.mode() & 0o022 != 0 && !is_sticky && !is_read_only(place) {
+            return Ok(Some(format!(
+                "others may write {} (mode {:04o}); take that from them: chmod go-w {}",
+                place.display(),
+                found.mode() & 0o7777,
+                place.display()
+            )));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a path lies on a file system that nobody can write, as settings that are mounted into a container.
+fn is_read_only(path: &Path) -> bool {
+    let Ok(path) = CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: the path ends with a zero byte, all bytes zero are a valid `statvfs`, and the call writes to it alone.
+    unsafe {
+        let mut found = std::mem::zeroed::<libc::statvfs>();
+        libc::statvfs(path.as_ptr(), &raw mut found) == 0 && found.f_flag & libc::ST_RDONLY != 0
+    }
+}
+
+/// Opens a file for reading and writing that nothing else goes by: made where it is missing, not emptied, and an error where
+/// the name is that of a link, of one of several names of a file, or of something else.
+pub fn open_or_make(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let refused = || io::Error::other("it is a link or no plain file, and what it leads to is left alone; remove it");
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
+    let file = file.map_err(|error| if error.raw_os_error() == Some(libc::ELOOP) { refused() } else { error })?;
+    let found = file.metadata()?;
+    if found.is_file() && found.nlink() <= 1 { Ok(file) } else { Err(refused()) }
+}
+
+/// Makes a new file in the place of what has this name, be it a link.
+pub fn make_anew(path: &Path) -> io::Result<File> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => OpenOptions::new().write(true).create_new(true).open(path),
+    }
 }
 
 fn is_private(found: &fs::Metadata) -> bool {

@@ -1,7 +1,10 @@
 //! The host code that reads sources: async tasks and reading threads that put chunks into an inbox.
 
+pub mod away;
 mod directory;
+mod facts;
 mod file;
+pub mod follow;
 mod framing;
 pub mod inbox;
 mod queue;
@@ -13,14 +16,18 @@ pub mod table;
 
 use crate::batch::chunk::Chunk;
 use crate::batch::decode::binary::row_bytes;
+use crate::checkpoint::fault;
 use crate::checkpoint::types::Positions;
 use crate::error::{Error, Result};
 use crate::job::spec::{Format, Origin, SourceKind, SourceSpec};
+use crate::{regular, threads};
 use framing::{Framer, Framing};
 use inbox::Inbox;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::Handle;
+use tokio::task::JoinError;
 
 /// Checks what can be checked before anything runs: that files and folders exist and can be read, and that numbers
 /// make sense. Errors are of kind `Job`.
@@ -31,6 +38,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         SourceKind::File { path } | SourceKind::Queue { path } => {
             check_path(source, &origin.folder.join(path), false, origin)?;
         }
+        SourceKind::Follow { path, .. } => check_followed(source, &origin.folder.join(path), origin)?,
         SourceKind::Rate { rows_per_second: 0, .. } => {
             return Err(wrong(source, origin, "rows_per_second", "must be at least 1"));
         }
@@ -55,32 +63,48 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
 /// task of it. Where a file is no longer what `from` tells of, the inbox is told that the source failed.
 pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &Handle, from: &Positions) {
     let (source, from) = (source.clone(), from.clone());
+    let name = format!("the receiver of source `{}`", source.name);
     match source.kind.clone() {
         SourceKind::Socket { address } | SourceKind::RawSocket { address } => {
             let reading = inbox.clone();
-            until_closed(inbox, runtime, async move { socket::receive(&source, &address, &from, &reading).await });
+            let receive = async move { socket::receive(&source, &address, &from, &reading).await };
+            until_closed(inbox, runtime, &name, receive);
         }
-        SourceKind::Directory { path, poll } => {
-            let (folder, reading) = (origin.folder.join(path), inbox.clone());
-            until_closed(inbox, runtime, async move { directory::receive(source, folder, poll, from, reading).await });
+        SourceKind::Directory { path, poll, settle } => {
+            let (folder, times, reading) = (origin.folder.join(path), Times { poll, settle }, inbox.clone());
+            let receive = async move { directory::receive(source, folder, times, from, reading).await };
+            until_closed(inbox, runtime, &name, receive);
         }
         SourceKind::Retry { path, .. } => {
-            let (folder, reading, poll) = (origin.folder.join(path), inbox.clone(), retry::POLL);
-            until_closed(inbox, runtime, async move { directory::receive(source, folder, poll, from, reading).await });
+            // What is given back is moved into the folder when it is whole.
+            let times = Times { poll: retry::POLL, settle: Duration::ZERO };
+            let (folder, reading) = (origin.folder.join(path), inbox.clone());
+            let receive = async move { directory::receive(source, folder, times, from, reading).await };
+            until_closed(inbox, runtime, &name, receive);
         }
         SourceKind::Rate { rows_per_second, rows_max } => {
             let reading = inbox.clone();
-            until_closed(inbox, runtime, async move {
+            until_closed(inbox, runtime, &name, async move {
                 rate::receive(rows_per_second, rows_max, &from, &reading).await;
             });
         }
         SourceKind::File { path } => {
             let path = origin.folder.join(path);
-            on_thread(inbox, runtime, move |inbox, runtime| file::receive(&source, &path, &from, inbox, runtime));
+            on_thread(inbox, runtime, &name, move |inbox, runtime| {
+                file::receive(&source, &path, &from, inbox, runtime);
+            });
+        }
+        SourceKind::Follow { path, poll, settle } => {
+            let (path, times) = (origin.folder.join(path), Times { poll, settle });
+            on_thread(inbox, runtime, &name, move |inbox, runtime| {
+                follow::receive(&source, &path, times, &from, inbox, runtime);
+            });
         }
         SourceKind::Queue { path } => {
             let path = origin.folder.join(path);
-            on_thread(inbox, runtime, move |inbox, runtime| queue::receive(&source, &path, &from, inbox, runtime));
+            on_thread(inbox, runtime, &name, move |inbox, runtime| {
+                queue::receive(&source, &path, &from, inbox, runtime);
+            });
         }
         SourceKind::Table(enrich) => table::start(&source, &enrich, origin, inbox, runtime, &from),
     }
@@ -91,23 +115,45 @@ pub fn read_file(source: &SourceSpec, path: &Path) -> Result<Vec<Chunk>> {
     file::read_whole(source, path)
 }
 
-/// Runs an async receiver and drops it wherever it waits when the inbox is closed.
-fn until_closed(inbox: Arc<Inbox>, runtime: &Handle, receive: impl Future<Output = ()> + Send + 'static) {
+/// How a file or folder is watched.
+#[derive(Clone, Copy)]
+pub struct Times {
+    /// How often to look; less often where a folder is so large that this would take much of the time.
+    pub poll: Duration,
+    /// For how long a file must have stood still.
+    pub settle: Duration,
+}
+
+/// Runs an async receiver and drops it wherever it waits when the inbox is closed. A panic in it fails the source.
+fn until_closed(inbox: Arc<Inbox>, runtime: &Handle, name: &str, receive: impl Future<Output = ()> + Send + 'static) {
+    let name = name.to_owned();
+    let mut receiving = runtime.spawn(async move {
+        fault::thread("receiver");
+        receive.await;
+    });
     runtime.spawn(async move {
         tokio::select! {
-            () = receive => {}
-            () = inbox.closed() => {}
+            ended = &mut receiving => match ended {
+                Err(error) if error.is_panic() => inbox.fail(panicked(&name, error)),
+                _ => {}
+            },
+            () = inbox.closed() => receiving.abort(),
         }
     });
 }
 
 /// Runs a receiver that reads files to their end on a thread of its own: reading a file blocks, whatever the runtime,
-/// and a runtime that shuts down must not wait for it.
-fn on_thread(inbox: Arc<Inbox>, runtime: &Handle, receive: impl FnOnce(&Inbox, &Handle) + Send + 'static) {
-    let (reading, handle) = (inbox.clone(), runtime.clone());
-    let spawned = std::thread::Builder::new().name("receiver".into()).spawn(move || receive(&reading, &handle));
-    if let Err(error) = spawned {
-        inbox.fail(Error::environment(format!("cannot start a thread to read a source: {error}")));
+/// and a runtime that shuts down must not wait for it. A panic in it fails the source.
+fn on_thread(
+    inbox: Arc<Inbox>,
+    runtime: &Handle,
+    name: &str,
+    receive: impl FnOnce(&Arc<Inbox>, &Handle) + Send + 'static,
+) {
+    let (reading, failing, runtime) = (inbox.clone(), inbox.clone(), runtime.clone());
+    let work = move || receive(&reading, &runtime);
+    if let Err(error) = threads::start("receiver", name, move |error| failing.fail(error), work) {
+        inbox.fail(error);
     }
 }
 
@@ -123,6 +169,7 @@ fn framer(source: &SourceSpec) -> Framer {
         Format::Text | Format::Json => (Framing::Lines, false),
     };
     Framer::new(if frames { Framing::Frames } else { framing }, header, source.record_bytes_max)
+        .keeping(source.rejected_bytes_max)
 }
 
 /// A mistake in the job file about one key of a source.
@@ -156,12 +203,26 @@ fn check_path(source: &SourceSpec, path: &Path, folder_wanted: bool, origin: &Or
     }
     let opened = if folder_wanted {
         std::fs::read_dir(path).map(drop)
-    } else if metadata.is_file() {
-        std::fs::File::open(path).map(drop)
+    } else if metadata.is_file() || matches!(source.kind, SourceKind::Queue { .. }) {
+        regular::open(path).map(drop)
     } else {
         Ok(()) // Opening a pipe would wait for its writer.
     };
     opened.map_err(|error| wrong(source, origin, "path", format!("`{shown}` cannot be read: {}", plain(&error))))
+}
+
+/// The log need not be there yet, but its folder must.
+fn check_followed(source: &SourceSpec, path: &Path, origin: &Origin) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && folder.is_dir() => Ok(()),
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+            let what =
+                format!("`{}` is not a regular file, which alone can be followed; remove `follow`", path.display());
+            Err(wrong(source, origin, "path", what))
+        }
+        _ => check_path(source, path, false, origin),
+    }
 }
 
 /// Whether the format can fill columns like these.
@@ -192,6 +253,14 @@ fn check_record_bytes(source: &SourceSpec, record_bytes: Option<u32>, origin: &O
             format!("is {given}, but the columns of schema take {needed} bytes"),
         )),
         _ => Ok(()),
+    }
+}
+
+/// The error of a task that read for a receiver.
+fn panicked(name: &str, error: JoinError) -> Error {
+    match error.try_into_panic() {
+        Ok(panic) => threads::panicked(name, &*panic),
+        Err(error) => Error::bug(format!("{name} ended: {error}")),
     }
 }
 

@@ -21,13 +21,15 @@ mod start;
 pub mod upgrade;
 pub mod versions;
 
+pub use connect::ClusterKey;
+
 use crate::checkpoint::Kept;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::BatchId;
 use crate::job::{
     self,
-    spec::{JobSpec, SinkSpec, SourceSpec, StageSpec},
+    spec::{JobSpec, SinkKind, SinkSpec, SourceSpec, StageSpec},
 };
 use crate::metrics::{Metrics, Snapshot};
 use crate::receiver::inbox::Inbox;
@@ -48,6 +50,8 @@ pub struct Options {
     pub workers: Option<usize>,
     /// Stop once every source is finished or has been idle for [`crate::limits::IDLE_MS`].
     pub until_idle: bool,
+    /// Read at most so many rows of each source, then end.
+    pub limit: Option<u64>,
     /// Values that replace those of the job file, by dotted path.
     pub sets: Vec<(String, String)>,
     /// Several processes that run one job; `None`: this one alone.
@@ -64,6 +68,8 @@ pub struct Options {
     pub replay_until: Option<BatchId>,
     /// With `replay_until`: write no checkpoint.
     pub dry: bool,
+    /// A start that still waits for a server then gives up.
+    pub start_until: Option<Instant>,
     /// Somebody starts this process again where it asks for that, see [`Stopper::go_back`].
     pub supervised: bool,
 }
@@ -87,6 +93,8 @@ pub struct Cluster {
     pub process: usize,
     /// `host:port` of each process.
     pub hosts: Vec<String>,
+    /// By which the processes know each other.
+    pub key: ClusterKey,
 }
 
 /// How a job is stopped.
@@ -117,6 +125,14 @@ pub struct Stopper {
 struct Done {
     result: Mutex<Option<Result<()>>>,
     changed: Condvar,
+}
+
+impl Done {
+    /// The job has ended so.
+    fn set(&self, result: Result<()>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.changed.notify_all();
+    }
 }
 
 /// What all workers of a process share.
@@ -184,6 +200,19 @@ impl Job {
         Ok(())
     }
 
+    /// Instead of writing to sinks, shows the first rows of every stream. It keeps no checkpoint.
+    pub fn sample(&mut self, rows: usize) {
+        let sources = self.spec.sources.iter().map(|source| (source.name.clone(), vec!["rejected"]));
+        let stages = self.spec.stages.iter().map(|stage| (stage.name.clone(), stage.sides().collect()));
+        let streams = sources.chain(stages).flat_map(|(name, sides)| {
+            let sides: Vec<String> = sides.into_iter().map(|side| format!("{name}.{side}")).collect();
+            std::iter::once(name).chain(sides)
+        });
+        let sink = |name: String| SinkSpec { from: vec![name.clone()], kind: SinkKind::Sample { rows }, name };
+        self.spec.sinks = streams.map(sink).collect();
+        self.spec.checkpoint = None;
+    }
+
     fn not_started(&mut self, what: &str) -> Result<&mut JobSpec> {
         match self.started {
             None => Ok(&mut self.spec),
@@ -233,6 +262,11 @@ impl Stopper {
             Stop::Graceful => self.running.request_stop(),
             Stop::Now => self.running.failure.end(None),
         }
+    }
+
+    /// Ends the job with this error.
+    pub(crate) fn fail(&self, error: Error) {
+        self.running.failure.set(error);
     }
 
     /// Asks the job to stop gracefully, and its supervisor to start it again from the checkpoint after this batch, see

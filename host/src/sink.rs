@@ -46,7 +46,7 @@ pub fn check(
     owner_id: Option<&str>,
 ) -> Result<()> {
     match &spec.kind {
-        SinkKind::Print { .. } => Ok(()),
+        SinkKind::Print { .. } | SinkKind::Sample { .. } => Ok(()),
         SinkKind::Files { path, format } => {
             encode::check(*format, schema).map_err(|message| wrong(spec, origin, "format", message))?;
             files::check(&origin.folder.join(path), owner_id).map_err(|message| wrong(spec, origin, "path", message))
@@ -79,6 +79,9 @@ pub fn open(
             }
             Box::new(print::PrintSink::new(name, *rows, schema, Box::new(io::stdout())))
         }
+        SinkKind::Sample { rows } => {
+            Box::new(print::PrintSink::new(name, *rows, schema, Box::new(io::stdout())).once())
+        }
         SinkKind::Files { path, format } => {
             Box::new(files::FilesSink::open(name, &origin.folder.join(path), *format, schema, owner, failure)?)
         }
@@ -91,7 +94,7 @@ pub fn open(
 /// nothing outside. An error where the medium cannot be read or belongs to another job.
 pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Option<BatchId>> {
     match &spec.kind {
-        SinkKind::Print { .. } => Ok(None),
+        SinkKind::Print { .. } | SinkKind::Sample { .. } => Ok(None),
         SinkKind::Files { path, .. } => {
             files::committed(&origin.folder.join(path), job_id).map_err(|message| wrong(spec, origin, "path", message))
         }
@@ -105,7 +108,7 @@ pub fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Result<Optio
 /// The bytes that a sink's medium holds of a batch; `None`: it cannot be told, or they were moved away.
 pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Option<Vec<u8>>> {
     let (path, found) = match &spec.kind {
-        SinkKind::Print { .. } | SinkKind::Postgres { .. } => return Ok(None),
+        SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Postgres { .. } => return Ok(None),
         SinkKind::Files { path, format } => (path, files::written(&origin.folder.join(path), batch, *format)),
         SinkKind::Queue { path } => (path, queue::written(&origin.folder.join(path), batch)),
     };
@@ -139,7 +142,7 @@ pub fn render(
     rows: &[RecordBatch],
 ) -> Result<Vec<u8>> {
     let rendered = match &spec.kind {
-        SinkKind::Print { rows: shown } => {
+        SinkKind::Print { rows: shown } | SinkKind::Sample { rows: shown } => {
             let sink = print::PrintSink::new(&spec.name, *shown, schema.clone(), Box::new(io::sink()));
             return sink.text(batch, time, rows).map(String::into_bytes);
         }

@@ -1,15 +1,22 @@
 //! SQL through DataFusion: expressions over the rows of a part, and queries over batches and windows.
 
+mod aggregate;
+mod appetite;
+mod arithmetic;
 mod batch_time;
-mod checked;
+pub mod budget;
 pub mod expression;
+mod floats;
 mod foreign;
 pub mod function;
-mod gather;
+pub mod gather;
+mod guard;
 mod mistake;
 pub mod query;
-mod session;
+mod plan_thread;
+mod semantics;
+pub mod session;
 mod slot;
 pub mod spread;
-mod sum;
 mod types;
+pub mod watch;

@@ -4,11 +4,14 @@ pub mod batches;
 pub mod bounds;
 pub mod closing;
 pub mod due;
+pub mod made_up;
 pub mod panes;
 pub mod rows;
 pub mod sessions;
 mod sums;
+pub mod totals;
 
+use crate::job::spec::WindowBegin;
 use std::time::Duration;
 
 /// The column of a window's start, in the rows of stages with windows of event time.
@@ -26,12 +29,17 @@ pub enum WindowNode {
         /// From one window to the next; windows end at its multiples from the job's first batch.
         slide_us: i64,
     },
-    /// Event time: windows begin at the multiples of `slide_us` since 1970, as Flink's and Beam's.
+    /// One window without an end: all rows that ever came.
+    All,
+    /// Event time: windows begin at the multiples of `slide_us` since 1970, as Flink's and Beam's, where `begin` does not say
+    /// otherwise.
     Sliding {
         /// Length of a window.
         size_us: i64,
         /// From one window to the next; `size_us`: tumbling windows.
         slide_us: i64,
+        /// Where they begin.
+        begin: WindowBegin,
         /// Results with every batch that changes them, instead of once.
         update: bool,
     },
@@ -49,7 +57,7 @@ pub enum WindowNode {
 impl WindowNode {
     /// Whether its windows are of event time, so that their rows carry [`WINDOW_START`] and [`WINDOW_END`].
     pub fn of_event_time(&self) -> bool {
-        !matches!(self, WindowNode::Batches { .. })
+        !matches!(self, WindowNode::Batches { .. } | WindowNode::All)
     }
 
     /// Whether there is time between its windows, so that rows in between are dropped.
@@ -58,7 +66,7 @@ impl WindowNode {
             WindowNode::Batches { size_us, slide_us } | WindowNode::Sliding { size_us, slide_us, .. } => {
                 slide_us > size_us
             }
-            WindowNode::Session { .. } => false,
+            WindowNode::Session { .. } | WindowNode::All => false,
         }
     }
 
@@ -66,11 +74,18 @@ impl WindowNode {
     pub fn words(&self) -> String {
         let words = |us: &i64| format!("{:?}", Duration::from_micros(u64::try_from(*us).unwrap_or_default()));
         match self {
+            WindowNode::All => "totals of all rows".into(),
             WindowNode::Batches { size_us, slide_us } => {
                 format!("windows of {} every {}", words(size_us), words(slide_us))
             }
-            WindowNode::Sliding { size_us, slide_us, .. } => {
-                format!("windows of {} every {} in event time", words(size_us), words(slide_us))
+            WindowNode::Sliding { size_us, slide_us, begin, .. } => {
+                let (size, slide) = (words(size_us), words(slide_us));
+                let offset = match begin.offset_us {
+                    0 => String::new(),
+                    us => format!(", {us} us later"),
+                };
+                let zone = begin.zone.map_or_else(String::new, |zone| format!(", by the clocks of {zone}"));
+                format!("windows of {size} every {slide} in event time{offset}{zone}")
             }
             WindowNode::Session { gap_us, length_us_max, .. } => {
                 format!("sessions with a gap of {}, at most {} long", words(gap_us), words(length_us_max))

@@ -245,9 +245,28 @@
 
   ;; ---- The end. A program that ends because something is broken (Go: 2) has told why on standard error.
   (func (export "proc_exit") (param $code i32)
-    (if (i32.ne (local.get $code) (i32.const 2))
-      (then (call $exit (i32.ne (local.get $code) (i32.const 0)))))
+    (if (i32.or (i32.ne (local.get $code) (i32.const 2)) (i32.eq (global.get $stderr) (i32.const -1)))
+      (then
+        ;; WASI 0.2 has no codes, only success and failure.
+        (if (i32.gt_u (local.get $code) (i32.const 1)) (then (call $say_code (local.get $code))))
+        (call $exit (i32.ne (local.get $code) (i32.const 0)))))
     unreachable)
+
+  ;; Writes `exit code 3`, a line, to standard error. The program needs its memory no more.
+  (func $say_code (param $code i32)
+    (local $at i32)
+    (i32.store8 (i32.const 48) (i32.const 10))
+    (local.set $at (i32.const 48))
+    (loop $next
+      (local.set $at (i32.sub (local.get $at) (i32.const 1)))
+      (i32.store8 (local.get $at) (i32.add (i32.const 48) (i32.rem_u (local.get $code) (i32.const 10))))
+      (local.set $code (i32.div_u (local.get $code) (i32.const 10)))
+      (br_if $next (local.get $code)))
+    ;; `exit cod` and `e ` before the digits, of which there are ten at most.
+    (local.set $at (i32.sub (local.get $at) (i32.const 10)))
+    (i64.store align=1 (local.get $at) (i64.const 0x646f632074697865))
+    (i32.store16 offset=8 align=1 (local.get $at) (i32.const 0x2065))
+    (drop (call $write (i32.const 2) (local.get $at) (i32.sub (i32.const 49) (local.get $at)))))
   (func (export "proc_raise") (param i32) (result i32) unreachable)
   (func (export "sched_yield") (result i32) (i32.const 0))
 

@@ -24,6 +24,6 @@ pub fn alone(test: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.args(["--exact", test, "--nocapture", "--test-threads=1"]).env(ALONE, "1").env("TMPDIR", folder);
     // Without them there is no place for compiled code.
-    command.env_remove("HOME").env_remove("XDG_CACHE_HOME");
+    command.env_remove("HOME").env_remove("XDG_CACHE_HOME").env("MILLSTREAM_CONFIG", folder.join("settings"));
     command
 }

@@ -2,6 +2,7 @@
 //! it, see what it says of itself; what they are told when a tool is missing; tests on every save.
 
 use millstream_tests::{Ended, Process, Trial, holds_within, plugin};
+use regex::Regex;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -44,7 +45,11 @@ fn a_new_project_works(language: &str, named: &str, world: &str) {
                 "{}",
                 ended.stdout
             );
-            assert!(!ended.stderr.contains("note:"), "the component is as new as its sources: {}", ended.stderr);
+            assert!(
+                !ended.stderr.contains("was changed after"),
+                "the component is as new as its sources: {}",
+                ended.stderr
+            );
         }
     }
     assert!(made.ends_with(&format!("  plugin = \"{name}\"\n")), "{made}");
@@ -317,6 +322,146 @@ fn a_test_without_its_component_says_so() {
         "{}",
         old.stderr
     );
+}
+
+#[test]
+fn what_comes_out_is_accepted_and_mistakes_of_a_case_name_its_lines() {
+    let trial = Trial::new("");
+    runs(&trial, &["new", "a", "--lang", "c"]);
+    runs(&trial, &["build", "a"]);
+    let expected = trial.path("a/cases/example/expected.jsonl");
+    let right = fs::read_to_string(&expected).unwrap();
+    fs::write(&expected, "{\"batch\":3,\"rows\":[]}\n").unwrap();
+    assert_eq!(run(&trial, &["test", "a"]).code, Some(1));
+    let accepted = runs(&trial, &["test", "--accept", "a"]);
+    assert_eq!(accepted.stdout, "ok    example\n      wrote a/cases/example/expected.jsonl\n1 case, 0 failed\n");
+    let parsed = |text: &str| -> Vec<Value> { text.lines().map(|line| serde_json::from_str(line).unwrap()).collect() };
+    let rows = |text: &str| -> Vec<Value> {
+        parsed(text)
+            .into_iter()
+            .map(|line| line["rows"].clone())
+            .filter(|rows| rows != &serde_json::json!([]))
+            .collect()
+    };
+    assert_eq!(rows(&fs::read_to_string(&expected).unwrap()), rows(&right));
+    // Nothing is left to accept.
+    assert_eq!(runs(&trial, &["test", "--accept", "a"]).stdout, "ok    example\n1 case, 0 failed\n");
+    // A job that fails is not meant.
+    let case = trial.path("a/cases/example/case.toml");
+    let text = fs::read_to_string(&case).unwrap();
+    fs::write(&case, format!("# a remark\n{text}\nmax_rejected = -1\n")).unwrap();
+    let failed = run(&trial, &["test", "--accept", "a"]);
+    let line = text.lines().count() + 3;
+    let words = format!("case.toml:{line}: stage `stage`: `max_rejected`");
+    assert!(failed.code == Some(1) && failed.stdout.contains(&words), "{words}\n{}{}", failed.stdout, failed.stderr);
+    assert!(!failed.stdout.contains("wrote"), "{}", failed.stdout);
+}
+
+/// What Python imports on first use is there in a component, and what is not is told.
+#[test]
+fn what_python_imports_late_is_there() {
+    let source = r#"
+from dataclasses import dataclass
+from datetime import datetime
+
+from millstream import transform
+
+
+@dataclass
+class Line:
+    value: str
+
+
+@transform
+def late(line: Line) -> Line:
+    """Uses what is imported on first use."""
+    match line.value:
+        case "time":
+            return Line(str(datetime.strptime("1.2.2026", "%d.%m.%Y")))
+        case "code":
+            return Line(b"".decode("cp1252") + "bücher.de".encode("idna").decode())
+        case "import":
+            from decimal import Decimal
+            from xml.dom import minidom
+
+            return Line(minidom.parseString(f"<a>{Decimal(1) / 8}</a>").documentElement.toxml())
+        case "zone":
+            from zoneinfo import ZoneInfo
+
+            return Line(str(datetime(2026, 7, 1, tzinfo=ZoneInfo("Europe/Berlin")).utcoffset()))
+        case _:
+            return Line(__import__("wa" + "ve").__name__)
+"#;
+    let trial = Trial::new(
+        "clock = \"manual\"\n[sources.input]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.late]\nfrom \
+         = \"input\"\nplugin = \"late\"\n[sinks.out]\nfrom = \"late\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+    );
+    runs(&trial, &["new", "late", "--lang", "python"]);
+    fs::write(trial.path("late/late.py"), source).unwrap();
+    fs::remove_dir_all(trial.path("late/cases")).unwrap();
+    runs(&trial, &["build", "late"]);
+    let input =
+        |wishes: &[&str]| -> String { wishes.iter().map(|wish| format!("[{{\"value\":\"{wish}\"}}]\n")).collect() };
+    trial.write("input.jsonl", input(&["time", "code", "import", "zone"]));
+    runs(&trial, &["run", "job.toml"]);
+    let values: Vec<String> = trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().into()).collect();
+    assert_eq!(values, ["2026-02-01 00:00:00", "\u{20ac}xn--bcher-kva.de", "<a>0.125</a>", "2:00:00"]);
+    trial.write("input.jsonl", input(&["other"]));
+    let failed = run(&trial, &["run", "job.toml"]);
+    assert!(failed.stderr.contains("import `wave` at module level"), "{}", failed.stderr);
+}
+
+#[test]
+fn a_good_plugin_in_c_that_describes_itself_is_built_without_a_complaint() {
+    let trial = Trial::new("");
+    runs(&trial, &["new", "a", "--lang", "c"]);
+    let source = include_str!("../conformance/columns/c/columns.c");
+    // What the header of mathematics has beside the standard, in the component and in the tests of the project.
+    let source = source.replace(
+        "#include <millstream.h>",
+        "#include <math.h>\n#include <millstream.h>\nconst double turn = 2 * M_PI;",
+    );
+    fs::write(trial.path("a/a.c"), source).unwrap();
+    fs::remove_dir_all(trial.path("a/cases")).unwrap();
+    let built = runs(&trial, &["build", "a"]);
+    assert!(!["ssert", "ERROR", "WARN"].iter().any(|words| built.stderr.contains(words)), "{}", built.stderr);
+    fs::write(trial.path("a/test_a.c"), "extern const double turn;\nint main(void) { return turn < 6; }\n").unwrap();
+    let mut make = Command::new("make");
+    let tested = Process::start(make.arg("test").current_dir(trial.path("a"))).wait_within(BUILDS_WITHIN);
+    assert_eq!(tested.code, Some(0), "{}{}", tested.stdout, tested.stderr);
+}
+
+#[test]
+fn whatever_uses_a_component_tells_that_it_is_older_than_its_sources() {
+    let trial = Trial::new(
+        "clock = \"manual\"\n[sources.input]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { name = \"text\", amount = \
+         \"float64\" }\n[stages.bills]\nfrom = \"input\"\nplugin = \"a\"\n[sinks.out]\nfrom = \"bills\"\nkind = \"queue\"\npath = \
+         \"out.jsonl\"\n",
+    );
+    trial.write("input.jsonl", "[]\n");
+    runs(&trial, &["new", "a", "--lang", "c"]);
+    runs(&trial, &["build", "a"]);
+    let uses: [&[&str]; 5] = [
+        &["run", "job.toml"],
+        &["validate", "job.toml"],
+        &["inspect", "job.toml"],
+        &["inspect", "a"],
+        &["inspect", "--json", "a/a.wasm"],
+    ];
+    for arguments in uses {
+        let new = runs(&trial, arguments);
+        assert!(!new.stderr.contains("was changed after"), "{arguments:?}\n{}", new.stderr);
+    }
+    let later = std::time::SystemTime::now() + Duration::from_secs(2);
+    let source = fs::File::options().append(true).open(trial.path("a/a.c")).unwrap();
+    source.set_modified(later).unwrap();
+    for arguments in uses {
+        let told = runs(&trial, arguments).stderr;
+        let stale = Regex::new(
+            "(?m)^warning: .*a/a\\.c was changed after .*a/a\\.wasm was built; `millstream build .*a` builds it again$",
+        );
+        assert_eq!(stale.unwrap().find_iter(&told).count(), 1, "{arguments:?}\n{told}");
+    }
 }
 
 /// Bytes of a custom section.

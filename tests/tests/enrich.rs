@@ -206,6 +206,24 @@ fn the_rows_of_a_query_are_a_table() {
     until("the table changes", || process.stderr().matches(NOW).count() == 2);
     assert_eq!(shop.sell(1)["name"], "uno");
 
+    // Types that jobs do not have become some that they have.
+    server.sql("create type mood as enum ('glad', 'sad')");
+    server.sql(
+        "create table odd (sku int, cost numeric, day date, doc jsonb, tags text[], sizes int[], id uuid, feels mood)",
+    );
+    server.sql(
+        "insert into odd values (1, 2.25, '2026-03-29', '{\"a\": [1]}', '{x,\"y,z\",null}', '{{1},{2}}', \
+         '5b0d9f4e-6c4e-4b7a-9a57-0f3f4f1f2a3b', 'glad'), (2, 'NaN', null, null, null, null, null, null)",
+    );
+    let query = "select * from odd -- all";
+    let mut odd = Shop::new(&format!("url = \"{}\", query = \"{query}\"", server.url()));
+    let other = odd.start();
+    let one = json!({"sku": 1, "cost": 2.25, "day": "2026-03-29T00:00:00.000000Z", "doc": "{\"a\": [1]}",
+        "tags": "[\"x\",\"y,z\",null]", "sizes": "[[1],[2]]", "id": "5b0d9f4e-6c4e-4b7a-9a57-0f3f4f1f2a3b", "feels": "glad"});
+    assert_eq!(odd.sell(1), one);
+    assert_eq!(odd.sell(2)["cost"], "NaN");
+    stop(other);
+
     // Without the server the table stays, and the job goes on.
     server.stop();
     process.until_stderr("the table stays as it was");

@@ -44,7 +44,10 @@ fn refused(job: &str, expected: &str) {
 fn is_error(told: &str, expected: &str) {
     let words =
         told.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n')).unwrap_or_else(|| panic!("{told}"));
-    assert_eq!(words, expected);
+    // Mistakes behind the first are indented: only one line is an error of its own.
+    let is_at_margin = |line: &str| !line.is_empty() && !line.starts_with("  ");
+    let more = expected.split('\n').skip(1).any(is_at_margin);
+    assert_eq!(words, if more { expected.replace('\n', "\n  ") } else { expected.to_owned() });
 }
 
 /// The right job with a change.
@@ -100,7 +103,7 @@ fn not_toml() {
 fn wrong_units_and_types() {
     refused(
         &changed("clock = \"manual\"", "batch = \"1 fortnight\""),
-        "job.toml:2: `batch = \"1 fortnight\"` is not a time; write a whole number and one of us, ms, s, m, h, as \
+        "job.toml:2: `batch = \"1 fortnight\"` is not a time; write a whole number and one of us, ms, s, m, h, d, as \
          \"1s\"",
     );
     refused(
@@ -219,8 +222,8 @@ fn columns_of_plugins() {
     );
     refused(
         &job(stage("config = { seperator = \" \" }")),
-        "job.toml:9: stage `counts`: plugin PROJECT/plugins/split-words/split-words.wasm refuses its config in \
-         `describe`: unknown field `seperator`, expected `separator` or `lowercase` at line 1 column 12",
+        "job.toml:12: stage `counts`: plugin PROJECT/plugins/split-words/split-words.wasm refuses its config in \
+         `describe`: unknown field `seperator`, expected `separator` or `lowercase`",
     );
     let count = plugin("running-count");
     refused(
@@ -668,4 +671,48 @@ fn stages_with_two_operators() {
         &changed("schema =", "time = \"ts\"\nschema ="),
         "job.toml:7: source `lines`: `time` is for the stage that has the window; write it there",
     );
+}
+
+/// Windows behind windows: two columns of one name are refused with what to write, and that is right.
+#[test]
+fn a_window_over_a_window_needs_other_names_for_the_first_bounds() {
+    let job = |select: &str, time: &str, rest: &str| {
+        format!(
+            r#"name = "behind"
+clock = "manual"
+[sources.lines]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ value = "text", at = "timestamp" }}
+[stages.minutes]
+from = "lines"
+key = "value"
+time = "at"
+window = {{ size = "1m" }}
+aggregate = {{ n = "count(*)" }}
+{select}
+[stages.hours]
+from = "minutes"
+time = "{time}"
+window = {{ size = "1h" }}
+{rest}
+[sinks.screen]
+from = "hours"
+kind = "print"
+"#
+        )
+    };
+    let sql = "sql = \"select value, sum(n) as n, max(window_end) as until from minutes group by value\"";
+    let select = "value, window_start as window_start_before, window_end as window_end_before, n";
+    for (rest, line) in [(sql, 14), ("top = { n = 3, by = \"n\" }", 14), ("", 14)] {
+        let told = format!(
+            "job.toml:{line}: stage `hours`: `minutes` has a column `window_start` already, and the rows of this stage's \
+             window get one, too; rename it before, with select = '{select}' in `minutes` (or in a stage between, where \
+             that is a source), and use the new name here"
+        );
+        refused(&job("", "window_start", rest), &told);
+        let right = trial(&job(&format!("select = '{select}'"), "window_start_before", rest));
+        let ended = Process::start(&mut right.command(&["validate", "job.toml"])).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
 }

@@ -6,6 +6,7 @@ mod server;
 
 use millstream_tests::{Ended, Process, Trial, plugin};
 use server::Server;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// A job whose stage `it` uses this plugin, with one row for each of these wishes; `stage` holds more keys of it.
@@ -223,6 +224,21 @@ fn a_grant_holds_for_its_hosts_ports_and_methods_alone() {
     assert!(told.contains("add \"127.0.0.1\" to `grant.http.hosts`"), "{told}");
 }
 
+/// Whoever owns a name decides where it leads, and may change that; a grant of a name is none of this machine.
+#[test]
+fn a_name_does_not_lead_to_this_machine() {
+    let server = Server::start();
+    // The system takes it for a short way to write 127.0.0.1, as a name server could answer for any name.
+    let name = format!("127.1:{}", server.port());
+    let stage = |hosts: &str| format!("grant = {{ http = {{ hosts = [{hosts}] }} }}\nreplayable = false");
+    let question = format!("GET http://{name}/hello");
+    let (answers, told) = asked(&stage(&format!("\"{name}\"")), &[&question]);
+    assert!(told.contains("the name leads to 127.0.0.1, which is no address of another machine"), "{told}");
+    assert!(!answers[0].contains("200"), "{answers:?}");
+    let (answers, told) = asked(&stage(&format!("\"{name}\", \"{}\"", server.authority)), &[&question]);
+    assert!(answers[0].starts_with("200"), "{answers:?} {told}");
+}
+
 #[test]
 fn a_redirect_is_an_answer_and_leads_nowhere() {
     let (server, other) = (Server::start(), Server::start());
@@ -320,5 +336,18 @@ fn a_job_says_that_it_gives_up_replay() {
     ] {
         let told = job("asker", &stage, &[]).refused(&["validate", "job.toml"]);
         assert!(told.contains(words) && told.contains("stage `it`"), "{stage}: {told}");
+    }
+}
+
+/// A device never ends, and a pipe waits for its other end: neither is read, also by `validate`.
+#[test]
+fn only_regular_files_are_granted() {
+    for path in ["/dev/zero", "pipe", "."] {
+        let trial = job("curious", &format!("grant = {{ files = {{ words = \"{path}\" }} }}"), &[]);
+        assert!(Command::new("mkfifo").arg(trial.path("pipe")).status().unwrap().success());
+        for command in ["run", "validate"] {
+            let told = trial.refused(&[command, "job.toml"]);
+            assert!(told.contains("granted file `words`") && told.contains("it is no regular file"), "{told}");
+        }
     }
 }

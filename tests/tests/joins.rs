@@ -14,7 +14,7 @@ fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
     let source = |name: &str| {
         format!(
             "[sources.{name}]\nkind = \"queue\"\npath = \"{name}.jsonl\"\n\
-             schema = {{ k = \"text\", n = \"int64\", at = \"timestamp\" }}\n"
+             schema = {{ k = \"text\", n = \"int64\", at = \"timestamp(us)\" }}\n"
         )
     };
     let trial = Trial::new(&format!(

@@ -1,6 +1,6 @@
 //! `millstream key`: keys are made, shown, trusted, rotated and revoked, and nobody else can read them.
 
-use millstream_tests::{Ended, Process, Trial};
+use millstream_tests::{Ended, Process, Trial, plugin};
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 /// `millstream key …` with settings of its own.
@@ -105,4 +105,60 @@ fn keys_are_trusted_and_revoked() {
         refused(&trial, &["trust", "bob", &bob]).contains("TRIAL/config/keys/trusted.toml: TOML parse error at line 1")
     );
     assert_eq!(trial.text("config/keys/trusted.toml"), "signers = 1");
+}
+
+/// A policy that is not known, or that somebody else may write, lets nothing pass.
+#[test]
+fn policies_do_not_fail_open() {
+    let trial = Trial::new(
+        "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" \
+         }\n[stages.s]\nfrom = \"in\"\nplugin = \"PLUGIN\"\n[sinks.out]\nfrom = \"s\"\nkind = \"queue\"\npath = \
+         \"out.jsonl\"\n",
+    );
+    let words = plugin("split-words").display().to_string();
+    trial.write("job.toml", trial.text("job.toml").replace("PLUGIN", &words));
+    trial.write("input.jsonl", "[{\"value\":\"a\"}]\n");
+    let run = |config: Option<&str>| {
+        let mut command = trial.command(&["run", "job.toml"]);
+        for name in ["HOME", "XDG_CONFIG_HOME", "MILLSTREAM_CONFIG"] {
+            command.env_remove(name);
+        }
+        command.env("XDG_CACHE_HOME", trial.path("cache")).env("XDG_STATE_HOME", trial.path("state"));
+        command.envs(config.map(|folder| ("MILLSTREAM_CONFIG", trial.path(folder))));
+        let _ = std::fs::remove_file(trial.path("out.jsonl"));
+        Process::start(&mut command).wait()
+    };
+    let refused = |config: Option<&str>, told: &str| {
+        let ended = run(config);
+        assert!(matches!(ended.code, Some(1 | 2)) && ended.stderr.contains(told), "{told}: {}", ended.stderr);
+        assert_eq!(trial.text("out.jsonl"), "");
+    };
+    refused(None, "neither HOME nor MILLSTREAM_CONFIG is set, so it is not known what your policy allows");
+    assert_eq!(run(Some("none")).code, Some(0), "no settings are none");
+
+    let set = |path: &str, mode| std::fs::set_permissions(trial.path(path), PermissionsExt::from_mode(mode)).unwrap();
+    trial.write("config/policy.toml", "paths = true\n");
+    assert_eq!(run(Some("config")).code, Some(0));
+    for (path, mode) in
+        [("config/policy.toml", 0o664), ("config/policy.toml", 0o646), ("config", 0o775), ("config", 0o777)]
+    {
+        let before = std::fs::metadata(trial.path(path)).unwrap().permissions();
+        set(path, mode);
+        refused(Some("config"), "it is not obeyed: others may write ");
+        std::fs::set_permissions(trial.path(path), before).unwrap();
+    }
+    // What somebody may take away says nothing by not being there.
+    trial.write("open/.keep", "");
+    set("open", 0o777);
+    refused(Some("open"), "others may write ");
+    // A folder above, and the keys that are trusted.
+    trial.write("above/config/policy.toml", "paths = true\n");
+    set("above", 0o777);
+    refused(Some("above/config"), "others may write ");
+    trial.write("trusting/keys/trusted.toml", "");
+    set("trusting/keys/trusted.toml", 0o666);
+    refused(Some("trusting"), "others may write ");
+    if std::os::unix::fs::chown(trial.path("config/policy.toml"), Some(65_534), None).is_ok() {
+        refused(Some("config"), " belongs to user 65534");
+    }
 }

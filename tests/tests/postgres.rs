@@ -1,6 +1,10 @@
 //! The sink `postgres` with a real server, as its reader sees the table.
 
 use millstream_tests::{Ended, Postgres, Process, Trial, free_port, until};
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const INPUT: &str = "[[\"a\",1],[\"b\",null],[\"a\",2]]\n[]\n[[\"c\",-9223372036854775808],[\"b\",4]]\n";
 
@@ -85,6 +89,48 @@ fn every_type_and_odd_value_arrives() {
     assert_eq!(server.sql(types), "boolean, bigint, double precision, text, bytea, timestamp with time zone");
 }
 
+/// Types that rows do not have are made by the server, in tables that are added to and in those whose rows are replaced.
+#[test]
+fn tables_may_have_numeric_dates_json_and_arrays() {
+    let server = Postgres::start();
+    let types = "price numeric(12,2), exact numeric, whole numeric, day date, doc jsonb, plain json, tags text[], \
+                 sizes integer[], id uuid, small real";
+    let columns = "k = \"text\", price = \"float64\", exact = \"text\", whole = \"int64\", day = \"timestamp\", doc = \"text\", \
+                   plain = \"text\", tags = \"text\", sizes = \"text\", id = \"text\", small = \"float64\"";
+    let first = r#"["a",19.9,"12345678901234567890.5",9007199254740993,"2026-03-29T23:30:00Z",{"b":[1]},"[1, 2]",["x","y,z",null],"{1,2}","5b0d9f4e-6c4e-4b7a-9a57-0f3f4f1f2a3b",1.5]"#;
+    let nulls = r#"["b",null,null,null,null,null,null,null,null,null,null]"#;
+    let again = r#"["a",0.1,"1",1,"1969-12-31T23:59:59Z","null","{}","[]","[3]",null,"NaN"]"#;
+    let shown = "a|0.10|1|1|1969-12-31|null|{}|{}|{3}||NaN\nb||||||||||";
+    server.sql(&format!("create table kept (k text primary key, {types})"));
+    let upsert = job_at(&server.url(), columns, "table = \"kept\"\nmode = \"upsert\"\nkey = \"k\"");
+    upsert.write("input.jsonl", format!("[{first},{nulls}]\n[{again}]\n"));
+    run_well(&upsert);
+    assert_eq!(server.sql("select * from kept order by k"), shown);
+
+    server.sql(&format!("create table added (k text, {types})"));
+    let append = job_at(&server.url(), columns, "table = \"added\"");
+    append.write("input.jsonl", format!("[{first},{nulls}]\n[{again}]\n"));
+    run_well(&append);
+    let one = "a|19.90|12345678901234567890.5|9007199254740993|2026-03-29|{\"b\": [1]}|[1, 2]|{x,\"y,z\",NULL}|{1,2}|\
+               5b0d9f4e-6c4e-4b7a-9a57-0f3f4f1f2a3b|1.5";
+    assert_eq!(
+        server.sql("select * from added order by k, price desc"),
+        shown.replacen("a|", &format!("{one}\na|"), 1)
+    );
+
+    // A key of such a type: two texts are one number.
+    server.sql("create table by_number (k numeric primary key, n bigint)");
+    let keyed =
+        job_at(&server.url(), "k = \"text\", n = \"int64\"", "table = \"by_number\"\nmode = \"upsert\"\nkey = \"k\"");
+    keyed.write("input.jsonl", "[[\"1\",1],[\"1.0\",2],[\"2\",3]]\n");
+    run_well(&keyed);
+    assert_eq!(server.sql("select trim_scale(k), n from by_number order by k"), "1|2\n2|3");
+
+    keyed.write("input.jsonl", "[[\"many\",1]]\n");
+    let told = refused(&keyed, 1);
+    assert!(told.contains("invalid input syntax for type numeric: \"many\""), "{told}");
+}
+
 #[test]
 fn upsert_keeps_the_last_row_of_each_key() {
     let server = Postgres::start();
@@ -114,10 +160,11 @@ fn tables_that_cannot_take_the_rows_are_refused_before_anything_runs() {
              text, m bigint; add it, of type bigint",
         ),
         (
-            "create table t (k text, n numeric(9,2))",
+            "create table t (k text, n varchar(9))",
             append,
-            "job.toml:10: sink `out`: column `n` is int64 in the rows and numeric(9,2) in the table: the rows have k text, n \
-             int64, and the table \"t\" has k text, n numeric(9,2); make it bigint, or change the rows in a stage",
+            "job.toml:10: sink `out`: column `n` is int64 in the rows and character varying(9) in the table: the rows have k \
+             text, n int64, and the table \"t\" has k text, n character varying(9); make it bigint, or change the rows in a \
+             stage",
         ),
         (
             "create table t (k text, n bigint, must text not null)",
@@ -157,10 +204,16 @@ fn tables_that_cannot_take_the_rows_are_refused_before_anything_runs() {
 #[test]
 fn a_server_that_cannot_be_used_is_told_at_the_start() {
     let port = free_port();
-    let dead = job_at(&format!("postgres://me:${{PW}}@127.0.0.1:{port}/a"), "k = \"text\"", "table = \"t\"");
+    let dead =
+        job_at(&format!("postgres://me:${{PW}}@127.0.0.1:{port}/a"), "k = \"text\"", "table = \"t\"\nwait = \"0s\"");
     let told = refused(&dead, 1);
     let start = format!("job.toml:9: sink `out`: database `a` at 127.0.0.1:{port}: error connecting to server: ");
-    assert!(told.starts_with(&start) && told.ends_with("; start that server, or mend `url`"), "{told}");
+    assert!(
+        told.starts_with(&start) && told.ends_with("; start that server, or mend `url`, or raise `wait`"),
+        "{told}"
+    );
+    let told = Process::start(dead.command(&["validate", "job.toml"]).env("PW", "x")).wait();
+    assert!(told.code == Some(1) && told.stderr.contains(&start), "{}", told.stderr);
     let unset = job_at("postgres://me:${NO_SUCH_VARIABLE}@h/a", "k = \"text\"", "table = \"t\"");
     let told = refused(&unset, 2);
     assert!(told.contains("job.toml:9: ") && told.contains("variable `NO_SUCH_VARIABLE`, which is not set"), "{told}");
@@ -226,4 +279,139 @@ table = "t"
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("the job waits").count(), 2, "once for each time: {}", ended.stderr);
     assert_eq!(server.sql("select count(*), count(distinct value) from t"), format!("{rows}|{rows}"));
+}
+
+/// A value that no table can hold is the row's fault: nothing is tried again, with checkpoints as without.
+#[test]
+fn a_row_that_the_table_cannot_hold_is_not_tried_again() {
+    let server = Postgres::start();
+    server.sql("create table t (k text, n integer check (n > 0))");
+    for (bad, words) in [
+        ("[\"a\\u0000b\",6]", "batch 1: row 2, column `k`: its text has a zero byte"),
+        ("[\"x\",5000000000]", "batch 1: row 2, column `n`: 5000000000 does not fit into the column's type int4"),
+        ("[\"x\",-5]", "violates check constraint \"t_n_check\""),
+    ] {
+        let trial = job(&server, "table = \"t\"\n[checkpoint]\ndir = \"checkpoint\"");
+        trial.write("input.jsonl", format!("[[\"a\",1],{bad}]\n"));
+        let began = Instant::now();
+        let ended = run(&trial);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("sink `out`: batch 1: ") && ended.stderr.contains(words), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("again from the last checkpoint"), "{}", ended.stderr);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+        assert_eq!(server.sql("select count(*) from t"), "0");
+    }
+}
+
+/// A job may be started before its database is; so a machine that comes up starts both in any order.
+#[test]
+fn a_start_waits_for_its_servers() {
+    let mut server = Postgres::start();
+    server.sql("create table colours (k text, colour text)");
+    server.sql("insert into colours values ('a', 'red')");
+    let url = server.url();
+    server.stop();
+    for checkpoint in ["", "[checkpoint]\ndir = \"checkpoint\"\n"] {
+        let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
+        let stage = format!(
+            "[stages.coloured]\nfrom = \"in\"\nenrich = {{ url = \"{url}\", query = \"select * from colours\", on = \
+             \"k\" }}\n{checkpoint}"
+        );
+        let text = trial
+            .text("job.toml")
+            .replace("from = \"in\"\nkind = \"postgres\"", "from = \"coloured\"\nkind = \"postgres\"");
+        trial.write("job.toml", format!("{text}{stage}"));
+        let mut job = start(&trial);
+        job.until_stderr("stage `coloured`: enrich: database `postgres` at 127.0.0.1:");
+        job.until_stderr("the job waits for it, for 1h at most (`wait`)");
+        server.start_again();
+        let ended = job.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(ended.stderr.contains("is there; the job starts"), "{}", ended.stderr);
+        assert_eq!(server.sql("select colour from t where k = 'a' limit 1"), "red");
+        server.sql("drop table t");
+        server.stop();
+    }
+    // No longer than it is told to, and not against a signal.
+    let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"\nwait = \"300ms\"");
+    let told = refused(&trial, 1);
+    assert!(told.contains(", for 300ms; start that server, or mend `url`, or raise `wait`"), "{told}");
+    let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
+    let mut job = start(&trial);
+    job.until_stderr("the job waits for it");
+    job.signal("TERM");
+    job.wait_within(Duration::from_secs(10));
+}
+
+/// Listens, accepts, and says what a function does with each connection.
+fn hostile(talk: impl Fn(TcpStream) + Send + Sync + 'static) -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let talk = Arc::new(talk);
+    std::thread::spawn(move || {
+        for socket in listener.incoming().flatten() {
+            let talk = talk.clone();
+            std::thread::spawn(move || talk(socket));
+        }
+    });
+    port
+}
+
+/// What hangs, and what floods: neither holds a command up, nor fills its memory.
+#[test]
+fn a_server_that_says_nothing_or_too_much_is_left() {
+    let silent = hostile(|mut socket| while matches!(socket.read(&mut [0; 1024]), Ok(1..)) {});
+    let flood = hostile(|mut socket| {
+        let _ = socket.read(&mut [0; 1024]);
+        // It lets everybody in, and goes on about it.
+        let mut bytes = vec![b'R', 0, 0, 0, 8, 0, 0, 0, 0];
+        let _ = socket.write_all(&bytes);
+        bytes.clear();
+        for _ in 0..1000 {
+            let text = [&b"SNOTICE\0VNOTICE\0C00000\0M"[..], &[b'x'; 1000], &[0, 0]].concat();
+            bytes.push(b'N');
+            bytes.extend_from_slice(&u32::try_from(text.len() + 4).unwrap().to_be_bytes());
+            bytes.extend_from_slice(&text);
+        }
+        while socket.write_all(&bytes).is_ok() {}
+    });
+    for (port, told) in
+        [(silent, "no answer in 1 s to the greeting"), (flood, "it says more than 256 KiB before it lets the job in")]
+    {
+        let url = format!("postgres://me:${{PW}}@127.0.0.1:{port}/a?connect_timeout=1");
+        let columns = "k = \"text\", n = \"int64\"";
+        let sink = job_at(&url, columns, "table = \"t\"\nwait = \"0s\"");
+        let enrich = job_at(&url, columns, "table = \"t\"");
+        let stage = format!(
+            "[stages.coloured]\nfrom = \"in\"\nenrich = {{ url = \"{url}\", query = \"select 1\", on = \"k\", wait = \
+             \"0s\" }}\n"
+        );
+        enrich.write("job.toml", enrich.text("job.toml") + &stage);
+        for trial in [&sink, &enrich] {
+            for command in ["validate", "run"] {
+                let mut job = Process::start(trial.command(&[command, "job.toml"]).env("PW", "x"));
+                let (mut most, began) = (0, Instant::now());
+                until("it ends", || {
+                    // What has just ended has no such line any more.
+                    let status = std::fs::read_to_string(format!("/proc/{}/status", job.id())).unwrap_or_default();
+                    let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+                    let kib = high.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default();
+                    most = most.max(kib << 10);
+                    job.ended()
+                });
+                assert!(began.elapsed() < Duration::from_secs(15), "{command}: {:?}", began.elapsed());
+                let ended = job.wait();
+                assert_eq!(ended.code, Some(1), "{command}: {}", ended.stderr);
+                assert!(ended.stderr.contains(told), "{command}: {}", ended.stderr);
+                assert!(most < 300 << 20, "{command}: {most} bytes");
+            }
+        }
+    }
+    // The time of --timeout counts while a server is waited for.
+    let url = format!("postgres://me:${{PW}}@127.0.0.1:{silent}/a");
+    let trial = job_at(&url, "k = \"text\", n = \"int64\"", "table = \"t\"");
+    let job = Process::start(trial.command(&["run", "job.toml", "--timeout", "1s"]).env("PW", "x"));
+    let ended = job.wait_within(Duration::from_secs(8));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("did not answer before the time of --timeout had passed"), "{}", ended.stderr);
 }

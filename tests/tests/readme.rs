@@ -405,6 +405,45 @@ fn every_source_and_sink_has_its_guarantee() {
     }
 }
 
+/// The pages of sources and sinks tell of every key, kind and format, and their jobs are right.
+#[test]
+fn every_key_of_sources_and_sinks_is_told() {
+    let schema = Process::start(Command::new(millstream()).arg("schema")).wait();
+    let schema: Value = serde_json::from_str(&schema.stdout).unwrap();
+    for part in ["sources", "sinks"] {
+        let page = format!("docs/{part}.md");
+        let text = fs::read_to_string(root().join(&page)).unwrap();
+        let of_part = &schema["properties"][part]["additionalProperties"]["properties"];
+        let column = &of_part["schema"]["additionalProperties"]["anyOf"][1]["properties"];
+        let keys = [of_part, column].into_iter().filter_map(Value::as_object).flat_map(|keys| keys.keys());
+        for key in keys {
+            assert!(text.contains(&format!("\n| `{key}` |")), "{page} has no line of `{key}`");
+        }
+        for word in ["kind", "format", "mode"].iter().filter_map(|key| of_part[*key]["enum"].as_array()).flatten() {
+            let word = word.as_str().unwrap();
+            assert!(text.contains(&format!("`{word}`")), "{page} says nothing of `{word}`");
+        }
+        for block in blocks_in(&page, "toml") {
+            let streams = "[sources.orders]\nkind = \"rate\"\nrows_per_second = 1\n[sources.payments]\nkind = \"file\"\npath = \"a\"\n\
+                           [stages.totals]\nfrom = \"orders\"\nselect = \"value as sku\"\n";
+            let (job, told) = match part {
+                "sources" => (format!("{}[sinks.out]\nfrom = [\"ticks\"]\nkind = \"print\"\n", block.text), 0),
+                // All but the password, which is the reader's.
+                _ => (format!("{}{streams}", block.text), 2),
+            };
+            let trial = Trial::new(&job);
+            trial.write("stock.csv", "sku;count;since\n");
+            trial.write("a", "");
+            std::fs::create_dir(trial.path("incoming")).unwrap();
+            let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+            assert_eq!(ended.code, Some(told), "{}\n{}", block.place, ended.stderr);
+            let only =
+                told == 0 || (ended.stderr.matches("error:").count() == 1 && ended.stderr.contains("SHOP_PASSWORD"));
+            assert!(only, "{}\n{}", block.place, ended.stderr);
+        }
+    }
+}
+
 /// The kinds that a schema of sources or sinks allows.
 fn kinds_in(schema: &Value) -> Vec<&str> {
     let kinds = &schema["additionalProperties"]["properties"]["kind"]["enum"];
@@ -596,6 +635,10 @@ fn no_block_goes_unchecked() {
                 "toml" => assert!(!file.starts_with("demo") && !file.starts_with("tests"), "{}", block.place),
                 "rust" => assert!(["README.md", "sdk/rust/README.md"].contains(&file.as_str()), "{}", block.place),
                 "python" => assert_eq!(file, "docs/checkpoints.md", "{}", block.place),
+                // A unit of systemd. Without these two a job does not stop gracefully, or has no home.
+                "ini" => ["KillMode=mixed\n", "User=millstream\n"]
+                    .iter()
+                    .for_each(|line| assert!(block.text.contains(line), "{}: {line}", block.place)),
                 // Of from-spark: a program of Spark's, which is shown beside its job.
                 "text" => assert!(
                     ["plugins/filter-expr/README.md", "docs/from-spark.md"].contains(&file.as_str()),

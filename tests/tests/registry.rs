@@ -13,6 +13,7 @@ use oci_client::secrets::RegistryAuth;
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 
 /// Runs a command without anybody's settings and logins.
 fn run(trial: &Trial, arguments: &[&str], settings: &[(&str, &Path)]) -> Ended {
@@ -261,6 +262,47 @@ fn tokens_are_got_with_the_login() {
     let ended = search(&server, &[("DOCKER_CONFIG", &docker(&server))]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("sent what nobody understands"), "{}", ended.stderr);
+}
+
+/// A registry may say that what is pushed goes to another host; the login does not go there.
+#[test]
+fn a_login_goes_to_its_registry_only() {
+    for (challenge, known) in [
+        ("Basic realm=\"tests\"".to_owned(), "Basic YWxpY2U6c2VjcmV0"),
+        ("Bearer realm=\"http://HOST/token\",service=\"tests\"".to_owned(), "Bearer t0ken"),
+    ] {
+        let heads: Arc<Mutex<Vec<String>>> = Arc::default();
+        let seen = heads.clone();
+        let elsewhere = LyingRegistry::start(move |asked| {
+            seen.lock().unwrap().push(asked.head.clone());
+            Answer::new(201, "text/plain", b"").with("Location", "/done")
+        });
+        // The same host by another name is another place, as a browser would have it.
+        for other in [elsewhere.host(), elsewhere.host().replace("127.0.0.1", "localhost")] {
+            let (challenge, away) = (challenge.clone(), format!("http://{other}/upload?at=1"));
+            let server = LyingRegistry::start(move |asked| {
+                let host = header(asked, "host");
+                let path = asked.path.split('?').next().unwrap_or_default();
+                match (asked.method.as_str(), path) {
+                    (_, "/token") => Answer::new(200, "application/json", br#"{"token":"t0ken"}"#),
+                    _ if header(asked, "authorization") != known => Answer::new(401, "application/json", b"{}")
+                        .with("WWW-Authenticate", &challenge.replace("HOST", host)),
+                    ("POST", _) => Answer::new(202, "text/plain", b"").with("Location", &away),
+                    _ => Answer::missing(),
+                }
+            });
+            let trial = Trial::new("");
+            let login = format!(r#"{{"auths":{{"{}":{{"auth":"YWxpY2U6c2VjcmV0"}}}}}}"#, server.host());
+            trial.write("docker/config.json", login);
+            let component = plugin("split-words").join("split-words.wasm").display().to_string();
+            let push = ["push", &component, "--registry", &format!("oci://{}/team", server.host())];
+            let words = badly(&trial, &push, &[("DOCKER_CONFIG", &trial.path("docker"))]);
+            assert!(server.asked().iter().any(|asked| asked.starts_with("POST /v2/team/split-words/blobs/uploads/")));
+            assert!(words.contains("leads to an address without TLS"), "{words}");
+        }
+        let heads = heads.lock().unwrap().join("\n").to_lowercase();
+        assert!(!heads.contains("authorization"), "{heads}");
+    }
 }
 
 #[test]

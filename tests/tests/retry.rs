@@ -29,7 +29,7 @@ fn trial(reject: &str, rejected: &str) -> Trial {
         [sources.rows]
         kind = "queue"
         path = "input.jsonl"
-        schema = {{ id = "text", b = "bool", n = "int64", f = "float64", t = "text", raw = "binary", at = "timestamp" }}
+        schema = {{ id = "text", b = "bool", n = "int64", f = "float64", t = "text", raw = "binary", at = "timestamp(us)" }}
         [stages.pick]
         from = "rows"
         plugin = "{}"
@@ -243,7 +243,7 @@ fn inputs_side_by_side_get_their_own_rows_back() {
         [sources.orders]
         kind = "queue"
         path = "orders.jsonl"
-        schema = {{ user = "text", amount = "int64", f = "float64", at = "timestamp", raw = "binary" }}
+        schema = {{ user = "text", amount = "int64", f = "float64", at = "timestamp(us)", raw = "binary" }}
         [sources.clicks]
         kind = "queue"
         path = "clicks.jsonl"

@@ -320,6 +320,35 @@ fn where_the_plugin_of_before_is_gone_nothing_changes() {
     stopped_well(job);
 }
 
+/// A lock file is a text that others may have written; what it says was before is compared with what the checkpoint knows.
+#[test]
+fn a_lock_file_does_not_choose_what_runs() {
+    let feeder = Feeder::start(line);
+    let port = feeder.port();
+    let trial = running(port, "varied-update");
+    let mut job = start(&trial, &[]);
+    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    more_rows(&trial, &mut job);
+    write_varied("varied-update", "plus", &trial.path("evil.wasm"));
+    let (text, lock) = (trial.text("job.toml"), trial.text("millstream.lock"));
+    assert!(lock.contains("plugin = \"old.wasm\""), "{lock}");
+    trial.write("millstream.lock", lock.replace("\"old.wasm\"", "\"evil.wasm\""));
+    let refused = told(&trial, &["rollback", "job.toml", "made"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("says that it had evil.wasm before its last upgrade"), "{}", refused.stderr);
+    // Another component under the old name.
+    trial.write("millstream.lock", &lock);
+    std::fs::rename(trial.path("old.wasm"), trial.path("aside.wasm")).expect("it is there");
+    std::fs::rename(trial.path("evil.wasm"), trial.path("old.wasm")).expect("it is there");
+    let refused = told(&trial, &["rollback", "job.toml", "made"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("old.wasm is another component now than the one that ran"), "{}", refused.stderr);
+    assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (text, lock));
+    std::fs::rename(trial.path("aside.wasm"), trial.path("old.wasm")).expect("it is there");
+    well(&trial, &["rollback", "job.toml", "made"]);
+    stopped_well(job);
+}
+
 #[test]
 fn a_state_that_was_migrated_goes_back_to_its_old_columns() {
     let feeder = Feeder::start(line);

@@ -181,3 +181,92 @@ fn queue_begins_anew_with_every_run() {
     trial.run_well(&[]);
     assert_eq!(trial.text("out.jsonl"), first);
 }
+
+/// What is written as null is read as null, and an empty text as an empty text, also where there is but one column.
+#[test]
+fn csv_is_read_as_it_was_written() {
+    for columns in ["k = \"text\", n = \"int64\", raw = \"binary\"", "k = \"text\""] {
+        let one = !columns.contains(',');
+        let schema = format!("schema = {{ {columns} }}");
+        let write = Trial::new(&format!(
+            "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\n{schema}\n\
+             [sinks.out]\nfrom = \"in\"\nkind = \"files\"\npath = \"out\"\nformat = \"csv\"\n"
+        ));
+        let texts = ["null", "\"\"", "\" \"", "\"a,\\\"b\\\"\\nc\"", "\"null\"", "null"];
+        let row = |text: &&str| if one { format!("[{text}]") } else { format!("[{text},null,\"\"]") };
+        let rows: Vec<String> = texts.iter().map(row).collect();
+        write.write("input.jsonl", format!("[{}]\n", rows.join(",")));
+        write.run_well(&[]);
+        let read = Trial::new(&format!(
+            "[sources.in]\nkind = \"directory\"\npath = \"{}\"\nformat = \"csv\"\n{schema}\n\
+             [sinks.out]\nfrom = \"in\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+            write.path("out").display()
+        ));
+        read.run_well(&["--until-idle"]);
+        let expected = [None, Some(""), Some(" "), Some("a,\"b\"\nc"), Some("null"), None];
+        let found: Vec<Option<String>> =
+            read.rows("out.jsonl").iter().map(|row| row["k"].as_str().map(str::to_owned)).collect();
+        assert_eq!(found, expected.map(|text| text.map(str::to_owned)), "{columns}");
+        if !one {
+            assert!(read.rows("out.jsonl").iter().all(|row| row["n"].is_null() && row["raw"] == ""));
+        }
+    }
+}
+
+#[test]
+fn a_text_is_one_line_whatever_is_in_it() {
+    let trial = Trial::new(
+        "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { k = \"text\" }\n\
+         [sinks.out]\nfrom = \"in\"\nkind = \"files\"\npath = \"out\"\nformat = \"text\"\n",
+    );
+    trial.write("input.jsonl", "[[\"a\\nb\\r\\nc\"],[null],[\"\\n\"],[\"C:\\\\n\"]]\n");
+    trial.run_well(&[]);
+    assert_eq!(trial.text("out/part-0000000001.txt"), "a\\nb\\r\\nc\n\n\\n\nC:\\n\n");
+}
+
+/// Files of fixed names in folders of sinks and checkpoints do not lead out of them.
+#[test]
+fn links_in_the_place_of_our_files_lead_nowhere() {
+    let job = |to: &str| {
+        let trial = Trial::new(&format!(
+            "clock = \"manual\"\n[checkpoint]\ndir = \"ck\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\n\
+             schema = {{ k = \"text\" }}\n[sinks.out]\nfrom = \"in\"\nkind = \"files\"\npath = \"out\"\nformat = \"{to}\"\n"
+        ));
+        trial.write("input.jsonl", "[[\"a\"]]\n[[\"b\"]]\n");
+        trial.write("precious.txt", "precious");
+        fs::create_dir(trial.path("ck")).unwrap();
+        fs::create_dir(trial.path("out")).unwrap();
+        trial
+    };
+    for (link, hard) in [("ck/lock", false), ("ck/lock", true), ("out/.millstream.lock", false)] {
+        let trial = job("json");
+        match hard {
+            true => fs::hard_link(trial.path("precious.txt"), trial.path(link)).unwrap(),
+            false => std::os::unix::fs::symlink(trial.path("precious.txt"), trial.path(link)).unwrap(),
+        }
+        let ended = trial.run(&[]);
+        assert!(ended.code != Some(0) && ended.stderr.contains("it is a link or no plain file"), "{}", ended.stderr);
+        assert_eq!(trial.text("precious.txt"), "precious", "{link}");
+    }
+    let trial = job("json");
+    for link in ["out/.part-0000000001.jsonl.tmp", "out/.millstream.1.tmp"] {
+        std::os::unix::fs::symlink(trial.path("precious.txt"), trial.path(link)).unwrap();
+    }
+    trial.run_well(&[]);
+    assert_eq!(trial.text("precious.txt"), "precious");
+    assert!(!fs::symlink_metadata(trial.path("out/part-0000000001.jsonl")).unwrap().is_symlink());
+}
+
+#[test]
+fn a_sink_may_have_the_name_of_what_it_reads() {
+    let trial = Trial::new(
+        "clock = \"manual\"\n[sources.in]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { k = \"text\" }\n\
+         [stages.counts]\nfrom = \"in\"\nkey = \"k\"\naggregate = { n = \"count(*)\" }\n\
+         [sinks.counts]\nfrom = \"counts\"\nkind = \"queue\"\npath = \"counts.jsonl\"\n\
+         [sinks.in]\nfrom = \"in\"\nkind = \"queue\"\npath = \"in.jsonl\"\n",
+    );
+    trial.write("input.jsonl", "[[\"a\"],[\"a\"]]\n");
+    let told = trial.run_well(&[]).stderr;
+    assert_eq!((trial.rows("counts.jsonl").len(), trial.rows("in.jsonl").len()), (1, 2));
+    assert!(told.contains("rows: counts 1, counts (sink) 1, in 2, in (sink) 2"), "{told}");
+}

@@ -151,7 +151,7 @@ fn directory_of_csv_has_a_header_in_each_file() {
 #[test]
 fn directory_of_binary_records() {
     let trial = job(
-        "kind = \"directory\"\npath = \"in\"\nformat = \"binary\"\npoll = \"20ms\"\nschema = { at = \"timestamp\", n = \"int64\" }",
+        "kind = \"directory\"\npath = \"in\"\nformat = \"binary\"\npoll = \"20ms\"\nschema = { at = \"timestamp(us)\", n = \"int64\" }",
     );
     let record = |at: i64, n: i64| [at.to_le_bytes(), n.to_le_bytes()].concat();
     trial.write("in/a.bin", [record(0, 1), record(1_000_000, -2), vec![1, 2, 3]].concat());
@@ -325,8 +325,8 @@ fn a_queue_that_is_no_json_fails_the_job() {
 }
 
 #[test]
-fn a_folder_that_vanishes_fails_the_job() {
-    let trial = job("kind = \"directory\"\npath = \"in\"\npoll = \"20ms\"");
+fn a_folder_that_vanishes_fails_a_job_that_does_not_wait_for_it() {
+    let trial = job("kind = \"directory\"\npath = \"in\"\npoll = \"20ms\"\naway_max = \"0s\"");
     trial.write("in/a.txt", "a\n");
     let job = trial.start(&[]);
     until("the file is read", || column(&trial, "out.jsonl", "value") == ["a"]);
@@ -338,4 +338,92 @@ fn a_folder_that_vanishes_fails_the_job() {
         "{}",
         ended.stderr
     );
+}
+
+/// `{}` is two bytes, and a row of many columns: what rows become is bounded, not only what came.
+#[test]
+fn rows_of_many_columns_come_in_small_batches() {
+    let columns: Vec<String> = (0..900).map(|number| format!("c{number} = \"int64\"")).collect();
+    let trial = Trial::new(&format!(
+        "batch = \"0s\"\n[sources.in]\nkind = \"file\"\npath = \"in.jsonl\"\nformat = \"json\"\nschema = {{ {} }}\n\
+         [stages.counts]\nfrom = \"in\"\naggregate = {{ n = \"count(*)\" }}\n\
+         [sinks.out]\nfrom = \"counts\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+        columns.join(", ")
+    ));
+    trial.write("in.jsonl", "{}\n".repeat(50_000));
+    trial.run_well(&[]);
+    let rows: Vec<i64> = trial.rows("out.jsonl").iter().map(|row| row["n"].as_i64().unwrap()).collect();
+    assert_eq!(rows.iter().sum::<i64>(), 50_000);
+    // A value and the note that it is missing are 12 bytes, and a batch has 128 MiB.
+    assert!(rows.iter().all(|rows| *rows <= (128 << 20) / (900 * 12)), "{rows:?}");
+}
+
+#[test]
+fn a_limit_ends_every_source() {
+    let trial = Trial::new(
+        "batch = \"0s\"\n[sources.ticks]\nkind = \"rate\"\nrows_per_second = 1000\n\
+         [sources.in]\nkind = \"directory\"\npath = \"in\"\n\
+         [stages.both]\nfrom = \"ticks\"\nselect = \"value\"\n\
+         [sinks.out]\nfrom = \"both\"\nkind = \"queue\"\npath = \"out.jsonl\"\n\
+         [sinks.lines]\nfrom = \"in\"\nkind = \"queue\"\npath = \"lines.jsonl\"\n",
+    );
+    trial.write("in/a.txt", "1\n2\n3\n4\n5\n6\n7\n");
+    trial.run_well(&["--limit", "5"]);
+    assert_eq!(column(&trial, "out.jsonl", "value"), [0, 1, 2, 3, 4]);
+    assert_eq!(column(&trial, "lines.jsonl", "value"), ["1", "2", "3", "4", "5"]);
+    trial.refused(&["run", "job.toml", "--limit", "0"]);
+}
+
+/// With checkpoints the next start goes on behind the rows that were read.
+#[test]
+fn a_job_goes_on_behind_its_limit() {
+    let trial = job("kind = \"file\"\npath = \"in.txt\"\n[checkpoint]\ndir = \"ck\"");
+    trial.write("in.txt", "1\n2\n3\n4\n5\n");
+    trial.run_well(&["--limit", "2"]);
+    assert_eq!(column(&trial, "out.jsonl", "value"), ["1", "2"]);
+    trial.run_well(&["--limit", "2"]);
+    trial.run_well(&[]);
+    assert_eq!(column(&trial, "out.jsonl", "value"), ["1", "2", "3", "4", "5"]);
+}
+
+#[test]
+fn a_sample_shows_the_first_rows_of_every_stream_and_writes_nothing() {
+    let trial = Trial::new(
+        "[checkpoint]\ndir = \"ck\"\n[sources.in]\nkind = \"directory\"\npath = \"in\"\nformat = \"json\"\n\
+         schema = { k = \"text\", n = \"int64\" }\n\
+         [stages.large]\nfrom = \"in\"\nfilter = \"n > 10\"\n\
+         [stages.none]\nfrom = \"in\"\nfilter = \"n > 100\"\n\
+         [sinks.out]\nfrom = \"large\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+    );
+    let rows: Vec<String> = (0..20).map(|n| format!("{{\"k\":\"k{n}\",\"n\":{n}}}")).collect();
+    trial.write("in/a.jsonl", format!("{}\nnonsense\n", rows.join("\n")));
+    let shown = trial.run_well(&["--sample"]).stdout;
+    assert!(shown.contains("stream in)") && shown.contains("| k9 | 9 |") && !shown.contains("| k10 | 10 |"), "{shown}");
+    assert!(shown.contains("… and 10 more rows") && shown.contains("| k11 | 11 |"), "{shown}");
+    assert!(shown.contains("stream in.rejected)") && !shown.contains("stream none"), "{shown}");
+    assert!(!trial.path("out.jsonl").exists() && !trial.path("ck").exists());
+    let few = trial.run_well(&["--sample", "--limit", "3"]).stdout;
+    assert!(few.contains("| k2 | 2 |") && !few.contains("k3"), "{few}");
+}
+
+#[test]
+fn set_adds_what_the_file_does_not_have() {
+    let trial = job("kind = \"file\"\npath = \"in.txt\"");
+    trial.write("in.txt", "b\na\n");
+    trial.run_well(&[
+        "--set",
+        "stages.sorted.from=in",
+        "--set",
+        "stages.sorted.sql=select value from \"in\" order by value",
+        "--set",
+        "sinks.sorted={ from = \"sorted\", kind = \"queue\", path = \"sorted.jsonl\" }",
+        "--set",
+        "checkpoint.dir=ck",
+        "--set",
+        "sources.in.rows_per_batch_max=10",
+    ]);
+    assert_eq!(column(&trial, "sorted.jsonl", "value"), ["a", "b"]);
+    assert!(trial.path("ck").exists());
+    let told = trial.refused(&["run", "job.toml", "--set", "sinks.sorte.path=x"]);
+    assert!(told.contains("the job has no sink `sorte`"), "{told}");
 }

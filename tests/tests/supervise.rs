@@ -275,6 +275,25 @@ fn the_time_of_timeout_counts_over_restarts() {
     assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(5), "{took:?}");
 }
 
+#[test]
+fn a_loop_of_restarts_does_not_outlast_timeout() {
+    let port = free_port();
+    let (_nc, trial) = (Process::nc(port), job(port, ""));
+    let began = Instant::now();
+    let mut job = trial.start(&["--timeout", "5s"]);
+    // The pauses before the sixth take 3.1 s together.
+    job.until("its worker process failed six times", |job| {
+        for id in children(job.id()) {
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+        }
+        job.stderr().contains("in 3.2 s (6 of 10)")
+    });
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the time of --timeout has passed; stopped"), "{}", ended.stderr);
+    assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
+}
+
 fn hosts() -> String {
     format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port())
 }

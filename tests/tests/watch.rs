@@ -59,6 +59,32 @@ fn a_rebuilt_component_takes_its_place_and_a_broken_one_is_told() {
 }
 
 #[test]
+fn a_version_that_throws_is_given_up_and_the_job_goes_on_without_a_lost_row() {
+    for more in ["", "[checkpoint]\ndir = \"checkpoint\"\nevery = \"200ms\""] {
+        let feeder = Feeder::start(|number| format!("w,{}", if number % 2 == 0 { 9 } else { 13 }));
+        let trial = job(feeder.port(), more);
+        let mut run = trial.command(&["run", "job.toml", "--watch"]);
+        let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.folder()));
+        comes_out(&trial, &mut job, 9);
+        // The version `fail` throws at 13.
+        write_varied("varied", "fail", &trial.path("made.wasm"));
+        job.until_stderr(" goes on in place of ");
+        job.until_stderr("made.wasm again, and waits for the next build");
+        comes_out(&trial, &mut job, 13);
+        write_varied("varied", "plus", &trial.path("made.wasm"));
+        comes_out(&trial, &mut job, 10);
+        assert!(job.stderr().contains("not the number 13"), "{}", job.stderr());
+        drop(feeder);
+        job.signal("TERM");
+        let ended = job.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let rows = trial.rows("out.jsonl");
+        let is_13 = |row: &serde_json::Value| row["n"] == 13;
+        assert!(rows.windows(2).all(|two| is_13(&two[0]) != is_13(&two[1])), "a row is lost or there twice");
+    }
+}
+
+#[test]
 fn a_job_without_a_local_component_has_nothing_to_watch() {
     let trial = job(free_port(), "");
     trial.write("job.toml", trial.text("job.toml").replace("plugin = \"made.wasm\"", "filter = \"n > 0\""));

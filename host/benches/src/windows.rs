@@ -54,7 +54,7 @@ batch = "0s"
 kind = "file"
 path = "../rows.csv"
 format = "csv"
-schema = {{ ts = "timestamp", k = "text", v = "int64" }}
+schema = {{ ts = "timestamp(us)", k = "text", v = "int64" }}
 [stages.totals]
 from = "rows"
 key = "k"

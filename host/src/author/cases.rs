@@ -19,6 +19,7 @@
 //! A case runs as a job of one stage between `queue` source and `queue` sink, in virtual time, with one worker and
 //! again with two. Rows must come in the expected order, but for stages with a key, whose order is not fixed.
 
+mod accept;
 mod compare;
 mod questions;
 
@@ -52,6 +53,8 @@ pub struct CaseReport {
     pub name: String,
     /// What is not as expected, in lines for a person to read; `None` where all is.
     pub difference: Option<String>,
+    /// The files that were written since what came out is to be expected from now on.
+    pub accepted: Vec<PathBuf>,
 }
 
 impl Report {
@@ -69,7 +72,12 @@ impl Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for case in &self.cases {
             match &case.difference {
-                None => writeln!(f, "ok    {}", case.name)?,
+                None => {
+                    writeln!(f, "ok    {}", case.name)?;
+                    for file in &case.accepted {
+                        writeln!(f, "      wrote {}", file.display())?;
+                    }
+                }
                 Some(difference) => {
                     writeln!(f, "FAIL  {}", case.name)?;
                     for line in difference.lines() {
@@ -84,10 +92,12 @@ impl Display for Report {
 }
 
 /// Runs the cases of a plugin folder, which must be built. An error is a mistake in the cases themselves; a plugin
-/// that does not do what a case expects is in the report.
-pub fn run(folder: &Path) -> Result<Report> {
-    run_with(folder, &|job| {
-        let spec = crate::job::parse(&job.text, Path::new("case"), &job.folder, &[])?;
+/// that does not do what a case expects is in the report. `accepts`: what comes out with one worker is what a case that
+/// differs expects from now on, and is written to its files.
+pub fn run(folder: &Path, accepts: bool) -> Result<Report> {
+    run_with(folder, accepts, &|job| {
+        let of = (job.file.as_path(), job.of.as_str());
+        let spec = crate::job::made_of(&job.text, of, &job.folder, |path| job.places(path))?;
         let options = crate::run::Options { workers: Some(job.workers), ..Default::default() };
         let mut job = crate::run::Job::new(spec, options);
         job.start()?;
@@ -100,21 +110,47 @@ pub fn run(folder: &Path) -> Result<Report> {
 struct CaseJob {
     /// The job file's text.
     text: String,
+    /// `case.toml`, and what it holds, for the places of mistakes.
+    file: PathBuf,
+    of: String,
+    /// The names of the sources.
+    inputs: Vec<String>,
     /// Where its relative paths start.
     folder: PathBuf,
     workers: usize,
 }
 
+impl CaseJob {
+    /// Where in the job stands what stands here in `case.toml`.
+    fn places(&self, path: &str) -> Vec<String> {
+        let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+        let of_sources = |below: &str| self.inputs.iter().map(|name| format!("sources.{name}{below}")).collect();
+        match (first, rest) {
+            ("batch", _) => vec![path.to_owned()],
+            ("schema", "") => of_sources(".schema"),
+            ("schema", column) => of_sources(&format!(".schema.{column}")),
+            ("inputs", "") => of_sources(""),
+            ("inputs", _) => Vec::new(),
+            _ => vec![format!("stages.stage.{path}")],
+        }
+    }
+}
+
 type Runner<'a> = dyn Fn(&CaseJob) -> Result<()> + 'a;
 
-fn run_with(folder: &Path, runner: &Runner) -> Result<Report> {
+fn run_with(folder: &Path, accepts: bool, runner: &Runner) -> Result<Report> {
     let plugin = fs::canonicalize(folder)
         .map_err(|cause| Error::job(format!("no plugin folder {}: {cause}", folder.display())))?;
     let mut cases = Vec::new();
     for case in case_folders(folder)? {
         let name = case.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let difference = Case::read(&case)?.differs(&plugin, runner)?;
-        cases.push(CaseReport { name, difference });
+        let mut accepted = Vec::new();
+        let mut difference = Case::read(&case)?.differs(&plugin, accepts.then_some(&mut accepted), runner)?;
+        if !accepted.is_empty() {
+            // It must be so with every number of workers.
+            difference = Case::read(&case)?.differs(&plugin, None, runner)?;
+        }
+        cases.push(CaseReport { name, difference, accepted });
     }
     Ok(Report { cases })
 }
@@ -201,6 +237,8 @@ enum Expected {
 
 struct Case {
     folder: PathBuf,
+    /// The text of `case.toml`.
+    text: String,
     file: CaseFile,
     inputs: Vec<CaseInput>,
     expected: Expected,
@@ -211,7 +249,8 @@ struct Case {
 impl Case {
     fn read(folder: &Path) -> Result<Case> {
         let path = folder.join("case.toml");
-        let file: CaseFile = toml::from_str(&read_text(&path)?)
+        let text = read_text(&path)?;
+        let file: CaseFile = toml::from_str(&text)
             .map_err(|cause| Error::job(format!("{}: {}", path.display(), cause.to_string().trim_end())))?;
         let inputs = file.inputs().map_err(|words| Error::job(format!("{}: {words}", path.display())))?;
         if let Some(input) = inputs.iter().map(|input| folder.join(input.file())).find(|input| !input.is_file()) {
@@ -233,17 +272,32 @@ impl Case {
         };
         let rejected = folder.join("expected-rejected.jsonl");
         let rejected = rejected.exists().then(|| compare::read_lines(&rejected)).transpose()?;
-        Ok(Case { folder: folder.into(), file, inputs, expected, rejected })
+        Ok(Case { folder: folder.into(), text, file, inputs, expected, rejected })
     }
 
-    /// What is not as expected.
-    fn differs(&self, plugin: &Path, runner: &Runner) -> Result<Option<String>> {
+    /// What is not as expected. Where what comes out is to be `accepted`, the files that were written are added there, and
+    /// nothing is run again.
+    fn differs(
+        &self,
+        plugin: &Path,
+        mut accepted: Option<&mut Vec<PathBuf>>,
+        runner: &Runner,
+    ) -> Result<Option<String>> {
         for workers in WORKERS {
             let out = tempfile::tempdir()
                 .map_err(|cause| Error::environment(format!("cannot make a temporary folder: {cause}")))?;
             let text = self.job(plugin, out.path())?;
-            let result = runner(&CaseJob { text, folder: self.folder.clone(), workers });
-            if let Some(difference) = self.differs_from(result, out.path())? {
+            let inputs = self.inputs.iter().map(|input| input.name.clone()).collect();
+            let (file, of) = (self.folder.join("case.toml"), self.text.clone());
+            let result = runner(&CaseJob { text, file, of, inputs, folder: self.folder.clone(), workers });
+            if let Some(difference) = self.differs_from(result.clone(), out.path())? {
+                // With two workers it must come out the same.
+                if let Some(accepted) = accepted.take().filter(|_| workers == WORKERS[0]) {
+                    accepted.extend(accept::accept(self, &result, out.path())?);
+                    if !accepted.is_empty() {
+                        return Ok(None);
+                    }
+                }
                 let plural = if workers == 1 { "" } else { "s" };
                 return Ok(Some(format!("with {workers} worker{plural}: {difference}")));
             }
@@ -275,7 +329,7 @@ impl Case {
             }
             (Expected::Unknown, Ok(())) => Some(format!(
                 "there is neither expected.jsonl nor expected-error.txt. What came out, for an expected.jsonl if it is \
-                 right:\n{}",
+                 right (`millstream test --accept` writes it):\n{}",
                 read_text(&out.join(OUTPUT))?.trim_end()
             )),
         })

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// When and how large each file was, by its path in the project.
-type Seen = BTreeMap<PathBuf, (SystemTime, u64)>;
+pub(super) type Seen = BTreeMap<PathBuf, (SystemTime, u64)>;
 
 /// The files of a project as they were seen last.
 pub struct Watch {
@@ -47,20 +47,14 @@ impl Watch {
     }
 }
 
-/// A source file that was changed after a component was built of it; cases and texts are no sources.
-pub fn newer(folder: &Path, component: &Path) -> Option<PathBuf> {
-    let built = fs::metadata(component).and_then(|metadata| metadata.modified()).ok()?;
-    let is_source = |path: &Path| !path.starts_with("cases") && path.extension().is_none_or(|ending| ending != "md");
-    look(folder).into_iter().find(|(path, (changed, _))| *changed > built && is_source(path)).map(|(path, _)| path)
-}
-
 /// The first file that is in one of both only, or otherwise.
 fn difference(old: &Seen, new: &Seen) -> Option<PathBuf> {
     let changed = new.iter().find(|(path, state)| old.get(*path) != Some(state));
     changed.or_else(|| old.iter().find(|(path, _)| !new.contains_key(*path))).map(|(path, _)| path.clone())
 }
 
-fn look(folder: &Path) -> Seen {
+/// The files of a project that people write.
+pub(super) fn look(folder: &Path) -> Seen {
     let mut seen = Seen::new();
     gather(folder, Path::new(""), &mut seen);
     seen
@@ -139,24 +133,5 @@ mod tests {
         assert_eq!(watch.wait(&stop), Some("a.c".into()));
         stop.store(true, Ordering::Release);
         assert_eq!(watch.wait(&stop), None);
-    }
-
-    #[test]
-    fn a_source_that_is_newer_than_the_component_is_named() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let at = |name: &str, seconds: u64| {
-            let path = folder.path().join(name);
-            fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
-            let file = fs::File::create(&path).expect("a file");
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("a time");
-            path
-        };
-        let component = at("a.wasm", 20);
-        at("a.go", 10);
-        at("cases/x/case.toml", 30);
-        at("README.md", 30);
-        assert_eq!(newer(folder.path(), &component), None);
-        at("b.go", 21);
-        assert_eq!(newer(folder.path(), &component), Some("b.go".into()));
     }
 }

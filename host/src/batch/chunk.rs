@@ -1,6 +1,7 @@
 //! Records as a receiver took them in, before decoding.
 
 use crate::checkpoint::types::{Extent, Position};
+use crate::receiver::follow::identity;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ pub struct Chunk {
     /// The record that names the columns (csv with a header), without its delimiter; empty where there is none.
     pub header: Bytes,
     /// Records that the receiver refused, in the order of their rows; `bytes` holds the first
-    /// [`crate::limits::REJECTED_BYTES_KEPT`] bytes of each.
+    /// bytes of each, as many as the source's `rejected_bytes_max`.
     pub refused: Vec<Refusal>,
     /// Where the records come from. Cutting and joining keep it true.
     pub extent: Extent,
@@ -90,6 +91,9 @@ impl Chunk {
 
     /// How far its source was read when all of its records are taken.
     pub fn position_behind(&self) -> Position {
+        if identity::is_name(&self.extent.file) {
+            return identity::behind(self);
+        }
         let Extent { start, bytes, row, .. } = self.extent;
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let rows = row.saturating_add(self.rows() as u64);

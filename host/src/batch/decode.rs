@@ -7,17 +7,20 @@ pub mod csv;
 pub mod json;
 mod parse;
 mod text;
+mod times;
+
+pub use times::check_pattern;
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES};
 use crate::batch::types::{ColumnType, schema_of};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
-use crate::limits::REJECTED_BYTES_KEPT;
 use arrow::array::{RecordBatch, StringArray};
 use arrow::datatypes::SchemaRef;
 use binary::BinaryDecoder;
 use columns::{Columns, Value};
 use csv::CsvDecoder;
 use json::JsonDecoder;
+use std::fmt::Write;
 use std::sync::Arc;
 
 /// Turns chunks of one source into rows.
@@ -28,6 +31,8 @@ pub struct Decoder {
     by: By,
     /// Columns without which a row is rejected.
     required: Vec<usize>,
+    /// How much of a rejected record is kept.
+    rejected_bytes_max: usize,
 }
 
 /// The rows of a chunk.
@@ -73,15 +78,16 @@ impl Decoder {
     /// text without a schema has the column `value`; a `queue` source is JSON whatever its format. Rows that are given back
     /// to a stage are as sinks write them, and have the very columns of its input.
     pub fn new(source: &SourceSpec) -> Decoder {
-        let column = |name: &str, kind| ColumnSpec { name: name.into(), kind, path: vec![name.into()] };
         let mut source = source.clone();
         match (&source.kind, &source.format) {
             (SourceKind::Rate { .. }, _) => {
                 source.format = Format::Binary { record_bytes: None };
-                source.schema = vec![column("timestamp", ColumnType::Timestamp), column("value", ColumnType::Int64)];
+                source.schema = SourceSpec::default_schema(&source.kind, &source.format);
             }
             (SourceKind::Queue { .. }, _) => source.format = Format::Json,
-            (_, Format::Text) if source.schema.is_empty() => source.schema = vec![column("value", ColumnType::Text)],
+            (_, Format::Text) if source.schema.is_empty() => {
+                source.schema = vec![ColumnSpec::new("value", ColumnType::Text)]
+            }
             _ => {}
         }
         let queue = matches!(source.kind, SourceKind::Queue { .. });
@@ -103,10 +109,11 @@ impl Decoder {
             SourceKind::Retry { columns, .. } => (columns.clone(), required(columns)),
             _ => (schema_of(&named), Vec::new()),
         };
-        let columns = Columns::new(schema.clone());
+        let columns = Columns::new(schema.clone(), &source.schema);
         let given_back = matches!(source.kind, SourceKind::Retry { .. });
         let columns = if given_back { columns.with_hex() } else { columns };
-        Decoder { columns, schema, delimiter, by, required }
+        let rejected_bytes_max = usize::try_from(source.rejected_bytes_max).unwrap_or(usize::MAX);
+        Decoder { columns, schema, delimiter, by, required, rejected_bytes_max }
     }
 
     /// The columns of the decoded rows.
@@ -126,7 +133,7 @@ impl Decoder {
             csv.header(&chunk.header);
         }
         self.columns.reserve(chunk.rows());
-        let mut rejected = Rejected::default();
+        let mut rejected = Rejected { bytes_max: self.rejected_bytes_max, ..Rejected::default() };
         // Most chunks are UTF-8 as a whole, which is quicker to see than record by record.
         let text = std::str::from_utf8(&chunk.bytes).ok();
         let mut refused = chunk.refused.iter().peekable();
@@ -136,7 +143,7 @@ impl Decoder {
             start = record.end;
             let bytes = self.delimiter.strip(chunk.bytes.get(record.clone()).unwrap_or_default());
             if let Some(refusal) = refused.next_if(|refusal| refusal.row as usize == row) {
-                rejected.push(bytes, refusal.reason.clone());
+                rejected.push(bytes, refusal.dropped, refusal.reason.clone());
                 continue;
             }
             let text = text.and_then(|text| text.get(record.clone())).map(|text| self.content(text));
@@ -145,13 +152,13 @@ impl Decoder {
                     None => self.columns.end_row(),
                     Some(reason) => {
                         self.columns.roll_back();
-                        rejected.push(bytes, reason);
+                        rejected.push(bytes, 0, reason);
                     }
                 },
                 Ok(false) => {}
                 Err(reason) => {
                     self.columns.roll_back();
-                    rejected.push(bytes, reason);
+                    rejected.push(bytes, 0, reason);
                 }
             }
         }
@@ -208,12 +215,19 @@ pub fn rejected_schema() -> SchemaRef {
 struct Rejected {
     values: Vec<String>,
     reasons: Vec<String>,
+    /// How much of a record is kept.
+    bytes_max: usize,
 }
 
 impl Rejected {
     #[cold]
-    fn push(&mut self, record: &[u8], reason: String) {
-        self.values.push(shown(record));
+    fn push(&mut self, record: &[u8], dropped: u64, mut reason: String) {
+        let whole = (record.len() as u64).saturating_add(dropped);
+        if whole > self.bytes_max as u64 {
+            let kept = self.bytes_max;
+            let _ = write!(reason, " (the first {kept} of {whole} bytes are here, by rejected_bytes_max)");
+        }
+        self.values.push(shown(record, self.bytes_max));
         self.reasons.push(reason);
     }
 
@@ -227,9 +241,9 @@ impl Rejected {
     }
 }
 
-/// The beginning of a record as text of at most [`REJECTED_BYTES_KEPT`] bytes; what is not UTF-8 shows as U+FFFD.
-fn shown(record: &[u8]) -> String {
-    let begin = record.get(..REJECTED_BYTES_KEPT).unwrap_or(record);
+/// The beginning of a record as text of at most so many bytes; what is not UTF-8 shows as U+FFFD.
+fn shown(record: &[u8], bytes_max: usize) -> String {
+    let begin = record.get(..bytes_max).unwrap_or(record);
     let begin = match std::str::from_utf8(begin) {
         // A character that was cut in two is left out.
         Err(error) if error.error_len().is_none() && begin.len() < record.len() => {
@@ -238,7 +252,7 @@ fn shown(record: &[u8]) -> String {
         _ => begin,
     };
     let mut text = String::from_utf8_lossy(begin).into_owned();
-    text.truncate(text.floor_char_boundary(REJECTED_BYTES_KEPT));
+    text.truncate(text.floor_char_boundary(bytes_max));
     text
 }
 

@@ -2,6 +2,7 @@
 
 use crate::batch::slices::RowBytes;
 use crate::batch::types::ColumnType;
+use crate::batch::widen::first_inexact;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::units::show_size;
@@ -197,8 +198,9 @@ pub fn mixed_late_schema() -> SchemaRef {
     RejectedRows::of(&Schema::empty(), 2, None).schema
 }
 
-/// Takes out rows that are null in a column which a plugin needs a value of. `places` are the columns that the plugin
-/// reads, `reads` says which of them may be null. Returns the other rows and the rejections, by row.
+/// Takes out rows that are null in a column which a plugin needs a value of, and those with a whole number that no float is
+/// where it reads floats. `places` are the columns that the plugin reads, `reads` says of what type and which of them may be
+/// null. Returns the other rows and the rejections, by row.
 pub fn without_nulls(
     rows: RecordBatch,
     places: &[usize],
@@ -206,21 +208,46 @@ pub fn without_nulls(
 ) -> Result<(RecordBatch, Vec<Refusal>), ArrowError> {
     let needed =
         || places.iter().zip(reads.fields()).filter(|(_, field)| !field.is_nullable()).map(|(place, _)| *place);
-    if needed().all(|place| rows.column(place).null_count() == 0) {
+    let inexact = inexact(&rows, places, reads);
+    if inexact.is_empty() && needed().all(|place| rows.column(place).null_count() == 0) {
         return Ok((rows, Vec::new()));
     }
-    let mut whole: Option<NullBuffer> = None;
+    let exact = |row| !inexact.contains_key(&row);
+    let mut whole = (!inexact.is_empty()).then(|| NullBuffer::from_iter((0..rows.num_rows()).map(exact)));
     for place in needed() {
         whole = NullBuffer::union(whole.as_ref(), rows.column(place).logical_nulls().as_ref());
     }
     let Some(whole) = whole else { return Ok((rows, Vec::new())) };
     let mut rejections = Vec::new();
     for row in (0..rows.num_rows()).filter(|row| whole.is_null(*row)) {
-        let null = needed().find(|place| rows.column(*place).is_null(row)).unwrap_or_default();
         let schema = rows.schema_ref();
-        let reason = format!("column `{}` is null, and the plugin needs a value", schema.field(null).name());
+        let reason = match (needed().find(|place| rows.column(*place).is_null(row)), inexact.get(&row)) {
+            (None, Some(reason)) => reason.clone(),
+            (null, _) => {
+                let name = schema.field(null.unwrap_or_default()).name();
+                format!("column `{name}` is null, and the plugin needs a value")
+            }
+        };
         rejections.push(Refusal::new(row as u32, reason));
     }
     let keep = BooleanArray::new(whole.into_inner(), None);
     Ok((filter_record_batch(&rows, &keep)?, rejections))
+}
+
+/// Rows with a whole number that no float is, where the plugin reads floats; the reason, of the first such column.
+fn inexact(rows: &RecordBatch, places: &[usize], reads: &Schema) -> BTreeMap<usize, String> {
+    let mut found = BTreeMap::new();
+    for (place, field) in places.iter().zip(reads.fields()) {
+        let mut from = 0;
+        while let Some((row, number)) = first_inexact(rows.column(*place), field.data_type(), from) {
+            from = row + 1;
+            found.entry(row).or_insert_with(|| {
+                format!(
+                    "column `{}`: {number} is no float64, which the plugin reads there, without a loss",
+                    field.name()
+                )
+            });
+        }
+    }
+    found
 }

@@ -1,6 +1,8 @@
 //! The column types of the design and the Arrow types that carry them.
 
 use crate::error::{Error, Result};
+use crate::job::spec::ColumnSpec;
+use crate::shown::harmless;
 use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use std::sync::Arc;
@@ -97,6 +99,12 @@ pub fn schema_of(columns: &[(String, ColumnType)]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
+/// An Arrow schema of the columns of a source.
+pub fn columns_of_specs(columns: &[ColumnSpec]) -> SchemaRef {
+    let field = |column: &ColumnSpec| Field::new(column.name.clone(), column.kind.arrow(), true);
+    Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()))
+}
+
 /// The columns of a schema with more behind them.
 pub fn with_fields(schema: &Schema, more: impl IntoIterator<Item = Arc<Field>>) -> SchemaRef {
     Arc::new(Schema::new(schema.fields().iter().cloned().chain(more).collect::<Vec<_>>()))
@@ -110,7 +118,12 @@ pub fn timestamps(values: impl IntoIterator<Item = i64>) -> ArrayRef {
 /// A schema in one line for messages: `word text, n int64`.
 pub fn describe(schema: &Schema) -> String {
     let columns: Vec<String> =
-        schema.fields().iter().map(|f| format!("{} {}", f.name(), ColumnType::of(f.data_type()))).collect();
+        // A name may come from a file of somebody else: it stays within its line.
+        schema
+            .fields()
+            .iter()
+            .map(|f| format!("{} {}", harmless(f.name(), usize::MAX), ColumnType::of(f.data_type())))
+            .collect();
     if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
 }
 

@@ -1,7 +1,8 @@
 //! Faults that tests plant. The environment variable `MILLSTREAM_TEST_FAULT` asks for them, as a list separated by commas.
 //!
-//! `kill@<point>:<n>` kills the process (SIGKILL) when it passes the point for the n-th time. A process may die at any
-//! moment anyway, so every build has these.
+//! `kill@<point>:<n>` kills the process (SIGKILL) when it passes the point for the n-th time, and
+//! `panic@<thread>:<n>` lets the n-th thread or task of this name panic. A process may die at any moment anyway, so every
+//! build has these.
 //!
 //! `bug@<name>` plants a bug that the tests must find, and `lose-unsynced` makes local files forget what was not made
 //! durable when the process dies. Both would break what the program promises, so only a build with the cargo feature
@@ -15,6 +16,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 struct Faults {
     /// Passes that are left until the process dies, by point.
     kills: Mutex<BTreeMap<String, u64>>,
+    /// Starts that are left until a thread panics, by its name.
+    panics: Mutex<BTreeMap<String, u64>>,
     /// All of the list.
     #[cfg(feature = "planted-bugs")]
     planted: Vec<String>,
@@ -27,10 +30,13 @@ fn faults() -> &'static Faults {
 }
 
 fn parse(text: &str) -> Faults {
-    let kills = text.split(',').filter_map(|fault| fault.strip_prefix("kill@")?.rsplit_once(':'));
-    let kills = kills.map(|(point, passes)| (point.to_owned(), passes.parse().unwrap_or(1)));
+    let counts = |word: &str| {
+        let faults = text.split(',').filter_map(|fault| fault.strip_prefix(word)?.rsplit_once(':'));
+        Mutex::new(faults.map(|(name, count)| (name.to_owned(), count.parse().unwrap_or(1))).collect())
+    };
     Faults {
-        kills: Mutex::new(kills.collect()),
+        kills: counts("kill@"),
+        panics: counts("panic@"),
         #[cfg(feature = "planted-bugs")]
         planted: text.split(',').map(str::to_owned).collect(),
         any: !text.is_empty(),
@@ -43,13 +49,23 @@ pub fn point(name: &str) {
     if !faults.any {
         return;
     }
-    let mut kills = faults.kills.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(left) = kills.get_mut(name) {
-        *left = left.saturating_sub(1);
-        if *left == 0 {
-            die();
-        }
+    if is_due(&faults.kills, name) {
+        die();
     }
+}
+
+/// A thread or task of this name begins its work.
+pub fn thread(name: &str) {
+    let faults = faults();
+    assert!(!faults.any || !is_due(&faults.panics, name), "a test wants the thread `{name}` to panic");
+}
+
+/// Counts one more, and says whether it is the one that a test wants.
+fn is_due(counts: &Mutex<BTreeMap<String, u64>>, name: &str) -> bool {
+    let mut counts = counts.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(left) = counts.get_mut(name).filter(|left| **left > 0) else { return false };
+    *left -= 1;
+    *left == 0
 }
 
 /// Whether a test planted this, as it stands in the list.

@@ -1,7 +1,7 @@
 //! How far a source was read, as a table of a checkpoint.
 
 use super::state_file::REMOVED;
-use super::types::{Column, Position, Positions, StateFile, Table, TableOf};
+use super::types::{Column, Position, Positions, StateFile, Table, TableOf, move_all};
 use super::{fault, fold};
 use crate::batch::keys::KEY_GROUPS;
 use crate::error::{Error, Result};
@@ -38,10 +38,8 @@ impl PositionTable {
 
     /// A batch moved some of them.
     pub fn apply(&mut self, moved: Vec<(String, Position)>) {
-        for (name, position) in moved {
-            self.positions.insert(name.clone(), position);
-            self.changed.insert(name);
-        }
+        self.changed.extend(moved.iter().map(|(name, _)| name.clone()));
+        move_all(&mut self.positions, moved);
     }
 
     /// What the checkpoint after this batch has to hold of them; nothing where none moved.
@@ -54,23 +52,25 @@ impl PositionTable {
         let rows = self.positions.len() as u64;
         let base = fold::base_due(&self.files, first, end, changed.len() as u64, rows);
         let rows = if base {
-            rows_of(self.positions.iter())
+            rows_of(self.positions.iter().map(|(name, position)| (name, Some(position))))
         } else {
-            rows_of(changed.iter().filter_map(|name| self.positions.get_key_value(name)))
+            rows_of(changed.iter().map(|name| (name, self.positions.get(name))))
         }?;
         fold::note(&mut self.files, after, ALL_GROUPS, base, rows.num_rows() as u64);
         Ok(Some(Changes::small(table, ALL_GROUPS, base, rows)))
     }
 }
 
-fn rows_of<'a>(positions: impl Iterator<Item = (&'a String, &'a Position)>) -> Result<RecordBatch> {
-    let (mut files, mut offsets, mut marks) = (Vec::new(), Vec::new(), Vec::new());
+/// Without a position: the name is to be forgotten.
+fn rows_of<'a>(positions: impl Iterator<Item = (&'a String, Option<&'a Position>)>) -> Result<RecordBatch> {
+    let (mut files, mut offsets, mut marks, mut removed) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, position) in positions {
         files.push(name.as_str());
-        offsets.push(i64::try_from(position.offset).unwrap_or(i64::MAX));
-        marks.push(position.mark);
+        offsets.push(position.map(|position| i64::try_from(position.offset).unwrap_or(i64::MAX)));
+        marks.push(position.map(|position| position.mark));
+        removed.push(position.is_none());
     }
-    let removed = BooleanArray::from(vec![false; files.len()]);
+    let removed = BooleanArray::from(removed);
     let schema = Schema::new(vec![
         Field::new("file", DataType::Utf8, false),
         Field::new("offset", DataType::Int64, true),
@@ -101,7 +101,12 @@ pub fn restore(table: &str, files: &[RecordBatch]) -> Result<Positions> {
         let names = column("file")?.as_string_opt::<i32>().ok_or_else(wrong)?;
         let offsets = column("offset")?.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
         let marks = column("mark")?.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;
+        let removed = column(REMOVED)?.as_boolean_opt().ok_or_else(wrong)?;
         for row in 0..rows.num_rows() {
+            if removed.value(row) {
+                positions.remove(names.value(row));
+                continue;
+            }
             let position = Position { offset: offsets.value(row).unsigned_abs(), mark: marks.value(row) };
             positions.insert(names.value(row).to_owned(), position);
         }
@@ -116,6 +121,7 @@ pub fn table_of(source: &SourceSpec) -> Table {
         SourceKind::RawSocket { address } => format!("raw-socket {address}"),
         SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => format!("directory {}", path.display()),
         SourceKind::File { path } => format!("file {}", path.display()),
+        SourceKind::Follow { path, .. } => format!("follow {}", path.display()),
         SourceKind::Rate { .. } => "rate".to_owned(),
         SourceKind::Queue { path } => format!("queue {}", path.display()),
         // From wherever it comes: what counts is whether it differs from what is in effect.

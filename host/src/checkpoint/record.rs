@@ -6,10 +6,10 @@ use super::types::{JobRecord, Start, Table, blob_path};
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use crate::graph::Graph;
-use crate::ids::Generation;
+use crate::ids::{BatchId, Generation};
 use crate::job::{
     self,
-    spec::{EnrichSpec, JobSpec, PluginSpec, SourceKind, SourceSpec},
+    spec::{ColumnSpec, EnrichSpec, JobSpec, OperatorSpec, PluginSpec, SourceKind, SourceSpec, TimeForm},
 };
 use crate::plugin::component_file;
 use crate::run::Failure;
@@ -44,11 +44,13 @@ impl Recorded {
                 record.folder = folder.display().to_string();
                 record.sets = sets.to_vec();
                 record.sets.extend(tables_of(graph));
+                // Jobs without such columns keep the record, and so the digest, that they had.
+                record.units_are_said = has_times_without_unit(spec);
                 if let Some(file) = &spec.origin.file {
-                    record.text = std::fs::read_to_string(file).map_err(|e| failed(file, e))?;
+                    record.text = crate::regular::read_to_string(file).map_err(|e| failed(file, e))?;
                 }
                 for (path, file) in files_of(spec)? {
-                    let bytes = std::fs::read(&file).map_err(|e| failed(&file, e))?;
+                    let bytes = crate::regular::read(&file).map_err(|e| failed(&file, e))?;
                     record.blobs.insert(path.clone(), blob_path(Generation(0), &digest(&bytes)));
                     blobs.insert(path, Bytes::from(bytes));
                 }
@@ -150,9 +152,9 @@ fn files_of(spec: &JobSpec) -> Result<BTreeMap<String, PathBuf>> {
 /// run again.
 fn tables_of(graph: &Graph) -> Vec<(String, String)> {
     let columns = |enrich: &EnrichSpec| {
-        let column = |(name, kind): &(String, ColumnType)| {
-            let known = ColumnType::from_name(&kind.to_string())?;
-            Some(format!("{} = \"{known}\"", toml::Value::String(name.clone())))
+        let column = |column: &ColumnSpec| {
+            ColumnType::from_name(&column.kind.to_string())?;
+            Some(format!("{} = {}", toml::Value::String(column.name.clone()), column.toml()))
         };
         Some(format!("{{ {} }}", enrich.schema.iter().map(column).collect::<Option<Vec<_>>>()?.join(", ")))
     };
@@ -192,7 +194,8 @@ pub fn damages(store: &dyn Store, start: &Start) -> BTreeMap<String, String> {
 /// The job of a record. Its components and files are written into `folder`, and the job refers to them there.
 pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSpec> {
     let origin = PathBuf::from(&record.folder);
-    let mut spec = job::parse(&record.text, &origin.join("job.toml"), &origin, &record.sets)?;
+    let parse = if record.units_are_said { job::parse } else { job::parse_before_units };
+    let mut spec = parse(&record.text, &origin.join("job.toml"), &origin, &record.sets)?;
     let mut places = BTreeMap::new();
     for (path, from) in &record.blobs {
         let bytes = blob(store, from)?;
@@ -217,6 +220,16 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
     Ok(spec)
 }
 
+/// Whether numbers in a column of the job would have been times before schemas had to say of which unit.
+fn has_times_without_unit(spec: &JobSpec) -> bool {
+    let tables = spec.stages.iter().filter_map(|stage| match &stage.operator {
+        OperatorSpec::Enrich(enrich) => Some(&enrich.schema),
+        _ => None,
+    });
+    let unsaid = |column: &ColumnSpec| column.kind == ColumnType::Timestamp && column.form == TimeForm::Text;
+    spec.sources.iter().map(|source| &source.schema).chain(tables).flatten().any(unsaid)
+}
+
 /// Paths of the blobs that the records of these starts name; `None`: not all of them can be read.
 pub fn blobs_of(store: &dyn Store, starts: &[Start]) -> Option<BTreeSet<String>> {
     let records: Result<Vec<_>> = starts.iter().map(|start| read(store, start)).collect();
@@ -229,6 +242,21 @@ fn damaged(store: &dyn Store, path: &str) -> Error {
          bring it back from a copy, or start the job as it was (same file, plugins and --workers)",
         store.place()
     ))
+}
+
+/// The digest of the component that the job file named so before the upgrade after this batch; `None`: these starts do not
+/// tell. An error where they tell that it was named otherwise.
+pub fn ran_before(store: &dyn Store, starts: &[Start], batch: BatchId, plugin: &str) -> Result<Option<String>> {
+    let upgrade = starts.iter().position(|start| start.upgrade && start.after == batch);
+    let Some(before) = upgrade.and_then(|at| starts.get(at.checked_sub(1)?)) else { return Ok(None) };
+    let record = read(store, before)?;
+    match record.blobs.get(plugin) {
+        Some(place) => Ok(Some(digest_in(place).to_owned())),
+        None => Err(Error::job(format!(
+            "{}: before the upgrade after batch {batch} the job had no plugin `{plugin}`",
+            store.place()
+        ))),
+    }
 }
 
 /// The digest of a record: over what it says and over the digests of its blobs, not over where they are kept.

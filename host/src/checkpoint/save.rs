@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::limits::STATE_WAITING_BYTES_MAX;
 use crate::run::Failure;
+use crate::threads;
 use crate::time;
 use crate::timely_ext::Changes;
 use bytes::Bytes;
@@ -122,10 +123,11 @@ impl Saver {
         let ahead = BTreeMap::new();
         let thread =
             Thread { store, generation, tables, owned, markers, tidy, upgraded: None, ahead, waiting, failure };
-        std::thread::Builder::new()
-            .name("millstream-checkpoint".into())
-            .spawn(move || thread.run(&orders))
-            .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
+        let failing = saver.failure.clone();
+        let failed = move |error| failing.set(error);
+        threads::start("millstream-checkpoint", "the thread that writes checkpoints", failed, move || {
+            thread.run(&orders);
+        })?;
         Ok(saver)
     }
 

@@ -54,6 +54,9 @@ pub struct Start {
     /// The job was not started anew: a plugin was replaced after the batch `after`, by the process that ran.
     #[serde(default)]
     pub upgrade: bool,
+    /// When that was, by the machine's clock in microseconds; zero: an earlier version did not tell.
+    #[serde(default)]
+    pub started_us: i64,
 }
 
 impl Start {
@@ -81,6 +84,10 @@ pub struct JobRecord {
     /// Components and granted files by path as the job writes it: where the bytes are kept, see [`blob_path`]. A start may
     /// name a blob of the last start in place of writing it again; no older one, which may be about to be deleted.
     pub blobs: BTreeMap<String, String>,
+    /// Numbers in columns of `timestamp` are no times. Records of earlier versions do not say it: there they were
+    /// microseconds, as `timestamp(us)` is now.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub units_are_said: bool,
 }
 
 /// State and positions after a batch.
@@ -206,8 +213,9 @@ pub struct StateFile {
 ///
 /// | source | name | `offset` | `mark` |
 /// |---|---|---|---|
-/// | `file` | empty | byte of the next record | 1: its end was reached |
-/// | `directory`, rows given back | file name | byte of the next record | 1: its end was reached |
+/// | `file` | empty | byte of the next record | odd: its end was reached, as the file was then (`receiver/facts`) |
+/// | `directory`, rows given back | file name | byte of the next record | the same |
+/// | `file` that is followed | which file (`receiver/follow/identity`) | byte of the next record | the bytes before it; odd: all of it was read |
 /// | `queue` | empty | byte of the next line | rows of that line that were taken |
 /// | `rate` | empty | rows made | when row 0 was due, in microseconds |
 /// | `socket`, `raw-socket` | empty | rows received | 0 |
@@ -220,8 +228,29 @@ pub struct Position {
     pub mark: i64,
 }
 
+impl Position {
+    /// What takes the name out of the positions: nothing is known of the file any more.
+    pub const GONE: Position = Position { offset: 0, mark: i64::MIN };
+
+    /// Of a file: whether its end was reached.
+    pub fn ended(&self) -> bool {
+        self.mark & 1 == 1
+    }
+}
+
 /// The positions of one source by file name.
 pub type Positions = BTreeMap<String, Position>;
+
+/// A batch moved some positions, to where they are now.
+pub fn move_all(positions: &mut Positions, moved: impl IntoIterator<Item = (String, Position)>) {
+    for (name, position) in moved {
+        if position == Position::GONE {
+            positions.remove(&name);
+        } else {
+            positions.insert(name, position);
+        }
+    }
+}
 
 /// Where a chunk's records come from, so that they can be read again.
 ///

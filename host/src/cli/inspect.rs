@@ -4,7 +4,8 @@ mod facts;
 pub(super) mod words;
 
 use super::state::manifest_of;
-use crate::author;
+use super::warn_of;
+use crate::author::{self, stale};
 use crate::checkpoint::{manifest, store};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
@@ -41,7 +42,11 @@ pub fn inspect(arguments: &InspectArguments) -> Result<String> {
     if arguments.readme {
         return author::inspect::readme(path);
     }
-    match (what(path)?, arguments.json) {
+    let what = what(path)?;
+    if what == What::Plugin {
+        warn_of(stale::stale(path));
+    }
+    match (what, arguments.json) {
         (What::Plugin, false) => author::inspect::plugin(path),
         (What::Plugin, true) => as_json(&author::inspect::as_json(path)?),
         (What::Checkpoint, json) => checkpoint(path, json),
@@ -79,7 +84,9 @@ fn checkpoint(path: &Path, json: bool) -> Result<String> {
 
 /// The job as `validate` shows it, and its checkpoint if there is one.
 fn job(path: &Path, json: bool) -> Result<String> {
-    let graph = Graph::resolve(job::load(path, &[])?, &PluginHost::new()?, false)?;
+    let spec = job::load(path, &[])?;
+    warn_of(stale::of_job(&spec));
+    let graph = Graph::resolve(spec, &PluginHost::new()?, false)?;
     let mut facts = None;
     if let Some(checkpoint) = &graph.spec.checkpoint {
         let store = store::open(&checkpoint.dir, &graph.spec.origin.folder)?;

@@ -3,13 +3,15 @@
 use super::upgrade::running::RunningJob;
 use super::upgrade::{Next, promote, report};
 use crate::checkpoint::types::{Manifest, TableOf};
-use crate::checkpoint::{manifest, recover, store};
+use crate::checkpoint::{manifest, record, recover, store};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::BatchId;
 use crate::job::{self, spec::JobSpec};
 use crate::lock::{Before, Lock, add, edit};
-use crate::plugin::PluginHost;
+use crate::package::digest::Digest;
+use crate::package::name::Wanted;
+use crate::plugin::{PluginHost, component_file};
 use crate::run::Options;
 use crate::run::control::{Answer, Question, Said, ask, put};
 use crate::run::upgrade::UpgradeStatus;
@@ -55,6 +57,7 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
             crate::lock::FILE
         )));
     };
+    check(&spec, &before)?;
     let as_of = if *keep_state { None } else { as_of(&spec, &before)? };
     let runs = !ask(job)?.told.is_empty();
     match (as_of, runs) {
@@ -77,6 +80,49 @@ pub fn rollback(arguments: &RollbackArguments) -> Result<String> {
             ))
         }
     }
+}
+
+/// Whether the lock file tells the truth, as far as the checkpoint knows: it keeps what ran before each upgrade. A lock file
+/// is a text that many may write, and what it names is run.
+fn check(spec: &JobSpec, before: &Before) -> Result<()> {
+    let (Some(checkpoint), Some(batch)) = (&spec.checkpoint, before.batch) else { return Ok(()) };
+    let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    let Some((manifest, _)) = manifest::read(&*store)? else { return Ok(()) };
+    let told = |error: Error| {
+        Error::job(format!(
+            "stage `{}`: {} says that it had {} before its last upgrade, after batch {batch}, which is not true: {}; nothing was \
+             changed",
+            before.stage,
+            crate::lock::FILE,
+            before.plugin,
+            error.message
+        ))
+    };
+    let Some(ran) = record::ran_before(&*store, &manifest.starts, BatchId(batch), &before.plugin).map_err(told)? else {
+        return Ok(());
+    };
+    let is = digest_of(&spec.origin.folder, &before.plugin).map_err(|error| error.within(&before.plugin))?;
+    if is.is_none_or(|is| is.hex() == ran) {
+        return Ok(());
+    }
+    Err(Error::job(format!(
+        "stage `{}`: {} is another component now than the one that ran before the last upgrade (sha256:{ran}), so there is \
+         nothing to go back to; bring that one back, or upgrade to what is there: millstream upgrade. Nothing was changed",
+        before.stage, before.plugin
+    )))
+}
+
+/// The digest of the component that a job in this folder would get for this plugin; `None`: that is for whoever loads it to
+/// say.
+fn digest_of(folder: &Path, plugin: &str) -> Result<Option<Digest>> {
+    if plugin.contains('@') && !plugin.contains('/') {
+        let wanted: Wanted = plugin.parse()?;
+        let lock = Lock::read(folder)?;
+        return Ok(wanted.version.and_then(|version| lock.pin(&wanted.name, &version).map(|pin| pin.layer)));
+    }
+    // Where it cannot be read, whoever loads it says so.
+    let bytes = component_file(&folder.join(plugin)).ok().and_then(|file| std::fs::read(file).ok());
+    Ok(bytes.map(|bytes| Digest::of(&bytes)))
 }
 
 /// The batch whose checkpoint has the state of before; `None`: the plugin keeps no state. An error where it is not kept.

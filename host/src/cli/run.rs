@@ -8,15 +8,18 @@ use super::inspect::words::count as number_of;
 use super::status::words;
 use super::supervise;
 use super::supervise::report::Reporter;
+use super::warn_of;
+use crate::author::stale;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job::{self, units};
-use crate::limits::RESTARTS_MAX;
+use crate::limits::{RESTARTS_MAX, SAMPLE_ROWS_READ, SAMPLE_ROWS_SHOWN};
 use crate::run::control::Control;
-use crate::run::{Cluster, Job, Options, Stop, Stopper};
+use crate::run::{Cluster, ClusterKey, Job, Options, Stop, Stopper};
 use crate::timely_ext::is_lost_connection;
 use clap::Args;
 use signals::StopOnSignals;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -35,7 +38,14 @@ pub struct RunArguments {
     /// Stop gracefully after this time, as `30s`
     #[arg(long, value_parser = units::time)]
     pub(super) timeout: Option<Duration>,
-    /// Replace a value of the job file, as `sources.lines.address=127.0.0.1:9999`
+    /// Read at most so many rows of each source, then end
+    #[arg(long, value_name = "ROWS", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(super) limit: Option<u64>,
+    /// Show the first rows of every stream and stop: 1000 rows of each source are read (or --limit), no sink is written, and
+    /// checkpoints are neither read nor written
+    #[arg(long, conflicts_with_all = ["fresh", "resume_from", "replay_from", "drop_state", "processes", "watch"])]
+    sample: bool,
+    /// Replace or add a value of the job file, as `sources.lines.address=127.0.0.1:9999`
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = parse_set)]
     pub(super) sets: Vec<(String, String)>,
     /// How many processes run the job together. Without --process a job with [checkpoint] starts all of them on this
@@ -48,6 +58,10 @@ pub struct RunArguments {
     /// The address of each process, `host:port,host:port` (default: 127.0.0.1 and ports from 2101)
     #[arg(long, requires = "processes", value_delimiter = ',')]
     pub(super) hosts: Vec<String>,
+    /// A file with the key by which the processes know each other: the same 32 or more bytes for all, mode 0600. Needed
+    /// where --hosts names other machines
+    #[arg(long, value_name = "FILE", requires = "processes")]
+    pub(super) cluster_key: Option<PathBuf>,
     /// Forget what the checkpoint folder holds and begin at batch 1
     #[arg(long, conflicts_with_all = ["resume_from", "drop_state"])]
     pub(super) fresh: bool,
@@ -92,7 +106,13 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
         reporter.ended(&result);
         return result;
     }
+    if arguments.sample {
+        return run_here(arguments, None);
+    }
     let spec = job::load(&arguments.job, &arguments.sets)?;
+    if arguments.process.unwrap_or(0) == 0 {
+        warn_of(stale::of_job(&spec));
+    }
     if arguments.watch && arguments.process.unwrap_or(0) == 0 {
         watch::start(&arguments.job, &spec)?;
     }
@@ -112,29 +132,38 @@ pub fn run(arguments: RunArguments) -> Result<ExitCode> {
     if arguments.unsupervised {
         return run_here(arguments, None);
     }
-    let processes = match (arguments.processes, arguments.process) {
+    let (processes, key) = match (arguments.processes, arguments.process) {
         (Some(processes @ 2..), None) => {
-            cluster(&arguments, Some(0))?;
-            (0..processes).map(Some).collect()
+            place(&arguments, Some(0))?;
+            // All of them are here, so nobody else needs to know the key.
+            let key = arguments.cluster_key.as_deref().map_or_else(ClusterKey::generate, ClusterKey::read)?;
+            ((0..processes).map(Some).collect(), Some(key))
         }
         (_, process) => {
-            cluster(&arguments, process)?;
-            vec![None]
+            let place = place(&arguments, process)?;
+            (vec![None], place.map(|(_, hosts)| key(&arguments, &hosts)).transpose()?)
         }
     };
-    supervise::supervise(&arguments, processes)
+    supervise::supervise(&arguments, processes, key)
 }
 
 /// Runs a job in this process.
 fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<ExitCode> {
     let signals = StopOnSignals::listen()?;
-    let cluster = cluster(&arguments, arguments.process)?;
+    let cluster = match place(&arguments, arguments.process)? {
+        Some((process, hosts)) => {
+            let key = reporter.and_then(Reporter::key).map_or_else(|| key(&arguments, &hosts), Ok)?;
+            Some(Cluster { process, hosts, key })
+        }
+        None => None,
+    };
     if cluster.is_some() {
         quiet_broken_connections();
     }
     let options = Options {
         workers: arguments.workers,
-        until_idle: arguments.until_idle,
+        until_idle: arguments.until_idle || arguments.sample,
+        limit: arguments.limit.or(arguments.sample.then_some(SAMPLE_ROWS_READ)),
         sets: arguments.sets,
         cluster,
         fresh: arguments.fresh,
@@ -143,21 +172,29 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         drop_state: arguments.drop_state,
         replay_until: None,
         dry: false,
+        start_until: arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
         supervised: reporter.is_some(),
     };
     let began = Instant::now();
+    let deadline = arguments.timeout.and_then(|timeout| began.checked_add(timeout));
     let mut job = Job::load(&arguments.job, options)?;
+    if arguments.sample {
+        job.sample(SAMPLE_ROWS_SHOWN);
+    }
     job.start()?;
-    if !job.keeps_checkpoints() {
+    if !job.keeps_checkpoints() && !arguments.sample {
         tracing::info!("the job keeps no checkpoints: what it has not committed is lost if it is killed");
     }
     let stopper = job.stopper()?;
-    let control = Control::listen(&arguments.job, stopper.clone());
+    // The job itself may run at the same time.
+    let control = (!arguments.sample).then(|| Control::listen(&arguments.job, stopper.clone()));
     if let Some(reporter) = reporter {
         reporter.running(stopper.clone());
     }
     signals.started(stopper.clone());
-    if !stopper.await_termination(arguments.timeout)? {
+    // To start took its part of the time.
+    let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    if !stopper.await_termination(left)? {
         tracing::info!("the time of --timeout has passed; stopping");
         stopper.stop(Stop::Graceful);
         stopper.await_termination(None)?;
@@ -182,8 +219,31 @@ fn quiet_broken_connections() {
     }));
 }
 
-/// The processes that run the job together, this one being `process`; `None`: one alone.
-fn cluster(arguments: &RunArguments, process: Option<usize>) -> Result<Option<Cluster>> {
+/// The key by which processes that are started one by one know each other. On one machine that of the user will do;
+/// others cannot have it.
+fn key(arguments: &RunArguments, hosts: &[String]) -> Result<ClusterKey> {
+    if let Some(file) = &arguments.cluster_key {
+        return ClusterKey::read(file);
+    }
+    match hosts.iter().find(|host| !is_loopback(host)) {
+        None => ClusterKey::of_user(),
+        Some(host) => Err(Error::job(format!(
+            "--hosts names {host}, which others may reach, and --cluster-key is missing: the processes of a job know each \
+             other by a key. Make one with `(umask 077; openssl rand -hex 32 > cluster.key)`, copy it to all machines, and \
+             start each process with --cluster-key cluster.key"
+        ))),
+    }
+}
+
+/// Whether only this machine can connect to such an address, as far as its text tells.
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    let name = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    name == "localhost" || name.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// The number of this process, being `process`, and the addresses of all that run the job together; `None`: one alone.
+fn place(arguments: &RunArguments, process: Option<usize>) -> Result<Option<(usize, Vec<String>)>> {
     let Some(processes) = arguments.processes else { return Ok(None) };
     let hosts = if arguments.hosts.is_empty() {
         (0..processes.min(1000)).map(|process| format!("127.0.0.1:{}", 2101 + process)).collect()
@@ -208,7 +268,7 @@ fn cluster(arguments: &RunArguments, process: Option<usize>) -> Result<Option<Cl
             processes - 1
         )));
     }
-    Ok((processes > 1).then_some(Cluster { process, hosts }))
+    Ok((processes > 1).then_some((process, hosts)))
 }
 
 /// What the job did, in a few lines.
@@ -231,4 +291,25 @@ fn summarize(stopper: &Stopper, took: Duration) {
     let rows: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {}", count.rows)).collect();
     let plural = if batches == 1 { "" } else { "es" };
     tracing::info!("done: {batches} batch{plural} in {:.1} s; rows: {}", took.as_secs_f64(), rows.join(", "));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_only_this_machine_can_reach_is_known_by_its_text() {
+        let inside = ["127.0.0.1:2101", "127.9.9.9:1", "localhost:2101", "[::1]:2101"];
+        assert!(inside.iter().all(|host| is_loopback(host)));
+        let outside = [
+            "0.0.0.0:2101",
+            "[::]:2101",
+            "10.0.0.1:2101",
+            "localhost.example.com:1",
+            "127.0.0.1.example.com:1",
+            "a",
+            "",
+        ];
+        assert!(!outside.iter().any(|host| is_loopback(host)));
+    }
 }

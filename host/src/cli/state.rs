@@ -7,9 +7,14 @@ use crate::checkpoint::types::{Checkpoint, Column, Manifest, TableOf};
 use crate::checkpoint::{manifest, read};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
-use crate::job::{self, spec::JobSpec};
+use crate::job;
+use crate::job::spec::{JobSpec, SqlLimits};
 use crate::limits::PART_ROWS_MAX;
+use crate::shown::harmless;
 use crate::sink::show_table;
+use crate::sql::gather::collected;
+use crate::sql::watch::watched;
+use crate::sql::{budget, session};
 use arrow::array::RecordBatch;
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
@@ -17,12 +22,14 @@ use clap::Args;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::context::SQLOptions;
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::physical_plan::execute_stream;
+use datafusion::prelude::SessionContext;
 use datafusion_common::TableReference;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The arguments of `millstream state`.
 #[derive(Args)]
@@ -165,7 +172,8 @@ fn list(checkpoint: &Checkpoint, tables: &[State], json: bool) -> Result<String>
 
 /// Columns in words: `word text, n int64`.
 pub fn describe(columns: &[Column]) -> String {
-    let columns: Vec<String> = columns.iter().map(|column| format!("{} {}", column.name, column.kind)).collect();
+    let shown = |column: &Column| format!("{} {}", harmless(&column.name, usize::MAX), column.kind);
+    let columns: Vec<String> = columns.iter().map(shown).collect();
     if columns.is_empty() { "no columns".into() } else { columns.join(", ") }
 }
 
@@ -173,22 +181,34 @@ pub fn describe(columns: &[Column]) -> String {
 fn answer(tables: &[State], sql: &str, json: bool) -> Result<String> {
     let failed = |error: std::io::Error| Error::environment(format!("cannot run the query: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    runtime.block_on(async {
-        // One partition, so that the rows of a query without `order by` come in the same order every time.
-        let context = SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
-        for State { name, rows, .. } in tables {
-            let starts = (0..rows.num_rows()).step_by(PART_ROWS_MAX);
-            let parts = starts.map(|start| rows.slice(start, PART_ROWS_MAX.min(rows.num_rows() - start))).collect();
-            let table = MemTable::try_new(rows.schema(), vec![parts]).map_err(Error::bug)?;
-            context.register_table(TableReference::bare(&**name), Arc::new(table)).map_err(Error::bug)?;
+    // Whoever asks waits as long as he likes.
+    let limits = SqlLimits { time_max: Duration::ZERO, ..SqlLimits::default() };
+    let answer = budget::within(limits, || Ok(runtime.block_on(answer_within(tables, sql, json, limits))));
+    answer.unwrap_or_else(|error| Err(Error::job(words(error))))
+}
+
+async fn answer_within(tables: &[State], sql: &str, json: bool, limits: SqlLimits) -> Result<String> {
+    let context = SessionContext::new_with_state(session::of_state(limits.memory_bytes_max).map_err(Error::bug)?);
+    for State { name, rows, .. } in tables {
+        let starts = (0..rows.num_rows()).step_by(PART_ROWS_MAX);
+        let parts = starts.map(|start| rows.slice(start, PART_ROWS_MAX.min(rows.num_rows() - start))).collect();
+        let table = MemTable::try_new(rows.schema(), vec![parts]).map_err(Error::bug)?;
+        context.register_table(TableReference::bare(&**name), Arc::new(table)).map_err(Error::bug)?;
+    }
+    let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+    let query = context.sql_with_options(sql, reads_only).await;
+    let query = query.map_err(|error| Error::job(format!("{}\n{}", words(error), tables_in_words(tables))))?;
+    let schema = Arc::new(query.schema().as_arrow().clone());
+    let task = context.task_ctx();
+    let plan = query.create_physical_plan().await.and_then(watched);
+    let rows = async { collected(execute_stream(plan?, task.clone())?, &task).await };
+    let (parts, _reserved) = rows.await.map_err(|error| match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => {
+            Error::job(format!("the query cannot be run: {}", budget::no_room(limits.memory_bytes_max)))
         }
-        let reads_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        let query = context.sql_with_options(sql, reads_only).await;
-        let query = query.map_err(|error| Error::job(format!("{}\n{}", words(error), tables_in_words(tables))))?;
-        let schema = Arc::new(query.schema().as_arrow().clone());
-        let parts = query.collect().await.map_err(|error| Error::job(words(error)))?;
-        if json { json_lines(&parts) } else { shown(&schema, &parts) }
-    })
+        _ => Error::job(words(error)),
+    })?;
+    if json { json_lines(&parts) } else { shown(&schema, &parts) }
 }
 
 /// What is wrong with a query.

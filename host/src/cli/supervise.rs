@@ -11,6 +11,7 @@ pub mod report;
 
 use super::run::{RunArguments, signals};
 use crate::error::{Error, Result};
+use crate::run::ClusterKey;
 use child::Child;
 use decide::{Decision, End, Facts, How, InARow};
 use report::Report;
@@ -41,6 +42,8 @@ struct Supervisor<'a> {
     arguments: &'a RunArguments,
     /// The `--process` of each child; `None` for the only one, which has that of the supervisor.
     processes: Vec<Option<usize>>,
+    /// By which the job's processes know each other, where there are several.
+    key: Option<ClusterKey>,
     program: PathBuf,
     deadline: Option<Instant>,
     sender: Sender<Event>,
@@ -55,10 +58,10 @@ struct Supervisor<'a> {
 
 /// Runs the job in worker processes until it has ended: one for each of `processes`. Belongs on the main thread: on
 /// Linux a child dies with the thread that started it.
-pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Result<ExitCode> {
+pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>, key: Option<ClusterKey>) -> Result<ExitCode> {
     let (sender, events) = channel();
     let signals = sender.clone();
-    signals::watch(move || signals.send(Event::Signal).is_ok())?;
+    signals::watch(signals::end_unheard, move || signals.send(Event::Signal).is_ok())?;
     let program = std::env::current_exe()
         .map_err(|error| Error::environment(format!("the program's own file is not found: {error}")))?;
     let deadline = arguments.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -67,6 +70,7 @@ pub fn supervise(arguments: &RunArguments, processes: Vec<Option<usize>>) -> Res
     let supervisor = Supervisor {
         arguments,
         processes,
+        key,
         program,
         deadline,
         sender,
@@ -86,7 +90,7 @@ impl Supervisor<'_> {
         loop {
             self.progress = false;
             let ends = self.watch(self.start()?);
-            let facts = Facts { ran: self.ran, progress: self.progress, stopping: self.stopping };
+            let facts = Facts { ran: self.ran, progress: self.progress, stopping: self.stopping || self.late() };
             match in_a_row.decide(&ends, facts) {
                 Decision::Exit(code) => return Ok(ExitCode::from(code)),
                 Decision::GiveUp(words) => return Err(Error::environment(words)),
@@ -96,8 +100,8 @@ impl Supervisor<'_> {
                 }
                 Decision::Again(pause, words) => {
                     tracing::warn!("{words}");
-                    if self.signal_within(pause) {
-                        tracing::info!("stopped; what was not committed comes when the job is started the next time");
+                    if let Some(why) = self.interrupted_within(pause) {
+                        tracing::info!("{why}; what was not committed comes when the job is started the next time");
                         return Ok(ExitCode::FAILURE);
                     }
                 }
@@ -118,7 +122,8 @@ impl Supervisor<'_> {
                     None => Event::Closed { round, child: number },
                 });
             };
-            match Child::start(&self.program, self.arguments_of(*process), self.round > 0, say) {
+            let (again, key) = (self.round > 0, self.key.as_ref());
+            match Child::start(&self.program, self.arguments_of(*process), again, key, say) {
                 Ok(child) => children.push(child),
                 Err(error) => {
                     for child in &mut children {
@@ -177,15 +182,21 @@ impl Supervisor<'_> {
         ends
     }
 
-    /// Whether a signal comes before this time has passed.
-    fn signal_within(&mut self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
+    /// Whether the time of `--timeout` has passed.
+    fn late(&self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Waits; why there is to be no other start, if that comes first.
+    fn interrupted_within(&mut self, pause: Duration) -> Option<&'static str> {
+        let pause_ends = Instant::now() + pause;
+        let until = self.deadline.map_or(pause_ends, |deadline| deadline.min(pause_ends));
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(left) {
-                Ok(Event::Signal) => return true,
+                Ok(Event::Signal) => return Some("stopped"),
                 Ok(_) => {}
-                Err(_) => return false,
+                Err(_) => return self.late().then_some("the time of --timeout has passed; stopped"),
             }
         }
     }
@@ -203,6 +214,7 @@ impl Supervisor<'_> {
         add("workers", given.workers.map(|workers| workers.to_string()));
         let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         add("timeout", left.map(|left| format!("{}us", left.as_micros())));
+        add("limit", given.limit.map(|rows| rows.to_string()));
         for (key, value) in &given.sets {
             add("set", Some(format!("{key}={value}")));
         }

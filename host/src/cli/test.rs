@@ -1,12 +1,12 @@
 //! `millstream test`.
 
-use super::{LogOutput, show};
-use crate::author::watch::{self, Watch};
-use crate::author::{build, cases};
+use super::{show, show_as_it_is, warn_of};
+use crate::author::watch::Watch;
+use crate::author::{build, cases, stale};
 use crate::error::{Error, Result};
 use crate::plugin::component_file;
 use clap::Args;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::Arc;
@@ -29,39 +29,34 @@ pub struct TestArguments {
     /// Build and test again whenever a file of the project is saved, until Ctrl-C
     #[arg(long)]
     watch: bool,
+    /// Expect from now on what comes out: writes it into the cases that differ
+    #[arg(long)]
+    accept: bool,
 }
 
 /// Runs the cases; returns whether all passed.
 pub fn test(arguments: &TestArguments) -> Result<bool> {
     let folder = &arguments.folder;
     if arguments.watch {
-        return again_and_again(folder);
+        return again_and_again(folder, arguments.accept);
     }
-    let component = component_file(folder)?;
-    if let Some(source) = watch::newer(folder, &component) {
-        let _ = writeln!(
-            LogOutput,
-            "note: {} was changed after {} was built; `millstream build {}` builds it again",
-            source.display(),
-            component.display(),
-            folder.display()
-        );
-    }
-    let report = cases::run(folder)?;
+    component_file(folder)?;
+    warn_of(stale::stale(folder));
+    let report = cases::run(folder, arguments.accept)?;
     show(&report.to_string())?;
     Ok(report.passed())
 }
 
 /// Builds and tests at every change. A mistake in the project is shown, and waits to be mended like any other.
-fn again_and_again(folder: &Path) -> Result<bool> {
+fn again_and_again(folder: &Path, accepts: bool) -> Result<bool> {
     let stop = stop_on_signal()?;
     // Before anything else: what changes during a build is not in it.
     let mut watch = Watch::new(folder);
     let mut why = String::new();
     loop {
-        show(if io::stdout().is_terminal() { CLEAR } else { "" })?;
+        show_as_it_is(if io::stdout().is_terminal() { CLEAR } else { "" })?;
         show(&why)?;
-        let tested = build::build(folder).and_then(|_| cases::run(folder));
+        let tested = build::build(folder).and_then(|_| cases::run(folder, accepts));
         if stop.load(Ordering::Acquire) {
             return Ok(true);
         }

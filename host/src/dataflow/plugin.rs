@@ -74,7 +74,10 @@ const REFUSED_ORDER: u64 = 1;
 
 /// A caller of the stage's plugin, whose counters and costs are the stage's.
 pub fn caller(node: &PluginNode, metrics: &Counts) -> Caller {
-    let caller = node.plugin.caller(node.stage.clone(), &node.description);
+    let mut caller = node.plugin.caller(node.stage.clone(), &node.description);
+    if let Some(before) = &node.before {
+        caller.on_trial(before.clone());
+    }
     metrics.share_counters(caller.counters().clone());
     metrics.share_account(PluginId::of(&node.plugin, &node.description), caller.account().clone());
     caller

@@ -32,10 +32,13 @@ pub fn build<'s>(
 ) -> Result<StageStreams<'s>> {
     let windows = match *window {
         WindowNode::Session { .. } => return sessions::build(stage, input, at),
+        WindowNode::All => return Err(Error::bug("rows of a window without an end")),
         WindowNode::Batches { size_us, slide_us } => {
-            Windows::Batches { size_us, begun: Begun::new(stage, slide_us, at)? }
+            Windows::Batches { size_us, begun: Begun::new(&stage.name, (size_us, slide_us), at)? }
         }
-        WindowNode::Sliding { size_us, slide_us, .. } => Windows::Sliding(Slices::new(size_us, slide_us)),
+        WindowNode::Sliding { size_us, slide_us, begin, .. } => {
+            Windows::Sliding(Slices::new(size_us, slide_us).beginning(begin))
+        }
     };
     let failure = at.running.failure.clone();
     let peers = at.peers;
@@ -93,18 +96,16 @@ impl BatchWork for RowsWindow {
         let parts = numbered(context.id, parts);
         match windows {
             Windows::Batches { size_us, begun } => {
-                let ends = begun.next(context.time);
-                for (id, part) in parts {
+                let batch = begun.batch(context.time)?;
+                for (id, part) in parts.into_iter().filter(|_| batch.holds) {
                     pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows);
                 }
-                if ends {
-                    let from_us = context.time.0.saturating_sub(*size_us);
-                    let inside = pieces.all().filter(|(id, _)| id.time_us > from_us);
+                if let Some(end_us) = batch.end_us {
+                    let from_us = end_us.saturating_sub(*size_us);
+                    let inside = pieces.all().filter(|(id, _)| id.time_us > from_us && id.time_us <= end_us);
                     output.rows.extend(inside.map(|(id, rows)| piece_part(context, id, rows.clone())));
                 }
-                if let Some(end_us) = begun.end_us() {
-                    pieces.drop_while(|time_us| time_us <= end_us.saturating_sub(*size_us));
-                }
+                pieces.drop_while(|time_us| time_us <= batch.next_us.saturating_sub(*size_us));
             }
             Windows::Sliding(slices) => {
                 for (id, part) in parts {
@@ -166,8 +167,9 @@ fn slice(
     let (rows, times) = take_times(&part)?;
     let mut places: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
     let mut late_rows = Vec::new();
+    let mut placer = slices.placer(context.watermark.before);
     for (row, time) in (0u32..).zip(times.values()) {
-        match slices.place(*time, context.watermark.before) {
+        match placer.place(*time) {
             Place::Slice(slice) => places.entry(slice).or_default().push(row),
             Place::Late => late_rows.push(row),
             Place::Nowhere => {}
@@ -208,15 +210,17 @@ fn close(
         return Ok(());
     }
     for (end, parts) in slices.closing(pieces.times().into_iter(), before, now) {
+        let window = (slices.moment(slices.start_of(end)), slices.moment(end));
         let mut found: BTreeMap<PieceId, Vec<&RecordBatch>> = BTreeMap::new();
         for (id, rows) in parts.into_iter().flat_map(|slice| pieces.at(slice)) {
             found.entry(PieceId { time_us: 0, ..id.clone() }).or_default().push(rows);
         }
         for (id, rows) in found {
-            let rows = if slices.shared() { in_order(&rows)? } else { rows.into_iter().cloned().collect::<Vec<_>>() };
+            let numbered = rows.iter().any(|rows| rows.schema_ref().column_with_name(ROW).is_some());
+            let rows = if numbered { in_order(&rows)? } else { rows.into_iter().cloned().collect::<Vec<_>>() };
             let Some(schema) = bounded.get(id.input as usize) else { return Err(Error::bug("an unknown input")) };
             for rows in rows {
-                let part = piece_part(context, &id, bounds::add(schema, &rows, slices.start_of(end), end)?);
+                let part = piece_part(context, &id, bounds::add(schema, &rows, window.0, window.1)?);
                 output.rows.push(Part { order: part.order.under_time(end), ..part });
             }
         }

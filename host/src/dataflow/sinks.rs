@@ -4,7 +4,8 @@ use super::Streams;
 use crate::checkpoint::fault;
 use crate::checkpoint::resolve::commits;
 use crate::ids::BatchId;
-use crate::job::spec::SinkSpec;
+use crate::job::spec::{SinkKind, SinkSpec};
+use crate::metrics::Counts;
 use crate::run::Running;
 use crate::sink::Sink;
 use crate::timely_ext::{Parts, Tick, Ticks, each_batch, each_part};
@@ -19,7 +20,10 @@ pub fn build<'s>(
     mut sink: Option<Box<dyn Sink>>,
     running: &Running,
 ) -> Parts<'s> {
-    let (metrics, job) = (running.metrics.of(&spec.name), running.metrics.clone());
+    let (counted, job) = (running.graph.spec.counts_of_sink(&spec.name), running.metrics.clone());
+    // What is shown only is no sink of the job.
+    let shown = matches!(spec.kind, SinkKind::Sample { .. });
+    let metrics = if shown { Counts::default() } else { running.metrics.of(&counted) };
     let replaying =
         running.kept.as_ref().map_or(BatchId(0), |kept| kept.replay.last().map_or(BatchId(0), |(batch, _)| *batch));
     let markers = running.kept.as_ref().map(|kept| kept.markers.clone()).unwrap_or_default();

@@ -9,8 +9,12 @@ use crate::checkpoint::types::{Piece, PlannedChunk, TableOf};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
+use crate::limits::{DECODED_TIMES_MAX, PART_DECODED_BYTES_MAX};
 use crate::metrics::Counts;
-use crate::receiver::{self, inbox::Inbox};
+use crate::receiver::{
+    self,
+    inbox::{Inbox, Most, Taken},
+};
 use crate::run::{Failure, Running};
 use crate::timely_ext::{Answers, BatchContext, Changes, ChangesStream, Output, Parts, Tick, Ticks};
 use serde::{Deserialize, Serialize};
@@ -97,20 +101,32 @@ impl Cutter {
     }
 
     /// The chunks of a batch. `durable` is called when the batch's plan is; a batch that is run again has one.
-    fn cut(&mut self, batch: BatchId, time: BatchTime, durable: impl FnOnce() + Send + 'static) -> Result<Vec<Chunk>> {
-        let spec = &self.spec;
+    fn cut(&mut self, batch: BatchId, tick: Tick, durable: impl FnOnce() + Send + 'static) -> Result<Vec<Chunk>> {
+        let (spec, time) = (&self.spec, tick.time);
         if let Some(kept) = &mut self.kept
             && batch <= kept.replayed
         {
             self.inbox.skip(batch);
             let piece = kept.pieces.remove(&batch).unwrap_or_default();
-            let chunks = receiver::replay::replay(spec, &self.origin, &piece.chunks)
+            let chunks = receiver::replay::replay(spec, &self.origin, &piece.chunks, &piece.moved)
                 .map_err(|error| error.within(format!("batch {batch} is run again")))?;
             kept.positions.apply(piece.moved);
             durable();
             return Ok(chunks);
         }
-        let taken = self.inbox.take(batch, spec.rows_per_batch_max, spec.bytes_per_batch_max);
+        let taken = if tick.made_up {
+            self.inbox.skip(batch);
+            Taken::default()
+        } else {
+            let row_bytes = SourceSpec::decoded_row_bytes(&spec.schema);
+            let decoded_max = spec.bytes_per_batch_max.saturating_mul(DECODED_TIMES_MAX) / row_bytes;
+            let most = Most {
+                rows: spec.rows_per_batch_max.min(decoded_max),
+                bytes: spec.bytes_per_batch_max,
+                rows_of_part: PART_DECODED_BYTES_MAX / row_bytes,
+            };
+            self.inbox.take(batch, most)
+        };
         match &mut self.kept {
             None => durable(),
             Some(kept) => {
@@ -177,7 +193,7 @@ fn cut<'s>(
                 }
                 planning.insert(stamp, capability.retain(1));
                 let durable = answers.clone();
-                match cutter.cut(batch, tick.time, move || durable.give(stamp, ())) {
+                match cutter.cut(batch, *tick, move || durable.give(stamp, ())) {
                     Ok(chunks) => {
                         let small = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() <= SMALL_BATCH_BYTES;
                         let cuts = (0u64..).zip(chunks).map(|(place, chunk)| {

@@ -23,7 +23,7 @@ pub fn build<'s>(stage: &StageNode, node: &SqlNode, parts: Parts<'s>, at: &At<'s
     let query = StageQuery {
         stage: stage.clone(),
         node: node.clone(),
-        prepared: node.query.prepare(&stage.name, &functions)?,
+        prepared: node.query.prepare(&stage.name, &functions, node.limits)?,
         metrics,
     };
     let (name, failure) = (stage.name.as_str(), at.running.failure.clone());

@@ -1,9 +1,10 @@
 //! Aggregates over sliding windows, of processing time and of event time: on each part, then by key and pane on the
-//! worker that owns the key.
+//! worker that owns the key. Running totals are a window without an end.
 
 mod batches;
 mod partial;
 mod times;
+mod totals;
 
 use super::plugin::{Current, caller};
 use super::stages::{At, Input, StageStreams, split_late};
@@ -36,8 +37,15 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
             Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
         }
-        (Some(WindowNode::Sliding { size_us, slide_us, update }), Some(node), Some(progress)) => {
-            let slices = Slices::new(size_us, slide_us);
+        (Some(WindowNode::All), _, _) => {
+            let (parts, rejected) = partial::of_batches(stage, input.parts, at)?;
+            let work = totals::Work::new(stage, at)?;
+            let (rows, _, changes) =
+                each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
+            Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+        }
+        (Some(WindowNode::Sliding { size_us, slide_us, begin, update }), Some(node), Some(progress)) => {
+            let slices = Slices::new(size_us, slide_us).beginning(begin);
             let (parts, refused) = partial::of_times(stage, node, slices, input.parts, progress.clone(), at)?;
             let clock = super::event_time::clock(stage, node, at)?;
             let work = times::Work::new(stage, slices, update, at)?;

@@ -1,7 +1,7 @@
 //! Stages with `enrich`.
 
 use super::{Made, Making, Operator};
-use crate::batch::types::{self, ColumnType, schema_of, with_fields};
+use crate::batch::types::{self, ColumnType, columns_of_specs, with_fields};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
@@ -37,7 +37,7 @@ pub(super) fn sources(spec: &JobSpec) -> Result<Vec<SourceSpec>> {
             let wrong = |message: String| within(Error::job(table::named(enrich, message)));
             let enrich = EnrichSpec { schema: columns.map_err(wrong)?, ..EnrichSpec::clone(enrich) };
             // Whether it has the columns that are looked up is for the check of the stage, which knows its input.
-            if enrich.on.iter().all(|(_, name)| enrich.schema.iter().any(|(column, _)| column == name)) {
+            if enrich.on.iter().all(|(_, name)| enrich.schema.iter().any(|column| column.name == *name)) {
                 table::Lookup::read(&enrich, &content).map_err(wrong)?;
             }
             source.kind = SourceKind::Table(Box::new(enrich));
@@ -72,7 +72,7 @@ pub(super) fn check(making: &Making<'_>, enrich: &EnrichSpec) -> Result<Made> {
     let Some(SourceKind::Table(resolved)) = source.map(|source| &source.kind) else {
         return Err(Error::bug("a table without a source"));
     };
-    let columns = schema_of(&resolved.schema);
+    let columns = columns_of_specs(&resolved.schema);
     let on = keys(making, enrich, &columns)?;
     let adds: Vec<usize> = (0..columns.fields().len())
         .filter(|place| !enrich.on.iter().any(|(_, name)| name == columns.field(*place).name()))

@@ -38,9 +38,16 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         let time = Expression::new(text, &input.schema).map_err(|error| error.within("`time`"))?;
         let kind = ColumnType::of(time.data_type());
         if kind != ColumnType::Timestamp {
-            return Err(Error::job(format!(
-                "`time = \"{text}\"` is {kind}, and a time is a timestamp; make one of it, as time = \"to_timestamp({text})\""
-            )));
+            let help = match kind {
+                // `to_timestamp` of a number takes it for seconds.
+                ColumnType::Int64 | ColumnType::Float64 => {
+                    "say in the schema of its source what it counts, as \"timestamp(ms)\", or make one of it with \
+                     to_timestamp_seconds, to_timestamp_millis or to_timestamp_micros"
+                        .to_owned()
+                }
+                _ => format!("make one of it, as time = \"to_timestamp({text})\""),
+            };
+            return Err(Error::job(format!("`time = \"{text}\"` is {kind}, and a time is a timestamp; {help}")));
         }
         times.push(time);
     }

@@ -19,7 +19,7 @@ pub fn check(spec: &JobSpec) -> Result<()> {
     check_retry(spec, &used)?;
     for sink in &spec.sinks {
         let (path, folder) = match &sink.kind {
-            SinkKind::Print { .. } | SinkKind::Postgres { .. } => continue,
+            SinkKind::Print { .. } | SinkKind::Sample { .. } | SinkKind::Postgres { .. } => continue,
             SinkKind::Files { path, .. } => (path, true),
             SinkKind::Queue { path } => (path, false),
         };
@@ -73,7 +73,7 @@ fn reads(spec: &JobSpec) -> Vec<Used> {
     for source in &spec.sources {
         let name = &source.name;
         match &source.kind {
-            SourceKind::File { path } | SourceKind::Queue { path } => {
+            SourceKind::File { path } | SourceKind::Follow { path, .. } | SourceKind::Queue { path } => {
                 used.push(at(format!("source `{name}` reads that file"), path, false));
             }
             SourceKind::Directory { path, .. } => {

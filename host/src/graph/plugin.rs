@@ -2,9 +2,13 @@
 
 use super::{Graph, InputNode, Made, Making, Operator, aggregate, window};
 use crate::batch::types::{self, ColumnType, with_fields};
+use crate::batch::widen::fits;
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
+use crate::limits::GRANTED_FILE_BYTES_MAX;
+use crate::plugin::trial::Before;
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
+use crate::regular;
 use crate::state::{self, timers, timers::TimerClock};
 use crate::window::WindowNode;
 use arrow::array::RecordBatch;
@@ -25,6 +29,21 @@ pub struct PluginNode {
     pub stage: StageUse,
     /// Places in the input of the columns that it reads.
     pub reads: Vec<usize>,
+    /// The version that it replaced, where it is on trial.
+    pub before: Option<Before>,
+}
+
+impl PluginNode {
+    /// Puts it on trial, where the version before it reads, keeps and returns the same. `tell` hears of a call that fails.
+    pub fn on_trial(&mut self, old: &PluginNode, tell: impl Fn(&Error) + Send + Sync + 'static) {
+        let columns = |node: &PluginNode| {
+            let Description { input, inputs, output, state, key, .. } = node.description.clone();
+            (input, inputs, output, state, key, node.reads.clone())
+        };
+        if columns(old) == columns(self) {
+            self.before = Some(Before::new(old.plugin.clone(), old.stage.clone(), old.description.clone(), tell));
+        }
+    }
 }
 
 /// What an update stage needs beside its plugin.
@@ -256,7 +275,7 @@ fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<
     let description = plugin.describe_for(&used, inputs)?;
     let told = format!("plugin {} {}", description.name, description.version);
     let reads = read_places(&description.input, input, &told, &stage.from)?;
-    Ok(PluginNode { plugin, description, stage: used, reads })
+    Ok(PluginNode { plugin, description, stage: used, reads, before: None })
 }
 
 /// Loads a plugin, and what the stage gives it.
@@ -269,7 +288,7 @@ pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) ->
     let mut files = BTreeMap::new();
     for (name, path) in &spec.grant.files {
         let path = folder.join(path);
-        let bytes = std::fs::read(&path)
+        let bytes = regular::read_at_most(&path, GRANTED_FILE_BYTES_MAX)
             .map_err(|e| Error::job(format!("granted file `{name}`: cannot read {}: {e}", path.display())))?;
         files.insert(name.clone(), bytes.into());
     }
@@ -308,7 +327,7 @@ fn read_places(reads: &Schema, input: &Schema, told: &str, from: &[String]) -> R
             )));
         };
         let has = ColumnType::of(input.field(place).data_type());
-        if has != needs {
+        if !fits(&has, &needs) {
             return Err(Error::job(format!(
                 "{told} reads column `{}` as {needs}, but in `{from}` it is {has}",
                 field.name(),

@@ -3,7 +3,7 @@
 use super::window::with_bounds;
 use super::{InputNode, Made, Making, Operator, plugin};
 use crate::error::{Error, Result};
-use crate::job::spec::PluginSpec;
+use crate::job::spec::{PluginSpec, SqlLimits};
 use crate::sql::function::PluginFunction;
 use crate::sql::query::Query;
 use crate::sql::spread::Spread;
@@ -17,6 +17,8 @@ use std::sync::Arc;
 pub struct SqlNode {
     /// The query.
     pub query: Query,
+    /// What it may use up.
+    pub limits: SqlLimits,
     /// Plugins that it calls as functions.
     pub functions: Vec<PluginFunction>,
     /// Places of the key columns in each input, where the query is spread by key.
@@ -55,7 +57,12 @@ impl SqlNode {
     }
 }
 
-pub(super) fn check(making: &Making<'_>, query: &str, functions: &BTreeMap<String, PluginSpec>) -> Result<Made> {
+pub(super) fn check(
+    making: &Making<'_>,
+    query: &str,
+    functions: &BTreeMap<String, PluginSpec>,
+    limits: SqlLimits,
+) -> Result<Made> {
     let functions = functions.iter().map(|(name, spec)| function(making, name, spec)).collect::<Result<Vec<_>>>()?;
     let callable: Vec<_> = functions.iter().map(|function| function.callable(None)).collect();
     let of_event_time = making.window.is_some_and(WindowNode::of_event_time);
@@ -78,7 +85,7 @@ pub(super) fn check(making: &Making<'_>, query: &str, functions: &BTreeMap<Strin
         _ => None,
     };
     let output = checked.output();
-    let node = SqlNode { query: checked, functions, keys: keys.unwrap_or_default(), key_names, advice };
+    let node = SqlNode { query: checked, limits, functions, keys: keys.unwrap_or_default(), key_names, advice };
     Ok(Made::of(output, Operator::Sql(Box::new(node))))
 }
 

@@ -30,7 +30,7 @@ mod stage;
 use super::spec::*;
 use crate::batch::types::ColumnType;
 use crate::limits;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 impl Default for JobSpec {
@@ -40,6 +40,12 @@ impl Default for JobSpec {
 }
 
 impl JobSpec {
+    /// The name under which the rows of a sink are counted: its own, where no source or stage has it.
+    pub fn counts_of_sink(&self, sink: &str) -> String {
+        let mut others = self.sources.iter().map(|part| &part.name).chain(self.stages.iter().map(|part| &part.name));
+        if others.any(|other| other == sink) { format!("{sink} (sink)") } else { sink.into() }
+    }
+
     /// A job without parts: a batch a second, all cores, paths relative to the working folder.
     pub fn new(name: impl Into<String>) -> JobSpec {
         JobSpec {
@@ -125,6 +131,8 @@ impl SourceSpec {
             rows_per_batch_max: limits::ROWS_PER_BATCH_MAX,
             bytes_per_batch_max: limits::BYTES_PER_BATCH_MAX,
             record_bytes_max: limits::RECORD_BYTES_MAX,
+            rejected_bytes_max: limits::REJECTED_BYTES_MAX,
+            away_max: Duration::from_millis(limits::AWAY_MS_MAX),
         }
     }
 
@@ -142,7 +150,15 @@ impl SourceSpec {
     /// Lines of the files of a folder, and of every new one.
     pub fn directory(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
         let poll = Duration::from_millis(limits::DIRECTORY_POLL_MS);
-        SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll }, Format::Text)
+        let settle = Duration::from_millis(limits::SETTLE_MS);
+        SourceSpec::new(name, SourceKind::Directory { path: path.into(), poll, settle }, Format::Text)
+    }
+
+    /// Lines of a log that grows and is rotated, for ever.
+    pub fn follow(name: impl Into<String>, path: impl Into<PathBuf>) -> SourceSpec {
+        let poll = Duration::from_millis(limits::FOLLOW_POLL_MS);
+        let settle = Duration::from_millis(limits::SETTLE_MS);
+        SourceSpec::new(name, SourceKind::Follow { path: path.into(), poll, settle }, Format::Text)
     }
 
     /// Lines of one file, once.
@@ -181,12 +197,22 @@ impl SourceSpec {
     pub fn default_schema(kind: &SourceKind, format: &Format) -> Vec<ColumnSpec> {
         match (kind, format) {
             (SourceKind::Rate { .. }, _) => {
-                vec![ColumnSpec::new("timestamp", ColumnType::Timestamp), ColumnSpec::new("value", ColumnType::Int64)]
+                let time = ColumnSpec::new("timestamp", ColumnType::Timestamp);
+                vec![time.written(TimeForm::Number(TimeUnit::Micros)), ColumnSpec::new("value", ColumnType::Int64)]
             }
             (_, Format::Text) => vec![ColumnSpec::new("value", ColumnType::Text)],
             (_, Format::Binary { .. }) => vec![ColumnSpec::new("value", ColumnType::Binary)],
             (_, Format::Json | Format::Csv { .. }) => Vec::new(),
         }
+    }
+
+    /// What a row of these columns takes at least once it is decoded, whatever little it was before: its values, and the
+    /// note that one is missing.
+    pub fn decoded_row_bytes(schema: &[ColumnSpec]) -> u64 {
+        const NOTE_BYTES: u64 = 4;
+        const END_BYTES: u64 = 4;
+        let column = |column: &ColumnSpec| column.kind.fixed_bytes().map_or(END_BYTES, u64::from) + NOTE_BYTES;
+        schema.iter().map(column).sum::<u64>().max(1)
     }
 
     /// Bytes of a binary record of these columns; `None` where a column has no fixed width.
@@ -199,13 +225,23 @@ impl SourceSpec {
 }
 
 impl SourceKind {
+    /// The file or folder that must be there to be read.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            SourceKind::File { path } | SourceKind::Queue { path } | SourceKind::Directory { path, .. } => Some(path),
+            // The log itself may come later.
+            SourceKind::Follow { path, .. } => path.parent(),
+            _ => None,
+        }
+    }
+
     /// The kind as a job file names it.
     pub fn word(&self) -> &'static str {
         match self {
             SourceKind::Socket { .. } => "socket",
             SourceKind::RawSocket { .. } => "raw-socket",
             SourceKind::Directory { .. } => "directory",
-            SourceKind::File { .. } => "file",
+            SourceKind::File { .. } | SourceKind::Follow { .. } => "file",
             SourceKind::Rate { .. } => "rate",
             SourceKind::Queue { .. } => "queue",
             SourceKind::Table(_) => "table",
@@ -223,21 +259,6 @@ impl Format {
             Format::Csv { .. } => "csv",
             Format::Binary { .. } => "binary",
         }
-    }
-}
-
-impl ColumnSpec {
-    /// A column whose value has the column's name in a JSON record.
-    pub fn new(name: impl Into<String>, kind: ColumnType) -> ColumnSpec {
-        let name = name.into();
-        ColumnSpec { path: vec![name.clone()], name, kind }
-    }
-
-    /// Sets where the value is in a JSON record, as `["user", "id"]`.
-    #[must_use]
-    pub fn at<S: Into<String>>(mut self, path: impl IntoIterator<Item = S>) -> ColumnSpec {
-        self.path = texts(path);
-        self
     }
 }
 
@@ -289,7 +310,8 @@ impl SinkSpec {
         table: impl Into<String>,
         mode: TableMode,
     ) -> SinkSpec {
-        SinkSpec::new(name, from, SinkKind::Postgres { url: url.into(), table: table.into(), mode })
+        let wait = Duration::from_millis(limits::SERVER_WAIT_MS);
+        SinkSpec::new(name, from, SinkKind::Postgres { url: url.into(), table: table.into(), mode, wait })
     }
 }
 

@@ -88,8 +88,20 @@ impl Builder<'_> {
 }
 
 impl Document {
-    /// Changes one value, as `--set sources.lines.address=127.0.0.1:9` says. The value is TOML, or else bare text.
-    pub fn set(&mut self, path: &str, value: &str) -> Result<()> {
+    /// Changes and adds values, as `--set sources.lines.address=127.0.0.1:9` says. A part that is not there is made where the
+    /// values say what it reads or of which kind it is; else its name is taken for a mistake.
+    pub fn set_all(&mut self, sets: &[(String, String)]) -> Result<()> {
+        let keys = sets.iter().filter_map(|(path, _)| split_path(path)).filter(|keys| {
+            let begins = |key: &String| matches!(key.as_str(), "kind" | "from");
+            keys.len() == 2 || (keys.len() == 3 && keys.get(2).is_some_and(begins))
+        });
+        let parts: BTreeSet<(String, String)> =
+            keys.filter_map(|keys| Some((keys.first()?.clone(), keys.get(1)?.clone()))).collect();
+        sets.iter().try_for_each(|(path, value)| self.set(path, value, &parts))
+    }
+
+    /// Changes or adds one value. The value is TOML, or else bare text.
+    fn set(&mut self, path: &str, value: &str, new: &BTreeSet<(String, String)>) -> Result<()> {
         let Some(keys) = split_path(path) else {
             return Err(Error::job(format!(
                 "--set {path}: that is not the path of a key; write it as sources.lines.address=127.0.0.1:9999"
@@ -103,7 +115,7 @@ impl Document {
                 Some(Value::Table(parts)) => parts.keys().map(String::as_str).collect(),
                 _ => Vec::new(),
             };
-            if !names.contains(&name.as_str()) {
+            if !names.contains(&name.as_str()) && !new.contains(&(section.clone(), name.clone())) {
                 let what = section.trim_end_matches('s');
                 let hint = match names.is_empty() {
                     true => "; it has none".into(),
@@ -121,6 +133,28 @@ impl Document {
         self.lines.retain(|path, _| *path != dotted && !path.starts_with(&below));
         self.sets.insert(dotted);
         Ok(())
+    }
+}
+
+impl Document {
+    /// Writes `timestamp(us)` for `timestamp` in the schemas of sources and tables.
+    pub fn say_micros(&mut self) {
+        for (section, inside) in [("sources", None), ("stages", Some("enrich"))] {
+            let parts = self.table.get_mut(section).and_then(Value::as_table_mut);
+            for part in parts.into_iter().flat_map(|parts| parts.iter_mut().map(|(_, part)| part)) {
+                let holder = match inside {
+                    Some(key) => part.get_mut(key),
+                    None => Some(part),
+                };
+                let Some(Value::Table(columns)) = holder.and_then(|holder| holder.get_mut("schema")) else { continue };
+                for (_, column) in columns.iter_mut() {
+                    let kind = if column.is_table() { column.get_mut("type") } else { Some(column) };
+                    if let Some(kind) = kind.filter(|kind| kind.as_str() == Some("timestamp")) {
+                        *kind = Value::String("timestamp(us)".into());
+                    }
+                }
+            }
+        }
     }
 }
 

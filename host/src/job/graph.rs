@@ -50,16 +50,17 @@ pub(super) fn count(parts: usize) -> Result<(), String> {
     Ok(())
 }
 
-/// Every part has a name of its own.
+/// Sources and stages have names of their own, by which their rows are read; and sinks, which nobody reads.
 fn names(job: &JobSpec, mistakes: &Mistakes) {
-    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut seen: BTreeMap<(&str, bool), &str> = BTreeMap::new();
     for (section, what, name) in all(job) {
-        if let Some(other) = seen.get(name) {
-            let message =
-                format!("there is a {other} `{name}` already; every source, stage and sink needs a name of its own");
+        let is_sink = what == "sink";
+        if let Some(other) = seen.get(&(name, is_sink)) {
+            let who = if is_sink { "every sink" } else { "every source and stage" };
+            let message = format!("there is a {other} `{name}` already; {who} needs a name of its own");
             mistakes.add_new(format!("{section}.{name}"), &format!("{what} `{name}`: "), message);
         } else {
-            seen.insert(name, what);
+            seen.insert((name, is_sink), what);
         }
     }
 }

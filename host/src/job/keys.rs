@@ -35,6 +35,8 @@ pub(super) enum Shape {
     Whole(u64, u64),
     /// `"10s"`
     Time,
+    /// `"10s"`, or `"-10s"`.
+    SignedTime,
     /// `"10s"`, or a number of batches.
     Every,
     /// `"64MiB"`, or a number of bytes.
@@ -51,8 +53,10 @@ pub(super) enum Shape {
     Texts,
     /// Anything.
     Any,
-    /// Columns: name = type, or a table with `type` and `path`.
+    /// Columns: name = type, or a table with `type`, `path` and `zone`.
     Columns,
+    /// The type of a column.
+    Type,
     /// Values of one shape by names that are free.
     ByName(&'static Shape),
     /// Any of these shapes.
@@ -175,7 +179,8 @@ pub(super) const SOURCE: &[Key] = &[
         "schema",
         Shape::Columns,
         "The columns, in order: name = \"type\", or name = { type = \"int64\", path = \"user.id\" } for a value \
-         inside a JSON record. Types: bool, int64, float64, text, binary, timestamp.",
+         inside a JSON record. Types: bool, int64, float64, text, binary, timestamp (text as RFC 3339 says), \
+         timestamp(s), (ms), (us) and (ns) for numbers since 1970, or a pattern: timestamp(%d/%b/%Y:%H:%M:%S %z).",
     )
     .of(RECORDS)
     .needed(&["queue"]),
@@ -197,17 +202,54 @@ pub(super) const SOURCE: &[Key] = &[
         .of(&["rate"])
         .needed(&["rate"]),
     key("rows_max", Shape::Whole(1, i64::MAX as u64), "Rows to make in all; by default without end.").of(&["rate"]),
-    key("poll", Shape::Time, "How often the folder is looked at for new files.").of(&["directory"]),
+    key(
+        "follow",
+        Shape::Flag,
+        "Whether the file is a log that grows: it is read for ever, through its rotations, and its rotated files beside it \
+         (`app.log.1`, `app.log-20261121`) before it.",
+    )
+    .of(&["file"]),
+    key("poll", Shape::Time, "How often the folder (500ms by default) or the log (100ms) is looked at.")
+        .of(&["directory", "file"]),
+    key(
+        "settle",
+        Shape::Time,
+        "How long a file's length and time must have stood still, 1s by default: before a file of a folder is read, and \
+         before a rotated log is at its end. \"0s\": at once.",
+    )
+    .of(&["directory", "file"]),
+    key(
+        "away_max",
+        Shape::Time,
+        "How long to wait for a file or folder that was there and cannot be read now, 5m by default; then the job fails.",
+    )
+    .of(FILES),
     key("rows_per_batch_max", Shape::Whole(1, i64::MAX as u64), "Most rows that one batch takes from this source.")
         .of(CUT),
     key("bytes_per_batch_max", Shape::Size, "Most bytes, as received, that one batch takes from this source.").of(CUT),
     key("record_bytes_max", Shape::Size, "A longer record is a rejected row.").of(RECORDS),
+    key(
+        "rejected_bytes_max",
+        Shape::Size,
+        "How much of a record that does not decode its rejected row holds, 1KiB by default. Where it is cut, `reason` says so.",
+    )
+    .of(RECORDS),
 ];
 
 /// A column of a source, where it is a table.
 pub(super) const COLUMN: &[Key] = &[
-    key("type", Shape::Word(&crate::batch::types::ColumnType::NAMES), "The column's type.").needed(&[""]),
-    key("path", Shape::Texts, "Where the value is in a JSON record: \"user.id\", or [\"user\", \"id\"]."),
+    key("type", Shape::Type, "The column's type, as in the short form.").needed(&[""]),
+    key(
+        "path",
+        Shape::Texts,
+        "Where the value is in a JSON record: \"user.id\", or [\"user\", \"id\"]; a number is a place in an array, from 0: \
+         \"items.0.sku\".",
+    ),
+    key(
+        "zone",
+        Shape::Text,
+        "Type timestamp: the zone whose clocks showed times without an offset, as \"Europe/Berlin\"; UTC by default.",
+    ),
 ];
 
 /// A sink.
@@ -249,6 +291,12 @@ pub(super) const SINK: &[Key] = &[
     )
     .of(TABLES),
     key("key", Shape::Texts, "Mode upsert: the columns of which a row of the table has no two alike.").of(TABLES),
+    key(
+        "wait",
+        Shape::Time,
+        "How long the job waits for the server where it is away or hangs, at its start and later; 1h by default.",
+    )
+    .of(TABLES),
 ];
 
 /// Keys that a part may not have but a table in it, or another part: section (or `functions`), key, and where it belongs.

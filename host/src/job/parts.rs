@@ -7,11 +7,13 @@ mod window;
 
 use super::mistakes::Mistakes;
 use super::spec::*;
-use super::{database, names, read};
+use super::{database, names, read, units};
+use crate::batch::decode::check_pattern;
 use crate::batch::types::ColumnType;
 use crate::limits;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 /// Where the mistakes of one part go.
 struct Part<'a> {
@@ -55,7 +57,8 @@ pub(super) fn check(job: &JobSpec, mistakes: &Mistakes) {
             stage::check(spec, &part);
         }
     }
-    for spec in &job.sinks {
+    // Those of a sample have the names of streams.
+    for spec in job.sinks.iter().filter(|spec| !matches!(spec.kind, SinkKind::Sample { .. })) {
         if let Some(part) = part("sinks", "sink", &spec.name) {
             sink(spec, &part);
         }
@@ -107,10 +110,13 @@ fn checkpoint(spec: &CheckpointSpec, mistakes: &Mistakes) {
 fn source(spec: &SourceSpec, part: &Part<'_>) {
     match &spec.kind {
         SourceKind::Socket { address: text } | SourceKind::RawSocket { address: text } => address(text, part),
-        SourceKind::Directory { path, poll } => {
+        SourceKind::Directory { path, poll, settle } | SourceKind::Follow { path, poll, settle } => {
             file_path("path", path, part);
             if let Err(message) = read::poll_fits(*poll) {
                 part.wrong("poll", message);
+            }
+            if *settle > Duration::from_secs(86_400) {
+                part.wrong("settle", format!("`settle` is {}; write at most 1d", units::show_time(*settle)));
             }
         }
         SourceKind::File { path } | SourceKind::Queue { path } => file_path("path", path, part),
@@ -123,6 +129,7 @@ fn source(spec: &SourceSpec, part: &Part<'_>) {
         ("rows_per_batch_max", spec.rows_per_batch_max),
         ("bytes_per_batch_max", spec.bytes_per_batch_max),
         ("record_bytes_max", spec.record_bytes_max),
+        ("rejected_bytes_max", spec.rejected_bytes_max),
     ] {
         if value == 0 {
             part.wrong(key, format!("`{key}` is 0; write at least 1"));
@@ -150,7 +157,7 @@ fn columns(spec: &SourceSpec, part: &Part<'_>) -> bool {
             let word = spec.format.word();
             Some(format!("column `{name}` has a `path`, which is for format `json` and not for `{word}`; remove it"))
         } else {
-            None
+            times(column).or_else(|| binary_time(spec, column))
         };
         if let Some(message) = message {
             part.wrong(&format!("schema.{}", column.name), message);
@@ -158,6 +165,39 @@ fn columns(spec: &SourceSpec, part: &Part<'_>) -> bool {
         }
     }
     good
+}
+
+/// What is wrong with how a column says that its times are written.
+fn times(column: &ColumnSpec) -> Option<String> {
+    let name = column.name.escape_debug();
+    if column.kind != ColumnType::Timestamp {
+        let zone = column.zone.is_some();
+        let what = if zone { "a `zone`" } else { "a way to write times" };
+        return (zone || column.form != TimeForm::Text).then(|| {
+            format!("column `{name}` has {what}, which is for timestamps, and it is {}; remove it", column.kind)
+        });
+    }
+    match &column.form {
+        TimeForm::Number(unit) if column.zone.is_some() => Some(format!(
+            "column `{name}` has a `zone`, and {} since 1970 are the same in all of them; remove it",
+            unit.names().1
+        )),
+        TimeForm::Pattern(pattern) => check_pattern(pattern).err().map(|why| format!("column `{name}`: {why}")),
+        TimeForm::Text | TimeForm::Number(_) => None,
+    }
+}
+
+/// Binary times are numbers, so that something must say of which unit.
+fn binary_time(spec: &SourceSpec, column: &ColumnSpec) -> Option<String> {
+    let binary = matches!(spec.format, Format::Binary { .. }) && column.kind == ColumnType::Timestamp;
+    (binary && !matches!(column.form, TimeForm::Number(_))).then(|| {
+        let name = column.name.escape_debug();
+        format!(
+            "column `{name}` is {}, and format `binary` holds times as whole numbers; write their unit: timestamp(s), \
+             timestamp(ms), timestamp(us) or timestamp(ns)",
+            column.type_word()
+        )
+    })
 }
 
 fn format(spec: &SourceSpec, part: &Part<'_>) {
@@ -277,9 +317,9 @@ fn file_path(key: &str, path: &Path, part: &Part<'_>) {
 
 fn sink(spec: &SinkSpec, part: &Part<'_>) {
     match &spec.kind {
-        SinkKind::Print { .. } => {}
+        SinkKind::Print { .. } | SinkKind::Sample { .. } => {}
         SinkKind::Files { path, .. } | SinkKind::Queue { path } => file_path("path", path, part),
-        SinkKind::Postgres { url, table, mode } => {
+        SinkKind::Postgres { url, table, mode, .. } => {
             if let Err(message) = database::check_url(url) {
                 part.wrong("url", message);
             }

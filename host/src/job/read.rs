@@ -1,6 +1,7 @@
 //! From the tables of a job file to a [`JobSpec`].
 
 mod checkpoint;
+mod columns;
 mod sink;
 mod source;
 mod stage;

@@ -39,8 +39,10 @@ fn table(keys: &[Key]) -> Map<String, Value> {
 fn part(keys: &[Key]) -> Map<String, Value> {
     let mut schema = table(keys);
     if keys.iter().any(|key| key.name == "plugin") {
-        let mut needs: Map<String, Value> =
-            keys::PLUGIN_KEYS.iter().map(|key| (key.to_string(), json!(["plugin"]))).collect();
+        let of_plugins = keys::PLUGIN_KEYS.iter().filter(|key| **key != "limits");
+        let mut needs: Map<String, Value> = of_plugins.map(|key| (key.to_string(), json!(["plugin"]))).collect();
+        let either = json!({ "anyOf": [{ "required": ["plugin"] }, { "required": ["sql"] }] });
+        schema.insert("dependentSchemas".into(), json!({ "limits": either }));
         needs.insert("cogroup".into(), json!(["plugin", "key"]));
         needs.insert("deduplicate".into(), json!(["key"]));
         needs.insert("functions".into(), json!(["sql"]));
@@ -103,6 +105,7 @@ fn shape(shape: &Shape) -> Value {
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Whole(least, most) => json!({ "type": "integer", "minimum": least, "maximum": most }),
         Shape::Time => json!({ "type": "string", "pattern": units::TIME_PATTERN }),
+        Shape::SignedTime => json!({ "type": "string", "pattern": units::SIGNED_TIME_PATTERN }),
         Shape::Every => json!({
             "anyOf": [{ "type": "integer", "minimum": 1 }, { "type": "string", "pattern": units::TIME_PATTERN }],
         }),
@@ -117,8 +120,12 @@ fn shape(shape: &Shape) -> Value {
         Shape::Columns => json!({
             "type": "object",
             "minProperties": 1,
-            "additionalProperties": { "anyOf": [{ "type": "string", "enum": ColumnType::NAMES }, table(COLUMN)] },
+            "additionalProperties": { "anyOf": [self::shape(&Shape::Type), table(COLUMN)] },
         }),
+        Shape::Type => json!({ "anyOf": [
+            { "type": "string", "enum": ColumnType::NAMES },
+            { "type": "string", "pattern": "^timestamp\\((s|ms|us|ns|.*%.*)\\)$" },
+        ] }),
         Shape::Share => json!({ "type": "number", "minimum": 0, "maximum": 1 }),
         Shape::RowsOrShare => json!({
             "anyOf": [

@@ -1,11 +1,12 @@
 //! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
 //! Rust programs may build one directly.
 
+mod column;
 mod stage;
 
+pub use column::{ColumnSpec, TimeForm, TimeUnit};
 pub use stage::*;
 
-use crate::batch::types::ColumnType;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -110,6 +111,10 @@ pub struct SourceSpec {
     pub bytes_per_batch_max: u64,
     /// A longer record is a rejected row.
     pub record_bytes_max: u64,
+    /// How much of a record that does not decode is kept in its rejected row.
+    pub rejected_bytes_max: u64,
+    /// How long a source waits for a file or folder that cannot be read.
+    pub away_max: Duration,
 }
 
 /// Where the records of a source come from. Paths are as in the job file, relative to [`Origin::folder`].
@@ -131,6 +136,17 @@ pub enum SourceKind {
         path: PathBuf,
         /// How often the folder is looked at.
         poll: Duration,
+        /// A file is read when its length and time have stood still for so long.
+        settle: Duration,
+    },
+    /// A log that grows, with its rotated files beside it, for ever.
+    Follow {
+        /// The log.
+        path: PathBuf,
+        /// How often it is looked at.
+        poll: Duration,
+        /// A rotated file is at its end when nobody has written to it for so long.
+        settle: Duration,
     },
     /// One file, once.
     File {
@@ -183,17 +199,6 @@ pub enum Format {
     },
 }
 
-/// A column of a source.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ColumnSpec {
-    /// Its name.
-    pub name: String,
-    /// Its type.
-    pub kind: ColumnType,
-    /// Where the value is in a JSON record: a path, as `["user", "name"]`. One element, its name, by default.
-    pub path: Vec<String>,
-}
-
 /// A named output.
 #[derive(Clone, Debug)]
 pub struct SinkSpec {
@@ -211,6 +216,11 @@ pub enum SinkKind {
     /// Standard output, as a table.
     Print {
         /// How many rows of a batch are shown.
+        rows: usize,
+    },
+    /// Standard output: the first rows of the stream, once. Not for job files: `run --sample` puts one behind each stream.
+    Sample {
+        /// How many rows are shown.
         rows: usize,
     },
     /// A folder, with a file a batch.
@@ -233,6 +243,8 @@ pub enum SinkKind {
         table: String,
         /// What a row does to the table.
         mode: TableMode,
+        /// How long the job waits for the server where it is away, at its start and later.
+        wait: Duration,
     },
 }
 

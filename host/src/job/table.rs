@@ -198,6 +198,14 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A time that may have a sign, in microseconds.
+    pub fn signed_time_us(&self, key: &str) -> Option<i64> {
+        let example = format!("{key} = \"-1h\"");
+        let text = self.text(key, &example)?;
+        let wrong = |help| self.wrong(key, format!("`{}{key} = \"{text}\"` is not a time; {help}", self.inside));
+        units::signed_time_us(text).map_err(wrong).ok()
+    }
+
     /// A size in bytes, from `least` to `most`.
     pub fn size(&self, key: &str, least: u64, most: u64) -> Option<u64> {
         let bytes = match self.table.get(key)? {

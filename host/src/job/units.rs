@@ -4,7 +4,10 @@ use crate::window::microseconds;
 use std::time::Duration;
 
 /// The units of times, and what one is in microseconds.
-const TIMES: &[(&str, u64)] = &[("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000)];
+const TIMES: &[(&str, u64)] =
+    &[("us", 1), ("ms", 1_000), ("s", 1_000_000), ("m", 60_000_000), ("h", 3_600_000_000), ("d", DAY_US)];
+/// A day. Messages show hours, as days of a zone are not all as long.
+const DAY_US: u64 = 86_400_000_000;
 
 /// The units of sizes, and what one is in bytes.
 const SIZES: &[(&str, u64)] = &[
@@ -21,15 +24,15 @@ const SIZES: &[(&str, u64)] = &[
 const TIME_US_MAX: u64 = 10 * 366 * 86_400 * 1_000_000;
 
 /// JSON Schema patterns of what [`time`] and [`size`] take.
-pub(super) const TIME_PATTERN: &str = "^[0-9]+(us|ms|s|m|h)$";
+pub(super) const TIME_PATTERN: &str = "^[0-9]+(us|ms|s|m|h|d)$";
 /// See [`TIME_PATTERN`]; of [`signed_time_us`].
-pub(super) const SIGNED_TIME_PATTERN: &str = "^[-+]?[0-9]+(us|ms|s|m|h)$";
+pub(super) const SIGNED_TIME_PATTERN: &str = "^[-+]?[0-9]+(us|ms|s|m|h|d)$";
 /// See [`TIME_PATTERN`].
 pub(super) const SIZE_PATTERN: &str = "^[0-9]+(B|KB|MB|GB|KiB|MiB|GiB)$";
 /// See [`TIME_PATTERN`]; of [`percent`].
 pub(super) const PERCENT_PATTERN: &str = "^([0-9]{1,2}([.][0-9]+)?|100([.]0+)?)%$";
 /// What to write for a time.
-pub(super) const TIME_HELP: &str = "write a whole number and one of us, ms, s, m, h, as \"1s\"";
+pub(super) const TIME_HELP: &str = "write a whole number and one of us, ms, s, m, h, d, as \"1s\"";
 /// What to write for a size.
 pub(super) const SIZE_HELP: &str = "write bytes as a number, or with one of B, KB, MB, GB, KiB, MiB, GiB, as \"64MiB\"";
 
@@ -73,7 +76,7 @@ pub(super) fn percent(text: &str) -> Option<f64> {
 /// A time in the shortest of our units that keeps it whole, for messages.
 pub fn show_time(time: Duration) -> String {
     let us = time.as_micros();
-    let unit = TIMES.iter().rev().find(|(_, each)| us != 0 && us.is_multiple_of(u128::from(*each)));
+    let unit = TIMES.iter().rev().skip(1).find(|(_, each)| us != 0 && us.is_multiple_of(u128::from(*each)));
     match unit {
         Some((unit, each)) => format!("{}{unit}", us / u128::from(*each)),
         None if us == 0 => "0s".into(),

@@ -12,7 +12,6 @@ use crate::package::name::{PackageName, Wanted};
 use crate::plugin::component_file;
 use crate::registry::Registry;
 use crate::trust::policy::Policy;
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -85,7 +84,7 @@ fn component_of(plugin: &str, folder: &Path, store: &Store) -> Option<Vec<u8>> {
         }
         None => {
             let mut component = Vec::new();
-            let file = File::open(component_file(&folder.join(plugin)).ok()?).ok()?;
+            let file = crate::regular::open(component_file(&folder.join(plugin)).ok()?).ok()?;
             file.metadata().ok().filter(std::fs::Metadata::is_file)?;
             file.take(COMPONENT_BYTES_MAX).read_to_end(&mut component).ok()?;
             Some(component)

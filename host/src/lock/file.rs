@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::limits::LOCK_FILE_BYTES_MAX;
+use crate::regular;
 use std::fs::{self, File, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -19,7 +20,7 @@ pub(super) fn read(path: &Path) -> Result<Option<String>> {
         return Err(Error::job(format!("{shown} is no file; it must be the lock file that `millstream add` writes")));
     }
     let mut bytes = Vec::new();
-    File::open(path).map_err(failed)?.take(LOCK_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
+    regular::open(path).map_err(failed)?.take(LOCK_FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LOCK_FILE_BYTES_MAX {
         return Err(Error::job(format!("{shown} has more than {LOCK_FILE_BYTES_MAX} bytes, so it is no lock file")));
     }

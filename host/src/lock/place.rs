@@ -46,7 +46,7 @@ pub fn registry(given: Option<&str>) -> Result<Registry> {
 
 fn settings(file: &Path) -> io::Result<String> {
     let mut text = String::new();
-    fs::File::open(file)?.take(JOB_FILE_BYTES_MAX).read_to_string(&mut text)?;
+    crate::regular::open(file)?.take(JOB_FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
 

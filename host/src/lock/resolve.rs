@@ -5,6 +5,7 @@ use super::store::Store;
 use super::{FILE, Lock, place};
 use crate::error::{Error, Result};
 use crate::job::spec::JobSpec;
+use crate::package::digest::Digest;
 use crate::package::name::{PackageName, Wanted};
 use crate::trust::policy::Policy;
 use semver::Version;
@@ -16,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// pinned, cannot be had, or may not be used (any more); it says what to do. So is a plugin by path where policies allow none.
 pub fn resolve(job: &mut JobSpec) -> Result<()> {
     let JobSpec { origin, stages, .. } = job;
+    if !stages.iter().any(|stage| stage.plugins().iter().any(|plugin| plugin.file.is_none())) {
+        return Ok(());
+    }
     let policy = Policy::load()?;
     let mut packages: Option<Packages> = None;
     for stage in stages {
@@ -34,7 +38,8 @@ pub fn resolve(job: &mut JobSpec) -> Result<()> {
                 };
                 packages.file(&name, &version)
             };
-            plugin.file = Some(file().map_err(|error| error.within(place()))?);
+            let (file, pinned) = file().map_err(|error| error.within(place()))?;
+            (plugin.file, plugin.pinned) = (Some(file), Some(pinned));
         }
     }
     Ok(())
@@ -48,7 +53,7 @@ struct Packages<'a> {
     job: String,
     policy: &'a Policy,
     store: Store,
-    found: BTreeMap<(PackageName, Version), PathBuf>,
+    found: BTreeMap<(PackageName, Version), (PathBuf, Digest)>,
 }
 
 impl<'a> Packages<'a> {
@@ -66,10 +71,11 @@ impl<'a> Packages<'a> {
         Ok(Packages { lock, folder: folder.to_owned(), job, policy, store, found: BTreeMap::new() })
     }
 
-    fn file(&mut self, name: &PackageName, version: &Version) -> Result<PathBuf> {
+    /// The file of a package, and the digest that it must have.
+    fn file(&mut self, name: &PackageName, version: &Version) -> Result<(PathBuf, Digest)> {
         let key = (name.clone(), version.clone());
-        if let Some(file) = self.found.get(&key) {
-            return Ok(file.clone());
+        if let Some(found) = self.found.get(&key) {
+            return Ok(found.clone());
         }
         let pin = self.lock.pin(name, version).ok_or_else(|| self.not_pinned(name, version))?;
         let registry = place::of_lock(&pin.registry, &self.folder)?;
@@ -85,8 +91,9 @@ impl<'a> Packages<'a> {
                 })?
             }
         };
-        self.found.insert(key, file.clone());
-        Ok(file)
+        let found = (file, pin.layer);
+        self.found.insert(key, found.clone());
+        Ok(found)
     }
 
     fn not_pinned(&self, name: &PackageName, version: &Version) -> Error {

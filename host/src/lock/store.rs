@@ -13,7 +13,7 @@ mod notes;
 use crate::error::{Error, Result};
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::package::digest::Digest;
-use crate::private::user;
+use crate::private::{user, who_else_writes};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -52,6 +52,15 @@ impl Store {
         let folder = folder
             .and_then(|folder| std::path::absolute(folder).ok())
             .ok_or_else(|| Error::environment("there is no folder for packages: set HOME or MILLSTREAM_STORE"))?;
+        // What came from where is noted in it, and believed.
+        if folder.is_dir() {
+            let others = who_else_writes(&folder);
+            let others = others.map_err(|e| Error::environment(format!("{}: {e}", folder.display())))?;
+            if let Some(who) = others {
+                let words = format!("the store of packages, {}, cannot be trusted: {who}", folder.display());
+                return Err(Error::environment(words));
+            }
+        }
         Ok(Store { folder })
     }
 

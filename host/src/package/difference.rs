@@ -7,7 +7,7 @@ mod columns;
 mod config;
 
 use super::facts::Facts;
-use crate::plugin::printable;
+use crate::shown::printable;
 pub use columns::in_words;
 use serde_json::Value;
 use std::collections::BTreeSet;

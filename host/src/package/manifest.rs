@@ -8,7 +8,7 @@ use super::facts::Facts;
 use super::name::{self, PackageName};
 use crate::error::{Error, Result};
 use crate::limits::{COMPONENT_BYTES_MAX, PACKAGE_MANIFEST_BYTES_MAX};
-use crate::plugin::printable;
+use crate::shown::printable;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_wasm::{
     COMPONENT_OS, Component, WASM_ARCHITECTURE, WASM_LAYER_MEDIA_TYPE, WASM_MANIFEST_CONFIG_MEDIA_TYPE,

@@ -6,7 +6,7 @@
 //! print.
 
 use crate::limits::{DECLARED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX, README_BYTES_MAX};
-use crate::plugin::printable;
+use crate::shown::printable;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use wasmparser::{BinaryReader, ComponentName, ComponentNameSectionReader, Parser, Payload, ProducersSectionReader};

@@ -6,13 +6,11 @@
 //! neither are code under the name of another component, half a file, and a pair of files of two writers: all of them are
 //! compiled again. The folders above are not looked at, since who can swap the folder still has no key.
 
-mod key;
 mod refusals;
 
 use crate::limits::COMPILED_FILES_MAX;
-use crate::private;
+use crate::private::{self, Key};
 use hmac::{Hmac, KeyInit, Mac};
-pub use key::Key;
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};

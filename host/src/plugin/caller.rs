@@ -5,18 +5,23 @@ use super::attempt::Attempts;
 use super::failure::CallFailure;
 use super::load::Loaded;
 use super::reject::{self, Schemas, Story, Trials};
+use super::trial::Before;
 use super::{CallContext, Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, Updated};
 use crate::batch::rejected::Refusal;
 use crate::batch::slices::RowBytes;
-use crate::error::{Error, Result};
+use crate::batch::widen::widened;
+use crate::error::{Error, Kind, Result};
 use crate::job::spec::OnError;
 use crate::limits::PLUGIN_CALL_MAX;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Calls one plugin for one stage on one worker thread. Every error names stage, plugin, version and batch.
-/// Batches passed in hold exactly the columns that the description names; see [`Description::input`].
+/// Batches passed in hold exactly the columns that the description names; see [`Description::input`]. Whole numbers are
+/// given to it as floats where it reads such.
 ///
 /// With [`OnError::Reject`] the rows that make a call fail are refused, as if the plugin had refused them itself, and the
 /// call's result is that of the others. A failure that no row is to blame for is an error all the same.
@@ -24,13 +29,40 @@ pub struct Caller {
     attempts: Attempts,
     on_error: OnError,
     schemas: Schemas,
+    /// Where the plugin is on trial.
+    before: Option<Before>,
+    input: SchemaRef,
+    /// Of world `cogroup`.
+    inputs: Vec<SchemaRef>,
 }
 
 impl Caller {
     pub(super) fn new(loaded: Arc<Loaded>, stage: StageUse, description: &Description) -> Caller {
         let on_error = stage.on_error;
         let schemas = Schemas { output: description.output.clone(), accumulators: description.state.clone() };
-        Caller { attempts: Attempts::new(loaded, stage, description), on_error, schemas }
+        let (input, inputs) = (description.input.clone(), description.inputs.clone());
+        let attempts = Attempts::new(loaded, stage, description);
+        Caller { attempts, on_error, schemas, before: None, input, inputs }
+    }
+
+    /// From now on the plugin is on trial: what cannot be done with it is done with the one before.
+    pub fn on_trial(&mut self, before: Before) {
+        self.before = Some(before);
+    }
+
+    /// Makes a call with the plugin, or with the one before it where this one has failed.
+    fn try_out<T>(&mut self, call: impl Fn(&mut Caller) -> Result<T>) -> Result<T> {
+        let Some(before) = self.before.clone() else { return call(self) };
+        if !before.is_back() {
+            match call(self) {
+                Err(error) if matches!(error.kind, Kind::Plugin | Kind::Job) => before.come_back(&error),
+                other => return other,
+            }
+        }
+        let mut old = before.caller();
+        drop(old.attempts.count_for(self.attempts.counters().clone()));
+        *self = old;
+        call(self)
     }
 
     /// What the plugin counted so far.
@@ -50,6 +82,11 @@ impl Caller {
 
     /// World `transform`.
     pub fn process(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed> {
+        self.try_out(|caller| caller.process_now(context, rows))
+    }
+
+    fn process_now(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed> {
+        let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
         match self.attempts.process(context, rows) {
             Ok(mut processed) => {
                 self.in_order(&mut processed.rejections);
@@ -64,6 +101,15 @@ impl Caller {
 
     /// World `update`.
     pub fn update(&mut self, context: CallContext, groups: &Groups) -> Result<Updated> {
+        self.try_out(|caller| caller.update_now(context, groups))
+    }
+
+    fn update_now(&mut self, context: CallContext, groups: &Groups) -> Result<Updated> {
+        let wide = match widened(&groups.rows, &self.input).map_err(Error::arrow)? {
+            Cow::Owned(rows) => Some(Groups { rows, ..groups.clone() }),
+            Cow::Borrowed(_) => None,
+        };
+        let groups = wide.as_ref().unwrap_or(groups);
         match self.attempts.update(context, groups) {
             Ok(mut updated) => {
                 self.in_order(&mut updated.rejections);
@@ -78,6 +124,15 @@ impl Caller {
 
     /// World `cogroup`.
     pub fn cogroup(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped> {
+        self.try_out(|caller| caller.cogroup_now(context, groups))
+    }
+
+    fn cogroup_now(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped> {
+        let inputs =
+            groups.inputs.iter().zip(&self.inputs).map(|((rows, ends), needs)| {
+                Ok((widened(rows, needs).map_err(Error::arrow)?.into_owned(), ends.clone()))
+            });
+        let groups = &Cogroups { keys: groups.keys.clone(), inputs: inputs.collect::<Result<_>>()? };
         match self.attempts.cogroup(context, groups) {
             Ok(mut cogrouped) => {
                 cogrouped.rejections.iter_mut().for_each(|refused| self.in_order(refused));
@@ -97,6 +152,7 @@ impl Caller {
         if self.on_error == OnError::Fail || rows.num_rows() == 0 {
             return Ok(Vec::new());
         }
+        let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
         let mut all = Vec::new();
         for slice in RowBytes::of([rows]).slices(rows.num_rows(), PLUGIN_CALL_MAX) {
             let refused = self.refused_of_call(context, &rows.slice(slice.start, slice.len()))?;
@@ -128,6 +184,7 @@ impl Caller {
 
     /// World `aggregate`: an accumulator for each row.
     pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch> {
+        let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
         self.row_by_row([rows], |own, [rows]| match own.attempts.lift(context, rows) {
             Ok(accumulators) => Ok(accumulators),
             // Too many rows together are no reason to stop.
@@ -170,12 +227,12 @@ impl Caller {
         let rows = batches.first().map_or(0, |batch| batch.num_rows());
         let slices = RowBytes::of(batches).slices(rows, PLUGIN_CALL_MAX);
         if slices.len() == 1 {
-            return call(self, batches);
+            return self.try_out(|caller| call(caller, batches));
         }
         let mut made = Vec::with_capacity(slices.len());
         for slice in slices {
             let sliced = batches.map(|batch| batch.slice(slice.start, slice.len()));
-            made.push(call(self, sliced.each_ref())?);
+            made.push(self.try_out(|caller| call(caller, sliced.each_ref()))?);
         }
         let Some(first) = made.first() else { return Err(Error::bug("rows without a slice")) };
         concat_batches(&first.schema(), &made).map_err(Error::arrow)

@@ -4,9 +4,10 @@
 
 use crate::error::{Error, Result};
 use crate::limits::{PLUGIN_CLOCK_PATIENCE_MS, PLUGIN_CLOCK_SILENCE_MS_MAX};
+use crate::threads;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 use wasmtime::Engine;
@@ -20,6 +21,8 @@ pub struct Clock {
     ticks: AtomicU64,
     /// Up to when ticks are counted, in microseconds since it began.
     moved_us: AtomicU64,
+    /// How it ended, where it should not have.
+    broken: OnceLock<Error>,
 }
 
 impl Clock {
@@ -27,19 +30,20 @@ impl Clock {
     pub fn start(engine: &Engine) -> Result<Arc<Clock>> {
         let (weak, clock) = (engine.weak(), Arc::new(Clock::new()));
         let moving = clock.clone();
-        let thread = thread::Builder::new().name("plugin-clock".into()).spawn(move || {
+        let broken = clock.clone();
+        let failed = move |error: Error| drop(broken.broken.set(error));
+        threads::start("plugin-clock", "the clock of plugins' time limits", failed, move || {
             moving.keep_ticking(|| {
                 let engine = weak.upgrade()?;
                 engine.increment_epoch();
                 Some(())
             });
-        });
-        thread.map_err(|e| Error::environment(format!("the clock of time limits does not start: {e}")))?;
+        })?;
         Ok(clock)
     }
 
     fn new() -> Clock {
-        Clock { began: Instant::now(), ticks: AtomicU64::new(0), moved_us: AtomicU64::new(0) }
+        Clock { began: Instant::now(), ticks: AtomicU64::new(0), moved_us: AtomicU64::new(0), broken: OnceLock::new() }
     }
 
     /// Ticks by the system's clock until `tick` says that there is nothing left to tick for. A panic does not stop it:
@@ -79,6 +83,9 @@ impl Clock {
         }
         // Counts its own steps, not the time: the process may be stopped again.
         for _ in 0..Duration::from_millis(PLUGIN_CLOCK_PATIENCE_MS).as_millis() / TICK.as_millis() {
+            if let Some(error) = self.broken.get() {
+                return Err(error.clone());
+            }
             thread::sleep(TICK);
             if self.is_moving() {
                 return Ok(());

@@ -2,6 +2,7 @@
 //! call may run. An answer that redirects is an answer; following it is a request of its own, which must be granted too.
 
 mod allow;
+mod lead;
 
 use super::failure::Identity;
 use super::guest::{Guest, Stage};
@@ -116,10 +117,22 @@ impl WasiHttpHooks for Requests {
             between_bytes_timeout: within(asked.between_bytes_timeout),
         };
         let open = self.open.clone();
+        let (identity, stage, batch) = (self.identity.clone(), self.stage.clone(), self.batch);
         Box::new(async move {
             let request = request.map(|body| limited(body, Error::HttpRequestBodySize));
-            // These timeouts do not cover the TLS handshake.
-            let sent = tokio::time::timeout(left, default_send_request(request, Some(options))).await;
+            // These timeouts do not cover looking up the name, nor the TLS handshake.
+            let send = async {
+                let request = match lead::settled(request, stage.grant.http.as_ref()).await? {
+                    Ok(request) => request,
+                    Err(words) => {
+                        let (stage, plugin) = (identity.stage.as_deref(), identity.plugin.as_str());
+                        tracing::warn!(stage, plugin, batch, "{words}");
+                        return Err(Error::HttpRequestDenied);
+                    }
+                };
+                default_send_request(request, Some(options)).await
+            };
+            let sent = tokio::time::timeout(left, send).await;
             let (response, connection) = sent.map_err(|_| Error::HttpResponseTimeout)??;
             let response = response.map(|body| limited(body, Error::HttpResponseBodySize));
             let connection: Connection = Box::new(async move {

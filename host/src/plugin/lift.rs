@@ -5,6 +5,7 @@ use super::bindings::{BatchOut, ColumnOut, Rejection};
 use crate::batch::rejected::Refusal;
 use crate::batch::types::ColumnType;
 use crate::limits::PLUGIN_REASON_BYTES_MAX;
+use crate::panics::caught;
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMicrosecondArray, new_empty_array,
@@ -13,8 +14,6 @@ use arrow::buffer::{BooleanBuffer, Buffer, MutableBuffer, NullBuffer, OffsetBuff
 use arrow::datatypes::{ArrowNativeType, DataType, Field, SchemaRef};
 use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::root_as_message;
-use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 /// Makes a batch of the described schema. `rows`: how many there must be, where that is known. `what` names the batch
@@ -195,9 +194,9 @@ fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, Stri
         Ok::<_, String>((schema, arrays))
     });
     let (schema, arrays) = match decoded {
-        Some(Ok(decoded)) => decoded,
-        Some(Err(words)) => return Err(format!("`data` is no Arrow IPC stream: {words}")),
-        None => return Err("`data` is a malformed Arrow IPC stream".into()),
+        Ok(Ok(decoded)) => decoded,
+        Ok(Err(words)) => return Err(format!("`data` is no Arrow IPC stream: {words}")),
+        Err(_) => return Err("`data` is a malformed Arrow IPC stream".into()),
     };
     match schema.fields().iter().map(|field| field.data_type()).collect::<Vec<_>>()[..] {
         [found] if found == wanted => {}
@@ -213,25 +212,10 @@ fn ipc(wanted: &DataType, rows: usize, stream: Vec<u8>) -> Result<ArrayRef, Stri
     match arrays[..] {
         [] => Ok(new_empty_array(wanted)),
         _ => match caught(|| arrow::compute::concat(&arrays)) {
-            Some(column) => column.map_err(|e| e.to_string()),
-            None => Err("`data` is a malformed Arrow IPC stream".into()),
+            Ok(column) => column.map_err(|e| e.to_string()),
+            Err(_) => Err("`data` is a malformed Arrow IPC stream".into()),
         },
     }
-}
-
-thread_local! { static CATCHES: Cell<bool> = const { Cell::new(false) } }
-
-/// Whether a panic of this thread is caught, and told in other words: nobody need hear of it.
-pub fn catches_panics() -> bool {
-    CATCHES.get()
-}
-
-/// Does what may panic on what a guest returned; `None` if it did.
-fn caught<T>(work: impl FnOnce() -> T) -> Option<T> {
-    CATCHES.set(true);
-    let done = catch_unwind(AssertUnwindSafe(work));
-    CATCHES.set(false);
-    done.ok()
 }
 
 /// Walks through the messages of a stream as its decoder does, and refuses those that a few bytes can make expensive:

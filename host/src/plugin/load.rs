@@ -14,6 +14,7 @@ use super::releases::MIGRATOR;
 use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::COMPONENT_BYTES_MAX;
+use crate::package;
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls};
 pub use folder::{find, is_plugin_folder};
@@ -63,6 +64,8 @@ pub struct LoadOptions {
     pub compile_time_max: Duration,
     /// Whether it may ask over HTTP.
     pub http: bool,
+    /// The digest that the file must have; `None`: any.
+    pub pinned: Option<package::digest::Digest>,
 }
 
 impl Default for LoadOptions {
@@ -84,6 +87,7 @@ impl LoadOptions {
             stack_bytes_max: spec.limits.stack_bytes_max,
             compile_time_max: spec.limits.compile_time_max,
             http: spec.grant.http.is_some(),
+            pinned: spec.pinned,
         }
     }
 
@@ -125,6 +129,12 @@ impl Loader {
         let machine = self.machine(kind)?;
         let file = find(path)?;
         let bytes = read(&file)?;
+        if options.pinned.is_some_and(|pinned| pinned != package::digest::Digest::of(&bytes)) {
+            return Err(Error::environment(format!(
+                "{} is not the component that the lock file pins any more: somebody has changed it just now. Nothing of it is used.",
+                file.display()
+            )));
+        }
         let digest: Digest = sha2::Sha256::digest(&bytes).into();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = loaded.get(&(file.clone(), digest, kind)) {
@@ -220,7 +230,7 @@ pub fn read(file: &Path) -> Result<Vec<u8>> {
         return Err(Error::job(format!("plugin {} is no file, but a device, a pipe or the like", file.display())));
     }
     let mut bytes = Vec::new();
-    let mut open = fs::File::open(file).map_err(unreadable)?.take(COMPONENT_BYTES_MAX + 1);
+    let mut open = crate::regular::open(file).map_err(unreadable)?.take(COMPONENT_BYTES_MAX + 1);
     open.read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > COMPONENT_BYTES_MAX {
         let size = found.len();

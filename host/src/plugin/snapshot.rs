@@ -3,6 +3,8 @@
 
 use crate::error::{Error, Result};
 use crate::limits::SNAPSHOT_FUEL;
+use wasm_encoder::{ConstExpr, DataSection, RawSection};
+use wasmparser::{Data, DataKind, Parser, Payload};
 use wasmtime::{Caller, Config, Engine, Extern, ExternType, Instance, Linker, Module, OptLevel, Store, Val};
 use wasmtime_wizer::{InstanceState, SnapshotVal, ValType, Wizer};
 
@@ -47,7 +49,43 @@ pub fn started(module: &[u8]) -> Result<Vec<u8>> {
     }
     ended.map_err(failed)?;
     // Nothing of it ever waits.
-    runtime.block_on(wizer.snapshot(&context, &mut Started { store, instance })).map_err(failed)
+    let module = runtime.block_on(wizer.snapshot(&context, &mut Started { store, instance })).map_err(failed)?;
+    without_empty_segments(&module).map_err(|error| failed(error.into()))
+}
+
+/// The module without data segments that hold nothing. Wizer leaves one of these in the place of each that the module had, in
+/// case code refers to them by number; a large program of Go has as many as a module may have. Where the module does not count
+/// its segments beforehand, no code can refer to them.
+fn without_empty_segments(module: &[u8]) -> Result<Vec<u8>, wasmparser::BinaryReaderError> {
+    let mut made = wasm_encoder::Module::new();
+    let mut is_counted = false;
+    for payload in Parser::new(0).parse_all(module) {
+        let payload = payload?;
+        is_counted |= matches!(payload, Payload::DataCountSection { .. });
+        match &payload {
+            Payload::DataSection(segments) if !is_counted => {
+                let mut section = DataSection::new();
+                for segment in segments.clone() {
+                    let Data { kind: DataKind::Active { memory_index, offset_expr }, data, .. } = segment? else {
+                        continue;
+                    };
+                    if !data.is_empty() {
+                        let mut offset = offset_expr.get_binary_reader();
+                        // The encoder writes the end by itself.
+                        let offset = offset.read_bytes(offset.bytes_remaining().saturating_sub(1))?;
+                        section.active(memory_index, &ConstExpr::raw(offset.iter().copied()), data.iter().copied());
+                    }
+                }
+                made.section(&section);
+            }
+            payload => {
+                if let Some((id, range)) = payload.as_section() {
+                    made.section(&RawSection { id, data: module.get(range).unwrap_or_default() });
+                }
+            }
+        }
+    }
+    Ok(made.finish())
 }
 
 /// What a module sees while it starts.
@@ -210,6 +248,28 @@ mod tests {
         let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
         let get = instance.get_typed_func::<(), i32>(&mut store, "get").expect("the function");
         assert_eq!(get.call(&mut store, ()).expect("a number"), 42);
+    }
+
+    #[test]
+    fn a_module_with_as_many_segments_as_there_may_be_can_be_started() {
+        let segments: String = (0..100_000).map(|n| format!("(data (i32.const {}) \"x\")", n * 8)).collect();
+        let text = format!("(module (memory (export \"memory\") 13) {segments} (func (export \"_initialize\")))");
+        let module = started(&wat::parse_str(text).expect("a module")).expect("started");
+        wasmparser::validate(&module).expect("it is valid");
+        let engine = Engine::default();
+        let mut store = Store::new(&engine, ());
+        let module = Module::new(&engine, module).expect("a module");
+        let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+        let memory = instance.get_memory(&mut store, "memory").expect("memory");
+        assert_eq!([0, 8, 799_992, 799_993].map(|at| memory.data(&store)[at]), [b'x', b'x', b'x', 0]);
+    }
+
+    #[test]
+    fn segments_that_code_refers_to_stay() {
+        let text = "(module (memory (export \"memory\") 1) (data $d \"\") (data (i32.const 0) \"\") (func (export \"_initialize\"))
+             (func (export \"f\") (data.drop $d)))";
+        let module = started(&wat::parse_str(text).expect("a module")).expect("started");
+        wasmparser::validate(&module).expect("it is valid");
     }
 
     #[test]

@@ -1,58 +1,56 @@
 //! Source `directory`: the files of a folder, and every file that is moved into it later. The same for rows that are given
 //! back to a stage, whose folder need not be there, and for which no job waits.
 
+mod listing;
+
+use super::away::{Away, LOOK_EVERY};
 use super::file::{Part, failed};
 use super::inbox::Inbox;
+use super::{Times, panicked};
 use crate::checkpoint::types::{Position, Positions};
 use crate::error::Error;
 use crate::job::spec::{SourceKind, SourceSpec};
-use std::collections::HashSet;
+use listing::Listing;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
-use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-/// Names with one of these ends are files that somebody still writes.
-const TEMPORARY_ENDS: [&str; 4] = [".tmp", ".part", "~", "_COPYING_"];
-
-/// Reads on in the files of `folder` that were not read to their end, then the new ones, then looks for more every
+/// Reads on in the files of `path` that were not read to their end, then the new ones, then looks for more every
 /// `poll`, until the inbox is closed.
-pub async fn receive(source: SourceSpec, folder: PathBuf, poll: Duration, from: Positions, inbox: Arc<Inbox>) {
-    let seen = from.keys().filter_map(|name| os_name(name)).collect();
-    let begun = from.into_iter().filter(|(_, position)| position.mark == 0).collect();
+pub async fn receive(source: SourceSpec, path: PathBuf, times: Times, from: Positions, inbox: Arc<Inbox>) {
+    let (ended, begun) = from.into_iter().partition(|(_, position)| position.ended());
     let retry = matches!(source.kind, SourceKind::Retry { .. });
     let mut finished = false;
-    let mut folder = Folder { source, path: folder, begun, seen };
+    let listing = Listing::new(&source, path.clone(), times, ended);
+    let mut folder = Folder { away: Away::new(&source, &path), source, path, begun, listing };
     loop {
         let (reading, runtime) = (inbox.clone(), Handle::current());
         let pass = move || {
-            let read = folder.read_on(&reading, &runtime).and_then(|open| match open {
-                true => folder.read_new(&reading, &runtime),
-                false => Ok(false),
-            });
+            let read = folder.pass(&reading, &runtime);
             (folder, read)
         };
-        let Ok((returned, read)) = tokio::task::spawn_blocking(pass).await else {
-            return inbox.fail(Error::bug("the reader of a folder ended in a panic"));
+        let (returned, next) = match tokio::task::spawn_blocking(pass).await {
+            Ok(passed) => passed,
+            Err(error) => return inbox.fail(panicked("the reader of a folder", error)),
         };
         folder = returned;
-        match read {
-            // A job does not wait for rows that may be given back later.
-            Ok(true) if retry && !finished => {
-                finished = true;
-                inbox.finish();
-            }
-            Ok(true) => {}
-            Ok(false) => return,
+        let pause = match next {
+            Ok(Some(pause)) => pause,
+            Ok(None) => return,
             Err(error) => return inbox.fail(error),
+        };
+        // A job does not wait for rows that may be given back later.
+        if retry && !finished {
+            finished = true;
+            inbox.finish();
         }
-        tokio::time::sleep(poll.max(POLL_MIN)).await;
+        tokio::time::sleep(pause.max(POLL_MIN)).await;
     }
 }
 
@@ -64,91 +62,77 @@ struct Folder {
     path: PathBuf,
     /// Files that an earlier start has read in part.
     begun: Vec<(String, Position)>,
-    /// Names that were read or cannot be: no file is read twice.
-    seen: HashSet<OsString>,
+    listing: Listing,
+    away: Away,
 }
 
 impl Folder {
+    /// Reads all that is to be read now, and says how long to wait before the next look. `None`: the inbox is closed.
+    fn pass(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<Option<Duration>, Error> {
+        if !self.read_on(inbox, runtime)? {
+            return Ok(None);
+        }
+        let look = match self.listing.look() {
+            Ok(look) => look,
+            Err((path, error)) => {
+                inbox.idle(false);
+                if path != self.path {
+                    return Err(failed(&self.source, &path, &error));
+                }
+                self.away.failed(&error)?;
+                return Ok(Some(LOOK_EVERY));
+            }
+        };
+        self.away.back();
+        inbox.idle(look.new.is_empty() && !look.settling);
+        if !look.forgotten.is_empty() && !inbox.forget(look.forgotten) {
+            return Ok(None);
+        }
+        for name in look.new {
+            if !self.read_new(name, inbox, runtime)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(look.pause))
+    }
+
     /// Reads the files on that were begun. `false`: the inbox is closed.
     fn read_on(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
         for (name, from) in std::mem::take(&mut self.begun) {
-            let path = os_name(&name).map(|name| self.path.join(name)).ok_or_else(|| no_name(&self.source, &name))?;
+            let os_name = os_name(&name).ok_or_else(|| no_name(&self.source, &name))?;
+            let path = self.path.join(&os_name);
             info!("source `{}`: reading on in `{}` from byte {}", self.source.name, path.display(), from.offset);
-            if !(Part { source: &self.source, path, name }).open(from)?.read(inbox, runtime)? {
+            let there = Away::new(&self.source, &path)
+                .wait_out(|| std::fs::metadata(&path), |time| !inbox.closed_within(runtime, time));
+            // What is wrong with a file that is still not there is said by who opens it.
+            if let Ok(None) = there {
                 return Ok(false);
             }
-        }
-        Ok(true)
-    }
-
-    /// Reads all files that are new, the oldest first. `false`: the inbox is closed.
-    fn read_new(&mut self, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
-        let new = self.list_new()?;
-        inbox.idle(new.is_empty());
-        for (_, name) in new {
-            let path = self.path.join(&name);
-            let file = match File::open(&path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    warn!("source `{}`: `{}` vanished before it was read", self.source.name, path.display());
-                    continue;
-                }
-                Err(error) => return Err(failed(&self.source, &path, &error)),
+            let Some(end) = (Part { source: &self.source, path, name }).open(from)?.read(inbox, runtime)? else {
+                return Ok(false);
             };
-            info!("source `{}`: reading `{}`", self.source.name, path.display());
-            let part = Part { source: &self.source, path, name: stored_name(&name) };
-            self.seen.insert(name);
-            if !part.at(file, Position::default())?.read(inbox, runtime)? {
-                return Ok(false);
-            }
+            self.listing.was_read(os_name, end);
         }
         Ok(true)
     }
 
-    /// The files that were not seen yet, by time of modification and name.
-    fn list_new(&mut self) -> Result<Vec<(SystemTime, OsString)>, Error> {
-        let broken = |error| failed(&self.source, &self.path, &error);
-        let mut new = Vec::new();
-        let mut skipped = Vec::new();
-        let entries = match std::fs::read_dir(&self.path) {
-            // Nothing was given back yet.
-            Err(error)
-                if error.kind() == ErrorKind::NotFound && matches!(self.source.kind, SourceKind::Retry { .. }) =>
-            {
-                return Ok(new);
+    /// Reads a file that is new. `false`: the inbox is closed.
+    fn read_new(&mut self, name: OsString, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
+        let path = self.path.join(&name);
+        let file = match crate::regular::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                warn!("source `{}`: `{}` vanished before it was read", self.source.name, path.display());
+                return Ok(true);
             }
-            entries => entries.map_err(broken)?,
+            Err(error) => return Err(failed(&self.source, &path, &error)),
         };
-        for entry in entries {
-            let entry = entry.map_err(broken)?;
-            let name = entry.file_name();
-            if self.seen.contains(&name) || is_left_out(&name.to_string_lossy()) {
-                continue;
-            }
-            // Follows links, as opening does.
-            match std::fs::metadata(entry.path()) {
-                Ok(metadata) if metadata.is_file() => {
-                    new.push((metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH), name));
-                }
-                Ok(metadata) if metadata.is_dir() => {}
-                Ok(_) => skipped.push(name),
-                Err(error) if error.kind() == ErrorKind::NotFound => {}
-                Err(error) => return Err(failed(&self.source, &entry.path(), &error)),
-            }
-        }
-        for name in skipped {
-            let path = self.path.join(&name);
-            warn!("source `{}`: `{}` is not a regular file and is left out", self.source.name, path.display());
-            self.seen.insert(name);
-        }
-        new.sort();
-        Ok(new)
+        info!("source `{}`: reading `{}`", self.source.name, path.display());
+        let part = Part { source: &self.source, path, name: stored_name(&name) };
+        let Some(end) = part.at(file, Position::default())?.read(inbox, runtime)? else { return Ok(false) };
+        self.listing.was_read(name, end);
+        Ok(true)
     }
-}
-
-/// Hidden and temporary names.
-fn is_left_out(name: &str) -> bool {
-    name.starts_with(['.', '_']) || TEMPORARY_ENDS.iter().any(|end| name.ends_with(end))
 }
 
 /// A file's name as positions and plans hold it. One that is not UTF-8 is written in hexadecimal digits behind a slash, which no

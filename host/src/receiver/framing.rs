@@ -4,11 +4,16 @@
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, Refusal};
 use crate::checkpoint::types::Extent;
-use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_KEPT};
+use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_MAX};
 use bytes::Bytes;
 
 /// No record may be longer, whatever the job says: positions in a chunk are 32 bits wide.
 pub const RECORD_BYTES_CEILING: u64 = 1 << 30;
+
+/// Why a line is refused in which a quote opens that nothing closes. A chunk ends behind such a line: read again, it is seen
+/// by itself.
+pub const UNCLOSED: &str = "a quote opens here and nothing closes it before the end or within record_bytes_max; reading \
+                            goes on behind this line";
 
 /// What ends a record.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +35,8 @@ pub enum Framing {
 pub struct Framer {
     framing: Framing,
     record_bytes_max: usize,
+    /// How much of a refused record stays.
+    rejected_bytes_max: usize,
     buffer: Vec<u8>,
     /// What comes before in `buffer` is in chunks already. All positions below count from here.
     begin: usize,
@@ -45,7 +52,13 @@ pub struct Framer {
     /// Bytes of the record at hand that were dropped because it is too long.
     dropped: u64,
     quotes: Quotes,
+    /// The csv record at hand ends with its line, whatever quotes it has: it is too long already.
+    line_only: bool,
+    /// For so many bytes no quoted cell of csv spans lines: a quote before them has searched them all for its end.
+    lines_left: usize,
     ended: bool,
+    /// The stream broke off in the middle of its last record.
+    broken: Option<String>,
     place: Place,
 }
 
@@ -89,6 +102,7 @@ impl Framer {
         Framer {
             header_wanted: header,
             record_bytes_max,
+            rejected_bytes_max: REJECTED_BYTES_MAX as usize,
             framing,
             buffer: Vec::new(),
             begin: 0,
@@ -99,7 +113,10 @@ impl Framer {
             scanned: 0,
             dropped: 0,
             quotes: Quotes::default(),
+            line_only: false,
+            lines_left: 0,
             ended: false,
+            broken: None,
             place: Place::default(),
         }
     }
@@ -108,6 +125,13 @@ impl Framer {
     #[must_use]
     pub fn at(mut self, place: Place) -> Framer {
         self.place = place;
+        self
+    }
+
+    /// So many bytes of a refused record stay.
+    #[must_use]
+    pub fn keeping(mut self, rejected_bytes_max: u64) -> Framer {
+        self.rejected_bytes_max = rejected_bytes_max.min(RECORD_BYTES_CEILING) as usize;
         self
     }
 
@@ -151,6 +175,12 @@ impl Framer {
         self.ended = true;
     }
 
+    /// The stream broke off: a record that is left is not whole.
+    pub fn break_off(&mut self, why: &str) {
+        self.ended = true;
+        self.broken = Some(why.to_owned());
+    }
+
     /// Whether the stream has ended.
     pub fn ended(&self) -> bool {
         self.ended
@@ -164,35 +194,42 @@ impl Framer {
 
     /// Finds record ends until a chunk is full; whether it is.
     fn scan(&mut self) -> bool {
-        if let Some((end, refusal)) = self.next_end.take() {
-            self.push(end, refusal);
+        if let Some((end, refusal)) = self.next_end.take()
+            && self.push(end, refusal)
+        {
+            return true;
         }
         while self.ends.len() < PART_ROWS_MAX {
             let start = self.last_end();
-            let Some(end) = self.find_end(start) else {
+            let Some((end, unclosed)) = self.find_end(start) else {
                 self.drop_overlong(start);
                 return self.buffer.len() - self.begin >= PART_BYTES_MAX && !self.ends.is_empty();
             };
-            let (end, refusal) = self.accept(start, end);
+            let dropped = usize::try_from(self.dropped).unwrap_or(usize::MAX);
+            self.lines_left = self.lines_left.saturating_sub(dropped.saturating_add(end - start));
+            let (end, refusal) = self.accept(start, end, unclosed);
             self.scanned = end;
-            self.quotes = Quotes::default();
+            (self.quotes, self.line_only) = (Quotes::default(), false);
             if self.header_wanted {
                 self.take_header(end, refusal.map_or(0, |refusal| refusal.dropped));
             } else if end > PART_BYTES_MAX && !self.ends.is_empty() {
                 self.next_end = Some((end, refusal));
                 return true;
-            } else {
-                self.push(end, refusal);
+            } else if self.push(end, refusal) {
+                return true;
             }
         }
         true
     }
 
-    fn push(&mut self, end: usize, refusal: Option<Refusal>) {
+    /// Adds a record to the chunk at hand; whether the chunk ends with it.
+    fn push(&mut self, end: usize, refusal: Option<Refusal>) -> bool {
+        let last = refusal.as_ref().is_some_and(|refusal| refusal.reason == UNCLOSED);
         if let Some(refusal) = refusal {
             self.refused.push(Refusal { row: self.ends.len() as u32, ..refusal });
         }
         self.ends.push(end as u32);
+        last
     }
 
     fn last_end(&self) -> usize {
@@ -204,14 +241,18 @@ impl Framer {
         self.buffer.get(self.begin..).unwrap_or_default()
     }
 
-    /// Where the record that begins at `start` ends, its delimiter included; `None`: not here yet.
-    fn find_end(&mut self, start: usize) -> Option<usize> {
+    /// Where the record that begins at `start` ends, its delimiter included, and whether it is a line with a quote that
+    /// nothing closes; `None`: not here yet.
+    fn find_end(&mut self, start: usize) -> Option<(usize, bool)> {
         let data = self.buffer.get(self.begin..).unwrap_or_default();
+        let line_end =
+            |from: usize| memchr::memchr(b'\n', data.get(from..).unwrap_or_default()).map(|at| from + at + 1);
         let found = match self.framing {
-            Framing::Lines => {
-                memchr::memchr(b'\n', data.get(self.scanned..).unwrap_or_default()).map(|at| self.scanned + at + 1)
-            }
-            Framing::Csv { separator } => self.quotes.find_end(data, start, self.scanned, separator),
+            Framing::Csv { separator } if !self.line_only => match self.find_csv_end(start, separator) {
+                Some(found) => return Some(found),
+                None => None,
+            },
+            Framing::Lines | Framing::Csv { .. } => line_end(self.scanned),
             Framing::Fixed(bytes) => Some(start + bytes.max(1)).filter(|end| *end <= data.len()),
             Framing::Frames => frame_bytes(data.get(start..).unwrap_or_default()).and_then(|total| {
                 // What was dropped of a long frame counts, though it is no longer here.
@@ -219,18 +260,54 @@ impl Framer {
                 (end <= data.len() as u64).then_some(end as usize)
             }),
         };
-        self.scanned = data.len();
-        let cut_short = self.ended && start < data.len();
-        found.or(cut_short.then_some(data.len()))
+        let bytes = self.buffer.len() - self.begin;
+        self.scanned = bytes;
+        let cut_short = self.ended && start < bytes;
+        found.or(cut_short.then_some(bytes)).map(|end| (end, false))
+    }
+
+    /// The same for csv. A record of several lines that is too long, or has no end, is given up: its first line is refused,
+    /// and what is behind is read by itself. That depends on the bytes alone, and not on how they came.
+    fn find_csv_end(&mut self, start: usize, separator: u8) -> Option<(usize, bool)> {
+        let data = self.buffer.get(self.begin..).unwrap_or_default();
+        let line_end = || memchr::memchr(b'\n', data.get(start..).unwrap_or_default()).map(|at| start + at + 1);
+        if self.lines_left > 0 {
+            let Some(end) = line_end() else {
+                self.line_only = data.len() - start > self.record_bytes_max + 1;
+                return None;
+            };
+            let line = data.get(..end).unwrap_or_default();
+            let closed = Quotes::default().find_end(line, start, start, separator) == Some(end);
+            let unclosed = !closed && end - start - 1 <= self.record_bytes_max;
+            return Some((end, unclosed));
+        }
+        let found = self.quotes.find_end(data, start, self.scanned, separator);
+        let too_long = |end: usize| end - start > self.record_bytes_max + 1;
+        let given_up = match found {
+            Some(end) => too_long(end),
+            None => too_long(data.len()) || (self.ended && self.quotes.inside && start < data.len()),
+        };
+        if !given_up {
+            return found.map(|end| (end, false));
+        }
+        let Some(end) = line_end() else {
+            self.line_only = !self.ended;
+            return None;
+        };
+        if Some(end) == found || too_long(end) {
+            return Some((end, false));
+        }
+        self.lines_left = self.record_bytes_max.min(data.len() - start);
+        Some((end, true))
     }
 
     /// A whole record: refused if it is too long or cut short, and then only its first bytes stay. Returns where it
     /// ends now, and its refusal, in which the row is not known yet.
-    fn accept(&mut self, start: usize, end: usize) -> (usize, Option<Refusal>) {
+    fn accept(&mut self, start: usize, end: usize, unclosed: bool) -> (usize, Option<Refusal>) {
         let dropped = std::mem::take(&mut self.dropped);
         let data = self.buffer.get(self.begin..).unwrap_or_default();
         let record = data.get(start..end).unwrap_or_default();
-        if dropped == 0 && !self.ended && record.len() <= self.record_bytes_max {
+        if dropped == 0 && !self.ended && !unclosed && record.len() <= self.record_bytes_max {
             return (end, None);
         }
         let prefix = self.prefix_bytes();
@@ -240,14 +317,14 @@ impl Framer {
             Framing::Frames => prefix,
         };
         let bytes = (record.len() as u64 + dropped).saturating_sub(delimiter as u64);
-        let reason = self.cut_short(record, dropped).or_else(|| {
-            (bytes > self.refused_above()).then(|| {
-                let hint = if self.quotes.inside { "; is a closing quote missing?" } else { "" };
-                format!("{bytes} bytes, record_bytes_max is {}{hint}", self.record_bytes_max)
-            })
+        let last = self.ended && start + record.len() == data.len();
+        let reason = unclosed.then(|| UNCLOSED.to_owned());
+        let reason = reason.or_else(|| if last { self.cut_short(record, dropped) } else { None }).or_else(|| {
+            (bytes > self.refused_above())
+                .then(|| format!("{bytes} bytes, record_bytes_max is {}", self.record_bytes_max))
         });
         let Some(reason) = reason else { return (end, None) };
-        let kept = end.min(start + prefix + REJECTED_BYTES_KEPT);
+        let kept = end.min(start + prefix + self.rejected_bytes_max);
         self.buffer.drain(self.begin + kept..self.begin + end);
         (kept, Some(Refusal { row: 0, reason, dropped: dropped + (end - kept) as u64 }))
     }
@@ -276,22 +353,25 @@ impl Framer {
                 }
                 Some(_) => None,
             },
+            Framing::Lines | Framing::Csv { .. } if record.last() != Some(&b'\n') => {
+                let why = self.broken.as_ref()?;
+                Some(format!("cut short after {bytes} bytes: {why}"))
+            }
             _ => None,
         }
     }
 
-    /// Of an unfinished record that is too long already, only the first bytes stay, and the last one, by which a
-    /// quote behind it is judged.
+    /// Of an unfinished record that is too long already, only the first bytes stay, and the last one.
     fn drop_overlong(&mut self, start: usize) {
         let have = self.buffer.len() - self.begin;
-        let kept = start + self.prefix_bytes() + REJECTED_BYTES_KEPT;
+        let kept = start + self.prefix_bytes() + self.rejected_bytes_max;
         let bytes = have.saturating_sub(start) as u64 + self.dropped;
         let refused = bytes > self.refused_above().saturating_add(self.prefix_bytes() as u64);
         if have > kept + 1 && refused {
             self.dropped += (have - kept - 1) as u64;
             self.buffer.drain(self.begin + kept..self.begin + have - 1);
             self.scanned = kept + 1;
-            self.quotes.closed = self.quotes.closed.filter(|at| *at == have).map(|_| kept + 1);
+            self.line_only = true;
         }
     }
 

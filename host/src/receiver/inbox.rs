@@ -14,7 +14,8 @@ use open::Open;
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 /// What the end of a batch or file counts as, so that batches without rows are bounded too.
@@ -26,6 +27,8 @@ pub struct Inbox {
     /// Told when there may be room again, and when the inbox is closed.
     room: Notify,
     bytes_max: u64,
+    /// Batches take no more rows than this in all.
+    rows_max: u64,
     wake: Box<dyn Fn() + Send + Sync>,
 }
 
@@ -58,6 +61,25 @@ pub struct Taken {
     pub moved: Vec<(String, Position)>,
 }
 
+/// The most that a batch takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// Rows in all.
+    pub rows: u64,
+    /// Bytes in all, as received.
+    pub bytes: u64,
+    /// Rows of a chunk.
+    pub rows_of_part: u64,
+}
+
+#[cfg(test)]
+impl Most {
+    /// So many rows and bytes, and chunks as they are.
+    pub fn of(rows: u64, bytes: u64) -> Most {
+        Most { rows, bytes, rows_of_part: u64::MAX }
+    }
+}
+
 /// What the mutex guards.
 #[derive(Default)]
 struct Held {
@@ -76,6 +98,8 @@ struct Held {
     closed: bool,
     failed: Option<Error>,
     cut: BatchId,
+    /// Rows that batches have taken.
+    taken: u64,
     /// See [`Inbox::begins_no_batch`].
     begins_no_batch: bool,
 }
@@ -84,10 +108,10 @@ enum Waiting {
     Chunk(Chunk),
     /// What comes later is another batch; how far the source is read then.
     BatchEnd(Option<Position>),
-    /// All of a file, up to this offset, came before.
+    /// All of a file came before, up to its end; or it is to be forgotten.
     FileEnd {
         file: String,
-        offset: u64,
+        end: Position,
     },
 }
 
@@ -96,7 +120,13 @@ impl Inbox {
     /// called, from the receiver's thread, when something arrives in an empty inbox, when the source finishes and when
     /// it fails.
     pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
-        Inbox { held: Mutex::default(), room: Notify::new(), bytes_max, wake }
+        Inbox { held: Mutex::default(), room: Notify::new(), bytes_max, rows_max: u64::MAX, wake }
+    }
+
+    /// The same, which is at its end when batches have taken so many rows.
+    #[must_use]
+    pub fn limited(self, rows_max: u64) -> Inbox {
+        Inbox { rows_max, ..self }
     }
 
     /// Receiver: adds records, then waits while more bytes wait than may. Small chunks that follow each other in the
@@ -106,17 +136,28 @@ impl Inbox {
         self.add(|held| held.join(chunk)).await
     }
 
-    /// Receiver: as `put`, with the last records of a file, if there are any, which is read up to `offset`. The batch
+    /// Receiver: as `put`, with the last records of a file, if there are any, which is read up to this end. The batch
     /// that takes the last of them takes the end with them. An end alone wakes nobody and waits for the next records.
-    pub async fn put_last(&self, last: Option<Chunk>, file: String, offset: u64) -> bool {
+    pub async fn put_last(&self, last: Option<Chunk>, file: String, end: Position) -> bool {
         self.add(|held| {
             last.into_iter().for_each(|chunk| held.join(chunk));
             held.seal();
-            held.file_ends += 1;
-            held.bytes += END_BYTES + file.len() as u64;
-            held.waiting.push_back(Waiting::FileEnd { file, offset });
+            held.push_file_end(file, end);
         })
         .await
+    }
+
+    /// Receiver: nothing need be known of these files any more; goes with the next records. `false`: the inbox is closed.
+    pub fn forget(&self, files: Vec<String>) -> bool {
+        self.add_now(|held| {
+            held.seal();
+            files.into_iter().for_each(|file| held.push_file_end(file, Position::GONE));
+        })
+    }
+
+    /// Receiver, on a thread of its own: waits for so long. `true`: the inbox was closed meanwhile.
+    pub fn closed_within(&self, runtime: &Handle, time: Duration) -> bool {
+        runtime.block_on(async { tokio::time::timeout(time, self.closed()).await.is_ok() })
     }
 
     /// Receiver: as `put`, but these chunks are one batch by themselves (queue sources), after which the source is read
@@ -216,16 +257,16 @@ impl Inbox {
         self.lock().cut = batch;
     }
 
-    /// Worker: takes what this batch holds, at most so many rows and bytes (but at least one record if one waits). A
-    /// chunk is cut only where it must be.
-    pub fn take(&self, batch: BatchId, rows_max: u64, bytes_max: u64) -> Taken {
+    /// Worker: takes what this batch holds, but at least one record if one waits. A chunk is cut only where it must be.
+    pub fn take(&self, batch: BatchId, most: Most) -> Taken {
         let mut held = self.lock();
         held.cut = batch;
         held.seal();
         let mut chunks = Vec::new();
         let mut moved = Positions::new();
         let (mut rows, mut bytes) = (0, 0);
-        let rows_max = rows_max.max(1);
+        let left = self.rows_max.saturating_sub(held.taken);
+        let (rows_max, bytes_max) = (most.rows.min(left).max(1), most.bytes);
         while let Some(next) = held.waiting.front() {
             let ended = match next {
                 Waiting::Chunk(chunk)
@@ -234,7 +275,8 @@ impl Inbox {
                     break;
                 }
                 Waiting::Chunk(_) => {
-                    let rows_left = usize::try_from(rows_max - rows).unwrap_or(usize::MAX);
+                    let rows_left = (rows_max - rows).min(most.rows_of_part);
+                    let rows_left = usize::try_from(rows_left).unwrap_or(usize::MAX);
                     let Some(front) = held.cut_front(rows_left, bytes_max.saturating_sub(bytes)) else { break };
                     rows += front.rows() as u64;
                     bytes += front.bytes.len() as u64;
@@ -249,6 +291,10 @@ impl Inbox {
             if ended {
                 break;
             }
+        }
+        held.taken = held.taken.saturating_add(rows);
+        if held.taken >= self.rows_max {
+            held.end();
         }
         drop(held);
         self.room.notify_waiters();
@@ -315,6 +361,14 @@ impl Held {
         self.waiting.len() == self.file_ends && self.open.is_empty()
     }
 
+    /// Nothing more is wanted: what waits is not read, and receivers end.
+    fn end(&mut self) {
+        self.waiting.clear();
+        self.open = Open::default();
+        (self.file_ends, self.leftover_rows, self.rows, self.bytes) = (0, 0, 0, 0);
+        (self.finished, self.closed) = (true, true);
+    }
+
     fn count(&mut self, chunk: &Chunk) {
         self.rows += chunk.rows() as u64;
         self.bytes += chunk.memory_bytes();
@@ -346,6 +400,12 @@ impl Held {
         }
     }
 
+    fn push_file_end(&mut self, file: String, end: Position) {
+        self.file_ends += 1;
+        self.bytes += END_BYTES + file.len() as u64;
+        self.waiting.push_back(Waiting::FileEnd { file, end });
+    }
+
     fn push_batch_end(&mut self, behind: Option<Position>) {
         self.waiting.push_back(Waiting::BatchEnd(behind));
         self.bytes += END_BYTES;
@@ -375,10 +435,10 @@ impl Held {
                 self.bytes = self.bytes.saturating_sub(END_BYTES);
                 behind.into_iter().for_each(|behind| move_to(moved, "", behind));
             }
-            Some(Waiting::FileEnd { file, offset }) => {
+            Some(Waiting::FileEnd { file, end }) => {
                 self.bytes = self.bytes.saturating_sub(END_BYTES + file.len() as u64);
                 self.file_ends = self.file_ends.saturating_sub(1);
-                move_to(moved, &file, Position { offset, mark: 1 });
+                move_to(moved, &file, end);
             }
             Some(Waiting::Chunk(chunk)) => self.waiting.push_front(Waiting::Chunk(chunk)),
             None => {}

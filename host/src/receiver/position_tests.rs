@@ -4,7 +4,7 @@
 use super::file::Part;
 use super::framing::Counter;
 use super::framing::tests::Random;
-use super::inbox::Taken;
+use super::inbox::{Most, Taken};
 use super::replay::replay;
 use super::tests::{begin_from, source};
 use super::*;
@@ -83,7 +83,7 @@ fn take_at_random(source: &SourceSpec, bytes: &[u8], random: &mut Random, runtim
     let (inbox, mut taken, mut at) = (new_inbox(), Vec::new(), 0);
     let take = |random: &mut Random| {
         let (rows_max, bytes_max) = (random.below(12) as u64, [random.below(60) as u64, 1 << 30][random.below(2)]);
-        inbox.take(BatchId(1), rows_max, bytes_max)
+        inbox.take(BatchId(1), Most::of(rows_max, bytes_max))
     };
     let block = [3, 50, 10_000][random.below(3)];
     while !framer.ended() {
@@ -102,7 +102,7 @@ fn take_at_random(source: &SourceSpec, bytes: &[u8], random: &mut Random, runtim
         }
     }
     let Counter::Bytes(offset) = framer.counter() else { panic!("a file counts bytes") };
-    runtime.block_on(inbox.put_last(None, String::new(), offset));
+    runtime.block_on(inbox.put_last(None, String::new(), at(offset, 1)));
     while inbox.state().ready {
         taken.push(take(random));
     }
@@ -127,7 +127,7 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
 
         let chunks: Vec<Chunk> = taken.iter().flat_map(|taken| taken.chunks.clone()).collect();
         refused += chunks.iter().map(|chunk| chunk.refused.len()).sum::<usize>();
-        let again = replay(&source, &origin(folder.path()), &plan(&chunks)).unwrap();
+        let again = replay(&source, &origin(folder.path()), &plan(&chunks), &[]).unwrap();
         assert_eq!(again, chunks, "{about}");
         let mut offset = chunks.first().map_or(bytes.len() as u64, |chunk| chunk.extent.start);
         if !matches!(source.format, Format::Csv { header: true, .. }) && !bytes.is_empty() {
@@ -150,11 +150,12 @@ fn what_is_taken_of_a_file_can_be_read_again_and_read_on_after_any_batch() {
                 continue;
             }
             let inbox = new_inbox();
+            let inbox = Arc::new(inbox);
             file::receive(&source, &path, &positions, &inbox, runtime.handle());
             assert!(inbox.state().finished && inbox.state().failed.is_none(), "{about}: {:?}", inbox.state());
-            let rest = inbox.take(BatchId(1), u64::MAX, u64::MAX).chunks;
+            let rest = inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks;
             assert!(records(&rest) == all[before..], "{about}, from {positions:?}");
-            assert!(batch < last || positions[""].mark == 1, "{about}: the end is known");
+            assert!(batch < last || positions[""].ended(), "{about}: the end is known");
         }
     }
     assert!(refused > 100, "long records are tried, too");
@@ -171,13 +172,13 @@ async fn read_in_many_starts(source: &SourceSpec, folder: &Path, random: &mut Ra
             assert!(state.failed.is_none(), "{:?}", state.failed);
             // Looked at after the end was told, rows cannot come any more.
             if !state.ready && !started.inbox.state().ready {
-                let end = started.inbox.take(BatchId(1), 1, 1);
+                let end = started.inbox.take(BatchId(1), Most::of(1, 1));
                 positions.extend(end.moved.iter().cloned());
                 taken.push(end);
                 return (taken, positions);
             }
-            let batch = started.inbox.take(BatchId(1), rows_max, 1 << 20);
-            assert_eq!(replay(source, &origin(folder), &plan(&batch.chunks)).unwrap(), batch.chunks);
+            let batch = started.inbox.take(BatchId(1), Most::of(rows_max, 1 << 20));
+            assert_eq!(replay(source, &origin(folder), &plan(&batch.chunks), &batch.moved).unwrap(), batch.chunks);
             positions.extend(batch.moved.iter().cloned());
             taken.push(batch);
         }
@@ -189,6 +190,11 @@ async fn check_many_starts(source: &SourceSpec, folder: &Path, seed: u64) -> (Re
     assert!(taken.len() > 5, "{} batches", taken.len());
     let chunks: Vec<Chunk> = taken.into_iter().flat_map(|taken| taken.chunks).collect();
     (records(&chunks), positions)
+}
+
+/// How far each file was read, and whether that is its end.
+fn ends_of(positions: Positions) -> BTreeMap<String, (u64, bool)> {
+    positions.into_iter().map(|(name, position)| (name, (position.offset, position.ended()))).collect()
 }
 
 fn at(offset: u64, mark: i64) -> Position {
@@ -207,10 +213,10 @@ async fn a_large_file_is_read_over_many_starts() {
     }
     std::fs::write(folder.path().join("large"), &text).unwrap();
     let mut source = source(SourceKind::File { path: "large".into() }, Format::Csv { header: true, separator: b',' });
-    source.schema = vec![ColumnSpec { name: "a".into(), kind: crate::batch::types::ColumnType::Int64, path: vec![] }];
+    source.schema = vec![ColumnSpec::new("a", crate::batch::types::ColumnType::Int64)];
     let (records, positions) = check_many_starts(&source, folder.path(), 0xA1).await;
     assert!(records.into_iter().map(|record| record.1).eq(expected));
-    assert_eq!(positions, [(String::new(), at(text.len() as u64, 1))].into());
+    assert_eq!(ends_of(positions), [(String::new(), (text.len() as u64, true))].into());
 }
 
 #[tokio::test]
@@ -229,16 +235,16 @@ async fn a_folder_is_read_over_many_starts_and_each_file_once() {
         std::fs::write(folder.path().join(name), &text).unwrap();
         expected.insert(stored, text);
     }
-    let kind = SourceKind::Directory { path: "".into(), poll: Duration::from_millis(1) };
-    let source = source(kind, Format::Text);
+    let kind = SourceKind::Directory { path: "".into(), poll: Duration::from_millis(1), settle: Duration::ZERO };
+    let source = SourceSpec { away_max: Duration::ZERO, ..source(kind, Format::Text) };
     let (records, mut positions) = check_many_starts(&source, folder.path(), 0xB2).await;
     let mut found: BTreeMap<String, String> = expected.keys().map(|name| (name.clone(), String::new())).collect();
     for (file, record, _) in records {
         found.get_mut(&file).unwrap().push_str(std::str::from_utf8(&record).unwrap());
     }
     assert_eq!(found, expected);
-    let ends = expected.iter().map(|(name, text)| (name.clone(), at(text.len() as u64, 1)));
-    assert_eq!(positions, ends.collect());
+    let ends = expected.iter().map(|(name, text)| (name.clone(), (text.len() as u64, true)));
+    assert_eq!(ends_of(positions.clone()), ends.collect());
 
     // One that was begun and is not there any more; and one that is shorter.
     std::fs::remove_file(folder.path().join("part-03")).unwrap();
@@ -301,17 +307,17 @@ async fn rows_of_a_socket_are_counted_over_connections_and_starts() {
         peer.write_all(text).await.unwrap();
     }
     started.until("four rows", |state| state.rows == 4).await;
-    let first = started.inbox.take(BatchId(1), 3, u64::MAX);
+    let first = started.inbox.take(BatchId(1), Most::of(3, u64::MAX));
     let rows: Vec<(u64, usize)> = first.chunks.iter().map(|chunk| (chunk.extent.row, chunk.rows())).collect();
     assert_eq!((rows, first.moved), (vec![(40, 3)], vec![(String::new(), at(43, 0))]), "they are joined");
-    let second = started.inbox.take(BatchId(2), 3, u64::MAX);
+    let second = started.inbox.take(BatchId(2), Most::of(3, u64::MAX));
     let mut planned = plan(&second.chunks);
-    let told = replay(&source, &origin(Path::new(".")), &planned).unwrap_err().message;
+    let told = replay(&source, &origin(Path::new(".")), &planned, &[]).unwrap_err().message;
     assert!(told.contains("rows from 43 on: its plan does not hold the rows"), "{told}");
     planned[0].kept = Some(second.chunks[0].clone());
-    assert_eq!(replay(&source, &origin(Path::new(".")), &planned).unwrap(), second.chunks);
+    assert_eq!(replay(&source, &origin(Path::new(".")), &planned, &[]).unwrap(), second.chunks);
     planned[0].rows = 9;
-    let told = replay(&source, &origin(Path::new(".")), &planned).unwrap_err().message;
+    let told = replay(&source, &origin(Path::new(".")), &planned, &[]).unwrap_err().message;
     assert!(told.contains("damaged"), "{told}");
 }
 
@@ -327,7 +333,7 @@ fn files_that_are_not_as_they_were_cannot_be_replayed() {
             Some(text) => std::fs::write(&path, text).unwrap(),
             None => std::fs::remove_file(&path).unwrap(),
         }
-        let error = replay(&source, &origin(folder.path()), &planned).map_err(|error| error.message);
+        let error = replay(&source, &origin(folder.path()), &planned, &[]).map_err(|error| error.message);
         let begin = format!("source `lines`: a batch cannot be replayed: bytes 4 to 12 of `{}`: ", path.display());
         let end = "; bring everything back as it was, or go on from an earlier batch with `--resume-from`";
         error.map_err(|error| error.replace(&begin, "").replace(end, ""))
@@ -351,7 +357,7 @@ fn no_plan_makes_replay_panic() {
     let kinds = [
         SourceKind::File { path: path() },
         SourceKind::Queue { path: path() },
-        SourceKind::Directory { path: "".into(), poll: Duration::ZERO },
+        SourceKind::Directory { path: "".into(), poll: Duration::ZERO, settle: Duration::ZERO },
         SourceKind::Rate { rows_per_second: 0, rows_max: None },
         SourceKind::Socket { address: "x:1".into() },
     ];
@@ -366,7 +372,7 @@ fn no_plan_makes_replay_panic() {
         let kept = (number() == 1).then(|| Chunk { ends: vec![9, 2], bytes: "abc".into(), ..Chunk::default() });
         let file = names[random.below(names.len())].to_owned();
         let planned = PlannedChunk { extent: Extent { file, start, bytes, row }, rows, kept };
-        let replayed = replay(&source, &origin(folder.path()), std::slice::from_ref(&planned));
+        let replayed = replay(&source, &origin(folder.path()), std::slice::from_ref(&planned), &[]);
         tried += 1;
         if let Ok(chunks) = replayed {
             assert_eq!((&chunks[0].extent, chunks[0].rows()), (&planned.extent, rows as usize));
@@ -385,6 +391,6 @@ fn a_pipe_is_read_once() {
     let Err(error) = part(&source, &path).open(at(5, 0)) else { panic!("a pipe cannot be read on") };
     assert!(error.message.contains("not a regular file"), "{error}");
     let planned = [PlannedChunk { extent: Extent { bytes: 5, ..Extent::default() }, rows: 1, kept: None }];
-    let error = replay(&source, &origin(folder.path()), &planned).unwrap_err();
+    let error = replay(&source, &origin(folder.path()), &planned, &[]).unwrap_err();
     assert!(error.message.contains("not a regular file"), "{error}");
 }

@@ -28,7 +28,7 @@ pub fn receive(source: &SourceSpec, path: &Path, from: &Positions, inbox: &Inbox
 
 fn read(source: &SourceSpec, path: &Path, from: Position, inbox: &Inbox, runtime: &Handle) -> Result<bool, Error> {
     let broken = |error| failed(source, path, &error);
-    let mut file = BufReader::new(File::open(path).map_err(broken)?);
+    let mut file = BufReader::new(crate::regular::open(path).map_err(broken)?);
     let mut line = Vec::new();
     let (mut offset, mut number) = (0_u64, 0_u64);
     loop {

@@ -2,10 +2,11 @@
 
 use super::directory::os_name;
 use super::file::Part;
+use super::follow::beside::path_of;
 use super::inbox::open::Open;
 use super::{plain, queue, rate};
 use crate::batch::chunk::Chunk;
-use crate::checkpoint::types::{Extent, PlannedChunk};
+use crate::checkpoint::types::{Extent, PlannedChunk, Position};
 use crate::error::{Error, Result};
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
 use crate::limits::PART_ROWS_MAX;
@@ -16,8 +17,15 @@ use std::path::PathBuf;
 
 /// Makes the chunks of one planned batch of this source again. Errors are of kind `Job`, because starting again does not
 /// mend them: what the plan tells of is not there any more, or not as it was. They name the file and say what to do.
-pub fn replay(source: &SourceSpec, origin: &Origin, chunks: &[PlannedChunk]) -> Result<Vec<Chunk>> {
-    let mut replayer = Replayer { source, origin, opened: None, line: None };
+///
+/// `moved`: how far the batch moved the source's positions, which tells files of a log from each other.
+pub fn replay(
+    source: &SourceSpec,
+    origin: &Origin,
+    chunks: &[PlannedChunk],
+    moved: &[(String, Position)],
+) -> Result<Vec<Chunk>> {
+    let mut replayer = Replayer { source, origin, moved, opened: None, line: None };
     let chunks = chunks.iter().map(|planned| {
         replayer.chunk(planned).map_err(|why| {
             let (name, at) = (&source.name, replayer.place(&planned.extent));
@@ -32,6 +40,7 @@ const TO_DO: &str = "; bring everything back as it was, or go on from an earlier
 struct Replayer<'a> {
     source: &'a SourceSpec,
     origin: &'a Origin,
+    moved: &'a [(String, Position)],
     /// The file that was read last: chunks of one file follow each other.
     opened: Option<Opened<'a>>,
     /// The line of a queue that was read last, by its first byte.
@@ -61,9 +70,10 @@ impl<'a> Replayer<'a> {
             }
             SourceKind::Rate { rows_per_second, .. } => made(planned, *rows_per_second)?,
             SourceKind::Queue { .. } => self.of_line(planned)?,
-            SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Retry { .. } => {
-                self.open(&planned.extent)?.read(planned)?
-            }
+            SourceKind::File { .. }
+            | SourceKind::Follow { .. }
+            | SourceKind::Directory { .. }
+            | SourceKind::Retry { .. } => self.open(&planned.extent)?.read(planned)?,
         };
         if found.rows() != planned.rows as usize || found.extent != planned.extent {
             return Err(changed(planned, found.rows()));
@@ -90,13 +100,16 @@ impl<'a> Replayer<'a> {
 
     /// The file of an extent, which is long enough.
     fn open(&mut self, extent: &Extent) -> Result<&mut Opened<'a>, String> {
-        let path = self.path(extent).ok_or("no folder can hold a file of this name")?;
-        if self.opened.as_ref().is_some_and(|opened| opened.part.path != path) {
-            self.opened = None;
-        }
-        let opened = match self.opened.take() {
+        let opened = match self.opened.take().filter(|opened| opened.part.name == extent.file) {
             Some(opened) => opened,
-            None => open(Part { source: self.source, path, name: extent.file.clone() })?,
+            None => {
+                let none = match self.source.kind {
+                    SourceKind::Follow { .. } => "neither this file of the log nor a copy of it is there any more",
+                    _ => "no folder can hold a file of this name",
+                };
+                let path = self.path(extent).ok_or(none)?;
+                open(Part { source: self.source, path, name: extent.file.clone() })?
+            }
         };
         let bytes = opened.bytes;
         let opened = self.opened.insert(opened);
@@ -108,7 +121,8 @@ impl<'a> Replayer<'a> {
 
     /// The file of an extent; `None`: there can be none.
     fn path(&self, extent: &Extent) -> Option<PathBuf> {
-        file_of(self.source, self.origin, &extent.file)
+        let moved = self.moved.iter().rfind(|(file, _)| *file == extent.file);
+        file_of(self.source, self.origin, &extent.file, moved.map(|(_, position)| *position).unwrap_or_default())
     }
 
     /// Names the file and the bytes of an extent, for messages.
@@ -116,6 +130,9 @@ impl<'a> Replayer<'a> {
         let (start, end) = (extent.start, extent.start.saturating_add(extent.bytes));
         match (&self.source.kind, self.path(extent)) {
             (_, Some(path)) => format!("bytes {start} to {end} of `{}`: ", path.display()),
+            (SourceKind::Follow { path, .. }, None) => {
+                format!("bytes {start} to {end} of the log `{}`: ", path.display())
+            }
             (SourceKind::Directory { .. } | SourceKind::Retry { .. }, None) => {
                 format!("file `{}`: ", extent.file.escape_debug())
             }
@@ -124,10 +141,12 @@ impl<'a> Replayer<'a> {
     }
 }
 
-/// Where a file of a source is, by the name that positions and extents have of it; `None`: there can be none.
-pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str) -> Option<PathBuf> {
+/// Where a file of a source is, by the name that positions and extents have of it, and a position in it; `None`: there can be
+/// none.
+pub fn file_of(source: &SourceSpec, origin: &Origin, name: &str, position: Position) -> Option<PathBuf> {
     match &source.kind {
         SourceKind::File { path } | SourceKind::Queue { path } => Some(origin.folder.join(path)),
+        SourceKind::Follow { path, .. } => path_of(&origin.folder.join(path), name, position),
         SourceKind::Directory { path, .. } | SourceKind::Retry { path, .. } => {
             os_name(name).map(|name| origin.folder.join(path).join(name))
         }
@@ -143,7 +162,7 @@ fn open(part: Part<'_>) -> Result<Opened<'_>, String> {
     if !metadata.is_file() {
         return Err(NOT_A_FILE.into()); // Opening a pipe would wait for its writer.
     }
-    let mut file = File::open(&part.path).map_err(|error| plain(&error))?;
+    let mut file = crate::regular::open(&part.path).map_err(|error| plain(&error))?;
     let header = part.header(&mut file).map_err(|error| error.message)?;
     Ok(Opened { bytes: metadata.len(), part, file, header })
 }

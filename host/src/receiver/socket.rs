@@ -102,8 +102,10 @@ async fn read(source: &SourceSpec, stream: TcpStream, rows: &mut u64, inbox: &In
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => ended = Some(Ended::Broken(plain(&error))),
         }
-        if ended.is_some() {
-            framer.end();
+        match &ended {
+            Some(Ended::Broken(why)) => framer.break_off(&format!("the connection broke ({why})")),
+            Some(_) => framer.end(),
+            None => {}
         }
         while let Some(chunk) = framer.next(true) {
             *rows = rows.saturating_add(chunk.rows() as u64);

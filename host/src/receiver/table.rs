@@ -11,7 +11,7 @@ pub use content::columns_of;
 pub use lookup::Lookup;
 
 use super::inbox::Inbox;
-use super::plain;
+use super::{panicked, plain, until_closed};
 use crate::batch::chunk::Chunk;
 use crate::batch::types::ColumnType;
 use crate::checkpoint::types::{Extent, Positions};
@@ -69,7 +69,7 @@ pub fn check(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {
 pub fn fetch(enrich: &EnrichSpec, origin: &Origin) -> Result<Bytes> {
     match &enrich.table {
         EnrichTable::File { path, .. } => read(path, origin).map_err(Error::job),
-        EnrichTable::Postgres { url, query } => query::fetch(url, query),
+        EnrichTable::Postgres { url, query, .. } => query::fetch(url, query),
     }
 }
 
@@ -100,12 +100,8 @@ pub fn start(
     }
     inbox.finish();
     let poll = enrich.poll.max(POLL_MIN);
-    runtime.spawn(async move {
-        tokio::select! {
-            () = watch.go_on(poll, &inbox) => {}
-            () = inbox.closed() => {}
-        }
-    });
+    let (reading, name) = (inbox.clone(), format!("the reader of the table of stage `{}`", watch.stage));
+    until_closed(inbox, runtime, &name, async move { watch.go_on(poll, &reading).await });
 }
 
 /// What is known of a table while the job runs.
@@ -160,8 +156,9 @@ impl Watch {
                 let found = self.look();
                 (self, found)
             };
-            let Ok((watch, found)) = tokio::task::spawn_blocking(looking).await else {
-                return inbox.fail(Error::bug("the reader of a table ended in a panic"));
+            let (watch, found) = match tokio::task::spawn_blocking(looking).await {
+                Ok(looked) => looked,
+                Err(error) => return inbox.fail(panicked("the reader of a table", error)),
             };
             self = watch;
             match found {
@@ -197,7 +194,7 @@ fn open(path: &Path, origin: &Origin) -> Result<std::fs::File, String> {
     if whole.is_dir() {
         return Err(format!("`{shown}` is a folder; write the path of a csv, JSON lines or parquet file"));
     }
-    std::fs::File::open(whole).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
+    crate::regular::open(whole).map_err(|error| format!("`{shown}` cannot be read: {}", plain(&error)))
 }
 
 fn read(path: &Path, origin: &Origin) -> Result<Bytes, String> {

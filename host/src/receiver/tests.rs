@@ -3,7 +3,7 @@ use crate::batch::chunk::Chunk;
 use crate::batch::types::ColumnType;
 use crate::error::Kind;
 use crate::job::spec::ColumnSpec;
-use crate::receiver::inbox::InboxState;
+use crate::receiver::inbox::{InboxState, Most};
 use std::io::Write;
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
@@ -15,13 +15,11 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 pub fn source(kind: SourceKind, format: Format) -> SourceSpec {
     SourceSpec {
-        name: "lines".into(),
-        kind,
-        format,
         schema: Vec::new(),
         rows_per_batch_max: 1 << 20,
         bytes_per_batch_max: 1 << 30,
         record_bytes_max: 1 << 20,
+        ..SourceSpec::new("lines", kind, format)
     }
 }
 
@@ -61,7 +59,7 @@ impl Started {
 
     async fn take(&self) -> Vec<Chunk> {
         self.until("rows", |state| state.ready).await;
-        self.inbox.take(crate::ids::BatchId(1), u64::MAX, u64::MAX).chunks
+        self.inbox.take(crate::ids::BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks
     }
 
     /// Takes records until there are so many; each as text.
@@ -190,11 +188,13 @@ async fn a_folder_is_read_file_by_file_and_each_once() {
         file.set_modified(old + Duration::from_secs(age)).unwrap();
     }
     std::fs::create_dir(path.join("sub")).unwrap();
-    let kind = SourceKind::Directory { path: path.into(), poll: Duration::from_millis(2) };
-    let started = begin(&source(kind, Format::Text), Path::new("/"));
+    let kind = SourceKind::Directory { path: path.into(), poll: Duration::from_millis(2), settle: Duration::ZERO };
+    let source = SourceSpec { away_max: Duration::ZERO, ..source(kind, Format::Text) };
+    let started = begin(&source, Path::new("/"));
     assert_eq!(started.records(2).await, ["1", "2\n"]);
     started.until("idleness", |state| state.idle_ms > 0).await;
-    put(path, "a", "changed, but a name is read once\n");
+    put(path, "a", "another file of the same name\n");
+    assert_eq!(started.records(1).await, ["another file of the same name\n"]);
     std::fs::rename(path.join("c.tmp"), path.join("c")).unwrap();
     assert_eq!(started.records(1).await, ["x\n"]);
     std::fs::remove_dir_all(path).unwrap();
@@ -255,7 +255,7 @@ async fn a_queue_line_is_a_batch() {
     assert!(failed.message.starts_with(&expected), "{failed}");
     let batches: Vec<Vec<String>> = (0..3)
         .map(|_| {
-            let chunks = started.inbox.take(crate::ids::BatchId(1), 100, u64::MAX).chunks;
+            let chunks = started.inbox.take(crate::ids::BatchId(1), Most::of(100, u64::MAX)).chunks;
             let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row)));
             rows.map(|row| String::from_utf8_lossy(row).into_owned()).collect()
         })
@@ -273,12 +273,13 @@ fn what_is_missing_is_told_before_anything_runs() {
     let origin = Origin { file: Some("job.toml".into()), folder: folder.path().into(), lines };
     let check = |kind, format| {
         let mut source = source(kind, format);
-        source.schema.push(ColumnSpec { name: "n".into(), kind: ColumnType::Int64, path: vec![] });
+        source.schema.push(ColumnSpec::new("n", ColumnType::Int64));
         check(&source, &origin).map_err(|error| (error.kind, error.message))
     };
     let job = |message: String| Err((Kind::Job, message));
     let file = |path: &str| SourceKind::File { path: path.into() };
-    let directory = |path: &str| SourceKind::Directory { path: path.into(), poll: Duration::ZERO };
+    let directory =
+        |path: &str| SourceKind::Directory { path: path.into(), poll: Duration::ZERO, settle: Duration::ZERO };
     assert_eq!(check(file("file"), Format::Text), Ok(()));
     assert_eq!(check(directory(""), Format::Text), Ok(()));
     let missing = format!(
@@ -304,4 +305,42 @@ fn what_is_missing_is_told_before_anything_runs() {
     assert_eq!(check(file("file"), Format::Binary { record_bytes: Some(4) }), job(short.into()));
     let rate = SourceKind::Rate { rows_per_second: 0, rows_max: None };
     assert_eq!(check(rate, Format::Text), job("job.toml:5: source `lines`: rows_per_second must be at least 1".into()));
+}
+
+/// Closes a connection so that the other side sees a reset.
+fn reset(stream: TcpStream) {
+    use std::os::fd::AsRawFd;
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    // SAFETY: the option is as long as is said, and lives through the call.
+    let set = unsafe {
+        libc::setsockopt(
+            stream.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_LINGER,
+            (&raw const linger).cast(),
+            size_of::<libc::linger>() as libc::socklen_t,
+        )
+    };
+    assert_eq!(set, 0);
+}
+
+#[tokio::test]
+async fn a_reset_in_the_middle_of_a_line_makes_no_row_of_its_half_and_a_close_does() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let started = begin(&source(SourceKind::Socket { address: address.to_string() }, Format::Text), Path::new("."));
+    let mut peer = accept(&listener).await;
+    peer.write_all(b"whole\nhalf").await.unwrap();
+    started.until("the line", |state| state.rows == 1).await;
+    started.until("it waits", |state| state.idle_ms > 0).await;
+    reset(peer);
+    started.until("the half", |state| state.rows == 2).await;
+    let mut peer = accept(&listener).await;
+    peer.write_all(b"closed").await.unwrap();
+    drop(peer);
+    started.until("the last line", |state| state.rows == 3).await;
+    let chunks = started.take().await;
+    let refused: Vec<&str> = chunks.iter().flat_map(|chunk| &chunk.refused).map(|refusal| &*refusal.reason).collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].starts_with("cut short after 4 bytes: the connection broke ("), "{refused:?}");
 }

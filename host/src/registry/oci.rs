@@ -11,6 +11,7 @@ mod message;
 mod obey;
 mod referrers;
 mod transport;
+mod upload;
 
 pub use address::Address;
 pub use obey::{RegistryArguments, obey};

@@ -16,8 +16,10 @@ pub use facts::{JobStatus, PartStatus, ProcessStatus};
 
 use super::upgrade::{self, Prepare, UpgradeStatus};
 use super::{Stop, Stopper};
+use crate::checkpoint::fault;
 use crate::error::{Error, Kind, Result};
 use crate::ids::{BatchId, BatchTime};
+use crate::threads;
 use crate::{private, time};
 use place::Taken;
 use serde::{Deserialize, Serialize};
@@ -128,7 +130,9 @@ impl Control {
         let (stop, stopped) = oneshot::channel();
         let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
         let served = Served { job, file, since: time::now(), loading: Arc::new(Semaphore::new(1)) };
-        let thread = std::thread::Builder::new().name("millstream-control".into()).spawn(move || {
+        let failure = served.job.running.failure.clone();
+        let failed = move |error| failure.set(error);
+        let thread = threads::start("millstream-control", "the thread that answers questions", failed, move || {
             if let Err(error) = listen_until(stopped, served) {
                 tracing::warn!("`millstream status` does not find this run: {error}");
             }
@@ -177,10 +181,17 @@ async fn listen(process: usize, served: Arc<Served>) -> Result<()> {
         match socket.listener.accept().await {
             Ok((client, _)) if may_ask(&client) => {
                 let served = served.clone();
-                tokio::spawn(async move {
+                let failure = served.job.running.failure.clone();
+                let serving = tokio::spawn(async move {
+                    fault::thread("millstream-answer");
                     // Whoever goes away or is too slow has no answer.
                     let _ = serve(client, served).await;
                     drop(place);
+                });
+                tokio::spawn(async move {
+                    if let Some(panic) = serving.await.err().and_then(|error| error.try_into_panic().ok()) {
+                        failure.set(threads::panicked("the answer to a question", &*panic));
+                    }
                 });
             }
             Ok(_) => {}

@@ -1,5 +1,6 @@
 //! From a checked job to running threads: sinks, receivers, workers.
 
+use super::connect::Sealed;
 use super::liveness::Liveness;
 use super::start::workers;
 use super::upgrade::Upgrades;
@@ -10,16 +11,17 @@ use crate::checkpoint::{Kept, Owner};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, inbox_bytes_max};
 use crate::ids::Generation;
+use crate::job::spec::SourceKind;
 use crate::metrics::Metrics;
 use crate::receiver::{self, inbox::Inbox};
+use crate::threads;
 use crate::timely_ext::{is_lost_connection, lost_connection};
 use crate::{sink, worker};
 use std::any::Any;
 use std::fmt::Display;
-use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::Thread;
 use timely::communication::allocator::ProcessBuilder;
 use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
@@ -30,7 +32,7 @@ use tokio::runtime::Handle;
 /// The other processes of the job.
 pub(super) struct Peers {
     /// The connections of the dataflow, by process; `None` for this one.
-    pub sockets: Vec<Option<TcpStream>>,
+    pub sockets: Vec<Option<Sealed>>,
     /// As process 0 says.
     pub generation: Generation,
     /// Tells when one of them is lost.
@@ -60,7 +62,11 @@ pub(super) fn launch(
         let thread = first_thread.clone();
         let wake = Box::new(move || thread.get().into_iter().for_each(Thread::unpark));
         let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
-        inboxes.push((number % processes == process).then(|| Arc::new(Inbox::new(bytes_max, wake))));
+        // Sources that nobody wrote have no rows of their own.
+        let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
+        let rows_max = options.limit.filter(|_| written).unwrap_or(u64::MAX);
+        let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max));
+        inboxes.push((number % processes == process).then(inbox));
     }
     let receivers = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -89,15 +95,19 @@ pub(super) fn launch(
     }
     let sockets = peers.as_mut().map(|peers| std::mem::take(&mut peers.sockets));
     let guards = start_workers(&running, sockets, first_thread)?;
+    let mut workers = Workers { guards: Some(guards), failure: running.failure.clone() };
     let liveness = peers.map(|peers| peers.liveness);
     let done = Arc::new(Done::default());
     let stopper = Stopper { running: running.clone(), done: done.clone() };
-    std::thread::Builder::new()
-        .name("millstream-end".into())
-        .spawn(move || {
+    let (ending, failing) = (done.clone(), done);
+    threads::start(
+        "millstream-end",
+        "the thread that ends the job",
+        move |error| failing.set(Err(error)),
+        move || {
             // timely passes the panics of its connections on to whoever waits for the workers.
             let joined =
-                catch_unwind(AssertUnwindSafe(|| guards.join().into_iter().find_map(std::result::Result::err)));
+                catch_unwind(AssertUnwindSafe(|| workers.join().into_iter().find_map(std::result::Result::err)));
             let ended = match joined {
                 Ok(Some(words)) if !is_lost_connection(&words) => Some(Error::bug(words)),
                 Ok(None) => None,
@@ -109,11 +119,31 @@ pub(super) fn launch(
             if let (Some(liveness), None) = (liveness, &error) {
                 liveness.goodbye();
             }
-            *done.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.map_or(Ok(()), Err));
-            done.changed.notify_all();
-        })
-        .map_err(|e| Error::environment(format!("cannot start a thread: {e}")))?;
+            ending.set(error.map_or(Ok(()), Err));
+        },
+    )?;
     Ok(stopper)
+}
+
+/// The workers of this process. Where nobody is left to wait for them, they end.
+struct Workers {
+    guards: Option<WorkerGuards<()>>,
+    failure: Failure,
+}
+
+impl Workers {
+    /// Waits for all of them.
+    fn join(&mut self) -> Vec<std::result::Result<(), String>> {
+        self.guards.take().map(|guards| guards.join()).unwrap_or_default()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if self.guards.is_some() {
+            self.failure.set(Error::bug("nobody waits for the workers any more"));
+        }
+    }
 }
 
 /// Starts the receivers of this process where their sources go on.
@@ -145,7 +175,7 @@ pub(super) fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, fail
 /// Starts the worker threads; where there are several processes, as soon as all are there.
 fn start_workers(
     running: &Arc<Running>,
-    sockets: Option<Vec<Option<TcpStream>>>,
+    sockets: Option<Vec<Option<Sealed>>>,
     first_thread: Arc<OnceLock<Thread>>,
 ) -> Result<WorkerGuards<()>> {
     let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));

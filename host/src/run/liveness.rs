@@ -4,13 +4,15 @@
 //!
 //! All hang on process 0 only: who loses it ends, and when it ends because it lost one, the rest lose it.
 
-use super::connect::Links;
+use super::connect::{Links, Sealed};
+use crate::error::{Error, Result};
 use crate::limits::{LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
+use crate::threads;
+use crate::timely_ext::lost_connection;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread;
 use std::time::Duration;
 
 const BEAT: u8 = b'.';
@@ -27,12 +29,12 @@ struct Shared {
     ended: Mutex<bool>,
     changed: Condvar,
     lost: AtomicBool,
-    on_lost: Box<dyn Fn() + Send + Sync>,
+    on_lost: Box<dyn Fn(Error) + Send + Sync>,
 }
 
 /// Watches the other ends of `links`. `on_lost` is called once, from another thread, as soon as one of them is lost; the
 /// connections of the dataflow are broken then, so that nothing waits for a process that only hangs.
-pub fn watch(links: Links, on_lost: impl Fn() + Send + Sync + 'static) -> std::io::Result<Liveness> {
+pub fn watch(links: Links, on_lost: impl Fn(Error) + Send + Sync + 'static) -> Result<Liveness> {
     let shared = Arc::new(Shared {
         links,
         ended: Mutex::new(false),
@@ -44,20 +46,26 @@ pub fn watch(links: Links, on_lost: impl Fn() + Send + Sync + 'static) -> std::i
     if liveness.shared.links.liveness.is_empty() {
         return Ok(liveness);
     }
+    let broken = |error| Error::environment(format!("cannot watch the other processes: {error}"));
     for link in &liveness.shared.links.liveness {
         let silence_max = Duration::from_millis(LIVENESS_SILENCE_MS_MAX);
-        link.set_read_timeout(Some(silence_max))?;
-        link.set_write_timeout(Some(silence_max))?;
-        let (link, shared) = (link.try_clone()?, liveness.shared.clone());
-        spawn("millstream-peer", move || shared.listen(&link))?;
+        link.socket().set_read_timeout(Some(silence_max)).map_err(broken)?;
+        link.socket().set_write_timeout(Some(silence_max)).map_err(broken)?;
+        let (link, shared) = (link.clone(), liveness.shared.clone());
+        spawn("millstream-peer", "the thread that listens to another process", &liveness.shared, move || {
+            shared.listen(link);
+        })?;
     }
     let shared = liveness.shared.clone();
-    spawn("millstream-alive", move || shared.beat())?;
+    spawn("millstream-alive", "the thread that tells other processes of this one", &liveness.shared, move || {
+        shared.beat();
+    })?;
     Ok(liveness)
 }
 
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-    thread::Builder::new().name(name.into()).spawn(work).map(drop)
+fn spawn(name: &str, what: &str, shared: &Arc<Shared>, work: impl FnOnce() + Send + 'static) -> Result<()> {
+    let shared = shared.clone();
+    threads::start(name, what, move |error| shared.lose(error), work).map(drop)
 }
 
 impl Liveness {
@@ -73,7 +81,7 @@ impl Drop for Liveness {
         self.shared.end();
         for link in &self.shared.links.liveness {
             // The others read what was sent before. It may be closed already.
-            let _ = link.shutdown(Shutdown::Write);
+            let _ = link.socket().shutdown(Shutdown::Write);
         }
     }
 }
@@ -90,8 +98,8 @@ impl Shared {
 
     /// A send that fails means nothing: the end that reads finds out why.
     fn send(&self, byte: u8) {
-        for mut link in &self.links.liveness {
-            let _ = link.write_all(&[byte]);
+        for link in &self.links.liveness {
+            let _ = link.clone().write_all(&[byte]);
         }
     }
 
@@ -109,25 +117,25 @@ impl Shared {
     }
 
     /// Reads until the other says goodbye or is lost.
-    fn listen(&self, mut link: &TcpStream) {
+    fn listen(&self, mut link: Sealed) {
         let mut bytes = [0; 64];
         loop {
             match link.read(&mut bytes) {
                 Ok(count @ 1..) if !bytes[..count].contains(&GOODBYE) => {}
                 Ok(1..) => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(0) | Err(_) => return self.lose(),
+                Ok(0) | Err(_) => return self.lose(lost_connection()),
             }
         }
     }
 
-    fn lose(&self) {
+    fn lose(&self, error: Error) {
         if self.ended() || self.lost.swap(true, Ordering::AcqRel) {
             return;
         }
-        (self.on_lost)();
+        (self.on_lost)(error);
         for socket in &self.links.dataflow {
-            let _ = socket.shutdown(Shutdown::Both);
+            let _ = socket.socket().shutdown(Shutdown::Both);
         }
     }
 }
@@ -135,20 +143,14 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use crate::run::connect::pair;
     use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
     use std::time::Instant;
 
-    fn pair() -> (TcpStream, TcpStream) {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        (near, listener.accept().unwrap().0)
-    }
-
     /// Watches these; a message for each call of the closure.
-    fn watched(liveness: Vec<TcpStream>, dataflow: Vec<TcpStream>) -> (Liveness, Receiver<()>) {
+    fn watched(liveness: Vec<Sealed>, dataflow: Vec<Sealed>) -> (Liveness, Receiver<()>) {
         let (sender, calls) = channel();
-        (watch(Links { liveness, dataflow }, move || sender.send(()).unwrap()).unwrap(), calls)
+        (watch(Links { liveness, dataflow }, move |_| sender.send(()).unwrap()).unwrap(), calls)
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Starting a job: what is there, what is to be done about it, and who may do it.
 
-use super::connect::Connected;
+use super::connect::{Connected, Door, Hello};
 use super::launch::{Peers, launch, open_sinks};
 use super::{Failure, Options, Stopper, connect, liveness};
 use crate::checkpoint::recover::{self, Decided};
@@ -10,32 +10,54 @@ use crate::checkpoint::{Lock, manifest, record};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
-use crate::job::spec::{JobSpec, OnError};
+use crate::job::spec::{EnrichSpec, EnrichTable, JobSpec, OnError, OperatorSpec, SinkKind};
 use crate::plugin::PluginHost;
-use crate::timely_ext::lost_connection;
-use std::net::TcpListener;
+use crate::receiver::away::until_there;
+use crate::sink::postgres::await_server;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Starts a job. What can be wrong is found before anything runs or is written.
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
+    await_servers(&spec, &options)?;
     let plugins = PluginHost::new()?;
     let Some(checkpoint) = &spec.checkpoint else {
         let graph = Graph::resolve(spec, &plugins, owns_sinks(&options))?;
         graph.check_instances(workers(&graph.spec, &options)?)?;
-        let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
+        let door = open_door(&graph, &options)?;
         let failure = Failure::default();
-        let peers = connected(&graph, &options, listener, Generation(0), &failure)?;
+        let peers = connected(&options, door, Generation(0), &failure)?;
         let sinks = open_sinks(&graph, owns_sinks(&options), None, &failure)?;
         return launch(graph, options, None, sinks, failure, peers);
     };
     let store = store::open(&checkpoint.dir, &spec.origin.folder)?;
+    if !options.fresh && manifest_version(&*store)?.is_some() {
+        until_there(spec.sources.iter(), &spec.origin.folder);
+    }
     if owns_sinks(&options) {
         let lock = store.lock()?.map(Arc::new);
         own(spec, options, &plugins, store, lock, None)
     } else {
         follow(spec, options, &plugins, store)
     }
+}
+
+/// Waits for the databases of the job that are away: nothing is begun before all are there.
+fn await_servers(spec: &JobSpec, options: &Options) -> Result<()> {
+    for stage in &spec.stages {
+        if let OperatorSpec::Enrich(EnrichSpec { table: EnrichTable::Postgres { url, wait, .. }, .. }) = &stage.operator
+        {
+            let at = spec.origin.at(&format!("stages.{}.enrich", stage.name));
+            await_server(&format!("{at}stage `{}`: enrich", stage.name), url, *wait, options.start_until)?;
+        }
+    }
+    for sink in spec.sinks.iter().filter(|_| owns_sinks(options)) {
+        if let SinkKind::Postgres { url, wait, .. } = &sink.kind {
+            let at = spec.origin.at(&format!("sinks.{}.url", sink.name));
+            await_server(&format!("{at}sink `{}`", sink.name), url, *wait, options.start_until)?;
+        }
+    }
+    Ok(())
 }
 
 /// Process 0 owns the sinks and the manifest.
@@ -53,7 +75,7 @@ fn own(
     record: Option<JobRecord>,
 ) -> Result<Stopper> {
     let (graph, mut decided) = settle(&spec, &options, plugins, &store, lock.as_ref(), record.as_ref())?;
-    let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
+    let door = open_door(&graph, &options)?;
     let failure = Failure::default();
     // Sinks first: once they know this start, nobody older commits, and what is then read of plans is all that counts.
     let mut sinks = None;
@@ -72,7 +94,7 @@ fn own(
         Some(sinks) => sinks,
         None => open_sinks(&graph, true, Some(&kept.owner), &failure)?,
     };
-    let peers = connected(&graph, &options, listener, manifest.generation, &failure)?;
+    let peers = connected(&options, door, manifest.generation, &failure)?;
     launch(graph, options, Some(kept), sinks, failure, peers)
 }
 
@@ -169,9 +191,9 @@ fn raise_limits(before: &mut JobSpec, now: &JobSpec) {
 fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn Store>) -> Result<Stopper> {
     let graph = Graph::resolve(spec, plugins, false)?;
     graph.check_instances(workers(&graph.spec, &options)?)?;
-    let listener = options.cluster.as_ref().map(connect::listen).transpose()?;
+    let door = open_door(&graph, &options)?;
     let failure = Failure::default();
-    let peers = connected(&graph, &options, listener, Generation(0), &failure)?;
+    let peers = connected(&options, door, Generation(0), &failure)?;
     let generation = peers.as_ref().map_or(Generation(0), |peers| peers.generation);
     let held = manifest::read(&*store)?.map(|(manifest, _)| manifest);
     let Some(manifest) = held.filter(|manifest| manifest.generation == generation) else {
@@ -185,27 +207,32 @@ fn follow(spec: JobSpec, options: Options, plugins: &PluginHost, store: Arc<dyn 
     launch(graph, options, Some(kept), Vec::new(), failure, peers)
 }
 
-/// Connects with the other processes, where there are some. From then on the job fails when one of them is lost.
-fn connected(
-    graph: &Graph,
-    options: &Options,
-    listener: Option<TcpListener>,
-    generation: Generation,
-    failure: &Failure,
-) -> Result<Option<Peers>> {
-    let (Some(cluster), Some(listener)) = (&options.cluster, listener) else { return Ok(None) };
+/// Opens the port of this process, where there are several. From now on the others may come; they wait until this one is
+/// ready.
+fn open_door(graph: &Graph, options: &Options) -> Result<Option<(Hello, Door)>> {
+    let Some(cluster) = &options.cluster else { return Ok(None) };
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
-    let own = connect::Hello {
+    let own = Hello {
         process: number(cluster.process),
         processes: number(cluster.hosts.len()),
         workers: number(workers(&graph.spec, options)?),
         job: graph.digest(),
-        generation,
+        generation: Generation(0),
     };
-    let Connected { sockets, generation, links } = connect::connect(cluster, own, &listener)?;
+    Ok(Some((own, connect::listen(cluster, own)?)))
+}
+
+/// Connects with the other processes, where there are some. From then on the job fails when one of them is lost.
+fn connected(
+    options: &Options,
+    door: Option<(Hello, Door)>,
+    generation: Generation,
+    failure: &Failure,
+) -> Result<Option<Peers>> {
+    let (Some(cluster), Some((own, door))) = (&options.cluster, door) else { return Ok(None) };
+    let Connected { sockets, generation, links } = connect::connect(cluster, Hello { generation, ..own }, door)?;
     let failure = failure.clone();
-    let liveness = liveness::watch(links, move || failure.set(lost_connection()))
-        .map_err(|error| Error::environment(format!("cannot watch the other processes: {error}")))?;
+    let liveness = liveness::watch(links, move |error| failure.set(error))?;
     Ok(Some(Peers { sockets, generation, liveness }))
 }
 

@@ -40,6 +40,8 @@ pub struct Prepare {
     pub file: std::path::PathBuf,
     /// The digest of the component, `sha256:…`.
     pub digest: String,
+    /// Whether the version before goes on where a call of this one fails, if both have the same columns.
+    pub on_trial: bool,
 }
 
 /// How an upgrade stands.
@@ -80,6 +82,8 @@ pub enum UpgradeStep {
     },
     /// The old one goes on, for this reason.
     Dropped(String),
+    /// It was on trial, had taken the old one's place, and has failed: the old one goes on.
+    Failed(String),
 }
 
 /// The upgrades of a job on this process: one at a time. Cheap to clone.
@@ -100,6 +104,8 @@ struct Held {
     past: VecDeque<UpgradeStatus>,
     /// Why none can take place any more.
     closed: Option<String>,
+    /// A version on trial that failed after it had taken its place: the upgrade, and why.
+    fell_back: Option<(u64, String)>,
     /// State was migrated, and no checkpoint holds it yet. A job that dies now needs a version that migrates the state of
     /// before, or is the one that runs: no other may stand in the job file.
     unsaved: bool,
@@ -170,7 +176,11 @@ impl Upgrades {
         held.look(committed);
         let now = held.now.as_ref().map(|upgrade| &upgrade.status);
         let status = now.into_iter().chain(&held.past).find(|status| status.id == id);
-        status.cloned().ok_or_else(|| Error::environment("this run of the job knows nothing of that upgrade"))
+        let fell_back = held.fell_back.as_ref().filter(|(upgrade, _)| *upgrade == id);
+        let failed = fell_back.map(|(_, why)| UpgradeStep::Failed(why.clone()));
+        let status =
+            status.map(|status| UpgradeStatus { step: failed.unwrap_or(status.step.clone()), ..status.clone() });
+        status.ok_or_else(|| Error::environment("this run of the job knows nothing of that upgrade"))
     }
 
     /// The one that is under way, or else the last one.
@@ -178,6 +188,11 @@ impl Upgrades {
         let mut held = self.held();
         held.look(committed);
         held.now.as_ref().map(|upgrade| upgrade.status.clone()).or_else(|| held.past.back().cloned())
+    }
+
+    /// The version of an upgrade was on trial and has failed.
+    fn fell_back(&self, id: u64, why: String) {
+        self.held().fell_back = Some((id, why));
     }
 
     /// Gives one up that does not take place yet.

@@ -10,11 +10,12 @@ use crate::checkpoint::Owner;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::FileFormat;
+use crate::private;
 use crate::run::Failure;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use kept::Kept;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -90,7 +91,7 @@ pub(super) fn render(format: FileFormat, schema: &SchemaRef, rows: &[RecordBatch
 
 /// The part of a batch, whoever wrote it; `None`: it is not there.
 pub(super) fn written(folder: &Path, batch: BatchId, format: FileFormat) -> io::Result<Option<Vec<u8>>> {
-    match fs::read(folder.join(part_name(batch, format))) {
+    match crate::regular::read(folder.join(part_name(batch, format))) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(cause),
@@ -128,7 +129,7 @@ fn write_new(unfinished: &Path, part: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The content is durable before its name is, and the name before the batch counts as committed.
 fn write_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = private::make_anew(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }

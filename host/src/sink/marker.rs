@@ -9,6 +9,8 @@ use crate::checkpoint::state_file::checksum;
 use crate::checkpoint::types::FORMAT_VERSION;
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, Generation};
+use crate::private;
+use crate::regular;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -76,7 +78,7 @@ impl Marker {
 
 /// Reads a marker; `None`: there is none. Damage is an error of kind [`io::ErrorKind::InvalidData`].
 pub(super) fn read(path: &Path) -> io::Result<Option<Marker>> {
-    let text = match fs::read(path) {
+    let text = match regular::read(path) {
         Ok(text) => text,
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(cause) => return Err(cause),
@@ -108,7 +110,7 @@ pub(super) fn replace(path: &Path, marker: &Marker) -> io::Result<()> {
     let sum = checksum(text.as_bytes());
     // Each start has its own, so that one that comes back late does not write into that of another.
     let unfinished = beside(path, &format!(".{}.tmp", marker.generation));
-    let mut file = File::create(&unfinished)?;
+    let mut file = private::make_anew(&unfinished)?;
     file.write_all(format!("{text}{sum}\n").as_bytes())?;
     file.sync_all()?;
     fs::rename(&unfinished, path).map_err(|cause| match cause.kind() {

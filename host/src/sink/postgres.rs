@@ -7,29 +7,35 @@
 pub(crate) mod connection;
 mod rows;
 mod server;
-mod table;
+pub(crate) mod table;
+mod way;
 #[cfg(test)]
 mod tests;
 
-use self::connection::Fault;
+use self::connection::{Connection, Fault, SILENT_TIMEOUT_MS};
 use self::server::{Server, Session};
 use super::{Sink, marker, wrong};
 use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::ids::BatchTime;
-use crate::job::database;
 use crate::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
+use crate::job::{database, units};
+use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
 use crate::run::Failure;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 /// Pauses between attempts to reach a server that is away: they double from the first to the last.
 const PAUSE_MS_MIN: u64 = 100;
 const PAUSE_MS_MAX: u64 = 5_000;
+/// For what a job asks of a server before it begins.
+const START_TIME_MAX: Duration = Duration::from_secs(SERVER_START_S_MAX);
+/// For the transaction of one batch.
+const COMMIT_TIME_MAX: Duration = Duration::from_secs(SERVER_COMMIT_S_MAX);
 /// How often a waiting sink looks whether the job has ended.
 const LOOK_MS: u64 = 100;
 
@@ -37,6 +43,8 @@ const LOOK_MS: u64 = 100;
 struct PostgresSink {
     name: String,
     server: Server,
+    /// For how long a server that is away is waited for.
+    wait: Duration,
     failure: Failure,
     runtime: Runtime,
     /// `None`: the connection was lost.
@@ -52,8 +60,8 @@ pub(super) fn check(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin) -> Res
     aside(|runtime| {
         runtime.block_on(async {
             let (client, _) = server.connect().await.map_err(|fault| unreachable(spec, origin, &server, fault))?;
-            let found = table::find(&client, &server.table).await;
-            let found = found.map_err(|cause| unreachable(spec, origin, &server, Fault::of(&cause)))?;
+            let found = Fault::within(START_TIME_MAX, "when asked for the table", table::find(&client, &server.table));
+            let found = found.await.map_err(|fault| unreachable(spec, origin, &server, fault))?;
             let fits = found.map_or(Ok(()), |found| server.table.fit(&found).map(drop));
             fits.map_err(|message| wrong(spec, origin, "table", message))
         })
@@ -73,13 +81,22 @@ pub(super) fn open(
     aside(|runtime| {
         let opened = runtime.block_on(async {
             let connection = server.connect().await?;
-            server.make(&connection.0).await?;
-            let committed = server.claim(&connection.0).await?;
-            Ok((Some(Session::begin(connection, &server).await?), committed))
+            let begin = async {
+                server.make(&connection.0).await?;
+                let committed = server.claim(&connection.0).await?;
+                Ok::<_, Fault>((Some(Session::begin(connection, &server).await?), committed))
+            };
+            let what = "to the first statements; does another transaction hold a lock on the table, or on \
+                        millstream_commits?";
+            Fault::within(START_TIME_MAX, what, begin).await
         });
         let (session, committed) = opened.map_err(|fault| unreachable(spec, origin, &server, fault))?;
         let name = spec.name.clone();
-        let sink = PostgresSink { name, server, failure, runtime, session, committed, unanswered: None };
+        let wait = match spec.kind {
+            SinkKind::Postgres { wait, .. } => wait,
+            _ => Duration::ZERO,
+        };
+        let sink = PostgresSink { name, server, wait, failure, runtime, session, committed, unanswered: None };
         Ok(Box::new(sink) as Box<dyn Sink>)
     })
 }
@@ -90,7 +107,8 @@ pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Resul
     aside(|runtime| {
         let read = runtime.block_on(async {
             let (client, _) = server.connect().await?;
-            server.read_marker(&client, job_id).await
+            let read = server.read_marker(&client, job_id);
+            Fault::within(START_TIME_MAX, "when asked for the job's row in millstream_commits", read).await
         });
         read.map_err(|fault| unreachable(spec, origin, &server, fault))
     })
@@ -98,7 +116,7 @@ pub(super) fn committed(spec: &SinkSpec, origin: &Origin, job_id: &str) -> Resul
 
 /// Everything about a sink that needs no server.
 fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner: Option<Owner>) -> Result<Server> {
-    let SinkKind::Postgres { url, table, mode } = &spec.kind else {
+    let SinkKind::Postgres { url, table, mode, .. } = &spec.kind else {
         return Err(Error::bug(format!("sink `{}` is no table", spec.name)));
     };
     let url = database::expand(url, |name| std::env::var(name).ok());
@@ -111,6 +129,60 @@ fn server(spec: &SinkSpec, schema: &SchemaRef, origin: &Origin, owner: Option<Ow
     let table = table::Table::new(namespace, table, schema.clone(), key)
         .map_err(|(at, message)| wrong(spec, origin, at, message))?;
     Ok(Server::new(&spec.name, config, table, owner))
+}
+
+/// Waits until the database answers, where it is away, so that a job and its database may start in any order. What does not
+/// pass, as a wrong password, is left to those who connect next: they say where it stands in the job file. Longer than
+/// `wait`, and than `until`, nothing is waited for.
+pub(crate) fn await_server(who: &str, url: &str, wait: Duration, until: Option<Instant>) -> Result<()> {
+    let url = database::expand(url, |name| std::env::var(name).ok());
+    let Ok(config) = url.and_then(|url| database::parse(&url)) else { return Ok(()) };
+    let connection = Connection::new(config);
+    let place = connection.place();
+    let (began, mut pause, mut told) = (Instant::now(), Duration::ZERO, false);
+    let left = || until.map_or(Duration::MAX, |until| until.saturating_duration_since(Instant::now()));
+    aside(|runtime| {
+        runtime.block_on(async {
+            loop {
+                let fault = match tokio::time::timeout(left(), connection.connect()).await {
+                    Ok(Err(fault)) if fault.passing => fault,
+                    Err(_) => {
+                        return Err(Error::environment(format!(
+                            "{who}: {place} did not answer before the time of --timeout had passed; the job was not \
+                             started"
+                        )));
+                    }
+                    _ => break,
+                };
+                if began.elapsed() >= wait {
+                    let after = if told { format!(", for {}", units::show_time(wait)) } else { String::new() };
+                    return Err(Error::environment(format!(
+                        "{who}: {place}: {}{after}; start that server, or mend `url`, or raise `wait`",
+                        fault.message
+                    )));
+                }
+                if !told {
+                    tracing::warn!(
+                        "{who}: {place}: {}; the job waits for it, for {} at most (`wait`)",
+                        fault.message,
+                        units::show_time(wait)
+                    );
+                    told = true;
+                }
+                pause = longer(pause);
+                tokio::time::sleep(pause.min(wait.saturating_sub(began.elapsed())).min(left())).await;
+            }
+            if told {
+                tracing::info!("{who}: {place} is there; the job starts");
+            }
+            Ok(())
+        })
+    })
+}
+
+/// The pause before the next attempt.
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).clamp(Duration::from_millis(PAUSE_MS_MIN), Duration::from_millis(PAUSE_MS_MAX))
 }
 
 fn unreachable(spec: &SinkSpec, origin: &Origin, server: &Server, fault: Fault) -> Error {
@@ -158,7 +230,7 @@ impl Sink for PostgresSink {
 impl PostgresSink {
     /// Tries until the batch is committed, the job has ended, or something is wrong that does not pass.
     fn write(&mut self, batch: BatchId, rows: &[RecordBatch]) -> Result<()> {
-        let mut pause = Duration::ZERO;
+        let (began, mut pause) = (Instant::now(), Duration::ZERO);
         fault::point("commit.before");
         loop {
             let fault = match self.attempt(batch, rows) {
@@ -168,19 +240,26 @@ impl PostgresSink {
             if let Some(session) = self.session.take() {
                 self.runtime.block_on(session.end());
             }
+            let (name, place, message) = (&self.name, self.server.place(), fault.message);
+            if fault.of_row {
+                // Trying again, or starting again, would come to the same row.
+                return Err(Error::plugin(format!("sink `{name}`: batch {batch}: {message}")));
+            }
             if !fault.passing {
-                let (name, message) = (&self.name, fault.message);
                 return Err(marker::told(Error::environment(format!("sink `{name}`: batch {batch}: {message}"))));
+            }
+            if began.elapsed() >= self.wait {
+                let wait = units::show_time(self.wait);
+                return Err(Error::environment(format!(
+                    "sink `{name}`: batch {batch}: {place}: {message}; the job has waited for {wait} (`wait`)"
+                )));
             }
             if pause.is_zero() {
                 tracing::warn!(
-                    "sink `{}`: batch {batch}: {}: {}; the job waits, and tries again until it works",
-                    self.name,
-                    self.server.place(),
-                    fault.message
+                    "sink `{name}`: batch {batch}: {place}: {message}; the job waits, and tries again until it works"
                 );
             }
-            pause = (pause * 2).clamp(Duration::from_millis(PAUSE_MS_MIN), Duration::from_millis(PAUSE_MS_MAX));
+            pause = longer(pause);
             if wait(&self.runtime, &self.failure, tokio_sleep(pause)).is_none() {
                 return Err(Error::environment(format!("sink `{}`: batch {batch}: the job has ended", self.name)));
             }
@@ -212,7 +291,25 @@ impl PostgresSink {
             };
             session.commit(server, batch, rows, unanswered).await
         };
-        let ended = || Fault { passing: false, message: "the job has ended".into() };
+        let work = Fault::within(COMMIT_TIME_MAX, "to the transaction of a batch", work);
+        let name = &self.name;
+        let slow = async {
+            tokio::time::sleep(Duration::from_millis(SILENT_TIMEOUT_MS)).await;
+            tracing::warn!(
+                "sink `{name}`: batch {batch}: {} has been at the transaction for {} s; the job waits for it",
+                server.place(),
+                SILENT_TIMEOUT_MS / 1000
+            );
+            std::future::pending().await
+        };
+        let work = async {
+            tokio::select! {
+                biased;
+                done = work => done,
+                never = slow => never,
+            }
+        };
+        let ended = || Fault::lasting("the job has ended".into());
         wait(&self.runtime, &self.failure, work).unwrap_or_else(|| Err(ended()))
     }
 }

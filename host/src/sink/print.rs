@@ -4,6 +4,7 @@ use super::cell::{self, Cells};
 use super::{Sink, commit_failed};
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
+use crate::shown::harmless;
 use arrow::array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
@@ -27,12 +28,19 @@ pub(super) struct PrintSink {
     out: Box<dyn Write + Send>,
     last_shown: Option<BatchTime>,
     empty_not_shown: u64,
+    /// Rows that are shown yet, of all batches together; `None`: those of each batch.
+    left: Option<usize>,
 }
 
 impl PrintSink {
+    /// The same, which shows the first rows of all batches and then no more.
+    pub(super) fn once(self) -> PrintSink {
+        PrintSink { left: Some(self.rows), ..self }
+    }
+
     /// A sink that shows the first `rows` rows of a batch on `out`.
     pub(super) fn new(name: &str, rows: usize, schema: SchemaRef, out: Box<dyn Write + Send>) -> PrintSink {
-        PrintSink { name: name.into(), rows, schema, out, last_shown: None, empty_not_shown: 0 }
+        PrintSink { name: name.into(), rows, schema, out, last_shown: None, empty_not_shown: 0, left: None }
     }
 
     /// What is shown of a batch.
@@ -52,7 +60,8 @@ impl PrintSink {
         }
         let _ = write!(text, "{RULE}\nTime: ");
         cell::write_batch_time(text, time.0);
-        let _ = writeln!(text, "  (batch {batch}, sink {})\n{RULE}", self.name);
+        let what = if self.left.is_some() { "stream" } else { "sink" };
+        let _ = writeln!(text, "  (batch {batch}, {what} {})\n{RULE}", self.name);
     }
 
     fn body(&self, text: &mut String, parts: &[RecordBatch], total: usize) -> Result<(), ArrowError> {
@@ -82,6 +91,13 @@ impl PrintSink {
 impl Sink for PrintSink {
     fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
         let total: usize = rows.iter().map(RecordBatch::num_rows).sum();
+        if let Some(left) = self.left {
+            self.rows = left;
+            self.left = Some(left.saturating_sub(total));
+            if total == 0 || left == 0 {
+                return Ok(());
+            }
+        }
         let soon = self.last_shown.is_some_and(|last| time.0.saturating_sub(last.0) < EMPTY_EVERY_MICROS);
         if total == 0 && soon {
             self.empty_not_shown += 1;
@@ -115,7 +131,7 @@ pub fn show_table(schema: &SchemaRef, parts: &[RecordBatch], shown: usize) -> Re
         }
     }
     let fields: Vec<Field> =
-        schema.fields().iter().map(|f| Field::new(harmless(f.name()), DataType::Utf8, false)).collect();
+        schema.fields().iter().map(|f| Field::new(harmless(f.name(), CELL_CHARS_MAX), DataType::Utf8, false)).collect();
     let arrays: Vec<ArrayRef> =
         columns.into_iter().map(|cells| Arc::new(StringArray::from(cells)) as ArrayRef).collect();
     let table = RecordBatch::try_new(Arc::new(Schema::new(fields)), arrays)?;
@@ -137,49 +153,23 @@ fn show_cells(shown: &mut Vec<String>, array: &ArrayRef, rows: usize) -> Result<
             Cells::Bool(a) => text.push_str(if a.value(row) { "true" } else { "false" }),
             Cells::Int64(a) => text.push_str(&a.value(row).to_string()),
             Cells::Float64(a) => cell::write_float(&mut text, a.value(row)),
-            Cells::Text(a) => text = harmless(a.value(row)),
+            Cells::Text(a) => text = harmless(a.value(row), CELL_CHARS_MAX),
             Cells::Binary(a) => {
                 // A byte more than can be shown, so that the cut is seen.
                 let bytes = a.value(row);
                 cell::write_hex(&mut text, &bytes[..bytes.len().min(CELL_CHARS_MAX / 2 + 1)]);
-                text = harmless(&text);
+                text = harmless(&text, CELL_CHARS_MAX);
             }
             Cells::Timestamp(a) => cell::write_timestamp(&mut text, a.value(row)),
             Cells::Other(_) => {
                 if let Some(formatter) = &formatter {
-                    text = harmless(&formatter.value(row).to_string());
+                    text = harmless(&formatter.value(row).to_string(), CELL_CHARS_MAX);
                 }
             }
         }
         shown.push(text);
     }
     Ok(())
-}
-
-/// Text that cannot move the cursor, change colours or reorder what is beside it, in at most [`CELL_CHARS_MAX`]
-/// characters: control characters and the invisible marks of text direction are shown as escapes.
-fn harmless(text: &str) -> String {
-    let mut shown = String::new();
-    let mut chars = 0;
-    for c in text.chars() {
-        let escaped: String = match c {
-            c if c.is_control() || is_invisible_mark(c) => c.escape_default().collect(),
-            c => c.into(),
-        };
-        let width = escaped.chars().count();
-        if chars + width > CELL_CHARS_MAX {
-            shown.push('…');
-            break;
-        }
-        chars += width;
-        shown.push_str(&escaped);
-    }
-    shown
-}
-
-/// Line and paragraph separators, and marks of text direction ("Trojan Source", Boucher and Anderson 2021).
-fn is_invisible_mark(c: char) -> bool {
-    matches!(c, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -267,9 +257,9 @@ Time: 2026-11-20 08:30:01  (batch 1, sink screen)
 
     #[test]
     fn hostile_text_is_made_harmless_and_cut() {
-        assert_eq!(harmless("a\u{1b}[2Jb\nc\u{9b}d\u{202e}e"), "a\\u{1b}[2Jb\\nc\\u{9b}d\\u{202e}e");
-        assert_eq!(harmless(&"ä".repeat(80)), "ä".repeat(80));
-        assert_eq!(harmless(&"ä".repeat(81)), format!("{}…", "ä".repeat(80)));
+        assert_eq!(harmless("a\u{1b}[2Jb\nc\u{9b}d\u{202e}e", 80), "a\\u{1b}[2Jb\\nc\\u{9b}d\\u{202e}e");
+        assert_eq!(harmless(&"ä".repeat(80), 80), "ä".repeat(80));
+        assert_eq!(harmless(&"ä".repeat(81), 80), format!("{}…", "ä".repeat(80)));
         let mut long = Vec::new();
         let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![&[7; 41][..], &[7; 40][..]]));
         show_cells(&mut long, &bytes, 2).unwrap();

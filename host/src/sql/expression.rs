@@ -1,11 +1,14 @@
 //! An SQL expression over the columns of one stream: `n > 0`, `price * amount`.
 
 use super::batch_time::in_batch;
-use super::checked::checked;
+use super::budget;
 use super::mistake::{self, mistake, told};
+use super::plan_thread::planned;
+use super::semantics;
 use super::session::{Names, parser_options, state};
 use super::types::{convert, ours};
 use crate::error::{Error, Result};
+use crate::job::spec::SqlLimits;
 use crate::limits::{SQL_BYTES_MAX, SQL_DEPTH_MAX};
 use crate::timely_ext::BatchContext;
 use arrow::array::{ArrayRef, RecordBatch};
@@ -48,6 +51,11 @@ impl Expression {
         if let Ok(place) = schema.index_of(text) {
             return Ok(Expression::column(place, schema));
         }
+        let (text, schema) = (text.to_owned(), schema.clone());
+        planned(move || Expression::of(&text, &schema))
+    }
+
+    pub(super) fn of(text: &str, schema: &SchemaRef) -> Result<Expression> {
         let names = Names::new(BTreeMap::new(), &[]);
         let parsed = parser(text).and_then(|mut parser| parser.parse_into_expr());
         let parsed = parsed.map_err(|error| mistake(text, &names, &error))?;
@@ -60,6 +68,11 @@ impl Expression {
 
     /// Checks what `select` of SQL would hold: the columns, and what makes each.
     pub fn list(text: &str, schema: &SchemaRef) -> Result<(SchemaRef, Vec<Expression>)> {
+        let (text, schema) = (text.to_owned(), schema.clone());
+        planned(move || Expression::list_of(&text, &schema))
+    }
+
+    fn list_of(text: &str, schema: &SchemaRef) -> Result<(SchemaRef, Vec<Expression>)> {
         let names = Names::new(BTreeMap::new(), &[]);
         let wrong = |error: DataFusionError| mistake(text, &names, &error);
         let mut parser = parser(text).map_err(wrong)?;
@@ -96,10 +109,20 @@ impl Expression {
 
     /// Its values, one a row. An error where a row has none (a division by zero), which names the expression.
     pub fn evaluate(&self, context: BatchContext, rows: &RecordBatch) -> Result<ArrayRef> {
+        self.evaluate_within(context, rows, SqlLimits::default())
+    }
+
+    pub(super) fn evaluate_within(
+        &self,
+        context: BatchContext,
+        rows: &RecordBatch,
+        limits: SqlLimits,
+    ) -> Result<ArrayRef> {
         let values = match &self.work {
             Work::Column(place) => rows.columns().get(*place).cloned(),
             Work::Compiled(compiled) => {
-                let values = in_batch(context, || compiled.evaluate(rows)?.into_array(rows.num_rows()));
+                let compute = || compiled.evaluate(rows)?.into_array(rows.num_rows());
+                let values = in_batch(context, || budget::within(limits, compute));
                 Some(values.map_err(|error| self.failed(context, &error))?)
             }
         };
@@ -109,7 +132,8 @@ impl Expression {
 
     fn failed(&self, context: BatchContext, error: &DataFusionError) -> Error {
         let words = mistake::runtime_words(error);
-        Error::plugin(format!("batch {}: `{}` cannot be computed: {words}", context.id, self.text))
+        let words = format!("batch {}: `{}` cannot be computed: {words}", context.id, self.text);
+        if budget::is_stop(error) { Error::environment(words) } else { Error::plugin(words) }
     }
 }
 
@@ -187,7 +211,7 @@ impl Compiler<'_> {
         let compile = || {
             let columns = self.columns()?;
             let logical = simplified(logical, &columns)?;
-            let compiled = checked(state().create_physical_expr(logical, &columns)?)?;
+            let compiled = state().create_physical_expr(logical, &columns)?;
             let kind = ours(&compiled.data_type(self.schema)?);
             Ok((compiled, kind))
         };
@@ -206,7 +230,7 @@ fn simplified(expression: Expr, columns: &DFSchema) -> Result<Expr, DataFusionEr
         .with_config_options(state().config_options().clone())
         .build();
     let simplifier = ExprSimplifier::new(context);
-    simplifier.simplify(simplifier.coerce(expression, columns)?)
+    simplifier.simplify(semantics::expression(simplifier.coerce(expression, columns)?, columns)?)
 }
 
 fn first_line(message: &str) -> &str {

@@ -4,6 +4,7 @@ use super::batch_time;
 use super::types::{convert, ours};
 use crate::batch::slices::RowBytes;
 use crate::batch::types::{ColumnType, describe};
+use crate::batch::widen::first_inexact;
 use crate::error::{Error, Result};
 use crate::limits::PLUGIN_CALL_MAX;
 use crate::metrics::{Counts, PluginId};
@@ -116,6 +117,11 @@ impl PluginFunction {
     }
 }
 
+/// Whether the function is a plugin.
+pub fn is_plugin(function: &ScalarUDF) -> bool {
+    function.inner().is::<Callable>()
+}
+
 /// A function that one thread calls.
 struct Callable {
     function: PluginFunction,
@@ -171,8 +177,16 @@ impl ScalarUDFImpl for Callable {
         let columns = columns.collect::<datafusion::common::Result<Vec<_>>>()?;
         let description = self.function.describe(&arguments.arg_fields).map_err(external)?;
         let fields = description.input.fields().iter();
-        let columns = columns.into_iter().zip(fields).map(|(column, field)| convert(column, field.data_type()));
-        let columns: Vec<ArrayRef> = columns.collect::<Result<_, _>>()?;
+        let convert = |(column, field): (ArrayRef, &FieldRef)| match first_inexact(&column, field.data_type(), 0) {
+            None => Ok(convert(column, field.data_type())?),
+            Some((_, number)) => Err(external(Error::plugin(format!(
+                "function `{}`: {number} is no float64, which it takes as `{}`, without a loss",
+                self.function.name,
+                field.name()
+            )))),
+        };
+        let columns = columns.into_iter().zip(fields).map(convert);
+        let columns: Vec<ArrayRef> = columns.collect::<datafusion::common::Result<_>>()?;
         Ok(ColumnarValue::Array(self.values(context, &description, columns).map_err(external)?))
     }
 }

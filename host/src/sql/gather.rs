@@ -1,12 +1,15 @@
 //! Rows of a plan put together, and sorted, in an order that hangs on nothing but the rows.
 
+use super::budget;
 use super::session::ROWS_AT_ONCE;
+use crate::batch::keys::canonical_column;
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
@@ -14,8 +17,9 @@ use datafusion::physical_plan::execution_plan::{ChildrenPropertiesMode, ReplaceC
 use datafusion::physical_plan::memory::MemoryStream;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, common};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
 use std::fmt;
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -58,22 +62,50 @@ pub fn finish<T>(future: impl Future<Output = T>) -> T {
     }
 }
 
-/// All rows of a partition of a plan.
-pub fn rows_of(plan: &Arc<dyn ExecutionPlan>, partition: usize, task: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
-    finish(common::collect(plan.execute(partition, task.clone())?))
+/// All rows of a partition of a plan, and the memory that is reserved for them.
+pub fn rows_of(
+    plan: &Arc<dyn ExecutionPlan>,
+    partition: usize,
+    task: &Arc<TaskContext>,
+) -> Result<(Vec<RecordBatch>, MemoryReservation)> {
+    finish(collected(plan.execute(partition, task.clone())?, task))
+}
+
+/// All rows of a stream, and the memory that is reserved for them.
+pub async fn collected(
+    mut stream: SendableRecordBatchStream,
+    task: &TaskContext,
+) -> Result<(Vec<RecordBatch>, MemoryReservation)> {
+    let reserved = MemoryConsumer::new("rows").register(task.memory_pool());
+    let mut rows = Vec::new();
+    while let Some(piece) = poll_fn(|context| stream.as_mut().poll_next(context)).await {
+        let piece = piece?;
+        budget::check()?;
+        reserved.try_grow(usize::try_from(budget::bytes_of_rows(&piece)).unwrap_or(usize::MAX))?;
+        rows.push(piece);
+    }
+    Ok((rows, reserved))
 }
 
 impl Gather {
-    fn rows(&self, partition: usize, task: &Arc<TaskContext>) -> Result<Vec<RecordBatch>> {
+    fn rows(&self, partition: usize, task: &Arc<TaskContext>) -> Result<(Vec<RecordBatch>, MemoryReservation)> {
         let count = self.input.properties().output_partitioning().partition_count();
         let partitions = if self.whole { 0..count } else { partition..partition + 1 };
+        let all = MemoryConsumer::new("rows").register(task.memory_pool());
         let mut rows = Vec::new();
         for partition in partitions {
-            rows.extend(rows_of(&self.input, partition, task)?);
+            let (more, reserved) = rows_of(&self.input, partition, task)?;
+            rows.extend(more);
+            all.grow(reserved.free());
         }
         match &self.order {
-            None => Ok(first_rows(rows, self.rows_max)),
-            Some(order) => sorted(&self.input.schema(), &rows, order, self.rows_max),
+            None => Ok((first_rows(rows, self.rows_max), all)),
+            Some(order) => {
+                // Beside the rows there are, while they are sorted, all of them in one piece, and their keys.
+                let beside = MemoryConsumer::new("sort").register(task.memory_pool());
+                beside.try_grow(all.size().saturating_mul(2))?;
+                Ok((sorted(&self.input.schema(), &rows, order, self.rows_max)?, all))
+            }
         }
     }
 }
@@ -101,7 +133,7 @@ fn sorted(
     let columns = order.iter().map(|column| column.evaluate_to_sort_column(&rows)).collect::<Result<Vec<_>>>()?;
     let field = |kind, options: Option<_>| SortField::new_with_options(kind, options.unwrap_or_default());
     let fields = columns.iter().map(|column| field(column.values.data_type().clone(), column.options)).collect();
-    let values: Vec<_> = columns.into_iter().map(|column| column.values).collect();
+    let values: Vec<_> = columns.into_iter().map(|column| canonical_column(&column.values)).collect();
     let keys = RowConverter::new(fields)?.convert_columns(&values)?;
     let mut places: Vec<u32> = (0..rows.num_rows() as u32).collect();
     places.sort_by(|a, b| keys.row(*a as usize).cmp(&keys.row(*b as usize)));
@@ -158,7 +190,7 @@ impl ExecutionPlan for Gather {
 
     /// Works at once, and not when the rows are asked for.
     fn execute(&self, partition: usize, task: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let rows = self.rows(partition, &task)?;
-        Ok(Box::pin(MemoryStream::try_new(rows, self.input.schema(), None)?))
+        let (rows, reserved) = self.rows(partition, &task)?;
+        Ok(Box::pin(MemoryStream::try_new(rows, self.input.schema(), None)?.with_reservation(reserved)))
     }
 }

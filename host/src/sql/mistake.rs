@@ -1,7 +1,9 @@
 //! What is wrong with an SQL text, and where.
 
+use super::budget;
 use super::session::{Names, REFUSED};
 use crate::error::Error;
+use crate::job::spec::SqlLimits;
 use crate::job::suggest::nearest;
 use datafusion::common::{Column, DataFusionError, Location, SchemaError, Span};
 use datafusion::sql::sqlparser::parser::ParserError;
@@ -41,8 +43,19 @@ pub fn own(error: &DataFusionError) -> Option<&Error> {
     }
 }
 
+/// What went wrong while rows were computed within these limits.
+pub fn runtime_words_within(error: &DataFusionError, limits: SqlLimits) -> String {
+    match error.find_root() {
+        DataFusionError::ResourcesExhausted(_) => budget::no_room(limits.memory_bytes_max),
+        _ => runtime_words(error),
+    }
+}
+
 /// What went wrong while rows were computed.
 pub fn runtime_words(error: &DataFusionError) -> String {
+    if let DataFusionError::External(other) = error.find_root() {
+        return other.to_string();
+    }
     let words = in_our_types(&plain(error.find_root()));
     match words.as_str() {
         "Divide by zero error" => "division by zero".into(),

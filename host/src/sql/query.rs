@@ -1,16 +1,20 @@
 //! A query over the rows of a batch or window: checked once, planned once a worker, run many times.
 
 use super::batch_time::in_batch;
-use super::checked::checked_step;
+use super::budget;
 use super::expression::parser;
 use super::foreign::{foreign, only_reads};
 use super::gather::{finish, gathered, rows_of};
+use super::guard::bounded;
 use super::mistake::{self, mistake, place_of, told};
-use super::session::{Names, parser_options, state};
+use super::plan_thread::planned;
+use super::session::{Names, parser_options, state, task};
 use super::slot::Slot;
 use super::spread::{Spread, spread};
 use super::types::{convert, ours};
+use super::watch::watched;
 use crate::error::{Error, Result};
+use crate::job::spec::SqlLimits;
 use crate::timely_ext::BatchContext;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::compute::concat_batches;
@@ -25,9 +29,7 @@ use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::planner::SqlToRel;
 use datafusion::sql::sqlparser::ast;
-use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::{io, thread};
 
 /// A checked query. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -46,6 +48,7 @@ pub struct Prepared {
     plan: Arc<dyn ExecutionPlan>,
     slots: Vec<Slot>,
     task: Arc<TaskContext>,
+    limits: SqlLimits,
 }
 
 impl Query {
@@ -58,10 +61,11 @@ impl Query {
         functions: &[Arc<ScalarUDF>],
     ) -> Result<Query> {
         let (names, _) = names(&inputs, functions);
-        let (spread, physical) = with_room(|| {
-            let logical = logical(text, &names)?;
-            let physical = physical(&logical).map_err(|error| mistake(text, &names, &error))?;
-            Ok((spread(&logical, keys), physical))
+        let (owned, keys) = (text.to_owned(), keys.to_vec());
+        let (spread, physical) = planned(move || {
+            let logical = logical(&owned, &names)?;
+            let physical = physical(&logical).map_err(|error| mistake(&owned, &names, &error))?;
+            Ok((spread(&logical, &keys), physical))
         })?;
         let field = |field: &Arc<Field>| Field::new(field.name(), ours(field.data_type()), true);
         let output = Arc::new(Schema::new(physical.schema().fields().iter().map(field).collect::<Vec<_>>()));
@@ -84,11 +88,12 @@ impl Query {
     }
 
     /// Plans it for a worker of this stage, with the functions that it was checked with or others of the same names and types.
-    pub fn prepare(&self, stage: &str, functions: &[Arc<ScalarUDF>]) -> Result<Prepared> {
+    pub fn prepare(&self, stage: &str, functions: &[Arc<ScalarUDF>], limits: SqlLimits) -> Result<Prepared> {
         let (names, slots) = names(&self.inputs, functions);
-        let plan =
-            with_room(|| physical(&logical(&self.text, &names)?).map_err(|error| mistake(&self.text, &names, &error)))?;
-        Ok(Prepared { stage: stage.into(), query: self.clone(), plan, slots, task: state().task_ctx() })
+        let text = self.text.clone();
+        let plan = planned(move || physical(&logical(&text, &names)?).map_err(|error| mistake(&text, &names, &error)))?;
+        let task = task(limits.memory_bytes_max).map_err(|error| Error::bug(error))?;
+        Ok(Prepared { stage: stage.into(), query: self.clone(), plan, slots, task, limits })
     }
 }
 
@@ -98,13 +103,17 @@ impl Prepared {
         for (slot, rows) in self.slots.iter().zip(tables) {
             slot.set(rows);
         }
-        let done = in_batch(context, || self.rows());
+        let done = in_batch(context, || budget::within(self.limits, || self.rows()));
+        for (slot, (_, schema)) in self.slots.iter().zip(self.query.inputs.iter()) {
+            slot.set(RecordBatch::new_empty(schema.clone()));
+        }
         done.map_err(|error| match mistake::own(&error) {
             Some(own) => own.clone(),
             None => {
-                let words = mistake::runtime_words(&error);
+                let words = mistake::runtime_words_within(&error, self.limits);
                 let (stage, batch) = (&self.stage, context.id);
-                Error::plugin(format!("stage `{stage}`: batch {batch}: the query cannot be computed: {words}"))
+                let words = format!("stage `{stage}`: batch {batch}: the query cannot be computed: {words}");
+                if budget::is_stop(&error) { Error::environment(words) } else { Error::plugin(words) }
             }
         })
     }
@@ -113,7 +122,13 @@ impl Prepared {
         // Joins keep what they built, and every step its counts, from one run to the next.
         let plan = reset_plan_states(self.plan.clone())?;
         let partitions = plan.properties().output_partitioning().partition_count();
-        (0..partitions).map(|partition| self.in_our_types(&rows_of(&plan, partition, &self.task)?)).collect()
+        let mut kept = Vec::new();
+        let mut rows_of = |partition| {
+            let (rows, reserved) = rows_of(&plan, partition, &self.task)?;
+            kept.push(reserved);
+            self.in_our_types(&rows)
+        };
+        (0..partitions).map(&mut rows_of).collect()
     }
 
     fn in_our_types(&self, rows: &[RecordBatch]) -> Result<RecordBatch, DataFusionError> {
@@ -136,20 +151,6 @@ fn names(inputs: &[(String, SchemaRef)], functions: &[Arc<ScalarUDF>]) -> (Names
     (Names::new(tables, functions), slots)
 }
 
-/// The stack of the thread that plans. Parser and planner call themselves for each level of a query, which may be as deep
-/// as the parser allows; the stacks of workers are too small for that.
-const STACK_BYTES: usize = 64 << 20;
-
-/// Plans on a thread with a stack that is large enough.
-fn with_room<T: Send>(plan: impl FnOnce() -> Result<T> + Send) -> Result<T> {
-    let failed = |cause: io::Error| Error::environment(format!("cannot start a thread to plan a query: {cause}"));
-    thread::scope(|scope| {
-        let planning = thread::Builder::new().name("plan".into()).stack_size(STACK_BYTES);
-        let planning = planning.spawn_scoped(scope, plan).map_err(failed)?;
-        planning.join().unwrap_or_else(|panic| resume_unwind(panic))
-    })
-}
-
 /// Reads the one query that a text must be, and plans it.
 fn logical(text: &str, names: &Names) -> Result<LogicalPlan> {
     let wrong = |error: DataFusionError| mistake(text, names, &error);
@@ -169,6 +170,7 @@ fn logical(text: &str, names: &Names) -> Result<LogicalPlan> {
     }
     let plan = SqlToRel::new_with_options(names, parser_options()).statement_to_plan(statement).map_err(wrong)?;
     let plan = state().optimize(&plan).map_err(wrong)?;
+    let plan = plan.transform_up(|plan| Ok(conditions_watched(plan))).data().map_err(wrong)?;
     if plan.schema().fields().is_empty() {
         let words = "the query has no columns; write them behind `select`, or `*` for all";
         return Err(told(text, words, place_of(text, "select")));
@@ -184,6 +186,17 @@ fn logical(text: &str, names: &Names) -> Result<LogicalPlan> {
         return Err(refused(text, text.trim_start()));
     }
     Ok(plan)
+}
+
+/// A join may compare for hours without giving a row, so its condition is where time is looked at.
+fn conditions_watched(plan: LogicalPlan) -> Transformed<LogicalPlan> {
+    match plan {
+        LogicalPlan::Join(mut join) if join.filter.is_some() => {
+            join.filter = join.filter.map(bounded);
+            Transformed::yes(LogicalPlan::Join(join))
+        }
+        plan => Transformed::no(plan),
+    }
 }
 
 fn refused(text: &str, statement: &str) -> Error {
@@ -222,7 +235,7 @@ fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionErro
     let plan = plan
         .transform_up(|step| match gathered(&step) {
             Some(gathered) => Ok(Transformed::yes(gathered)),
-            None => Ok(Transformed::yes(checked_step(step)?)),
+            None => Ok(Transformed::no(step)),
         })
         .data()?;
     let unknown = |step: &Arc<dyn ExecutionPlan>| Ok(!STEPS.contains(&step.name()));
@@ -230,7 +243,7 @@ fn physical(plan: &LogicalPlan) -> Result<Arc<dyn ExecutionPlan>, DataFusionErro
         let words = "it needs a step of a kind that stages cannot run; write it another way".to_owned();
         return Err(DataFusionError::Plan(words));
     }
-    Ok(plan)
+    watched(plan)
 }
 
 #[cfg(test)]

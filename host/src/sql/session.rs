@@ -1,11 +1,15 @@
 //! What DataFusion needs to plan: its options, and the tables and functions that SQL may name.
 
-use super::{batch_time, sum};
+use super::batch_time;
+use super::semantics::Semantics;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, TableReference, plan_err};
-use datafusion::execution::SessionState;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::GreedyMemoryPool;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, WindowUDF};
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -45,9 +49,28 @@ pub fn state() -> &'static SessionState {
         let mut rules = PhysicalOptimizer::new().rules;
         rules.retain(|rule| rule.name() != "ProjectionPushdown");
         let state = SessionStateBuilder::new().with_config(config).with_default_features();
-        state.with_physical_optimizer_rules(rules).build()
+        state.with_physical_optimizer_rules(rules).with_analyzer_rule(Arc::new(Semantics)).build()
     });
     &STATE
+}
+
+/// What a plan runs with: memory for so many bytes, and no files to put rows into that do not fit.
+pub fn task(memory_bytes_max: u64) -> Result<Arc<TaskContext>> {
+    Ok(Arc::new(TaskContext::from(state()).with_runtime(runtime(memory_bytes_max)?)))
+}
+
+/// What asks the state of a checkpoint: names as in DataFusion, and what expressions mean as in queries of stages.
+pub fn of_state(memory_bytes_max: u64) -> Result<SessionState> {
+    // One partition, so that the rows of a query without `order by` come in the same order every time.
+    let config = SessionConfig::new().with_target_partitions(1);
+    let state = SessionStateBuilder::new().with_config(config).with_default_features();
+    Ok(state.with_analyzer_rule(Arc::new(Semantics)).with_runtime_env(runtime(memory_bytes_max)?).build())
+}
+
+fn runtime(memory_bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
+    let no_files = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
+    let pool = GreedyMemoryPool::new(usize::try_from(memory_bytes_max).unwrap_or(usize::MAX));
+    RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(no_files).build_arc()
 }
 
 /// How SQL text is read.
@@ -122,10 +145,7 @@ impl ContextProvider for Names {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        match name {
-            "sum" => Some(sum::checked()),
-            name => state().aggregate_functions().get(name).cloned(),
-        }
+        state().aggregate_functions().get(name).cloned()
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {

@@ -1,5 +1,6 @@
 //! Over which workers a query can be spread: what follows from its plan.
 
+use super::floats;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::{Aggregate, Expr, Join, LogicalPlan, TableScan, Window};
@@ -137,7 +138,8 @@ fn is_held(expression: &Expr, columns: &[Column]) -> bool {
     match expression {
         Expr::Column(column) => columns.contains(column),
         Expr::Alias(alias) => is_held(&alias.expr, columns),
-        _ => false,
+        // Keys of stages are compared in the same way.
+        other => floats::compared(other).is_some_and(|inner| is_held(inner, columns)),
     }
 }
 

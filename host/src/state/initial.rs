@@ -6,13 +6,13 @@ use crate::batch::keys::Keys;
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
-use crate::limits::{BYTES_PER_BATCH_MAX, RECORD_BYTES_MAX, ROWS_PER_BATCH_MAX};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::concat_batches;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use arrow::util::display::array_value_to_string;
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Reads all rows; the columns come in the order of `schema`. A row that does not decode is an error, as are two rows
 /// of one key (the first `keys` columns) and a state that lacks what the plugin needs: initial states are given by hand
@@ -24,21 +24,13 @@ pub fn load(path: &Path, schema: &SchemaRef, keys: usize) -> Result<RecordBatch>
     }
     let json = path.extension().is_some_and(|extension| extension == "json" || extension == "jsonl");
     let format = if json { Format::Json } else { Format::Csv { header: true, separator: b',' } };
-    let columns = schema.fields().iter().map(|field| ColumnSpec {
-        name: field.name().clone(),
-        kind: ColumnType::of(field.data_type()),
-        path: vec![field.name().clone()],
-    });
+    let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+    let columns = schema.fields().iter().map(column);
     let source = SourceSpec {
-        name: shown.to_string(),
-        kind: SourceKind::File { path: path.to_owned() },
-        format,
         schema: columns.collect(),
-        rows_per_batch_max: ROWS_PER_BATCH_MAX,
-        bytes_per_batch_max: BYTES_PER_BATCH_MAX,
-        record_bytes_max: RECORD_BYTES_MAX,
+        ..SourceSpec::new(shown.to_string(), SourceKind::File { path: path.to_owned() }, format)
     };
-    std::fs::File::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
+    crate::regular::open(path).map_err(|e| Error::job(format!("cannot read {shown}: {e}")))?;
     let mut decoder = Decoder::new(&source);
     let mut batches = Vec::new();
     for chunk in crate::receiver::read_file(&source, path)? {

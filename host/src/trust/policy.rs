@@ -48,9 +48,14 @@ impl Policy {
     /// Reads both files; a file that is not there says nothing, one that cannot be read is an error.
     pub fn load() -> Result<Policy> {
         let further = std::env::var_os(FURTHER_FILE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        // Without a home there are no settings of the user.
-        let config = config_folder().ok();
-        Policy::of(Path::new(OPERATORS_FILE), further.as_deref(), config.as_deref())
+        // Where it is not known which the user's policy is, nothing may pass for want of it.
+        let config = config_folder().map_err(|_| {
+            Error::environment(
+                "neither HOME nor MILLSTREAM_CONFIG is set, so it is not known what your policy allows and what you have \
+                 revoked; set HOME, or MILLSTREAM_CONFIG to the folder of your settings (it may be empty)",
+            )
+        })?;
+        Policy::of(Path::new(OPERATORS_FILE), further.as_deref(), Some(&config))
     }
 
     fn of(operators: &Path, further: Option<&Path>, config: Option<&Path>) -> Result<Policy> {

@@ -63,6 +63,22 @@ impl TimeWindows {
         now: Option<i64>,
         rows: Option<PartialRows>,
     ) -> Result<Vec<Window>> {
+        let slices = self.slices;
+        let on_grid = |us: Option<i64>| us.map(|us| slices.on_grid(us));
+        let mut windows = self.batch_on_grid(functions, on_grid(before), on_grid(now), rows)?;
+        for window in &mut windows {
+            (window.start, window.end) = (slices.moment(window.start), slices.moment(window.end));
+        }
+        Ok(windows)
+    }
+
+    fn batch_on_grid(
+        &mut self,
+        functions: &mut impl Accumulate,
+        before: Option<i64>,
+        now: Option<i64>,
+        rows: Option<PartialRows>,
+    ) -> Result<Vec<Window>> {
         if !std::mem::replace(&mut self.began, true)
             && let Some(before) = before
         {
@@ -169,15 +185,17 @@ impl TimeWindows {
         let mut ids: Vec<KeyId> = slots.iter().map(|slot| self.panes.id_of(*slot)).collect();
         ids.sort_unstable();
         ids.dedup();
-        // A window of one slice needs no sums.
-        let rows = if self.slices.shared() { self.panes.rows_of(&ids, range.clone())? } else { RowsByPane::new() };
+        // A window of one slice needs no sums. (Checkpoints of earlier versions have several also where there is time between
+        // windows.)
+        let several = self.slices.slice_us != size;
+        let rows = if several { self.panes.rows_of(&ids, range.clone())? } else { RowsByPane::new() };
         let mut sums = Sums::new(size, 0, &self.accumulators)?;
         let (mut done, mut windows) = (range.start, Vec::new());
         for (end, mut ids) in changed {
             self.panes.sort(&mut ids);
             ids.dedup();
             let start = end.saturating_sub(size);
-            let (ids, accumulators) = if self.slices.shared() {
+            let (ids, accumulators) = if several {
                 sums.extend(functions, &self.panes, &rows, done..end)?;
                 done = end;
                 sums.window(functions, &self.panes, &rows, start..end, &ids)?

@@ -4,12 +4,16 @@ mod pieces;
 
 pub use pieces::{PieceId, Pieces, check_bytes, columns, decode_rows, encode_rows};
 
+use crate::job::spec::WindowBegin;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-/// Windows of event time that begin at the multiples of `slide_us` since 1970 and last `size_us`.
+/// Windows of event time that begin at the multiples of `slide_us` and last `size_us`, on a *grid*: the time since 1970, or
+/// what clocks of a zone show, less an offset. Bounds of windows and slices are times on the grid.
 ///
 /// Rows are kept in slices, of which every window is made (Li et al., "No pane, no gain", 2005): their length divides both
-/// size and slide.
+/// size and slide. Where windows do not overlap a slice is all of a window, so that its rows stand in the order in which they
+/// came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slices {
     /// Length of a window.
@@ -18,6 +22,8 @@ pub struct Slices {
     pub slide_us: i64,
     /// Length of a slice.
     pub slice_us: i64,
+    /// Where the grid lies.
+    pub begin: WindowBegin,
 }
 
 /// Where the row of a time belongs.
@@ -35,33 +41,52 @@ impl Slices {
     /// The slices of such windows.
     pub fn new(size_us: i64, slide_us: i64) -> Slices {
         let (size_us, slide_us) = (size_us.max(1), slide_us.max(1));
+        if slide_us >= size_us {
+            return Slices { size_us, slide_us, slice_us: slide_us };
+        }
         let (mut a, mut b) = (size_us, slide_us);
         while b != 0 {
             (a, b) = (b, a % b);
         }
-        Slices { size_us, slide_us, slice_us: a }
+        Slices { size_us, slide_us, slice_us: a, begin: WindowBegin::default() }
+    }
+
+    /// The same on this grid.
+    pub fn beginning(self, begin: WindowBegin) -> Slices {
+        Slices { begin, ..self }
+    }
+
+    /// A moment on the grid: with a zone the slice that it is in. So times on the grid never go back, though clocks do: what
+    /// they show again belongs to the last slice that has begun.
+    pub fn on_grid(&self, us: i64) -> i64 {
+        let WindowBegin { offset_us, zone } = self.begin;
+        let Some(zone) = zone else { return us.saturating_sub(offset_us) };
+        let mut slice = floor(zone.local_us(us).saturating_sub(offset_us), self.slice_us);
+        while let Some(next) = slice.checked_add(self.slice_us).filter(|next| self.moment(*next) <= us) {
+            slice = next;
+        }
+        slice
+    }
+
+    /// The first moment of a time on the grid.
+    pub fn moment(&self, grid_us: i64) -> i64 {
+        let local_us = grid_us.saturating_add(self.begin.offset_us);
+        self.begin.zone.map_or(local_us, |zone| zone.reached_us(local_us))
+    }
+
+    /// Says where rows belong, by the watermark before their batch.
+    pub fn placer(&self, watermark: Option<i64>) -> Placer {
+        Placer { slices: *self, watermark: watermark.map(|us| self.on_grid(us)), last: None }
     }
 
     /// Whether a window may be more than one slice.
     pub fn shared(&self) -> bool {
-        self.size_us != self.slice_us
+        self.size_us > self.slice_us
     }
 
     /// The end of the last window that a time may belong to.
     pub fn last_end(&self, time_us: i64) -> i64 {
         floor(time_us, self.slide_us).saturating_add(self.size_us)
-    }
-
-    /// Where a row belongs, by the watermark before its batch.
-    pub fn place(&self, time_us: i64, watermark: Option<i64>) -> Place {
-        let last_end = self.last_end(time_us);
-        if time_us >= last_end {
-            Place::Nowhere
-        } else if watermark.is_some_and(|watermark| last_end <= watermark) {
-            Place::Late
-        } else {
-            Place::Slice(floor(time_us, self.slice_us))
-        }
     }
 
     /// The windows of these slices that close between two watermarks: end, and slices, in order.
@@ -72,7 +97,8 @@ impl Slices {
         now: Option<i64>,
     ) -> BTreeMap<i64, Vec<i64>> {
         let mut closing: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        let Some(now) = now else { return closing };
+        let Some(now) = now.map(|now| self.on_grid(now)) else { return closing };
+        let before = before.map(|before| self.on_grid(before));
         for slice in slices {
             // Window ends lie at `size` behind the multiples of `slide`.
             let mut end = self.first_end(slice);
@@ -104,12 +130,45 @@ impl Slices {
 
     /// Whether no window that is still to come needs a slice.
     pub fn done(&self, slice: i64, watermark: Option<i64>) -> bool {
-        watermark.is_some_and(|watermark| self.last_end(slice) <= watermark)
+        watermark.is_some_and(|watermark| self.last_end(slice) <= self.on_grid(watermark))
     }
 
     /// The start of the window that ends then.
     pub fn start_of(&self, end: i64) -> i64 {
         end.saturating_sub(self.size_us)
+    }
+}
+
+/// Says where rows belong.
+pub struct Placer {
+    slices: Slices,
+    /// On the grid.
+    watermark: Option<i64>,
+    /// The moments of the last slice of a zone, and what it is on the grid: the next row is likely to be of it, too.
+    last: Option<(Range<i64>, i64)>,
+}
+
+impl Placer {
+    /// Where a row of this time belongs.
+    pub fn place(&mut self, time_us: i64) -> Place {
+        let slices = self.slices;
+        let at = match &self.last {
+            Some((moments, slice)) if moments.contains(&time_us) => *slice,
+            _ => {
+                let at = slices.on_grid(time_us);
+                let moments = || slices.moment(at)..slices.moment(at.saturating_add(slices.slice_us));
+                self.last = slices.begin.zone.map(|_| (moments(), at));
+                at
+            }
+        };
+        let last_end = slices.last_end(at);
+        if at >= last_end {
+            Place::Nowhere
+        } else if self.watermark.is_some_and(|watermark| last_end <= watermark) {
+            Place::Late
+        } else {
+            Place::Slice(floor(at, slices.slice_us))
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 import { Batch } from "./batch.ts";
 import { type Config, configSchema, type ConfigSpec, readConfig } from "./config.ts";
 import { inputError, internalError, Rejection } from "./error.ts";
+import { returnedBy } from "./returned.ts";
 import type { RowType } from "./row.ts";
 import type { Context, Stage } from "./stage.ts";
 import type { Description } from "./types.ts";
@@ -86,17 +87,17 @@ export function aggregate<I, A, O, K = {}, S extends ConfigSpec<unknown> | undef
         const read = input.reader(rows);
         const [missing] = input.missing(rows);
         if (missing !== undefined) throw inputError(`row ${missing.row}: ${missing.reason}`);
-        return each(rows.rows, accumulator, (row) => functions.lift(read(row), call));
+        return each(functions, "lift", rows.rows, accumulator, (row) => functions.lift(read(row), call));
       },
       combine: (context, left, right) => {
         const call = { config, context };
-        return pairs(accumulator, left, right, (left, right) => functions.combine(left, right, call));
+        return pairs(functions, "combine", accumulator, left, right, (left, right) => functions.combine(left, right, call));
       },
       lower: (context, keys, accumulators) => {
         const call = { config, context, key: {} as K };
         const keyOf = key?.reader(keys);
         const read = accumulator.reader(accumulators);
-        return each(accumulators.rows, output, (row) => {
+        return each(functions, "lower", accumulators.rows, output, (row) => {
           if (keyOf !== undefined) call.key = keyOf(row);
           return functions.lower(read(row), call);
         });
@@ -106,7 +107,7 @@ export function aggregate<I, A, O, K = {}, S extends ConfigSpec<unknown> | undef
         : {
             inverse: (context: Context, whole: Batch, part: Batch) => {
               const call = { config, context };
-              return pairs(accumulator, whole, part, (whole, part) => functions.inverse!(whole, part, call));
+              return pairs(functions, "inverse", accumulator, whole, part, (whole, part) => functions.inverse!(whole, part, call));
             },
           }),
     };
@@ -120,19 +121,35 @@ function batches(create: (stage: Stage) => Aggregate): AggregatePlugin {
 
 aggregate.batches = batches;
 
+/** The functions of a plugin, of which one is called. */
+type Functions = AggregateFunctions<any, any, any, any, any>;
+
 /** A row for each of so many. */
-function each<O>(rows: number, output: RowType<O>, function_: (row: number) => O | Rejection): Batch {
+function each<O>(
+  of: Functions,
+  name: keyof Functions,
+  rows: number,
+  output: RowType<O>,
+  function_: (row: number) => O | Rejection,
+): Batch {
   const writer = output.writer();
   for (let row = 0; row < rows; row++) {
     const returned = refusable(() => function_(row));
     if (returned instanceof Rejection) throw internalError(`row ${row}: ${returned.reason}`);
-    writer.push(returned);
+    writer.push(returnedBy(of[name]!, name, returned));
   }
   return new Batch(rows, writer.finish());
 }
 
-function pairs<A>(type: RowType<A>, left: Batch, right: Batch, function_: (left: A, right: A) => A | Rejection): Batch {
+function pairs<A>(
+  of: Functions,
+  name: keyof Functions,
+  type: RowType<A>,
+  left: Batch,
+  right: Batch,
+  function_: (left: A, right: A) => A | Rejection,
+): Batch {
   if (left.rows !== right.rows) throw internalError(`${left.rows} and ${right.rows} rows are no pairs`);
   const [lefts, rights] = [type.reader(left), type.reader(right)];
-  return each(left.rows, type, (row) => function_(lefts(row), rights(row)));
+  return each(of, name, left.rows, type, (row) => function_(lefts(row), rights(row)));
 }

@@ -98,13 +98,20 @@ export function cogroup<
         const grouped = inputs.map(({ rows, ends }, place) => new GroupedRows(types[place]!, rows, ends));
         const keyOf = key.reader(keys);
         const out = newOutput(spec.output);
-        const call = { config, context, out: out.out, key: undefined as K };
+        const call = {
+          config,
+          context,
+          get out() {
+            return out.ask();
+          },
+          key: undefined as K,
+        };
         for (let group = 0; group < keys.rows; group++) {
           out.begin(group);
           call.key = keyOf(group);
           const before = out.rows();
           const rows = grouped.map((input) => input.of(group)) as unknown as RowsOf<I>;
-          const returned = refusable(() => out.add(function_(rows, call)));
+          const returned = refusable(() => out.addOf(function_, "cogroup", function_(rows, call)));
           if (!(returned instanceof Rejection)) continue;
           out.truncate(before);
           grouped.forEach((input) => input.reject(group, returned.reason));

@@ -96,7 +96,7 @@ export function oneOf<const T extends string>(values: readonly T[], options?: Op
 export function list<T>(of: ConfigField<T>, options?: Options<readonly T[]>): ConfigField<readonly T[]> {
   const parse = (value: unknown): readonly T[] => {
     if (!Array.isArray(value)) throw new TypeError(mismatch(value, "a sequence"));
-    return value.map((element) => of.parse(element));
+    return value.map((element, i) => within(`[${i}]`, () => of.parse(element)));
   };
   return withDefault({ schema: { type: "array", items: of.schema }, optional: false, parse }, options);
 }
@@ -151,11 +151,34 @@ function parseFields(fields: ConfigFields, value: unknown): unknown {
   if (unknown !== undefined) throw new TypeError(`unknown field \`${unknown}\`, ${expected(names)}`);
   const given = value as Record<string, unknown>;
   const parsed = Object.entries(fields).map(([name, field]) => {
-    if (Object.hasOwn(given, name)) return [name, field.parse(given[name])];
+    if (Object.hasOwn(given, name)) return [name, within(name, () => field.parse(given[name]))];
     if (!field.optional) throw new TypeError(`missing field \`${name}\``);
     return [name, field.fallback];
   });
   return Object.fromEntries(parsed);
+}
+
+/** What is wrong with a value, and where it stands in the config. */
+class Mistake extends TypeError {
+  readonly path: string;
+  readonly words: string;
+
+  constructor(path: string, words: string) {
+    super(path === "" ? words : `${path}: ${words}`);
+    this.path = path;
+    this.words = words;
+  }
+}
+
+/** Checks a value that stands at a place: a field's name, or an index in brackets. */
+function within<T>(place: string, parse: () => T): T {
+  try {
+    return parse();
+  } catch (error) {
+    if (!(error instanceof TypeError)) throw error;
+    const { path, words } = error instanceof Mistake ? error : { path: "", words: error.message };
+    throw new Mistake(path === "" || path.startsWith("[") ? place + path : `${place}.${path}`, words);
+  }
 }
 
 function expected(names: readonly string[]): string {

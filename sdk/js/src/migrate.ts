@@ -2,6 +2,7 @@
 
 import { Batch } from "./batch.ts";
 import { internalError } from "./error.ts";
+import { returnedBy } from "./returned.ts";
 import type { RowType } from "./row.ts";
 import type { Field } from "./types.ts";
 
@@ -31,7 +32,7 @@ export function migration<Old, T>(old: RowType<Old>, function_: (old: Old) => T)
       const missing = old.missing(states)[0];
       if (missing) throw internalError(`state ${missing.row}: ${missing.reason}`);
       const read = old.reader(states);
-      return Array.from({ length: states.rows }, (_, row) => function_(read(row)));
+      return Array.from({ length: states.rows }, (_, row) => returnedBy(function_, "migration", function_(read(row))));
     },
   };
 }

@@ -3,6 +3,7 @@
 import { Batch } from "./batch.ts";
 import type { RowWriter } from "./compile.ts";
 import { Rejection } from "./error.ts";
+import { missingReturn, NO_ROWS } from "./returned.ts";
 import type { RowType } from "./row.ts";
 import type { Stage } from "./stage.ts";
 import type { Field } from "./types.ts";
@@ -46,6 +47,7 @@ export class Output<T> {
   /** The group of each row, where keys go before them. */
   readonly #groups: number[] | undefined;
   #group = 0;
+  #isAsked = false;
 
   constructor(writer: RowWriter<T>, keyed: boolean) {
     this.#writer = writer;
@@ -70,12 +72,29 @@ export class Output<T> {
     }
   }
 
+  /** What plugin functions push to, as the property `out` of a call; tells {@link addOf} that it was asked for. */
+  ask(): Out<T> {
+    this.#isAsked = true;
+    return this.out;
+  }
+
+  /**
+   * Appends what a plugin function has returned for a row or a key. Nothing at all is what functions return that push their
+   * rows; where it did not even look at `out`, a `return` was forgotten, and the rows would be lost.
+   */
+  addOf(function_: Function, what: string, returned: unknown): void {
+    if (returned !== undefined) this.add(returned);
+    else if (!this.#isAsked) throw missingReturn(function_, what, returned, NO_ROWS);
+    this.#isAsked = false;
+  }
+
   rows(): number {
     return this.#writer.rows();
   }
 
   truncate(rows: number): void {
     this.#writer.truncate(rows);
+    this.#isAsked = false;
     if (this.#groups) this.#groups.length = rows;
   }
 

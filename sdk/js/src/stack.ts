@@ -49,6 +49,14 @@ export function traceOf(_: unknown, sites: readonly CallSite[]): string {
   return `${mapStack(lines.join("\n")).join("\n")}\n`;
 }
 
+/** The place of a function as the last line of a message, where the engine knows it. */
+export function placeOf(function_: Function): string {
+  const { fileName, lineNumber, columnNumber } = function_ as { fileName?: string; lineNumber?: number; columnNumber?: number };
+  if (fileName === undefined || lineNumber === undefined) return "";
+  const [line] = mapStack(`    at ${function_.name || "<anonymous>"} (${fileName}:${lineNumber}:${columnNumber ?? 1})`);
+  return line === undefined ? "" : `\n${line}`;
+}
+
 /** The lines of a trace, with the places of the sources. */
 function mapStack(stack: string): string[] {
   const lines = stack.split("\n").filter((line) => line.trimStart().startsWith("at "));

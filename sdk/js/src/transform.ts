@@ -5,6 +5,7 @@ import type { Cell, Kind } from "./cell.ts";
 import { type Config, configSchema, type ConfigSpec, readConfig } from "./config.ts";
 import { internalError, Rejection } from "./error.ts";
 import { type Out, Output as Rows } from "./out.ts";
+import { returnedBy } from "./returned.ts";
 import type { RowType } from "./row.ts";
 import type { Context, Stage } from "./stage.ts";
 import type { Column, Description } from "./types.ts";
@@ -44,7 +45,10 @@ export interface TransformCall<O, C> {
   readonly out: Out<O>;
 }
 
-/** What a plugin function may return: a row, nothing, any number of rows, or why it refuses its own. */
+/**
+ * What a plugin function may return: a row, `null` for none, any number of rows, or why it refuses its own. Only a function that
+ * has taken `out` from its call may return nothing at all.
+ */
 export type Returned<O> = O | Iterable<O> | Rejection | null | undefined | void;
 
 /** Makes a function a plugin: it is called for each row. */
@@ -61,7 +65,13 @@ export function transform<I, O, S extends ConfigSpec<unknown> | undefined = unde
         const rejected = spec.input.missing(rows);
         const skip = new Set(rejected.map(({ row }) => row));
         const out = new Rows(spec.output.writer(), false);
-        const call = { config, context, out: out.out };
+        const call = {
+          config,
+          context,
+          get out() {
+            return out.ask();
+          },
+        };
         let row = 0;
         let before = 0;
         while (row < rows.rows) {
@@ -70,8 +80,7 @@ export function transform<I, O, S extends ConfigSpec<unknown> | undefined = unde
             for (; row < rows.rows; row++) {
               if (skip.size > 0 && skip.has(row)) continue;
               before = out.rows();
-              const returned = function_(read(row), call);
-              if (returned !== undefined) out.add(returned);
+              out.addOf(function_, "transform", function_(read(row), call));
             }
           } catch (error) {
             if (!(error instanceof Rejection)) throw error;
@@ -139,7 +148,7 @@ function columns<I, O, S extends ConfigSpec<unknown> | undefined = undefined>(
         const own = new Map<number, string>();
         const given = readColumns(spec.input, rows);
         const call = { config, context, rows: rows.rows, reject: (row: number, reason: string) => void own.set(row, reason) };
-        const returned = writeColumns(spec.output, function_(given, call), rows.rows);
+        const returned = writeColumns(spec.output, returnedBy(function_, "transform.columns", function_(given, call)), rows.rows);
         if (own.size === 0) return { rows: returned, rejected };
         rejected.push(...Array.from(own, ([row, reason]) => ({ row: places === null ? row : places[row]!, reason })));
         rejected.sort((a, b) => a.row - b.row);

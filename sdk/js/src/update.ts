@@ -8,6 +8,7 @@ import { migrated, type Migration, type OldStates } from "./migrate.ts";
 import { KeyedType, type Out, Output, outputFields, type OutputType } from "./out.ts";
 import { row as rowType, type RowType } from "./row.ts";
 import type { CallContext, Context, Stage } from "./stage.ts";
+import { missingReturn } from "./returned.ts";
 import { NO_TIMERS, Timers } from "./timers.ts";
 import type { Description, Rejected } from "./types.ts";
 
@@ -89,8 +90,8 @@ export interface UpdateCall<K, O, C> {
   readonly timers: Timers;
 }
 
-/** A state, nothing (the key is removed), or why the rows are refused (the state stays as it was). */
-export type NewState<T> = T | Rejection | null | undefined | void;
+/** A state, `null` (the key is removed), or why the rows are refused (the state stays as it was). */
+export type NewState<T> = T | Rejection | null;
 
 /** Makes a function a plugin: it is called for each key with its new rows and its state, and returns the new state. */
 export function update<T, K = {}, I = {}, O = never, S extends ConfigSpec<unknown> | undefined = undefined>(
@@ -134,14 +135,18 @@ export function update<T, K = {}, I = {}, O = never, S extends ConfigSpec<unknow
           call.timers.begin(group);
           const before = out.rows();
           const state = bit(groups.known, group) ? states(group) : null;
-          let next = refusable(() => function_(rows.of(group), state, call));
+          let next: T | Rejection | null | undefined = refusable(() => function_(rows.of(group), state, call));
           call.timers.end(!(next instanceof Rejection));
           if (next instanceof Rejection) {
             out.truncate(before);
             rows.reject(group, next.reason);
             next = bit(groups.known, group) ? states(group) : null;
           }
-          const keeps = next !== null && next !== undefined;
+          if (next === undefined) {
+            const hint = "The key would lose its state. To remove the key, write `return null`.";
+            throw missingReturn(function_, "update", undefined, hint);
+          }
+          const keeps = next !== null;
           kept.push(keeps);
           if (keeps) newStates.push(next as T);
           else newStates.pushEmpty();

@@ -39,20 +39,23 @@ test("a config is checked field by field", () => {
     rate: config.number({ default: 1 }),
     mode: config.optional(config.oneOf(["a", "b"])),
     kinds: config.list(config.string(), { default: [] }),
+    rule: config.optional(config.list(config.object({ by: config.number() }))),
   };
   const seen: unknown[] = [];
-  const plugin = transform({ input: Line, output: Line, config: fields }, (_, { config }) => void seen.push(config));
+  const plugin = transform({ input: Line, output: Line, config: fields }, (_, { config }) => (seen.push(config), null));
   const run = (config: unknown) => testing.transform(plugin).config(config).run([{ text: "" }]);
   run({ at_least: 5 });
-  assert.deepEqual(seen.pop(), { at_least: 5n, rate: 1, mode: undefined, kinds: [] });
+  assert.deepEqual(seen.pop(), { at_least: 5n, rate: 1, mode: undefined, kinds: [], rule: undefined });
   const refused: [unknown, string][] = [
     [{}, "missing field `at_least`"],
-    [{ at_least: 1, at_most: 2 }, "unknown field `at_most`, expected one of `at_least`, `rate`, `mode`, `kinds`"],
-    [{ at_least: 1.5 }, "invalid type: floating point `1.5`, expected i64"],
-    [{ at_least: "ten" }, 'invalid type: string "ten", expected i64'],
-    [{ at_least: 1, rate: null }, "invalid type: null, expected f64"],
-    [{ at_least: 1, mode: "c" }, "unknown variant `c`, expected `a` or `b`"],
-    [{ at_least: 1, kinds: ["a", 2] }, "invalid type: integer `2`, expected a string"],
+    [{ at_least: 1, at_most: 2 }, "unknown field `at_most`, expected one of `at_least`, `rate`, `mode`, `kinds`, `rule`"],
+    [{ at_least: 1.5 }, "at_least: invalid type: floating point `1.5`, expected i64"],
+    [{ at_least: "ten" }, 'at_least: invalid type: string "ten", expected i64'],
+    [{ at_least: 1, rate: null }, "rate: invalid type: null, expected f64"],
+    [{ at_least: 1, mode: "c" }, "mode: unknown variant `c`, expected `a` or `b`"],
+    [{ at_least: 1, kinds: ["a", 2] }, "kinds[1]: invalid type: integer `2`, expected a string"],
+    [{ at_least: 1, rule: [{ by: "x" }] }, 'rule[0].by: invalid type: string "x", expected f64'],
+    [{ at_least: 1, rule: [{}] }, "rule[0]: missing field `by`"],
   ];
   for (const [config, message] of refused) {
     assert.throws(() => run(config), (error) => error instanceof PluginError && error.kind === "config" && error.message === message);

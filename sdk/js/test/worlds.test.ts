@@ -266,6 +266,47 @@ test("a function on columns sees the rows that can be read, and may refuse some"
   ]);
 });
 
+test("a forgotten return is an error wherever rows or states would be lost", () => {
+  const words = (run: () => unknown): string => {
+    try {
+      run();
+    } catch (error) {
+      return (error as Error).message;
+    }
+    return "no error";
+  };
+  const asked = "is a `return` missing?";
+  const forget = (): any => {};
+  const state = update({ input: Text, state: Text }, (rows, old) => (old ? forget() : { text: rows[0]!.text }));
+  const states = testing.update(state).key("user text");
+  states.run([{ user: "ann", text: "a" }]);
+  const hint = "The key would lose its state. To remove the key, write `return null`.";
+  const told = words(() => states.run([{ user: "ann", text: "b" }]));
+  assert.equal(told, `the function of \`update\` returned undefined: ${asked} ${hint}`);
+  assert.deepEqual(states.states(), [{ user: "ann", text: "a" }]);
+
+  const rows = transform({ input: Text, output: Text }, forget);
+  assert.match(words(() => testing.transform(rows).run([{ text: "a" }])), /^`forget` returned undefined: .*return null/);
+  const some = transform({ input: N, output: N }, ({ n }, call) => (n === 1 ? call.out.push({ n }) : undefined));
+  assert.deepEqual(testing.transform(some).run([{ n: 1 }]).rows, [{ n: 1n }]);
+  assert.match(words(() => testing.transform(some).run([{ n: 1 }, { n: 2 }])), /returned undefined/);
+  const columns = transform.columns({ input: Text, output: Text }, forget);
+  assert.match(words(() => testing.transform(columns).run([{ text: "a" }])), /^`forget` returned undefined/);
+  const both = cogroup({ inputs: [Text, null], output: Text }, forget);
+  const run = () => testing.cogroup(both).key("user text").run([[{ user: "ann", text: "a" }], []]);
+  assert.match(words(run), /^`forget` returned undefined/);
+
+  const same = (text: any): any => text;
+  for (const step of ["lift", "combine", "lower"]) {
+    const functions = { lift: same, combine: same, lower: same, [step]: () => {} };
+    const plugin = testing.aggregate(aggregate({ input: Text, accumulator: Text, output: Text }, functions)).key("user text");
+    const twice = [{ user: "ann", text: "a" }, { user: "ann", text: "b" }];
+    assert.ok(words(() => plugin.run(twice)).includes(`${step}\` returned undefined: ${asked}`), words(() => plugin.run(twice)));
+  }
+  const migrating = update({ state: Text, migrations: [migration(N, forget)] }, (_, old) => old);
+  assert.match(words(() => testing.update(migrating).migrate("0.1.0", N, [{ n: 1 }])), /^`forget` returned undefined/);
+});
+
 const Count = row({ count: integer });
 const Named = row({ count: int64, name: nullable(text) });
 const Counts = row({ all: integer, most: nullable(integer) });

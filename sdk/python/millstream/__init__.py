@@ -21,7 +21,7 @@ from .aggregate import aggregate
 from .batch import Batch, TextColumn
 from .cogroup import cogroup
 from .columns import Timestamp
-from .errors import ConfigError, InputError, InternalError, Rejection
+from .errors import ConfigError, InputError, InternalError, Rejection, Remove
 from .migrate import migrate
 from .row import Column
 from .schema import Description, Field, Schema
@@ -43,6 +43,7 @@ __all__ = [
     "KeyedOut",
     "Out",
     "Rejection",
+    "Remove",
     "Rows",
     "Schema",
     "Stage",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import columns as of_columns
-from .code import Lines, Output, taken, values_of
+from .code import Lines, Output, fails_without, taken, values_of
 from .errors import InputError, InternalError
 from .plugin import Configured, decorator, write_rows
 from .row import RowType
@@ -167,7 +167,8 @@ def _loop(step: Step, rows: list[RowType], whole: Parameter | None) -> Callable[
     lines.add(3, f"_r = _function({', '.join(values)})")
     if step.returns.refuses:
         lines.add(3, "if type(_r) is Rejection:", "    raise _r")
+    lines.is_returned(3, "_r")
     output.push(lines, 3, "_r")
     lines.add(1, "except Rejection as _refused:", "    raise InternalError(f'row {_i}: {_refused}') from None")
     lines.add(1, f"return {output.lists}")
-    return lines.function(signature.name, output.row)
+    return lines.function(signature.name, output.row, fails_without(signature))

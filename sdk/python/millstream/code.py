@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .errors import InternalError, Rejection
+from .errors import InternalError, Rejection, Remove
+from .place import missing_return
 from .row import RowType
 from .signature import Parameter, Returned, Signature
 
@@ -38,12 +39,29 @@ class Lines:
         """Appends lines that are indented this deep."""
         self._lines += [f"{'    ' * depth}{line}" for line in lines]
 
-    def function(self, function: str, row: RowType) -> Callable[..., Any]:
-        """The function `run` of this code, for the plugin function of this name and the rows that it returns."""
+    def is_returned(self, depth: int, value: str) -> None:
+        """Fails where a variable, what the plugin function has returned, is None."""
+        self.add(depth, f"if {value} is None:", "    _missing()")
+
+    def function(self, function: str, row: RowType, missing: Callable[[], None] | None = None) -> Callable[..., Any]:
+        """The function `run` of this code, for the plugin function of this name and the rows that it returns. ``missing`` is
+        called where `is_returned` finds nothing; see `fails_without`."""
         names: dict[str, Any] = {"InternalError": InternalError, "Pushes": Pushes, "Rejection": Rejection}
+        names |= {"Remove": Remove, "_missing": missing}
         code = compile("\n".join(self._lines), f"{FILE}{function} {row.name}>", "exec")
         exec(code, names)
         return names["run"]
+
+
+def fails_without(signature: Signature, hint: str = "") -> Callable[[], None]:
+    """A function that fails since the plugin function has returned nothing where it must return something."""
+    returned = signature.returned
+    wanted = "rows" if returned.kind == "many" else "a value" if returned.row.make is None else returned.row.name
+
+    def missing() -> None:
+        raise InternalError(missing_return(signature.function, wanted, hint))
+
+    return missing
 
 
 class Output:
@@ -123,14 +141,6 @@ def arguments(signature: Signature, values: Callable[[Parameter], str]) -> str:
 
 def call(lines: Lines, depth: int, returned: Returned, expression: str, output: Output) -> None:
     """Calls the plugin function and pushes what it returns, within a `try` for rejections."""
-    are_values = returned.kind == "many" and returned.row.make is None
-    if are_values and not (returned.is_optional or returned.refuses):
-        lines.add(depth, f"{output.names[0]}.extend({expression})")
-        return
-    if returned.kind == "many" and not (returned.is_optional or returned.refuses):
-        lines.add(depth, f"for _r in {expression}:")
-        output.push(lines, depth + 1, "_r")
-        return
     lines.add(depth, f"_r = {expression}")
     if returned.refuses:
         lines.add(depth, "if type(_r) is Rejection:", "    raise _r")
@@ -139,6 +149,11 @@ def call(lines: Lines, depth: int, returned: Returned, expression: str, output: 
     if returned.is_optional:
         lines.add(depth, "if _r is not None:")
         depth += 1
+    else:
+        lines.is_returned(depth, "_r")
+    if returned.kind == "many" and returned.row.make is None:
+        lines.add(depth, f"{output.names[0]}.extend(_r)")
+        return
     if returned.kind == "many":
         lines.add(depth, "for _r in _r:")
         depth += 1

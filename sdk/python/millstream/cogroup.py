@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import columns as of_columns
-from .code import Lines, Output, arguments, call, makes_rows, taken, values_of
+from .code import Lines, Output, arguments, call, fails_without, makes_rows, taken, values_of
 from .errors import InternalError
 from .plugin import Configured, decorator, group_bounds, refused_rows, within, write_keyed, write_rows
 from .row import RowType
@@ -110,4 +110,4 @@ def _loop(signature: Signature, key: RowType, whole: Parameter | None, output: O
     if signature.of("keyed_out"):
         lines.add(3, "del _groups[_before:]")
     lines.add(1, f"return {output.lists}, _groups, _refusals")
-    return lines.function(signature.name, output.row)
+    return lines.function(signature.name, output.row, fails_without(signature))

@@ -214,9 +214,18 @@ _WRITE: dict[str, Callable[[list[Any]], Column]] = {
 }
 
 
+class WrongValue(InternalError):
+    """A value of another type than its column."""
+
+    def __init__(self, words: str, row: int) -> None:
+        super().__init__(words)
+        #: The row of the value.
+        self.row = row
+
+
 def write(values: list[Any], name: str, kind: str, nullable: bool) -> Column:
-    """A column of these values. Raises InternalError, which names the column, for a value of another type."""
-    valid = None
+    """A column of these values. Raises WrongValue, which names the column, for a value of another type."""
+    valid, given = None, values
     if nullable and None in values:
         valid = bitmap([value is not None for value in values])
         empty = EMPTY[kind]
@@ -224,8 +233,8 @@ def write(values: list[Any], name: str, kind: str, nullable: bool) -> Column:
     try:
         column = _WRITE[kind](values)
     except (TypeError, OverflowError, UnicodeEncodeError, AttributeError):
-        wrong = next((value for value in values if not _fits(value, kind)), None)
-        raise InternalError(f"field `{name}` is {kind}, not {_short(wrong)}") from None
+        row = next((row for row, value in enumerate(values) if not _fits(value, kind)), 0)
+        raise WrongValue(f"field `{name}` is {kind}, not {short(given[row])}", row) from None
     column.validity = valid
     return column
 
@@ -238,7 +247,8 @@ def _fits(value: Any, kind: str) -> bool:
     return True
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value for a message."""
     text = repr(value)
     return text if len(text) <= 100 else f"{text[:100]}…"
 

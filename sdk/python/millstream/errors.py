@@ -15,6 +15,12 @@ class Rejection(Exception):
         return str(self)
 
 
+class Remove:
+    """What a function of world ``update`` returns to remove its key: ``return Remove()``. Nothing else does."""
+
+    __slots__ = ()
+
+
 class PluginError(Exception):
     """A call that fails, with a message for a person to read. Raise one of the three kinds below."""
 

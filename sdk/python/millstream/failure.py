@@ -9,17 +9,33 @@ from types import TracebackType
 
 from .code import FILE
 from .errors import ConfigError, InputError, InternalError, PluginError
+from .place import own_name
+
+#: Whether this runs within a component, where nothing can be imported that was not there when it was made.
+is_component = False
 
 _SDK = os.path.dirname(__file__) + "/"
-#: What stands before the path of a file within a component: the number of the folder that it came from.
-_MOUNT = re.compile(r"^/\d+/")
 
 
 def failed(error: BaseException) -> PluginError:
     """The error that the host is told. One of the three kinds is told as it is, anything else with a traceback."""
     if isinstance(error, (ConfigError, InputError, InternalError)):
         return error
-    return _wrong_row(error) or InternalError("".join(_lines(error)).rstrip())
+    return _wrong_row(error) or InternalError("".join(_lines(error)).rstrip() + _hint(error))
+
+
+def _hint(error: BaseException) -> str:
+    """What to do about what is there in any other Python, and not in a component."""
+    found: BaseException | None = error
+    while is_component and found is not None:
+        if isinstance(found, ImportError):
+            name = f"`{found.name}`" if found.name else "it"
+            at_level = f"import {name} at module level, and see that `millstream build` finds it"
+            return f"\n  Nothing can be imported while a plugin runs, but what was imported when it was built: {at_level}."
+        if type(found).__name__ == "ZoneInfoNotFoundError":
+            return "\n  Zones are those of the package `tzdata`: name it among the `dependencies` in pyproject.toml, and build again."
+        found = found.__cause__ or found.__context__
+    return ""
 
 
 def _wrong_row(error: BaseException) -> InternalError | None:
@@ -34,7 +50,13 @@ def _wrong_row(error: BaseException) -> InternalError | None:
     if not values:
         return None
     function, row = frame.tb_frame.f_code.co_filename.removeprefix(FILE).rstrip(">").rsplit(" ", 1)
-    return InternalError(f"{function}() gave {repr(values[0])[:100]} for a {row}: {error}")
+    # What it was called for.
+    number = next((f"row {found[name]}" for name in ("_i",) if name in found), None)
+    if number is None and "_group" in found:
+        key = [repr(found[name])[:100] for name in sorted(found) if re.fullmatch(r"_k\d+", name)]
+        number = f"key {', '.join(key)}" if key else f"group {found['_group']}"
+    place = f" for {number}" if number else ""
+    return InternalError(f"{function}() gave {repr(values[0])[:100]}{place}, which is no {row}: {error}")
 
 
 def _last(found: TracebackType | None) -> TracebackType | None:
@@ -58,5 +80,4 @@ def _is_told(frame: traceback.FrameSummary) -> bool:
 
 
 def _named(frame: traceback.FrameSummary) -> traceback.FrameSummary:
-    name = _MOUNT.sub("", frame.filename)
-    return traceback.FrameSummary(name, frame.lineno, frame.name, line=frame.line or "")
+    return traceback.FrameSummary(own_name(frame.filename), frame.lineno, frame.name, line=frame.line or "")

@@ -18,7 +18,7 @@ from typing import Any
 from componentize_py_types import Err
 from wit_world.imports import files, log, metrics, stage, types
 
-from . import host
+from . import failure, host, late
 from .errors import ConfigError, InputError, PluginError
 from .failure import failed
 from .migrate import Migrations
@@ -271,6 +271,8 @@ def _export(module: ModuleType, world: str, about: dict[str, str]) -> type[Expor
     made = type(exports.__name__, (exports,), {"plugin": plugin, "about": about, "module": interface})
     # A mistake in the signature shows here, at build time.
     plugin.prepare()
+    late.import_all()
+    failure.is_component = True
     _keep_sources(module)
     # Nothing that is random now may be a part of the component.
     random.seed(0)

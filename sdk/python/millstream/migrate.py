@@ -7,6 +7,7 @@ from typing import Any
 from . import columns as of_columns
 from .batch import Batch
 from .errors import InternalError
+from .place import missing_return
 from .plugin import decorator, write_rows
 from .row import RowType
 from .schema import Schema
@@ -46,6 +47,8 @@ class Migration:
         for row in range(count):
             old = self.old.make(**{name: column[row] for name, column in zip(attributes, values)})
             new = self._function(old)
+            if new is None:
+                raise InternalError(missing_return(self._function, self.new.name))
             for name, written in zip(self.new.attributes, lists):
                 written.append(getattr(new, name))
         if not lists:

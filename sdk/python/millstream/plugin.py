@@ -100,8 +100,13 @@ class Configured:
 
 
 def write_rows(rows: RowType, lists: list[list[Any]]) -> Batch[Any]:
-    """A batch of the lists of its columns; see `code.Output`."""
-    made = [of_columns.write(values, *field) for values, field in zip(lists, rows.columns)]
+    """A batch of the lists of its columns; see `code.Output`. Raises InternalError, which names field and row, for a value of
+    another type."""
+    try:
+        made = [of_columns.write(values, *field) for values, field in zip(lists, rows.columns)]
+    except of_columns.WrongValue as wrong:
+        values = (f"{name}={of_columns.short(own[wrong.row])}" for name, own in zip(rows.attributes, lists))
+        raise InternalError(f"{wrong}; row {wrong.row} of what it returned is {rows.name}({', '.join(values)})") from None
     return Batch(len(lists[0]), made, rows.schema)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar, Union, get_args, get_origin
 
 from .batch import Batch
-from .errors import Rejection
+from .errors import Rejection, Remove
 from .row import NO_COLUMNS, RowType, is_row, optional, row_type, scalar
 from .stage import Context
 from .timers import Timers
@@ -60,7 +60,14 @@ class Parameter:
 class Returned:
     """What a plugin function returns."""
 
-    def __init__(self, kind: str, row: RowType = NO_COLUMNS, is_optional: bool = False, refuses: bool = False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        row: RowType = NO_COLUMNS,
+        is_optional: bool = False,
+        refuses: bool = False,
+        removes: bool = False,
+    ) -> None:
         #: `nothing`, `row`, `many` or `batch`.
         self.kind = kind
         self.row = row
@@ -68,6 +75,8 @@ class Returned:
         self.is_optional = is_optional
         #: Whether it may be a `Rejection`.
         self.refuses = refuses
+        #: Whether it may be a `Remove`.
+        self.removes = removes
 
 
 class Signature:
@@ -77,6 +86,7 @@ class Signature:
     """
 
     def __init__(self, function: Callable[..., Any], is_method: bool = False) -> None:
+        self.function = function
         self.name = function.__qualname__
         hints = typing.get_type_hints(function, include_extras=True)
         parameters = list(inspect.signature(function).parameters.values())[1 if is_method else 0 :]
@@ -108,6 +118,8 @@ class Signature:
         for own in self.parameters:
             if own.kind not in kinds:
                 raise self.wrong(f"the parameter `{own.name}` is nothing that a function of world {world} takes")
+        if self.returned.removes and world != "update":
+            raise self.wrong("it returns `Remove`, which only functions of world update do")
 
     def wrong(self, what: str) -> TypeError:
         """An error that names the function."""
@@ -157,21 +169,21 @@ class Signature:
     def _returned(self, annotation: Any, column: str) -> Returned:
         inner, is_optional = optional(annotation)
         choices = get_args(inner) if get_origin(inner) in (Union, types.UnionType) else (inner,)
-        rest = [choice for choice in choices if choice is not Rejection]
-        refuses = len(rest) < len(choices)
+        rest = [choice for choice in choices if choice not in (Rejection, Remove)]
+        refuses, removes = Rejection in choices, Remove in choices
         if len(rest) > 1:
             raise self.wrong(f"it returns one kind of row, not {annotation!r}")
         inner = rest[0] if rest else type(None)
         if inner is type(None):
-            return Returned("nothing", refuses=refuses)
+            return Returned("nothing", is_optional=is_optional, refuses=refuses, removes=removes)
         if get_origin(inner) is Batch:
             return Returned("batch", self._row(get_args(inner), "return"))
         row = _returned_row(column, inner)
         if row is not None:
-            return Returned("row", row, is_optional, refuses)
+            return Returned("row", row, is_optional, refuses, removes)
         row = _returned_row(column, _item(inner))
         if row is not None:
-            return Returned("many", row, is_optional, refuses)
+            return Returned("many", row, is_optional, refuses, removes)
         raise self.wrong(
             f"it returns {annotation!r}; rows are dataclasses, named tuples or single values, or lists or iterators of these"
         )

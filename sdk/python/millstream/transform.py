@@ -6,8 +6,9 @@ from typing import Any
 
 from . import columns as of_columns
 from .batch import Batch
-from .code import Lines, Output, arguments, call, taken, values_of
+from .code import Lines, Output, arguments, call, fails_without, taken, values_of
 from .errors import InternalError
+from .place import missing_return
 from .plugin import Configured, decorator, write_rows
 from .schema import Description
 from .signature import Signature
@@ -94,7 +95,7 @@ def _loop(signature: Signature, row: Any, whole: Any, output: Output) -> Any:
     if may_have_pushed:
         output.take_back(lines, 3, "_before")
     lines.add(1, f"return {output.lists}, _rejected")
-    return lines.function(signature.name, output.row)
+    return lines.function(signature.name, output.row, fails_without(signature))
 
 
 class WholeBatch:
@@ -123,6 +124,8 @@ class WholeBatch:
             batch = batch.take([row for row in range(rows.rows) if row not in missing])
         given = {"batch": batch, "config": self._config.value(stage), "context": context}
         made = self._function(*[given[own.kind] for own in self._signature.parameters])
+        if made is None:
+            raise InternalError(missing_return(self._function, f"a Batch of {self._out.name}"))
         if not isinstance(made, Batch) or made.schema.fields != self._out.fields:
             raise InternalError(f"{self._signature.name}() returned {made!r:.100}, not a batch of {self._out.name}")
         return Transformed(made, sorted(missing.items()))
@@ -139,9 +142,14 @@ class AnyColumns:
 
     def describe(self, stage: Stage) -> Description:
         """What the class says."""
-        return self._plugin.describe(stage)
+        said = self._plugin.describe(stage)
+        if said is None:
+            raise InternalError(missing_return(self._plugin.describe, "a Description"))
+        return said
 
     def process(self, stage: Stage, context: Context, rows: Any) -> Transformed:
         """What the class makes of the rows."""
         made = self._plugin.process(stage, context, Batch(rows.rows, rows.columns, stage.input))
+        if made is None:
+            raise InternalError(missing_return(self._plugin.process, "a Batch or a Transformed"))
         return made if isinstance(made, Transformed) else Transformed(made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import columns as of_columns
-from .code import Lines, Output, arguments, makes_rows, taken, values_of
+from .code import Lines, Output, arguments, fails_without, makes_rows, taken, values_of
 from .columns import EMPTY
 from .plugin import Configured, decorator, group_bounds, refused_rows, within, write_keyed, write_rows
 from .row import NO_COLUMNS, RowType
@@ -20,8 +20,9 @@ def update(subject: Any = None, /, *, config_schema: str | None = None) -> Any:
 
     The function takes, in any order and each only if it wants it: its key (a row, or the key columns in their order as
     parameters), ``Rows[Row]`` (or ``Rows`` to count rows of any columns, or ``price: Rows[float]`` for single columns),
-    ``State | None``, ``Out[Row]`` or ``KeyedOut[Row]``, ``config``, `Context` and `Timers`. It returns the new state; None
-    removes the key. Raising `Rejection` refuses all rows of the key and leaves its state as it was.
+    ``State | None``, ``Out[Row]`` or ``KeyedOut[Row]``, ``config``, `Context` and `Timers`. It returns the new state, or
+    ``Remove()``, which removes the key; None is an error. A function that neither takes nor returns a state keeps none.
+    Raising `Rejection` refuses all rows of the key and leaves its state as it was.
     """
     return decorator("update", ByKey, subject, config_schema)
 
@@ -115,8 +116,14 @@ def _row(signature: Signature) -> RowType:
 
 def _state(signature: Signature) -> RowType:
     old, returned = signature.one("optional"), signature.returned
-    if returned.kind not in ("row", "nothing") or (returned.kind == "row" and returned.row.make is None):
-        raise signature.wrong("it returns the new state: a row, or None")
+    is_state = returned.kind == "row" and returned.row.make is not None
+    if not is_state and (old or returned.removes or returned.kind != "nothing"):
+        name = old.row.name if old else "State"
+        raise signature.wrong(f"it returns the new state: write `-> {name}`, or `-> {name} | Remove` where it removes keys")
+    if is_state and returned.is_optional:
+        name = returned.row.name
+        words = f"write `-> {name} | Remove` and `return Remove()` where it removes the key, else `-> {name}`"
+        raise signature.wrong(f"it returns `{name} | None`, and None, as of a forgotten `return`, removes no key: {words}")
     if old and returned.kind == "row" and old.row.make is not returned.row.make:
         raise signature.wrong(f"it takes a state {old.row.name} and returns a {returned.row.name}")
     return old.row if old else returned.row
@@ -163,12 +170,17 @@ def _loop(signature: Signature, key: RowType, whole: Parameter | None, state: Ro
     lines.add(3, "continue")
     if has_timers:
         lines.add(2, "_timers.end(True)")
-    lines.add(2, "if _new is None:", "    _kept_add(False)")
-    new.push_values(lines, 3, [repr(EMPTY[own.type]) for own in state.fields])
-    lines.add(2, "else:", "    _kept_add(True)")
-    if returned.kind == "row":
-        new.push(lines, 3, "_new")
+    nothing = [repr(EMPTY[own.type]) for own in state.fields]
+    if returned.kind == "nothing":
+        # It has no state, and so keeps none.
+        lines.add(2, "_kept_add(False)")
+        new.push_values(lines, 2, nothing)
     else:
-        new.push_values(lines, 3, old)
+        lines.add(2, "if type(_new) is Remove:", "    _kept_add(False)")
+        new.push_values(lines, 3, nothing)
+        lines.add(2, "else:")
+        lines.is_returned(3, "_new")
+        lines.add(3, "_kept_add(True)")
+        new.push(lines, 3, "_new")
     lines.add(1, f"return {output.lists}, {new.lists}, _kept, _groups, _refusals")
-    return lines.function(signature.name, state)
+    return lines.function(signature.name, state, fails_without(signature, "To remove the key, write `return Remove()`."))

@@ -50,7 +50,14 @@ class FailureTest(unittest.TestCase):
         def forgets(x: int) -> Row:
             pass  # type: ignore[return]
 
-        self.assertRegex(words(forgets), r"forgets\(\) gave None for a Row: .*attribute 'x'")
+        told = words(forgets)
+        self.assertRegex(told, r"forgets\(\) returned None instead of Row: is a `return` missing\?\n")
+        self.assertRegex(told, r'\n  File ".*test_failure\.py", line \d+, in forgets$')
+
+        def other(x: int) -> Row:
+            return x  # type: ignore[return-value]
+
+        self.assertRegex(words(other), r"other\(\) gave 1 for row 0, which is no Row: .*attribute 'x'")
 
     def test_errors_of_the_three_kinds_pass(self) -> None:
         error = ConfigError("no such file")

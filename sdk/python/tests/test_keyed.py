@@ -1,5 +1,7 @@
 """Worlds `update`, `aggregate` and `cogroup`."""
 
+import pathlib
+import re
 import unittest
 from dataclasses import dataclass
 
@@ -12,6 +14,7 @@ from millstream import (
     KeyedOut,
     Out,
     Rejection,
+    Remove,
     Rows,
     Schema,
     Timers,
@@ -39,7 +42,7 @@ class Total:
 @update
 def totals(
     user: str, payments: Rows[Payment], old: Total | None, out: KeyedOut[Total], timers: Timers, context: Context
-) -> Total | None:
+) -> Total | Remove:
     total = Total((old.total if old else 0) + sum(payment.amount for payment in payments))
     out.push(total)
     timers.set(context.time + 2_000_000)
@@ -47,7 +50,7 @@ def totals(
         raise Rejection("a bad user")
     if timers.due():
         out.emit(total=-len(timers.due()))
-    return None if total.total == 0 else total
+    return Remove() if total.total == 0 else total
 
 
 @update
@@ -96,6 +99,12 @@ class MigrateTest(unittest.TestCase):
         def nothing(old: Sum) -> None:
             return None
 
+        @migrate
+        def forgets(old: Sum) -> Total:
+            pass  # type: ignore[return]
+
+        with self.assertRaisesRegex(InternalError, r"forgets\(\) returned None instead of Total: is a `return` missing"):
+            forgets.__millstream__.prepare().migrate(testing.batch(Schema([Field("sum", "int64", False), Field("note", "text", True)]), [{"sum": 1}]))
         for function, words in [(no_state, "the parameter `total`"), (nothing, "it returns the new state: a row")]:
             with self.assertRaisesRegex(TypeError, words):
                 getattr(function, MARK).prepare()
@@ -110,6 +119,35 @@ class UpdateTest(unittest.TestCase):
         self.assertEqual(test.states, [{"user": "a", "total": 4}])
         self.assertEqual(test.time_out({"user": "a"}).rows[0], {"user": "a", "total": 4})
         self.assertEqual(test.states, [])
+
+    def test_a_forgotten_return_is_an_error_and_removes_nothing(self) -> None:
+        @update
+        def forgets(payments: Rows[Payment], old: Total | None) -> Total | Remove:
+            if len(payments) == 1:
+                return Total(1)  # type: ignore[return]
+
+        test = testing.update(forgets, key="user text")
+        test.run([{"user": "a", "amount": 1}])
+        words = r"forgets\(\) returned None instead of Total: is a `return` missing\? To remove the key, write `return Remove\(\)`\."
+        with self.assertRaisesRegex(InternalError, words + r'\n  File ".*test_keyed\.py", line \d+, in forgets$') as failed:
+            test.run([{"user": "a", "amount": 1}, {"user": "a", "amount": 2}])
+        line = int(re.findall(r"line (\d+)", str(failed.exception))[0])
+        self.assertIn("def forgets(", pathlib.Path(__file__).read_text().splitlines()[line - 1])
+        self.assertEqual(test.states, [{"user": "a", "total": 1}])
+
+    def test_none_is_no_state_to_declare(self) -> None:
+        def optional(rows: Rows, old: Total | None) -> Total | None: ...
+        def nothing(rows: Rows, old: Total | None) -> None: ...
+        def only_removes(rows: Rows, old: Total | None) -> Remove: ...
+
+        wrong = {
+            optional: "removes no key: write `-> Total | Remove` and `return Remove\\(\\)`",
+            nothing: "write `-> Total`, or `-> Total | Remove`",
+            only_removes: "write `-> Total`, or `-> Total | Remove`",
+        }
+        for function, words in wrong.items():
+            with self.assertRaisesRegex(TypeError, f"{function.__name__}.*{words}"):
+                testing.update(update(function)).describe()
 
     def test_timers_call_keys_without_rows(self) -> None:
         test = testing.update(totals, key="user text")
@@ -190,6 +228,30 @@ class AggregateTest(unittest.TestCase):
         with self.assertRaisesRegex(InputError, "row 0: column `amount` is null"):
             test.run([{"user": "a"}])
 
+    def test_a_forgotten_return_is_named(self) -> None:
+        def forgets(step: str) -> type:
+            class Sums:
+                """Sums up."""
+
+                def lift(self, amount: int) -> Total:
+                    if step != "lift":
+                        return Total(amount)  # type: ignore[return]
+
+                def combine(self, left: Total, right: Total) -> Total:
+                    if step != "combine":
+                        return Total(left.total + right.total)  # type: ignore[return]
+
+                def lower(self, sum: Total) -> Total:
+                    if step != "lower":
+                        return sum  # type: ignore[return]
+
+            return aggregate(Sums)
+
+        for step in ("lift", "combine", "lower"):
+            words = rf'{step}\(\) returned None instead of Total: is a `return` missing\?\n  File ".*", line \d+, in {step}$'
+            with self.assertRaisesRegex(InternalError, words):
+                testing.aggregate(forgets(step), key="user text").run([{"user": "a", "amount": 1}] * 2)
+
     def test_a_missing_method_is_named(self) -> None:
         @aggregate
         class Half:
@@ -225,6 +287,14 @@ class CogroupTest(unittest.TestCase):
     def test_rows_may_be_returned(self) -> None:
         run = testing.cogroup(users, key="user text").run([[], [{"user": "b"}, {"user": "b"}]])
         self.assertEqual(run.rows, [{"users": "b"}, {"users": "b"}])
+
+    def test_a_forgotten_return_is_an_error(self) -> None:
+        @cogroup
+        def forgets(orders: Rows[Payment], clicks: Rows) -> list[Total]:
+            pass  # type: ignore[return]
+
+        with self.assertRaisesRegex(InternalError, r"forgets\(\) returned None instead of rows: is a `return` missing"):
+            testing.cogroup(forgets, key="user text").run([[{"user": "a", "amount": 1}], []])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from millstream import (
     InternalError,
     Out,
     Rejection,
+    Remove,
     Schema,
     Stage,
     Timestamp,
@@ -180,10 +181,26 @@ class TransformTest(unittest.TestCase):
     def test_values_of_a_wrong_type_fail_the_call(self) -> None:
         @transform
         def wrong(line: str) -> Word:
-            return Word(line, "1")  # type: ignore[arg-type]
+            return Word(line, "1" if line == "b" else 1)  # type: ignore[arg-type]
 
-        with self.assertRaisesRegex(InternalError, "field `place` is int64, not '1'"):
-            testing.transform(wrong).run([{"line": "a"}])
+        words = r"field `place` is int64, not '1'; row 1 of what it returned is Word\(word='b', place='1'\)"
+        with self.assertRaisesRegex(InternalError, words):
+            testing.transform(wrong).run([{"line": "a"}, {"line": "b"}])
+
+    def test_a_forgotten_return_is_an_error_for_whatever_is_returned(self) -> None:
+        def row(line: str) -> Word: ...
+        def value(line: str) -> int: ...
+        def values(line: str) -> list[str]: ...
+        def rows(line: str) -> list[Word]: ...
+        def no_columns(line: str) -> Nothing: ...
+        def whole(lines: Batch[Pair]) -> Batch[Pair]: ...
+
+        for function, wanted in {row: "Word", value: "a value", values: "rows", rows: "rows", no_columns: "Nothing"}.items():
+            words = rf"{function.__name__}\(\) returned None instead of {wanted}: is a `return` missing"
+            with self.assertRaisesRegex(InternalError, words):
+                testing.transform(transform(function)).run([{"line": "a"}])
+        with self.assertRaisesRegex(InternalError, r"whole\(\) returned None instead of a Batch of Pair"):
+            testing.transform(transform(whole)).run([{"left": 1}])
 
     def test_signatures_that_do_not_fit_are_named(self) -> None:
         def untyped(line) -> Word: ...  # type: ignore[no-untyped-def]
@@ -193,6 +210,7 @@ class TransformTest(unittest.TestCase):
         def no_row(context: Context) -> Word: ...
         def mapping(line: str) -> dict[str, str]: ...
         def two(pair: Pair, word: Word) -> Word: ...
+        def removes(line: str) -> Word | Remove: ...
 
         wrong = {
             untyped: "`line` has no type",
@@ -202,6 +220,7 @@ class TransformTest(unittest.TestCase):
             no_row: "takes no row",
             mapping: "it returns dict",
             two: "`word` is a second one",
+            removes: "it returns `Remove`, which only functions of world update do",
         }
         for function, words in wrong.items():
             with self.assertRaisesRegex(TypeError, f"{function.__name__}.*{words}"):

@@ -8,7 +8,7 @@ use crate::bindings::transform::millstream::plugin::types;
 use crate::bindings::update::exports::millstream::plugin::updater;
 use crate::{
     Aggregate, Batch, Cogroup, Context, Description, Error, Migrate, OldStates, Rejected, Schema, Stage, Transform,
-    Update, cogroup, log, update,
+    Update, cogroup, log, printed, update,
 };
 use std::any::Any;
 use std::cell::RefCell;
@@ -29,9 +29,9 @@ fn with_plugin<P: 'static, T>(
     new: impl FnOnce(&Stage) -> Result<P, Error>,
     call: impl FnOnce(&mut P, &Stage) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    report_panics();
+    begin_call();
     let stage = Stage::of_call(config.clone());
-    PLUGIN.with_borrow_mut(|cached| {
+    let returned = PLUGIN.with_borrow_mut(|cached| {
         if cached.as_ref().is_none_or(|(old, _)| *old != config) {
             *cached = Some((config, Box::new(new(&stage)?)));
         }
@@ -39,13 +39,31 @@ fn with_plugin<P: 'static, T>(
             Some(plugin) => call(plugin, &stage),
             None => Err(Error::internal("a component holds two plugins")),
         }
-    })
+    });
+    printed::flush();
+    returned
 }
 
-/// Sends the message and place of a panic to the host's log; all that the host sees of it otherwise is a trap.
-fn report_panics() {
+/// Asks a plugin about itself.
+fn described<P, T>(
+    stage: Stage,
+    new: impl FnOnce(&Stage) -> Result<P, Error>,
+    describe: impl FnOnce(&P, &Stage) -> Result<T, Error>,
+) -> Result<T, Error> {
+    begin_call();
+    let said = new(&stage).and_then(|plugin| describe(&plugin, &stage));
+    printed::flush();
+    said
+}
+
+/// Sends the message and place of a panic to the host's log; all that the host sees of it otherwise is a trap. What is printed
+/// goes there as well.
+fn begin_call() {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| std::panic::set_hook(Box::new(|panic| log::error(panic))));
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| log::error(panic)));
+        printed::begin();
+    });
 }
 
 fn rejections(rejected: Vec<Rejected>) -> Vec<types::Rejection> {
@@ -55,9 +73,7 @@ fn rejections(rejected: Vec<Rejected>) -> Vec<types::Rejection> {
 
 impl<P: Transform> transformer::Guest for Exported<P> {
     fn describe(config: String, input: Schema) -> Result<Description, Error> {
-        report_panics();
-        let stage = Stage::described(config, vec![input]);
-        P::new(&stage)?.describe(&stage)
+        described(Stage::described(config, vec![input]), P::new, |plugin, stage| plugin.describe(stage))
     }
 
     fn process(context: types::Context, input: types::Batch) -> Result<transformer::Output, Error> {
@@ -71,9 +87,7 @@ impl<P: Transform> transformer::Guest for Exported<P> {
 
 impl<P: Update> updater::Guest for Exported<P> {
     fn describe(config: String, input: Schema) -> Result<Description, Error> {
-        report_panics();
-        let stage = Stage::described(config, vec![input]);
-        P::new(&stage)?.describe(&stage)
+        described(Stage::described(config, vec![input]), P::new, |plugin, stage| plugin.describe(stage))
     }
 
     fn update(context: types::Context, groups: updater::Groups) -> Result<updater::Updated, Error> {
@@ -108,9 +122,7 @@ impl<P: Migrate> migrator::Guest for Exported<P> {
 
 impl<P: Aggregate> aggregator::Guest for Exported<P> {
     fn describe(config: String, input: Schema) -> Result<Description, Error> {
-        report_panics();
-        let stage = Stage::described(config, vec![input]);
-        P::new(&stage)?.describe(&stage)
+        described(Stage::described(config, vec![input]), P::new, |plugin, stage| plugin.describe(stage))
     }
 
     fn lift(context: types::Context, rows: types::Batch) -> Result<types::Batch, Error> {
@@ -142,9 +154,7 @@ impl<P: Aggregate> aggregator::Guest for Exported<P> {
 
 impl<P: Cogroup> cogrouper::Guest for Exported<P> {
     fn describe(config: String, inputs: Vec<Schema>) -> Result<cogrouper::Description, Error> {
-        report_panics();
-        let stage = Stage::described(config, inputs);
-        P::new(&stage)?.describe(&stage)
+        described(Stage::described(config, inputs), P::new, |plugin, stage| plugin.describe(stage))
     }
 
     fn cogroup(context: types::Context, groups: cogrouper::Groups) -> Result<cogrouper::Output, Error> {

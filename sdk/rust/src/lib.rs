@@ -30,6 +30,10 @@
 //! work on any columns implement the trait of their world ([`Transform`], [`Update`], [`Aggregate`], [`Cogroup`]) on whole
 //! batches.
 
+// `millstream_captures` is set by `millstream build`, see `printed`.
+#![allow(unexpected_cfgs)]
+#![cfg_attr(all(target_arch = "wasm32", millstream_captures), feature(internal_output_capture))]
+
 // The macros name this crate; so do they within its own tests.
 extern crate self as millstream_sdk;
 
@@ -47,6 +51,7 @@ pub mod files;
 pub mod log;
 pub mod migrate;
 mod out;
+mod printed;
 #[doc(hidden)]
 pub mod row;
 mod schema;

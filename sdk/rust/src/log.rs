@@ -1,5 +1,7 @@
 //! Words for the operator. The host shows them with stage, plugin and batch, and drops what is above its limits. In
 //! tests they go to standard error.
+//!
+//! What `println!`, `eprintln!` and `dbg!` print is logged as information, when the call ends.
 
 use std::fmt::Display;
 
@@ -23,14 +25,20 @@ pub fn error(message: impl Display) {
     write(Level::Error, &message.to_string());
 }
 
-use crate::bindings::transform::millstream::plugin::log::Level;
+pub(crate) use crate::bindings::transform::millstream::plugin::log::Level;
+
+fn write(level: Level, message: &str) {
+    // What was printed before stands before.
+    crate::printed::flush();
+    write_line(level, message);
+}
 
 #[cfg(target_arch = "wasm32")]
-fn write(level: Level, message: &str) {
+pub(crate) fn write_line(level: Level, message: &str) {
     crate::bindings::transform::millstream::plugin::log::write(level, message);
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn write(level: Level, message: &str) {
+pub(crate) fn write_line(level: Level, message: &str) {
     eprintln!("{level:?}: {message}");
 }

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from millstream import Context, KeyedOut, Rows, migrate, update
+from millstream import Context, KeyedOut, Remove, Rows, migrate, update
 
 
 @dataclass
@@ -36,7 +36,7 @@ def wrapped(number: int) -> int:
 
 
 @update
-def ledger(n: Rows[int], old: Book | None, context: Context, out: KeyedOut[Entry]) -> Book | None:
+def ledger(n: Rows[int], old: Book | None, context: Context, out: KeyedOut[Entry]) -> Book | Remove:
     book = old
     for number in n:
         book = book or Book()
@@ -47,7 +47,7 @@ def ledger(n: Rows[int], old: Book | None, context: Context, out: KeyedOut[Entry
             book = None
     if book and context.timed_out:
         out.push(Entry(-1, book.place, book.digest))
-    return book
+    return book or Remove()
 
 
 @migrate

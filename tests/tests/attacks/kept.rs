@@ -71,7 +71,7 @@ fn a_store_that_others_can_write_to_is_none() {
     std::fs::set_permissions(place.trial.path("store/sha256"), PermissionsExt::from_mode(0o777)).expect("ours");
     std::fs::set_permissions(place.trial.path("store"), PermissionsExt::from_mode(0o777)).expect("ours");
     std::fs::remove_file(kept(&place, &Goods::honest().component)).expect("a file");
-    place.run(&["run", "job.toml"]).refused("only you can write to").unwrap();
+    place.run(&["run", "job.toml"]).refused("cannot be trusted: others may write ").unwrap();
 }
 
 #[test]

@@ -49,6 +49,12 @@ pub fn prints(language: Language) {
         let line = format!(" {level} {words} stage=\"one\" plugin=\"conformance-failing 0.1.0\" batch={batch}\n");
         assert!(log.contains(&line), "{language}: the log has no line{line}{log}");
     }
+    if language == Language::Rust {
+        // Standard error cannot be told from standard output.
+        let dbg = Regex::new(r" INFO dbg! and \[src/lib.rs:\d+:\d+\] 1 \+ 1 = 2 stage=.*\n.* INFO its kin: 2 stage=")
+            .unwrap();
+        assert!(dbg.is_match(&log), "{log}");
+    }
 }
 
 /// The story of a failed call holds the author's words, file and line.

@@ -18,11 +18,11 @@ every = EVERY
 [sources.lines]
 kind = "queue"
 path = "input.jsonl"
-schema = { n = "int64", k = "text", ts = "timestamp" }
+schema = { n = "int64", k = "text", ts = "timestamp(us)" }
 [sources.others]
 kind = "queue"
 path = "others.jsonl"
-schema = { n = "int64", k = "text", ts = "timestamp" }
+schema = { n = "int64", k = "text", ts = "timestamp(us)" }
 [stages.entries]
 from = "lines"
 key = "k"

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use wasm_metadata::{AddMetadata, AddMetadataField};
 
-/// Vectors, which split text several times faster and which every runtime of components has; names of functions for
+/// The dialect that tests of a project are compiled in as well, see its Makefile. Vectors, which split text several times faster and which every runtime of components has; names of functions for
 /// backtraces, but nothing else for debuggers.
-const FLAGS: [&str; 6] = ["-O3", "-msimd128", "-Wall", "-Wextra", "-mexec-model=reactor", "-Wl,--strip-debug"];
+const FLAGS: [&str; 7] =
+    ["-std=gnu17", "-O3", "-msimd128", "-Wall", "-Wextra", "-mexec-model=reactor", "-Wl,--strip-debug"];
 
 const INSTALL: &str = "clang cannot build for WebAssembly: its linker, C library or runtime is missing. Install them:\n  \
     on Debian:  apt-get install --no-install-recommends clang lld wasi-libc libclang-rt-14-dev-wasm32\n  \

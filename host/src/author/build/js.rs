@@ -6,6 +6,7 @@ use crate::author::project::{Code, Project};
 use crate::author::tools::{self, Tool};
 use crate::error::{Error, Result};
 use crate::plugin::World;
+use crate::shown;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,6 +16,9 @@ use std::process::{Command, Output, Stdio};
 
 /// The name that plugins import the SDK by.
 const SDK: &str = "millstream-sdk";
+
+/// What `Intl` is in plugins, where there is none: a name that nothing has, and that says so in an error.
+const NO_INTL: &str = "Intl_is_missing_in_plugins";
 
 /// What a JavaScript engine of 2023 can do, as QuickJS.
 const TARGET: &str = "es2023";
@@ -34,6 +38,7 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     check_types(&folder, main)?;
     bundle(project, world, &folder, main, &sdk, &work)?;
     let program = program(&folder, &sdk, &work)?;
+    check_intl(&program, &folder, main)?;
     let path = work.join("plugin.js");
     fs::write(&path, program).map_err(|error| failed("write", &path, &error))?;
     let component = work.join("plugin.wasm");
@@ -123,13 +128,14 @@ fn bundle(project: &Project, world: World, folder: &Path, main: &str, sdk: &Path
     command.current_dir(folder);
     command.args(["--bundle", "--format=esm", "--platform=neutral", "--main-fields=module,main", "--charset=utf8"]);
     command.arg(format!("--target={TARGET}"));
+    command.arg(format!("--define:Intl={NO_INTL}"));
     command.args(["--sourcemap=external", "--sources-content=false", "--sourcefile=entry.js"]);
     command.args(["--external:millstream:*", "--external:wasi:*", "--log-level=warning", "--color=false"]);
     command.arg(format!("--alias:{SDK}={}", path(&sdk.join("src/index.ts"))?));
     command.arg(format!("--outfile={}", path(&work.join("bundle.js"))?));
     let output = run(&mut command, &entry)?;
     if output.status.success() {
-        eprint!("{}", String::from_utf8_lossy(&output.stderr));
+        eprint!("{}", shown::text(&String::from_utf8_lossy(&output.stderr)));
         return Ok(());
     }
     let words = words(&output);
@@ -141,6 +147,39 @@ fn bundle(project: &Project, world: World, folder: &Path, main: &str, sdk: &Path
         String::new()
     };
     Err(Error::plugin(format!("esbuild could not build it:\n{words}{hint}")))
+}
+
+/// Refuses a program whose own sources use `Intl`, which has types and is not there; a package that uses it is told.
+fn check_intl(program: &str, folder: &Path, main: &str) -> Result<()> {
+    if !program.contains(NO_INTL) {
+        return Ok(());
+    }
+    let sources = program.lines().next().and_then(|line| {
+        let map = line.strip_prefix("globalThis.millstreamSourceMap = ")?.strip_suffix(';')?;
+        serde_json::from_str::<SourceMap>(map).ok()
+    });
+    let own = sources.map_or_else(|| vec![main.to_owned()], |map| map.sources);
+    let own = own.into_iter().filter(|source| !source.is_empty() && !source.contains("node_modules/"));
+    let places: Vec<String> = own.flat_map(|source| places_of_intl(&folder.join(&source), &source)).collect();
+    let instead = "plugins have no `Intl`, and `toLocaleString` and its kin know no languages";
+    if places.is_empty() {
+        eprintln!("warning: a package uses `Intl` where it is called: {instead}");
+        return Ok(());
+    }
+    let advice = "Write dates and numbers by hand, or with a package that needs no `Intl`.";
+    Err(Error::plugin(format!("{instead}:\n{}\n{advice}", places.join("\n"))))
+}
+
+/// The lines of a file that name it, but for those that are remarks.
+fn places_of_intl(file: &Path, shown: &str) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let names = |line: &str| {
+        let code = line.split("//").next().unwrap_or_default().trim_start();
+        let mut words = code.split(|c: char| !(c.is_alphanumeric() || c == '_' || c == '$'));
+        !code.starts_with('*') && words.any(|word| word == "Intl")
+    };
+    let lines = (1..).zip(text.lines()).filter(|(_, line)| names(line));
+    lines.map(|(number, line)| format!("{shown}:{number}: {}", line.trim())).collect()
 }
 
 /// The interface that a component of a world exports, as JavaScript names it.
@@ -225,6 +264,21 @@ mod tests {
         for other in ["  Type 'a' is not 'b'.", "error TS5083: Cannot read file", "f(x): y"] {
             assert_eq!(with_colons(other), other);
         }
+    }
+
+    #[test]
+    fn uses_of_intl_are_named_by_line() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = "// Intl\n * Intl\nconst a = new Intl.NumberFormat();\nconst b = Intl$ + xIntl; // Intl\n";
+        fs::write(folder.path().join("a.ts"), text).expect("a file");
+        let program =
+            format!("globalThis.millstreamSourceMap = {{\"mappings\":\"\",\"sources\":[\"a.ts\",\"\"]}};\n{NO_INTL}.x");
+        let error = check_intl(&program, folder.path(), "a.ts").expect_err("it is used");
+        assert!(error.message.contains("no `Intl`") && error.message.contains("\na.ts:3: const a"), "{error}");
+        assert_eq!(error.message.matches("a.ts:").count(), 1, "{error}");
+        let package = program.replace("a.ts", "node_modules/x/a.js");
+        assert!(check_intl(&package, folder.path(), "a.ts").is_ok());
+        assert!(check_intl("", folder.path(), "a.ts").is_ok());
     }
 
     #[test]

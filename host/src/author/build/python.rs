@@ -21,6 +21,10 @@ const ENTRY: &str = "millstream_entry";
 /// A library that componentize-py links to CPython; only by such a name does it find one.
 const STARTUP: &str = "millstream_startup.cpython-314-wasm32-wasi.so";
 
+/// The time zones for `zoneinfo`, which a component has no files of. A project that names `tzdata` itself gets the version that
+/// it names.
+const TZDATA: &str = "tzdata==2026.6";
+
 /// What is in a project's folder and not of its program.
 const LEFT_OUT: [&str; 4] = ["cases", "sdk", "testdata", "__pycache__"];
 
@@ -45,7 +49,11 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
         copy(&folder.join(path), &to, &LEFT_OUT)?;
         modules.push(to);
     }
-    modules.extend(packages::install(&folder, dependencies, &tool)?);
+    let mut dependencies = dependencies.clone();
+    if !dependencies.iter().any(|wanted| packages::is_of(wanted, "tzdata")) && names_zones(&work)? {
+        dependencies.push(TZDATA.into());
+    }
+    modules.extend(packages::install(&folder, &dependencies, &tool)?);
     let component = work.join("plugin.wasm");
     componentize(&tool, &work, &sdk.join("wit"), &project.world_in_wit(), &modules, &component)?;
     let component = fs::read(&component).map_err(|error| failed("read", &component, &error))?;
@@ -67,6 +75,27 @@ fn sdk(folder: &Path, paths: &[String]) -> Result<PathBuf> {
 
 fn is_sdk(path: &Path) -> bool {
     path.join("millstream/glue.py").is_file()
+}
+
+/// Whether a module of the project in this folder uses time zones.
+fn names_zones(folder: &Path) -> Result<bool> {
+    for entry in fs::read_dir(folder).map_err(|error| failed("read", folder, &error))? {
+        let path = entry.map_err(|error| failed("read", folder, &error))?.path();
+        let is_ours = path.join("millstream/glue.py").is_file();
+        let names = if path.is_dir() {
+            !is_ours && names_zones(&path)?
+        } else {
+            path.extension().is_some_and(|ending| ending == "py")
+                && fs::read(&path)
+                    .map_err(|error| failed("read", &path, &error))?
+                    .windows(8)
+                    .any(|word| word == b"zoneinfo")
+        };
+        if names {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Writes the modules that make the component out of the project's.

@@ -20,7 +20,7 @@ pub fn component(project: &Project) -> Result<Vec<u8>> {
     // Apart from what cargo builds there for the host, perhaps with another version of rustc.
     let target = target.join("plugins");
     let status = toolchain::find()?
-        .cargo()
+        .compile()
         // Only a lone cdylib is optimized as a whole; for tests a project's manifest lists `rlib` too.
         .args(["rustc", "--lib", "--crate-type", "cdylib", "--target", TARGET, "--profile", PROFILE])
         .args(["--config", &format!("profile.{PROFILE}.inherits=\"release\"")])

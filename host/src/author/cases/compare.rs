@@ -2,8 +2,10 @@
 
 use super::read_text;
 use crate::error::{Error, Result};
+use chrono::{DateTime, SecondsFormat};
 use serde::Deserialize;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -43,6 +45,18 @@ pub(super) fn read_lines(path: &Path) -> Result<Vec<Line>> {
     Ok(lines)
 }
 
+/// The batches whose times are expected.
+pub(super) fn timed(lines: &[Line]) -> BTreeSet<u64> {
+    lines.iter().filter(|line| line.time.is_some()).filter_map(|line| line.batch).collect()
+}
+
+/// The lines of a file that has these rows; those without rows are left out.
+pub(super) fn written(lines: &[Line]) -> String {
+    let with_rows = lines.iter().filter(|line| !line.rows.is_empty());
+    let line = |line: &Line| format!("{}\n", serde_json::json!({ "batch": line.batch, "rows": line.rows }));
+    with_rows.map(line).collect()
+}
+
 /// Takes the columns out of rows that came out which no expected row names.
 pub(super) fn keep_columns_of(expected: &[Line], got: &mut [Line]) {
     let members = |row: &'_ Value| row.as_object().into_iter().flat_map(|row| row.keys().cloned()).collect::<Vec<_>>();
@@ -72,7 +86,7 @@ pub(super) fn difference(expected: &[Line], got: &[Line], ordered: bool) -> Opti
 fn differing_time(expected: &Line, got: &Line) -> Option<String> {
     let time = expected.time.as_ref()?;
     let got = got.time.as_deref().unwrap_or("none");
-    (time != got).then(|| format!("  expected time {time}\n  got time      {got}"))
+    (moment(time) != moment(got)).then(|| format!("  expected time {time}\n  got time      {got}"))
 }
 
 fn differing_rows(expected: &[Value], got: &[Value], ordered: bool) -> Option<String> {
@@ -114,7 +128,18 @@ fn show(text: &mut String, what: &str, rows: &[Value]) {
     }
 }
 
-/// The value in a form in which equal values have equal texts: `1.0` is `1`, and members are sorted.
+/// A text that is a time, in the form that sinks write; other texts as they are. So `…05Z` is `…05.000000Z`.
+fn moment(text: &str) -> Cow<'_, str> {
+    match DateTime::parse_from_rfc3339(text) {
+        Ok(time) if time.timestamp_subsec_nanos().is_multiple_of(1_000) => {
+            time.to_utc().to_rfc3339_opts(SecondsFormat::Micros, true).into()
+        }
+        _ => text.into(),
+    }
+}
+
+/// The value in a form in which equal values have equal texts: `1.0` is `1`, a time has microseconds, and members are
+/// sorted.
 fn plain(value: Value) -> Value {
     /// Up to here every whole float is exactly one integer.
     const EXACT: f64 = 9_007_199_254_740_992.0;
@@ -123,6 +148,7 @@ fn plain(value: Value) -> Value {
             Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT => (float as i64).into(),
             _ => Value::Number(number),
         },
+        Value::String(text) => Value::String(moment(&text).into_owned()),
         Value::Array(values) => values.into_iter().map(plain).collect(),
         Value::Object(members) => {
             let sorted: BTreeMap<String, Value> = members.into_iter().map(|(name, v)| (name, plain(v))).collect();
@@ -159,6 +185,18 @@ mod tests {
         let got = differ(r#"{"rows":[1,1,2]}"#, r#"{"rows":[1,2,2]}"#, false);
         assert_eq!(got, "batch 1:\n  missing      1\n  unexpected   2");
         assert_eq!(differ(r#"{"rows":[{"a":1,"b":[2.5]}]}"#, r#"{"rows":[{"b":[2.5],"a":1}]}"#, true), "");
+    }
+
+    #[test]
+    fn times_are_compared_as_times() {
+        let at = |time: &str| format!("{{\"time\":\"{time}\",\"rows\":[{{\"a\":[\"{time}\"]}}]}}");
+        let got = at("2026-01-01T00:00:05.000000Z");
+        for same in ["2026-01-01T00:00:05Z", "2026-01-01T00:00:05.000Z", "2026-01-01T01:00:05+01:00"] {
+            assert_eq!(differ(&at(same), &got, true), "", "{same}");
+        }
+        for other in ["2026-01-01T00:00:05.000001Z", "2026-01-01T00:00:05", "2026-01-01T00:00:05.0000001Z"] {
+            assert_ne!(differ(&at(other), &got, true), "", "{other}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn plugin(cases: &[(&str, &str)]) -> TempDir {
 
 /// Runs the cases with a job that puts out the same for every case.
 fn report(folder: &Path, result: Result<&str>) -> Result<Report> {
-    run_with(folder, &|job| {
+    run_with(folder, false, &|job| {
         let text: toml::Table = toml::from_str(&job.text).unwrap();
         let output = text["sinks"]["output"]["path"].as_str().unwrap();
         fs::write(output, result.clone()?).unwrap();
@@ -32,7 +32,7 @@ fn a_case_becomes_a_job_that_runs_with_one_worker_and_with_two() {
     let case = "schema = { word = \"text\" }\nkey = [\"word\"]\nconfig = { by = 2 }\ntimeout = \"3s\"\nbatch = \"2s\"";
     let folder = plugin(&[("one/case.toml", case), INPUT, ("one/expected.jsonl", "")]);
     let jobs = RefCell::new(Vec::new());
-    let report = run_with(folder.path(), &|job| {
+    let report = run_with(folder.path(), false, &|job| {
         let text: toml::Table = toml::from_str(&job.text).unwrap();
         fs::write(text["sinks"]["output"]["path"].as_str().unwrap(), "").unwrap();
         jobs.borrow_mut().push((job.workers, job.folder.clone(), text));
@@ -60,7 +60,7 @@ fn a_case_may_have_several_inputs() {
     let folder =
         plugin(&[("one/case.toml", case), ("one/z.jsonl", "[]"), ("one/a.jsonl", "[]"), ("one/expected.jsonl", "")]);
     let jobs = RefCell::new(Vec::new());
-    let report = run_with(folder.path(), &|job| {
+    let report = run_with(folder.path(), false, &|job| {
         let job: toml::Table = toml::from_str(&job.text).unwrap();
         fs::write(job["sinks"]["output"]["path"].as_str().unwrap(), "").unwrap();
         jobs.borrow_mut().push(job);
@@ -118,7 +118,7 @@ fn rejected_rows_are_compared_where_a_case_names_them() {
     let files =
         [CASE, INPUT, ("one/expected.jsonl", ""), ("one/expected-rejected.jsonl", "{\"rows\":[{\"reason\":\"a\"}]}")];
     let run = |rejected: &str| {
-        let report = run_with(plugin(&files).path(), &|job| {
+        let report = run_with(plugin(&files).path(), false, &|job| {
             let text: toml::Table = toml::from_str(&job.text).unwrap();
             assert_eq!(text["sinks"]["refused"]["from"].as_str(), Some("stage.rejected"));
             fs::write(text["sinks"]["output"]["path"].as_str().unwrap(), "").unwrap();

@@ -1,8 +1,9 @@
 //! Typed column builders that rows are decoded into, value by value, and that can take a half-decoded row back.
 
-use super::parse::{About, Wrong, float64, int64, short_int64, timestamp};
+use super::parse::{About, Wrong, float64, int64, short_int64};
+use super::times::{Fault, Times};
 use crate::batch::types::ColumnType;
-use arrow::array::timezone::Tz;
+use crate::job::spec::ColumnSpec;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, RecordBatchOptions, StringArray,
     TimestampMicrosecondArray, new_null_array,
@@ -20,12 +21,13 @@ pub struct Columns {
     filled: usize,
     /// Binary values are hexadecimal digits.
     hex: bool,
-    utc: Option<Tz>,
 }
 
 struct Column {
     name: String,
     kind: ColumnType,
+    /// How times are written; `None`: these are none.
+    times: Option<Times>,
     values: Values,
     /// Rows without a value, in order.
     nulls: Vec<u32>,
@@ -59,13 +61,16 @@ pub enum Value<'a> {
 }
 
 impl Columns {
-    /// No rows yet.
-    pub fn new(schema: SchemaRef) -> Columns {
-        let columns = schema.fields().iter().map(|field| {
+    /// No rows yet. `written`: what is known of how the columns of `schema` are written, in their order.
+    pub fn new(schema: SchemaRef, written: &[ColumnSpec]) -> Columns {
+        let columns = schema.fields().iter().enumerate().map(|(place, field)| {
             let kind = ColumnType::of(field.data_type());
-            Column { name: field.name().clone(), values: Values::new(&kind), kind, nulls: Vec::new() }
+            let unknown = || ColumnSpec::new(field.name().clone(), kind.clone());
+            let times = (kind == ColumnType::Timestamp)
+                .then(|| Times::of(&written.get(place).cloned().unwrap_or_else(unknown)));
+            Column { name: field.name().clone(), values: Values::new(&kind), kind, times, nulls: Vec::new() }
         });
-        Columns { columns: columns.collect(), schema, rows: 0, filled: 0, hex: false, utc: "+00:00".parse().ok() }
+        Columns { columns: columns.collect(), schema, rows: 0, filled: 0, hex: false }
     }
 
     /// Binary values are hexadecimal digits, as sinks write them.
@@ -94,23 +99,27 @@ impl Columns {
                     .and_then(|digits| push_bytes(bytes, ends, &digits))
                     .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
             }
-            (Values::Int64(values), Value::Number(literal)) if let Some(value) = short_int64(literal) => {
+            (Values::Int64(values), Value::Number(literal))
+                if column.times.is_none()
+                    && let Some(value) = short_int64(literal) =>
+            {
                 values.push(value)
             }
             (Values::Bytes { bytes, ends }, Value::Text(text) | Value::Number(text) | Value::Nested(text)) => {
                 push_bytes(bytes, ends, text.as_bytes())
                     .map_err(|reason| format!("column `{}`: {reason}", column.name))?;
             }
-            (_, value) => column.convert(value, self.utc.as_ref())?,
+            (_, value) => column.convert(value)?,
         }
         self.filled += 1;
         Ok(())
     }
 
-    /// Whether a column holds 64-bit integers, so that `set_int64` may be used.
+    /// Whether a column holds whole numbers as they are written, so that `set_int64` may be used.
     #[inline]
     pub fn is_int64(&self, column: usize) -> bool {
-        matches!(self.columns.get(column), Some(Column { values: Values::Int64(_), .. }))
+        let Some(Column { values: Values::Int64(_), times, .. }) = self.columns.get(column) else { return false };
+        times.as_ref().is_none_or(Times::is_micros)
     }
 
     /// As `set`, for a number that was read already.
@@ -140,7 +149,14 @@ impl Columns {
         let short = || "the record is cut short".to_string();
         let word = || given.first_chunk::<8>().copied().ok_or_else(short);
         match (&mut column.values, &column.kind) {
-            (Values::Int64(values), _) => values.push(i64::from_le_bytes(word()?)),
+            (Values::Int64(values), _) => {
+                let number = i64::from_le_bytes(word()?);
+                let scaled = column.times.as_ref().map_or(Ok(number), |times| times.scale(number));
+                let told = |fault| {
+                    column.times.as_ref().map_or_else(String::new, |t| t.tell(fault, &column.name, &number.to_string()))
+                };
+                values.push(scaled.map_err(told)?);
+            }
             (Values::Float64(values), _) => values.push(f64::from_le_bytes(word()?)),
             (Values::Bool(values), _) => match given.first() {
                 Some(byte @ (0 | 1)) => values.push(*byte == 1),
@@ -205,9 +221,12 @@ impl Columns {
 
 impl Column {
     /// The rarer conversions: from text, and those that are refused.
-    fn convert(&mut self, value: Value<'_>, utc: Option<&Tz>) -> Result<(), String> {
+    fn convert(&mut self, value: Value<'_>) -> Result<(), String> {
         let about = About { name: &self.name, kind: &self.kind };
-        let wrong = |shown: &str| Wrong::Syntax.tell(about, shown);
+        let wrong = |shown: &str| match &self.times {
+            Some(times) => times.tell(Fault::Syntax, &self.name, shown),
+            None => Wrong::Syntax.tell(about, shown),
+        };
         let text = match value {
             Value::Text(text) | Value::Number(text) => text.trim_ascii(),
             Value::Bool(value) if matches!(self.values, Values::Bytes { .. }) => return self.set_bool_text(value),
@@ -225,13 +244,10 @@ impl Column {
             }
             _ if matches!(value, Value::Bool(_)) => return Err(wrong(text)),
             Values::Float64(values) => values.push(float64(text).map_err(|wrong| wrong.tell(about, text))?),
-            Values::Int64(values) => match int64(text) {
-                Ok(value) => values.push(value),
-                Err(Wrong::Syntax) if self.kind == ColumnType::Timestamp => {
-                    values.push(timestamp(text, utc).ok_or_else(|| wrong(text))?);
-                }
-                Err(wrong) => return Err(wrong.tell(about, text)),
-            },
+            Values::Int64(values) => values.push(match &self.times {
+                Some(times) => times.read(text).map_err(|fault| times.tell(fault, &self.name, text))?,
+                None => int64(text).map_err(|wrong| wrong.tell(about, text))?,
+            }),
             Values::Bool(_) | Values::Bytes { .. } => return Err(wrong(text)),
         }
         Ok(())

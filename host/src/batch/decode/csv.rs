@@ -1,7 +1,8 @@
 //! CSV records: cells in the order of the header, or of the schema where there is none.
 //!
-//! As RFC 4180 says: a quote that opens a cell protects separators and line ends, two stand for one. An empty cell
-//! is null, except that it is an empty text in a text or binary column. A blank line is no row.
+//! As RFC 4180 says: a quote that opens a cell protects separators and line ends, two stand for one. An empty cell is null,
+//! and `""` an empty text or binary, as our sinks write them. A blank line is no row; where there is a single column it is a
+//! row of null.
 
 use super::columns::{Columns, Value};
 use crate::batch::types::ColumnType;
@@ -54,17 +55,20 @@ impl CsvDecoder {
 
     /// Decodes one record into the row at hand. `false`: a blank record, which is no row.
     pub fn decode(&mut self, record: &str, columns: &mut Columns) -> Result<bool, String> {
-        if record.is_empty() {
-            return Ok(false);
-        }
         let CsvDecoder { cells, columns: kinds, separator, scratch, .. } = self;
         let places = cells.as_ref().map_err(String::clone)?;
+        if record.is_empty() && places.len() != 1 {
+            return Ok(false);
+        }
         let mut cells = Cells { line: record, at: Some(0), separator: *separator, scratch };
         let mut count = 0;
         let mut wrong = None;
-        while let Some(cell) = cells.next()? {
+        while let Some(start) = cells.at {
+            let quoted = record.as_bytes().get(start) == Some(&b'"');
+            let Some(cell) = cells.next()? else { break };
             if let Some(Some(column)) = places.get(count)
                 && let Some((_, kind)) = kinds.get(*column)
+                && (quoted || !cell.is_empty())
                 && let Err(reason) = set(*column, kind, cell, columns)
             {
                 wrong.get_or_insert(reason);

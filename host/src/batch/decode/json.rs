@@ -19,10 +19,14 @@ pub struct JsonDecoder {
     scratch: String,
 }
 
-/// A key that some column's path goes through.
+/// A key, or a place in an array, that some column's path goes through.
 #[derive(Default)]
 struct Node {
     name: String,
+    /// The name as a place in an array.
+    place: Option<usize>,
+    /// Some child may be an element of an array.
+    of_array: bool,
     /// The columns that take the value here.
     columns: Vec<usize>,
     children: Vec<usize>,
@@ -62,7 +66,9 @@ impl JsonDecoder {
                 nodes[at].below.push(column);
                 let known = nodes[at].children.iter().find(|child| nodes[**child].name == *name).copied();
                 at = known.unwrap_or_else(|| {
-                    nodes.push(Node { name: name.clone(), ..Node::default() });
+                    let place = place_of(name);
+                    nodes[at].of_array |= place.is_some();
+                    nodes.push(Node { name: name.clone(), place, ..Node::default() });
                     let child = nodes.len() - 1;
                     nodes[at].children.push(child);
                     child
@@ -170,19 +176,45 @@ impl JsonDecoder {
     fn parent(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
         // Of a key that stands twice, the last counts as a whole.
         self.nodes[node].below.iter().for_each(|column| columns.unset(*column));
-        let nested = scanner.peek() == Some(b'{') && !self.nodes[node].children.is_empty();
+        let open = scanner.peek().filter(|_| !self.nodes[node].children.is_empty());
         let start = scanner.at();
-        let value = if nested {
-            self.object(scanner, node, columns)?;
-            Value::Nested(scanner.since(start))
-        } else {
-            scanner.value(&mut self.scratch)?
+        let nested = match open {
+            Some(b'{') => {
+                self.object(scanner, node, columns)?;
+                true
+            }
+            Some(b'[') if self.nodes[node].of_array => {
+                self.elements(scanner, node, columns)?;
+                true
+            }
+            _ => false,
         };
+        let value = if nested { Value::Nested(scanner.since(start)) } else { scanner.value(&mut self.scratch)? };
         let Node { name, columns: own, .. } = &self.nodes[node];
         if own.is_empty() && !nested && value != Value::Null {
-            return Err(format!("`{name}` is not a JSON object"));
+            let what = if self.nodes[node].of_array { "object or array" } else { "object" };
+            return Err(format!("`{name}` is not a JSON {what}"));
         }
         own.iter().try_for_each(|column| columns.set(*column, value))
+    }
+
+    /// Reads an array whose elements are the children of `node`, by their places.
+    fn elements(&mut self, scanner: &mut Scanner<'_>, node: usize, columns: &mut Columns) -> Result<(), String> {
+        scanner.advance(1);
+        if scanner.eat(b']') {
+            return Ok(());
+        }
+        for place in 0_usize.. {
+            let at = |child: &&usize| self.nodes[**child].place == Some(place);
+            match self.nodes[node].children.iter().find(at).copied() {
+                Some(child) => self.parent(scanner, child, columns)?,
+                None => scanner.skip(1)?,
+            }
+            if !scanner.eat(b',') {
+                break;
+            }
+        }
+        scanner.close(b']')
     }
 
     /// Reads an array of values in the order of the schema.
@@ -205,6 +237,12 @@ impl JsonDecoder {
         }
         Ok(())
     }
+}
+
+/// A name that is a number, as a place in an array: `0`, `17`.
+fn place_of(name: &str) -> Option<usize> {
+    let plain = name == "0" || !name.starts_with(['0', '+']);
+    name.parse().ok().filter(|_| plain)
 }
 
 /// The elements of a JSON array as text; the error says what is wrong with it.

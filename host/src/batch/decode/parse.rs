@@ -3,6 +3,7 @@
 use crate::batch::types::ColumnType;
 use arrow::array::timezone::Tz;
 use arrow::compute::kernels::cast_utils::string_to_datetime;
+use std::borrow::Cow;
 
 /// Why a text is not a value of a type.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,24 +28,29 @@ pub struct About<'a> {
 /// How much of a wrong value an error shows.
 const SHOWN_CHARS_MAX: usize = 60;
 
+/// The beginning of a value, for an error.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        None => text.into(),
+        Some((cut, _)) => format!("{}…", text.get(..cut).unwrap_or_default()).into(),
+    }
+}
+
 impl Wrong {
     /// The reason of a rejected row.
     #[cold]
     pub fn tell(self, about: About<'_>, text: &str) -> String {
         let About { name, kind } = about;
-        let cut = text.char_indices().nth(SHOWN_CHARS_MAX).map_or(text.len(), |(at, _)| at);
-        let shown = text.get(..cut).unwrap_or_default();
-        let more = if cut < text.len() { "…" } else { "" };
+        let shown = shown(text);
         let article = if *kind == ColumnType::Int64 { "an" } else { "a" };
         let hint = match kind {
-            ColumnType::Timestamp => " (RFC 3339, as 2024-05-01T12:00:00Z, or whole microseconds since 1970)",
             ColumnType::Bool => " (true or false)",
             _ => "",
         };
         match self {
-            Wrong::Syntax => format!("column `{name}`: `{shown}{more}` is not {article} {kind}{hint}"),
-            Wrong::Range => format!("column `{name}`: {shown}{more} is out of range of {kind}"),
-            Wrong::Inexact => format!("column `{name}`: {shown}{more} is not a whole number that is exact as a float"),
+            Wrong::Syntax => format!("column `{name}`: `{shown}` is not {article} {kind}{hint}"),
+            Wrong::Range => format!("column `{name}`: {shown} is out of range of {kind}"),
+            Wrong::Inexact => format!("column `{name}`: {shown} is not a whole number that is exact as a float"),
         }
     }
 }
@@ -95,7 +101,7 @@ pub fn float64(text: &str) -> Result<f64, Wrong> {
     }
 }
 
-/// Microseconds since 1970 of a time in RFC 3339; without an offset it is UTC. Years that RFC 3339 cannot write are read as
+/// Microseconds since 1970 of a time in RFC 3339; without an offset it is of the zone `utc`. Years that RFC 3339 cannot write are read as
 /// our sinks write them.
 pub fn timestamp(text: &str, utc: Option<&Tz>) -> Option<i64> {
     // Arrow's parser cuts text at byte positions.

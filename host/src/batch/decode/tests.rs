@@ -5,20 +5,11 @@ use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 
 fn source(format: Format, columns: &[(&str, &str)]) -> SourceSpec {
-    let schema = columns.iter().map(|(name, kind)| ColumnSpec {
-        name: name.rsplit('.').next().unwrap().into(),
-        kind: ColumnType::from_name(kind).unwrap(),
-        path: name.split('.').map(String::from).collect(),
+    let schema = columns.iter().map(|(name, word)| {
+        let (kind, form) = ColumnSpec::type_of(word).unwrap();
+        ColumnSpec::new(name.rsplit('.').next().unwrap(), kind).at(name.split('.')).written(form)
     });
-    SourceSpec {
-        name: "lines".into(),
-        kind: SourceKind::File { path: "x".into() },
-        format,
-        schema: schema.collect(),
-        rows_per_batch_max: 1,
-        bytes_per_batch_max: 1,
-        record_bytes_max: RECORD_BYTES_MAX,
-    }
+    SourceSpec { schema: schema.collect(), ..SourceSpec::new("lines", SourceKind::File { path: "x".into() }, format) }
 }
 
 fn chunk<T: AsRef<[u8]>>(records: &[T], behind: &[u8]) -> Chunk {
@@ -66,7 +57,7 @@ fn shown_rows(decoded: &Decoded) -> String {
 
 #[test]
 fn json_values_of_every_type() {
-    let time = "(RFC 3339, as 2024-05-01T12:00:00Z, or whole microseconds since 1970)";
+    let time = "(RFC 3339, as 2024-05-01T12:00:00Z)";
     let cases = [
         ("int64", "12", "12"),
         ("int64", "-9223372036854775808", "-9223372036854775808"),
@@ -102,13 +93,23 @@ fn json_values_of_every_type() {
         ("text", "false", "false"),
         ("text", "{\"a\": [1]}", "{\"a\": [1]}"),
         ("binary", "\"é\"", "[195, 169]"),
-        ("timestamp", "1700000000000001", "1700000000000001"),
-        ("timestamp", "\"1700000000000001\"", "1700000000000001"),
+        ("timestamp(us)", "1700000000000001", "1700000000000001"),
+        ("timestamp(us)", "\"1700000000000001\"", "1700000000000001"),
+        ("timestamp(s)", "1700000000", "1700000000000000"),
+        ("timestamp(ms)", "\"1700000000001\"", "1700000000001000"),
+        ("timestamp(ns)", "1700000000000001999", "1700000000000001"),
+        ("timestamp(%s)", "1700000000", "1700000000000000"),
+        (
+            "timestamp",
+            "1700000000",
+            "!column `n`: 1700000000 is a number, and nothing says of which unit; it looks like seconds (as seconds since 1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(s)\" in the schema, or the time as text, as 2024-05-01T12:00:00Z",
+        ),
         ("timestamp", "\"2023-11-14T22:13:20.5Z\"", "1700000000500000"),
         ("timestamp", "\"2023-11-15T00:13:20+02:00\"", "1700000000000000"),
         ("timestamp", "\"2023-11-14é22:13:20\"", "!column `n`: `2023-11-14é22:13:20` is not a timestamp TIME"),
         ("timestamp", "\"soon\"", "!column `n`: `soon` is not a timestamp TIME"),
-        ("timestamp", "99999999999999999999", "!column `n`: 99999999999999999999 is out of range of timestamp"),
+        ("timestamp(ms)", "99999999999999999999", "!column `n`: 99999999999999999999 is out of range of timestamp"),
+        ("timestamp", "true", "!column `n`: `true` is not a timestamp TIME"),
     ];
     for (kind, value, expected) in cases {
         let shown = one(Format::Json, kind, &format!("{{\"n\":{value}}}"));
@@ -140,14 +141,21 @@ fn csv_values_of_every_type() {
         ("text", "\"open", "!missing closing quote"),
         ("text", "a,b", "!2 cells, the schema has 1"),
         ("binary", "é", "[195, 169]"),
-        ("text", "", ""),
+        ("text", "", "null"),
+        ("int64", "", "null"),
+        ("timestamp(s)", "1700000000", "1700000000000000"),
+        (
+            "timestamp",
+            "1700000000000",
+            "!column `n`: 1700000000000 is a number, and nothing says of which unit; it looks like milliseconds (as milliseconds since 1970 it is 2023-11-14T22:13:20Z): write n = \"timestamp(ms)\" in the schema, or the time as text, as 2024-05-01T12:00:00Z",
+        ),
     ];
     for (kind, value, expected) in cases {
         assert_eq!(one(csv(), kind, value), expected, "{kind} {value}");
     }
     let mut decoder = Decoder::new(&source(csv(), &[("a", "text"), ("b", "int64")]));
     let rows = decoder.decode(&chunk(&["x,", ",1", "", "y", "z,q"], b"\r\n"));
-    assert_eq!(shown_rows(&rows), "x|null\n|1\n!1 cells, the schema has 2\n!column `b`: `q` is not an int64");
+    assert_eq!(shown_rows(&rows), "x|null\nnull|1\n!1 cells, the schema has 2\n!column `b`: `q` is not an int64");
     assert_eq!(rows.rows.num_rows(), 2, "a blank line is no row");
 }
 
@@ -203,12 +211,13 @@ fn a_rejected_row_leaves_nothing_behind_and_keeps_its_place() {
     for _ in 0..2 {
         let decoded = decoder.decode(&chunk);
         let expected = "x|1\nnull|3\n!column `n`: `?` is not an int64\n!not UTF-8 at byte 12\n!too long\n\
-                        !not JSON: expected the closing quote of a string, but the text ends at byte 4006";
+                        !not JSON: expected the closing quote of a string, but the text ends at byte 4006 (the first 1024 of \
+                        4006 bytes are here, by rejected_bytes_max)";
         assert_eq!(shown_rows(&decoded), expected);
         let rejected = decoded.rejected.unwrap();
         let values: Vec<&str> = rejected.column(0).as_string::<i32>().iter().flatten().collect();
         assert_eq!(values[1..3], ["{\"n\":2,\"a\":\"\u{FFFD}\"}", "refused"]);
-        assert_eq!(values[3], &long[..REJECTED_BYTES_KEPT]);
+        assert_eq!(values[3], &long[..1024]);
     }
 }
 
@@ -244,6 +253,16 @@ fn binary_records_and_frames() {
     raw.format = Format::Json;
     raw.schema[0].kind = ColumnType::Int64;
     assert_eq!(shown_rows(&Decoder::new(&raw).decode(&chunk(&[b"\0\0\0\x88{\"b\":1}"], b""))), "1");
+    let mut times =
+        source(Format::Binary { record_bytes: Some(16) }, &[("s", "timestamp(s)"), ("ns", "timestamp(ns)")]);
+    let record = |s: i64, ns: i64| [s.to_le_bytes(), ns.to_le_bytes()].concat();
+    let decoded = Decoder::new(&times).decode(&chunk(&[record(2, 3_999), record(i64::MAX, 0)], b""));
+    assert_eq!(shown_rows(&decoded), "2000000|3\n!column `s`: 9223372036854775807 is out of range of timestamp");
+    times.format = Format::Json;
+    assert_eq!(
+        shown_rows(&Decoder::new(&times).decode(&chunk(&["{\"s\":\"1970-01-01T00:00:01Z\"}"], b"\n"))),
+        "1000000|null"
+    );
 }
 
 #[test]

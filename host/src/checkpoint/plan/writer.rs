@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::ids::{BatchId, Generation};
 use crate::limits::BYTES_PER_BATCH_MAX;
 use crate::run::Failure;
+use crate::threads;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -54,10 +55,10 @@ impl PlanWriter {
         let name = LogName { generation, process, after };
         let failing = failure.clone();
         let writing = Writing { store, name, log: None, buffer: Vec::new(), callbacks: Vec::new(), failure: failing };
-        let thread = std::thread::Builder::new()
-            .name("millstream-plan".into())
-            .spawn(move || writing.run(&waiting))
-            .map_err(|error| Error::environment(format!("cannot start a thread that writes plans: {error}")))?;
+        let failing = failure.clone();
+        let failed = move |error| failing.set(error);
+        let work = move || writing.run(&waiting);
+        let thread = threads::start("millstream-plan", "the thread that writes plans", failed, work)?;
         Ok(PlanWriter { orders, thread: Arc::new(Mutex::new(Some(thread))), failure })
     }
 
@@ -77,14 +78,20 @@ impl PlanWriter {
     /// Nothing can be added afterwards, by no clone.
     pub fn finish(self) {
         let _ = self.orders.send(Order::Finish);
+        self.join();
+    }
+
+    /// Waits for the end of the thread, which has told its own failure by then.
+    fn join(&self) {
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            self.failure.set(Error::bug("the thread that writes plans has panicked"));
+        if let Some(thread) = thread {
+            let _ = thread.join();
         }
     }
 
     fn order(&self, order: Order) {
         if self.orders.send(order).is_err() {
+            self.join();
             // No news where the thread ended because the job failed: the first error counts.
             self.failure.set(Error::bug("a plan came after the thread that writes plans had ended"));
         }

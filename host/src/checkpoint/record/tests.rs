@@ -1,8 +1,8 @@
 //! What is kept of a job, and the job that is made of it again.
 
-use super::{Recorded, job, read};
+use super::{Recorded, has_times_without_unit, job, read};
 use crate::checkpoint::store;
-use crate::checkpoint::types::Start;
+use crate::checkpoint::types::{JobRecord, Start};
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{EnrichTable, OperatorSpec};
@@ -53,6 +53,7 @@ fn a_job_is_made_again_of_what_is_kept() {
         sources: Vec::new(),
         job_digest: recorded.digest.clone(),
         upgrade: false,
+        started_us: 0,
     };
     let store = store::open("kept", folder.path()).unwrap();
     recorded.store(&*store, Generation(1), None, &start.record_path(), &Failure::default()).unwrap();
@@ -70,4 +71,31 @@ fn a_job_is_made_again_of_what_is_kept() {
     assert_eq!(text(&groups.plugins()[0].place("".as_ref())), "first groups.wasm");
     let OperatorSpec::Enrich(enrich) = &stock.operator else { panic!("an enrichment") };
     assert!(matches!(&enrich.table, EnrichTable::File { path, .. } if path.to_str() == Some("stock.csv")));
+}
+
+/// Before schemas said it, numbers in a `timestamp` were microseconds, and batches of then are run again so.
+#[test]
+fn times_of_older_records_are_read_as_they_were() {
+    let text = "[sources.a]\nkind = \"queue\"\npath = \"a.jsonl\"\nschema = { at = \"timestamp\", k = { type = \"timestamp\" } }\n\
+                [sources.b]\nkind = \"directory\"\npath = \"b\"\nformat = \"binary\"\nschema = { at = \"timestamp\" }\n\
+                [stages.stock]\nfrom = \"a\"\n\
+                enrich = { file = \"s.csv\", on = \"at\", schema = { at = \"timestamp\", n = \"int64\" } }\n\
+                [sinks.out]\nfrom = \"stock\"\nkind = \"print\"\n";
+    let folder = tempfile::tempdir().unwrap();
+    let store = store::open("kept", folder.path()).unwrap();
+    let old = JobRecord { text: text.into(), ..JobRecord::default() };
+    let made = job(&*store, &old, folder.path()).unwrap();
+    let OperatorSpec::Enrich(enrich) = &made.stages[0].operator else { panic!("an enrichment") };
+    let columns = made.sources.iter().flat_map(|source| &source.schema).chain(&enrich.schema);
+    let words: Vec<String> = columns.map(|column| column.type_word()).collect();
+    assert_eq!(words, ["timestamp(us)", "timestamp(us)", "timestamp(us)", "timestamp(us)", "int64"]);
+
+    let new =
+        JobRecord { text: text.replace("b\"\nformat = \"binary", "b\"\nformat = \"json"), units_are_said: true, ..old };
+    let made = job(&*store, &new, folder.path()).unwrap();
+    assert!(made.sources.iter().flat_map(|source| &source.schema).all(|column| column.type_word() == "timestamp"));
+    assert!(has_times_without_unit(&made));
+    // The records of jobs without such columns are those of earlier versions.
+    let json = serde_json::to_string(&JobRecord::default()).unwrap();
+    assert!(!json.contains("units_are_said"), "{json}");
 }

@@ -4,14 +4,15 @@
 use super::super::plan::{self, LogHeads};
 use super::super::resolve::Resume;
 use super::super::store::Store;
-use super::super::types::{Manifest, Positions, TableOf};
+use super::super::types::{Manifest, Position, Positions, TableOf, move_all};
 use super::super::{positions, read};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::BatchId;
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
-use crate::receiver::replay;
+use crate::receiver::{away::Away, replay};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// What is needed of a file.
 #[derive(Default)]
@@ -44,7 +45,11 @@ pub fn check(
 fn reads_files(source: &SourceSpec) -> bool {
     matches!(
         source.kind,
-        SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Retry { .. } | SourceKind::Queue { .. }
+        SourceKind::File { .. }
+            | SourceKind::Follow { .. }
+            | SourceKind::Directory { .. }
+            | SourceKind::Retry { .. }
+            | SourceKind::Queue { .. }
     )
 }
 
@@ -82,9 +87,11 @@ fn needed(
             moved.insert(piece.batch, piece.moved);
         },
     )?;
-    positions.extend(moved.into_values().flatten());
+    move_all(&mut positions, moved.into_values().flatten());
+    // A followed file that is not there is told by its receiver, and the job goes on without it.
+    positions.retain(|_, _| !matches!(source.kind, SourceKind::Follow { .. }));
     let ends = !matches!(source.kind, SourceKind::Queue { .. });
-    for (name, position) in positions.into_iter().filter(|(_, position)| !ends || position.mark == 0) {
+    for (name, position) in positions.into_iter().filter(|(_, position)| !ends || !position.ended()) {
         let needed = needed.entry(name).or_default();
         needed.bytes = needed.bytes.max(position.offset);
     }
@@ -102,13 +109,16 @@ fn held(source: &SourceSpec, store: &dyn Store, manifest: &Manifest, resume: &Re
 }
 
 fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &Needed) -> Result<()> {
-    let Some(path) = replay::file_of(source, origin, file) else { return Ok(()) };
-    let what = match std::fs::metadata(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "is not there any more".to_owned(),
-        Err(error) => return Err(Error::environment(format!("cannot look at {}: {error}", path.display()))),
-        Ok(metadata) if !metadata.is_file() => format!("cannot be read again: {}", replay::NOT_A_FILE),
-        Ok(metadata) if metadata.len() < needed.bytes => format!("has shrunk to {} bytes", metadata.len()),
-        Ok(_) => return Ok(()),
+    let at = Position { offset: needed.bytes, mark: 0 };
+    let (path, what) = match (replay::file_of(source, origin, file, at), &source.kind) {
+        (Some(path), _) => match look_at(source, &path, needed)? {
+            Some(what) => (path, what),
+            None => return Ok(()),
+        },
+        (None, SourceKind::Follow { path, .. }) => {
+            (origin.folder.join(path), "is another file now, and there is neither it nor a copy beside the path".into())
+        }
+        (None, _) => return Ok(()),
     };
     let (name, bytes, path) = (&source.name, needed.bytes, path.display());
     let choice = match needed.planned {
@@ -128,4 +138,20 @@ fn look(source: &SourceSpec, origin: &Origin, file: &str, needed: &Needed) -> Re
     Err(Error::job(format!(
         "source `{name}`: `{path}`, of which batches hold the first {bytes} bytes, {what}; {choice}"
     )))
+}
+
+/// Why a file cannot be read again. One that is not there is waited for.
+fn look_at(source: &SourceSpec, path: &Path, needed: &Needed) -> Result<Option<String>> {
+    let pause = |time| {
+        std::thread::sleep(time);
+        true
+    };
+    let _ = Away::new(source, path).wait_out(|| std::fs::metadata(path), pause);
+    Ok(match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some("is not there any more".to_owned()),
+        Err(error) => return Err(Error::environment(format!("cannot look at {}: {error}", path.display()))),
+        Ok(metadata) if !metadata.is_file() => Some(format!("cannot be read again: {}", replay::NOT_A_FILE)),
+        Ok(metadata) if metadata.len() < needed.bytes => Some(format!("has shrunk to {} bytes", metadata.len())),
+        Ok(_) => None,
+    })
 }

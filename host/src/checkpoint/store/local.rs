@@ -6,9 +6,11 @@ mod log;
 
 use super::{Guard, Log, Object, Store, StoreError, Version, inside, io_failed, outside};
 use crate::checkpoint::{fault, state_file::checksum};
+use crate::private;
+use crate::regular;
 use bytes::Bytes;
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -73,8 +75,8 @@ impl Local {
         };
         durable::make_folders(&self.root).map_err(failed)?;
         let path = self.root.join(LOCK);
-        let mut file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path).map_err(failed)?;
+        let mut file = private::open_or_make(&path)
+            .map_err(|error| failed(io::Error::new(error.kind(), format!("{}: {error}", path.display()))))?;
         match lock_within(&file, LOCK_WAIT) {
             Ok(()) => {}
             Err(TryLockError::Error(error)) => return Err(failed(error)),
@@ -159,7 +161,7 @@ impl Store for Local {
         if let Some(bytes) = self.unsynced().get(path) {
             return Ok(Some(bytes.clone()));
         }
-        let bytes = missing_ok(fs::read(&file));
+        let bytes = missing_ok(regular::read(&file));
         Ok(bytes.map_err(|error| io_failed(format!("read {}", file.display()), &error))?.map(Bytes::from))
     }
 

@@ -48,7 +48,7 @@ impl S3 {
     pub fn open(bucket: &str, prefix: &str, settings: &[(String, String)]) -> JobResult<S3> {
         let prefix = prefix.trim_end_matches('/');
         let place = format!("s3://{bucket}/{prefix}").trim_end_matches('/').to_owned();
-        if bucket.is_empty() || !(prefix.is_empty() || inside(prefix)) {
+        if !is_bucket(bucket) || !(prefix.is_empty() || inside(prefix)) {
             return Err(Error::job(format!(
                 "`dir` of [checkpoint] is \"s3://{bucket}/{prefix}\"; write a bucket and a prefix, as in \"s3://bucket/prefix\""
             )));
@@ -67,6 +67,12 @@ impl S3 {
         let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         Ok(S3(Arc::new(Bucket { client: Arc::new(client), runtime: Some(runtime), place, prefix })))
     }
+}
+
+/// A bucket's name becomes part of the server's name or of a path; what could lead to another server is none.
+fn is_bucket(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    (1..=255).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with(['.', '-']) && !name.contains("..")
 }
 
 /// `http` has to be allowed, because it shows the data to the network.
@@ -102,11 +108,13 @@ impl Bucket {
         let (done, result) = mpsc::sync_channel(1);
         if let Some(runtime) = &self.runtime {
             runtime.spawn(async move {
-                let _ = done.send(requests.await);
+                let _ = done.send(tokio::spawn(requests).await);
             });
         }
         match result.recv() {
-            Ok(result) => result.map_err(|error| self.failed(what, path, &error)),
+            Ok(Ok(result)) => result.map_err(|error| self.failed(what, path, &error)),
+            // Another try would end in the same way.
+            Ok(Err(ended)) => Err(self.error(what, path, format!("the request panicked: {ended}"), false)),
             Err(_) => Err(self.error(what, path, "the request ended without an answer", true)),
         }
     }

@@ -96,14 +96,14 @@ fn positions(name: &str, source: &SourceFacts) -> String {
     let kind = source.source.split([' ', ':']).next().unwrap_or_default();
     let mut text = format!("{name} ({}): ", source.source);
     let all = source.files.iter();
-    let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(_, at)| kind == "directory" && at.mark == 1);
+    let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(_, at)| matches!(kind, "directory" | "follow") && at.ended());
     let mut words: Vec<String> = Vec::new();
     if !ended.is_empty() {
         words.push(format!("{} read to the end", count(ended.len() as u64, "file")));
     }
     for (file, at) in open.iter().take(FILES_SHOWN) {
         let at = position(kind, at);
-        words.push(if file.is_empty() { at } else { format!("{file} {at}") });
+        words.push(if file.is_empty() || kind == "follow" { at } else { format!("{file} {at}") });
     }
     if open.len() > FILES_SHOWN {
         words.push(format!("and {} more", count((open.len() - FILES_SHOWN) as u64, "file")));
@@ -115,8 +115,8 @@ fn positions(name: &str, source: &SourceFacts) -> String {
 fn position(kind: &str, at: &Position) -> String {
     let Position { offset, mark } = *at;
     match kind {
-        "file" | "directory" if mark == 1 => format!("read to the end, byte {offset}"),
-        "file" | "directory" => format!("read to byte {offset}"),
+        "file" | "directory" if at.ended() => format!("read to the end, byte {offset}"),
+        "file" | "directory" | "follow" => format!("read to byte {offset}"),
         "queue" if mark == 0 => format!("read to byte {offset}"),
         "queue" => format!("read to byte {offset}, and {} of the line there", count(mark.unsigned_abs(), "row")),
         "rate" => format!("{} made", count(offset, "row")),

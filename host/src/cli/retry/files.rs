@@ -96,7 +96,7 @@ fn of_file(path: &Path, kind: Kind) -> Result<Vec<Unit>> {
         let most = RETRY_FILE_BYTES_MAX >> 20;
         return Err(Error::job(format!("{shown} has more than {most} MiB; give its rows back in several files")));
     }
-    let bytes = std::fs::read(path).map_err(failed)?;
+    let bytes = crate::regular::read(path).map_err(failed)?;
     let digest = xxh3_128(&bytes);
     let records = match kind {
         Kind::Json => return lines(&shown, &bytes),

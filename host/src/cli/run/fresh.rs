@@ -5,6 +5,7 @@ use crate::checkpoint::{manifest, store};
 use crate::error::{Error, Result};
 use crate::job::spec::{CheckpointSpec, JobSpec};
 use crate::receiver::retry;
+use crate::shown;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// Returns when nothing would be forgotten, or the person at the terminal agreed. `Error` otherwise.
@@ -19,7 +20,8 @@ pub fn confirm(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<()> {
     }
     let mut answer = String::new();
     signals::unblock().map_err(Error::environment)?;
-    let asked = write!(io::stderr(), "This forgets {what}. Type yes to go on: ").and_then(|()| io::stderr().flush());
+    let asked = write!(io::stderr(), "This forgets {}. Type yes to go on: ", shown::message(&what))
+        .and_then(|()| io::stderr().flush());
     asked.and_then(|()| io::stdin().lock().read_line(&mut answer)).map_err(Error::environment)?;
     signals::block().map_err(Error::environment)?;
     match answer.trim() {

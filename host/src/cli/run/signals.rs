@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use crate::run::{Stop, Stopper};
+use crate::threads;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -46,15 +47,23 @@ fn mask(how: libc::c_int) -> io::Result<()> {
 }
 
 /// Calls `on_signal` for each signal that came since [`block`] and will come, from a thread of its own, until it
-/// returns `false`.
-pub fn watch(mut on_signal: impl FnMut() -> bool + Send + 'static) -> Result<()> {
+/// returns `false`. `failed` is called where no signal is heard any more.
+pub fn watch(
+    failed: impl FnOnce(Error) + Send + 'static,
+    mut on_signal: impl FnMut() -> bool + Send + 'static,
+) -> Result<()> {
     let wait = move || {
         let (set, mut number) = (signals(), 0);
         // SAFETY: both are valid for the call.
         while unsafe { libc::sigwait(&set, &mut number) } != 0 || on_signal() {}
     };
-    let thread = thread::Builder::new().name("millstream-signals".into()).spawn(wait);
-    thread.map(drop).map_err(|error| Error::environment(format!("cannot listen for signals: {error}")))
+    threads::start("millstream-signals", "the thread that waits for signals", failed, wait).map(drop)
+}
+
+/// Ends a process that nobody could stop any more.
+pub fn end_unheard(error: Error) {
+    tracing::error!("{error}");
+    std::process::exit(1);
 }
 
 /// Stops the job of this process when signals come: the first gracefully, the second at once.
@@ -71,17 +80,21 @@ struct Inner {
 struct State {
     asked: Option<Stop>,
     job: Option<Stopper>,
+    /// No signal is heard any more.
+    failed: Option<Error>,
 }
 
 impl StopOnSignals {
     /// Begins to listen.
     pub fn listen() -> Result<StopOnSignals> {
         let (sender, signals) = channel();
-        watch(move || sender.send(()).is_ok())?;
         let stop = StopOnSignals::default();
+        let failing = stop.clone();
+        watch(move |error| failing.fail(error), move || sender.send(()).is_ok())?;
         let listening = stop.clone();
-        let thread = thread::Builder::new().name("millstream-stop".into()).spawn(move || listening.follow(&signals));
-        thread.map_err(|error| Error::environment(format!("cannot listen for signals: {error}")))?;
+        let failing = stop.clone();
+        let failed = move |error| failing.fail(error);
+        threads::start("millstream-stop", "the thread that stops the job", failed, move || listening.follow(&signals))?;
         Ok(stop)
     }
 
@@ -91,12 +104,24 @@ impl StopOnSignals {
         if let Some(how) = state.asked {
             job.stop(how);
         }
+        if let Some(error) = state.failed.take() {
+            job.fail(error);
+        }
         state.job = Some(job);
     }
 
     /// Whether the job was stopped at once.
     pub fn at_once(&self) -> bool {
         self.0.at_once.load(Ordering::Acquire)
+    }
+
+    /// A job that nobody can stop any more ends.
+    fn fail(&self, error: Error) {
+        let mut state = self.0.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &state.job {
+            Some(job) => job.fail(error),
+            None => state.failed = Some(error),
+        }
     }
 
     fn follow(&self, signals: &Receiver<()>) {

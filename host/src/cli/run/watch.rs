@@ -1,7 +1,8 @@
 //! `millstream run --watch`: a local component that is built anew takes the place of the one that runs, between two batches.
 //!
 //! The files are looked at again and again, as [`crate::author::watch`] does. One that changes is used when it has come to
-//! rest. What cannot take the place is told, and what runs goes on.
+//! rest. What cannot take the place is told, and what runs goes on. What has taken the place is on trial
+//! ([`crate::plugin::trial`]): where a call of it fails, the version before makes that call, and is put back here.
 
 use crate::cli::upgrade::running::RunningJob;
 use crate::error::{Error, Result};
@@ -12,10 +13,14 @@ use crate::package::digest::Digest;
 use crate::plugin::{component_file, read_component};
 use crate::run::control::ask;
 use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
+use crate::threads;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime};
+use tempfile::TempPath;
 
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -33,6 +38,23 @@ struct Watched {
     seen: Seen,
     /// It has changed, and may still be written.
     changed: bool,
+    /// A copy of the component that runs, as its file is replaced by the next build; `None`: it could not be copied.
+    runs: Option<Kept>,
+    /// The version that has taken its place, while it has not failed.
+    trial: Option<Trial>,
+}
+
+/// A copy of a component.
+#[derive(Clone)]
+struct Kept {
+    file: Arc<TempPath>,
+    digest: Digest,
+}
+
+/// A version on trial: its upgrade, and the version before.
+struct Trial {
+    upgrade: u64,
+    before: Kept,
 }
 
 /// Watches the local components of a job that is about to run, for as long as this process lives.
@@ -42,7 +64,8 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
         for plugin in stage.plugins().into_iter().filter(|plugin| plugin.package().is_none()) {
             let path = job.origin.folder.join(&plugin.path);
             let (stage, plugin) = (stage.name.clone(), plugin.path.display().to_string());
-            all.push(Watched { stage, plugin, seen: seen(&path), path, changed: false });
+            let runs = component(&path).ok().and_then(|(_, bytes)| kept(&bytes));
+            all.push(Watched { stage, plugin, seen: seen(&path), path, changed: false, runs, trial: None });
         }
     }
     if all.is_empty() {
@@ -50,13 +73,14 @@ pub fn start(file: &Path, job: &JobSpec) -> Result<()> {
             "--watch: the job has no component of its own that could be built anew: all its plugins are packages";
         return Err(Error::job(format!("{}: {words}", file.display())));
     }
-    let watching = thread::Builder::new().name("millstream-watch".into()).spawn(move || {
+    let failed = |error| tracing::error!("--watch has ended: {error}");
+    let watching = threads::start("millstream-watch", "the thread that watches components", failed, move || {
         loop {
             thread::sleep(LOOK_EVERY);
             all.iter_mut().for_each(|watched| watched.look(&file));
         }
     });
-    watching.map(drop).map_err(|error| Error::environment(format!("cannot start a thread: {error}")))
+    watching.map(drop)
 }
 
 impl Watched {
@@ -65,14 +89,15 @@ impl Watched {
         let rests = now.is_some() && now == self.seen;
         self.changed |= now != self.seen;
         self.seen = now;
+        self.put_back_what_failed(job);
         // A job that starts, or starts again, hears of it when it runs.
         if !self.changed || !rests {
             return;
         }
         let Some(runs) = ask(job).ok().and_then(|answers| answers.told.into_iter().next()) else { return };
         self.changed = false;
-        let (stage, shown) = (&self.stage, self.path.display());
-        let part = runs.status.stages.into_iter().find(|part| part.name == *stage);
+        let (stage, shown) = (self.stage.clone(), self.path.display().to_string());
+        let part = runs.status.stages.into_iter().find(|part| part.name == stage);
         match self.take(job, part.and_then(|part| part.plugin)) {
             Ok(Some(UpgradeStatus { step: UpgradeStep::Dropped(why), from, .. })) => {
                 tracing::warn!(
@@ -89,20 +114,64 @@ impl Watched {
         }
     }
 
+    /// Puts the version before in the place of one that was on trial and has failed.
+    fn put_back_what_failed(&mut self, job: &Path) {
+        let Some(Trial { upgrade, before }) = &self.trial else { return };
+        // A job that ends, or was started again since, knows nothing of it.
+        let Ok(all) = RunningJob::find(job).and_then(|running| running.status(*upgrade)) else { return };
+        if !all.iter().any(|status| matches!(status.step, UpgradeStep::Failed(_))) {
+            return;
+        }
+        let before = before.clone();
+        self.trial = None;
+        let put = RunningJob::find(job).and_then(|running| {
+            let prepared = running.prepare(&self.stage, &self.plugin, &before.file, &before.digest)?;
+            running.commit(prepared.id)
+        });
+        let (stage, shown) = (&self.stage, self.path.display());
+        match put {
+            Ok(UpgradeStatus { step: UpgradeStep::Done { .. }, .. }) => {
+                tracing::warn!("stage `{stage}` has the version before {shown} again, and waits for the next build");
+            }
+            Ok(UpgradeStatus { step, .. }) => {
+                tracing::warn!("stage `{stage}`: the version before was not put back: {step:?}")
+            }
+            Err(error) => tracing::warn!("stage `{stage}`: the version before was not put back: {}", error.message),
+        }
+        self.runs = Some(before);
+    }
+
     /// Has the job run what lies there now, unless that is what it `runs`, or the job file names another plugin by now.
-    fn take(&self, job: &Path, runs: Option<PluginId>) -> Result<Option<UpgradeStatus>> {
+    fn take(&mut self, job: &Path, runs: Option<PluginId>) -> Result<Option<UpgradeStatus>> {
         if edit::plugin_of(job, &self.stage)?.is_some_and(|plugin| plugin != self.plugin) {
             return Ok(None);
         }
         let (file, bytes) = component(&self.path)?;
         let digest = Digest::of(&bytes);
-        if runs.is_some_and(|runs| runs.digest == digest.to_string()) {
+        let is_running = |digest: &Digest| runs.as_ref().is_some_and(|runs| runs.digest == digest.to_string());
+        if is_running(&digest) {
             return Ok(None);
         }
         let running = RunningJob::find(job)?;
-        let prepared = running.prepare(&self.stage, &self.plugin, &file, &digest)?;
-        running.commit(prepared.id).map(Some)
+        let before = self.runs.clone().filter(|kept| is_running(&kept.digest));
+        let prepared = match before {
+            Some(_) => running.prepare_on_trial(&self.stage, &self.plugin, &file, &digest)?,
+            None => running.prepare(&self.stage, &self.plugin, &file, &digest)?,
+        };
+        let status = running.commit(prepared.id)?;
+        if matches!(status.step, UpgradeStep::Done { .. } | UpgradeStep::Failed(_)) {
+            self.trial = before.map(|before| Trial { upgrade: status.id, before });
+            self.runs = kept(&bytes);
+        }
+        Ok(Some(status))
     }
+}
+
+/// A copy of a component in a file of its own.
+fn kept(bytes: &[u8]) -> Option<Kept> {
+    let mut file = tempfile::Builder::new().prefix("millstream-").suffix(".wasm").tempfile().ok()?;
+    file.write_all(bytes).ok()?;
+    Some(Kept { file: Arc::new(file.into_temp_path()), digest: Digest::of(bytes) })
 }
 
 fn seen(path: &Path) -> Seen {

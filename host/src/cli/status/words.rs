@@ -64,6 +64,7 @@ fn upgrade_words(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus) ->
             format!("took its place after batch {after}; a pause of {pause}")
         }
         UpgradeStep::Dropped(why) => format!("was given up: {why}"),
+        UpgradeStep::Failed(why) => format!("has failed, and the one before goes on: {why}"),
     };
     format!("`{stage}`: {} -> {}\n         {how}", from.0, to.0)
 }

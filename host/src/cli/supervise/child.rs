@@ -1,14 +1,16 @@
 //! A worker process as its supervisor sees it.
 
 use super::decide::How;
-use super::report::{Report, VARIABLE};
+use super::report::{self, Report, VARIABLE};
 use crate::child::limits::die_with;
 use crate::cli::run::signals;
 use crate::error::Kind;
 use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_SILENCE_MS_MAX;
+use crate::run::ClusterKey;
+use crate::threads;
 use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -38,12 +40,13 @@ pub struct Child {
 }
 
 impl Child {
-    /// Starts the program with these arguments. `say` is called with all that the process says, and with `None` when it
+    /// Starts the program with these arguments. It gets `key` over the socket that only it has. `say` is called with all that the process says, and with `None` when it
     /// has closed its end.
     pub fn start(
         program: &Path,
         arguments: Vec<OsString>,
         again: bool,
+        key: Option<&ClusterKey>,
         say: impl Fn(Option<Report>) + Send + 'static,
     ) -> io::Result<Child> {
         let (own, others) = UnixStream::pair()?;
@@ -53,7 +56,8 @@ impl Child {
         // In a group of its own it does not get the terminal's Ctrl-C: the supervisor passes it on.
         command.process_group(0);
         if let (true, Ok(faults)) = (again, std::env::var(FAULT)) {
-            let lasting: Vec<&str> = faults.split(',').filter(|fault| !fault.starts_with("kill@")).collect();
+            let lasting: Vec<&str> =
+                faults.split(',').filter(|fault| !fault.starts_with("kill@") && !fault.starts_with("panic@")).collect();
             command.env(FAULT, lasting.join(","));
         }
         // SAFETY: between fork and exec only system calls are made, and no memory is allocated.
@@ -62,6 +66,8 @@ impl Child {
         let process = command.spawn()?;
         // The command holds the child's end of the socket.
         drop(command);
+        // Few bytes, for which a new socket has room. A child that is gone already is noticed below.
+        let _ = (&own).write_all(&report::passed(key));
         let child = Child {
             process,
             _lifeline: own,
@@ -77,7 +83,11 @@ impl Child {
             lines.filter_map(|line| Report::read(&line)).for_each(|report| say(Some(report)));
             say(None);
         };
-        thread::Builder::new().name("millstream-child".into()).spawn(listen)?;
+        // Without it the process seems silent, and is killed and started again.
+        let failed = |error| tracing::error!("{error}");
+        let listening =
+            threads::start("millstream-child", "the thread that listens to a worker process", failed, listen);
+        listening.map_err(io::Error::other)?;
         Ok(child)
     }
 

@@ -73,7 +73,8 @@ impl InARow {
     /// Decides, when all worker processes have ended. `ends` are in the order in which they ended.
     pub fn decide(&mut self, ends: &[End], facts: Facts) -> Decision {
         let lasting = |end: &End| match end.how {
-            How::Failed(Kind::Environment, _) => None,
+            // A panic in a thread is a bug; where it lasts, it ends the job after some tries.
+            How::Failed(Kind::Environment | Kind::Bug, _) => None,
             How::Failed(_, code) => Some(code),
             _ => None,
         };
@@ -170,6 +171,7 @@ mod tests {
              of 10)"
         );
         assert!(again(&[(0, How::Failed(Kind::Environment, 1))], RUNNING).is_some());
+        assert!(again(&[(0, How::Failed(Kind::Bug, 1))], RUNNING).is_some(), "a panic in a thread");
         assert!(again(&[(0, How::Silent(101))], RUNNING).is_some());
         // The others say that they are done when they are told so, but only process 0 commits.
         assert!(again(&[(1, How::Done(0)), (0, How::Died(6))], RUNNING).is_some());
@@ -177,7 +179,7 @@ mod tests {
 
     #[test]
     fn what_a_restart_does_not_mend_ends_the_job() {
-        for kind in [Kind::Job, Kind::Plugin, Kind::Bug] {
+        for kind in [Kind::Job, Kind::Plugin] {
             assert_eq!(decide(&[(0, How::Failed(kind, 2))], RUNNING), Decision::Exit(2));
             // Also where another one noticed first that its peer is gone.
             let ends = [(0, How::Failed(Kind::Environment, 1)), (1, How::Failed(kind, 2))];

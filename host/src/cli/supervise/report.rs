@@ -1,10 +1,12 @@
 //! What a worker process tells its supervisor: a word a line on a socket that is its standard input. The supervisor
-//! sends nothing; when its end closes, it is gone, and the worker process ends with it.
+//! sends the key of the job's processes, and nothing else; when its end closes, it is gone, and the worker process ends
+//! with it.
 
 use crate::error::{Error, Kind, Result};
 use crate::ids::BatchId;
 use crate::limits::HEARTBEAT_MS;
-use crate::run::Stopper;
+use crate::run::{ClusterKey, Stopper};
+use crate::threads;
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -69,6 +71,28 @@ impl Report {
 pub struct Reporter {
     socket: Arc<Mutex<UnixStream>>,
     job: Arc<Mutex<Option<Stopper>>>,
+    /// As the supervisor passed it.
+    key: Option<ClusterKey>,
+}
+
+/// Bytes of the number in front of the key.
+const KEY_LENGTH_BYTES: usize = 2;
+
+/// The key as it is passed to a worker process: how many bytes it has, and the bytes.
+pub fn passed(key: Option<&ClusterKey>) -> Vec<u8> {
+    let bytes = key.map_or(&[][..], ClusterKey::bytes);
+    // Keys are shorter than that.
+    let length = u16::try_from(bytes.len()).unwrap_or(0);
+    [&length.to_le_bytes()[..], bytes].concat()
+}
+
+/// Reads what [`passed`] made.
+fn receive(mut from: impl Read) -> io::Result<Option<ClusterKey>> {
+    let mut length = [0; KEY_LENGTH_BYTES];
+    from.read_exact(&mut length)?;
+    let mut bytes = vec![0; u16::from_le_bytes(length).into()];
+    from.read_exact(&mut bytes)?;
+    Ok((!bytes.is_empty()).then(|| ClusterKey::from_bytes(&bytes)))
 }
 
 impl Reporter {
@@ -88,14 +112,35 @@ impl Reporter {
     fn start() -> io::Result<Reporter> {
         let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         let mut lifeline = socket.try_clone()?;
-        thread::Builder::new().name("millstream-lifeline".into()).spawn(move || {
-            while matches!(lifeline.read(&mut [0]), Ok(1..)) {}
-            end_with_supervisor();
-        })?;
-        let reporter = Reporter { socket: Arc::new(Mutex::new(socket)), job: Arc::default() };
-        let beating = reporter.clone();
-        thread::Builder::new().name("millstream-beat".into()).spawn(move || beating.beat())?;
+        let key = receive(&lifeline)?;
+        let started = threads::start(
+            "millstream-lifeline",
+            "the thread that waits for the supervisor's end",
+            |_| end_with_supervisor(),
+            move || {
+                while matches!(lifeline.read(&mut [0]), Ok(1..)) {}
+                end_with_supervisor();
+            },
+        );
+        started.map_err(io::Error::other)?;
+        let reporter = Reporter { socket: Arc::new(Mutex::new(socket)), job: Arc::default(), key };
+        let (beating, failing) = (reporter.clone(), reporter.clone());
+        let failed = move |error| failing.fail(error);
+        let work = move || beating.beat();
+        let started =
+            threads::start("millstream-beat", "the thread that tells the supervisor of this process", failed, work);
+        started.map_err(io::Error::other)?;
         Ok(reporter)
+    }
+
+    /// A job whose supervisor would hear nothing more of it ends.
+    fn fail(&self, error: Error) {
+        loop {
+            if let Some(job) = &*self.job.lock().unwrap_or_else(PoisonError::into_inner) {
+                return job.fail(error);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     fn beat(&self) {
@@ -111,6 +156,11 @@ impl Reporter {
             thread::sleep(LOOK_EVERY);
             quiet += LOOK_EVERY;
         }
+    }
+
+    /// The key of the job's processes, where there are several.
+    pub fn key(&self) -> Option<ClusterKey> {
+        self.key.clone()
     }
 
     /// The job is started.
@@ -157,5 +207,14 @@ mod tests {
             assert_eq!((line.lines().count(), Report::read(line.trim_end())), (1, Some(report)), "{line:?}");
         }
         assert_eq!((Report::read("ended"), Report::read("back x")), (None, None));
+    }
+
+    #[test]
+    fn a_worker_process_gets_the_key_or_none() {
+        let key = ClusterKey::generate().unwrap();
+        let received = receive(&passed(Some(&key))[..]).unwrap().unwrap();
+        assert_eq!(received.bytes(), key.bytes());
+        assert!(receive(&passed(None)[..]).unwrap().is_none());
+        assert!(receive(&passed(Some(&key))[..20]).is_err());
     }
 }

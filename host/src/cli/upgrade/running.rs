@@ -51,10 +51,26 @@ impl RunningJob {
 
     /// Has all processes load and check a plugin for a stage.
     pub fn prepare(&self, stage: &str, plugin: &str, file: &Path, digest: &Digest) -> Result<UpgradeStatus> {
+        self.prepare_one(stage, plugin, file, digest, false)
+    }
+
+    /// The same; where a call of the plugin fails, the one that ran before goes on.
+    pub fn prepare_on_trial(&self, stage: &str, plugin: &str, file: &Path, digest: &Digest) -> Result<UpgradeStatus> {
+        self.prepare_one(stage, plugin, file, digest, true)
+    }
+
+    fn prepare_one(
+        &self,
+        stage: &str,
+        plugin: &str,
+        file: &Path,
+        digest: &Digest,
+        on_trial: bool,
+    ) -> Result<UpgradeStatus> {
         let id = time::now().0.unsigned_abs().max(1);
         let file = std::fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
         let (stage, plugin, digest) = (stage.to_owned(), plugin.to_owned(), digest.to_string());
-        let prepared = self.all(&Question::Prepare(Prepare { id, stage, plugin, file, digest }));
+        let prepared = self.all(&Question::Prepare(Prepare { id, stage, plugin, file, digest, on_trial }));
         if prepared.is_err() {
             // Those that have prepared it need not keep it.
             let _ = put(&self.file, &Question::Drop { id, why: "another process refused it".into() }, |_| true);
@@ -65,7 +81,7 @@ impl RunningJob {
     /// Puts a prepared plugin in its place, and waits until that is done or was given up.
     pub fn commit(&self, id: u64) -> Result<UpgradeStatus> {
         let mut status = self.first(&Question::Commit { id })?;
-        while !matches!(status.step, UpgradeStep::Done { .. } | UpgradeStep::Dropped(_)) {
+        while !matches!(status.step, UpgradeStep::Done { .. } | UpgradeStep::Dropped(_) | UpgradeStep::Failed(_)) {
             thread::sleep(LOOK_EVERY);
             status = self.first(&Question::Upgrade { id })?;
         }
@@ -96,7 +112,7 @@ impl RunningJob {
     /// Until it is `over`, whoever stops this command gives its prepared plugin up with it; what follows is not interrupted.
     pub fn give_up_on_signals(&self, id: u64, over: Arc<AtomicBool>) -> Result<()> {
         let file = self.file.clone();
-        signals::watch(move || {
+        signals::watch(signals::end_unheard, move || {
             if !over.load(Ordering::Acquire) {
                 let why = "whoever asked for it has stopped waiting".into();
                 let _ = put(&file, &Question::Drop { id, why }, |_| true);

@@ -151,8 +151,8 @@ impl TimedFront {
     /// in one. Returns the slice of each row left, and the rows.
     fn on_time(&self, context: BatchContext, part: &Part, output: &mut Output) -> Result<(Vec<i64>, RecordBatch)> {
         let (rows, times) = take_times(part)?;
-        let places: Vec<Place> =
-            times.values().iter().map(|time| self.slices.place(*time, context.watermark.before)).collect();
+        let mut placer = self.slices.placer(context.watermark.before);
+        let places: Vec<Place> = times.values().iter().map(|time| placer.place(*time)).collect();
         let slice = |place: &Place| if let Place::Slice(slice) = place { Some(*slice) } else { None };
         let slices: Vec<i64> = places.iter().filter_map(slice).collect();
         if slices.len() == rows.num_rows() {

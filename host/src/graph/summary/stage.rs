@@ -50,6 +50,7 @@ pub(super) fn window(window: &WindowNode, batch: Duration) -> String {
     };
     let gaps = if window.leaves_gaps() { "; rows between windows are dropped" } else { "" };
     match *window {
+        WindowNode::All => "totals of all rows; each batch puts out those of its keys".into(),
         WindowNode::Batches { size_us, slide_us } => format!(
             "window {} every {} of processing time (each batch: {}){}",
             time(size_us),
@@ -57,8 +58,14 @@ pub(super) fn window(window: &WindowNode, batch: Duration) -> String {
             show_time(batch),
             gaps,
         ),
-        WindowNode::Sliding { size_us, slide_us, update } => {
-            format!("window {} every {} of event time, {}{}", time(size_us), time(slide_us), results(update), gaps,)
+        WindowNode::Sliding { size_us, slide_us, begin, update } => {
+            let (size, slide, results) = (time(size_us), time(slide_us), results(update));
+            let offset = match begin.offset_us {
+                0 => String::new(),
+                us => format!(", {} after its multiples", signed(us)),
+            };
+            let zone = begin.zone.map_or_else(String::new, |zone| format!(", by the clocks of {zone}"));
+            format!("window {size} every {slide} of event time{offset}{zone}, {results}{gaps}")
         }
         WindowNode::Session { gap_us, length_us_max, update } => format!(
             "sessions with less than {} between rows, at most {} long, of event time, {}",

@@ -12,7 +12,12 @@ const SECOND_US: i64 = 1_000_000;
 #[test]
 fn windows_show_the_defaults_that_nobody_wrote() {
     let batches = |size, slide| WindowNode::Batches { size_us: size * SECOND_US, slide_us: slide * SECOND_US };
-    let sliding = |update| WindowNode::Sliding { size_us: 30 * SECOND_US, slide_us: 30 * SECOND_US, update };
+    let sliding = |update| WindowNode::Sliding {
+        size_us: 30 * SECOND_US,
+        slide_us: 30 * SECOND_US,
+        begin: Default::default(),
+        update,
+    };
     let (gap_us, length_us_max) = (30 * SECOND_US, 24 * 3600 * SECOND_US);
     for (node, expected) in [
         (batches(30, 10), "window 30s every 10s of processing time (each batch: 1s)"),
@@ -55,7 +60,11 @@ fn operators_say_what_they_do_in_one_line() {
     let interval = JoinSpec { within_us: Some((-5 * SECOND_US, 10 * SECOND_US)), ..JoinSpec::on(["user"]) };
     let left = JoinSpec { on: vec![("user".into(), "id".into())], ..JoinSpec::on(["user"]).kind(JoinKind::Left) };
     let password = EnrichSpec {
-        table: EnrichTable::Postgres { url: "postgres://me:secret@h/d".into(), query: "select 1".into() },
+        table: EnrichTable::Postgres {
+            url: "postgres://me:secret@h/d".into(),
+            query: "select 1".into(),
+            wait: Duration::ZERO,
+        },
         ..EnrichSpec::file("", EnrichFormat::Csv, ["sku"])
     };
     let window = WindowSpec::of(Duration::from_secs(30));

@@ -14,6 +14,7 @@ impl PluginSpec {
         PluginSpec {
             path: path.into(),
             file: None,
+            pinned: None,
             config: serde_json::Value::Object(serde_json::Map::new()),
             instance: InstanceSpec::default(),
             limits: PluginLimits::default(),

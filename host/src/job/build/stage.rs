@@ -63,7 +63,11 @@ impl StageSpec {
         from: impl IntoIterator<Item = S>,
         query: impl Into<String>,
     ) -> StageSpec {
-        StageSpec::new(name, from, OperatorSpec::Sql { query: query.into(), functions: BTreeMap::new() })
+        StageSpec::new(
+            name,
+            from,
+            OperatorSpec::Sql { query: query.into(), functions: BTreeMap::new(), limits: SqlLimits::default() },
+        )
     }
 
     /// Pairs of rows of two streams that are equal in these columns.
@@ -190,6 +194,15 @@ impl StageSpec {
         self
     }
 
+    /// What the query of `sql` may use up.
+    #[must_use]
+    pub fn sql_limits(mut self, of_query: SqlLimits) -> StageSpec {
+        if let OperatorSpec::Sql { limits, .. } = &mut self.operator {
+            *limits = of_query;
+        }
+        self
+    }
+
     /// Adds a plugin of world `transform` that `sql` calls as a function by this name.
     #[must_use]
     pub fn function(mut self, name: impl Into<String>, plugin: impl Into<PluginSpec>) -> StageSpec {
@@ -203,13 +216,19 @@ impl StageSpec {
 impl WindowSpec {
     /// Windows of `size`, a new one every `slide`.
     pub fn sliding(size: Duration, slide: Duration) -> WindowSpec {
-        let extent = WindowExtent::Sliding { size, slide: Some(slide) };
+        let extent = WindowExtent::Sliding { size, slide: Some(slide), begin: WindowBegin::default() };
         WindowSpec { extent, emit: WindowEmit::Close }
     }
 
     /// Windows of `size`: in event time one behind the other, in processing time a new one with every batch.
     pub fn of(size: Duration) -> WindowSpec {
-        WindowSpec { extent: WindowExtent::Sliding { size, slide: None }, emit: WindowEmit::Close }
+        let extent = WindowExtent::Sliding { size, slide: None, begin: WindowBegin::default() };
+        WindowSpec { extent, emit: WindowEmit::Close }
+    }
+
+    /// All rows that ever came: each batch puts out the totals of its keys.
+    pub fn all() -> WindowSpec {
+        WindowSpec { extent: WindowExtent::All, emit: WindowEmit::Close }
     }
 
     /// Sessions: rows with less than `gap` between them, at most a day long.

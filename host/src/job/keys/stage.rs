@@ -40,9 +40,10 @@ pub(in crate::job) const STAGE: &[Key] = &[
     key("key", Shape::Texts, "The columns by which the rows are partitioned."),
     key(
         "window",
-        Shape::Table(WINDOW),
+        Shape::Either(&[Shape::Table(WINDOW), Shape::Word(&["all"])]),
         "The rows that the operator works on, where these are not those of one batch: { size = \"30s\", slide = \
-         \"10s\" }, or { gap = \"30s\" } for sessions.",
+         \"10s\" }, or { gap = \"30s\" } for sessions; \"all\" for aggregates of all rows \
+         that ever came.",
     ),
     TIME,
     LATENESS,
@@ -194,7 +195,11 @@ const INSTANCE: Key = key(
     Shape::Word(&["batch", "worker"]),
     "How long a plugin instance lives: for one call (`batch`, the default), or as long as the worker.",
 );
-const LIMITS_KEY: Key = key("limits", Shape::Table(LIMITS), "What the plugin may use up.");
+const LIMITS_KEY: Key = key(
+    "limits",
+    Shape::Table(LIMITS),
+    "What the plugin may use up; for `sql` what the query may: `memory` and `time`.",
+);
 const GRANT_KEY: Key = key("grant", Shape::Table(GRANT), "What the plugin may use beyond its input.");
 
 /// Keys of event time, on a stage or in its window.
@@ -212,6 +217,18 @@ pub(in crate::job) const WINDOW: &[Key] = &[
         Shape::Time,
         "From one window to the next. By default the batch interval in processing time, and `size` in event time. \
          Longer than `size`: rows between windows are dropped.",
+    ),
+    key(
+        "offset",
+        Shape::SignedTime,
+        "Event time: windows begin so much later than at multiples of `slide`: \"6h\" for days that begin at six, or \
+         \"-1h\".",
+    ),
+    key(
+        "zone",
+        Shape::Text,
+        "Event time: windows begin by the clocks of this zone, as \"Europe/Berlin\", so that \"1d\" is from midnight to \
+         midnight there, also where that is 23 or 25 hours; UTC by default. For whole hours.",
     ),
     key("gap", Shape::Time, "Sessions: rows of a key with less than this time between them. Needs `time`."),
     key("length_max", Shape::Time, "Sessions: one that would get longer is closed and another begins; 24h by default."),
@@ -261,6 +278,11 @@ pub(in crate::job) const ENRICH: &[Key] = &[
     key("url", Shape::Text, "The PostgreSQL database of the table, as of a `postgres` sink."),
     key("query", Shape::Text, "With `url`: the query whose rows are the table."),
     key(
+        "wait",
+        Shape::Time,
+        "With `url`: how long the start of the job waits for the server where it is away; 1h by default.",
+    ),
+    key(
         "on",
         ON,
         "The columns that must be equal: \"sku\", [\"sku\", \"store\"], or { sku = \"article\" } where the table has \
@@ -275,8 +297,8 @@ pub(in crate::job) const ENRICH: &[Key] = &[
     key("format", Shape::Word(&["csv", "json", "parquet"]), "With `file`: what is in it; by default as its name ends."),
     key(
         "schema",
-        Shape::ByName(&Shape::Word(&crate::batch::types::ColumnType::NAMES)),
-        "The table's columns, name = \"type\"; by default as the file or query tells them.",
+        Shape::Columns,
+        "The table's columns, as in the `schema` of a source; by default as the file or query tells them.",
     ),
     key(
         "poll",
@@ -370,6 +392,12 @@ pub(in crate::job) const LIMITS: &[Key] = &[
         "With on_error = \"reject\": calls that look for the rows which make one call fail, 50000 by default.",
     ),
     key("compile", Shape::Time, "Time of compiling the component, 5m by default."),
+];
+
+/// `limits` of a stage with `sql`: those of a plugin that mean something to a query.
+pub(in crate::job) const SQL_LIMITS: &[Key] = &[
+    key("memory", Shape::Size, "Memory for rows that the query holds on one worker, 1GiB by default."),
+    key("time", Shape::Time, "Time in one batch or window on one worker, 60s by default; \"0s\": no limit."),
 ];
 
 /// `grant` of a stage.

@@ -66,7 +66,7 @@ pub(super) fn enrich(enrich: &EnrichSpec, part: &Part<'_>) {
     on("enrich.on", &enrich.on, part);
     match &enrich.table {
         EnrichTable::File { path, .. } => file_path("enrich.file", path, part),
-        EnrichTable::Postgres { url, query } => {
+        EnrichTable::Postgres { url, query, .. } => {
             if let Err(message) = database::check_url(url) {
                 part.wrong("enrich.url", message);
             }
@@ -82,13 +82,16 @@ pub(super) fn enrich(enrich: &EnrichSpec, part: &Part<'_>) {
         part.wrong("enrich.poll", message);
     }
     let mut seen = BTreeSet::new();
-    for (name, _) in &enrich.schema {
+    for column in &enrich.schema {
+        let name = &column.name;
         let path = format!("enrich.schema.{name}");
         if name.is_empty() || name.chars().any(char::is_control) {
             let shown = name.escape_debug();
             part.wrong(&path, format!("`{shown}` is no name for a column; write one of visible characters"));
         } else if !seen.insert(name) {
             part.wrong(&path, format!("two columns are named `{name}`; rename one"));
+        } else if let Some(message) = super::times(column) {
+            part.wrong(&path, message);
         }
     }
 }

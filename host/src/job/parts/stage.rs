@@ -28,7 +28,7 @@ pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
                 columns.iter().for_each(|column| invertible(column, part));
             }
         }
-        OperatorSpec::Sql { query, functions } => {
+        OperatorSpec::Sql { query, functions, .. } => {
             if query.trim().is_empty() {
                 part.wrong("sql", "`sql` is empty; write a query, as sql = \"select count(*) as n from words\"");
             }

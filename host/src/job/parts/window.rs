@@ -4,6 +4,7 @@ use super::Part;
 use crate::job::spec::*;
 use crate::job::units;
 use crate::limits::WINDOW_SLIDES_MAX;
+use crate::window::microseconds;
 use std::time::Duration;
 
 /// What to write for event time.
@@ -14,7 +15,11 @@ pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
     let Some(window) = &spec.window else { return };
     let name = part.place(["window", "join.window"]);
     match &window.extent {
-        WindowExtent::Sliding { size, slide } => sliding(spec, *size, *slide, name, part),
+        WindowExtent::All => all(spec, name, part),
+        WindowExtent::Sliding { size, slide, begin: at } => {
+            sliding(spec, *size, *slide, name, part);
+            begin(spec, *size, slide.unwrap_or(*size), at, name, part);
+        }
         WindowExtent::Session { gap, length_max } => {
             let good = length(&format!("{name}.gap"), *gap, "30s", part);
             if length(&format!("{name}.length_max"), *length_max, "24h", part) && good && length_max < gap {
@@ -38,6 +43,22 @@ pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
             let message = "`emit = \"update\"` is for aggregates, whose results of a window can be refined; remove it";
             part.wrong(&place, message);
         }
+    }
+}
+
+/// Totals of all rows: only aggregates need not keep these rows.
+fn all(spec: &StageSpec, name: &str, part: &Part<'_>) {
+    let aggregates = matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Plugin(_));
+    if !aggregates {
+        let message = format!(
+            "`{name} = \"all\"` is for aggregates, as all other operators would have to keep every row for ever; write \
+             aggregate = {{ n = \"count(*)\" }}, or window = {{ size = \"30s\" }}"
+        );
+        part.wrong(name, message);
+    }
+    if spec.event_time.is_some() {
+        let message = "`time` does nothing here: window = \"all\" holds all rows, whatever their time; remove it";
+        part.wrong(part.place(["time", &format!("{name}.time")]), message);
     }
 }
 
@@ -96,6 +117,32 @@ fn sliding(spec: &StageSpec, size: Duration, slide: Option<Duration>, name: &str
              longer, or a shorter `size`"
         );
         part.wrong(&slide_key, message);
+    }
+}
+
+/// Where windows begin.
+fn begin(spec: &StageSpec, size: Duration, slide: Duration, begin: &WindowBegin, name: &str, part: &Part<'_>) {
+    const HOUR_US: u128 = 3_600_000_000;
+    let (offset, zone) = (format!("{name}.offset"), format!("{name}.zone"));
+    let slide_us = microseconds(slide);
+    if spec.event_time.is_none() {
+        for key in [(begin.offset_us != 0).then_some(&offset), begin.zone.is_some().then_some(&zone)] {
+            let Some(key) = key else { continue };
+            let message =
+                format!("`{key}` is for windows of event time, which have places of their own; {TIME}, or remove it");
+            part.wrong(key, message);
+        }
+    } else if begin.offset_us.unsigned_abs() >= slide_us.unsigned_abs() && begin.offset_us != 0 && slide_us > 0 {
+        let message = format!(
+            "`{offset}` is as long as the slide, {}, or longer; write what is left of it over that",
+            units::show_time(slide)
+        );
+        part.wrong(&offset, message);
+    } else if begin.zone.is_some() && ![size, slide].iter().all(|time| time.as_micros().is_multiple_of(HOUR_US)) {
+        let message = format!(
+            "`{zone}` is for windows of whole hours and days, as clocks are set by such; remove it, or write size = \"1h\""
+        );
+        part.wrong(&zone, message);
     }
 }
 

@@ -4,6 +4,7 @@ use crate::job::keys::{self, SINK_KINDS, SINK_KINDS_LATER};
 use crate::job::spec::{FileFormat, SinkKind, SinkSpec, TableMode};
 use crate::job::table::Reader;
 use crate::limits;
+use std::time::Duration;
 
 /// Reads `[sinks.<name>]`.
 pub(in crate::job) fn sink(name: String, r: &Reader<'_>) -> SinkSpec {
@@ -60,5 +61,6 @@ fn postgres(r: &Reader<'_>) -> SinkKind {
             TableMode::Append
         }
     };
-    SinkKind::Postgres { url, table, mode }
+    let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
+    SinkKind::Postgres { url, table, mode, wait }
 }

@@ -1,13 +1,12 @@
 //! One source of a job file.
 
-use crate::batch::types::ColumnType;
-use crate::job::keys::{self, COLUMN, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
+use super::columns;
+use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
-use crate::job::table::{Reader, type_of};
-use crate::job::{suggest, units};
+use crate::job::table::Reader;
+use crate::job::units;
 use crate::limits;
 use std::time::Duration;
-use toml::Value;
 
 /// Reads `[sources.<name>]`.
 pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
@@ -19,7 +18,7 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
         Some(word) => kind(word, r),
         None => SourceKind::Queue { path: "?".into() },
     };
-    let given = schema(r);
+    let given = columns::schema(r, "schema = { user = \"text\", amount = \"float64\" }");
     let format = format(&kind, &given, r);
     let schema = if r.has("schema") { given } else { SourceSpec::default_schema(&kind, &format) };
     let count = |key, default| r.whole(key, 1, i64::MAX as u64).unwrap_or(default);
@@ -29,6 +28,8 @@ pub(in crate::job) fn source(name: String, r: &Reader<'_>) -> SourceSpec {
         rows_per_batch_max: count("rows_per_batch_max", limits::ROWS_PER_BATCH_MAX),
         bytes_per_batch_max: size("bytes_per_batch_max", 1 << 40, limits::BYTES_PER_BATCH_MAX),
         record_bytes_max: size("record_bytes_max", limits::RECORD_BYTES_MAX_MAX, limits::RECORD_BYTES_MAX),
+        rejected_bytes_max: size("rejected_bytes_max", limits::REJECTED_BYTES_MAX_MAX, limits::REJECTED_BYTES_MAX),
+        away_max: r.time("away_max").unwrap_or(Duration::from_millis(limits::AWAY_MS_MAX)),
         kind,
         format,
         schema,
@@ -45,14 +46,26 @@ fn kind(word: &str, r: &Reader<'_>) -> SourceKind {
         r.need("path", example);
         r.path("path", example).unwrap_or_default()
     };
+    let settle = || r.time("settle").unwrap_or(Duration::from_millis(limits::SETTLE_MS));
     match word {
         "socket" => SourceKind::Socket { address: address() },
         "raw-socket" => SourceKind::RawSocket { address: address() },
         "directory" => SourceKind::Directory {
             path: path("path = \"incoming\""),
             poll: r.time("poll").unwrap_or(Duration::from_millis(limits::DIRECTORY_POLL_MS)),
+            settle: settle(),
         },
-        "file" => SourceKind::File { path: path("path = \"input.txt\"") },
+        "file" if r.flag("follow") == Some(true) => SourceKind::Follow {
+            path: path("path = \"app.log\""),
+            poll: r.time("poll").unwrap_or(Duration::from_millis(limits::FOLLOW_POLL_MS)),
+            settle: settle(),
+        },
+        "file" => {
+            for key in ["poll", "settle"].into_iter().filter(|key| r.has(key)) {
+                r.wrong(key, format!("`{key}` is for a file that grows; remove it, or write follow = true"));
+            }
+            SourceKind::File { path: path("path = \"input.txt\"") }
+        }
         "rate" => {
             r.need("rows_per_second", "rows_per_second = 1000");
             SourceKind::Rate {
@@ -88,7 +101,10 @@ fn format(kind: &SourceKind, schema: &[ColumnSpec], r: &Reader<'_>) -> Format {
     match word {
         "json" => Format::Json,
         "csv" => Format::Csv {
-            header: r.flag("header").unwrap_or(matches!(kind, SourceKind::Directory { .. } | SourceKind::File { .. })),
+            header: r.flag("header").unwrap_or(matches!(
+                kind,
+                SourceKind::Directory { .. } | SourceKind::File { .. } | SourceKind::Follow { .. }
+            )),
             separator: separator(r),
         },
         "binary" => Format::Binary {
@@ -115,62 +131,6 @@ fn separator(r: &Reader<'_>) -> u8 {
             b','
         }
     }
-}
-
-/// The columns of `schema`; none where it is absent or wrong.
-fn schema(r: &Reader<'_>) -> Vec<ColumnSpec> {
-    let Some(columns) = r.inner("schema", "schema = { user = \"text\", amount = \"float64\" }") else {
-        return Vec::new();
-    };
-    columns.table.iter().filter_map(|(name, value)| column(name, value, &columns)).collect()
-}
-
-fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec> {
-    match value {
-        Value::String(word) => Some(ColumnSpec::new(name, column_type(name, word, columns)?)),
-        Value::Table(_) => {
-            let r = columns.inner(name, "{ type = \"int64\", path = \"user.id\" }")?;
-            r.check_keys(COLUMN, &[], None);
-            r.need("type", "type = \"int64\"");
-            let word = r.text("type", "type = \"int64\"")?;
-            let kind = column_type(name, word, columns)?;
-            let path = column_path(&r);
-            Some(ColumnSpec { path: path.unwrap_or_else(|| vec![name.into()]), ..ColumnSpec::new(name, kind) })
-        }
-        other => {
-            let found = type_of(other);
-            let message = format!("column `{name}` is {found}; write its type, as {name} = \"int64\"");
-            columns.wrong(name, message);
-            None
-        }
-    }
-}
-
-/// `"user.id"`, or a list of names where a name holds a dot.
-fn column_path(r: &Reader<'_>) -> Option<Vec<String>> {
-    let dotted = matches!(r.table.get("path"), Some(Value::String(_)));
-    let path = r.texts("path", "path = \"user.id\"")?;
-    if !dotted {
-        return Some(path);
-    }
-    let names: Vec<String> = path.iter().flat_map(|text| text.split('.')).map(String::from).collect();
-    if names.iter().any(String::is_empty) {
-        r.wrong(
-            "path",
-            format!("`{}path` has an empty name; write names with dots between, as path = \"user.id\"", r.inside),
-        );
-        return None;
-    }
-    Some(names)
-}
-
-fn column_type(name: &str, word: &str, columns: &Reader<'_>) -> Option<ColumnType> {
-    let kind = ColumnType::from_name(word);
-    if kind.is_none() {
-        let hint = suggest::hint(word, ColumnType::NAMES, "the types are");
-        columns.wrong(name, format!("column `{name}`: unknown type `{word}`{hint}"));
-    }
-    kind
 }
 
 /// How long `poll` may be; a folder that is looked at less often is a mistake more likely than a wish.

@@ -66,7 +66,7 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
         r.wrong(other, message);
     }
     if !r.has("plugin") {
-        for key in keys::PLUGIN_KEYS.iter().filter(|key| r.has(key)) {
+        for key in keys::PLUGIN_KEYS.iter().filter(|key| r.has(key) && !(r.has("sql") && **key == "limits")) {
             r.wrong(key, for_plugins(r, key));
         }
     }
@@ -85,6 +85,7 @@ fn operator(r: &Reader<'_>, emit: Option<UpdateEmit>) -> OperatorSpec {
         Some("sql") => OperatorSpec::Sql {
             query: r.text("sql", "sql = \"select word, count(*) as n from words group by word\"").unwrap_or("?").into(),
             functions: plugin::functions(r),
+            limits: plugin::sql_limits(r),
         },
         Some("join") => join::join(r),
         Some("enrich") => join::enrich(r),
@@ -104,7 +105,7 @@ fn for_plugins(r: &Reader<'_>, key: &str) -> String {
         let place = if r.has("join") { "join" } else { "enrich" };
         return format!("`on` stands inside `{place}`; write it there, as {place} = {{ …, on = \"user\" }}");
     }
-    if r.has("functions") && ["config", "instance", "limits", "grant"].contains(&key) {
+    if r.has("functions") && ["config", "instance", "grant"].contains(&key) {
         return format!("`{key}` stands beside the plugin of a function; write `functions.<name>.{key}`");
     }
     let operator = keys::OPERATORS.iter().any(|operator| r.has(operator));

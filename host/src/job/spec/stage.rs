@@ -4,7 +4,9 @@ mod plugin;
 
 pub use plugin::*;
 
-use crate::batch::types::ColumnType;
+use super::ColumnSpec;
+use crate::limits;
+use crate::zone::Zone;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -93,7 +95,11 @@ pub enum WindowExtent {
         size: Duration,
         /// From one window to the next; `None`: the batch interval in processing time, `size` in event time.
         slide: Option<Duration>,
+        /// Where windows of event time begin.
+        begin: WindowBegin,
     },
+    /// All rows that ever came: running totals, for aggregates.
+    All,
     /// Rows of a key that follow each other with less than `gap` between them. Event time only.
     Session {
         /// A session ends when nothing came for so long.
@@ -101,6 +107,15 @@ pub enum WindowExtent {
         /// A session that would get longer is closed and another one begins.
         length_max: Duration,
     },
+}
+
+/// Where windows of event time begin: at the multiples of their slide since 1970 as clocks show it in a zone, and later.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WindowBegin {
+    /// So much later, in microseconds.
+    pub offset_us: i64,
+    /// Whose clocks; `None`: UTC.
+    pub zone: Option<Zone>,
 }
 
 /// When a window's results are put out.
@@ -154,6 +169,8 @@ pub enum OperatorSpec {
         query: String,
         /// Plugins of world `transform` as scalar functions, by name.
         functions: BTreeMap<String, PluginSpec>,
+        /// What the query may use up.
+        limits: SqlLimits,
     },
     /// Two inputs, row by row. The inputs are those of `from` and `with`, two in all.
     Join(JoinSpec),
@@ -258,7 +275,7 @@ pub struct EnrichSpec {
     /// `Left` keeps rows that the table knows nothing about, `Inner` does not.
     pub kind: JoinKind,
     /// The table's columns and types; empty: as the file or query tells them.
-    pub schema: Vec<(String, ColumnType)>,
+    pub schema: Vec<ColumnSpec>,
     /// How often it is looked at for changes.
     pub poll: Duration,
 }
@@ -279,6 +296,8 @@ pub enum EnrichTable {
         url: String,
         /// The query.
         query: String,
+        /// How long the start of the job waits for the server where it is away.
+        wait: Duration,
     },
 }
 
@@ -323,4 +342,22 @@ pub enum AggregateFunction {
     First,
     /// `last(x)`
     Last,
+}
+
+/// What a query may use up, of one batch or window on one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SqlLimits {
+    /// Memory for rows that it holds, and for what one call of a function makes.
+    pub memory_bytes_max: u64,
+    /// Time; zero: no limit.
+    pub time_max: Duration,
+}
+
+impl Default for SqlLimits {
+    fn default() -> SqlLimits {
+        SqlLimits {
+            memory_bytes_max: limits::SQL_MEMORY_BYTES_MAX,
+            time_max: Duration::from_millis(limits::SQL_TIME_MS_MAX),
+        }
+    }
 }

@@ -87,7 +87,10 @@ fn the_example_is_read_whole() {
     assert_eq!((lines.rows_per_batch_max, lines.bytes_per_batch_max), (1_000_000, 1 << 20));
     assert_eq!(lines.record_bytes_max, limits::RECORD_BYTES_MAX);
     let clicks = &job.sources[1];
-    assert_eq!(clicks.kind, SourceKind::Directory { path: "clicks".into(), poll: Duration::from_secs(2) });
+    assert_eq!(
+        clicks.kind,
+        SourceKind::Directory { path: "clicks".into(), poll: Duration::from_secs(2), settle: Duration::from_secs(1) }
+    );
     let columns = [
         ColumnSpec::new("user", ColumnType::Text).at(["user", "name"]),
         ColumnSpec::new("odd.name", ColumnType::Int64).at(["odd", "na.me"]),
@@ -162,7 +165,8 @@ fn checkpoints_and_tables() {
         let built = JobSpec::new("job").checkpoint("s3://b/p", expected);
         assert_eq!(built.checkpoint, job.checkpoint);
         let mode = TableMode::Upsert { key: vec!["k".into()] };
-        let kind = SinkKind::Postgres { url: "postgres://me:${PW}@h/a".into(), table: "s.t".into(), mode };
+        let wait = Duration::from_secs(3600);
+        let kind = SinkKind::Postgres { url: "postgres://me:${PW}@h/a".into(), table: "s.t".into(), mode, wait };
         assert_eq!(job.sinks[0].kind, kind);
     }
 }
@@ -239,13 +243,15 @@ fn a_program_builds_the_same_job() {
         .sink(SinkSpec::print("screen", ["all"]))
         .sink(SinkSpec::files("disk", ["all"], "out", FileFormat::Csv));
     check(&job).unwrap();
+    // Nobody reads a sink, so that it may have the name of what it reads.
+    check(&job.clone().sink(SinkSpec::print("counts", ["counts"]))).unwrap();
 
-    let bad = job.clone().stage(StageSpec::union("screen", ["wrods"])).source(SourceSpec::socket("s", "nowhere"));
+    let bad = job.clone().stage(StageSpec::union("counts", ["wrods"])).source(SourceSpec::socket("s", "nowhere"));
     assert_eq!(
         check(&bad).unwrap_err().to_string(),
         "source `s`: `address = \"nowhere\"` is not host and port; write it as \"127.0.0.1:9999\" or \"[::1]:9999\"\n\
-         sink `screen`: there is a stage `screen` already; every source, stage and sink needs a name of its own\n\
-         stage `screen`: `from` names `wrods`, which is neither a source nor a stage; did you mean `words`?"
+         stage `counts`: there is a stage `counts` already; every source and stage needs a name of its own\n\
+         stage `counts`: `from` names `wrods`, which is neither a source nor a stage; did you mean `words`?"
     );
     let none = JobSpec::new("x").source(SourceSpec::socket("lines", "127.0.0.1:9999"));
     assert!(check(&none).unwrap_err().to_string().starts_with("the job has no sink"));

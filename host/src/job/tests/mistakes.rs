@@ -88,15 +88,15 @@ const TOP: Cases = &[
     (r#"batc = "2s""#, "job.toml:1: unknown key `batc`; did you mean `batch`?"),
     (
         "batch = 1",
-        r#"job.toml:1: `batch` is a whole number, needs a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+        r#"job.toml:1: `batch` is a whole number, needs a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
         r#"batch = "1 sec""#,
-        r#"job.toml:1: `batch = "1 sec"` is not a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+        r#"job.toml:1: `batch = "1 sec"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
         r#"batch = "1.5s""#,
-        r#"job.toml:1: `batch = "1.5s"` is not a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+        r#"job.toml:1: `batch = "1.5s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
         r#"batch = "999999999h""#,
@@ -136,7 +136,7 @@ const TOP: Cases = &[
     (r#"checkpoint = { dir = "c", evry = "10s" }"#, "job.toml:1: unknown key `checkpoint.evry`; did you mean `every`?"),
     (
         r#"checkpoint = { dir = "c", every = "10 sec" }"#,
-        r#"job.toml:1: `checkpoint.every = "10 sec"` is neither a time nor a number; write a whole number and one of us, ms, s, m, h, as "1s", or a number of batches of at least 1"#,
+        r#"job.toml:1: `checkpoint.every = "10 sec"` is neither a time nor a number; write a whole number and one of us, ms, s, m, h, d, as "1s", or a number of batches of at least 1"#,
     ),
     (
         "[checkpoint]\ndir = \"c\"\nevery = 0",
@@ -148,7 +148,7 @@ const TOP: Cases = &[
     ),
     (
         "[checkpoint]\ndir = \"c\"\nevery = 1.5",
-        r#"job.toml:3: `checkpoint.every` is a number, needs a time or a number of batches; write a whole number and one of us, ms, s, m, h, as "1s", or a number of batches of at least 1"#,
+        r#"job.toml:3: `checkpoint.every` is a number, needs a time or a number of batches; write a whole number and one of us, ms, s, m, h, d, as "1s", or a number of batches of at least 1"#,
     ),
     (
         "[checkpoint]\ndir = \"c\"\nkeep = 5",
@@ -307,6 +307,49 @@ format = "binary"
 record_bytes = 16
 schema = { a = "int64", b = "text" }"#,
         "job.toml:6: source `lines`: column `b` is text, which has no fixed width: several columns of a binary record are of bool (1 byte), int64, float64 and timestamp (8 bytes); write one of these, or a single binary column",
+    ),
+    (
+        r#"kind = "directory"
+path = "in"
+format = "binary"
+schema = { a = "int64", at = "timestamp" }"#,
+        "job.toml:5: source `lines`: column `at` is timestamp, and format `binary` holds times as whole numbers; write their unit: timestamp(s), timestamp(ms), timestamp(us) or timestamp(ns)",
+    ),
+    (
+        r#"kind = "queue"
+path = "in"
+schema = { at = "timestamp(m)" }"#,
+        "job.toml:4: source `lines`: column `at`: `timestamp(m)` is no way to write times; write timestamp(s), (ms), (us) or (ns) for numbers, or a pattern, as timestamp(%Y-%m-%d %H:%M:%S)",
+    ),
+    (
+        r#"kind = "queue"
+path = "in"
+schema = { at = "timestamp(%H:%M)" }"#,
+        "job.toml:4: source `lines`: column `at`: `%H:%M` does not say a whole date: a time needs year, month and day, as %Y-%m-%d %H:%M:%S",
+    ),
+    (
+        r#"kind = "queue"
+path = "in"
+schema = { at = "timestamp(%Y-%m-%d %Z)" }"#,
+        "job.toml:4: source `lines`: column `at`: `%Z` in `%Y-%m-%d %Z` is a name such as CET, which stands for other offsets elsewhere; write %z for an offset, or leave it out and say zone = \"Europe/Berlin\"",
+    ),
+    (
+        r#"kind = "queue"
+path = "in"
+schema = { at = { type = "timestamp", zone = "Europe/Berlni" } }"#,
+        "job.toml:4: source `lines`: `schema.at.zone = \"Europe/Berlni\"` is no time zone; did you mean `Europe/Berlin`?",
+    ),
+    (
+        r#"kind = "queue"
+path = "in"
+schema = { at = { type = "timestamp(s)", zone = "Europe/Berlin" } }"#,
+        "job.toml:4: source `lines`: column `at` has a `zone`, and seconds since 1970 are the same in all of them; remove it",
+    ),
+    (
+        r#"kind = "queue"
+path = "in"
+schema = { at = { type = "int64", zone = "Europe/Berlin" } }"#,
+        "job.toml:4: source `lines`: column `at` has a `zone`, which is for timestamps, and it is int64; remove it",
     ),
     (
         r#"kind = "directory"
@@ -471,7 +514,7 @@ emit = "update""#,
         r#"from = "lines"
 plugin = "p"
 timeout = 30"#,
-        r#"job.toml:4: stage `words`: `timeout` is a whole number, needs a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+        r#"job.toml:4: stage `words`: `timeout` is a whole number, needs a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
         r#"from = "lines"
@@ -627,7 +670,7 @@ from = "lines"
 from = "lines"
 kind = "print"
 "#,
-        "job.toml:4: stage `lines`: there is a source `lines` already; every source, stage and sink needs a name of its own",
+        "job.toml:4: stage `lines`: there is a source `lines` already; every source and stage needs a name of its own",
     ),
     (
         r#"[sources.lines]
@@ -707,7 +750,7 @@ from = "totals"
 kind = "print"
 rows = "ten"
 "#,
-        r#"job.toml:2: `batch = "1 sec"` is not a time; write a whole number and one of us, ms, s, m, h, as "1s"
+        r#"job.toml:2: `batch = "1 sec"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s"
 job.toml:5: source `lines`: `kind = "sockt"` is unknown; did you mean `socket`?
 job.toml:6: source `lines`: unknown key `adress`; did you mean `address`?
 job.toml:9: stage `words`: unknown key `form`; did you mean `from`?

@@ -3,7 +3,7 @@
 
 use crate::job::spec::HttpGrant;
 use http::Uri;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// A host of a grant.
 #[derive(Debug, PartialEq)]
@@ -61,6 +61,16 @@ impl Host {
         let is_below = || host.strip_suffix(&self.name).is_some_and(|rest| rest.len() > 1 && rest.ends_with('.'));
         self.port.unwrap_or(usual_port) == port && if self.below { is_below() } else { host == self.name }
     }
+}
+
+/// Whether the job grants this address itself.
+pub fn grants_address(grant: Option<&HttpGrant>, address: SocketAddr, usual_port: u16) -> bool {
+    let name = match address.ip() {
+        IpAddr::V4(ip) => ip.to_string(),
+        IpAddr::V6(ip) => format!("[{ip}]"),
+    };
+    let hosts = grant.map_or(&[][..], |grant| grant.hosts.as_slice());
+    hosts.iter().filter_map(|text| Host::parse(text).ok()).any(|of| of.covers(&name, address.port(), usual_port))
 }
 
 /// The port behind a host, as it is written.

@@ -47,7 +47,7 @@ pub fn find(path: &Path) -> Result<PathBuf> {
 fn name_in(manifest: &Path, place: &str) -> Result<String> {
     let shown = manifest.display();
     let wrong = |error: &dyn std::fmt::Display| Error::job(format!("{shown}: {error}"));
-    let text = fs::read_to_string(manifest).map_err(|error| wrong(&error))?;
+    let text = crate::regular::read_to_string(manifest).map_err(|error| wrong(&error))?;
     let content: Value = match manifest.extension().is_some_and(|ending| ending == "json") {
         true => serde_json::from_str(&text).map_err(|error| wrong(&error))?,
         false => toml::from_str(&text).map_err(|error| wrong(&error))?,

@@ -104,16 +104,27 @@ impl environment::Host for Guest {
 
 impl exit::Host for Guest {
     fn exit(&mut self, status: Result<(), ()>) -> wasmtime::Result<()> {
-        self.exit_with_code(u8::from(status.is_err()))
+        // Our adapter for WASI 0.1 says the code on standard error.
+        let told = self.error_lines.last().and_then(|line| line.strip_prefix("exit code ")?.parse::<u32>().ok());
+        match told.filter(|_| status.is_err()) {
+            Some(code) => {
+                self.error_lines.pop();
+                Err(exited(code).into())
+            }
+            None => Err(exited(u32::from(status.is_err())).into()),
+        }
     }
 
     fn exit_with_code(&mut self, code: u8) -> wasmtime::Result<()> {
-        Err(Stopped {
-            trap: Trap::Trap,
-            words: format!("it called exit({code}); a plugin must return, also where it fails"),
-            advice: "The plugin must be mended; `millstream test` runs its cases.",
-        }
-        .into())
+        Err(exited(code.into()).into())
+    }
+}
+
+fn exited(code: u32) -> Stopped {
+    Stopped {
+        trap: Trap::Trap,
+        words: format!("it called exit({code}); a plugin must return, also where it fails"),
+        advice: "The plugin must be mended; `millstream test` runs its cases.",
     }
 }
 

@@ -1,5 +1,7 @@
 use super::*;
 
+const KEPT: usize = REJECTED_BYTES_MAX as usize;
+
 /// A small seeded generator (xorshift64), so that failures repeat.
 pub struct Random(pub u64);
 
@@ -16,7 +18,28 @@ impl Random {
 type Expected = Vec<(Vec<u8>, bool)>;
 
 fn kept(record: &[u8], prefix: usize) -> Vec<u8> {
-    record[..record.len().min(prefix + REJECTED_BYTES_KEPT)].to_vec()
+    record[..record.len().min(prefix + KEPT)].to_vec()
+}
+
+/// Where the csv record that begins at `start` ends, as far as `until`; where it does not, whether a quote is open.
+fn csv_end(separator: u8, input: &[u8], start: usize, until: usize) -> Result<usize, bool> {
+    let (mut inside, mut i) = (false, start);
+    while i < until {
+        let at_cell = i == start || input[i - 1] == separator;
+        if inside && input[i] == b'"' {
+            if i + 1 < until && input[i + 1] == b'"' {
+                i += 1;
+            } else {
+                inside = false;
+            }
+        } else if !inside && input[i] == b'"' && at_cell {
+            inside = true;
+        } else if !inside && input[i] == b'\n' {
+            return Ok(i + 1);
+        }
+        i += 1;
+    }
+    Err(inside)
 }
 
 /// The records by the plainest means: one byte after the other, over the whole input.
@@ -31,25 +54,35 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> Expected {
     match framing {
         Framing::Lines => input.split_inclusive(|byte| *byte == b'\n').for_each(line),
         Framing::Csv { separator } => {
-            let (mut inside, mut i) = (false, 0);
-            while i < input.len() {
-                let at_cell = i == start || input[i - 1] == *separator;
-                if inside && input[i] == b'"' {
-                    if input.get(i + 1) == Some(&b'"') {
-                        i += 1;
-                    } else {
-                        inside = false;
+            let mut lines_left = 0;
+            while start < input.len() {
+                let line_end = input[start..].iter().position(|byte| *byte == b'\n').map(|at| start + at + 1);
+                let end = csv_end(*separator, input, start, input.len());
+                let long = |end: usize| end - start > max + 1;
+                let (end, unclosed) = match (end, line_end) {
+                    (_, None) => (input.len(), false),
+                    (_, Some(line)) if lines_left > 0 => {
+                        (line, csv_end(*separator, input, start, line) != Ok(line) && !long(line))
                     }
-                } else if !inside && input[i] == b'"' && at_cell {
-                    inside = true;
-                } else if !inside && input[i] == b'\n' {
-                    line(&input[start..=i]);
-                    start = i + 1;
+                    (Ok(end), _) if !long(end) => (end, false),
+                    (Err(false), _) if !long(input.len()) => (input.len(), false),
+                    // All that is left is one line behind which nothing is.
+                    (_, Some(line)) if long(line) || end == Ok(line) => (line, false),
+                    (_, Some(line)) => {
+                        lines_left = max.min(input.len() - start);
+                        (line, true)
+                    }
+                };
+                lines_left = lines_left.saturating_sub(end - start);
+                let record = &input[start..end];
+                match unclosed {
+                    true => records.push((kept(record, 0), true)),
+                    false => {
+                        let refused = record.strip_suffix(b"\n").unwrap_or(record).len() > max;
+                        records.push((if refused { kept(record, 0) } else { record.to_vec() }, refused));
+                    }
                 }
-                i += 1;
-            }
-            if start < input.len() {
-                line(&input[start..]);
+                start = end;
             }
         }
         Framing::Fixed(bytes) => {
@@ -112,7 +145,7 @@ fn records_are_those_of_a_plain_reading_however_the_input_is_split() {
         let mut input = Vec::new();
         for _ in 0..random.below(60) {
             match random.below(20) {
-                0 => input.extend(std::iter::repeat_n(b'x', random.below(4 * REJECTED_BYTES_KEPT))),
+                0 => input.extend(std::iter::repeat_n(b'x', random.below(4 * KEPT))),
                 1 => input.extend_from_slice(&(random.below(3_000) as u32).to_be_bytes()),
                 _ => input.push(alphabet[random.below(alphabet.len())]),
             }
@@ -176,8 +209,44 @@ fn what_is_cut_short_says_so() {
     assert_eq!(reasons(Framing::Frames, b"\0\0\0\x01a\0\0\0\x05bc"), ["cut short: 2 of the 5 bytes of a frame"]);
     assert_eq!(reasons(Framing::Frames, b"\0\0"), ["cut short: 2 of the 4 bytes of a frame's length"]);
     let open = format!("a\n\"{}", "x".repeat(200));
-    let reason = "201 bytes, record_bytes_max is 100; is a closing quote missing?";
+    let reason = "201 bytes, record_bytes_max is 100";
     assert_eq!(reasons(Framing::Csv { separator: b',' }, open.as_bytes()), [reason]);
+}
+
+#[test]
+fn a_stream_that_breaks_off_has_no_last_line() {
+    for framing in [Framing::Lines, Framing::Csv { separator: b',' }] {
+        let mut framer = Framer::new(framing, false, 100);
+        framer.buffer(20).extend_from_slice(b"whole\nhal");
+        framer.break_off("the connection broke");
+        let chunk = framer.next(true).unwrap();
+        let reason = "cut short after 3 bytes: the connection broke";
+        assert_eq!(chunk.refused, [Refusal { row: 1, reason: reason.into(), dropped: 0 }]);
+    }
+}
+
+#[test]
+fn one_quote_that_nothing_closes_costs_one_line() {
+    let lines = |from: usize, to: usize| (from..to).map(|i| format!("{i},b\n")).collect::<String>();
+    let text = format!("{}7,\"open\n{}", lines(0, 100), lines(100, 5_000));
+    for (max, block) in [(1_000, 70), (1_000, 100_000), (1 << 20, 1_000)] {
+        let chunks = run(&Framing::Csv { separator: b',' }, text.as_bytes(), max, || (block, false));
+        assert_eq!(chunks.iter().map(Chunk::rows).sum::<usize>(), 5_001, "max {max}");
+        let refused: Vec<&Refusal> = chunks.iter().flat_map(|chunk| &chunk.refused).collect();
+        assert_eq!(refused.len(), 1);
+        assert_eq!((refused[0].row, &*refused[0].reason), (100, UNCLOSED));
+        assert_eq!(chunks[0].rows(), 101, "the chunk ends with it");
+    }
+}
+
+#[test]
+fn many_quotes_that_nothing_closes_cost_a_few_times_the_bytes() {
+    // Each line leaves a quote open, whether or not one was open before.
+    let text = "a\",\"b\n".repeat(200_000);
+    let began = std::time::Instant::now();
+    let chunks = run(&Framing::Csv { separator: b',' }, text.as_bytes(), 1 << 20, || (1 << 16, false));
+    assert_eq!(chunks.iter().map(Chunk::rows).sum::<usize>(), 200_000);
+    assert!(began.elapsed() < std::time::Duration::from_secs(20), "{:?}", began.elapsed());
 }
 
 #[test]

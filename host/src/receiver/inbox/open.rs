@@ -3,6 +3,7 @@
 use crate::batch::chunk::{Chunk, Refusal};
 use crate::checkpoint::types::Extent;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use crate::receiver::framing::UNCLOSED;
 use bytes::{Bytes, BytesMut};
 
 /// A chunk that still grows.
@@ -24,9 +25,16 @@ impl Open {
     /// Whether it and this chunk are a part together, from one stretch of their source.
     pub fn fits(&self, chunk: &Chunk) -> bool {
         self.ends.is_empty()
-            || (self.bytes.len() + chunk.bytes.len() <= PART_BYTES_MAX
+            || (!self.ends_unclosed()
+                && self.bytes.len() + chunk.bytes.len() <= PART_BYTES_MAX
                 && self.ends.len() + chunk.rows() <= PART_ROWS_MAX
                 && self.goes_on(chunk))
+    }
+
+    /// Whether its last record must stay the last.
+    fn ends_unclosed(&self) -> bool {
+        let last = self.refused.last().filter(|last| last.row as usize + 1 == self.ends.len());
+        last.is_some_and(|last| last.reason == UNCLOSED)
     }
 
     /// Whether this chunk comes right behind it in the source.

@@ -34,7 +34,7 @@ async fn ten_thousand_single_lines_are_one_part_and_one_wake() {
     assert_eq!((inbox.state().rows, inbox.state().ready, wakes.load(Ordering::SeqCst)), (10_000, true, 1));
     let mut expected = lines(10_000, "abc");
     expected.refused.push(Refusal { row: 7_777, reason: "no".into(), dropped: 7 });
-    assert_eq!(inbox.take(BatchId(1), u64::MAX, u64::MAX).chunks, [expected]);
+    assert_eq!(inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks, [expected]);
     assert!(!inbox.state().ready);
     inbox.put(lines(1, "x")).await;
     inbox.finish();
@@ -49,7 +49,8 @@ async fn parts_have_bounds_and_headers_are_kept_apart() {
         inbox.put(lines(PART_ROWS_MAX / 3, "abc")).await;
     }
     inbox.put(Chunk { header: "a,b".into(), ..lines(2, "1,2") }).await;
-    let rows: Vec<usize> = inbox.take(BatchId(1), u64::MAX, u64::MAX).chunks.iter().map(Chunk::rows).collect();
+    let rows: Vec<usize> =
+        inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).collect();
     assert_eq!(rows, [PART_ROWS_MAX / 3 * 3, PART_ROWS_MAX / 3 * 2, 2]);
 }
 
@@ -61,11 +62,11 @@ async fn take_keeps_to_its_limits() {
         inbox.put(large.clone()).await;
     }
     let sum = |chunks: &[Chunk]| chunks.iter().map(|c| c.rows()).sum::<usize>();
-    assert_eq!(sum(&inbox.take(BatchId(1), PART_ROWS_MAX as u64 + 5, u64::MAX).chunks), PART_ROWS_MAX + 5);
-    assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, 10).chunks), 2, "as many whole records as fit");
-    assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, 3).chunks), 1, "at least one record");
-    assert_eq!(sum(&inbox.take(BatchId(1), u64::MAX, large.bytes.len() as u64).chunks), PART_ROWS_MAX - 8);
-    let last = inbox.take(BatchId(1), u64::MAX, large.bytes.len() as u64).chunks;
+    assert_eq!(sum(&inbox.take(BatchId(1), Most::of(PART_ROWS_MAX as u64 + 5, u64::MAX)).chunks), PART_ROWS_MAX + 5);
+    assert_eq!(sum(&inbox.take(BatchId(1), Most::of(u64::MAX, 10)).chunks), 2, "as many whole records as fit");
+    assert_eq!(sum(&inbox.take(BatchId(1), Most::of(u64::MAX, 3)).chunks), 1, "at least one record");
+    assert_eq!(sum(&inbox.take(BatchId(1), Most::of(u64::MAX, large.bytes.len() as u64)).chunks), PART_ROWS_MAX - 8);
+    let last = inbox.take(BatchId(1), Most::of(u64::MAX, large.bytes.len() as u64)).chunks;
     assert_eq!(last, [large]);
     assert_eq!((inbox.state().rows, inbox.lock().bytes), (0, 0));
 }
@@ -86,7 +87,7 @@ async fn a_batch_is_taken_by_itself_even_when_empty() {
     inbox.put_batch(vec![lines(2, "a")], behind(10)).await;
     inbox.put_batch(vec![], behind(20)).await;
     inbox.put_batch(vec![in_line(0, lines(3, "b")), in_line(3, lines(1, "c"))], behind(30)).await;
-    let take = |rows_max| inbox.take(BatchId(1), rows_max, u64::MAX);
+    let take = |rows_max| inbox.take(BatchId(1), Most::of(rows_max, u64::MAX));
     let first = take(2);
     assert_eq!(first.chunks.len(), 1, "the end of the batch goes with its last row");
     assert_eq!(first.moved, [moved("", 10, 0)]);
@@ -101,6 +102,10 @@ async fn a_batch_is_taken_by_itself_even_when_empty() {
     assert_eq!(inbox.lock().bytes, 0);
 }
 
+fn end(offset: u64) -> Position {
+    Position { offset, mark: 1 }
+}
+
 fn of_file(file: &str, start: u64, chunk: Chunk) -> Chunk {
     Chunk { extent: Extent { file: file.into(), start, bytes: chunk.bytes.len() as u64, row: 0 }, ..chunk }
 }
@@ -108,25 +113,25 @@ fn of_file(file: &str, start: u64, chunk: Chunk) -> Chunk {
 #[tokio::test]
 async fn ends_of_files_go_with_their_last_rows_and_alone_make_no_batch() {
     let (inbox, wakes) = counted();
-    inbox.put_last(None, "empty".into(), 0).await;
+    inbox.put_last(None, "empty".into(), end(0)).await;
     assert!(!inbox.state().ready && wakes.load(Ordering::SeqCst) == 0);
     for start in [3, 5, 9] {
         inbox.put(of_file("a", start, lines(1, "x"))).await;
     }
-    inbox.put_last(Some(of_file("a", 11, lines(2, "y"))), "a".into(), 15).await;
-    inbox.put_last(None, "none".into(), 4).await;
+    inbox.put_last(Some(of_file("a", 11, lines(2, "y"))), "a".into(), end(15)).await;
+    inbox.put_last(None, "none".into(), end(4)).await;
     inbox.put(of_file("b", 0, lines(1, "z"))).await;
     assert_eq!(wakes.load(Ordering::SeqCst), 1);
-    let first = inbox.take(BatchId(1), 4, u64::MAX);
+    let first = inbox.take(BatchId(1), Most::of(4, u64::MAX));
     let joined = [
         of_file("a", 3, lines(2, "x")),
         of_file("a", 9, Chunk { ends: vec![2, 4], bytes: "x\ny\n".into(), ..Chunk::default() }),
     ];
     assert_eq!(first, Taken { chunks: joined.into(), moved: vec![moved("a", 13, 0), moved("empty", 0, 1)] });
-    let second = inbox.take(BatchId(2), 1, u64::MAX);
+    let second = inbox.take(BatchId(2), Most::of(1, u64::MAX));
     let expected = vec![moved("a", 15, 1), moved("none", 4, 1)];
     assert_eq!(second, Taken { chunks: vec![of_file("a", 13, lines(1, "y"))], moved: expected });
-    assert_eq!(inbox.take(BatchId(3), 9, 9).moved, [moved("b", 2, 0)]);
+    assert_eq!(inbox.take(BatchId(3), Most::of(9, 9)).moved, [moved("b", 2, 0)]);
     assert!(!inbox.state().ready);
     let held = inbox.lock();
     assert_eq!((held.bytes, held.file_ends), (0, 0));
@@ -139,12 +144,12 @@ async fn what_was_put_back_comes_first_and_is_told() {
     inbox.put(from(50, 2)).await;
     inbox.put_back(vec![from(40, 7), from(47, 3)]);
     assert!(inbox.state().leftover && inbox.state().rows == 12);
-    let first = inbox.take(BatchId(1), 8, u64::MAX);
+    let first = inbox.take(BatchId(1), Most::of(8, u64::MAX));
     assert_eq!(first, Taken { chunks: vec![from(40, 7), from(47, 1)], moved: vec![moved("", 48, 0)] });
     assert!(inbox.state().leftover);
-    assert_eq!(inbox.take(BatchId(2), 2, u64::MAX).chunks, [from(48, 2)]);
+    assert_eq!(inbox.take(BatchId(2), Most::of(2, u64::MAX)).chunks, [from(48, 2)]);
     assert!(!inbox.state().leftover && inbox.state().ready);
-    assert_eq!(inbox.take(BatchId(3), 9, 99).chunks, [from(50, 2)]);
+    assert_eq!(inbox.take(BatchId(3), Most::of(9, 99)).chunks, [from(50, 2)]);
 }
 
 #[tokio::test]
@@ -154,7 +159,7 @@ async fn a_full_inbox_makes_the_receiver_wait_until_room_or_close() {
     let mut waiting = Box::pin(inbox.put(huge.clone()));
     assert!(futures_poll(&mut waiting), "it must wait");
     assert_eq!(
-        inbox.take(BatchId(1), u64::MAX, u64::MAX).chunks,
+        inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks,
         std::slice::from_ref(&huge),
         "but its records are there"
     );
@@ -166,7 +171,7 @@ async fn a_full_inbox_makes_the_receiver_wait_until_room_or_close() {
     assert!(!waiting.await);
     assert!(!inbox.put(lines(1, "never")).await);
     inbox.closed().await;
-    let rows: usize = inbox.take(BatchId(2), u64::MAX, u64::MAX).chunks.iter().map(Chunk::rows).sum();
+    let rows: usize = inbox.take(BatchId(2), Most::of(u64::MAX, u64::MAX)).chunks.iter().map(Chunk::rows).sum();
     assert_eq!(rows, 2, "what the receiver had read is not lost");
 }
 
@@ -191,8 +196,17 @@ async fn a_table_takes_the_place_of_the_one_before_and_begins_no_batch() {
     inbox.put_instead(large.clone());
     let state = inbox.state();
     assert_eq!((state.rows, state.ready, state.finished), (1, false, true));
-    let taken = inbox.take(BatchId(1), u64::MAX, 1);
+    let taken = inbox.take(BatchId(1), Most::of(u64::MAX, 1));
     assert_eq!(taken.chunks.len(), 1);
     assert_eq!(taken.moved, [(String::new(), Position { offset: 2, mark: 88 })]);
-    assert!(inbox.take(BatchId(2), u64::MAX, u64::MAX).moved.is_empty());
+    assert!(inbox.take(BatchId(2), Most::of(u64::MAX, u64::MAX)).moved.is_empty());
+}
+
+#[test]
+fn parts_have_no_more_rows_than_may_be_decoded_at_once() {
+    let inbox = Inbox::new(INBOX_BYTES_MAX, Box::new(|| {}));
+    inbox.put_back(vec![lines(7, "a"), lines(2, "b")]);
+    let most = Most { rows: 8, bytes: u64::MAX, rows_of_part: 3 };
+    let rows: Vec<usize> = inbox.take(BatchId(1), most).chunks.iter().map(Chunk::rows).collect();
+    assert_eq!(rows, [3, 3, 1, 1]);
 }

@@ -3,29 +3,39 @@
 use super::guess;
 use crate::batch::chunk::Chunk;
 use crate::batch::decode::{Decoder, csv};
-use crate::batch::types::{self, ColumnType, schema_of};
-use crate::job::spec::{ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec};
-use crate::limits::ENRICH_BYTES_MAX;
+use crate::batch::types::{self, ColumnType, columns_of_specs};
+use crate::job::spec::{
+    ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec, TimeForm, TimeUnit,
+};
+use crate::limits::{ENRICH_BYTES_MAX, ENRICH_DECODED_BYTES_MAX};
 use crate::receiver::framer;
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::compute::{cast, concat_batches};
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::{DataType, Field, Int64Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// The columns that a content tells of itself.
-pub fn columns_of(table: &EnrichTable, content: &Bytes) -> Result<Vec<(String, ColumnType)>, String> {
+pub fn columns_of(table: &EnrichTable, content: &Bytes) -> Result<Vec<ColumnSpec>, String> {
+    let guessed = |columns: Vec<(String, ColumnType)>| {
+        columns.into_iter().map(|(name, kind)| ColumnSpec::new(name, kind)).collect::<Vec<_>>()
+    };
     let schema = match table {
-        EnrichTable::File { format: EnrichFormat::Csv, .. } => return guess::of_csv(without_mark(content)),
-        EnrichTable::File { format: EnrichFormat::Json, .. } => return guess::of_json(without_mark(content)),
+        EnrichTable::File { format: EnrichFormat::Csv, .. } => {
+            return guess::of_csv(without_mark(content)).map(guessed);
+        }
+        EnrichTable::File { format: EnrichFormat::Json, .. } => {
+            return guess::of_json(without_mark(content)).map(guessed);
+        }
         EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content)?.schema(),
         EnrichTable::Postgres { .. } => ipc(content)?.schema(),
     };
-    let column = |(name, kind): (&String, &DataType)| (name.clone(), ColumnType::of(kind));
-    Ok(schema.fields().iter().map(|field| column((field.name(), field.data_type()))).collect())
+    let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+    Ok(schema.fields().iter().map(column).collect())
 }
 
 /// The rows, with the columns that `enrich` says.
@@ -39,12 +49,16 @@ pub fn rows(enrich: &EnrichSpec, content: &Bytes) -> Result<RecordBatch, String>
         EnrichTable::File { format: EnrichFormat::Parquet, .. } => parquet(content)?,
         EnrichTable::Postgres { .. } => ipc(content)?,
     };
-    let wanted = schema_of(&enrich.schema);
+    let wanted = columns_of_specs(&enrich.schema);
     let mut columns = Vec::new();
-    for field in wanted.fields() {
+    for (spec, field) in enrich.schema.iter().zip(wanted.fields()) {
         let schema = rows.schema();
         let place = types::column(&schema, field.name()).map_err(|error| error.message)?;
         let (has, needs) = (schema.field(place).data_type(), field.data_type());
+        if let (TimeForm::Number(unit), DataType::Int64) = (&spec.form, has) {
+            columns.push(times_of(rows.column(place), *unit, field.name())?);
+            continue;
+        }
         if has != needs {
             return Err(format!(
                 "column `{}` is {}, and the job has it as {}",
@@ -56,6 +70,19 @@ pub fn rows(enrich: &EnrichSpec, content: &Bytes) -> Result<RecordBatch, String>
         columns.push(rows.column(place).clone());
     }
     RecordBatch::try_new(wanted, columns).map_err(|error| error.to_string())
+}
+
+/// The times that numbers of a unit are.
+fn times_of(numbers: &ArrayRef, unit: TimeUnit, name: &str) -> Result<ArrayRef, String> {
+    let numbers = numbers.as_primitive_opt::<Int64Type>().ok_or("numbers that are none")?;
+    let by = 10_i64.pow(unit.power().unsigned_abs());
+    let time = |number: i64| if unit.power() < 0 { Some(number.div_euclid(by)) } else { number.checked_mul(by) };
+    let far = |number: i64| format!("column `{name}`: {number} is out of range of timestamp");
+    let times: TimestampMicrosecondArray = numbers
+        .iter()
+        .map(|number| number.map(|number| time(number).ok_or_else(|| far(number))).transpose())
+        .collect::<Result<_, _>>()?;
+    Ok(Arc::new(times.with_timezone("UTC")))
 }
 
 /// Text without the mark of its byte order, which some programs put in front.
@@ -89,16 +116,17 @@ fn source(format: &Format, schema: Vec<ColumnSpec>) -> SourceSpec {
 }
 
 /// Decodes text. A row that does not decode is an error: a table is right or not there.
-fn decode(format: &Format, schema: &[(String, ColumnType)], content: &[u8]) -> Result<RecordBatch, String> {
-    let columns: Vec<ColumnSpec> = schema.iter().map(|(name, kind)| ColumnSpec::new(name, kind.clone())).collect();
+fn decode(format: &Format, schema: &[ColumnSpec], content: &[u8]) -> Result<RecordBatch, String> {
+    let columns = schema.to_vec();
     let mut decoder = Decoder::new(&source(format, columns.clone()));
     let (names, chunks) = records(format, columns, content);
     if matches!(format, Format::Csv { .. }) {
         let names = header(names)?;
-        if let Some((missing, _)) = schema.iter().find(|(column, _)| !names.contains(column)) {
+        if let Some(ColumnSpec { name: missing, .. }) = schema.iter().find(|column| !names.contains(&column.name)) {
             return Err(format!("its header has no column `{missing}`; it has: {}", names.join(", ")));
         }
     }
+    fits(chunks.iter().map(Chunk::rows).sum(), schema)?;
     let mut batches = Vec::new();
     for chunk in chunks {
         let decoded = decoder.decode(&chunk);
@@ -114,10 +142,27 @@ fn decode(format: &Format, schema: &[(String, ColumnType)], content: &[u8]) -> R
     concat_batches(&decoder.schema(), &batches).map_err(|error| error.to_string())
 }
 
+/// Whether so many rows of these columns may be held in memory.
+fn fits(rows: usize, schema: &[ColumnSpec]) -> Result<(), String> {
+    let bytes = (rows as u64).saturating_mul(SourceSpec::decoded_row_bytes(schema));
+    if bytes <= ENRICH_DECODED_BYTES_MAX {
+        return Ok(());
+    }
+    Err(format!(
+        "its {rows} rows of {} columns take more than {} MiB once they are decoded, and each worker holds all of them in \
+         memory; leave out what is not needed",
+        schema.len(),
+        ENRICH_DECODED_BYTES_MAX >> 20
+    ))
+}
+
 fn parquet(content: &Bytes) -> Result<RecordBatch, String> {
     let broken = |error: &dyn std::fmt::Display| format!("it cannot be read as parquet: {error}");
     let builder = ParquetRecordBatchReaderBuilder::try_new(content.clone()).map_err(|error| broken(&error))?;
     let schema = builder.schema().clone();
+    let rows = usize::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(usize::MAX);
+    let column = |field: &Arc<Field>| ColumnSpec::new(field.name().clone(), ColumnType::of(field.data_type()));
+    fits(rows, &schema.fields().iter().map(column).collect::<Vec<_>>())?;
     let reader = builder.build().map_err(|error| broken(&error))?;
     let batches: Result<Vec<RecordBatch>, ArrowError> = reader.collect();
     let rows = concat_batches(&schema, &batches.map_err(|error| broken(&error))?).map_err(|error| broken(&error))?;

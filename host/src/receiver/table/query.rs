@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::job::database;
 use crate::limits::ENRICH_BYTES_MAX;
 use crate::sink::postgres::connection::{Connection, Fault};
+use crate::sink::postgres::table::quoted;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
@@ -14,10 +15,11 @@ use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, Kind, Type};
 use tokio_postgres::{Client, Config, IsolationLevel, Row};
 
 /// Rows that are fetched at a time.
@@ -39,9 +41,10 @@ pub fn fetch(url: &str, query: &str) -> Result<Bytes> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| Error::environment(format!("cannot start a runtime: {error}")))?;
         let fetched = runtime.block_on(async {
-            let late = || Fault { passing: true, message: format!("no answer in {} s", QUERY_TIME_MAX.as_secs()) };
-            tokio::time::timeout(QUERY_TIME_MAX, rows(&connection, query)).await.unwrap_or_else(|_| Err(late()))
+            Fault::within(QUERY_TIME_MAX, "to the query of the table", rows(&connection, query)).await
         });
+        // A look-up of the host's name may still hang.
+        runtime.shutdown_background();
         fetched.map_err(|fault| {
             let message = format!("{}: {}", connection.place(), fault.message);
             if fault.passing { Error::environment(message) } else { Error::job(message) }
@@ -65,28 +68,73 @@ async fn rows(connection: &Connection, query: &str) -> Result<Bytes, Fault> {
 async fn select(client: &mut Client, query: &str) -> Result<Bytes, Fault> {
     let transaction = client.build_transaction().read_only(true).isolation_level(IsolationLevel::RepeatableRead);
     let transaction = transaction.start().await?;
-    let statement = transaction.prepare(query).await?;
+    let mut statement = transaction.prepare(query).await?;
+    if let Some(cast) = with_casts(query, statement.columns()) {
+        statement = transaction.prepare(&cast).await?;
+    }
     let columns = statement.columns().iter().map(|column| (column.name().to_owned(), column.type_().clone()));
     let mut columns = columns.map(|(name, kind)| Column::new(name, kind)).collect::<Result<Vec<_>, _>>()?;
     let portal = transaction.bind(&statement, &[]).await?;
     let mut bytes = 0;
     let mut count = 0;
     loop {
-        let rows = transaction.query_portal(&portal, ROWS_AT_A_TIME).await?;
-        for row in &rows {
+        let mut rows = std::pin::pin!(transaction.query_portal_raw(&portal, ROWS_AT_A_TIME).await?);
+        let before = count;
+        // One by one: a server may send more than it was asked for.
+        while let Some(row) = rows.as_mut().try_next().await? {
             for (place, column) in columns.iter_mut().enumerate() {
-                bytes += column.take(row, place)? as u64;
+                bytes += column.take(&row, place)? as u64;
+            }
+            // Also of rows without columns.
+            bytes += 1;
+            count += 1;
+            if bytes > ENRICH_BYTES_MAX {
+                return Err(Fault::lasting(too_large("the rows of the query")));
             }
         }
-        count += rows.len();
-        if bytes > ENRICH_BYTES_MAX {
-            return Err(Fault::lasting(too_large("the rows of the query")));
-        }
-        if rows.len() < ROWS_AT_A_TIME as usize {
+        if count - before < ROWS_AT_A_TIME as usize {
             break;
         }
     }
     encode(columns, count).map_err(|error| Fault::lasting(error.to_string()))
+}
+
+/// The query with its columns as types that jobs have, where it has others: numeric becomes a float, a date the beginning of
+/// its day, an array JSON, and everything else text.
+fn with_casts(query: &str, columns: &[tokio_postgres::Column]) -> Option<String> {
+    let cast = |column: &tokio_postgres::Column| {
+        let name = quoted(column.name());
+        match column.type_() {
+            known if values_of(known).is_some() => None,
+            &Type::NUMERIC => Some(format!("{name}::float8")),
+            &Type::DATE => Some(format!("{name}::timestamp")),
+            other if matches!(other.kind(), Kind::Array(_)) => Some(format!("pg_catalog.to_json({name})::text")),
+            _ => Some(format!("{name}::text")),
+        }
+    };
+    columns.iter().any(|column| cast(column).is_some()).then(|| {
+        let one = |column: &tokio_postgres::Column| {
+            let name = quoted(column.name());
+            cast(column).map_or_else(|| name.clone(), |cast| format!("{cast} as {name}"))
+        };
+        let columns = columns.iter().map(one).collect::<Vec<_>>().join(", ");
+        let query = query.trim_end().trim_end_matches(';');
+        // A comment may end the query.
+        format!("select {columns} from (\n{query}\n) as millstream_rows")
+    })
+}
+
+/// Where values of a type are put that need no cast.
+fn values_of(from: &Type) -> Option<Values> {
+    Some(match *from {
+        Type::BOOL => Values::Bool(Vec::new()),
+        Type::INT2 | Type::INT4 | Type::INT8 => Values::Int64(Vec::new()),
+        Type::FLOAT4 | Type::FLOAT8 => Values::Float64(Vec::new()),
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => Values::Text(Vec::new()),
+        Type::BYTEA => Values::Binary(Vec::new()),
+        Type::TIMESTAMPTZ | Type::TIMESTAMP => Values::Timestamp(Vec::new()),
+        _ => return None,
+    })
 }
 
 fn encode(columns: Vec<Column>, rows: usize) -> Result<Bytes, arrow::error::ArrowError> {
@@ -125,20 +173,9 @@ enum Values {
 
 impl Column {
     fn new(name: String, from: Type) -> Result<Column, Fault> {
-        let values = match from {
-            Type::BOOL => Values::Bool(Vec::new()),
-            Type::INT2 | Type::INT4 | Type::INT8 => Values::Int64(Vec::new()),
-            Type::FLOAT4 | Type::FLOAT8 => Values::Float64(Vec::new()),
-            Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN => Values::Text(Vec::new()),
-            Type::BYTEA => Values::Binary(Vec::new()),
-            Type::TIMESTAMPTZ | Type::TIMESTAMP => Values::Timestamp(Vec::new()),
-            other => {
-                return Err(Fault::lasting(format!(
-                    "column `{name}` of the query is {other}, which jobs do not have; make it another type in the query, \
-                     as {name}::float8 or {name}::text"
-                )));
-            }
-        };
+        let wrong =
+            || format!("column `{name}` of the query is {from}, which jobs do not have; write {name}::text in it");
+        let values = values_of(&from).ok_or_else(|| Fault::lasting(wrong()))?;
         Ok(Column { name, from, values })
     }
 

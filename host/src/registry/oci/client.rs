@@ -3,6 +3,7 @@
 use super::address::Address;
 use super::login::Login;
 use super::message::{Answer, Found, Question};
+use super::upload::Uploader;
 use super::{referrers, transport};
 use crate::limits::{PACKAGE_MANIFEST_BYTES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_SEARCHED_MAX};
 use crate::package::digest::Digest;
@@ -34,6 +35,7 @@ pub type Told<T> = Result<T, String>;
 pub struct Client {
     pub(super) oci: oci_client::Client,
     auth: RegistryAuth,
+    uploader: Uploader,
     address: Address,
     silence: Duration,
 }
@@ -43,10 +45,13 @@ impl Client {
     pub async fn new(address: Address, login: Option<Login>, silence_seconds: u64) -> Told<Client> {
         let silence = Duration::from_secs(silence_seconds);
         let config = transport::config(&address, silence).await?;
+        let copy =
+            login.as_ref().map(|Login { user, password }| Login { user: user.clone(), password: password.clone() });
+        let uploader = Uploader::new(&config, copy, silence)?;
         let oci = oci_client::Client::try_from(config).map_err(|error| transport::words(&error, &address, silence))?;
         let auth =
             login.map_or(RegistryAuth::Anonymous, |Login { user, password }| RegistryAuth::Basic(user, password));
-        Ok(Client { oci, auth, address, silence })
+        Ok(Client { oci, auth, uploader, address, silence })
     }
 
     /// The answer to a question, with the bytes that go with each.
@@ -211,7 +216,9 @@ impl Client {
         if self.oci.blob_exists(reference, &digest).await.map_err(|error| self.words(&error))? {
             return Ok(());
         }
-        self.oci.push_blob(reference, content, &digest).await.map(drop).map_err(|error| self.words(&error))
+        let token = self.oci.auth(reference, &self.auth, RegistryOperation::Push).await;
+        let token = token.map_err(|error| self.words(&error))?;
+        self.uploader.send(reference, &digest, content, token.as_deref()).await
     }
 
     /// Makes sure that the registry has this manifest or index.

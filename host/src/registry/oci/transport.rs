@@ -5,11 +5,11 @@
 
 use super::address::Address;
 use crate::limits::{PLUGIN_REASON_BYTES_MAX, REGISTRY_CONNECT_S};
-use crate::plugin::printable;
+use crate::shown::printable;
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::errors::{OciDistributionError, OciErrorCode};
-use reqwest::StatusCode;
 use reqwest::redirect::Policy;
+use reqwest::{NoProxy, Proxy, StatusCode};
 use std::env;
 use std::error::Error as _;
 use std::time::Duration;
@@ -81,14 +81,40 @@ pub fn words(error: &OciDistributionError, address: &Address, silence: Duration)
         Why::IoError(error) => error.to_string(),
         other => format!("sent what nobody understands: {other}"),
     };
-    printable(&words, PLUGIN_REASON_BYTES_MAX).trim_end_matches([' ', '\n', ':']).replace('\n', " ")
+    clean(&words)
+}
+
+/// Words of a registry in one line.
+pub fn clean(words: &str) -> String {
+    printable(words, PLUGIN_REASON_BYTES_MAX).trim_end_matches([' ', '\n', ':']).replace('\n', " ")
+}
+
+/// A client of our own that reaches servers as `oci-client` does with these settings.
+pub fn client(config: &ClientConfig, redirects: Policy) -> Result<reqwest::Client, String> {
+    let mut builder = reqwest::Client::builder().user_agent(config.user_agent).redirect(redirects);
+    if let Some(timeout) = config.read_timeout {
+        builder = builder.read_timeout(timeout);
+    }
+    if let Some(timeout) = config.connect_timeout {
+        builder = builder.connect_timeout(timeout);
+    }
+    let no_proxy = config.no_proxy.as_deref().and_then(NoProxy::from_string);
+    let https = config.https_proxy.as_deref().map(Proxy::https).transpose();
+    let http = config.http_proxy.as_deref().map(Proxy::http).transpose();
+    for proxy in [https, http] {
+        let proxy = proxy.map_err(|error| format!("cannot be reached by the proxy: {}", story(&error)))?;
+        if let Some(proxy) = proxy {
+            builder = builder.proxy(proxy.no_proxy(no_proxy.clone()));
+        }
+    }
+    builder.build().map_err(|error| story(&error))
 }
 
 fn denied(address: &Address) -> String {
     format!("needs a login that may do this; log in with: docker login {} (or podman login)", address.host)
 }
 
-fn unreachable(error: &reqwest::Error, silence: Duration) -> String {
+pub fn unreachable(error: &reqwest::Error, silence: Duration) -> String {
     match () {
         // The error names what was asked for, not where that led.
         () if error.is_connect() && format!("{error:?}").contains(NOWHERE) => {

@@ -74,13 +74,14 @@ impl ProcessStatus {
     pub(super) fn of(running: &Running, file: &Path, since: BatchTime) -> ProcessStatus {
         let spec = &running.graph.spec;
         let mut all = running.metrics.snapshot();
-        let mut part = |name: &String| PartStatus {
+        let plugin = |name: &String| {
+            let node = running.versions.slot(name)?.now().node;
+            node.plugin().map(|node| PluginId::of(&node.plugin, &node.description))
+        };
+        let mut part = |name: &String, counted: &str, plugin| PartStatus {
             name: name.clone(),
-            plugin: running.versions.slot(name).and_then(|slot| {
-                let node = slot.now().node;
-                node.plugin().map(|node| PluginId::of(&node.plugin, &node.description))
-            }),
-            counts: all.remove(name).unwrap_or_default(),
+            plugin,
+            counts: all.remove(counted).unwrap_or_default(),
         };
         let Committed { batches, last } = running.metrics.batches_committed();
         let (process, processes) = running.options.place();
@@ -96,9 +97,9 @@ impl ProcessStatus {
             batches_committed: batches,
             last_batch: last.map(|(batch, _)| batch),
             last_batch_time_us: last.map(|(_, time)| time),
-            sources: spec.sources.iter().map(|source| part(&source.name)).collect(),
-            stages: spec.stages.iter().map(|stage| part(&stage.name)).collect(),
-            sinks: spec.sinks.iter().map(|sink| part(&sink.name)).collect(),
+            sources: spec.sources.iter().map(|source| part(&source.name, &source.name, None)).collect(),
+            stages: spec.stages.iter().map(|stage| part(&stage.name, &stage.name, plugin(&stage.name))).collect(),
+            sinks: spec.sinks.iter().map(|sink| part(&sink.name, &spec.counts_of_sink(&sink.name), None)).collect(),
             upgrade: running.upgrades.last(last.map(|(batch, _)| batch)),
         };
         ProcessStatus { version: env!("CARGO_PKG_VERSION").to_owned(), pid: std::process::id(), process, status }

@@ -41,7 +41,7 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
             wanted.plugin
         )));
     }
-    let node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file)?;
+    let mut node = running.graph.with_plugin(stage, Path::new(&wanted.plugin), &wanted.file)?;
     let (Some(old), Some(new)) = (before.plugin(), node.plugin()) else {
         return Err(Error::bug("a stage without its plugin"));
     };
@@ -71,6 +71,13 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
     };
     let (shadow_batches, shadow) = (0, None);
     let migrates = before.tables.iter().zip(&node.tables).any(|(old, new)| old.state != new.state);
+    if let (true, Some(old), Some(new)) = (wanted.on_trial && !migrates, before.plugin(), node.plugin_mut()) {
+        let (upgrades, id, names) = (running.upgrades.clone(), wanted.id, (status.to.0.clone(), status.from.0.clone()));
+        new.on_trial(old, move |error| {
+            tracing::warn!("{} goes on in place of {}, which failed: {}", names.1, names.0, error.message);
+            upgrades.fell_back(id, error.message.clone());
+        });
+    }
     let node = Arc::new(node);
     let (objection, agreed) = (None, false);
     running.upgrades.begin(Upgrade {

@@ -1,6 +1,5 @@
 //! Format `csv`: a header, then a line a row, quoted as RFC 4180 says. A null is an empty cell and an empty text is
-//! `""`, so that readers which care can tell them apart; in a file of one column a null is `""` too, because readers
-//! skip empty lines.
+//! `""`, which our sources read as they were; so in a file of one column a null is an empty line.
 //!
 //! The encoders of the crates `csv` and `arrow-csv` do not tell nulls from empty text, hence our own.
 
@@ -58,8 +57,6 @@ fn write_row(text: &mut String, columns: &[Column], row: usize) {
         }
         if !column.array.is_null(row) {
             column.write(text, row);
-        } else if columns.len() == 1 {
-            text.push_str("\"\"");
         }
     }
     text.push('\n');

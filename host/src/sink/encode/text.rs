@@ -1,4 +1,5 @@
-//! Format `text`: the single text column as it is, a line a row. A null is an empty line.
+//! Format `text`: the single text column as it is, a line a row. A null is an empty line, and line breaks within a text are
+//! written as `\n` and `\r`, so that no text makes two lines.
 
 use crate::batch::types::{ColumnType, describe};
 use arrow::array::{Array, AsArray, RecordBatch};
@@ -22,10 +23,22 @@ pub(super) fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::R
         let column = column.ok_or_else(|| io::Error::other("rows without a text column"))?;
         for row in 0..column.len() {
             if !column.is_null(row) {
-                out.write_all(column.value(row).as_bytes())?;
+                write_line(column.value(row), out)?;
             }
             out.write_all(b"\n")?;
         }
     }
     Ok(())
+}
+
+/// Writes a text without its line breaks.
+fn write_line(text: &str, out: &mut (dyn Write + Send)) -> io::Result<()> {
+    let mut rest = text.as_bytes();
+    while let Some(at) = memchr::memchr2(b'\n', b'\r', rest) {
+        let (before, behind) = rest.split_at(at);
+        out.write_all(before)?;
+        out.write_all(if behind.first() == Some(&b'\n') { b"\\n" } else { b"\\r" })?;
+        rest = behind.get(1..).unwrap_or_default();
+    }
+    out.write_all(rest)
 }

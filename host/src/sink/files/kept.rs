@@ -9,6 +9,8 @@ use crate::checkpoint::store::{self, io_failed};
 use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
+use crate::private;
+use crate::regular;
 use crate::run::Failure;
 use crate::sink::marker::{self, Marker, sync_folder};
 use crate::sink::open_failed;
@@ -80,8 +82,7 @@ impl Kept {
         }
         fs::create_dir_all(folder).map_err(|cause| open_failed(name, "make the folder", folder, &cause))?;
         let path = folder.join(LOCK);
-        let lock = File::options().create(true).truncate(false).write(true).open(&path);
-        let lock = lock.and_then(|file| marker::lock(&file).map(|()| file));
+        let lock = private::open_or_make(&path).and_then(|file| marker::lock(&file).map(|()| file));
         let lock = lock.map_err(|cause| open_failed(name, "lock", &path, &cause))?;
         // Whoever had it until now may have committed meanwhile.
         let found = look(folder, Some(&owner.job_id)).map_err(refused)?;
@@ -157,7 +158,7 @@ impl Kept {
 
 /// A part that is there already must be the same: then this is a batch that was committed before its marker was lost.
 fn check_same(part: &Path, bytes: &[u8]) -> io::Result<()> {
-    match fs::read(part) {
+    match regular::read(part) {
         Ok(before) if before == bytes => Ok(()),
         Ok(_) => Err(io::Error::other("it exists already with other rows, and nothing is overwritten")),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,6 +1,6 @@
 //! Rows as PostgreSQL's binary COPY takes them.
 
-use crate::sink::cell::Cells;
+use crate::sink::cell::{self, Cells};
 use arrow::array::{Array, RecordBatch};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::error::Error;
@@ -104,6 +104,12 @@ fn write(cells: &Cells<'_>, at: usize, kind: &Type, out: &mut BytesMut) -> Resul
     match cells {
         Cells::Bool(array) => out.put_u8(array.value(at).into()),
         Cells::Int64(array) => write_whole(array.value(at), kind, out)?,
+        // Where the server makes a number of it.
+        Cells::Float64(array) if *kind == Type::TEXT => {
+            let mut text = String::new();
+            cell::write_float(&mut text, array.value(at));
+            out.put_slice(text.as_bytes());
+        }
         Cells::Float64(array) => out.put_f64(array.value(at)),
         Cells::Text(array) => {
             let text = array.value(at).as_bytes();

@@ -3,6 +3,7 @@
 use super::connection::{Connection, Driver, Fault};
 use super::rows;
 use super::table::{self, Table, quoted};
+use super::way::Way;
 use crate::checkpoint::{Owner, fault};
 use crate::ids::BatchId;
 use arrow::array::RecordBatch;
@@ -50,11 +51,11 @@ impl Server {
         if table::find(client, &self.table).await?.is_none() {
             client.batch_execute(&self.table.create()).await?;
         }
-        self.types(client).await.map(drop)
+        self.ways(client).await.map(drop)
     }
 
-    /// The types of the table's columns, in the order of the rows' columns.
-    async fn types(&self, client: &Client) -> Result<Vec<Type>, Fault> {
+    /// How values get into the table's columns, in the order of the rows' columns.
+    async fn ways(&self, client: &Client) -> Result<Vec<Way>, Fault> {
         let found = table::find(client, &self.table).await?;
         let found = found.ok_or_else(|| Fault::lasting(format!("the table {} is gone", self.table.name())))?;
         self.table.fit(&found).map_err(Fault::lasting)
@@ -128,12 +129,12 @@ pub(super) struct Session {
 impl Session {
     pub async fn begin((client, driver): (Client, Driver), server: &Server) -> Result<Session, Fault> {
         let table = &server.table;
-        let types = server.types(&client).await?;
-        if let Some(make) = table.make_gathering() {
+        let ways = server.ways(&client).await?;
+        if let Some(make) = table.make_gathering(&ways) {
             client.batch_execute(&make).await?;
         }
-        let copy = client.prepare(&table.copy()).await?;
-        let merge = match table.merge() {
+        let copy = client.prepare(&table.copy(&ways)).await?;
+        let merge = match table.merge(&ways) {
             None => None,
             Some(merge) => Some(client.prepare(&merge).await?),
         };
@@ -146,6 +147,7 @@ impl Session {
                 Some((client.prepare(&lock).await?, client.prepare(&mark).await?))
             }
         };
+        let types = ways.into_iter().map(|way| way.copied).collect();
         Ok(Session { client, driver, types, copy, merge, marker })
     }
 

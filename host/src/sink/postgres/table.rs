@@ -1,5 +1,6 @@
 //! The table of a `postgres` sink: what it must look like, and the statements that make it and write it.
 
+use super::way::{There, Way};
 use crate::batch::types::{ColumnType, describe};
 use arrow::datatypes::SchemaRef;
 use tokio_postgres::Client;
@@ -35,6 +36,9 @@ struct FoundColumn {
     kind: Option<Type>,
     /// As SQL writes it.
     told: String,
+    /// The same without length and the like.
+    plain: String,
+    is_array: bool,
     /// A row without a value for it is refused.
     needed: bool,
     /// Computed by the server.
@@ -98,9 +102,14 @@ impl Table {
         format!("create table if not exists {} ({})", self.name(), list(columns.chain(key)))
     }
 
+    /// Whether rows are gathered before they come into the table: to replace others, or to be cast.
+    pub fn gathers(&self, ways: &[Way]) -> bool {
+        !self.key.is_empty() || ways.iter().any(|way| way.cast.is_some())
+    }
+
     /// Copies rows into the table, or to where they are gathered.
-    pub fn copy(&self) -> String {
-        let (to, columns) = match self.key.is_empty() {
+    pub fn copy(&self, ways: &[Way]) -> String {
+        let (to, columns) = match !self.gathers(ways) {
             true => (self.name(), self.columns()),
             false => (format!("pg_temp.{GATHERING}"), format!("{}, {}", self.columns(), quoted(&self.number()))),
         };
@@ -108,9 +117,13 @@ impl Table {
     }
 
     /// Makes the place where rows are gathered, for this connection; it is empty again after every transaction.
-    pub fn make_gathering(&self) -> Option<String> {
-        let (columns, number, name) = (self.columns(), quoted(&self.number()), self.name());
-        (!self.key.is_empty()).then(|| {
+    pub fn make_gathering(&self, ways: &[Way]) -> Option<String> {
+        let (number, name) = (quoted(&self.number()), self.name());
+        let columns = list(self.schema.fields().iter().zip(ways).map(|(field, way)| match &way.cast {
+            None => quoted(field.name()),
+            Some(_) => format!("null::{} as {}", way.copied.name(), quoted(field.name())),
+        }));
+        self.gathers(ways).then(|| {
             format!(
                 "create temporary table {GATHERING} on commit delete rows as select {columns}, 0::bigint as {number} \
                  from {name} with no data"
@@ -118,18 +131,30 @@ impl Table {
         })
     }
 
-    /// Puts the last of the gathered rows of each key into the table.
-    pub fn merge(&self) -> Option<String> {
+    /// Puts the gathered rows into the table; of those of a key the last.
+    pub fn merge(&self, ways: &[Way]) -> Option<String> {
+        let values = |names: &mut dyn Iterator<Item = &String>| {
+            list(names.map(|name| {
+                let place = self.schema.index_of(name).ok();
+                let cast = place.and_then(|place| ways.get(place)).and_then(|way| way.cast.clone());
+                cast.unwrap_or_else(|| quoted(name))
+            }))
+        };
+        let all = values(&mut self.schema.fields().iter().map(|field| field.name()));
         if self.key.is_empty() {
-            return None;
+            let (name, columns, number) = (self.name(), self.columns(), quoted(&self.number()));
+            let insert =
+                format!("insert into {name} ({columns}) select {all} from pg_temp.{GATHERING} order by {number}");
+            return self.gathers(ways).then_some(insert);
         }
+        let unique = values(&mut self.key.iter());
         let others = self.schema.fields().iter().map(|field| field.name()).filter(|name| !self.key.contains(name));
         let sets = list(others.map(|name| format!("{0} = excluded.{0}", quoted(name))));
         let action = if sets.is_empty() { "nothing".into() } else { format!("update set {sets}") };
         let (name, columns, keys, number) = (self.name(), self.columns(), self.keys(), quoted(&self.number()));
         Some(format!(
-            "insert into {name} ({columns}) select distinct on ({keys}) {columns} from pg_temp.{GATHERING} \
-             order by {keys}, {number} desc on conflict ({keys}) do {action}"
+            "insert into {name} ({columns}) select distinct on ({unique}) {all} from pg_temp.{GATHERING} \
+             order by {unique}, {number} desc on conflict ({keys}) do {action}"
         ))
     }
 
@@ -142,8 +167,8 @@ impl Table {
         name
     }
 
-    /// Whether a table that is there can take the rows; the types of its columns, in the order of ours.
-    pub fn fit(&self, found: &Found) -> Result<Vec<Type>, String> {
+    /// Whether a table that is there can take the rows; how, in the order of our columns.
+    pub fn fit(&self, found: &Found) -> Result<Vec<Way>, String> {
         let name = self.name();
         if !["r", "p", "f"].contains(&found.kind.as_str()) {
             return Err(format!("{name} is no table but a view or the like; name a table"));
@@ -153,18 +178,19 @@ impl Table {
             let rows = describe(&self.schema);
             Err(format!("{what}: the rows have {rows}, and the table {name} has {has}; {help}"))
         };
-        let mut types = Vec::new();
+        let mut ways = Vec::new();
         for field in self.schema.fields() {
             let (column, kind) = (field.name(), ColumnType::of(field.data_type()));
             let sql = sql_type(&kind).unwrap_or("text");
             let Some(there) = found.columns.iter().find(|there| there.name == *column) else {
                 return wrong(format!("the table has no column `{column}`"), &format!("add it, of type {sql}"));
             };
-            match there.kind.as_ref().filter(|there| fits(&kind, there)) {
+            let column_there = There { kind: there.kind.as_ref(), plain: &there.plain, is_array: there.is_array };
+            match Way::of(column, &kind, &column_there) {
                 Some(_) if there.generated => {
                     return wrong(format!("column `{column}` is computed by the table"), "leave it out in a stage");
                 }
-                Some(found) => types.push(found.clone()),
+                Some(way) => ways.push(way),
                 None => {
                     let what = format!("column `{column}` is {kind} in the rows and {} in the table", there.told);
                     return wrong(what, &format!("make it {sql}, or change the rows in a stage"));
@@ -185,7 +211,7 @@ impl Table {
                  make it with: create unique index on {name} ({keys})"
             ));
         }
-        Ok(types)
+        Ok(ways)
     }
 }
 
@@ -194,7 +220,8 @@ pub(super) async fn find(client: &Client, table: &Table) -> Result<Option<Found>
     const TABLE: &str =
         "select oid, relkind::text from pg_catalog.pg_class where oid = pg_catalog.to_regclass($1::text)";
     const COLUMNS: &str = "select attname::text, atttypid, pg_catalog.format_type(atttypid, atttypmod), \
-        attnotnull and not atthasdef and attidentity = '', attgenerated <> '' \
+        attnotnull and not atthasdef and attidentity = '', attgenerated <> '', \
+        pg_catalog.format_type(atttypid, -1), (select typcategory = 'A' from pg_catalog.pg_type where oid = atttypid) \
         from pg_catalog.pg_attribute where attrelid = $1 and attnum > 0 and not attisdropped order by attnum";
     const UNIQUE: &str = "select pg_catalog.array_agg(a.attname::text) from pg_catalog.pg_index i \
         join pg_catalog.pg_attribute a on a.attrelid = i.indrelid \
@@ -211,6 +238,8 @@ pub(super) async fn find(client: &Client, table: &Table) -> Result<Option<Found>
             told: row.try_get(2)?,
             needed: row.try_get(3)?,
             generated: row.try_get(4)?,
+            plain: row.try_get(5)?,
+            is_array: row.try_get(6)?,
         });
     }
     let mut unique = Vec::new();
@@ -241,21 +270,8 @@ fn sql_type(kind: &ColumnType) -> Option<&'static str> {
     })
 }
 
-/// Whether a column of this type can be written with ours.
-fn fits(kind: &ColumnType, there: &Type) -> bool {
-    match kind {
-        ColumnType::Bool => *there == Type::BOOL,
-        ColumnType::Int64 => [Type::INT8, Type::INT4, Type::INT2].contains(there),
-        ColumnType::Float64 => *there == Type::FLOAT8,
-        ColumnType::Text => [Type::TEXT, Type::VARCHAR, Type::BPCHAR].contains(there),
-        ColumnType::Binary => *there == Type::BYTEA,
-        ColumnType::Timestamp => [Type::TIMESTAMPTZ, Type::TIMESTAMP].contains(there),
-        ColumnType::Arrow(_) => false,
-    }
-}
-
 /// A name in quotes, so that it is taken as it is.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

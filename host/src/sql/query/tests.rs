@@ -74,7 +74,7 @@ fn a_plan_runs_again_over_other_rows() {
         ("select word, n from words where n = 5 or word in (select word from words where n = 1) limit 2", "a|1, b|5"),
     ];
     for (text, expected) in cases {
-        let prepared = query(text, &[]).prepare("made", &[]).unwrap();
+        let prepared = query(text, &[]).prepare("made", &[], SqlLimits::default()).unwrap();
         let sorted = |text: String| {
             let mut rows: Vec<String> = text.split(", ").map(str::to_owned).collect();
             rows.sort();
@@ -87,7 +87,7 @@ fn a_plan_runs_again_over_other_rows() {
             assert_eq!(first, expected, "{text}");
         }
         let one = answer(&prepared, &[("z", 1)]);
-        let fresh = answer(&query(text, &[]).prepare("made", &[]).unwrap(), &[("z", 1)]);
+        let fresh = answer(&query(text, &[]).prepare("made", &[], SqlLimits::default()).unwrap(), &[("z", 1)]);
         assert_eq!(one, fresh, "{text}");
         assert_eq!(answer(&prepared, &values), first, "{text}");
     }
@@ -100,15 +100,18 @@ fn a_query_may_be_as_deep_as_it_is_accepted() {
         Query::new(&format!("select {value} as n from words"), vec![words(), orders()], &[], &[])
     };
     // On a thread with the stack of a worker.
-    assert_eq!(answer(&deep(40).unwrap().prepare("made", &[]).unwrap(), &[("a", -2)]), "2");
+    assert_eq!(answer(&deep(40).unwrap().prepare("made", &[], SqlLimits::default()).unwrap(), &[("a", -2)]), "2");
     assert!(deep(60).unwrap_err().message.starts_with("it is nested too deeply"));
 }
 
 #[test]
 fn a_batch_without_rows_is_answered() {
-    assert_eq!(answer(&query("select count(*) as n from words", &[]).prepare("made", &[]).unwrap(), &[]), "0");
+    assert_eq!(
+        answer(&query("select count(*) as n from words", &[]).prepare("made", &[], SqlLimits::default()).unwrap(), &[]),
+        "0"
+    );
     let by_word = query("select word, count(*) as n from words group by word", &[]);
-    assert_eq!(answer(&by_word.prepare("made", &[]).unwrap(), &[]), "");
+    assert_eq!(answer(&by_word.prepare("made", &[], SqlLimits::default()).unwrap(), &[]), "");
 }
 
 #[test]
@@ -260,7 +263,7 @@ fn what_cannot_be_computed_names_the_batch() {
         ("select sum(n + 9223372036854775804) as x from words", "a sum does not fit int64"),
         ("select sum(n + 9223372036854775804) as x from words group by n > -1", "a sum does not fit int64"),
     ] {
-        let prepared = query(text, &[]).prepare("made", &[]).unwrap();
+        let prepared = query(text, &[]).prepare("made", &[], SqlLimits::default()).unwrap();
         let other = RecordBatch::new_empty(orders().1);
         let error = prepared.run(context(), vec![rows(&[("a", 0), ("b", 3)]), other]).unwrap_err();
         assert!(
@@ -275,7 +278,9 @@ fn groups_come_in_the_order_in_which_they_begin() {
     // More rows than one step works on.
     let values: Vec<(String, i64)> = (0..40_000).map(|row| (format!("w{}", (row * 7919) % 1_013), row)).collect();
     let values: Vec<(&str, i64)> = values.iter().map(|(word, n)| (word.as_str(), *n)).collect();
-    let prepared = query("select word, min(n) as first from words group by word", &[]).prepare("made", &[]).unwrap();
+    let prepared = query("select word, min(n) as first from words group by word", &[])
+        .prepare("made", &[], SqlLimits::default())
+        .unwrap();
     let made = prepared.run(context(), vec![rows(&values), RecordBatch::new_empty(orders().1)]).unwrap();
     let firsts = made[0].column(1).as_primitive::<Int64Type>();
     assert_eq!(firsts.len(), 1_013);

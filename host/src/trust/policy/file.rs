@@ -186,9 +186,17 @@ impl Trusted {
 }
 
 /// The text of a file; `None` where there is none. A link to nowhere is a mistake, as a policy that has gone must not
-/// allow everything.
+/// allow everything. Neither is one obeyed that others may write or, in their folder, take away.
 fn text(path: &Path) -> Result<Option<String>> {
     let failed = |e: &dyn fmt::Display| Error::environment(format!("the policy {}: {e}", path.display()));
+    let safe = |path: &Path| match private::who_else_writes(path) {
+        Ok(None) => Ok(()),
+        Ok(Some(who)) => Err(failed(&format_args!("it is not obeyed: {who}"))),
+        Err(e) => Err(failed(&e)),
+    };
+    if let Some(folder) = path.parent().filter(|folder| folder.is_dir()) {
+        safe(folder)?;
+    }
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(failed(&e)),
@@ -197,8 +205,9 @@ fn text(path: &Path) -> Result<Option<String>> {
     if !fs::metadata(path).map_err(|e| failed(&e))?.is_file() {
         return Err(failed(&"it is no file"));
     }
+    safe(path)?;
     let mut text = String::new();
-    let file = fs::File::open(path).map_err(|e| failed(&e))?;
+    let file = crate::regular::open(path).map_err(|e| failed(&e))?;
     file.take(POLICY_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(|e| failed(&e))?;
     if text.len() as u64 > POLICY_FILE_BYTES_MAX {
         return Err(failed(&format_args!("it has more than {POLICY_FILE_BYTES_MAX} bytes")));

@@ -1,5 +1,6 @@
 use super::*;
 use crate::random::Random;
+use crate::zone::Zone;
 use std::collections::BTreeSet;
 
 /// The ends of the windows that a time is in, from the definition.
@@ -28,7 +29,7 @@ fn windows_hold_and_close_what_the_definition_says() {
                 rows += 1;
                 let open: Vec<i64> = ends_of(time, size, slide);
                 let still: Vec<i64> = open.iter().copied().filter(|end| before.is_none_or(|w| *end > w)).collect();
-                match slices.place(time, before) {
+                match slices.placer(before).place(time) {
                     Place::Slice(slice) => {
                         assert!(!still.is_empty() && slice <= time, "case {case}");
                         kept.push((slice, rows));
@@ -72,8 +73,43 @@ fn times_at_the_ends_of_64_bits_do_no_harm() {
         let slices = Slices::new(size, slide);
         for time in [i64::MIN, i64::MIN + 1, -1, 0, 1, i64::MAX - 1, i64::MAX] {
             for watermark in [None, Some(i64::MIN), Some(0)] {
-                let _ = slices.place(time, watermark);
+                let _ = slices.placer(watermark).place(time);
                 let _ = slices.done(time, watermark);
+            }
+        }
+    }
+}
+
+/// Every moment is in one slice, slices follow each other without a gap, and they begin at whole hours of the zone.
+#[test]
+fn windows_of_a_zone_are_as_its_clocks_go() {
+    const HOUR_US: i64 = 3_600_000_000;
+    // A year in which clocks are set forward and back everywhere here, and one that has no 30th of December in Samoa.
+    let years = [1_767_225_600_000_000_i64, 1_293_840_000_000_000];
+    for name in ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "Asia/Kolkata", "Pacific/Apia", "UTC"] {
+        let zone = Zone::named(name).unwrap();
+        let mut random = Random(7);
+        for (hours, offset_us) in [(1, 0), (6, 0), (24, 0), (24, 6 * HOUR_US), (24, -HOUR_US), (168, 0)] {
+            let begin = WindowBegin { offset_us, zone: Some(zone) };
+            let slices = Slices::new(hours * HOUR_US, hours * HOUR_US).beginning(begin);
+            let mut placer = slices.placer(None);
+            let mut times: Vec<i64> = (0..400)
+                .map(|_| years[random.below(2) as usize] + random.below(366 * 24 * 60) as i64 * 60_000_000)
+                .collect();
+            times.sort_unstable();
+            let mut last = i64::MIN;
+            for time in times {
+                let slice = slices.on_grid(time);
+                let (start, end) = (slices.moment(slice), slices.moment(slice + slices.slice_us));
+                assert!(start <= time && time < end && slice >= last, "{name}, {hours} hours, {time}");
+                let shown = zone.local_us(start) - offset_us;
+                // The first moment of a slice shows its bound, or is the one at which clocks jumped over it.
+                assert!(
+                    shown == slice || zone.local_us(start - 1) - offset_us < slice,
+                    "{name}, {hours} hours, {time}"
+                );
+                assert_eq!(placer.place(time), Place::Slice(slice), "{name}");
+                last = slice;
             }
         }
     }

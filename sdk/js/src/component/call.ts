@@ -9,6 +9,7 @@ import { getRandomBytes } from "wasi:random/random@0.2.12";
 import { configError, PluginError } from "../error.ts";
 import { FileError } from "../files.ts";
 import { setHost, type TimersHost } from "../host.ts";
+import { returnedBy } from "../returned.ts";
 import { describeError } from "../stack.ts";
 import { type CallContext, contextOf, Stage } from "../stage.ts";
 import { type Description, fieldsOf, type Rejected, schemaOf, type WireContext, type WireSchema } from "../types.ts";
@@ -56,7 +57,8 @@ export class Calls<R extends Running> {
   describe(config: string, inputs: readonly WireSchema[]): Record<string, unknown> {
     return guarded(() => {
       const stage = new Stage(config, inputs.map(fieldsOf));
-      const of = this.#create(stage).describe(stage);
+      const running = this.#create(stage);
+      const of = returnedBy(running.describe, "describe", running.describe(stage));
       const schema = (fields: Description["input"]) => schemaOf(fields ?? []);
       return {
         name: this.#about.name,
@@ -81,14 +83,14 @@ export class Calls<R extends Running> {
         this.#running = { config: wire.config, plugin: this.#create(stage), stage };
       }
       const { plugin, stage } = this.#running;
-      return function_(plugin, contextOf(wire), stage);
+      return returnedBy(function_, this.#plugin.world, function_(plugin, contextOf(wire), stage));
     }, this.#timers);
   }
 
   /** A plugin that does not find a granted file when it begins shows that the job does not fit. */
   #create(stage: Stage): R {
     try {
-      return this.#plugin.create(stage);
+      return returnedBy(this.#plugin.create, this.#plugin.world, this.#plugin.create(stage));
     } catch (error) {
       throw error instanceof FileError ? configError(error.message) : error;
     }

@@ -3,6 +3,7 @@
 import { type About, Calls, guarded, rejections } from "./call.ts";
 import * as timers from "millstream:plugin/timers@0.1.2";
 import { Batch, uint32 } from "../batch.ts";
+import { returnedBy } from "../returned.ts";
 import type { Update, UpdatePlugin } from "../update.ts";
 import { fieldsOf, type WireBatch, type WireContext, type WireSchema } from "../types.ts";
 
@@ -47,14 +48,15 @@ export function exports(plugin: unknown, about: About, migrates: boolean) {
     describe: (config: string, input: WireSchema) => calls.describe(config, [input]),
     update: (context: WireContext, { keys, rows, ends, states, known, timedOut }: WireGroups) =>
       calls.call(context, (plugin, context, stage) => {
-        const updated = plugin.update(stage, context, {
+        const own = {
           keys: Batch.of(keys),
           rows: Batch.of(rows),
           ends: uint32(ends),
           states: Batch.of(states),
           known,
           timedOut,
-        });
+        };
+        const updated = returnedBy(plugin.update, "update", plugin.update(stage, context, own));
         return { ...updated, rejections: rejections(updated.rejected) };
       }),
   };

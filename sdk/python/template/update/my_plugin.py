@@ -32,7 +32,7 @@ class Statement:
 @update
 def my_plugin(
     payments: Rows[Payment], account: Account | None, context: Context, out: KeyedOut[Statement]
-) -> Account | None:
+) -> Account:
     """Keeps the balance of each key."""
     account = account or Account()
     account.balance += sum(payment.amount for payment in payments)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from millstream import Context, KeyedOut, Rejection, Rows, Timers, Timestamp, update
+from millstream import Context, KeyedOut, Rejection, Remove, Rows, Timers, Timestamp, update
 
 SECOND = 1_000_000
 
@@ -34,7 +34,7 @@ class Told:
 @update
 def totals(
     payments: Rows[Payment], old: Total | None, context: Context, timers: Timers, out: KeyedOut[Told]
-) -> Total | None:
+) -> Total | Remove:
     """Keeps a total of each key."""
     had = old.count if old else 0
     new = old or Total(total=0, count=0, note=None, since=context.time)
@@ -64,4 +64,4 @@ def totals(
         tell("timeout")
     elif not payments and not timers.due():
         tell("call")
-    return None if closed else new
+    return Remove() if closed else new

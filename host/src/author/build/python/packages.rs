@@ -2,12 +2,21 @@
 
 use crate::author::failed;
 use crate::error::{Error, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Where they are kept, so that a build needs no network as long as the manifest names the same ones.
 const KEPT: &str = ".millstream/packages";
+
+/// Whether a dependency, as a manifest writes it, is of the package of this name.
+pub fn is_of(dependency: &str, package: &str) -> bool {
+    let name: String =
+        dependency.trim().chars().take_while(|c| c.is_ascii_alphanumeric() || "-_.".contains(*c)).collect();
+    plain(&name) == plain(package)
+}
 
 /// Installs packages, as a manifest writes them, and gives their folder; none where none is needed. Only packages of pure
 /// Python can be a part of a component. `tool` is componentize-py, whose own Python is asked for pip first.
@@ -16,9 +25,10 @@ pub fn install(folder: &Path, dependencies: &[String], tool: &Path) -> Result<Op
         return Ok(None);
     }
     let kept = folder.join(KEPT);
-    let (packages, list) = (kept.join("modules"), kept.join("installed.txt"));
+    let (packages, list, taken) = (kept.join("modules"), kept.join("installed.txt"), kept.join("taken.txt"));
     let wanted = dependencies.join("\n");
     if fs::read_to_string(&list).is_ok_and(|installed| installed == wanted) {
+        eprint!("{}", fs::read_to_string(&taken).unwrap_or_default());
         return Ok(Some(packages));
     }
     match fs::remove_dir_all(&kept) {
@@ -41,6 +51,94 @@ pub fn install(folder: &Path, dependencies: &[String], tool: &Path) -> Result<Op
             words.trim_end()
         )));
     }
+    let told = older(&versions(&packages)?, &newest(&python, dependencies));
+    fs::write(&taken, &told).map_err(|error| failed("write", &taken, &error))?;
+    eprint!("{told}");
     fs::write(&list, wanted).map_err(|error| failed("write", &list, &error))?;
     Ok(Some(packages))
+}
+
+/// The packages in a folder and their versions, by name.
+fn versions(packages: &Path) -> Result<BTreeMap<String, String>> {
+    let mut versions = BTreeMap::new();
+    for entry in fs::read_dir(packages).map_err(|error| failed("read", packages, &error))? {
+        let name = entry.map_err(|error| failed("read", packages, &error))?.file_name();
+        let name = name.to_string_lossy();
+        if let Some((name, version)) = name.strip_suffix(".dist-info").and_then(|name| name.rsplit_once('-')) {
+            versions.insert(plain(name), version.to_owned());
+        }
+    }
+    Ok(versions)
+}
+
+/// What pip would take of each dependency where machine code is welcome; nothing where it does not tell.
+fn newest(python: &Path, dependencies: &[String]) -> BTreeMap<String, String> {
+    #[derive(Default, Deserialize)]
+    struct Report {
+        install: Vec<Item>,
+    }
+    #[derive(Deserialize)]
+    struct Item {
+        metadata: Metadata,
+    }
+    #[derive(Deserialize)]
+    struct Metadata {
+        name: String,
+        version: String,
+    }
+    let mut command = Command::new(python);
+    command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--dry-run", "--no-deps"]);
+    command.args(["--ignore-installed", "--report", "-"]).args(dependencies).stdin(Stdio::null());
+    let output = command.output().map(|output| output.stdout).unwrap_or_default();
+    let report: Report = serde_json::from_slice(&output).unwrap_or_default();
+    report.install.into_iter().map(|item| (plain(&item.metadata.name), item.metadata.version)).collect()
+}
+
+/// Notes for those that are older than they would be elsewhere.
+fn older(taken: &BTreeMap<String, String>, newest: &BTreeMap<String, String>) -> String {
+    let differ = newest.iter().filter_map(|(name, newest)| Some((name, newest, taken.get(name)?)));
+    let notes = differ.filter(|(_, newest, taken)| newest != taken).map(|(name, newest, taken)| {
+        format!(
+            "note: {name} {taken} was taken and not {newest}, which needs machine code, itself or by a package that it needs; \
+             only pure Python can be a part of a component. Write `{name}=={taken}` into pyproject.toml if that will do\n"
+        )
+    });
+    notes.collect()
+}
+
+/// The name of a package as all write it.
+fn plain(name: &str) -> String {
+    name.replace(['_', '.'], "-").to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packages_are_known_by_their_names() {
+        for dependency in ["tzdata", "tzdata==2026.6", "TZdata >= 2", "tzdata[x]; python_version > '3'"] {
+            assert!(is_of(dependency, "tzdata"), "{dependency}");
+        }
+        assert!(!is_of("tzdata-legacy", "tzdata") && !is_of("", "tzdata"));
+        assert!(is_of("ruamel_yaml", "ruamel.yaml") && is_of("ruamel.yaml", "ruamel-yaml"));
+    }
+
+    #[test]
+    fn what_is_older_than_elsewhere_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for made in ["pydantic-1.10.26.dist-info", "typing_extensions-4.15.0.dist-info", "idna-3.11.dist-info", "idna"]
+        {
+            fs::create_dir(folder.path().join(made)).expect("a folder");
+        }
+        let taken = versions(folder.path()).expect("versions");
+        let newest = [("pydantic", "2.12.0"), ("typing-extensions", "4.15.0"), ("numpy", "2.0")];
+        let newest = newest.map(|(name, version)| (name.to_owned(), version.to_owned())).into();
+        let told = older(&taken, &newest);
+        assert!(
+            told.starts_with("note: pydantic 1.10.26 was taken and not 2.12.0, which needs machine code"),
+            "{told}"
+        );
+        assert_eq!(told.lines().count(), 1, "{told}");
+    }
 }

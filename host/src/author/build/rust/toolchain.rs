@@ -19,6 +19,14 @@ const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
 /// Vectors of 128 bits: the SDK splits text with them, and every runtime of components has them.
 const FEATURES: &str = "-Ctarget-feature=+simd128";
 
+/// The crate of the SDK, which catches what is printed by a feature of the standard library that is not stable.
+const CAPTURES: &str = "millstream_sdk";
+/// Said to it where the toolchain has that feature.
+const CFG_CAPTURES: &str = "--cfg=millstream_captures";
+/// What it needs.
+const CAPTURE: &str = "#![feature(internal_output_capture)]
+    pub fn f() { std::io::set_output_capture(Some(std::sync::Arc::new(std::sync::Mutex::new(Vec::new())))); }";
+
 /// Counts the changes of how a standard library is built: one that was kept by an older Millstream is not used.
 const SYSROOT_RECIPE: u32 = 1;
 
@@ -77,6 +85,39 @@ pub fn look() -> Option<(PathBuf, String, String)> {
 }
 
 impl Toolchain {
+    /// A cargo command that compiles a plugin, whose SDK logs what is printed. A toolchain without that feature compiles it all
+    /// the same, and what is printed is lost, as it is elsewhere on [`TARGET`].
+    pub fn compile(&self) -> Command {
+        let mut command = self.cargo();
+        if !self.captures().unwrap_or(false) {
+            eprintln!(
+                "note: with this version of Rust, what `println!` prints in a plugin is not logged; `log::info` is"
+            );
+            return command;
+        }
+        let flags = self.flags.iter().map(String::as_str).chain([CFG_CAPTURES]).collect::<Vec<_>>().join("\x1f");
+        command.env("CARGO_ENCODED_RUSTFLAGS", flags);
+        match std::env::var("RUSTC_BOOTSTRAP") {
+            // Everything is allowed, or this is what is allowed besides.
+            Ok(all) if all == "1" => {}
+            Ok(others) if others != "-1" => drop(command.env("RUSTC_BOOTSTRAP", format!("{others},{CAPTURES}"))),
+            _ => drop(command.env("RUSTC_BOOTSTRAP", CAPTURES)),
+        }
+        command
+    }
+
+    /// Whether the standard library can catch what is printed; compiles two lines, which takes a tenth of a second.
+    fn captures(&self) -> Option<bool> {
+        let work = tempfile::tempdir().ok()?;
+        let source = work.path().join("capture.rs");
+        std::fs::write(&source, CAPTURE).ok()?;
+        let mut command = Command::new(&self.rustc);
+        command.args(["--crate-name", CAPTURES, "--crate-type", "rlib", "--emit", "metadata", "--target", TARGET]);
+        command.args(&self.flags).arg("--out-dir").arg(work.path()).arg(&source).env("RUSTC_BOOTSTRAP", CAPTURES);
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        Some(status.ok()?.success())
+    }
+
     /// A cargo command of this toolchain. Flags that the caller's environment holds for native programs are left out.
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(&self.cargo);

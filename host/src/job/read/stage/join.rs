@@ -1,13 +1,13 @@
 //! Operators with more than one input: `join`, `cogroup`, `enrich`.
 
 use super::plugin;
-use crate::batch::types::ColumnType;
 use crate::job::keys;
+use crate::job::read::columns;
 use crate::job::spec::{
     EnrichFormat, EnrichSpec, EnrichTable, JoinKind, JoinSpec, OperatorSpec, PluginSpec, UpdateEmit,
 };
 use crate::job::table::{Reader, type_of};
-use crate::job::{suggest, units};
+use crate::job::units;
 use crate::limits;
 use crate::window::microseconds;
 use std::path::Path;
@@ -107,7 +107,7 @@ pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
     OperatorSpec::Enrich(EnrichSpec {
         on: on(&r),
         kind: r.choice("type", &[("left", JoinKind::Left), ("inner", JoinKind::Inner)], &[]).unwrap_or(JoinKind::Left),
-        schema: schema(&r),
+        schema: columns::schema(&r, "schema = { sku = \"text\", stock = \"int64\" }"),
         poll: r.time("poll").unwrap_or(Duration::from_millis(poll_ms)),
         table: table.unwrap_or(none().table),
     })
@@ -116,7 +116,7 @@ pub(super) fn enrich(r: &Reader<'_>) -> OperatorSpec {
 /// Where the table comes from: `file`, or `url` and `query`.
 fn table(r: &Reader<'_>) -> Option<EnrichTable> {
     let of = if r.has("url") { "url" } else { "query" };
-    for (key, other) in [("url", "file"), ("query", "file"), ("format", of)] {
+    for (key, other) in [("url", "file"), ("query", "file"), ("wait", "file"), ("format", of)] {
         if r.has(key) && r.has(other) && (other == "file" || !r.has("file")) {
             r.wrong(key, format!("`{0}{key}` does not go with `{0}{other}`; remove one", r.inside));
         }
@@ -126,7 +126,8 @@ fn table(r: &Reader<'_>) -> Option<EnrichTable> {
         r.need("url", url);
         r.need("query", query);
         let (url, query) = (r.text("url", url), r.text("query", query));
-        return Some(EnrichTable::Postgres { url: url?.into(), query: query?.into() });
+        let wait = r.time("wait").unwrap_or(Duration::from_millis(limits::SERVER_WAIT_MS));
+        return Some(EnrichTable::Postgres { url: url?.into(), query: query?.into(), wait });
     }
     let example = "file = \"inventory.csv\"";
     r.need("file", &format!("{example}, or url = \"postgres://…\" and query = \"select …\""));
@@ -154,19 +155,4 @@ fn format_of(r: &Reader<'_>, path: &Path) -> Option<EnrichFormat> {
             None
         }
     }
-}
-
-/// The columns of the table.
-fn schema(r: &Reader<'_>) -> Vec<(String, ColumnType)> {
-    let Some(columns) = r.inner("schema", "schema = { sku = \"text\", stock = \"int64\" }") else { return Vec::new() };
-    let one = |name: &String| {
-        let word = columns.text(name, &format!("its type, as {name} = \"int64\""))?;
-        let kind = ColumnType::from_name(word);
-        if kind.is_none() {
-            let hint = suggest::hint(word, ColumnType::NAMES, "the types are");
-            columns.wrong(name, format!("column `{name}`: unknown type `{word}`{hint}"));
-        }
-        Some((name.clone(), kind?))
-    };
-    columns.table.keys().filter_map(one).collect()
 }

@@ -2,7 +2,7 @@
 
 use crate::job::keys;
 use crate::job::spec::{
-    GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits, PluginSpec, UpdateEmit, UpdateOn, UpdateSpec,
+    GrantSpec, HttpGrant, InstanceSpec, OnError, PluginLimits, PluginSpec, SqlLimits, UpdateEmit, UpdateOn, UpdateSpec,
 };
 use crate::job::table::{Reader, type_of};
 use crate::limits;
@@ -58,6 +58,20 @@ pub(super) fn functions(r: &Reader<'_>) -> BTreeMap<String, PluginSpec> {
         Some(bare(&r))
     };
     functions.table.keys().filter_map(|name| Some((name.clone(), one(name)?))).collect()
+}
+
+/// What a query may use up.
+pub(super) fn sql_limits(r: &Reader<'_>) -> SqlLimits {
+    let mut limits = SqlLimits::default();
+    let Some(r) = r.inner("limits", "limits = { memory = \"2GiB\", time = \"2m\" }").filter(|_| r.has("sql")) else {
+        return limits;
+    };
+    r.check_keys(keys::SQL_LIMITS, &[], None);
+    if let Some(bytes) = r.size("memory", limits::SQL_MEMORY_BYTES_MIN, limits::SQL_MEMORY_BYTES_MAX_MAX) {
+        limits.memory_bytes_max = bytes;
+    }
+    limits.time_max = r.time("time").unwrap_or(limits.time_max);
+    limits
 }
 
 fn plugin_limits(r: &Reader<'_>) -> PluginLimits {

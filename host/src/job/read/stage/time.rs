@@ -1,17 +1,20 @@
 //! Window and event time of a stage.
 
 use crate::job::keys::{self, EVENT_TIME_KEYS};
-use crate::job::spec::{EventTimeSpec, WindowEmit, WindowExtent, WindowSpec};
+use crate::job::read::columns;
+use crate::job::spec::{EventTimeSpec, WindowBegin, WindowEmit, WindowExtent, WindowSpec};
 use crate::job::table::Reader;
 use crate::limits;
 use std::time::Duration;
 use toml::Value;
 
-const WINDOW: &str = "window = { size = \"30s\", slide = \"10s\" }, or window = { gap = \"30s\" } for sessions";
+const WINDOW: &str = "window = { size = \"30s\", slide = \"10s\" }, window = { gap = \"30s\" } for sessions, or \
+                      window = \"all\" for running totals";
 
 /// The stage's window and event time, whose keys may stand in the window. `emit`: what the stage says of windows.
 pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Option<WindowSpec>, Option<EventTimeSpec>) {
-    let window = window(r);
+    let all = r.table.get("window").and_then(Value::as_str).is_some_and(|word| word == "all");
+    let window = if all { None } else { window(r) };
     let place = |key: &str| {
         let inner = window.as_ref().filter(|window| window.has(key));
         if let Some(inner) = inner.filter(|_| r.has(key)) {
@@ -30,8 +33,11 @@ pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Opti
             r.wrong(key, message);
         }
     }
-    let emit = emit_of(r, window.as_ref(), emit, of_time);
-    let extent = window.as_ref().and_then(extent);
+    let extent = if all { Some(WindowExtent::All) } else { window.as_ref().and_then(extent) };
+    let emit = if all { None } else { emit_of(r, window.as_ref(), emit, of_time) };
+    if all && r.has("emit") {
+        r.wrong("emit", "`emit` is for windows that end, and window = \"all\" never does; remove it");
+    }
     let [time, lateness, idle, ahead_max] = places;
     let length = |(key, place): (&str, Option<&Reader<'_>>)| place.and_then(|r| r.time(key));
     let event_time = time.1.and_then(|r| r.texts("time", "time = \"ts\" with a timestamp column")).map(|time| {
@@ -91,9 +97,9 @@ fn emit_of(
 
 /// Which rows are in one window.
 fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
-    let (sliding, session) = (["size", "slide"], ["gap", "length_max"]);
-    let first = |keys: [&'static str; 2]| keys.into_iter().find(|key| r.has(key));
-    if let (Some(one), Some(other)) = (first(sliding), first(session)) {
+    let (sliding, session) = (["size", "slide", "offset", "zone"], ["gap", "length_max"]);
+    let first = |keys: &[&'static str]| keys.iter().copied().find(|key| r.has(key));
+    if let (Some(one), Some(other)) = (first(&sliding), first(&session)) {
         let message = format!(
             "`{0}{one}` and `{0}{other}` do not go together: a window has `size` and `slide`, or `gap` for sessions; \
              remove one",
@@ -102,7 +108,7 @@ fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
         r.wrong(other, message);
         return None;
     }
-    if first(session).is_some() {
+    if first(&session).is_some() {
         r.need("gap", "gap = \"30s\"");
         let gap = r.time("gap");
         let length_max = match r.has("length_max") {
@@ -113,5 +119,6 @@ fn extent(r: &Reader<'_>) -> Option<WindowExtent> {
     }
     r.need("size", "size = \"30s\", or gap = \"30s\" for sessions");
     let (size, slide) = (r.time("size"), r.time("slide"));
-    Some(WindowExtent::Sliding { size: size?, slide })
+    let begin = WindowBegin { offset_us: r.signed_time_us("offset").unwrap_or_default(), zone: columns::zone(r) };
+    Some(WindowExtent::Sliding { size: size?, slide, begin })
 }

@@ -1,5 +1,6 @@
 //! The plugin of a stage, what it may use, and what happens when it fails.
 
+use crate::package::digest::Digest;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,6 +12,9 @@ pub struct PluginSpec {
     pub path: PathBuf,
     /// Where the component of a package is, once [`crate::lock::resolve`] has found it.
     pub file: Option<PathBuf>,
+    /// The digest that the component of a package must have, as the lock file pins it. What is loaded is compared with it once
+    /// more: between looking and loading somebody may have put something else there.
+    pub pinned: Option<Digest>,
     /// The stage's `config`.
     pub config: serde_json::Value,
     /// How long an instance lives.

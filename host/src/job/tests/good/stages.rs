@@ -183,7 +183,7 @@ fn every_operator_is_read() {
     assert_eq!(*both, JoinSpec { with: Some("clicks".into()), on: on.clone(), kind: JoinKind::Left, within_us });
     let OperatorSpec::Join(each) = of("each") else { panic!("a join") };
     assert_eq!(*each, JoinSpec { with: None, on, kind: JoinKind::Full, within_us: None });
-    let OperatorSpec::Sql { query, functions } = of("moods") else { panic!("sql") };
+    let OperatorSpec::Sql { query, functions, .. } = of("moods") else { panic!("sql") };
     assert_eq!(query, "select mood(sku) as m from orders");
     let mood = &functions["mood"];
     assert_eq!((mood.path.to_str(), mood.instance), (Some("plugins/mood"), InstanceSpec::Worker));
@@ -199,12 +199,13 @@ fn every_operator_is_read() {
         table: EnrichTable::File { path: "stock.csv".into(), format: EnrichFormat::Csv },
         on: vec![pair("sku", "article")],
         kind: JoinKind::Inner,
-        schema: vec![("article".into(), ColumnType::Text)],
+        schema: vec![ColumnSpec::new("article", ColumnType::Text)],
         poll: seconds(2),
     };
     assert_eq!(*stock, expected);
     let OperatorSpec::Enrich(prices) = of("prices") else { panic!("an enrichment") };
-    let table = EnrichTable::Postgres { url: "postgres://me:${PW}@h/d".into(), query: "select 1".into() };
+    let table =
+        EnrichTable::Postgres { url: "postgres://me:${PW}@h/d".into(), query: "select 1".into(), wait: seconds(3600) };
     let (on, kind) = (vec![pair("sku", "sku")], JoinKind::Left);
     assert_eq!(*prices, EnrichSpec { table, on, kind, schema: Vec::new(), poll: seconds(30) });
     let best = job.stages.iter().find(|stage| stage.name == "best").unwrap();

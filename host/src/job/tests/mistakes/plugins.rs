@@ -96,7 +96,7 @@ job.toml:7: stage `words`: `limits` is for stages with a plugin; add plugin = "â
         "plugin = \"p\"\nlimits = { memry = \"1MiB\", time = \"2 s\", cpu = 3 }",
         r#"job.toml:4: stage `words`: unknown key `limits.memry`; did you mean `memory`?
 job.toml:4: stage `words`: unknown key `limits.cpu`; did you mean `time`, which is there already?
-job.toml:4: stage `words`: `limits.time = "2 s"` is not a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+job.toml:4: stage `words`: `limits.time = "2 s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
         "plugin = \"p\"\nlimits = { files = 3 }",
@@ -119,7 +119,7 @@ job.toml:14: stage `words`: `limits.instances` is 0; write a number of 1 to 128"
         "plugin = \"p\"\non_error = \"reject\"\nlimits = { fuel = 0, attempts = 0, compile = 5 }",
         r#"job.toml:5: stage `words`: `limits.attempts` is 0; write a number of at least 1
 job.toml:5: stage `words`: `limits.fuel` is 0; write a number of at least 1
-job.toml:5: stage `words`: `limits.compile` is a whole number, needs a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+job.toml:5: stage `words`: `limits.compile` is a whole number, needs a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
         "plugin = \"p\"\nlimits = { fuel = 1_000, attempts = 10, compile = \"0s\" }",

@@ -128,11 +128,11 @@ job.toml:4: stage `words`: `on` stands inside `join`; write it there, as join = 
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = [\"1s\", \"soon\"] }",
-        r#"job.toml:4: stage `words`: `join.within`: `soon` is not a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+        r#"job.toml:4: stage `words`: `join.within`: `soon` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = \"-5s\" }",
-        r#"job.toml:4: stage `words`: `join.within = "-5s"` is not a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+        r#"job.toml:4: stage `words`: `join.within = "-5s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
         "time = \"ts\"\njoin = { with = \"lines.rejected\", on = \"a\", within = [\"10s\", \"-5s\"] }",

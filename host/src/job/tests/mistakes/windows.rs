@@ -6,7 +6,19 @@ use super::Cases;
 pub(super) const STAGE: Cases = &[
     (
         r#"window = "30s""#,
-        r#"job.toml:3: stage `words`: `window` is text, needs a table; write window = { size = "30s", slide = "10s" }, or window = { gap = "30s" } for sessions"#,
+        r#"job.toml:3: stage `words`: `window` is text, needs a table; write window = { size = "30s", slide = "10s" }, window = { gap = "30s" } for sessions, or window = "all" for running totals"#,
+    ),
+    (
+        "window = \"all\"\naggregate = { n = \"count(*)\" }\ntime = \"ts\"",
+        r#"job.toml:5: stage `words`: `time` does nothing here: window = "all" holds all rows, whatever their time; remove it"#,
+    ),
+    (
+        "window = \"all\"\naggregate = { n = \"count(*)\" }\nemit = \"update\"",
+        r#"job.toml:5: stage `words`: `emit` is for windows that end, and window = "all" never does; remove it"#,
+    ),
+    (
+        "window = \"all\"\ntop = { n = 3, by = \"n\" }",
+        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, as all other operators would have to keep every row for ever; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
     ),
     (
         r#"window = {}"#,
@@ -14,7 +26,7 @@ pub(super) const STAGE: Cases = &[
     ),
     (
         r#"window = { size = "-30s" }"#,
-        r#"job.toml:3: stage `words`: `window.size = "-30s"` is not a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+        r#"job.toml:3: stage `words`: `window.size = "-30s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (r#"window = { size = "0s" }"#, r#"job.toml:3: stage `words`: `window.size` is zero; write a time such as "30s""#),
     (
@@ -32,6 +44,22 @@ pub(super) const STAGE: Cases = &[
     (
         r#"window = { size = "30s", slide = "1500ms" }"#,
         r#"job.toml:3: stage `words`: `window.slide` is 1500ms, which is no multiple of the batch interval, 1s, and a window of processing time is made of whole batches; write "1s" or "2s""#,
+    ),
+    (
+        r#"window = { size = "1d", slide = "1h", zone = "Europe/Berlin" }"#,
+        r#"job.toml:3: stage `words`: `window.zone` is for windows of event time, which have places of their own; write time = "…" with a timestamp column, or remove it"#,
+    ),
+    (
+        r#"window = { size = "1d", offset = "1d", time = "at" }"#,
+        r#"job.toml:3: stage `words`: `window.offset` is as long as the slide, 24h, or longer; write what is left of it over that"#,
+    ),
+    (
+        r#"window = { size = "90m", zone = "Europe/Berlin", time = "at" }"#,
+        r#"job.toml:3: stage `words`: `window.zone` is for windows of whole hours and days, as clocks are set by such; remove it, or write size = "1h""#,
+    ),
+    (
+        r#"window = { gap = "90m", zone = "Europe/Berlin", time = "at" }"#,
+        r#"job.toml:3: stage `words`: `window.zone` and `window.gap` do not go together: a window has `size` and `slide`, or `gap` for sessions; remove one"#,
     ),
     (
         r#"window = { slide = "10s" }"#,
@@ -164,7 +192,7 @@ pub(super) const WHOLE: Cases = &[
     ),
     (
         "batch = \"1 s\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"2500ms\" }",
-        r#"job.toml:1: `batch = "1 s"` is not a time; write a whole number and one of us, ms, s, m, h, as "1s""#,
+        r#"job.toml:1: `batch = "1 s"` is not a time; write a whole number and one of us, ms, s, m, h, d, as "1s""#,
     ),
     (
         "batch = \"700ms\"\n[stages.words]\nfrom = \"lines\"\nwindow = { size = \"30s\" }",

@@ -2,7 +2,7 @@
 
 use super::report::EXAMPLES_MAX;
 use crate::error::{Error, Result};
-use crate::plugin::printable;
+use crate::shown::printable;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::row::{Row, RowConverter, Rows, SortField};
 use arrow::util::display::array_value_to_string;

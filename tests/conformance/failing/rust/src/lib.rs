@@ -22,7 +22,7 @@ struct Done {
 fn failing(order: Order, context: &Context) -> Result<Done, String> {
     let value = match order.value {
         "fail" => {
-            log::info("about to fail");
+            println!("about to fail");
             panic!("cannot go on with `fail`");
         }
         "divide" => (black_box(1) / black_box(0_i64)).to_string(),
@@ -30,9 +30,10 @@ fn failing(order: Order, context: &Context) -> Result<Done, String> {
         "recurse" => deeper(1).to_string(),
         "memory" => more().to_string(),
         "print" => {
-            log::info("printed: äöü €");
-            log::info("the second line");
+            println!("printed: äöü €\nthe second line");
             log::error("whispered: 日本");
+            eprint!("dbg! and ");
+            eprintln!("its kin: {}", dbg!(1 + 1));
             "printed".into()
         }
         "refuse" => return Err("refused on demand".into()),

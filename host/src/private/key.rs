@@ -1,4 +1,5 @@
-//! The key with which this user's Millstream signs what it keeps: 32 random bytes in a file that only the user can read.
+//! Keys of this user's Millstream, as the one with which it signs what it keeps: 32 random bytes in a file that only the
+//! user can read.
 
 use crate::private;
 use std::fs::File;
@@ -44,8 +45,7 @@ impl Key {
 
     /// A file appears under its name with all its bytes, or not at all.
     fn make(folder: &Path, file: &Path) -> io::Result<()> {
-        let mut bytes = [0; BYTES];
-        File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+        let bytes = random()?;
         // Such files have mode 0600.
         let mut new = tempfile::NamedTempFile::new_in(folder)?;
         new.write_all(&bytes)?;
@@ -55,4 +55,11 @@ impl Key {
             _ => Ok(()),
         }
     }
+}
+
+/// Bytes that nobody can guess.
+pub fn random() -> io::Result<[u8; BYTES]> {
+    let mut bytes = [0; BYTES];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }

@@ -1,0 +1,83 @@
+//! `millstream test --accept`: what came out is written to where a case expects it.
+
+use super::{Case, Expected, OUTPUT, REJECTED, compare, read_text};
+use crate::author::failed;
+use crate::error::Result;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Writes the files that a case which came out so should have had, and says which. None where a job failed that should have
+/// given rows: that is hardly meant.
+pub(super) fn accept(case: &Case, result: &Result<()>, out: &Path) -> Result<Vec<PathBuf>> {
+    let mut written = Vec::new();
+    let mut write = |name: &str, text: &str| -> Result<()> {
+        let path = case.folder.join(name);
+        fs::write(&path, text).map_err(|error| failed("write", &path, &error))?;
+        written.push(path);
+        Ok(())
+    };
+    match (&case.expected, result) {
+        (Expected::Error(_), Err(error)) => write("expected-error.txt", &format!("{}\n", own_words(&error.message)))?,
+        (_, Err(_)) => return Ok(Vec::new()),
+        (expected, Ok(())) => {
+            let timed = match expected {
+                Expected::Rows(lines) => compare::timed(lines),
+                _ => BTreeSet::new(),
+            };
+            write("expected.jsonl", &lines(&read_text(&out.join(OUTPUT))?, &timed))?;
+            if let Some(rejected) = &case.rejected {
+                let mut got = compare::read_lines(&out.join(REJECTED))?;
+                compare::keep_columns_of(rejected, &mut got);
+                write("expected-rejected.jsonl", &compare::written(&got))?;
+            }
+            let error = case.folder.join("expected-error.txt");
+            if matches!(expected, Expected::Error(_)) {
+                fs::remove_file(&error).map_err(|cause| failed("remove", &error, &cause))?;
+            }
+        }
+    }
+    Ok(written)
+}
+
+/// What an error says of the plugin, without places of this machine: a case holds a part of the message.
+fn own_words(message: &str) -> &str {
+    let starts = [" refuses its ", " failed in ", " returned invalid "];
+    let from = starts.iter().filter_map(|start| message.find(start)).min().map_or(0, |at| at + 1);
+    message.get(from..).unwrap_or(message).lines().next().unwrap_or_default()
+}
+
+/// The lines of a `queue` sink that have rows, as they are, with the time only in batches where it was expected before.
+fn lines(output: &str, timed: &BTreeSet<u64>) -> String {
+    let mut text = String::new();
+    for (batch, line) in (1_u64..).zip(output.lines()) {
+        let Some((head, rows)) = line.split_once(",\"rows\":") else { continue };
+        if rows == "[]}" {
+            continue;
+        }
+        let has_time = timed.contains(&batch);
+        let head = if has_time { head } else { head.split_once(",\"time\":").map_or(head, |(head, _)| head) };
+        text.push_str(&format!("{head},\"rows\":{rows}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_with_rows_are_kept_as_they_came() {
+        let output = "{\"batch\":1,\"time\":\"T1\",\"rows\":[{\"x\":1.50,\"y\":\",\\\"rows\\\":\"}]}\n{\"batch\":2,\"time\":\"T2\",\"rows\":[]}\n\
+                      {\"batch\":3,\"time\":\"T3\",\"rows\":[{\"x\":2}]}\n";
+        let expected = "{\"batch\":1,\"rows\":[{\"x\":1.50,\"y\":\",\\\"rows\\\":\"}]}\n{\"batch\":3,\"time\":\"T3\",\"rows\":[{\"x\":2}]}\n";
+        assert_eq!(lines(output, &BTreeSet::from([3])), expected);
+    }
+
+    #[test]
+    fn an_error_is_kept_without_its_place() {
+        let message = "/tmp/x/case.toml:2: stage `stage`: plugin a 0.1.0 refuses its config in `describe`: no\n  more";
+        assert_eq!(own_words(message), "refuses its config in `describe`: no");
+        assert_eq!(own_words("no such key"), "no such key");
+    }
+}

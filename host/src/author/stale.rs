@@ -1,0 +1,105 @@
+//! Components that are older than what they were made of: whoever runs one has most often forgotten to build.
+
+use super::watch;
+use crate::job::spec::JobSpec;
+use crate::plugin::component_file;
+use std::collections::BTreeSet;
+use std::fmt::{self, Display};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What says what a project is.
+const MANIFESTS: [&str; 4] = ["Cargo.toml", "pyproject.toml", "package.json", "plugin.toml"];
+/// Other files by whose change a build differs.
+const OTHERS: [&str; 3] = ["go.mod", "build.rs", "tsconfig.json"];
+/// How the names of sources end. What else lies in a folder may be what a job reads or writes.
+const ENDINGS: [&str; 12] = ["rs", "py", "ts", "mts", "tsx", "js", "mjs", "cjs", "go", "c", "h", "wit"];
+/// Folders whose files are no part of a component.
+const APART: [&str; 5] = ["cases", "test", "tests", "testdata", "benches"];
+
+/// A component, and the source that was changed last after it was built.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Stale {
+    component: PathBuf,
+    source: PathBuf,
+    project: PathBuf,
+}
+
+impl Display for Stale {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} was changed after {} was built; `millstream build {}` builds it again",
+            self.source.display(),
+            self.component.display(),
+            self.project.display()
+        )
+    }
+}
+
+/// Whether the plugin at a path, a project's folder or its component, is older than its sources.
+pub fn stale(plugin: &Path) -> Option<Stale> {
+    let component = component_file(plugin).ok()?;
+    let project =
+        component.parent().map(|folder| if folder.as_os_str().is_empty() { Path::new(".") } else { folder })?;
+    // A component that lies somewhere else was not made of what lies beside it.
+    if component_file(project).ok()?.file_name() != component.file_name() {
+        return None;
+    }
+    let built = fs::metadata(&component).and_then(|metadata| metadata.modified()).ok()?;
+    let seen = watch::look(project).into_iter().filter(|(path, (changed, _))| *changed > built && is_source(path));
+    let (source, _) = seen.max_by_key(|(_, (changed, _))| *changed)?;
+    Some(Stale { source: project.join(source), project: project.into(), component })
+}
+
+/// Those of the plugins of a job, each once.
+pub fn of_job(job: &JobSpec) -> BTreeSet<Stale> {
+    let plugins = job.stages.iter().flat_map(|stage| stage.plugins()).filter(|plugin| plugin.package().is_none());
+    plugins.filter_map(|plugin| stale(&plugin.place(&job.origin.folder))).collect()
+}
+
+fn is_source(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let is_test = name.starts_with("test_") || name.ends_with("_test.go") || name.contains(".test.");
+    let is_apart = path.iter().next().is_some_and(|first| APART.iter().any(|folder| first == *folder));
+    let ending = path.extension().unwrap_or_default();
+    let is_code = ENDINGS.iter().any(|source| ending == *source);
+    let is_known = MANIFESTS.iter().chain(&OTHERS).any(|known| name == *known);
+    (is_code || is_known) && !is_test && !is_apart
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn the_source_that_was_changed_last_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let at = |name: &str, seconds: u64| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.parent().expect("inside")).expect("a folder");
+            fs::write(&path, "name = \"p\"\nworld = \"transform\"\n").expect("a file");
+            let file = fs::File::options().append(true).open(&path).expect("a file");
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).expect("a time");
+            path
+        };
+        let component = at("p.wasm", 20);
+        at("a.go", 40);
+        assert_eq!(stale(folder.path()), None, "it is no project");
+        at("plugin.toml", 10);
+        at("a.go", 10);
+        for other in ["cases/x/case.toml", "tests/a.rs", "a_test.go", "README.md", "out.jsonl", "job.toml", ".git/a.go"]
+        {
+            at(other, 30);
+        }
+        assert_eq!(stale(folder.path()), None);
+        at("b.go", 21);
+        let newest = at("src/c.go", 23);
+        at("d.go", 22);
+        let expected = Stale { component: component.clone(), source: newest, project: folder.path().into() };
+        assert_eq!(stale(folder.path()), Some(expected.clone()));
+        assert_eq!(stale(&component), Some(expected));
+        assert_eq!(stale(&at("copied/other.wasm", 5)), None);
+    }
+}

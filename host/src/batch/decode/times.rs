@@ -1,0 +1,345 @@
+//! Times as a source writes them: text as RFC 3339 says or of a pattern, or numbers of a unit.
+
+use super::parse;
+use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
+use crate::zone::Zone;
+use arrow::array::timezone::Tz;
+use chrono::format::{Fixed, Item, Parsed, StrftimeItems};
+use chrono::{DateTime, NaiveDateTime, NaiveTime, SecondsFormat, TimeZone, Utc};
+
+/// How the times of a column are read.
+pub struct Times {
+    form: Form,
+    zone: Option<Zone>,
+    /// UTC, and an hour beside it.
+    utc: Option<(Tz, Tz)>,
+}
+
+enum Form {
+    Text,
+    Number(TimeUnit),
+    Pattern(String, Vec<Item<'static>>),
+}
+
+/// Why a text is no time of a column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// It is not written as it should be.
+    Syntax,
+    /// It is further away than microseconds in 64 bits reach.
+    Range,
+    /// A number, and nothing says of which unit.
+    NoUnit,
+    /// A time that clocks of the zone never showed.
+    Skipped,
+}
+
+impl Times {
+    /// As the column is described.
+    pub fn of(column: &ColumnSpec) -> Times {
+        let form = match &column.form {
+            TimeForm::Text => Form::Text,
+            TimeForm::Number(unit) => Form::Number(*unit),
+            // A pattern that is none was refused with the job; no text is of it.
+            TimeForm::Pattern(pattern) => Form::Pattern(pattern.clone(), items(pattern).unwrap_or_default()),
+        };
+        Times { form, zone: column.zone, utc: "+00:00".parse().ok().zip("+01:00".parse().ok()) }
+    }
+
+    /// Whether whole numbers are microseconds.
+    pub fn is_micros(&self) -> bool {
+        matches!(self.form, Form::Number(TimeUnit::Micros))
+    }
+
+    /// Microseconds since 1970 of a number of the column's unit.
+    pub fn scale(&self, number: i64) -> Result<i64, Fault> {
+        match self.form {
+            Form::Number(unit) => decimal(i128::from(number), unit.power()),
+            Form::Text | Form::Pattern(..) => Err(Fault::NoUnit),
+        }
+    }
+
+    /// Microseconds since 1970 of a text, which may be that of a number.
+    pub fn read(&self, text: &str) -> Result<i64, Fault> {
+        match &self.form {
+            Form::Pattern(_, items) => self.by_pattern(text, items),
+            Form::Number(unit) => match number(text) {
+                Some((number, power)) => decimal(number, power.saturating_add(unit.power())),
+                None => self.rfc3339(text),
+            },
+            Form::Text if number(text).is_some() => Err(Fault::NoUnit),
+            Form::Text => self.rfc3339(text),
+        }
+    }
+
+    fn rfc3339(&self, text: &str) -> Result<i64, Fault> {
+        let (utc, beside) = self.utc.as_ref().ok_or(Fault::Syntax)?;
+        let us = parse::timestamp(text, Some(utc)).ok_or(Fault::Syntax)?;
+        match self.zone {
+            // Where the text has no offset, it is another moment by another clock.
+            Some(zone) if parse::timestamp(text, Some(beside)) != Some(us) => {
+                let local = DateTime::<Utc>::from_timestamp_micros(us).ok_or(Fault::Range)?;
+                zone.moment_us(local.naive_utc()).ok_or(Fault::Skipped)
+            }
+            _ => Ok(us),
+        }
+    }
+
+    fn by_pattern(&self, text: &str, items: &[Item<'_>]) -> Result<i64, Fault> {
+        let mut parsed = Parsed::new();
+        chrono::format::parse(&mut parsed, text, items.iter()).map_err(|_| Fault::Syntax)?;
+        let local = in_zone(&parsed)?;
+        if parsed.timestamp().is_some() {
+            return Ok(local.and_utc().timestamp_micros());
+        }
+        match (parsed.offset(), self.zone) {
+            (Some(offset), _) => {
+                let offset = chrono::FixedOffset::east_opt(offset).ok_or(Fault::Range)?;
+                offset.from_local_datetime(&local).single().map(|t| t.timestamp_micros()).ok_or(Fault::Range)
+            }
+            (None, Some(zone)) => zone.moment_us(local).ok_or(Fault::Skipped),
+            (None, None) => Ok(local.and_utc().timestamp_micros()),
+        }
+    }
+
+    /// What is wrong with the text of a column.
+    #[cold]
+    pub fn tell(&self, fault: Fault, column: &str, text: &str) -> String {
+        let shown = parse::shown(text);
+        let zone = self.zone.map_or_else(String::new, |zone| zone.to_string());
+        match (fault, &self.form) {
+            (Fault::NoUnit, _) => {
+                let (unit, us) = likely(text);
+                let (word, name) = unit.names();
+                let time = us.and_then(DateTime::<Utc>::from_timestamp_micros);
+                let time = time.map_or_else(String::new, |t| {
+                    format!(" (as {name} since 1970 it is {})", t.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+                });
+                format!(
+                    "column `{column}`: {shown} is a number, and nothing says of which unit; it looks like {name}{time}: \
+                     write {column} = \"timestamp({word})\" in the schema, or the time as text, as 2024-05-01T12:00:00Z"
+                )
+            }
+            (Fault::Range, _) => format!("column `{column}`: {shown} is out of range of timestamp"),
+            (Fault::Skipped, _) => {
+                format!("column `{column}`: `{shown}` is no time in {zone}, where clocks were set forward over it")
+            }
+            (Fault::Syntax, Form::Pattern(pattern, _)) => {
+                format!("column `{column}`: `{shown}` is not a timestamp of the form {pattern}")
+            }
+            (Fault::Syntax, Form::Number(unit)) => {
+                let (_, name) = unit.names();
+                format!("column `{column}`: `{shown}` is not a timestamp ({name} since 1970, or RFC 3339)")
+            }
+            (Fault::Syntax, Form::Text) => {
+                format!("column `{column}`: `{shown}` is not a timestamp (RFC 3339, as 2024-05-01T12:00:00Z)")
+            }
+        }
+    }
+}
+
+/// The date and time that were read, by the clock that showed them. What a date lacks of the day begins at zero.
+fn in_zone(parsed: &Parsed) -> Result<NaiveDateTime, Fault> {
+    if parsed.timestamp().is_some() {
+        return parsed.to_naive_datetime_with_offset(0).map_err(|_| Fault::Syntax);
+    }
+    let date = parsed.to_naive_date().map_err(|_| Fault::Syntax)?;
+    let mut parsed = parsed.clone();
+    let time = match (parsed.hour_mod_12(), parsed.minute()) {
+        (None, None) => NaiveTime::MIN,
+        (Some(_), None) => {
+            parsed.set_minute(0).map_err(|_| Fault::Syntax)?;
+            parsed.to_naive_time().map_err(|_| Fault::Syntax)?
+        }
+        _ => parsed.to_naive_time().map_err(|_| Fault::Syntax)?,
+    };
+    Ok(date.and_time(time))
+}
+
+/// The parts of a pattern; an error where one is not known.
+fn items(pattern: &str) -> Result<Vec<Item<'static>>, ()> {
+    StrftimeItems::new(pattern).parse_to_owned().map_err(|_| ())
+}
+
+/// Whether a pattern makes times: what it writes of one it reads again. The error says what is wrong.
+pub fn check_pattern(pattern: &str) -> Result<(), String> {
+    let parts = items(pattern).map_err(|()| {
+        format!("`{pattern}` has letters behind `%` that are none of strftime; write it as %Y-%m-%d %H:%M:%S")
+    })?;
+    if parts.iter().any(|part| matches!(part, Item::Fixed(Fixed::TimezoneName))) {
+        return Err(format!(
+            "`%Z` in `{pattern}` is a name such as CET, which stands for other offsets elsewhere; write %z for an offset, \
+             or leave it out and say zone = \"Europe/Berlin\""
+        ));
+    }
+    // Noon of a day whose number is above twelve.
+    let example = DateTime::<Utc>::from_timestamp_micros(1_774_785_600_000_000).ok_or("there is no calendar")?;
+    let mut text = String::new();
+    let written = std::fmt::Write::write_fmt(&mut text, format_args!("{}", example.format_with_items(parts.iter())));
+    let column = ColumnSpec::new("", crate::batch::types::ColumnType::Timestamp);
+    let read = Times::of(&column.written(TimeForm::Pattern(pattern.into()))).read(&text);
+    let hour = example.date_naive().and_time(NaiveTime::MIN).and_utc().timestamp_micros();
+    match (written, read) {
+        (Ok(()), Ok(us)) if us == example.timestamp_micros() || us == hour => Ok(()),
+        _ => Err(format!(
+            "`{pattern}` does not say a whole date: a time needs year, month and day, as %Y-%m-%d %H:%M:%S"
+        )),
+    }
+}
+
+/// The unit that a number is likely to be of, and the time that it is then.
+fn likely(text: &str) -> (TimeUnit, Option<i64>) {
+    let value = text.parse::<f64>().map_or(0.0, f64::abs);
+    let unit = match value {
+        _ if value < 1e11 => TimeUnit::Seconds,
+        _ if value < 1e14 => TimeUnit::Millis,
+        _ if value < 1e17 => TimeUnit::Micros,
+        _ => TimeUnit::Nanos,
+    };
+    let us = number(text).and_then(|(number, power)| decimal(number, power.saturating_add(unit.power())).ok());
+    (unit, us)
+}
+
+/// Digits that are kept of a number; more than microseconds of any time have.
+const DIGITS_MAX: u32 = 36;
+
+/// A decimal number as a whole one and a power of ten; `None`: the text is none.
+fn number(text: &str) -> Option<(i128, i32)> {
+    if let Some(short) = parse::short_int64(text) {
+        return Some((i128::from(short), 0));
+    }
+    let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse::<i64>().ok()?.clamp(-1_000, 1_000) as i32;
+    let digits = mantissa.strip_prefix('-').unwrap_or(mantissa);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let point = digits.len() > whole.len();
+    if whole.is_empty() || (point && fraction.is_empty()) {
+        return None;
+    }
+    let (mut number, mut power, mut kept) = (0_i128, exponent, 0);
+    for (byte, behind_point) in whole.bytes().map(|b| (b, false)).chain(fraction.bytes().map(|b| (b, true))) {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        if kept < DIGITS_MAX {
+            number = number * 10 + i128::from(digit);
+            kept += u32::from(number != 0);
+            power -= i32::from(behind_point);
+        } else {
+            power += i32::from(!behind_point);
+        }
+    }
+    Some((if mantissa.len() > digits.len() { -number } else { number }, power))
+}
+
+/// `number` times a power of ten, without what is finer than one.
+fn decimal(number: i128, power: i32) -> Result<i64, Fault> {
+    let by = 10_i128.checked_pow(power.unsigned_abs());
+    let value = match by {
+        _ if number == 0 => Some(0),
+        Some(by) if power >= 0 => number.checked_mul(by),
+        Some(by) => Some(number.div_euclid(by)),
+        None if power < 0 => Some(if number < 0 { -1 } else { 0 }),
+        None => None,
+    };
+    value.and_then(|value| i64::try_from(value).ok()).ok_or(Fault::Range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::types::ColumnType;
+
+    fn column(word: &str, zone: Option<&str>) -> Times {
+        let (kind, form) = ColumnSpec::type_of(word).unwrap();
+        assert_eq!(kind, ColumnType::Timestamp);
+        let column = ColumnSpec::new("at", kind).written(form);
+        Times::of(&match zone {
+            Some(zone) => column.within(Zone::named(zone).unwrap()),
+            None => column,
+        })
+    }
+
+    fn us(text: &str) -> i64 {
+        DateTime::parse_from_rfc3339(text).unwrap().timestamp_micros()
+    }
+
+    #[test]
+    fn numbers_are_of_the_unit_that_the_column_says() {
+        let noon = us("2026-01-01T00:00:00Z");
+        for (word, text, expected) in [
+            ("timestamp(s)", "1767225600", Ok(noon)),
+            ("timestamp(s)", "1767225600.25", Ok(noon + 250_000)),
+            ("timestamp(s)", "1767225600.1234569", Ok(noon + 123_456)),
+            ("timestamp(s)", "1.7672256e9", Ok(noon)),
+            ("timestamp(s)", "-0.000001", Ok(-1)),
+            ("timestamp(s)", "-0.0000001", Ok(-1)),
+            ("timestamp(s)", "1e-999999999999", Ok(0)),
+            ("timestamp(s)", "9223372036855", Err(Fault::Range)),
+            ("timestamp(s)", "9223372036854.775807", Ok(i64::MAX)),
+            ("timestamp(s)", "1e300", Err(Fault::Range)),
+            ("timestamp(s)", "0e300", Ok(0)),
+            ("timestamp(s)", "2026-01-01T01:00:00+01:00", Ok(noon)),
+            ("timestamp(s)", "NaN", Err(Fault::Syntax)),
+            ("timestamp(s)", "1.", Err(Fault::Syntax)),
+            ("timestamp(s)", ".5", Err(Fault::Syntax)),
+            ("timestamp(s)", "", Err(Fault::Syntax)),
+            ("timestamp(s)", "12x", Err(Fault::Syntax)),
+            ("timestamp(ms)", "1767225600000", Ok(noon)),
+            ("timestamp(us)", "1767225600000001", Ok(noon + 1)),
+            ("timestamp(us)", "-9223372036854775808", Ok(i64::MIN)),
+            ("timestamp(us)", "9223372036854775808", Err(Fault::Range)),
+            ("timestamp(ns)", "1767225600000001999", Ok(noon + 1)),
+            ("timestamp(ns)", "-1", Ok(-1)),
+            ("timestamp", "1767225600", Err(Fault::NoUnit)),
+            ("timestamp", "1767225600.5", Err(Fault::NoUnit)),
+            ("timestamp", "2026-01-01 00:00:00", Ok(noon)),
+        ] {
+            assert_eq!(column(word, None).read(text), expected, "{word} {text}");
+        }
+    }
+
+    #[test]
+    fn a_number_without_a_unit_is_told_its_likely_one() {
+        for (text, unit, time) in [
+            ("1767225600", "timestamp(s)", "2026-01-01T00:00:00Z"),
+            ("1767225600123", "timestamp(ms)", "2026-01-01T00:00:00.123Z"),
+            ("1767225600123456", "timestamp(us)", "2026-01-01T00:00:00.123456Z"),
+            ("1767225600123456789", "timestamp(ns)", "2026-01-01T00:00:00.123456Z"),
+            ("0", "timestamp(s)", "1970-01-01T00:00:00Z"),
+        ] {
+            let told = column("timestamp", None).tell(Fault::NoUnit, "at", text);
+            assert!(told.contains(&format!("at = \"{unit}\"")) && told.contains(time), "{told}");
+        }
+    }
+
+    #[test]
+    fn patterns_are_read_with_offsets_and_in_zones() {
+        let log = column("timestamp(%d/%b/%Y:%H:%M:%S %z)", None);
+        assert_eq!(log.read("10/Oct/2000:13:55:36 -0700"), Ok(us("2000-10-10T20:55:36Z")));
+        assert_eq!(log.read("10/Oct/2000:13:55:36"), Err(Fault::Syntax));
+        assert_eq!(column("timestamp(%d.%m.%Y %H:%M)", None).read("01.07.2026 12:30"), Ok(us("2026-07-01T12:30:00Z")));
+        let local = column("timestamp(%d.%m.%Y %H:%M)", Some("Europe/Berlin"));
+        assert_eq!(local.read("01.07.2026 12:30"), Ok(us("2026-07-01T10:30:00Z")));
+        assert_eq!(local.read("29.03.2026 02:30"), Err(Fault::Skipped));
+        assert_eq!(local.read("25.10.2026 02:30"), Ok(us("2026-10-25T00:30:00Z")));
+        assert_eq!(column("timestamp(%Y%m%d)", None).read("20260701"), Ok(us("2026-07-01T00:00:00Z")));
+        assert_eq!(column("timestamp(%s)", None).read("1767225600"), Ok(us("2026-01-01T00:00:00Z")));
+        assert_eq!(column("timestamp(%Y-%m-%d %I %p)", None).read("2026-07-01 03 PM"), Ok(us("2026-07-01T15:00:00Z")));
+        let berlin = column("timestamp", Some("Europe/Berlin"));
+        assert_eq!(berlin.read("2026-07-01T12:00:00"), Ok(us("2026-07-01T10:00:00Z")));
+        assert_eq!(berlin.read("2026-07-01T12:00:00Z"), Ok(us("2026-07-01T12:00:00Z")));
+        assert_eq!(berlin.read("2026-07-01T12:00:00-03:00"), Ok(us("2026-07-01T15:00:00Z")));
+    }
+
+    #[test]
+    fn patterns_that_say_no_date_are_refused() {
+        for good in ["%d/%b/%Y:%H:%M:%S %z", "%Y-%m-%d", "%s", "%+", "%Y%m%d%H", "%y-%m-%d %H:%M", "%Y-%j", "%s%.3f"] {
+            assert_eq!(check_pattern(good), Ok(()), "{good}");
+        }
+        for bad in ["%H:%M:%S", "%b %d %H:%M:%S", "%Q", "%", "%Y-%m-%d %Z", "%Y-%m"] {
+            assert!(check_pattern(bad).is_err(), "{bad}");
+        }
+    }
+}

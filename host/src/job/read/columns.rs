@@ -1,0 +1,92 @@
+//! The columns of a source or table.
+
+use crate::batch::types::ColumnType;
+use crate::job::keys::COLUMN;
+use crate::job::spec::{ColumnSpec, TimeForm};
+use crate::job::suggest;
+use crate::job::table::{Reader, type_of};
+use crate::zone::Zone;
+use toml::Value;
+
+/// The columns of `schema`; none where it is absent or wrong.
+pub(super) fn schema(r: &Reader<'_>, example: &str) -> Vec<ColumnSpec> {
+    let Some(columns) = r.inner("schema", example) else {
+        return Vec::new();
+    };
+    columns.table.iter().filter_map(|(name, value)| column(name, value, &columns)).collect()
+}
+
+fn column(name: &str, value: &Value, columns: &Reader<'_>) -> Option<ColumnSpec> {
+    match value {
+        Value::String(word) => {
+            let (kind, form) = column_type(name, word, columns)?;
+            Some(ColumnSpec::new(name, kind).written(form))
+        }
+        Value::Table(_) => {
+            let r = columns.inner(name, "{ type = \"int64\", path = \"user.id\" }")?;
+            r.check_keys(COLUMN, &[], None);
+            r.need("type", "type = \"int64\"");
+            let word = r.text("type", "type = \"int64\"")?;
+            let (kind, form) = column_type(name, word, columns)?;
+            let path = column_path(&r);
+            let path = path.unwrap_or_else(|| vec![name.into()]);
+            Some(ColumnSpec { path, form, zone: zone(&r), ..ColumnSpec::new(name, kind) })
+        }
+        other => {
+            let found = type_of(other);
+            let message = format!("column `{name}` is {found}; write its type, as {name} = \"int64\"");
+            columns.wrong(name, message);
+            None
+        }
+    }
+}
+
+/// `"user.id"`, or a list of names where a name holds a dot.
+fn column_path(r: &Reader<'_>) -> Option<Vec<String>> {
+    let dotted = matches!(r.table.get("path"), Some(Value::String(_)));
+    let path = r.texts("path", "path = \"user.id\"")?;
+    if !dotted {
+        return Some(path);
+    }
+    let names: Vec<String> = path.iter().flat_map(|text| text.split('.')).map(String::from).collect();
+    if names.iter().any(String::is_empty) {
+        r.wrong(
+            "path",
+            format!("`{}path` has an empty name; write names with dots between, as path = \"user.id\"", r.inside),
+        );
+        return None;
+    }
+    Some(names)
+}
+
+fn column_type(name: &str, word: &str, columns: &Reader<'_>) -> Option<(ColumnType, TimeForm)> {
+    let kind = ColumnSpec::type_of(word);
+    if kind.is_none() {
+        let message = match word.strip_prefix("timestamp(") {
+            Some(_) => format!(
+                "column `{name}`: `{word}` is no way to write times; write timestamp(s), (ms), (us) or (ns) for numbers, \
+                 or a pattern, as timestamp(%Y-%m-%d %H:%M:%S)"
+            ),
+            None => {
+                let hint = suggest::hint(word, ColumnType::NAMES, "the types are");
+                format!("column `{name}`: unknown type `{word}`{hint}")
+            }
+        };
+        columns.wrong(name, message);
+    }
+    kind
+}
+
+/// `zone` of this table.
+pub(super) fn zone(r: &Reader<'_>) -> Option<Zone> {
+    let name = r.text("zone", "zone = \"Europe/Berlin\"")?;
+    let zone = Zone::named(name);
+    if zone.is_none() {
+        let help = match suggest::nearest(name, Zone::names()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "write one of the IANA database, as \"Europe/Berlin\"".into(),
+        };
+        r.wrong("zone", format!("`{}zone = \"{name}\"` is no time zone; {help}", r.inside));
+    }
+    zone
+}

@@ -1,0 +1,133 @@
+//! The columns of a source.
+
+use crate::batch::types::ColumnType;
+use crate::zone::Zone;
+
+/// A column of a source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ColumnSpec {
+    /// Its name.
+    pub name: String,
+    /// Its type.
+    pub kind: ColumnType,
+    /// Where the value is in a JSON record: a path, as `["user", "name"]`; a number in it is a place in an array. One
+    /// element, its name, by default.
+    pub path: Vec<String>,
+    /// How the times of a `timestamp` are written.
+    pub form: TimeForm,
+    /// Where clocks showed the times that are written without an offset; UTC by default.
+    pub zone: Option<Zone>,
+}
+
+/// How times are written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum TimeForm {
+    /// `timestamp`: as RFC 3339 says. A number is no time, as nothing says of what unit it is.
+    #[default]
+    Text,
+    /// `timestamp(s)`: numbers since 1970 of this unit, or text as RFC 3339 says.
+    Number(TimeUnit),
+    /// `timestamp(%d/%b/%Y:%H:%M:%S %z)`: text of this pattern, in the letters of `strftime`.
+    Pattern(String),
+}
+
+/// What numbers count that are times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeUnit {
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Millis,
+    /// Microseconds.
+    Micros,
+    /// Nanoseconds.
+    Nanos,
+}
+
+impl TimeUnit {
+    /// All of them.
+    pub const ALL: [TimeUnit; 4] = [TimeUnit::Seconds, TimeUnit::Millis, TimeUnit::Micros, TimeUnit::Nanos];
+
+    /// The unit as a schema names it, and in words.
+    pub fn names(self) -> (&'static str, &'static str) {
+        match self {
+            TimeUnit::Seconds => ("s", "seconds"),
+            TimeUnit::Millis => ("ms", "milliseconds"),
+            TimeUnit::Micros => ("us", "microseconds"),
+            TimeUnit::Nanos => ("ns", "nanoseconds"),
+        }
+    }
+
+    /// Which power of ten of microseconds it is.
+    pub fn power(self) -> i32 {
+        match self {
+            TimeUnit::Seconds => 6,
+            TimeUnit::Millis => 3,
+            TimeUnit::Micros => 0,
+            TimeUnit::Nanos => -3,
+        }
+    }
+}
+
+impl ColumnSpec {
+    /// A column whose value has the column's name in a JSON record.
+    pub fn new(name: impl Into<String>, kind: ColumnType) -> ColumnSpec {
+        let name = name.into();
+        ColumnSpec { path: vec![name.clone()], name, kind, form: TimeForm::Text, zone: None }
+    }
+
+    /// Sets where the value is in a JSON record, as `["user", "id"]`.
+    #[must_use]
+    pub fn at<S: Into<String>>(mut self, path: impl IntoIterator<Item = S>) -> ColumnSpec {
+        self.path = path.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Sets how times are written.
+    #[must_use]
+    pub fn written(mut self, form: TimeForm) -> ColumnSpec {
+        self.form = form;
+        self
+    }
+
+    /// Sets the zone of times that are written without an offset.
+    #[must_use]
+    pub fn within(mut self, zone: Zone) -> ColumnSpec {
+        self.zone = Some(zone);
+        self
+    }
+
+    /// The type of this word of a job file, as `int64` or `timestamp(ms)`; `None` for an unknown one.
+    pub fn type_of(word: &str) -> Option<(ColumnType, TimeForm)> {
+        let Some(form) = word.strip_prefix("timestamp(").and_then(|rest| rest.strip_suffix(')')) else {
+            return ColumnType::from_name(word).map(|kind| (kind, TimeForm::Text));
+        };
+        let unit = TimeUnit::ALL.into_iter().find(|unit| unit.names().0 == form);
+        let pattern = || form.contains('%').then(|| TimeForm::Pattern(form.into()));
+        unit.map(TimeForm::Number).or_else(pattern).map(|form| (ColumnType::Timestamp, form))
+    }
+
+    /// The type as a job file writes it.
+    pub fn type_word(&self) -> String {
+        match &self.form {
+            TimeForm::Text => self.kind.to_string(),
+            TimeForm::Number(unit) => format!("{}({})", self.kind, unit.names().0),
+            TimeForm::Pattern(pattern) => format!("{}({pattern})", self.kind),
+        }
+    }
+
+    /// The column as a job file writes it behind `name =`.
+    pub fn toml(&self) -> toml::Value {
+        let kind = toml::Value::String(self.type_word());
+        let own_path = self.path.is_empty() || self.path == [self.name.as_str()];
+        if own_path && self.zone.is_none() {
+            return kind;
+        }
+        let mut table = toml::Table::from_iter([("type".to_owned(), kind)]);
+        if !own_path {
+            table.insert("path".into(), self.path.iter().cloned().map(toml::Value::String).collect::<Vec<_>>().into());
+        }
+        table.extend(self.zone.map(|zone| ("zone".to_owned(), toml::Value::String(zone.to_string()))));
+        table.into()
+    }
+}

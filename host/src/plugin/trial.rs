@@ -1,0 +1,51 @@
+//! A plugin on trial: where a call of it fails, the one that it replaced makes that call, and all that follow.
+//!
+//! So `millstream run --watch` outlives a version that throws. Both must read, keep and return the same columns.
+
+use super::{Caller, Description, Plugin, StageUse};
+use crate::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// The version before the one that is on trial, on all workers of this process.
+#[derive(Clone)]
+pub struct Before(Arc<Shared>);
+
+struct Shared {
+    plugin: Plugin,
+    stage: StageUse,
+    description: Description,
+    failed: AtomicBool,
+    /// Hears of the first call that failed.
+    tell: Box<dyn Fn(&Error) + Send + Sync>,
+}
+
+impl Before {
+    /// This plugin, as the stage used it.
+    pub fn new(
+        plugin: Plugin,
+        stage: StageUse,
+        description: Description,
+        tell: impl Fn(&Error) + Send + Sync + 'static,
+    ) -> Before {
+        let failed = AtomicBool::new(false);
+        Before(Arc::new(Shared { plugin, stage, description, failed, tell: Box::new(tell) }))
+    }
+
+    /// Whether a call of the next version has failed, on any worker.
+    pub(super) fn is_back(&self) -> bool {
+        self.0.failed.load(Ordering::Acquire)
+    }
+
+    /// A call of the next version has failed.
+    pub(super) fn come_back(&self, error: &Error) {
+        if !self.0.failed.swap(true, Ordering::AcqRel) {
+            (self.0.tell)(error);
+        }
+    }
+
+    /// What calls this version.
+    pub(super) fn caller(&self) -> Caller {
+        self.0.plugin.caller(self.0.stage.clone(), &self.0.description)
+    }
+}

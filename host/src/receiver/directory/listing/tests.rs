@@ -1,0 +1,111 @@
+use super::*;
+use crate::job::spec::Format;
+use std::fs;
+use std::path::Path;
+
+fn listing(folder: &Path, settle: Duration, ended: Vec<(String, Position)>) -> Listing {
+    let times = Times { poll: Duration::from_millis(1), settle };
+    let kind = SourceKind::Directory { path: folder.into(), poll: times.poll, settle };
+    Listing::new(&SourceSpec::new("in", kind, Format::Text), folder.into(), times, ended)
+}
+
+/// Looks, and takes all new files for read as they are.
+fn look(listing: &mut Listing) -> (Vec<String>, Look) {
+    let look = listing.look().unwrap();
+    for name in &look.new {
+        listing.was_read(name.clone(), end_of(&listing.path.join(name)));
+    }
+    (look.new.iter().map(|name| name.to_string_lossy().into_owned()).collect(), look)
+}
+
+fn end_of(path: &Path) -> Position {
+    let facts = Facts::of(&fs::metadata(path).unwrap());
+    Position { offset: facts.bytes, mark: facts.mark() }
+}
+
+#[test]
+fn a_file_is_taken_when_nobody_writes_to_it_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    let settle = Duration::from_millis(300);
+    let mut listing = listing(folder.path(), settle, Vec::new());
+    let began = Instant::now();
+    let mut text = String::new();
+    while began.elapsed() < 2 * settle {
+        text.push_str("more\n");
+        fs::write(&path, &text).unwrap();
+        let (new, look) = look(&mut listing);
+        assert!(new.is_empty() && look.settling);
+        std::thread::sleep(settle / 10);
+    }
+    let written = Instant::now();
+    while look(&mut listing).0 != ["a"] {
+        assert!(written.elapsed() < 20 * settle);
+        std::thread::sleep(settle / 20);
+    }
+    // One that was written long ago and is moved in has stood still before.
+    let old = folder.path().join(".old");
+    fs::write(&old, "x\n").unwrap();
+    fs::File::options().write(true).open(&old).unwrap().set_modified(SystemTime::now() - 2 * settle).unwrap();
+    fs::rename(&old, folder.path().join("old")).unwrap();
+    assert_eq!(look(&mut listing).0, ["old"]);
+    assert_eq!(look(&mut listing).0.len(), 0);
+}
+
+#[test]
+fn another_file_of_a_name_is_read_and_one_that_was_written_to_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a");
+    fs::write(&path, "one\n").unwrap();
+    let mut first = listing(folder.path(), Duration::ZERO, Vec::new());
+    assert_eq!(look(&mut first).0, ["a"]);
+    for restarted in [false, true] {
+        fs::write(&path, "one\n").unwrap();
+        let end = end_of(&path);
+        let mut listing = listing(folder.path(), Duration::ZERO, vec![("a".into(), end)]);
+        fs::write(&path, "one\ntwo\n").unwrap();
+        assert!(look(&mut listing).0.is_empty(), "it grew");
+        assert!(listing.known[&OsString::from("a")].told);
+        fs::write(folder.path().join(".b"), "one\n").unwrap();
+        fs::rename(folder.path().join(".b"), &path).unwrap();
+        let mut other =
+            if restarted { self::listing(folder.path(), Duration::ZERO, vec![("a".into(), end)]) } else { listing };
+        assert_eq!(look(&mut other).0, ["a"], "another file is in its place");
+    }
+    // One that went away and came back, as it was and as another.
+    let mut listing = listing(folder.path(), Duration::ZERO, vec![("a".into(), end_of(&path))]);
+    fs::write(folder.path().join("b"), "").unwrap();
+    fs::rename(&path, folder.path().join(".away")).unwrap();
+    assert_eq!(look(&mut listing).0, ["b"]);
+    fs::rename(folder.path().join(".away"), &path).unwrap();
+    assert!(look(&mut listing).0.is_empty());
+    fs::remove_file(&path).unwrap();
+    assert!(look(&mut listing).0.is_empty());
+    fs::write(&path, "three\n").unwrap();
+    assert_eq!(look(&mut listing).0, ["a"]);
+}
+
+#[test]
+fn names_that_are_gone_are_forgotten_in_the_end_and_those_that_are_there_never() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut listing = listing(folder.path(), Duration::ZERO, Vec::new());
+    listing.names_gone_max = 3;
+    fs::write(folder.path().join("stays"), "").unwrap();
+    let mut forgotten = Vec::new();
+    for i in 0..10 {
+        let path = folder.path().join(format!("n{i}"));
+        fs::write(&path, "").unwrap();
+        forgotten.append(&mut look(&mut listing).1.forgotten);
+        fs::remove_file(&path).unwrap();
+    }
+    forgotten.append(&mut look(&mut listing).1.forgotten);
+    assert_eq!(forgotten, ["n0", "n1", "n2", "n3", "n4", "n5", "n6"]);
+    assert_eq!(listing.known.len(), 4);
+    // A disk that is not mounted leaves an empty folder.
+    fs::remove_file(folder.path().join("stays")).unwrap();
+    for _ in 0..3 {
+        assert!(look(&mut listing).1.forgotten.is_empty());
+    }
+    fs::write(folder.path().join("next"), "").unwrap();
+    assert_eq!(look(&mut listing).1.forgotten, ["n7"]);
+}

@@ -1,0 +1,154 @@
+//! How a file of a log is known again, whatever its name is by then: a copy as well as the file itself.
+//!
+//! Positions, extents and plans name it by what it began with; the mark of a position holds what stood right before.
+
+use crate::batch::chunk::Chunk;
+use crate::checkpoint::types::Position;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// How much of the beginning of a file is compared.
+pub const HEAD_BYTES_MAX: usize = 1024;
+/// How much of what stands right before a position is compared.
+pub const TAIL_BYTES_MAX: usize = 64;
+/// What no name of a file begins with.
+const MARK: &str = "//";
+/// Places of the parts of a position's mark: whether the file was read to its end, how many bytes were digested, and
+/// their digest.
+const TAIL_BITS: u32 = 7;
+const DIGEST_BITS: u32 = 55;
+
+/// Which file of a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The how-manieth that was begun.
+    pub number: u64,
+    /// Its inode, when it was begun.
+    pub inode: u64,
+    /// How many bytes of its beginning were there.
+    pub head_bytes: usize,
+    /// Their digest.
+    pub head: u64,
+}
+
+impl Identity {
+    /// Of a file that is begun now.
+    pub fn of(number: u64, inode: u64, head: &[u8]) -> Identity {
+        Identity { number, inode, head_bytes: head.len(), head: xxh3_64(head) }
+    }
+
+    /// How positions and extents name it.
+    pub fn name(&self) -> String {
+        let Identity { number, inode, head_bytes, head } = self;
+        format!("{MARK}{number}.{inode}.{head_bytes}.{head:016x}")
+    }
+
+    /// What a name says.
+    pub fn parse(name: &str) -> Option<Identity> {
+        let mut parts = name.strip_prefix(MARK)?.split('.');
+        let mut number = || parts.next()?.parse::<u64>().ok();
+        let (number, inode, head_bytes) = (number()?, number()?, usize::try_from(number()?).ok()?);
+        let head = u64::from_str_radix(parts.next()?, 16).ok()?;
+        (head_bytes <= HEAD_BYTES_MAX && parts.next().is_none()).then_some(Identity { number, inode, head_bytes, head })
+    }
+
+    /// Whether a file that begins so may be this one.
+    pub fn begins(&self, head: &[u8]) -> bool {
+        head.get(..self.head_bytes).is_some_and(|head| xxh3_64(head) == self.head)
+    }
+}
+
+/// Whether a file of a log is named so.
+pub fn is_name(name: &str) -> bool {
+    name.starts_with(MARK)
+}
+
+/// The first bytes of a file.
+pub fn head_of(file: &File) -> io::Result<Vec<u8>> {
+    read_at(file, 0, HEAD_BYTES_MAX)
+}
+
+/// The bytes right before an offset.
+pub fn tail_of(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    let bytes = offset.min(TAIL_BYTES_MAX as u64);
+    read_at(file, offset - bytes, bytes as usize)
+}
+
+fn read_at(file: &File, offset: u64, bytes_max: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; bytes_max];
+    let mut filled = 0;
+    while let Some(room) = bytes.get_mut(filled..).filter(|room| !room.is_empty()) {
+        match file.read_at(room, offset + filled as u64) {
+            Ok(0) => break,
+            Ok(read) => filled += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// The position behind the records of a chunk.
+pub fn behind(chunk: &Chunk) -> Position {
+    let offset = chunk.extent.start.saturating_add(chunk.extent.bytes);
+    // The last bytes of a record that was too long are not here.
+    let cut = chunk.refused.iter().rev().find(|refusal| refusal.dropped > 0);
+    let whole = cut.map_or(0, |refusal| chunk.ends.get(refusal.row as usize).map_or(0, |end| *end as usize));
+    let start = chunk.bytes.len().saturating_sub(TAIL_BYTES_MAX).max(whole);
+    Position { offset, mark: mark(chunk.bytes.get(start..).unwrap_or_default(), false) }
+}
+
+/// The mark of a position behind these bytes, which are the last before it.
+pub fn mark(tail: &[u8], ended: bool) -> i64 {
+    let digest = xxh3_64(tail) & ((1 << DIGEST_BITS) - 1);
+    let digest = if tail.is_empty() { 0 } else { digest };
+    (digest << (TAIL_BITS + 1) | (tail.len() as u64) << 1 | u64::from(ended)) as i64
+}
+
+/// Whether a file holds at this position what stood there.
+pub fn fits(file: &File, position: Position) -> io::Result<bool> {
+    if file.metadata()?.len() < position.offset {
+        return Ok(false);
+    }
+    let bytes = (position.mark >> 1) as u64 & ((1 << TAIL_BITS) - 1);
+    if bytes == 0 || bytes > position.offset {
+        return Ok(bytes == 0);
+    }
+    let tail = read_at(file, position.offset - bytes, bytes as usize)?;
+    Ok(mark(&tail, position.ended()) == position.mark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_name_says_which_file_it_is() {
+        let identity = Identity::of(3, u64::MAX, b"first line\n");
+        assert_eq!(Identity::parse(&identity.name()), Some(identity.clone()));
+        assert!(is_name(&identity.name()) && identity.begins(b"first line\nsecond") && !identity.begins(b"first lin"));
+        for wrong in ["", "//", "//1.2.3", "//1.2.3.zz", "//1.2.3.00.4", "//1.2.2000.00", "1.2.3.00"] {
+            assert_eq!(Identity::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_position_fits_where_the_bytes_before_it_are_the_same() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"one\ntwo\nthree\n").unwrap();
+        for ended in [false, true] {
+            let at = |offset: u64, tail: &[u8]| Position { offset, mark: mark(tail, ended) };
+            assert!(at(8, b"one\ntwo\n").mark >= 0);
+            assert_eq!(at(8, b"two\n").ended(), ended);
+            assert!(fits(&file, at(8, b"two\n")).unwrap());
+            assert!(fits(&file, at(8, b"")).unwrap(), "nothing is known of it");
+            assert!(!fits(&file, at(8, b"tow\n")).unwrap());
+            assert!(!fits(&file, at(4, b"two\n")).unwrap());
+            assert!(!fits(&file, at(15, b"")).unwrap(), "it is shorter");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Sending bytes to a registry. It answers where to send them (`Location`), and that may be another host: a login is for
+//! the registry only, so it does not go there. `oci-client` would send it along.
+
+use super::login::Login;
+use super::transport;
+use oci_client::Reference;
+use oci_client::client::{ClientConfig, ClientProtocol};
+use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE, LOCATION};
+use reqwest::redirect::Policy;
+use reqwest::{Client, RequestBuilder, Response, StatusCode, Url};
+use std::time::Duration;
+
+/// Bytes of an answer that are shown.
+const SAID_BYTES_MAX: usize = 1_000;
+const REDIRECTS_MAX: usize = 10;
+
+/// Sends bytes to one registry.
+pub struct Uploader {
+    client: Client,
+    /// `https`, or `http` of this machine.
+    scheme: &'static str,
+    login: Option<Login>,
+    silence: Duration,
+}
+
+impl Uploader {
+    /// For a registry that is reached as `config` says.
+    pub fn new(config: &ClientConfig, login: Option<Login>, silence: Duration) -> Result<Uploader, String> {
+        let scheme = if matches!(config.protocol, ClientProtocol::Http) { "http" } else { "https" };
+        // Within the registry only: what leads away is not followed.
+        let within = Policy::custom(|attempt| {
+            let from = attempt.previous().last().map(Url::origin);
+            if from.is_some_and(|from| from == attempt.url().origin()) && attempt.previous().len() < REDIRECTS_MAX {
+                attempt.follow()
+            } else {
+                attempt.stop()
+            }
+        });
+        Ok(Uploader { client: transport::client(config, within)?, scheme, login, silence })
+    }
+
+    /// Sends these bytes to a repository, with the token that the registry gave, or else the login.
+    pub async fn send(
+        &self,
+        to: &Reference,
+        digest: &str,
+        content: Vec<u8>,
+        token: Option<&str>,
+    ) -> Result<(), String> {
+        let failed = |error: reqwest::Error| transport::unreachable(&error, self.silence);
+        let begin = format!("{}://{}/v2/{}/blobs/uploads/", self.scheme, to.resolve_registry(), to.repository());
+        let begin = Url::parse(&begin).map_err(|error| format!("has an address that is none: {error}"))?;
+        let registry = begin.origin();
+        let known = |request: RequestBuilder, to: &Url| match (to.origin() == registry, token, &self.login) {
+            (true, Some(token), _) => request.bearer_auth(token),
+            (true, None, Some(Login { user, password })) => request.basic_auth(user, Some(password)),
+            _ => request,
+        };
+        let begun = self.client.post(begin.clone()).header(CONTENT_LENGTH, 0);
+        let begun = known(begun, &begin).send().await.map_err(failed)?;
+        if begun.status() != StatusCode::ACCEPTED {
+            return Err(refused(begun).await);
+        }
+        let to = begun.headers().get(LOCATION).and_then(|to| to.to_str().ok());
+        let to = to.ok_or("does not say where to send what is pushed")?;
+        // Relative to what was asked, as all URLs are.
+        let mut to = begin.join(to).map_err(|error| format!("says to send what is pushed to no URL: {error}"))?;
+        let is_registry = to.origin() == registry;
+        if to.scheme() != "https" && !is_registry {
+            return Err("leads to an address without TLS (http://), which is not followed".into());
+        }
+        to.query_pairs_mut().append_pair("digest", digest);
+        let put = self.client.put(to.clone()).header(CONTENT_TYPE, "application/octet-stream").body(content);
+        let put = known(put, &to).send().await.map_err(failed)?;
+        match put.status() {
+            StatusCode::CREATED => Ok(()),
+            _ if is_registry => Err(refused(put).await),
+            _ => {
+                let host = to.host_str().unwrap_or_default();
+                let words = refused(put).await;
+                Err(format!("leads to {host} with what is pushed, where the login is not sent; that {words}"))
+            }
+        }
+    }
+}
+
+/// What a server says that has not done as it was asked, and with which status.
+async fn refused(mut answer: Response) -> String {
+    let status = answer.status().as_u16();
+    let mut said = Vec::new();
+    while let Ok(Some(piece)) = answer.chunk().await {
+        said.extend_from_slice(&piece);
+        if said.len() > SAID_BYTES_MAX {
+            break;
+        }
+    }
+    said.truncate(SAID_BYTES_MAX);
+    transport::clean(&format!("answered with HTTP status {status}: {}", String::from_utf8_lossy(&said).trim()))
+}

@@ -1,0 +1,72 @@
+//! Files that must be files: opening a pipe waits for its writer, and reading a device may never end.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// What is wrong with something else.
+pub const NOT_REGULAR: &str = "it is not a regular file (a pipe, a socket or a device is none)";
+
+/// Opens a regular file to read it; anything else is an error at once.
+pub fn open(path: impl AsRef<Path>) -> io::Result<File> {
+    // Without this, opening a pipe waits; a regular file does not know the difference.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(|error| {
+        // A socket, or a pipe that cannot be read.
+        if error.raw_os_error() == Some(libc::ENXIO) { io::Error::other(NOT_REGULAR) } else { error }
+    })?;
+    let kind = file.metadata()?.file_type();
+    match kind.is_file() || kind.is_dir() {
+        true => Ok(file),
+        false => Err(io::Error::other(NOT_REGULAR)),
+    }
+}
+
+/// All of a regular file.
+pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(file.metadata()?.len()).unwrap_or(0).min(1 << 20));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The bytes of a regular file that has at most so many.
+pub fn read_at_most(path: impl AsRef<Path>, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open(path)?.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::other(format!("it has more than {} MiB", bytes_max >> 20)));
+    }
+    Ok(bytes)
+}
+
+/// All of a regular file, as text.
+pub fn read_to_string(path: impl AsRef<Path>) -> io::Result<String> {
+    String::from_utf8(read(path)?).map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn what_is_no_file_is_an_error_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, pipe, socket) =
+            (folder.path().join("file"), folder.path().join("pipe"), folder.path().join("socket"));
+        std::fs::write(&file, "text").unwrap();
+        let name = CString::new(pipe.as_os_str().as_bytes()).unwrap();
+        // SAFETY: the path is a string that ends with a zero.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        let _listener = UnixListener::bind(&socket).unwrap();
+        assert_eq!(read_to_string(&file).unwrap(), "text");
+        for other in [&*pipe, &*socket, Path::new("/dev/zero"), Path::new("/dev/null")] {
+            assert_eq!(read(other).unwrap_err().to_string(), NOT_REGULAR, "{}", other.display());
+        }
+        assert_eq!(read(folder.path().join("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(read(folder.path()).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+    }
+}

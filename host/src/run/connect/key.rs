@@ -1,0 +1,130 @@
+//! The key that the processes of a job share: who does not have it takes no part in the job.
+
+use crate::error::{Error, Result};
+use crate::private::{self, Key, random};
+use std::fmt;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Fewer bytes could be guessed.
+const BYTES_MIN: usize = 32;
+/// More is no key.
+pub const BYTES_MAX: usize = 4096;
+
+/// A secret that all processes of a job know. It is never shown, and stands on no command line.
+#[derive(Clone)]
+pub struct ClusterKey(Arc<[u8]>);
+
+impl fmt::Debug for ClusterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ClusterKey")
+    }
+}
+
+impl ClusterKey {
+    /// A new one, for processes that one supervisor starts.
+    pub fn generate() -> Result<ClusterKey> {
+        let bytes = random().map_err(|error| Error::environment(format!("no key can be made: {error}")))?;
+        Ok(ClusterKey(bytes.as_slice().into()))
+    }
+
+    /// That of this user on this machine, for processes that are started by hand. It is made where there is none.
+    pub fn of_user() -> Result<ClusterKey> {
+        let absolute = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        let state = absolute("XDG_STATE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".local/state")));
+        let Some(state) = state else {
+            return Err(Error::job(
+                "neither HOME nor XDG_STATE_HOME is set, so there is no key of this user by which the processes of the \
+                 job know each other; name a file with one: --cluster-key FILE",
+            ));
+        };
+        let file = state.join("millstream").join("cluster.key");
+        let key = Key::open(&file).map_err(|error| {
+            Error::environment(format!(
+                "the key by which the processes of the job know each other, {}: {error}",
+                file.display()
+            ))
+        })?;
+        Ok(ClusterKey(key.bytes().into()))
+    }
+
+    /// That in a file, without the end of its last line.
+    pub fn read(file: &Path) -> Result<ClusterKey> {
+        let bytes = read(file).map_err(|error| Error::job(format!("--cluster-key: {}: {error}", file.display())))?;
+        Ok(ClusterKey(bytes.into()))
+    }
+
+    /// Its bytes as they are passed to a process over a pipe that nobody else reads.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What [`Self::bytes`] gave.
+    pub fn from_bytes(bytes: &[u8]) -> ClusterKey {
+        ClusterKey(bytes.into())
+    }
+}
+
+/// Links are followed, as secrets are mounted as links; what counts is who may read and change the file itself.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let wrong = |words: String| io::Error::new(io::ErrorKind::InvalidData, words);
+    // A pipe would otherwise wait for its other end.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let found = file.metadata()?;
+    let user = private::user();
+    if !found.is_file() || ![0, user].contains(&found.uid()) || found.mode() & 0o077 != 0 {
+        return Err(wrong(format!(
+            "it must be a file of user {user} that only this user may use (mode 0600): whoever has the key takes part in \
+             the job"
+        )));
+    }
+    let mut bytes = Vec::new();
+    file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r')).map_or(0, |last| last + 1);
+    bytes.truncate(end);
+    if !(BYTES_MIN..=BYTES_MAX).contains(&bytes.len()) {
+        return Err(wrong(format!(
+            "a key has {BYTES_MIN} to {BYTES_MAX} bytes that nobody can guess; make one with `openssl rand -hex 32`"
+        )));
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_key_is_a_file_that_only_its_user_may_use() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let file = |name: &str, bytes: &[u8], mode| {
+            fs::write(path(name), bytes).unwrap();
+            fs::set_permissions(path(name), Permissions::from_mode(mode)).unwrap();
+            ClusterKey::read(&path(name)).map(|key| key.bytes().to_vec()).map_err(|error| error.message)
+        };
+        let digits = [b'7'; 64];
+        assert_eq!(file("good", &[&digits[..], b"\n"].concat(), 0o600), Ok(digits.to_vec()));
+        symlink(path("good"), path("link")).unwrap();
+        assert_eq!(ClusterKey::read(&path("link")).unwrap().bytes(), digits);
+        for mode in [0o640, 0o604, 0o620, 0o666] {
+            assert!(file("shared", &digits, mode).unwrap_err().contains("only this user may use"), "{mode:o}");
+        }
+        assert!(
+            file("short", b"0123456789abcdef0123456789abcde\n\n\n", 0o600).unwrap_err().contains("32 to 4096 bytes")
+        );
+        assert!(file("long", &[1; 5000], 0o600).unwrap_err().contains("32 to 4096 bytes"));
+        assert!(ClusterKey::read(folder.path()).unwrap_err().message.contains("it must be a file"));
+        let pipe = std::ffi::CString::new(path("pipe").display().to_string()).unwrap();
+        // SAFETY: the path ends with a zero byte.
+        assert_eq!(unsafe { libc::mkfifo(pipe.as_ptr(), 0o600) }, 0);
+        assert!(ClusterKey::read(&path("pipe")).unwrap_err().message.contains("it must be a file"));
+        assert_eq!(format!("{:?}", ClusterKey::generate().unwrap()), "ClusterKey");
+        assert_ne!(ClusterKey::generate().unwrap().bytes(), ClusterKey::generate().unwrap().bytes());
+    }
+}

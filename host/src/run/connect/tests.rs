@@ -1,0 +1,57 @@
+use super::*;
+use std::io::Read;
+use std::thread;
+
+fn hello(process: u32, generation: u64) -> Hello {
+    Hello { process, processes: 3, workers: 2, job: 7, generation: Generation(generation) }
+}
+
+#[test]
+fn all_learn_the_generation_and_a_process_that_died_meanwhile_gets_its_place_again() {
+    let listeners: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let hosts: Vec<_> = listeners.iter().map(|listener| listener.local_addr().unwrap().to_string()).collect();
+    let key = ClusterKey::generate().unwrap();
+    let mut listeners = listeners.into_iter();
+    let mut start = |process: u32, generation| {
+        let cluster = Cluster { process: process as usize, hosts: hosts.clone(), key: key.clone() };
+        let door = Door::open(listeners.next().unwrap(), hello(process, 0), key.clone()).unwrap();
+        thread::spawn(move || connect(&cluster, hello(process, generation), door).unwrap())
+    };
+    let first = start(0, 42);
+    // Process 2 says hello and dies.
+    drop(reach(hello(2, 0), &key, Purpose::Dataflow, 0, &hosts[0]).unwrap());
+    let others = [start(1, 0), start(2, 0)];
+    let first = first.join().unwrap();
+    assert_eq!((first.generation.0, first.links.liveness.len(), first.links.dataflow.len()), (42, 2, 2));
+    assert_eq!(first.sockets.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true, true]);
+    let others = others.map(|other| other.join().unwrap());
+    for other in &others {
+        assert_eq!((other.generation.0, other.links.liveness.len(), other.links.dataflow.len()), (42, 1, 2));
+    }
+    assert!(
+        !first.sockets.iter().flatten().any(|socket| closed(socket.socket())),
+        "every connection is one that lives"
+    );
+    // What one sends, the other reads: the liveness of process 1 is the first that process 0 has.
+    let (mut near, mut far) = (others[0].links.liveness[0].clone(), first.links.liveness[0].clone());
+    near.write_all(b"it lives").unwrap();
+    let mut heard = [0; 8];
+    far.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"it lives");
+}
+
+#[test]
+fn who_waits_hears_that_the_other_lives_until_it_is_ready() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = listener.local_addr().unwrap().to_string();
+    let key = ClusterKey::generate().unwrap();
+    let door = Door::open(listener, hello(0, 0), key.clone()).unwrap();
+    let waiting = thread::spawn(move || reach(hello(1, 0), &key, Purpose::Liveness, 0, &host).unwrap().1);
+    // Longer than a silence: what is waited for is that nothing happens.
+    assert!(door.next(STATUS_SILENCE_MAX + Duration::from_millis(500)).unwrap().is_none());
+    assert!(!waiting.is_finished());
+    door.ready();
+    let guest = door.next(LOOK_EVERY).unwrap().unwrap();
+    let_in(guest, Status::Welcome(Generation(3))).unwrap();
+    assert_eq!(waiting.join().unwrap(), Generation(3));
+}

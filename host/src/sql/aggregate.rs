@@ -1,0 +1,249 @@
+//! DataFusion's aggregates with what they lack: sums of whole numbers that tell when they do not fit, and frames of window
+//! functions that move on without taking floats out of sums again, which would leave other numbers behind.
+
+mod sliding;
+mod sum;
+
+use super::budget;
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::logical_expr::expr::{AggregateFunctionParams, WindowFunctionParams};
+use datafusion::logical_expr::function::{AccumulatorArgs, AggregateFunctionSimplification, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, SetMonotonicity,
+    Signature, StatisticsArgs,
+};
+use datafusion::physical_expr::expressions::Literal;
+use sliding::Sliding;
+use std::sync::Arc;
+
+/// The function with what it lacks.
+pub fn careful(function: &Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    match function.inner().is::<Careful>() {
+        true => function.clone(),
+        false => Arc::new(AggregateUDF::new_from_impl(Careful { plain: function.clone() })),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Careful {
+    plain: Arc<AggregateUDF>,
+}
+
+impl Careful {
+    fn sums(&self) -> bool {
+        self.plain.name() == "sum"
+    }
+
+    /// Whether its state is a few floats, which cannot be taken out of each other again.
+    fn loses(&self, arguments: &AccumulatorArgs<'_>) -> Result<bool> {
+        let kind = arguments.return_field.data_type();
+        if !kind.is_floating() || arguments.is_distinct {
+            return Ok(false);
+        }
+        let states = self.plain.state_fields(StateFieldsArgs {
+            name: arguments.name,
+            input_fields: arguments.expr_fields,
+            return_field: arguments.return_field.clone(),
+            ordering_fields: &[],
+            is_distinct: false,
+        })?;
+        Ok(states.iter().all(|state| state.data_type().is_numeric()))
+    }
+
+    /// Numbers that say how much an aggregate is to remember.
+    fn check(&self, arguments: &AccumulatorArgs<'_>) -> Result<()> {
+        if !self.plain.name().starts_with("approx_percentile_cont") {
+            return Ok(());
+        }
+        let most = super::semantics::CENTROIDS_MAX;
+        for given in arguments.exprs.iter().skip(1) {
+            let number = given.downcast_ref::<Literal>().map(Literal::value);
+            let number = number.filter(|number| number.data_type().is_integer());
+            let Some(ScalarValue::Int64(Some(count))) = number.and_then(|number| number.cast_to(&DataType::Int64).ok())
+            else {
+                continue;
+            };
+            if !(1..=most).contains(&count) {
+                return exec_err!("`{}(…)` takes from 1 to {most} centroids, and is given {count}", self.plain.name());
+            }
+        }
+        Ok(())
+    }
+}
+
+impl AggregateUDFImpl for Careful {
+    fn accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        self.check(&arguments)?;
+        let own = if self.sums() { sum::accumulator(&arguments) } else { None };
+        let inner = match own {
+            Some(own) => own,
+            None => self.plain.accumulator(arguments)?,
+        };
+        Ok(Box::new(Measured { inner }))
+    }
+
+    fn groups_accumulator_supported(&self, arguments: AccumulatorArgs<'_>) -> bool {
+        self.plain.groups_accumulator_supported(arguments)
+    }
+
+    fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
+        self.check(&arguments)?;
+        let own = if self.sums() { sum::groups_accumulator(&arguments) } else { None };
+        match own {
+            Some(own) => Ok(own),
+            None => self.plain.create_groups_accumulator(arguments),
+        }
+    }
+
+    fn create_sliding_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
+        self.check(&arguments)?;
+        let own = if self.sums() { sum::accumulator(&arguments) } else { None };
+        let inner = match own {
+            Some(own) => own,
+            None if self.loses(&arguments)? => Box::new(Sliding::new(&self.plain, &arguments)?),
+            None => self.plain.create_sliding_accumulator(arguments)?,
+        };
+        Ok(Box::new(Measured { inner }))
+    }
+
+    fn name(&self) -> &str {
+        self.plain.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.plain.aliases()
+    }
+
+    fn schema_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.plain.schema_name(params)
+    }
+
+    fn human_display(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.plain.human_display(params)
+    }
+
+    fn window_function_schema_name(&self, params: &WindowFunctionParams) -> Result<String> {
+        self.plain.window_function_schema_name(params)
+    }
+
+    fn display_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.plain.display_name(params)
+    }
+
+    fn window_function_display_name(&self, params: &WindowFunctionParams) -> Result<String> {
+        self.plain.window_function_display_name(params)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.plain.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.plain.return_type(types)
+    }
+
+    fn return_field(&self, fields: &[FieldRef]) -> Result<FieldRef> {
+        self.plain.return_field(fields)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.plain.is_nullable()
+    }
+
+    fn state_fields(&self, arguments: StateFieldsArgs<'_>) -> Result<Vec<FieldRef>> {
+        self.plain.state_fields(arguments)
+    }
+
+    fn with_beneficial_ordering(self: Arc<Self>, ordering: bool) -> Result<Option<Arc<dyn AggregateUDFImpl>>> {
+        let plain = (*self.plain).clone().with_beneficial_ordering(ordering)?;
+        Ok(plain.map(|plain| Arc::new(Careful { plain: Arc::new(plain) }) as Arc<dyn AggregateUDFImpl>))
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.plain.order_sensitivity()
+    }
+
+    fn simplify(&self) -> Option<AggregateFunctionSimplification> {
+        self.plain.simplify()
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        match self.plain.reverse_udf() {
+            ReversedUDAF::Reversed(other) => ReversedUDAF::Reversed(careful(&other)),
+            other => other,
+        }
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.plain.coerce_types(types)
+    }
+
+    fn is_descending(&self) -> Option<bool> {
+        self.plain.is_descending()
+    }
+
+    fn value_from_stats(&self, arguments: &StatisticsArgs<'_>) -> Option<ScalarValue> {
+        self.plain.value_from_stats(arguments)
+    }
+
+    fn default_value(&self, kind: &DataType) -> Result<ScalarValue> {
+        self.plain.default_value(kind)
+    }
+
+    fn supports_null_handling_clause(&self) -> bool {
+        self.plain.supports_null_handling_clause()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.plain.supports_within_group_clause()
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.plain.documentation()
+    }
+
+    fn set_monotonicity(&self, kind: &DataType) -> SetMonotonicity {
+        self.plain.inner().set_monotonicity(kind)
+    }
+}
+
+/// An accumulator whose results are counted: a window function asks it for one a row.
+#[derive(Debug)]
+struct Measured {
+    inner: Box<dyn Accumulator>,
+}
+
+impl Accumulator for Measured {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.update_batch(values)
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.inner.merge_batch(states)
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        self.inner.retract_batch(values)
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        self.inner.supports_retract_batch()
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let value = self.inner.evaluate()?;
+        budget::put_out(value.size())?;
+        Ok(value)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        self.inner.state()
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.inner.size()
+    }
+}

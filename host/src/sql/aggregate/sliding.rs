@@ -1,0 +1,154 @@
+//! An aggregate over a frame that moves on, put together from the rows that are in it: nothing is taken out of a sum, as
+//! floats that were added cannot be taken out again exactly, and never after an infinity or NaN.
+//!
+//! The rows of a frame are two stacks. Of those behind the bound only one accumulator is kept; of those before it one for
+//! each row, of this row and all up to the bound, so that the oldest row goes by throwing its accumulator away. When none
+//! is left, the bound moves to the newest row.
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::{FieldRef, Schema};
+use datafusion::common::{Result, ScalarValue, exec_datafusion_err};
+use datafusion::logical_expr::function::AccumulatorArgs;
+use datafusion::logical_expr::{Accumulator, AggregateUDF};
+use datafusion::physical_expr::PhysicalExpr;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+type State = Vec<ScalarValue>;
+
+/// See above.
+pub struct Sliding {
+    make: Make,
+    /// The accumulator of each row before the bound, of it and those behind it; the oldest row last.
+    before: Vec<State>,
+    /// The rows behind the bound, in pieces, the oldest first.
+    behind: VecDeque<Vec<ArrayRef>>,
+    /// The accumulator of these.
+    sum: Box<dyn Accumulator>,
+}
+
+/// Makes accumulators of one function.
+struct Make {
+    function: Arc<AggregateUDF>,
+    name: String,
+    return_field: FieldRef,
+    schema: Schema,
+    ignore_nulls: bool,
+    exprs: Vec<Arc<dyn PhysicalExpr>>,
+    expr_fields: Vec<FieldRef>,
+}
+
+impl Make {
+    fn accumulator(&self) -> Result<Box<dyn Accumulator>> {
+        self.function.accumulator(AccumulatorArgs {
+            return_field: self.return_field.clone(),
+            schema: &self.schema,
+            ignore_nulls: self.ignore_nulls,
+            order_bys: &[],
+            is_reversed: false,
+            name: &self.name,
+            is_distinct: false,
+            exprs: &self.exprs,
+            expr_fields: &self.expr_fields,
+        })
+    }
+}
+
+impl std::fmt::Debug for Sliding {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sliding").field("function", &self.make.name).finish_non_exhaustive()
+    }
+}
+
+impl Sliding {
+    /// Over a frame without rows.
+    pub fn new(function: &Arc<AggregateUDF>, arguments: &AccumulatorArgs<'_>) -> Result<Sliding> {
+        let make = Make {
+            function: function.clone(),
+            name: arguments.name.to_owned(),
+            return_field: arguments.return_field.clone(),
+            schema: arguments.schema.clone(),
+            ignore_nulls: arguments.ignore_nulls,
+            exprs: arguments.exprs.to_vec(),
+            expr_fields: arguments.expr_fields.to_vec(),
+        };
+        let sum = make.accumulator()?;
+        Ok(Sliding { make, before: Vec::new(), behind: VecDeque::new(), sum })
+    }
+
+    /// Moves the bound to the newest row.
+    fn turn(&mut self) -> Result<()> {
+        let mut newer: Option<State> = None;
+        for piece in std::mem::take(&mut self.behind).into_iter().rev() {
+            let rows = piece.first().map_or(0, |column| column.len());
+            for row in (0..rows).rev() {
+                let mut one = self.make.accumulator()?;
+                let values: Vec<ArrayRef> = piece.iter().map(|column| column.slice(row, 1)).collect();
+                one.update_batch(&values)?;
+                if let Some(newer) = &newer {
+                    merge(&mut *one, newer)?;
+                }
+                let state = one.state()?;
+                self.before.push(state.clone());
+                newer = Some(state);
+            }
+        }
+        self.sum = self.make.accumulator()?;
+        Ok(())
+    }
+}
+
+fn merge(into: &mut dyn Accumulator, state: &State) -> Result<()> {
+    let columns = state.iter().map(|value| value.to_array()).collect::<Result<Vec<_>>>()?;
+    into.merge_batch(&columns)
+}
+
+impl Accumulator for Sliding {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        if values.first().is_some_and(|column| !column.is_empty()) {
+            self.sum.update_batch(values)?;
+            self.behind.push_back(values.to_vec());
+        }
+        Ok(())
+    }
+
+    /// The rows that leave are always the oldest.
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        for _ in 0..values.first().map_or(0, |column| column.len()) {
+            if self.before.is_empty() {
+                self.turn()?;
+            }
+            self.before.pop().ok_or_else(|| exec_datafusion_err!("a frame loses rows that it never had"))?;
+        }
+        Ok(())
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        let mut whole = self.make.accumulator()?;
+        if let Some(before) = self.before.last() {
+            merge(&mut *whole, before)?;
+        }
+        if !self.behind.is_empty() {
+            let behind = self.sum.state()?;
+            merge(&mut *whole, &behind)?;
+        }
+        whole.evaluate()
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Err(exec_datafusion_err!("an accumulator of a moving frame has no state"))
+    }
+
+    fn merge_batch(&mut self, _states: &[ArrayRef]) -> Result<()> {
+        Err(exec_datafusion_err!("an accumulator of a moving frame is not put together with others"))
+    }
+
+    fn size(&self) -> usize {
+        let states: usize = self.before.first().map_or(0, |state| state.iter().map(ScalarValue::size).sum());
+        size_of_val(self) + self.before.len() * (states + size_of::<State>())
+    }
+}

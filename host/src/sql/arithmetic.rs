@@ -1,0 +1,151 @@
+//! Whole numbers that fail where a result does not fit, instead of going on with another number.
+//!
+//! They are functions that stand in for DataFusion's operators before it computes what is constant, so that constants are
+//! no other numbers than values of columns.
+
+use arrow::array::{Array, ArrayRef, AsArray, Datum};
+use arrow::compute::kernels::numeric::{add, mul, neg, sub};
+use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
+use arrow::error::ArrowError;
+use datafusion::common::{Result, ScalarValue, exec_err};
+use datafusion::logical_expr::{
+    BinaryExpr, ColumnarValue, Expr, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
+    Signature, Volatility,
+};
+use std::sync::Arc;
+
+/// An operation on whole numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Operation {
+    Add,
+    Subtract,
+    Multiply,
+    Negate,
+    /// How far a shift goes.
+    ShiftBy,
+}
+
+/// Whether two values of the type are computed by a checked operation here.
+fn is_whole(kind: &DataType) -> bool {
+    kind.is_integer()
+}
+
+/// `left operator right`, checked; `None`: it cannot overflow, or DataFusion checks it.
+pub fn checked_binary(binary: &BinaryExpr, left: &DataType, right: &DataType) -> Option<Expr> {
+    let operation = match binary.op {
+        Operator::Plus => Operation::Add,
+        Operator::Minus => Operation::Subtract,
+        Operator::Multiply => Operation::Multiply,
+        Operator::BitwiseShiftLeft | Operator::BitwiseShiftRight if is_whole(right) => {
+            let by = call(Operation::ShiftBy, right, vec![(*binary.right).clone()]);
+            return Some(Expr::BinaryExpr(BinaryExpr { right: Box::new(by), ..binary.clone() }));
+        }
+        _ => return None,
+    };
+    let whole = left == right && is_whole(left);
+    whole.then(|| call(operation, left, vec![(*binary.left).clone(), (*binary.right).clone()]))
+}
+
+/// `-value`, checked; `None`: it cannot overflow.
+pub fn checked_negative(value: &Expr, kind: &DataType) -> Option<Expr> {
+    is_whole(kind).then(|| call(Operation::Negate, kind, vec![value.clone()]))
+}
+
+/// The type of what is put in here, without asking its parts: of an expression of many levels that would take long.
+pub fn type_of(expression: &Expr) -> Option<DataType> {
+    let Expr::ScalarFunction(call) = expression else { return None };
+    call.func.inner().downcast_ref::<Checked>().map(|checked| checked.kind.clone())
+}
+
+fn call(operation: Operation, kind: &DataType, arguments: Vec<Expr>) -> Expr {
+    let signature = Signature::any(arguments.len(), Volatility::Immutable);
+    let part = |place: usize| arguments.get(place).map_or(String::new(), |one| one.schema_name().to_string());
+    let name = match operation {
+        Operation::Add => format!("{} + {}", part(0), part(1)),
+        Operation::Subtract => format!("{} - {}", part(0), part(1)),
+        Operation::Multiply => format!("{} * {}", part(0), part(1)),
+        Operation::Negate => format!("(- {})", part(0)),
+        Operation::ShiftBy => part(0),
+    };
+    ScalarUDF::new_from_impl(Checked { operation, kind: kind.clone(), name, signature }).call(arguments)
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Checked {
+    operation: Operation,
+    /// Of its values.
+    kind: DataType,
+    /// As DataFusion names what it stands in for. Kept, since to put it together takes long where there are many levels.
+    name: String,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Checked {
+    fn name(&self) -> &str {
+        match self.operation {
+            Operation::Add => "+",
+            Operation::Subtract | Operation::Negate => "-",
+            Operation::Multiply => "*",
+            Operation::ShiftBy => "shift",
+        }
+    }
+
+    /// As DataFusion names what it stands in for: columns get their names from it.
+    fn schema_name(&self, _arguments: &[Expr]) -> Result<String> {
+        Ok(self.name.clone())
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(self.kind.clone())
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let nullable = arguments.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(self.name(), self.kind.clone(), nullable)))
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        match (self.operation, arguments.args.as_slice()) {
+            (Operation::Add, [left, right]) => apply(add, left, right),
+            (Operation::Subtract, [left, right]) => apply(sub, left, right),
+            (Operation::Multiply, [left, right]) => apply(mul, left, right),
+            (Operation::Negate, [ColumnarValue::Array(values)]) => Ok(ColumnarValue::Array(neg(values)?)),
+            (Operation::Negate, [ColumnarValue::Scalar(value)]) => scalar(&neg(&value.to_array()?)?),
+            (Operation::ShiftBy, [by]) => {
+                let bits = by.data_type().primitive_width().unwrap_or(8) as i64 * 8;
+                let numbers = by.cast_to(&DataType::Int64, None)?.into_array(1)?;
+                let numbers = numbers.as_primitive::<Int64Type>();
+                match numbers.iter().flatten().find(|by| !(0..bits).contains(by)) {
+                    Some(by) => exec_err!("a shift by {by}: it goes from 0 to {} bits", bits - 1),
+                    None => Ok(by.clone()),
+                }
+            }
+            _ => exec_err!("an operator without its values"),
+        }
+    }
+}
+
+type Kernel = fn(&dyn Datum, &dyn Datum) -> Result<ArrayRef, ArrowError>;
+
+fn apply(kernel: Kernel, left: &ColumnarValue, right: &ColumnarValue) -> Result<ColumnarValue> {
+    Ok(ColumnarValue::Array(match (left, right) {
+        (ColumnarValue::Array(left), ColumnarValue::Array(right)) => kernel(left, right)?,
+        (ColumnarValue::Array(left), ColumnarValue::Scalar(right)) => kernel(left, &right.to_scalar()?)?,
+        (ColumnarValue::Scalar(left), ColumnarValue::Array(right)) => kernel(&left.to_scalar()?, right)?,
+        (ColumnarValue::Scalar(left), ColumnarValue::Scalar(right)) => {
+            return scalar(&kernel(&left.to_scalar()?, &right.to_scalar()?)?);
+        }
+    }))
+}
+
+fn scalar(values: &dyn Array) -> Result<ColumnarValue> {
+    Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(values, 0)?))
+}

@@ -1,0 +1,245 @@
+//! DataFusion's functions with a guard around each call: what it would make is known before it is made, a panic becomes
+//! an error that names the function, and time is looked at.
+
+use super::appetite::Appetite;
+use super::budget::{self, bytes_of};
+use super::function::is_plugin;
+use crate::panics::caught;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::concat;
+use arrow::datatypes::{DataType, FieldRef, Int64Type};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::{ExprSchema, Result, ScalarValue};
+use datafusion::logical_expr::interval_arithmetic::Interval;
+use datafusion::logical_expr::preimage::PreimageResult;
+use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, Expr, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, StructFieldMapping, Volatility,
+};
+use std::sync::Arc;
+
+/// The function with a guard. Plugins have limits of their own.
+pub fn guarded(function: &Arc<ScalarUDF>) -> Option<Arc<ScalarUDF>> {
+    let own = function.inner().is::<Guarded>() || is_plugin(function);
+    (!own).then(|| Arc::new(ScalarUDF::new_from_impl(Guarded { plain: function.clone() })))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Guarded {
+    plain: Arc<ScalarUDF>,
+}
+
+impl Guarded {
+    fn call(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        budget::check()?;
+        let made = caught(|| self.plain.invoke_with_args(arguments));
+        made.unwrap_or_else(|words| Err(budget::panicked(Some(self.plain.name()), &words)))
+    }
+
+    /// Some rows at a time, where it is not known before how much all of them make.
+    fn in_pieces(&self, arguments: &ScalarFunctionArgs, appetite: &Appetite) -> Result<ColumnarValue> {
+        let mut pieces: Vec<ArrayRef> = Vec::new();
+        let mut bytes = 0;
+        for rows in appetite.pieces() {
+            let slice = |value: &ColumnarValue| match value {
+                ColumnarValue::Array(values) => ColumnarValue::Array(values.slice(rows.start, rows.len())),
+                scalar => scalar.clone(),
+            };
+            let args = arguments.args.iter().map(slice).collect();
+            let piece = self.call(ScalarFunctionArgs { args, number_rows: rows.len(), ..arguments.clone() })?;
+            let piece = piece.into_array(rows.len())?;
+            bytes += bytes_of(&piece);
+            budget::allow(&self.words(), bytes)?;
+            pieces.push(piece);
+        }
+        let pieces: Vec<&dyn Array> = pieces.iter().map(|piece| piece.as_ref()).collect();
+        Ok(ColumnarValue::Array(concat(&pieces)?))
+    }
+
+    /// A negative length of `lpad` and `rpad` is 0, which the library knows of constants only.
+    fn mended(&self, mut arguments: ScalarFunctionArgs) -> Result<ScalarFunctionArgs> {
+        if ["lpad", "rpad"].contains(&self.plain.name())
+            && let Some(ColumnarValue::Array(lengths)) = arguments.args.get_mut(1)
+            && let Some(numbers) = lengths.as_primitive_opt::<Int64Type>()
+        {
+            *lengths = Arc::new(numbers.unary::<_, Int64Type>(|length| length.max(0)));
+        }
+        Ok(arguments)
+    }
+
+    fn words(&self) -> String {
+        format!("`{}`", self.plain.name())
+    }
+}
+
+/// Whether values of the type can be as large as they like.
+fn is_open(kind: &DataType) -> bool {
+    !kind.is_primitive() && !matches!(kind, DataType::Boolean | DataType::Null)
+}
+
+impl ScalarUDFImpl for Guarded {
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arguments = self.mended(arguments)?;
+        let open = is_open(arguments.return_field.data_type());
+        let name = self.plain.name();
+        if let Some(appetite) = Appetite::of(name, &arguments.args, arguments.number_rows, open)? {
+            appetite.single(&self.words())?;
+            return self.in_pieces(&arguments, &appetite);
+        }
+        let rows = arguments.number_rows;
+        let made = self.call(arguments)?;
+        if open {
+            let bytes = match &made {
+                ColumnarValue::Array(values) => bytes_of(values),
+                // It becomes a column.
+                ColumnarValue::Scalar(value) => (value.size() as u64).saturating_mul(rows as u64),
+            };
+            budget::allow(&self.words(), bytes)?;
+        }
+        Ok(made)
+    }
+
+    fn name(&self) -> &str {
+        self.plain.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.plain.aliases()
+    }
+
+    fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
+        self.plain.schema_name(arguments)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.plain.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.plain.return_type(types)
+    }
+
+    fn with_updated_config(&self, config: &ConfigOptions) -> Option<ScalarUDF> {
+        let plain = Arc::new(self.plain.inner().with_updated_config(config)?);
+        Some(ScalarUDF::new_from_impl(Guarded { plain }))
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        self.plain.return_field_from_args(arguments)
+    }
+
+    #[expect(deprecated, reason = "it is asked as long as DataFusion has it")]
+    fn is_nullable(&self, arguments: &[Expr], schema: &dyn ExprSchema) -> bool {
+        self.plain.is_nullable(arguments, schema)
+    }
+
+    fn is_strict(&self) -> bool {
+        self.plain.inner().is_strict()
+    }
+
+    fn simplify(&self, arguments: Vec<Expr>, info: &SimplifyContext) -> Result<ExprSimplifyResult> {
+        self.plain.simplify(arguments, info)
+    }
+
+    fn preimage(&self, arguments: &[Expr], literal: &Expr, info: &SimplifyContext) -> Result<PreimageResult> {
+        self.plain.inner().preimage(arguments, literal, info)
+    }
+
+    fn short_circuits(&self) -> bool {
+        self.plain.short_circuits()
+    }
+
+    fn conditional_arguments<'a>(&self, arguments: &'a [Expr]) -> Option<(Vec<&'a Expr>, Vec<&'a Expr>)> {
+        self.plain.conditional_arguments(arguments)
+    }
+
+    fn evaluate_bounds(&self, inputs: &[&Interval]) -> Result<Interval> {
+        self.plain.evaluate_bounds(inputs)
+    }
+
+    fn propagate_constraints(&self, interval: &Interval, inputs: &[&Interval]) -> Result<Option<Vec<Interval>>> {
+        self.plain.propagate_constraints(interval, inputs)
+    }
+
+    fn output_ordering(&self, inputs: &[ExprProperties]) -> Result<SortProperties> {
+        self.plain.output_ordering(inputs)
+    }
+
+    fn preserves_lex_ordering(&self, inputs: &[ExprProperties]) -> Result<bool> {
+        self.plain.preserves_lex_ordering(inputs)
+    }
+
+    fn strictly_order_preserving(&self, inputs: &[ExprProperties]) -> Result<bool> {
+        self.plain.inner().strictly_order_preserving(inputs)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> Result<Vec<DataType>> {
+        self.plain.coerce_types(types)
+    }
+
+    fn struct_field_mapping(&self, literals: &[Option<ScalarValue>]) -> Option<StructFieldMapping> {
+        self.plain.struct_field_mapping(literals)
+    }
+
+    fn documentation(&self) -> Option<&Documentation> {
+        self.plain.documentation()
+    }
+
+    fn placement(&self, arguments: &[ExpressionPlacement]) -> ExpressionPlacement {
+        self.plain.placement(arguments)
+    }
+}
+
+/// Texts put together by `||`, which is no function: an error where they become too large.
+pub fn bounded(expression: Expr) -> Expr {
+    let signature = Signature::any(1, Volatility::Immutable);
+    let name = expression.schema_name().to_string();
+    ScalarUDF::new_from_impl(Bounded { name, signature }).call(vec![expression])
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Bounded {
+    /// The name of what it stands around: columns get their names from it.
+    name: String,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Bounded {
+    fn name(&self) -> &str {
+        "bounded"
+    }
+
+    fn schema_name(&self, _arguments: &[Expr]) -> Result<String> {
+        Ok(self.name.clone())
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(types.first().cloned().unwrap_or(DataType::Null))
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let field = arguments.arg_fields.first().cloned();
+        Ok(field.unwrap_or_else(|| Arc::new(arrow::datatypes::Field::new("bounded", DataType::Null, true))))
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        budget::check()?;
+        let Some(value) = arguments.args.pop() else { return Ok(ColumnarValue::Scalar(ScalarValue::Null)) };
+        let bytes = match &value {
+            ColumnarValue::Array(values) => bytes_of(values),
+            ColumnarValue::Scalar(value) => (value.size() as u64).saturating_mul(arguments.number_rows as u64),
+        };
+        budget::allow("`||`", bytes)?;
+        Ok(value)
+    }
+}

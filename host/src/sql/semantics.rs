@@ -1,0 +1,219 @@
+//! What expressions mean here, where DataFusion means something else: whole numbers that do not fit are errors, all NaNs
+//! are one value, aggregates over moving frames do not lose what they take out, and calls of functions are bounded.
+//! It is put in before DataFusion computes what is constant.
+
+use super::aggregate::careful;
+use super::arithmetic::{checked_binary, checked_negative, type_of};
+use super::budget;
+use super::floats::{canonical, has_twins};
+use super::guard::{bounded, guarded};
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result, plan_err};
+use datafusion::logical_expr::expr::{AggregateFunction, InList, ScalarFunction, Sort, WindowFunction};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    Between, BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator,
+    WindowFunctionDefinition,
+};
+use datafusion::optimizer::AnalyzerRule;
+use std::sync::Arc;
+
+/// Aggregates that tell whether values are the same, or which is larger.
+const COMPARING: [&str; 8] = [
+    "min",
+    "max",
+    "median",
+    "percentile_cont",
+    "approx_median",
+    "approx_distinct",
+    "approx_percentile_cont",
+    "approx_percentile_cont_with_weight",
+];
+
+/// What `approx_percentile_cont` may hold: more is no better, and takes memory for each group.
+pub const CENTROIDS_MAX: i64 = 10_000;
+
+/// The rule for whole plans.
+#[derive(Debug)]
+pub struct Semantics;
+
+impl AnalyzerRule for Semantics {
+    fn name(&self) -> &str {
+        "semantics"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.transform_up_with_subqueries(step).data()
+    }
+}
+
+/// An expression over such columns, whose types are coerced.
+pub fn expression(expression: Expr, columns: &DFSchema) -> Result<Expr> {
+    expression.transform_up(|part| rewritten(part, columns)).data()
+}
+
+fn step(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    budget::check()?;
+    let mut columns = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = &plan {
+        let source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
+        columns.merge(&source);
+    }
+    let groups = matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Join(_));
+    let names = NamePreserver::new(&plan);
+    let mended = plan.map_expressions(|part| {
+        let name = names.save(&part);
+        let part = part.transform_up(|part| rewritten(part, &columns))?;
+        let part = if groups { part.map_data(|part| grouped(part, &columns))? } else { part };
+        Ok(part.update_data(|part| name.restore(part)))
+    })?;
+    let plan = if mended.transformed { mended.data.recompute_schema()? } else { mended.data };
+    match plan {
+        LogicalPlan::Distinct(Distinct::All(input)) => {
+            let columns = input.schema().columns();
+            let twins = input.schema().fields().iter().any(|field| has_twins(field.data_type()));
+            if !twins {
+                return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
+            }
+            let fields = input.schema().fields().clone();
+            let one = |(column, field): (datafusion::common::Column, &Arc<arrow::datatypes::Field>)| {
+                let plain = Expr::Column(column.clone());
+                match has_twins(field.data_type()) {
+                    true => canonical(plain).alias_qualified(column.relation, column.name),
+                    false => plain,
+                }
+            };
+            let made: Vec<Expr> = columns.into_iter().zip(fields.iter()).map(one).collect();
+            let input = LogicalPlanBuilder::from(input).project(made)?.build()?;
+            Ok(Transformed::yes(LogicalPlan::Distinct(Distinct::All(Arc::new(input)))))
+        }
+        plan => Ok(Transformed { data: plan, transformed: mended.transformed, tnr: TreeNodeRecursion::Continue }),
+    }
+}
+
+/// What rows are grouped or joined by.
+fn grouped(part: Expr, columns: &DFSchema) -> Result<Expr> {
+    match part {
+        Expr::AggregateFunction(_) => Ok(part),
+        Expr::Alias(alias) if matches!(*alias.expr, Expr::AggregateFunction(_)) => Ok(Expr::Alias(alias)),
+        Expr::Alias(mut alias) => {
+            alias.expr = Box::new(compared(*alias.expr, columns)?);
+            Ok(Expr::Alias(alias))
+        }
+        Expr::GroupingSet(_) => part.map_children(|part| Ok(Transformed::yes(grouped(part, columns)?))).data(),
+        part => compared(part, columns),
+    }
+}
+
+/// An expression that is compared with others.
+fn compared(part: Expr, columns: &DFSchema) -> Result<Expr> {
+    let kind = type_of(&part).map_or_else(|| part.get_type(columns), Ok)?;
+    Ok(if has_twins(&kind) { canonical(part) } else { part })
+}
+
+fn all_compared(parts: Vec<Expr>, columns: &DFSchema) -> Result<Vec<Expr>> {
+    parts.into_iter().map(|part| compared(part, columns)).collect()
+}
+
+fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
+    budget::check()?;
+    let kind = |part: &Expr| type_of(part).map_or_else(|| part.get_type(columns), Ok);
+    Ok(match part {
+        Expr::BinaryExpr(binary) => match binary.op {
+            Operator::Plus
+            | Operator::Minus
+            | Operator::Multiply
+            | Operator::BitwiseShiftLeft
+            | Operator::BitwiseShiftRight => {
+                match checked_binary(&binary, &kind(&binary.left)?, &kind(&binary.right)?) {
+                    Some(checked) => Transformed::yes(checked),
+                    None => Transformed::no(Expr::BinaryExpr(binary)),
+                }
+            }
+            Operator::StringConcat => Transformed::yes(bounded(Expr::BinaryExpr(binary))),
+            op @ (Operator::Eq
+            | Operator::NotEq
+            | Operator::Lt
+            | Operator::LtEq
+            | Operator::Gt
+            | Operator::GtEq
+            | Operator::IsDistinctFrom
+            | Operator::IsNotDistinctFrom) => {
+                if !has_twins(&kind(&binary.left)?) && !has_twins(&kind(&binary.right)?) {
+                    return Ok(Transformed::no(Expr::BinaryExpr(binary)));
+                }
+                let left = Box::new(compared(*binary.left, columns)?);
+                let right = Box::new(compared(*binary.right, columns)?);
+                Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+            }
+            _ => Transformed::no(Expr::BinaryExpr(binary)),
+        },
+        Expr::Negative(value) => match checked_negative(&value, &kind(&value)?) {
+            Some(checked) => Transformed::yes(checked),
+            None => Transformed::no(Expr::Negative(value)),
+        },
+        Expr::Between(between) if has_twins(&kind(&between.expr)?) => {
+            let of =
+                |part: Box<Expr>| Ok::<_, datafusion::common::DataFusionError>(Box::new(compared(*part, columns)?));
+            let (expr, low, high) = (of(between.expr)?, of(between.low)?, of(between.high)?);
+            Transformed::yes(Expr::Between(Between { expr, negated: between.negated, low, high }))
+        }
+        Expr::InList(list) if has_twins(&kind(&list.expr)?) => {
+            let expr = Box::new(compared(*list.expr, columns)?);
+            let negated = list.negated;
+            Transformed::yes(Expr::InList(InList { expr, list: all_compared(list.list, columns)?, negated }))
+        }
+        Expr::ScalarFunction(call) => match guarded(&call.func) {
+            Some(func) => Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args })),
+            None => Transformed::no(Expr::ScalarFunction(call)),
+        },
+        Expr::AggregateFunction(call) => Transformed::yes(Expr::AggregateFunction(aggregate(call, columns)?)),
+        Expr::WindowFunction(call) => Transformed::yes(Expr::WindowFunction(Box::new(window(*call, columns)?))),
+        other => Transformed::no(other),
+    })
+}
+
+fn aggregate(mut call: AggregateFunction, columns: &DFSchema) -> Result<AggregateFunction> {
+    centroids(call.func.name(), &call.params.args)?;
+    if call.params.distinct || COMPARING.contains(&call.func.name()) {
+        call.params.args = all_compared(call.params.args, columns)?;
+    }
+    call.func = careful(&call.func);
+    Ok(call)
+}
+
+fn window(mut call: WindowFunction, columns: &DFSchema) -> Result<WindowFunction> {
+    if let WindowFunctionDefinition::AggregateUDF(function) = &call.fun {
+        centroids(function.name(), &call.params.args)?;
+        if call.params.distinct || COMPARING.contains(&function.name()) {
+            call.params.args = all_compared(call.params.args, columns)?;
+        }
+        call.fun = WindowFunctionDefinition::AggregateUDF(careful(function));
+    }
+    call.params.partition_by = all_compared(call.params.partition_by, columns)?;
+    let by = |sort: Sort| Ok(Sort { expr: compared(sort.expr, columns)?, ..sort });
+    call.params.order_by = call.params.order_by.into_iter().map(by).collect::<Result<_>>()?;
+    Ok(call)
+}
+
+/// The library would take memory for as many centroids as a query asks for, for each group.
+fn centroids(name: &str, arguments: &[Expr]) -> Result<()> {
+    if !name.starts_with("approx_percentile_cont") {
+        return Ok(());
+    }
+    let number = |part: &Expr| match part {
+        Expr::Literal(value, _) => value.cast_to(&DataType::Int64).ok().filter(|_| value.data_type().is_integer()),
+        _ => None,
+    };
+    for argument in arguments.iter().skip(1) {
+        if let Some(datafusion::common::ScalarValue::Int64(Some(count))) = number(argument)
+            && !(1..=CENTROIDS_MAX).contains(&count)
+        {
+            return plan_err!("`{name}(…)` takes from 1 to {CENTROIDS_MAX} centroids, and is given {count}");
+        }
+    }
+    Ok(())
+}

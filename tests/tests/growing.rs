@@ -1,0 +1,376 @@
+//! Files that somebody still writes: folders, logs that grow and are rotated, pipes, and files and folders that are away.
+
+use millstream_tests::{DEADLINE, Process, Trial, until};
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// A job that passes the rows of a source, with these keys of the job before.
+fn job(keys: &str, source: &str) -> Trial {
+    Trial::new(&format!(
+        r#"
+        batch = "20ms"
+        workers = 2
+        {keys}
+        [sources.in]
+        {source}
+        [sinks.out]
+        from = "in"
+        kind = "queue"
+        path = "out.jsonl"
+        [sinks.refused]
+        from = "in.rejected"
+        kind = "queue"
+        path = "refused.jsonl"
+        "#
+    ))
+}
+
+const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"\nevery = 3";
+
+fn values(trial: &Trial) -> Vec<String> {
+    let value = |row: &serde_json::Value| row["value"].as_str().unwrap().to_owned();
+    trial.rows("out.jsonl").iter().map(value).collect()
+}
+
+fn append(path: &Path, text: &str) {
+    let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
+    file.write_all(text.as_bytes()).unwrap();
+}
+
+fn stop(job: Process) {
+    job.signal("TERM");
+    assert_eq!(job.wait().code, Some(0));
+}
+
+#[test]
+fn a_file_that_is_being_written_is_read_when_it_stands_still_and_told_when_it_changes_later() {
+    let trial = job("", "kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"400ms\"");
+    fs::create_dir(trial.path("in")).unwrap();
+    let mut job = trial.start(&[]);
+    let path = trial.path("in/slow.txt");
+    for i in 0..12 {
+        append(&path, &format!("c,345{i:02}"));
+        std::thread::sleep(Duration::from_millis(40));
+        append(&path, "\n");
+    }
+    assert_eq!(values(&trial), [""; 0]);
+    until("the file is read", || values(&trial).len() == 12);
+    assert!(values(&trial).iter().enumerate().all(|(i, value)| *value == format!("c,345{i:02}")));
+    append(&path, "more\n");
+    job.until_stderr("slow.txt` has changed since it was read: 96 bytes were read, it has 101 now");
+    fs::write(trial.path("in/next.txt"), "next\n").unwrap();
+    until("the next file is read", || values(&trial).len() == 13);
+    stop(job);
+}
+
+#[test]
+fn a_file_that_grows_after_its_end_is_told() {
+    let other = "kind = \"file\"\npath = \"in.txt\"\n[sources.other]\nkind = \"directory\"\npath = \"in\"";
+    let trial = job(CHECKPOINT, other);
+    fs::create_dir(trial.path("in")).unwrap();
+    trial.write("in.txt", "one\n");
+    let mut job = trial.start(&[]);
+    until("the file is read", || values(&trial) == ["one"]);
+    append(&trial.path("in.txt"), "two\n");
+    let told = "in.txt` has changed since it was read to its end: 4 bytes were read, it has 8 now. The rest is not read; \
+                write `follow = true` for a file that grows";
+    job.until_stderr(told);
+    stop(job);
+    let mut job = trial.start(&[]);
+    job.until_stderr(told);
+    stop(job);
+    assert_eq!(values(&trial), ["one"]);
+}
+
+/// A small seeded generator (xorshift64), so that failures repeat.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
+
+/// Gives a log another name, or copies and truncates it.
+fn rotate(log: &Path, copy: bool) {
+    if !log.exists() {
+        return;
+    }
+    let name = |number: usize| log.with_file_name(format!("app.log.{number}"));
+    let last = (1..).find(|number| !name(*number).exists()).unwrap();
+    (1..last).rev().for_each(|number| fs::rename(name(number), name(number + 1)).unwrap());
+    if copy {
+        fs::copy(log, name(1)).unwrap();
+        OpenOptions::new().write(true).open(log).unwrap().set_len(0).unwrap();
+    } else {
+        fs::rename(log, name(1)).unwrap();
+    }
+}
+
+#[test]
+fn a_followed_log_is_read_once_through_rotations_and_kills() {
+    for seed in [3, 11] {
+        let source = "kind = \"file\"\npath = \"logs/app.log\"\nfollow = true\npoll = \"5ms\"\nsettle = \"50ms\"";
+        let trial = job(CHECKPOINT, source);
+        let log = trial.path("logs/app.log");
+        fs::create_dir(trial.path("logs")).unwrap();
+        let (mut random, mut written) = (Random(seed), Vec::new());
+        for _ in 0..7 {
+            let job = trial.start(&["--unsupervised"]);
+            let life = Duration::from_millis(150 + random.below(700));
+            let began = Instant::now();
+            while began.elapsed() < life {
+                for _ in 0..random.below(20) {
+                    let line = format!("{} {}", written.len(), "x".repeat(random.below(30) as usize));
+                    append(&log, &line[..line.len() / 2]);
+                    append(&log, &format!("{}\n", &line[line.len() / 2..]));
+                    written.push(line);
+                }
+                if random.below(8) == 0 {
+                    rotate(&log, random.below(2) == 0);
+                }
+                std::thread::sleep(Duration::from_millis(random.below(30)));
+            }
+            job.kill();
+            for _ in 0..random.below(4) {
+                let line = format!("{} while it was down", written.len());
+                append(&log, &format!("{line}\n"));
+                written.push(line);
+                rotate(&log, random.below(2) == 0);
+            }
+        }
+        let job = trial.start(&[]);
+        millstream_tests::holds_within(DEADLINE, || values(&trial).len() >= written.len());
+        append(&log, "the end\n");
+        written.push("the end".into());
+        until("the last line is there", || values(&trial).last().is_some_and(|last| last == "the end"));
+        assert_eq!(values(&trial), written, "seed {seed}: {}", job.stderr());
+        stop(job);
+    }
+}
+
+#[test]
+fn what_a_rotation_took_away_is_told() {
+    let source = "kind = \"file\"\npath = \"app.log\"\nfollow = true\nsettle = \"0s\"";
+    let trial = job(CHECKPOINT, source);
+    let log = trial.path("app.log");
+    append(&log, "one\n");
+    let job = trial.start(&[]);
+    until("the line is read", || values(&trial) == ["one"]);
+    stop(job);
+    append(&log, "lost\n");
+    fs::rename(&log, trial.path("app.log.1.gz")).unwrap();
+    append(&log, "two\n");
+    // As a packed file has another inode.
+    fs::copy(trial.path("app.log.1.gz"), trial.path("copy")).unwrap();
+    fs::rename(trial.path("copy"), trial.path("app.log.1.gz")).unwrap();
+    let mut job = trial.start(&[]);
+    job.until_stderr("of which 4 bytes were read was truncated or is gone");
+    job.until_stderr("`app.log.1.gz` beside it is packed and cannot be read");
+    until("it goes on", || values(&trial) == ["one", "two"]);
+    stop(job);
+}
+
+#[test]
+fn a_folder_or_file_that_is_away_for_a_while_is_waited_for() {
+    for (source, from) in [
+        ("kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"0s\"", "in"),
+        ("kind = \"file\"\npath = \"in/app.log\"\nfollow = true\nsettle = \"0s\"", "in"),
+    ] {
+        let trial = job(CHECKPOINT, source);
+        trial.write("in/app.log", "one\n");
+        let mut job = trial.start(&[]);
+        until("the line is read", || values(&trial) == ["one"]);
+        fs::rename(trial.path(from), trial.path("away")).unwrap();
+        if source.contains("directory") {
+            job.until_stderr("cannot read `./in`: there is no such file or folder; it waits for up to 5m (`away_max`)");
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        fs::rename(trial.path("away"), trial.path(from)).unwrap();
+        append(&trial.path("in/app.log"), "");
+        trial.write("in/other.txt", "two\n");
+        if source.contains("follow") {
+            append(&trial.path("in/app.log"), "two\n");
+        }
+        until("it goes on", || values(&trial) == ["one", "two"]);
+        stop(job);
+        // It is away when the job comes back.
+        fs::rename(trial.path(from), trial.path("away")).unwrap();
+        let mut job = trial.start(&[]);
+        job.until_stderr("there is no such file or folder; it waits for up to 5m (`away_max`)");
+        fs::rename(trial.path("away"), trial.path(from)).unwrap();
+        job.until_stderr("can be read again, after");
+        until("it runs", || trial.path("checkpoint/manifest.json").exists());
+        job.until_stderr("batch");
+        job.kill();
+    }
+}
+
+#[test]
+fn how_long_to_wait_can_be_set() {
+    let trial = job("", "kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"0s\"\naway_max = \"300ms\"");
+    trial.write("in/a.txt", "one\n");
+    let job = trial.start(&[]);
+    until("the line is read", || values(&trial) == ["one"]);
+    fs::remove_dir_all(trial.path("in")).unwrap();
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let told = "error: source `in`: cannot read `./in`: there is no such file or folder; it could not be read for 300ms \
+                (`away_max`)";
+    assert!(ended.stderr.contains(told), "{}", ended.stderr);
+}
+
+fn make_pipe(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+#[test]
+fn rows_of_a_pipe_appear_when_they_come() {
+    let trial = job("", "kind = \"file\"\npath = \"pipe\"");
+    make_pipe(&trial.path("pipe"));
+    let job = trial.start(&[]);
+    let mut pipe = OpenOptions::new().write(true).open(trial.path("pipe")).unwrap();
+    for i in 1..4 {
+        pipe.write_all(format!("line {i}\nhal").as_bytes()).unwrap();
+        until("the line is there", || values(&trial).len() == i);
+        pipe.write_all(b"f ").unwrap();
+    }
+    drop(pipe);
+    assert_eq!(job.wait().code, Some(0));
+    assert_eq!(values(&trial), ["line 1", "half line 2", "half line 3", "half "]);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_a_file_is_refused_at_once() {
+    let refused = |trial: &Trial, what: &str, arguments: &[&str]| {
+        let ended = Process::start(&mut trial.command(arguments)).wait_within(Duration::from_secs(10));
+        assert!(matches!(ended.code, Some(1 | 2)), "{what}: {:?} {}", ended.code, ended.stderr);
+        assert!(
+            ended.stderr.contains("not a regular file") || ended.stderr.contains("is no file"),
+            "{what}: {}",
+            ended.stderr
+        );
+    };
+    let plugin = millstream_tests::plugin("misbehave");
+    let stage = |keys: &str| format!("[stages.s]\nfrom = \"in\"\n{keys}");
+    let granted = stage(&format!("plugin = \"{}\"\ngrant = {{ files = {{ f = \"pipe\" }} }}", plugin.display()));
+    let enrich = stage("enrich = { file = \"pipe\", format = \"csv\", on = { value = \"k\" } }");
+    for (what, text) in [("granted", granted), ("enrich", enrich)] {
+        let trial = job("", &format!("kind = \"file\"\npath = \"in.txt\"\n{text}"));
+        trial.write("in.txt", "one\n");
+        make_pipe(&trial.path("pipe"));
+        refused(&trial, what, &["validate", "job.toml"]);
+        refused(&trial, what, &["run", "job.toml", "--unsupervised"]);
+    }
+    for (what, path) in
+        [("manifest", "checkpoint/manifest.json"), ("lock", "checkpoint/lock"), ("marker", "out.jsonl.marker")]
+    {
+        let trial = job(CHECKPOINT, "kind = \"file\"\npath = \"in.txt\"");
+        trial.write("in.txt", "one\n");
+        trial.run_well(&[]);
+        let path = match what {
+            "marker" => trial.folder().join(marker_of(&trial)),
+            _ => trial.path(path),
+        };
+        let _ = fs::remove_file(&path);
+        make_pipe(&path);
+        refused(&trial, what, &["run", "job.toml", "--unsupervised"]);
+    }
+    let trial = Trial::new("");
+    make_pipe(&trial.path("pipe.toml"));
+    refused(&trial, "job file", &["validate", "pipe.toml"]);
+    refused(&trial, "job file", &["run", "pipe.toml"]);
+}
+
+/// The marker beside the queue sink's file.
+fn marker_of(trial: &Trial) -> String {
+    let names = fs::read_dir(trial.folder()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut markers: Vec<String> = names.filter(|name| name.contains("out.jsonl") && name != "out.jsonl").collect();
+    markers.sort();
+    markers.into_iter().find(|name| !name.contains("lock")).expect("a queue sink has a marker")
+}
+
+#[test]
+fn one_quote_that_nothing_closes_costs_one_line_of_a_large_file() {
+    let trial = job(
+        "",
+        "kind = \"file\"\npath = \"in.csv\"\nformat = \"csv\"\nschema = { value = \"text\" }\nrejected_bytes_max = \"8B\"",
+    );
+    let mut text = String::from("value\n");
+    for i in 0..40_000 {
+        text.push_str(&if i == 20_000 { "\"nothing closes this\n".to_owned() } else { format!("row {i}\n") });
+    }
+    trial.write("in.csv", &text);
+    trial.run_well(&[]);
+    assert_eq!(values(&trial).len(), 39_999);
+    let refused = trial.rows("refused.jsonl");
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0]["value"], "\"nothing");
+    let reason = refused[0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("a quote opens here and nothing closes it"), "{reason}");
+    assert!(reason.ends_with("(the first 8 of 21 bytes are here, by rejected_bytes_max)"), "{reason}");
+}
+
+#[test]
+fn a_panic_in_any_thread_ends_the_job_with_its_name() {
+    let source = "kind = \"rate\"\nrows_per_second = 100";
+    for (thread, told) in [
+        ("receiver", "the receiver of source `in` panicked"),
+        ("millstream-checkpoint", "the thread that writes checkpoints panicked"),
+        ("millstream-plan", "the thread that writes plans panicked"),
+        ("millstream-control", "the thread that answers questions panicked"),
+        ("millstream-signals", "the thread that waits for signals panicked"),
+        ("millstream-stop", "the thread that stops the job panicked"),
+        ("millstream-end", "the thread that ends the job panicked"),
+    ] {
+        let trial = job(CHECKPOINT, source);
+        let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("panic@{thread}:1"))).wait();
+        assert_eq!(ended.code, Some(1), "{thread}: {}", ended.stderr);
+        let told = format!("error: {told}: a test wants the thread `{thread}` to panic");
+        assert!(ended.stderr.contains(&told), "{thread}: {}", ended.stderr);
+    }
+    // Receivers of all kinds.
+    for source in [
+        "kind = \"file\"\npath = \"in.txt\"",
+        "kind = \"directory\"\npath = \"in\"",
+        "kind = \"socket\"\naddress = \"127.0.0.1:9\"",
+    ] {
+        let trial = job("", source);
+        trial.write("in.txt", "one\n");
+        fs::create_dir(trial.path("in")).unwrap();
+        let mut command = trial.command(&["run", "job.toml"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@receiver:1")).wait();
+        assert_eq!(ended.code, Some(1), "{source}: {}", ended.stderr);
+        assert!(ended.stderr.contains("error: the receiver of source `in` panicked: "), "{source}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_supervised_job_goes_on_after_a_panic() {
+    for thread in ["receiver", "millstream-checkpoint", "millstream-plan", "millstream-beat", "millstream-control"] {
+        let trial = job(CHECKPOINT, "kind = \"rate\"\nrows_per_second = 2000\nrows_max = 500");
+        let mut command = trial.command(&["run", "job.toml"]);
+        let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", format!("panic@{thread}:1"))).wait();
+        assert_eq!(ended.code, Some(0), "{thread}: {}", ended.stderr);
+        assert!(ended.stderr.contains("panicked: a test wants"), "{thread}: {}", ended.stderr);
+        let rows: Vec<u64> = trial.rows("out.jsonl").iter().map(|row| row["value"].as_u64().unwrap()).collect();
+        assert_eq!(rows, (0..500).collect::<Vec<_>>(), "{thread}");
+    }
+}
+
+#[test]
+fn the_sources_of_the_page_are_right() {
+    let page = fs::read_to_string(millstream_tests::root().join("docs/files.md")).unwrap();
+    let blocks: String = page.split("```toml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
+    let trial = Trial::new(&format!("{blocks}[sinks.out]\nfrom = [\"clicks\", \"log\"]\nkind = \"print\"\n"));
+    fs::create_dir(trial.path("incoming")).unwrap();
+    let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}

@@ -1,0 +1,309 @@
+//! Numbers that do not fit, floats that are one, and queries that want more than there is, through the program.
+
+use millstream_tests::{Process, Trial};
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+/// A job with one stage `made` over these rows.
+fn job(stage: &str, rows: &str) -> Trial {
+    let trial = Trial::new(&format!(
+        r#"clock = "manual"
+
+[sources.rows]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ v = "int64", w = "int64", f = "float64", t = "text", at = "timestamp" }}
+
+[stages.made]
+from = "rows"
+{stage}
+
+[sinks.out]
+from = "made"
+kind = "queue"
+path = "out.jsonl"
+"#
+    ));
+    trial.write("input.jsonl", format!("{rows}\n"));
+    trial
+}
+
+/// One row with the smallest and the largest whole number.
+const EXTREMES: &str = r#"[[-9223372036854775808,9223372036854775807,1.5,"t","2026-01-01T00:00:00Z"]]"#;
+
+/// The values of `x` in the rows that the stage makes.
+#[track_caller]
+fn made(stage: &str, rows: &str) -> Vec<String> {
+    let trial = job(stage, rows);
+    trial.run_well(&["--workers", "2"]);
+    trial.rows("out.jsonl").iter().map(|row| row["x"].to_string().replace("e+", "e")).collect()
+}
+
+/// The job stops in its only batch, which leaves nothing, in these words.
+#[track_caller]
+fn fails(stage: &str, rows: &str, words: &str) {
+    let trial = job(stage, rows);
+    let ended = trial.run(&["--workers", "2"]);
+    assert_eq!(ended.code, Some(1), "{stage}: {}", ended.stderr);
+    assert!(ended.stderr.contains(words), "{stage}: {}", ended.stderr);
+    assert!(!ended.stderr.contains("panicked"), "{stage}: {}", ended.stderr);
+    assert!(trial.rows("out.jsonl").is_empty(), "{stage}");
+}
+
+/// Wherever SQL is written: with a constant, with columns, with a constant that is too large by itself.
+#[test]
+fn whole_numbers_that_do_not_fit_stop_the_job() {
+    let wrong = [
+        "v * (400*365*86400*1000000000)",
+        "w * (400*365*86400*1000000000)",
+        "v - 1",
+        "w + 1",
+        "-v",
+        "-(v)",
+        "abs(v)",
+        "v * -1",
+        "v / -1",
+        "w * w",
+        "9223372036854775807 + 1",
+        "- (-9223372036854775807 - 1)",
+        "1 << 64",
+        "w >> -1",
+        "cast(w as int)",
+        "cast(9223372036854775807 as int)",
+        "cast(18446744073709551615 as bigint unsigned)",
+        "cast(w as int) + 1",
+        "cast(2147483647 as int) + cast(1 as int)",
+        "cast(cast(200 as tinyint unsigned) + cast(200 as tinyint unsigned) as bigint)",
+        "cast(1e300 as bigint)",
+        "factorial(w)",
+        "case when t = 't' then w + 1 else 0 end",
+        "coalesce(w + 1, 0)",
+    ];
+    for text in wrong {
+        for stage in [
+            format!("select = \"v, {text} as x\""),
+            format!("filter = \"({text}) <> 5\""),
+            format!("sql = \"select {text} as x from rows\""),
+            format!("sql = \"select max({text}) as x from rows\""),
+        ] {
+            let trial = job(&stage, EXTREMES);
+            let ended = trial.run(&["--workers", "1"]);
+            let told = &ended.stderr;
+            assert!(ended.code == Some(1) || ended.code == Some(2), "{stage}: {:?} {told}", trial.rows("out.jsonl"));
+            assert!(!told.contains("panicked") && !told.contains("mistake of Millstream"), "{stage}: {told}");
+            assert!(trial.rows("out.jsonl").is_empty(), "{stage}");
+        }
+    }
+}
+
+#[test]
+fn whole_numbers_that_do_not_fit_stop_the_job_in_every_place_of_a_query() {
+    let grouped = [
+        "select sum(v) as x from (select -9223372036854775808 as v from rows union all select -1)",
+        "select sum(distinct v) as x from (select w as v from rows union all select 1)",
+        "select sum(distinct v) as x, sum(distinct w) as y from (select w as v, 1 as w from rows union all select 1, 2)",
+        "select sum(w + 1) as x from rows",
+        "select sum(v) over (rows between 1 preceding and current row) as x from (select w as v from rows union all select w from rows)",
+        "select sum(v) over (order by v rows between 1 preceding and current row) as x from (select w as v from rows union all select 1)",
+        "select count(*) as x from rows group by w + 1",
+        "select count(*) as x from rows a join rows b on a.w + 1 = b.v",
+        "select count(*) as x from rows a join rows b on a.w + b.w > 0",
+        "select v as x from rows order by w + 1",
+        "select row_number() over (partition by w + 1 order by v) as x from rows",
+        "select row_number() over (order by w + 1) as x from rows",
+        "select max(v) filter (where w + 1 > 0) as x from rows",
+        "select v as x from rows where w + 1 > 0",
+        "select v as x from rows where exists (select 1 from rows r where r.w + 1 = rows.v)",
+    ];
+    for text in grouped {
+        let stage = format!("sql = \"{text}\"");
+        let trial = job(&stage, EXTREMES);
+        let ended = trial.run(&["--workers", "1"]);
+        assert!(ended.code != Some(0), "{text}: {:?}", trial.rows("out.jsonl"));
+        assert!(!ended.stderr.contains("panicked"), "{text}: {}", ended.stderr);
+    }
+}
+
+/// What fits is what it was, and a sum is right whatever it passed through.
+#[test]
+fn what_fits_is_computed() {
+    let select = |text: &str| made(&format!("select = \"{text} as x\""), EXTREMES);
+    assert_eq!(select("v + w"), ["-1"]);
+    assert_eq!(select("v % -1"), ["0"]);
+    assert_eq!(select("-w"), ["-9223372036854775807"]);
+    assert_eq!(select("-9223372036854775808"), ["-9223372036854775808"]);
+    assert_eq!(select("1 << 62"), ["4611686018427387904"]);
+    assert_eq!(select("-f * 2"), ["-3.0"]);
+    let sum = "sql = \"select sum(n) as x from (select w as n from rows union all select 1 union all select -5)\"";
+    assert_eq!(made(sum, EXTREMES), ["9223372036854775803"]);
+    // Columns keep the names that the text gives them.
+    let trial = job("sql = \"select v + w, -w, sum(w) from rows group by v + w, -w\"", EXTREMES);
+    trial.run_well(&[]);
+    let names: Vec<String> = trial.rows("out.jsonl")[0].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(names.len(), 3, "{names:?}");
+    assert!(names.contains(&"rows.v + rows.w".to_owned()), "{names:?}");
+}
+
+fn floats(values: &[&str]) -> String {
+    let row = |(place, value): (usize, &&str)| format!(r#"[{place},0,{value},"t",null]"#);
+    let rows: Vec<String> = values.iter().enumerate().map(row).collect();
+    format!("[{}]", rows.join(","))
+}
+
+/// What leaves a frame leaves nothing behind.
+#[test]
+fn sums_over_moving_frames_are_sums_of_their_rows() {
+    let over = |call: &str, values: &[&str]| {
+        let sql = format!(
+            "sql = \"select {call} over (order by v rows between 1 preceding and current row) as x from rows\""
+        );
+        made(&sql, &floats(values))
+    };
+    assert_eq!(over("sum(f)", &["1e16", "1", "1", "1"]), ["1e16", "1e16", "2.0", "2.0"]);
+    assert_eq!(over("avg(f)", &["1e16", "1", "1", "1"]), ["1e16", "5000000000000000.0", "1.0", "1.0"]);
+    assert_eq!(over("sum(f)", &["1e308", "1e308", "1", "null", "null", "2"])[2..], ["1e308", "1.0", "null", "2.0"]);
+    assert_eq!(over("avg(f)", &["1e308", "1e308", "1", "3"])[3..], ["2.0"]);
+    assert_eq!(over("var_pop(f)", &["1e16", "1", "3", "5"])[2..], ["1.0", "1.0"]);
+    assert_eq!(over("stddev_pop(f)", &["1e300", "1", "3", "5"])[2..], ["1.0", "1.0"]);
+    assert_eq!(over("covar_pop(f, f)", &["1e200", "1", "3", "5"])[2..], ["1.0", "1.0"]);
+    assert_eq!(over("corr(f, v)", &["1e200", "1", "3", "5"])[2..], ["1.0", "1.0"]);
+    assert_eq!(over("max(f)", &["5", "1", "1", "1"]), ["5.0", "5.0", "1.0", "1.0"]);
+    // A frame that loses several rows at a time, and one without rows.
+    let ranges =
+        "sql = \"select sum(f) over (order by v * v range between 3 preceding and 1 preceding) as x from rows\"";
+    assert_eq!(made(ranges, &floats(&["1e16", "1", "2", "4"])), ["null", "1e16", "1.0", "null"]);
+}
+
+/// All NaNs are one value, and -0 is 0: as for the keys of stages.
+#[test]
+fn floats_that_are_one_are_grouped_and_compared_as_one() {
+    let rows = floats(&["1", "2", "0", "-0.0"]);
+    // The bits of these NaNs differ.
+    let nans =
+        "select case v when 0 then cast('NaN' as double) when 1 then -cast('NaN' as double) else f end as f from rows";
+    let one = |query: &str| made(&format!("sql = \"with n as ({nans}) {query}\""), &rows);
+    assert_eq!(one("select count(*) as x from n group by f order by 1"), ["2", "2"]);
+    assert_eq!(one("select count(*) as x from (select distinct f from n)"), ["2"]);
+    assert_eq!(one("select count(distinct f) as x from n"), ["2"]);
+    assert_eq!(one("select count(*) as x from (select f from n union select f from n)"), ["2"]);
+    assert_eq!(one("select count(*) as x from n a join n b on a.f = b.f"), ["8"]);
+    assert_eq!(one("select max(c) as x from (select count(*) over (partition by f) as c from n)"), ["2"]);
+    assert_eq!(one("select max(r) as x from (select dense_rank() over (order by f) as r from n)"), ["2"]);
+    assert_eq!(one("select count(*) as x from n where f = 0"), ["2"]);
+    assert_eq!(one("select count(*) as x from n where f = cast('NaN' as double)"), ["2"]);
+    assert_eq!(one("select min(f) as x from n"), ["0.0"]);
+}
+
+/// What a library does not take is an error with a name, not the end of the program.
+#[test]
+fn values_that_a_function_does_not_take_are_errors() {
+    let rows = r#"[[-5,3,1.0,"abc",null]]"#;
+    assert_eq!(made("select = \"lpad(t, v) as x\"", rows), ["\"\""]);
+    assert_eq!(made("select = \"rpad(t, v, 'é') as x\"", rows), ["\"\""]);
+    assert_eq!(made("select = \"rpad(t, w - 1) as x\"", rows), ["\"ab\""]);
+    let centroids = "select approx_percentile_cont(0.5, 9223372036854775807) within group (order by f) as x from rows";
+    let told = job(&format!("sql = \"{centroids}\""), rows).refused(&["run", "job.toml"]);
+    assert!(told.contains("`approx_percentile_cont(…)` takes from 1 to 10000 centroids"), "{told}");
+}
+
+/// A function that would make more than there is, whether of constants or of the data, is stopped before it does.
+#[test]
+fn functions_are_stopped_before_they_take_all_memory() {
+    let rows = r#"[[1000000000000,3,1.0,"x",null]]"#;
+    for text in [
+        "length(repeat('x', 1000000000000))",
+        "length(repeat(t, v))",
+        "length(lpad(t, 2000000000))",
+        "length(lpad(t, v))",
+        "array_length(range(1, 2000000000))",
+        "array_length(generate_series(1, v))",
+        "array_length(array_repeat(t, v))",
+        "array_length(array_resize([1], v, 2))",
+        "length(replace(repeat(t, 100000), 'x', repeat(t, 100000)))",
+        "length(array_to_string(array_repeat(t, 100000), repeat(t, 100000)))",
+    ] {
+        fails(&format!("select = \"{text} as x\""), rows, "cannot be computed: `");
+        fails(&format!("sql = \"select {text} as x from rows\""), rows, "cannot be computed: `");
+    }
+    // Nothing is computed while the job is looked at.
+    for text in ["array_length(range(1, 2000000000))", "length(repeat('x', 1000000000000))"] {
+        let trial = job(&format!("select = \"{text} as x\""), rows);
+        let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+}
+
+/// Many rows: `v` counts.
+fn many(rows: u64) -> String {
+    let mut text = String::from("[");
+    for row in 0..rows {
+        let comma = if row > 0 { "," } else { "" };
+        let _ = write!(text, "{comma}[{row},{},1.5,\"some text\",null]", row % 7);
+    }
+    text + "]"
+}
+
+/// Rows that a query holds are counted; the key says how many may be.
+#[test]
+fn a_query_has_a_limit_of_memory() {
+    let small = "limits = { memory = \"16MiB\" }\n";
+    for sql in [
+        "select a.v as x, b.t from rows a cross join rows b",
+        "select a.v as x, b.t from rows a join rows b on a.v <> b.v",
+        "select a.v as x from rows a join rows b on a.t = b.t order by a.v + b.v",
+        "select unnest(range(0, v)) as x, t from rows",
+        "select a.v as x, array_agg(b.v) over (order by a.v) as y from rows a join rows b on a.v = b.v",
+        "select a.v as x, string_agg(t, ',') over (order by v) as y from rows a",
+    ] {
+        let stage = format!("{small}sql = \"{sql}\"");
+        fails(&stage, &many(5_000), "raise `limits.memory`");
+    }
+    // What is made little of is no matter.
+    let counted = format!("{small}sql = \"select count(*) as x from rows a cross join rows b\"");
+    assert_eq!(made(&counted, &many(2_000)), ["4000000"]);
+    let unnested =
+        format!("{small}sql = \"select count(*) as x from (select unnest(range(0, 100)) as u, t from rows)\"");
+    assert_eq!(made(&unnested, &many(2_000)), ["200000"]);
+    let told = job("limits = { fuel = 5 }\nsql = \"select 1 as x\"", "[]").refused(&["run", "job.toml"]);
+    assert!(told.contains("fuel") && told.contains("memory"), "{told}");
+}
+
+/// Pairs of rows that never fit, so that no row comes out for an hour.
+const LONG: &str = "select count(*) as x from rows a cross join rows b cross join rows c where a.v + b.v + c.v < 0";
+
+#[test]
+fn a_query_has_a_limit_of_time() {
+    let began = Instant::now();
+    fails(&format!("limits = {{ time = \"500ms\" }}\nsql = \"{LONG}\""), &many(5_000), "it takes longer than 0.5 s");
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+}
+
+/// A long query does not outlast `--timeout` for long, with and without checkpoints.
+#[test]
+fn a_long_query_ends_with_its_job() {
+    for checkpoint in ["", "\n[checkpoint]\ndir = \"kept\"\n"] {
+        let trial = job(&format!("sql = \"{LONG}\""), &many(5_000));
+        trial.write("job.toml", trial.text("job.toml") + checkpoint);
+        let began = Instant::now();
+        let ended = trial.run(&["--timeout", "1s"]);
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("the job is to stop"), "{}", ended.stderr);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    }
+}
+
+/// Text that takes for ever to plan is refused.
+#[test]
+fn planning_has_a_limit_of_time() {
+    let mut text = "v".to_owned();
+    for kind in ["int", "double"].iter().cycle().take(60) {
+        text = format!("cast({text} as {kind})");
+    }
+    for stage in [format!("select = \"{text} as x\""), format!("sql = \"select {text} as x from rows\"")] {
+        let began = Instant::now();
+        let trial = job(&stage, "[]");
+        let ended = Process::start(&mut trial.command(&["validate", "job.toml"])).wait();
+        assert!(ended.code == Some(0) || ended.stderr.contains("too complicated"), "{}", ended.stderr);
+        assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    }
+}

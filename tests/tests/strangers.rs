@@ -1,0 +1,390 @@
+//! Whoever can reach a process's port: without the job's key nobody takes part, delays the start or fills memory; and
+//! nobody puts anything into a connection of two processes.
+
+use millstream_tests::{DEADLINE, Process, Trial, free_port, holds_within};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use ring::hmac;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const MAGIC: &[u8; 8] = b"mllstrm4";
+const HELLO_BYTES: usize = 72;
+/// Of what a process needs for itself and this job; thousands of strangers must not add to it.
+const MEMORY_BYTES_MAX: u64 = 400 << 20;
+
+/// A job that two processes or more do together, and that ends by itself.
+fn job() -> Trial {
+    let trial = Trial::new(
+        r#"
+        clock = "manual"
+        workers = 1
+        [sources.lines]
+        kind = "queue"
+        path = "input.jsonl"
+        schema = { value = "text" }
+        [stages.counts]
+        from = "lines"
+        key = "value"
+        aggregate = { n = "count(*)" }
+        [sinks.out]
+        from = "counts"
+        kind = "queue"
+        path = "out.jsonl"
+        "#,
+    );
+    trial.write("input.jsonl", "[\"a\",\"b\",\"a\"]\n");
+    for (name, byte) in [("right.key", b'1'), ("wrong.key", b'2')] {
+        let path = trial.write(name, [byte; 40]);
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    trial
+}
+
+fn start(trial: &Trial, process: usize, hosts: &[u16], key: &str) -> Process {
+    let addresses: Vec<String> = hosts.iter().map(|port| format!("127.0.0.1:{port}")).collect();
+    let (processes, process) = (hosts.len().to_string(), process.to_string());
+    let arguments = ["--processes", &processes, "--process", &process, "--hosts", &addresses.join(",")];
+    trial.start(&[&arguments[..], &["--cluster-key", key]].concat())
+}
+
+/// Both ended well, and the rows are there once.
+fn done(trial: &Trial, processes: Vec<Process>) {
+    for process in processes {
+        let ended = process.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+    let mut rows: Vec<String> = trial.rows("out.jsonl").iter().map(ToString::to_string).collect();
+    rows.sort();
+    assert_eq!(rows, ["{\"n\":1,\"value\":\"b\"}", "{\"n\":2,\"value\":\"a\"}"]);
+}
+
+fn connect(port: u16) -> TcpStream {
+    let socket = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    socket.set_read_timeout(Some(DEADLINE)).unwrap();
+    socket
+}
+
+/// A hello that is right in all its words: those that the process itself says.
+fn right_hello(port: u16, process: u32, purpose: u32) -> [u8; HELLO_BYTES] {
+    let mut hello = [0; HELLO_BYTES];
+    hello[..8].copy_from_slice(MAGIC);
+    let mut socket = connect(port);
+    socket.write_all(&hello).unwrap();
+    socket.read_exact(&mut hello).unwrap();
+    hello[8..12].copy_from_slice(&process.to_le_bytes());
+    hello[36..40].copy_from_slice(&purpose.to_le_bytes());
+    hello
+}
+
+/// A process of the job as far as its port tells, with what it needs to say more.
+struct Guest {
+    socket: TcpStream,
+    seal: LessSafeKey,
+    count: u64,
+}
+
+impl Guest {
+    /// With the key; returns once it is let in.
+    fn new(port: u16, process: u32, purpose: u32, key: &[u8]) -> Guest {
+        let hello = right_hello(port, process, purpose);
+        let mut socket = connect(port);
+        socket.write_all(&hello).unwrap();
+        let mut answer = [0; HELLO_BYTES + 32];
+        socket.read_exact(&mut answer).unwrap();
+        let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+        let said = [&hello[..], &answer[..HELLO_BYTES]].concat();
+        let derive = |label: &[u8; 31]| hmac::sign(&key, &[&label[..], &said[..]].concat());
+        assert_eq!(derive(b"millstream: this one listens   ").as_ref(), &answer[HELLO_BYTES..]);
+        socket.write_all(derive(b"millstream: this one connects  ").as_ref()).unwrap();
+        let seal = derive(b"millstream: seal who connects  ");
+        let seal = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, seal.as_ref()).unwrap());
+        let mut welcome = [0; 4 + 9 + 16];
+        socket.read_exact(&mut welcome).unwrap();
+        Guest { socket, seal, count: 0 }
+    }
+
+    /// Sends a frame as processes do. The other may be gone.
+    fn send(&mut self, plain: &[u8]) {
+        let mut nonce = [0; 12];
+        nonce[..8].copy_from_slice(&self.count.to_le_bytes());
+        self.count += 1;
+        let mut sealed = plain.to_vec();
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        self.seal.seal_in_place_append_tag(nonce, Aad::empty(), &mut sealed).unwrap();
+        let length = u32::try_from(sealed.len()).unwrap().to_le_bytes();
+        let _ = self.socket.write_all(&[&length[..], &sealed].concat());
+    }
+}
+
+/// Passes connections on to a port, through a function that sees the pieces that come from who connects.
+struct Relay {
+    port: u16,
+    seen: Arc<Mutex<Vec<Vec<u8>>>>,
+    junk: Arc<AtomicBool>,
+}
+
+impl Relay {
+    fn to(target: u16) -> Relay {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let relay = Relay { port, seen: Arc::default(), junk: Arc::default() };
+        let (seen, junk) = (relay.seen.clone(), relay.junk.clone());
+        thread::spawn(move || {
+            for near in listener.incoming() {
+                let near = near.unwrap();
+                let Ok(far) = TcpStream::connect(("127.0.0.1", target)) else { continue };
+                let number = {
+                    let mut seen = seen.lock().unwrap();
+                    seen.push(Vec::new());
+                    seen.len() - 1
+                };
+                let (seen, junk) = (seen.clone(), junk.clone());
+                let (back_from, back_to) = (far.try_clone().unwrap(), near.try_clone().unwrap());
+                thread::spawn(move || {
+                    pass(back_from, back_to, |_| {});
+                });
+                thread::spawn(move || {
+                    pass(near, far, |piece| {
+                        let mut seen = seen.lock().unwrap();
+                        seen[number].extend_from_slice(piece);
+                        // The hello and the proof are through.
+                        if junk.load(Ordering::Relaxed) && seen[number].len() > HELLO_BYTES + 32 {
+                            drop(piece.splice(..0, [0x20; 3000]));
+                        }
+                    });
+                });
+            }
+        });
+        relay
+    }
+}
+
+fn pass(mut from: TcpStream, mut to: TcpStream, mut see: impl FnMut(&mut Vec<u8>)) {
+    let mut bytes = [0; 8192];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        let mut piece = bytes[..count].to_vec();
+        see(&mut piece);
+        if to.write_all(&piece).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+#[test]
+fn who_has_another_key_or_none_takes_no_part() {
+    let trial = job();
+    let hosts = [free_port(), free_port()];
+    let mut first = start(&trial, 0, &hosts, "right.key");
+    first.until_stderr("waiting for 1 of 2 processes");
+    let mut other = start(&trial, 1, &hosts, "wrong.key");
+    other.until_stderr("does not know the key of this process; give all the same file with --cluster-key");
+    other.kill();
+    first.until_stderr("a connection was refused: 127.0.0.1:");
+    // Another user of this machine has a key of its own.
+    let command = |home: &str, process: &str| {
+        let hosts = hosts.map(|port| format!("127.0.0.1:{port}")).join(",");
+        let arguments = ["run", "job.toml", "--processes", "2", "--process", process, "--hosts", &hosts];
+        let mut command = trial.command(&arguments);
+        command.env("XDG_STATE_HOME", trial.path(home));
+        command
+    };
+    let mut other = Process::start(&mut command("nobody", "1"));
+    other.until_stderr("does not know the key of this process");
+    other.kill();
+    assert_eq!(trial.text("out.jsonl"), "");
+    let second = start(&trial, 1, &hosts, "right.key");
+    done(&trial, vec![first, second]);
+    // Processes of one user find each other by that user's key.
+    std::fs::remove_file(trial.path("out.jsonl")).unwrap();
+    let both = ["0", "1"].map(|process| Process::start(&mut command("somebody", process)));
+    done(&trial, both.into());
+    let key = std::fs::metadata(trial.path("somebody/millstream/cluster.key")).unwrap();
+    assert_eq!((key.permissions().mode() & 0o777, key.len()), (0o600, 32));
+}
+
+#[test]
+fn a_key_file_that_others_may_use_or_that_is_missing_is_refused() {
+    let trial = job();
+    let run = |hosts: &str, more: &[&str]| {
+        let arguments = ["run", "job.toml", "--processes", "2", "--process", "1", "--hosts", hosts];
+        trial.refused(&[&arguments[..], more].concat())
+    };
+    let told = run("127.0.0.1:1,127.0.0.1:2", &["--cluster-key", "none.key"]);
+    assert!(told.contains("--cluster-key: none.key: "), "{told}");
+    std::fs::set_permissions(trial.path("right.key"), PermissionsExt::from_mode(0o644)).unwrap();
+    let told = run("127.0.0.1:1,127.0.0.1:2", &["--cluster-key", "right.key"]);
+    assert!(told.contains("right.key: it must be a file of user "), "{told}");
+    let told = run("127.0.0.1:1,10.9.8.7:2", &[]);
+    assert!(told.contains("--hosts names 10.9.8.7:2, which others may reach, and --cluster-key is missing"), "{told}");
+}
+
+/// Most memory that a process has had; 0 where it has just ended.
+fn peak_bytes(id: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or_default() << 10
+}
+
+#[test]
+fn strangers_neither_hold_up_a_start_nor_fill_memory() {
+    let trial = job();
+    let (port, other) = (free_port(), free_port());
+    // What process 1 says goes through a relay, which keeps it.
+    let relay = Relay::to(port);
+    let mut first = start(&trial, 0, &[port, other, free_port()], "right.key");
+    first.until_stderr("waiting for 2 of 3 processes");
+    let seen = start(&trial, 1, &[relay.port, other, free_port()], "right.key");
+    let heard = holds_within(DEADLINE, || relay.seen.lock().unwrap().iter().any(|seen| seen.len() >= HELLO_BYTES + 32));
+    assert!(heard, "{}", seen.stderr());
+    seen.kill();
+    let replayed: Vec<Vec<u8>> = relay.seen.lock().unwrap().clone();
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut crowd = Vec::new();
+    // Some say nothing, some a byte every now and then, faster than any pause is noticed.
+    let silent: Vec<TcpStream> = (0..300).map(|_| connect(port)).collect();
+    let hello = right_hello(port, 1, 0);
+    for _ in 0..20 {
+        let stop = stop.clone();
+        crowd.push(thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) else {
+                    thread::sleep(Duration::from_millis(10));
+                    continue;
+                };
+                for byte in hello {
+                    thread::sleep(Duration::from_millis(100));
+                    if stop.load(Ordering::Relaxed) || socket.write_all(&[byte]).is_err() {
+                        break;
+                    }
+                }
+            }
+        }));
+    }
+    // Junk, a right hello with junk behind, and what another process has said before.
+    let junk = vec![0x55; 1 << 20];
+    let texts = [
+        junk.clone(),
+        [&hello[..], &junk].concat(),
+        [&MAGIC[..], &junk].concat(),
+        [&hello[..], &[0; 32], &junk].concat(),
+    ];
+    for text in texts.into_iter().chain(replayed) {
+        let stop = stop.clone();
+        crowd.push(thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                if let Ok(mut socket) = TcpStream::connect(("127.0.0.1", port)) {
+                    let _ = socket.write_all(&text);
+                }
+                thread::sleep(Duration::from_millis(1));
+            }
+        }));
+    }
+    for _ in 0..3000 {
+        drop(TcpStream::connect(("127.0.0.1", port)));
+    }
+    let began = Instant::now();
+    let hosts = [port, other, free_port()];
+    let others = [1, 2].map(|process| start(&trial, process, &hosts, "right.key"));
+    let [second, third] = others;
+    let mut ended = false;
+    first.until("all is done", |first| {
+        ended = trial.rows("out.jsonl").len() == 2;
+        let most = peak_bytes(first.id());
+        assert!(most < MEMORY_BYTES_MAX, "{most} bytes");
+        ended
+    });
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    stop.store(true, Ordering::Relaxed);
+    crowd.into_iter().for_each(|one| one.join().unwrap());
+    drop(silent);
+    let told = first.stderr().matches("refused").count();
+    assert!((1..20).contains(&told), "a line now and then, not one for each: {told}");
+    done(&trial, vec![first, second, third]);
+}
+
+/// A process that was let in, and one that sits between two, send what timely would believe.
+#[test]
+fn junk_in_a_connection_ends_the_job_without_a_panic() {
+    let key = [b'1'; 40];
+    let header = |numbers: [u64; 6]| numbers.map(u64::to_be_bytes).concat();
+    let large = header([1, 1, 0, 1, 1 << 40, 0]);
+    let nobody = header([1, 1, 7, 900, 8, 0]);
+    let frames: [(&str, Option<Vec<u8>>); 3] = [
+        ("a frame that no process of the job has sealed", None),
+        ("a message larger than messages are", Some(large)),
+        ("a message between workers that there are not", Some(nobody)),
+    ];
+    for (told, frame) in frames {
+        let trial = job();
+        let port = free_port();
+        let mut first = start(&trial, 0, &[port, free_port()], "right.key");
+        first.until_stderr("waiting for 1 of 2 processes");
+        let mut data = Guest::new(port, 1, 0, &key);
+        let _alive = Guest::new(port, 1, 1, &key);
+        match frame {
+            Some(frame) => data.send(&frame),
+            None => {
+                let junk = [&4096_u32.to_le_bytes()[..], &[0; 4096]].concat();
+                data.socket.write_all(&junk).unwrap();
+            }
+        }
+        let ended = first.wait_within(Duration::from_secs(20));
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("the connection to another process of the job broke"), "{}", ended.stderr);
+        if told.starts_with("a message") {
+            assert!(ended.stderr.contains(told), "{}", ended.stderr);
+        }
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+    // Somebody between the two puts bytes in.
+    let trial = job();
+    let (port, other) = (free_port(), free_port());
+    let relay = Relay::to(port);
+    relay.junk.store(true, Ordering::Relaxed);
+    let first = start(&trial, 0, &[port, other], "right.key");
+    let second = start(&trial, 1, &[relay.port, other], "right.key");
+    for process in [first, second] {
+        let ended = process.wait_within(Duration::from_secs(20));
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(!ended.stderr.contains("panicked"), "{}", ended.stderr);
+    }
+    assert!(trial.rows("out.jsonl").len() <= 2);
+}
+
+/// Processes that one supervisor starts share a key that nobody else can read anywhere.
+#[test]
+fn processes_of_a_supervisor_keep_their_key_to_themselves() {
+    let trial = job();
+    let text = trial.text("job.toml").replace("clock = \"manual\"", "[checkpoint]\ndir = \"checkpoint\"\n");
+    let text = text
+        .replace("workers = 1\n", "")
+        .replace("kind = \"queue\"\n        path = \"input.jsonl\"", "kind = \"rate\"\n        rows_per_second = 100")
+        .replace("schema = { value = \"text\" }\n", "");
+    trial.write("job.toml", text);
+    let hosts = [free_port(), free_port()];
+    let addresses = hosts.map(|port| format!("127.0.0.1:{port}")).join(",");
+    let mut job = trial.start(&["--workers", "1", "--processes", "2", "--hosts", &addresses]);
+    job.until("two processes run", |job| job.children().len() == 2);
+    for child in job.children() {
+        let of = |file: &str| std::fs::read(Path::new("/proc").join(child.to_string()).join(file)).unwrap();
+        assert!(!String::from_utf8_lossy(&of("cmdline")).contains("key"));
+        let environment = String::from_utf8_lossy(&of("environ")).into_owned();
+        let names = environment.split('\0').filter_map(|line| line.split_once('=')).map(|(name, _)| name);
+        // What the test has as well says nothing of the job.
+        let new: Vec<&str> = names.filter(|name| std::env::var_os(name).is_none()).collect();
+        assert!(new.iter().all(|name| name.starts_with("RUST_") || *name == "MILLSTREAM_SUPERVISED"), "{new:?}");
+    }
+    job.until("rows are committed", |_| !trial.text("out.jsonl").is_empty());
+    job.signal("TERM");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
