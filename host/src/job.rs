@@ -81,7 +81,7 @@ fn made(document: Document, file: &Path, folder: &Path) -> Result<JobSpec> {
     let count = graph::count(parts.into_iter().flatten().sum());
     count.map_err(|message| Error::job(format!("{}: {message}", file.display())))?;
     let mistakes = Mistakes::default();
-    let job = read::job(document, file, folder, &mistakes);
+    let job = read::job(&document, file, folder, &mistakes);
     parts::check(&job, &mistakes);
     // Behind a key such as `source` there may be parts that were meant: what misses them is right to do so.
     if document.table.keys().all(|key| keys::JOB.iter().any(|known| known.name == key)) {

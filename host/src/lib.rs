@@ -42,4 +42,3 @@ pub mod zone;
 mod timely_ext;
 #[cfg(test)]
 mod random;
-mod regular;

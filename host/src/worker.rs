@@ -7,7 +7,7 @@ mod pace;
 
 use crate::checkpoint::fault;
 use crate::dataflow::{self, Dataflow, TickInput, begun};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::ClockSpec;
 use crate::limits::IDLE_MS;

@@ -28,7 +28,7 @@ use reach::reach;
 use status::{STATUS_SILENCE_MAX, Status};
 use std::io::{self, Write};
 use std::net::{TcpListener, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How often it is looked whether the door still stands open.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -42,7 +42,7 @@ impl Slices {
     pub fn new(size_us: i64, slide_us: i64) -> Slices {
         let (size_us, slide_us) = (size_us.max(1), slide_us.max(1));
         if slide_us >= size_us {
-            return Slices { size_us, slide_us, slice_us: slide_us };
+            return Slices { size_us, slide_us, slice_us: slide_us, begin: WindowBegin::default() };
         }
         let (mut a, mut b) = (size_us, slide_us);
         while b != 0 {
