@@ -35,8 +35,8 @@ use crate::graph::{Graph, StageNode, rejected_name};
 use crate::ids::ClockId;
 use crate::receiver::table;
 use crate::run::Running;
-use crate::timely_ext::{ChangesStream, Parts, Tick, Ticks};
-use std::collections::BTreeMap;
+use crate::timely_ext::{ChangesStream, Parts, ProgressStream, Tick, Ticks};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::vec::Map;
@@ -68,17 +68,23 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
     worker.dataflow::<u64, _, _>(|scope| {
         let all_ticks = broadcast(ticks.to_stream(scope), at.1);
         let mut built = Built { streams: Streams::new(), gate: vec![all_ticks.clone()], changes: Vec::new() };
-        built.sources(&all_ticks, at, running);
+        let mut holds = BTreeMap::new();
+        let ended = scope.concatenate(built.sources(&all_ticks, at, running));
         for stage in &running.graph.stages {
             let input = inputs(scope, &built.streams, stage, &running.graph)?;
             let table = built.streams.get(&table::name_of(&stage.name)).cloned();
-            let at = stages::At { ticks: all_ticks.clone(), table, index: at.0, peers: at.1, running };
+            let behind = stage.event_time.iter().flat_map(|time| time.behind.values());
+            let behind: BTreeSet<&String> = behind.flat_map(BTreeMap::values).collect();
+            let held = behind.into_iter().filter_map(|name| holds.get(name)).cloned();
+            let told = scope.concatenate(held.chain([ended.clone()]).collect::<Vec<_>>());
+            let at = stages::At { ticks: all_ticks.clone(), told, table, index: at.0, peers: at.1, running };
             let streams = stages::build(stage, input.clone(), &at)?;
             built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &at));
             built.streams.insert(stage.name.clone(), streams.rows);
             built.streams.insert(rejected_name(&stage.name), streams.rejected);
             built.streams.extend(stage.sides.iter().map(|(name, _)| name.clone()).zip(streams.sides));
             built.changes.extend(streams.changes);
+            holds.extend(streams.holds.map(|held| (stage.name.clone(), held)));
         }
         let (sunk, gate) = built.sinks(scope, at.0, running)?;
         sunk.clone().probe_with(&committed).probe_with(&finished);
@@ -103,7 +109,9 @@ struct Built<'s> {
 }
 
 impl<'s> Built<'s> {
-    fn sources(&mut self, ticks: &Ticks<'s>, at: (usize, usize), running: &Arc<Running>) {
+    /// Builds the sources; returns the streams by which they tell that they have ended.
+    fn sources(&mut self, ticks: &Ticks<'s>, at: (usize, usize), running: &Arc<Running>) -> Vec<ProgressStream<'s>> {
+        let mut ended = Vec::new();
         for (number, spec) in running.graph.spec.sources.iter().enumerate() {
             let inbox = running.inboxes.get(number).filter(|_| at.0 == running.first_worker).cloned().flatten();
             let source = source::build(ticks.clone(), number, spec, inbox, at, running);
@@ -111,7 +119,9 @@ impl<'s> Built<'s> {
             self.streams.insert(rejected_name(&spec.name), source.rejected);
             self.gate.push(source.planned);
             self.changes.push(source.changes);
+            ended.push(source.ended);
         }
+        ended
     }
 
     /// Two streams without rows: one has passed a batch when all sinks have committed it, the other when they may.

@@ -1,18 +1,25 @@
 //! Event time of a stage: one clock a worker, which shows the same on each. No I/O; the clock of the machine is not read.
 
 pub mod saved;
+mod holds;
 mod watermark;
 
-pub use watermark::{Clock, Watermarks};
+pub use watermark::{Behind, Clock, ClockEnds, Watermarks};
 
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{Changes, Progress, Tick, Watermark};
+use crate::timely_ext::{Changes, Event, Progress, Tick, Watermark};
 use std::collections::BTreeMap;
 
 /// The column with the time of a row, the last of the rows of a stage with event time: a timestamp, never null.
 pub const TIME: &str = "millstream_time";
+
+/// The last microsecond of the year 9999: later times of rows are mistakes.
+pub const TIME_US_MAX: i64 = 253_402_300_799_999_999;
+
+/// The watermark of a stage whose sources have all ended: far behind the end of every window, and a time that can be printed.
+pub const END_US: i64 = 8_000_000_000_000_000_000;
 
 /// The clocks whose rows a stage may see, so that none of them is left out before its first row. A checkpoint knows them
 /// by name, as their ids change with the job.
@@ -24,12 +31,20 @@ pub struct EventClock {
     names: ClockNames,
     lapses: Lapses,
     keeper: Option<Keeper>,
+    /// The stage for which this clock says, once, that rows come after the end of its event time.
+    tells: Option<String>,
 }
 
 impl EventClock {
     /// A clock that goes on from these watermarks. `keeper`: of the table of watermarks, where the job keeps checkpoints.
     pub fn new(watermarks: Watermarks, names: ClockNames, lapses: Lapses, keeper: Option<Keeper>) -> EventClock {
-        EventClock { watermarks, names, lapses, keeper }
+        EventClock { watermarks, names, lapses, keeper, tells: None }
+    }
+
+    /// The same, which says for this stage that rows come after the end of its event time. One clock of a stage does.
+    #[must_use]
+    pub fn telling(self, stage: &str) -> EventClock {
+        EventClock { tells: Some(stage.to_owned()), ..self }
     }
 
     /// A batch is complete; `progress` is that of all workers.
@@ -37,8 +52,28 @@ impl EventClock {
         let lapse_us = self.lapses.next(tick.time, tick.resumed);
         let lapse_us = if tick.stopped { 0 } else { lapse_us };
         let before = self.watermarks.watermark();
-        let progress = progress.iter().map(|progress| (progress.clock_id, progress.max_us));
-        Watermark { before, now: self.watermarks.batch(lapse_us, progress) }
+        let rows_come = progress.iter().any(|progress| matches!(progress.what, Event::Time { .. }));
+        if before == Some(END_US)
+            && rows_come
+            && let Some(stage) = self.tells.take()
+        {
+            tracing::warn!(
+                "stage `{stage}`: its event time has ended with its sources, so rows that come now are late; a job that \
+                 goes on later wants at_end = \"keep\", and `--fresh` begins anew"
+            );
+        }
+        let events = progress.iter().map(|progress| progress.what);
+        Watermark { before, now: self.watermarks.batch(lapse_us, events) }
+    }
+
+    /// After the last batch.
+    pub fn watermark(&self) -> Watermark {
+        Watermark { before: None, now: self.watermarks.watermark() }
+    }
+
+    /// The newest time that was seen.
+    pub fn seen_us(&self) -> Option<i64> {
+        self.watermarks.clocks().filter_map(|(_, clock)| clock.max_us).max()
     }
 
     /// What a checkpoint has to hold of it: rows of the key groups that this worker owns.

@@ -236,6 +236,8 @@ pub const PLUGIN_MEMORY_BYTES_MIN: u64 = 64 << 10;
 pub const PLUGIN_MEMORY_BYTES_MAX_MAX: u64 = 4 << 30;
 /// Rejected rows of a source or stage that are logged when nothing is attached to them; the rest is counted.
 pub const REJECTED_ROWS_LOGGED: u64 = 5;
+/// When event time ends: how often timers may be called that were set by timers which were called then.
+pub const TIMER_ROUNDS_MAX: u64 = 1_000;
 /// Rows that a join may make of one batch on one worker.
 pub const JOIN_ROWS_PER_BATCH_MAX: u64 = 50_000_000;
 /// Rows of a state table that are copied at a time, as for a checkpoint.

@@ -33,10 +33,29 @@ struct CountsInner {
     rejected: AtomicU64,
     late: AtomicU64,
     unread_rejected: AtomicU64,
+    held: AtomicU64,
     counters: Mutex<Vec<Counters>>,
     accounts: Mutex<Vec<(PluginId, Account)>>,
     /// What plugins count is kept by batch.
     keep_batches: Arc<AtomicBool>,
+}
+
+/// How much one operator on one worker holds in its state.
+pub struct Held {
+    counts: Counts,
+    last: u64,
+}
+
+impl Held {
+    /// It is so much now.
+    pub fn set(&mut self, now: u64) {
+        let last = std::mem::replace(&mut self.last, now);
+        if now >= last {
+            self.counts.0.held.fetch_add(now - last, Ordering::Relaxed);
+        } else {
+            self.counts.0.held.fetch_sub(last - now, Ordering::Relaxed);
+        }
+    }
 }
 
 /// The batches that are committed, as far as this process decides about batches.
@@ -89,6 +108,9 @@ pub struct Snapshot {
     pub late: u64,
     /// Rejected rows that nothing reads.
     pub unread_rejected: u64,
+    /// What operators hold in their state now: keys, open windows, rows that wait, timers.
+    #[serde(skip)]
+    pub held: u64,
     /// Counters of the plugin.
     pub counters: BTreeMap<String, u64>,
     /// What the calls of its plugin cost, or, of a query, of each of its plugins.
@@ -102,6 +124,7 @@ impl Snapshot {
         self.rejected = self.rejected.saturating_add(other.rejected);
         self.late = self.late.saturating_add(other.late);
         self.unread_rejected = self.unread_rejected.saturating_add(other.unread_rejected);
+        self.held = self.held.saturating_add(other.held);
         add_counted(&mut self.counters, other.counters);
         for PluginCosts { plugin, costs } in other.plugins {
             add_costs(&mut self.plugins, &plugin, &costs);
@@ -245,6 +268,11 @@ impl Counts {
         self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For one operator on one worker, to tell what it holds.
+    pub fn held(&self) -> Held {
+        Held { counts: self.clone(), last: 0 }
+    }
+
     fn snapshot(&self) -> Snapshot {
         let mut plugins = Vec::new();
         self.accounts().iter().for_each(|(plugin, account)| add_costs(&mut plugins, plugin, &account.costs()));
@@ -254,6 +282,7 @@ impl Counts {
             rejected: self.0.rejected.load(Ordering::Relaxed),
             late: self.0.late.load(Ordering::Relaxed),
             unread_rejected: self.0.unread_rejected.load(Ordering::Relaxed),
+            held: self.0.held.load(Ordering::Relaxed),
             counters,
             plugins,
         }

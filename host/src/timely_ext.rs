@@ -3,7 +3,7 @@
 
 use crate::batch::part::Part;
 use crate::error::{Error, Result};
-use crate::event_time::EventClock;
+use crate::event_time::{EventClock, TIME_US_MAX};
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::plugin::CallContext;
 use crate::run::Failure;
@@ -64,7 +64,9 @@ impl BatchContext {
 
     /// What a plugin is told of it.
     pub fn call(&self) -> CallContext {
-        CallContext { batch: self.id, time: self.time, watermark: self.watermark.now }
+        // The languages of plugins have no times as late as the end of time.
+        let watermark = self.watermark.now.map(|now| now.min(TIME_US_MAX));
+        CallContext { batch: self.id, time: self.time, watermark }
     }
 }
 
@@ -77,15 +79,44 @@ pub struct Watermark {
     pub now: Option<i64>,
 }
 
-/// How far event time has come in one part of a batch.
+/// What the clocks of stages have to know of a batch.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Progress {
     /// The worker that this copy is for: all get one.
     pub to: u64,
-    /// Whose clock it is.
-    pub clock_id: ClockId,
-    /// The greatest time among the rows, in microseconds.
-    pub max_us: i64,
+    /// What happened.
+    pub what: Event,
+}
+
+/// See [`Progress`]. Times are in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Event {
+    /// How far event time has come in one part.
+    Time {
+        /// Whose clock it is.
+        clock_id: ClockId,
+        /// The greatest time among the rows.
+        max_us: i64,
+    },
+    /// The source of this number has ended: after the batches before, nothing came of it.
+    Ended(u32),
+    /// What a worker holds back of a stage, after the batch.
+    Held {
+        /// The stage's place in the job.
+        stage: u32,
+        /// How far it has come.
+        hold: Hold,
+    },
+}
+
+/// How far a stage has come that puts out rows later than what they are made of came. Times are those of the stage, in
+/// microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Hold {
+    /// What it puts out from now on is made of nothing older; `None`: that is not known yet.
+    pub from_us: Option<i64>,
+    /// What it has put out was made of nothing newer.
+    pub until_us: Option<i64>,
 }
 
 /// The progress of event time in a stage's input, a copy for each worker.
@@ -260,6 +291,12 @@ pub trait BatchWork {
     /// Works on the parts of a batch that reached this worker, in order.
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()>;
 
+    /// After a batch: what is held back, in an operator with event time that holds rows back. `seen_us`: the newest time of its
+    /// input.
+    fn hold(&mut self, _watermark: Watermark, _seen_us: Option<i64>) -> Hold {
+        Hold::default()
+    }
+
     /// All batches up to this one are done: what has to be saved of their state.
     fn barrier(&mut self, _after: BatchId) -> Result<Vec<Changes>> {
         Ok(Vec::new())
@@ -310,8 +347,26 @@ pub fn each_batch_in_time<'s>(
     name: &str,
     failure: Failure,
     route: impl Fn(&Part) -> u64 + 'static,
-    mut work: impl BatchWork + 'static,
+    work: impl BatchWork + 'static,
 ) -> (Parts<'s>, Parts<'s>, ChangesStream<'s>) {
+    let (rows, rejected, changes, _) = each_batch_that_holds(parts, time, None, ticks, name, failure, route, work);
+    (rows, rejected, changes)
+}
+
+/// As [`each_batch_in_time`], of an operator that puts out rows later than what they are made of came: the last stream tells
+/// the stages behind how far it has come. `stage`: its place in the job, where one of them wants to know.
+#[expect(clippy::too_many_arguments, reason = "as those of the functions above, and one more")]
+pub fn each_batch_that_holds<'s>(
+    parts: Parts<'s>,
+    time: Option<(ProgressStream<'s>, EventClock)>,
+    stage: Option<u32>,
+    ticks: Ticks<'s>,
+    name: &str,
+    failure: Failure,
+    route: impl Fn(&Part) -> u64 + 'static,
+    mut work: impl BatchWork + 'static,
+) -> (Parts<'s>, Parts<'s>, ChangesStream<'s>, ProgressStream<'s>) {
+    let peers = parts.scope().peers() as u64;
     let mut builder = OperatorBuilder::new(name.to_owned(), parts.scope());
     let mut input = builder.new_input(parts, Exchange::new(route));
     let mut ticks = builder.new_input(ticks, Pipeline);
@@ -320,6 +375,8 @@ pub fn each_batch_in_time<'s>(
     let (rows, rows_stream) = builder.new_output::<Vec<Part>>();
     let (rejected, rejected_stream) = builder.new_output::<Vec<Part>>();
     let (changes, changes_stream) = builder.new_output::<Vec<Changes>>();
+    let (held, held_stream) = builder.new_output::<Vec<Progress>>();
+    let mut held = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Progress>>>::from(held);
     let mut rows = PartOutput::from(rows);
     let mut rejected = PartOutput::from(rejected);
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
@@ -337,6 +394,7 @@ pub fn each_batch_in_time<'s>(
                     for_rows: capability.retain(0),
                     for_rejected: capability.retain(1),
                     for_changes: capability.retain(2),
+                    for_held: capability.retain(3),
                 });
             });
             if let Some(progress) = &mut progress {
@@ -352,6 +410,11 @@ pub fn each_batch_in_time<'s>(
                 let Waiting { parts, progress, begun: Some(begun) } = first.remove() else { continue };
                 match complete(&mut work, &mut clock, stamp, begun.tick, parts, &progress) {
                     Ok((output, saved)) => {
+                        if let (Some(stage), Some(clock), false) = (stage, &clock, BatchId::of_stamp(stamp).1) {
+                            let hold = work.hold(clock.watermark(), clock.seen_us());
+                            let told = |to| Progress { to, what: Event::Held { stage, hold } };
+                            held.activate().session(&begun.for_held).give_iterator((0..peers).map(told));
+                        }
                         rows.activate().session(&begun.for_rows).give_iterator(output.rows.into_iter());
                         rejected.activate().session(&begun.for_rejected).give_iterator(output.rejected.into_iter());
                         changes.activate().session(&begun.for_changes).give_iterator(saved.into_iter());
@@ -366,7 +429,7 @@ pub fn each_batch_in_time<'s>(
             }
         }
     });
-    (rows_stream, rejected_stream, changes_stream)
+    (rows_stream, rejected_stream, changes_stream, held_stream)
 }
 
 /// Works on a batch that is complete, or on the barrier behind it.
@@ -411,4 +474,5 @@ struct Begun {
     for_rows: Capability<u64>,
     for_rejected: Capability<u64>,
     for_changes: Capability<u64>,
+    for_held: Capability<u64>,
 }

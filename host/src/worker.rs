@@ -315,5 +315,5 @@ impl Beginner {
 }
 
 fn idle(sources: &[SourceState]) -> bool {
-    sources.iter().all(|source| source.finished || (source.idle_ms >= IDLE_MS && !source.ready))
+    sources.iter().all(|source| !source.ready && (source.finished || source.idle_ms >= IDLE_MS))
 }

@@ -312,7 +312,12 @@ fn stop_and_resume(name: &str) {
         for (name, text) in &inputs {
             trial.write(name, text.split_inclusive('\n').take(lines).collect::<String>());
         }
-        ended_well(&mut case.keeping(&trial.path("job.toml"), 2, workers));
+        let mut command = case.keeping(&trial.path("job.toml"), 2, workers);
+        if lines < longest {
+            // These are not the ends of its sources.
+            command.args(["--set", "at_end=keep"]);
+        }
+        ended_well(&mut command);
         case.check_so_far();
     }
     case.check();

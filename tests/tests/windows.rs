@@ -70,6 +70,11 @@ fn cuts(events: &[Event], rows_max: u64, random: &mut Random) -> Vec<Vec<Event>>
     batches
 }
 
+/// With the batch in which the sources come to their ends, which has no rows.
+fn with_end(batches: &[Vec<Event>]) -> Vec<Vec<Event>> {
+    batches.iter().cloned().chain([Vec::new()]).collect()
+}
+
 fn check_job(seed: u64) {
     let mut random = Random::new(seed.wrapping_mul(7919).wrapping_add(3));
     let stages: Vec<Stage> = (0..STAGES).map(|_| stage(&mut random)).collect();
@@ -77,10 +82,15 @@ fn check_job(seed: u64) {
     let trial = Trial::new(&job(&stages));
     write(&trial, &batches);
     let workers = random.from(1, 3);
-    trial.run_well(&["--workers", &workers.to_string()]);
+    let keep = random.from(0, 2) == 0;
+    let sets: &[&str] = if keep { &["--set", "at_end=keep"] } else { &[] };
+    trial.run_well(&[&["--workers", &workers.to_string()], sets].concat());
+    // Without an event time that could end, there is nothing to say at the end.
+    let ends = !keep && stages.iter().any(Stage::of_event_time);
+    let batches = if ends { with_end(&batches) } else { batches };
     for (place, stage) in stages.iter().enumerate() {
         let told = format!("job {seed} with {workers} workers, stage s{place}: {stage:?}");
-        for (what, expected) in oracle::results(stage, &batches) {
+        for (what, expected) in oracle::results(stage, &batches, ends) {
             compare(&told, what, &trial.batches(&format!("{what}{place}.jsonl")), &expected);
         }
     }
@@ -92,7 +102,7 @@ fn check_job(seed: u64) {
         }
     }
     let others = workers % 3 + 1;
-    trial.run_well(&["--workers", &others.to_string()]);
+    trial.run_well(&[&["--workers", &others.to_string()], sets].concat());
     assert!(first == texts(), "job {seed}: {workers} workers put out something else than {others}");
 }
 

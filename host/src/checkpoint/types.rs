@@ -220,6 +220,7 @@ pub struct StateFile {
 /// | `rate` | empty | rows made | when row 0 was due, in microseconds |
 /// | `socket`, `raw-socket` | empty | rows received | 0 |
 /// | table of a stage | empty | how many contents there were | digest of the last one |
+/// | all that end | [`SOURCE_END`] | – | 1: a batch held the end of the source |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Position {
     /// Bytes or rows, see above.
@@ -237,6 +238,9 @@ impl Position {
         self.mark & 1 == 1
     }
 }
+
+/// The name under which positions tell whether a source has come to its end. Only sources that read no folder of files do.
+pub const SOURCE_END: &str = "end";
 
 /// The positions of one source by file name.
 pub type Positions = BTreeMap<String, Position>;

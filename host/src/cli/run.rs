@@ -32,7 +32,7 @@ pub struct RunArguments {
     /// Worker threads of this process (default: `workers` of the job file, or all cores)
     #[arg(long)]
     pub(super) workers: Option<usize>,
-    /// Stop once every source is finished or has had nothing to read for two seconds
+    /// Stop once every source is finished or has had nothing to read for two seconds, be it that its server has gone
     #[arg(long)]
     pub(super) until_idle: bool,
     /// Stop gracefully after this time, as `30s`
@@ -200,7 +200,7 @@ fn run_here(arguments: RunArguments, reporter: Option<&Reporter>) -> Result<Exit
         stopper.await_termination(None)?;
     }
     drop(control);
-    summarize(&stopper, began.elapsed());
+    summarize(&stopper, began.elapsed(), job.keeps_checkpoints());
     if let (Some(reporter), Some(batch)) = (reporter, stopper.goes_back()) {
         reporter.goes_back(batch);
     }
@@ -272,7 +272,7 @@ fn place(arguments: &RunArguments, process: Option<usize>) -> Result<Option<(usi
 }
 
 /// What the job did, in a few lines.
-fn summarize(stopper: &Stopper, took: Duration) {
+fn summarize(stopper: &Stopper, took: Duration, keeps_checkpoints: bool) {
     let (batches, counts) = stopper.counts();
     for (name, count) in &counts {
         if count.unread_rejected > 0 {
@@ -287,6 +287,16 @@ fn summarize(stopper: &Stopper, took: Duration) {
         for (counter, value) in &count.counters {
             tracing::info!("`{name}` counted {counter} = {value}");
         }
+    }
+    let held = counts.iter().filter(|(_, count)| count.held > 0);
+    let held: Vec<String> = held.map(|(name, count)| format!("{name} {}", count.held)).collect();
+    if !held.is_empty() {
+        let becomes =
+            if keeps_checkpoints { "stay in the checkpoint" } else { "are gone, as the job keeps no checkpoints" };
+        tracing::info!(
+            "left in state (keys, open windows, rows that wait, timers): {}; they {becomes}",
+            held.join(", ")
+        );
     }
     let rows: Vec<String> = counts.iter().map(|(name, count)| format!("{name} {}", count.rows)).collect();
     let plural = if batches == 1 { "" } else { "es" };

@@ -6,13 +6,13 @@ use crate::batch::part::Part;
 use crate::batch::rejected::Refusal;
 use crate::batch::types::{ColumnType, with_fields};
 use crate::error::{Error, Kind, Result};
-use crate::event_time::{EventClock, Lapses, TIME, Watermarks, saved};
+use crate::event_time::{EventClock, Lapses, TIME, TIME_US_MAX, Watermarks, saved};
 use crate::graph::{EventTimeNode, StageNode, watermark_table};
 use crate::ids::ClockId;
 use crate::run::Failure;
 use crate::sql::expression::Expression;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, Output, Parts, Progress, ProgressStream, each_part};
+use crate::timely_ext::{BatchContext, Event, Output, Parts, Progress, ProgressStream, each_part};
 use crate::window::microseconds;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::{concat, filter_record_batch, max};
@@ -21,6 +21,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
+use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
@@ -48,6 +49,7 @@ pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: 
         }
     });
     let progress = progress(rows.clone(), &format!("{} progress", stage.name), at.peers, failure);
+    let progress = progress.concat(at.told.clone());
     Timed { rows, rejected, progress }
 }
 
@@ -58,14 +60,22 @@ pub fn of<'s>(
     at: &At<'s, '_>,
 ) -> Result<Option<(ProgressStream<'s>, EventClock)>> {
     match (progress, &stage.event_time) {
-        (Some(progress), Some(node)) => Ok(Some((progress, clock(stage, node, at)?))),
+        (Some(progress), Some(node)) => Ok(Some((progress, telling_clock(stage, node, at)?))),
         _ => Ok(None),
     }
 }
 
+/// This worker's clock of a stage, which on one worker says what users should know.
+pub fn telling_clock(stage: &StageNode, node: &EventTimeNode, at: &At<'_, '_>) -> Result<EventClock> {
+    let clock = clock(stage, node, at)?;
+    Ok(if at.index == 0 { clock.telling(&stage.name) } else { clock })
+}
+
 /// This worker's clock of a stage, as the checkpoint that is loaded has it.
 pub fn clock(stage: &StageNode, node: &EventTimeNode, at: &At<'_, '_>) -> Result<EventClock> {
-    let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us);
+    let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us)
+        .ending(node.ends.clone(), at.running.graph.spec.at_end)
+        .behind(node.behind.clone());
     let mut lapses = Lapses { interval_us: microseconds(at.running.graph.spec.batch), last: None };
     let keeper = Keeper::open(at.running, &watermark_table(&stage.name), at.index, at.peers);
     if let Some(keeper) = &keeper
@@ -79,7 +89,7 @@ pub fn clock(stage: &StageNode, node: &EventTimeNode, at: &At<'_, '_>) -> Result
 }
 
 /// Times before the year 1 and after the year 9999 are mistakes.
-const TIME_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
+const TIME_US: std::ops::RangeInclusive<i64> = -62_135_596_800_000_000..=TIME_US_MAX;
 
 struct Stamp {
     node: EventTimeNode,
@@ -199,7 +209,8 @@ fn progress<'s>(parts: Parts<'s>, name: &str, peers: usize, failure: Failure) ->
                     let Some(max_us) = times.as_primitive_opt::<TimestampMicrosecondType>().and_then(max) else {
                         continue;
                     };
-                    made.extend((0..peers as u64).map(|to| Progress { to, clock_id: part.clock_id, max_us }));
+                    let what = Event::Time { clock_id: part.clock_id, max_us };
+                    made.extend((0..peers as u64).map(|to| Progress { to, what }));
                 }
                 output.activate().session(&capability).give_iterator(made.into_iter());
             });

@@ -13,9 +13,11 @@ use crate::ids::{BatchId, PartOrder};
 use crate::join::{self, IntervalJoin, Side};
 use crate::limits::PART_ROWS_MAX;
 use crate::limits::STATE_SLICE_MAX;
-use crate::metrics::Counts;
+use crate::metrics::{Counts, Held};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Parts, each_batch, each_batch_in_time, each_part};
+use crate::timely_ext::{
+    BatchContext, BatchWork, Changes, Hold, Output, Parts, Watermark, each_batch, each_batch_that_holds, each_part,
+};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -32,12 +34,18 @@ pub fn build<'s>(stage: &StageNode, node: &JoinNode, input: Input<'s>, at: &Plac
         return Ok(StageStreams::of(rows, rejected));
     };
     let Some(progress) = input.progress else { return Err(Error::bug("an interval join without event time")) };
-    let time = Some((progress, event_time::clock(stage, event_time, at)?));
+    let time = Some((progress, event_time::telling_clock(stage, event_time, at)?));
     let work = Intervals::new(stage, node, metrics, at)?;
-    let (rows, rejected, changes) =
-        each_batch_in_time(split, time, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
+    let (place, ticks) = (at.running.graph.held_place(stage), at.ticks.clone());
+    let (rows, rejected, changes, holds) =
+        each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
     let (rejected, late) = split_late(rejected);
-    Ok(StageStreams { sides: vec![late], changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams {
+        sides: vec![late],
+        changes: vec![changes],
+        holds: Some(holds),
+        ..StageStreams::of(rows, rejected)
+    })
 }
 
 /// Lays rows out for the join, and splits parts by the owner of their key.
@@ -110,6 +118,7 @@ struct Intervals {
     keepers: Option<[Keeper; 2]>,
     worker: u64,
     metrics: Counts,
+    held: Held,
 }
 
 impl Intervals {
@@ -125,8 +134,8 @@ impl Intervals {
                 state.restore(side, &table)?;
             }
         }
-        let (stage, node, worker) = (stage.clone(), node.clone(), at.index as u64);
-        Ok(Intervals { stage, node, state, keepers, worker, metrics })
+        let (stage, node, worker, held) = (stage.clone(), node.clone(), at.index as u64, metrics.held());
+        Ok(Intervals { stage, node, state, keepers, worker, metrics, held })
     }
 
     /// The rows of a side that are not late, as one batch; the others go out as late.
@@ -179,11 +188,17 @@ impl BatchWork for Intervals {
         let second = self.on_time(context, Side::Second, second, output)?;
         let rows = self.state.batch(context.id, [first, second], context.watermark.now);
         let rows = rows.map_err(|error| error.within(format!("stage `{}`: batch {}", self.stage.name, context.id)))?;
+        self.held.set(Side::BOTH.map(|side| self.state.len(side) as u64).iter().sum());
         for (number, rows) in (0u64..).zip(rows) {
             self.metrics.add_rows(rows.num_rows());
             output.push(context, PartOrder::at(self.worker).then(number), rows);
         }
         Ok(())
+    }
+
+    fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
+        let from_us = watermark.now.map(|now| self.state.earliest().map_or(now, |time| time.min(now)));
+        Hold { from_us, until_us: seen_us }
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

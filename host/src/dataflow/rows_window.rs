@@ -12,8 +12,9 @@ use crate::error::{Error, Result};
 use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::limits::STATE_SLICE_MAX;
+use crate::metrics::Held;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Watermark, each_batch_in_time, each_part};
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Hold, Output, Watermark, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
 use crate::window::bounds;
 use crate::window::rows::{PieceId, Pieces, Place, Slices};
@@ -52,11 +53,12 @@ pub fn build<'s>(
     let time = event_time::of(stage, input.progress, at)?;
     let work = RowsWindow::new(stage, windows, at)?;
     let name = format!("{} window", stage.name);
-    let (rows, rejected, changes) =
-        each_batch_in_time(placed, time, at.ticks.clone(), &name, failure, |part| part.to, work);
+    let (place, ticks) = (at.running.graph.held_place(stage), at.ticks.clone());
+    let (rows, rejected, changes, holds) =
+        each_batch_that_holds(placed, time, place, ticks, &name, failure, |part| part.to, work);
     let (rejected, late) = split_late(rejected);
     let sides = if window.of_event_time() { vec![late] } else { Vec::new() };
-    Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::of(rows, rejected) })
 }
 
 /// The kinds of windows.
@@ -71,6 +73,7 @@ struct RowsWindow {
     pieces: Pieces,
     keeper: Option<Keeper>,
     late: LateRows,
+    held: Held,
     /// The columns of rows as they come out, by input.
     bounded: Vec<SchemaRef>,
 }
@@ -85,14 +88,15 @@ impl RowsWindow {
             }
         }
         let bounded = stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect();
-        let late = LateRows::of(stage, &at.running.metrics.of(&stage.name));
-        Ok(RowsWindow { windows, pieces, keeper, late, bounded })
+        let metrics = at.running.metrics.of(&stage.name);
+        let (late, held) = (LateRows::of(stage, &metrics), metrics.held());
+        Ok(RowsWindow { windows, pieces, keeper, late, held, bounded })
     }
 }
 
 impl BatchWork for RowsWindow {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
-        let RowsWindow { windows, pieces, late, bounded, .. } = self;
+        let RowsWindow { windows, pieces, late, bounded, held, .. } = self;
         let parts = numbered(context.id, parts);
         match windows {
             Windows::Batches { size_us, begun } => {
@@ -115,7 +119,15 @@ impl BatchWork for RowsWindow {
                 pieces.drop_while(|slice| slices.done(slice, context.watermark.now));
             }
         }
+        held.set(pieces.len());
         Ok(())
+    }
+
+    fn hold(&mut self, watermark: Watermark, _: Option<i64>) -> Hold {
+        match &self.windows {
+            Windows::Sliding(slices) => slices.hold(watermark.now),
+            Windows::Batches { .. } => Hold::default(),
+        }
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

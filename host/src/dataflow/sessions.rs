@@ -15,9 +15,11 @@ use crate::batch::part::Part;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode, pieces_table, rows_table};
 use crate::ids::BatchId;
-use crate::metrics::Counts;
+use crate::metrics::{Counts, Held};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Parts, each_batch_in_time, each_part};
+use crate::timely_ext::{
+    BatchContext, BatchWork, Changes, Hold, Output, Parts, Watermark, each_batch_that_holds, each_part,
+};
 use crate::window::WindowNode;
 use crate::window::sessions::{Gap, NewPiece, OpenSessions, SessionPieces, TouchedSession};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
@@ -37,11 +39,17 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
     let to = if stage.key.is_empty() { 0 } else { at.index as u64 };
     let name = format!("{} sessions", stage.name);
     let failure = at.running.failure.clone();
-    let (rows, rejected, changes) =
-        each_batch_in_time(keyed, time, at.ticks.clone(), &name, failure, move |_| to, work);
+    let (place, ticks) = (at.running.graph.held_place(stage), at.ticks.clone());
+    let (rows, rejected, changes, holds) =
+        each_batch_that_holds(keyed, time, place, ticks, &name, failure, move |_| to, work);
     let (rejected, late) = split_late(rejected);
     let rejected = nulls.into_iter().fold(rejected, |rejected, nulls| rejected.concat(nulls));
-    Ok(StageStreams { sides: vec![late], changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams {
+        sides: vec![late],
+        changes: vec![changes],
+        holds: Some(holds),
+        ..StageStreams::of(rows, rejected)
+    })
 }
 
 /// Rows that an aggregate of a plugin can read, and those that it cannot.
@@ -71,6 +79,7 @@ struct SessionWork {
     gap: Gap,
     update: bool,
     late: LateRows,
+    held: Held,
     current: Current,
     /// This worker, of how many.
     at: (usize, usize),
@@ -85,6 +94,7 @@ impl SessionWork {
         };
         let gap = Gap { gap_us, length_us_max };
         let late = LateRows::of(stage, &metrics);
+        let held = metrics.held();
         let contents = Contents::of(stage, metrics)?;
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
@@ -117,6 +127,7 @@ impl SessionWork {
             gap,
             update,
             late,
+            held,
             current: Current::of(stage, at.running),
             at: (at.index, at.peers),
         })
@@ -130,6 +141,7 @@ impl SessionWork {
             self.take_in(context, parts, output)?;
         }
         let closed = self.sessions.close(context.watermark.now)?;
+        self.held.set(self.sessions.table().len() as u64);
         if !self.update {
             let pieces = match &mut self.pieces {
                 Some((pieces, _)) => pieces.take(&closed.keys, &closed.sessions)?,
@@ -236,6 +248,12 @@ impl BatchWork for SessionWork {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let worked = self.work(context, &parts, output);
         worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
+    }
+
+    fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
+        let now = watermark.now;
+        let from_us = now.map(|now| self.sessions.first_start().map_or(now, |start| start.min(now)));
+        Hold { from_us, until_us: if self.update { seen_us } else { now } }
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

@@ -5,7 +5,7 @@ use crate::batch::chunk::Chunk;
 use crate::batch::decode::Decoder;
 use crate::checkpoint::plan::PlanWriter;
 use crate::checkpoint::positions::{self, PositionTable};
-use crate::checkpoint::types::{Piece, PlannedChunk, TableOf};
+use crate::checkpoint::types::{Piece, PlannedChunk, Position, SOURCE_END, TableOf};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
@@ -16,7 +16,9 @@ use crate::receiver::{
     inbox::{Inbox, Most, Taken},
 };
 use crate::run::{Failure, Running};
-use crate::timely_ext::{Answers, BatchContext, Changes, ChangesStream, Output, Parts, Tick, Ticks};
+use crate::timely_ext::{
+    Answers, BatchContext, Changes, ChangesStream, Event, Output, Parts, Progress, ProgressStream, Tick, Ticks,
+};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -46,6 +48,8 @@ pub struct SourceStreams<'s> {
     pub planned: Ticks<'s>,
     /// Its positions, at barriers.
     pub changes: ChangesStream<'s>,
+    /// That it has ended, with each batch since.
+    pub ended: ProgressStream<'s>,
 }
 
 /// Builds a source. `inbox` is there on the one worker that takes from it.
@@ -58,9 +62,9 @@ pub fn build<'s>(
     running: &Arc<Running>,
 ) -> SourceStreams<'s> {
     let cutter = inbox.map(|inbox| Cutter::new(number, spec, inbox, running));
-    let (cuts, planned, changes) = cut(ticks, &spec.name, cutter, worker, running.failure.clone());
+    let Cutting { cuts, planned, changes, ended } = cut(ticks, number, spec, cutter, worker, running.failure.clone());
     let (rows, rejected) = decode(cuts, number, spec, running);
-    SourceStreams { rows, rejected, planned, changes }
+    SourceStreams { rows, rejected, planned, changes, ended }
 }
 
 /// Decides what a batch holds of a source: what is planned, or what waits in the inbox.
@@ -69,6 +73,8 @@ struct Cutter {
     origin: Origin,
     inbox: Arc<Inbox>,
     kept: Option<KeptSource>,
+    /// The last batch that was cut, or one before it, held the end of the source: nothing comes any more.
+    ended: bool,
 }
 
 /// What a source does where the job keeps checkpoints.
@@ -86,8 +92,10 @@ struct KeptSource {
 
 impl Cutter {
     fn new(number: usize, spec: &SourceSpec, inbox: Arc<Inbox>, running: &Arc<Running>) -> Cutter {
+        let mut ended = false;
         let kept = running.kept.as_ref().and_then(|kept| {
             let start = kept.take_source(number)?;
+            ended = start.table.positions().get(SOURCE_END).is_some_and(|end| end.mark != 0);
             Some(KeptSource {
                 plan: kept.plan.clone(),
                 table: kept.table(TableOf::Source, &spec.name)?,
@@ -97,12 +105,15 @@ impl Cutter {
                 keeps_rows: positions::keeps_rows(spec),
             })
         });
-        Cutter { spec: spec.clone(), origin: running.graph.spec.origin.clone(), inbox, kept }
+        Cutter { spec: spec.clone(), origin: running.graph.spec.origin.clone(), inbox, kept, ended }
     }
 
     /// The chunks of a batch. `durable` is called when the batch's plan is; a batch that is run again has one.
     fn cut(&mut self, batch: BatchId, tick: Tick, durable: impl FnOnce() + Send + 'static) -> Result<Vec<Chunk>> {
         let (spec, time) = (&self.spec, tick.time);
+        let ended = |moved: &[(String, Position)], before: bool| {
+            moved.iter().rev().find(|(name, _)| name == SOURCE_END).map_or(before, |(_, end)| end.mark != 0)
+        };
         if let Some(kept) = &mut self.kept
             && batch <= kept.replayed
         {
@@ -110,6 +121,7 @@ impl Cutter {
             let piece = kept.pieces.remove(&batch).unwrap_or_default();
             let chunks = receiver::replay::replay(spec, &self.origin, &piece.chunks, &piece.moved)
                 .map_err(|error| error.within(format!("batch {batch} is run again")))?;
+            self.ended = ended(&piece.moved, self.ended);
             kept.positions.apply(piece.moved);
             durable();
             return Ok(chunks);
@@ -127,6 +139,7 @@ impl Cutter {
             };
             self.inbox.take(batch, most)
         };
+        self.ended = ended(&taken.moved, self.ended);
         match &mut self.kept {
             None => durable(),
             Some(kept) => {
@@ -152,23 +165,33 @@ impl Cutter {
     }
 }
 
-type Cuts<'s> = Stream<'s, u64, Vec<Cut>>;
+/// What is cut of a source.
+struct Cutting<'s> {
+    cuts: Stream<'s, u64, Vec<Cut>>,
+    /// It stays at a batch until the batch's plan is durable.
+    planned: Ticks<'s>,
+    changes: ChangesStream<'s>,
+    ended: ProgressStream<'s>,
+}
 
-/// Takes a batch's chunks when its tick comes. The second stream stays at a batch until the batch's plan is durable.
+/// Takes a batch's chunks when its tick comes.
 fn cut<'s>(
     ticks: Ticks<'s>,
-    name: &str,
+    number: usize,
+    spec: &SourceSpec,
     mut cutter: Option<Cutter>,
     (index, peers): (usize, usize),
     failure: Failure,
-) -> (Cuts<'s>, Ticks<'s>, ChangesStream<'s>) {
+) -> Cutting<'s> {
     let scope = ticks.scope();
-    let mut builder = OperatorBuilder::new(format!("source {name}"), scope);
+    let mut builder = OperatorBuilder::new(format!("source {}", spec.name), scope);
     let answers = Answers::new(scope.worker().sync_activator_for(builder.operator_info().address.to_vec()));
     let mut ticks = builder.new_input(ticks, Pipeline);
     let (output, stream) = builder.new_output::<Vec<Cut>>();
     let (_planned, planned_stream) = builder.new_output::<Vec<Tick>>();
     let (changes, changes_stream) = builder.new_output::<Vec<Changes>>();
+    let (ended, ended_stream) = builder.new_output::<Vec<Progress>>();
+    let mut ended = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Progress>>>::from(ended);
     let mut output = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Cut>>>::from(output);
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
     let mut spread = Spread { bytes: vec![0; peers] };
@@ -201,6 +224,10 @@ fn cut<'s>(
                             Cut { to, order: PartOrder::at(place), time: tick.time, chunk }
                         });
                         output.activate().session(&capability).give_iterator(cuts);
+                        if cutter.ended {
+                            let told = (0..peers as u64).map(|to| Progress { to, what: Event::Ended(number as u32) });
+                            ended.activate().session(&capability).give_iterator(told);
+                        }
                     }
                     Err(error) => {
                         failure.set(error);
@@ -213,7 +240,7 @@ fn cut<'s>(
             }
         }
     });
-    (stream, planned_stream, changes_stream)
+    Cutting { cuts: stream, planned: planned_stream, changes: changes_stream, ended: ended_stream }
 }
 
 /// A batch of so many bytes stays where it is: waking another worker takes longer than what it could help.

@@ -21,6 +21,8 @@ use timely::dataflow::operators::vec::{Filter, Map};
 pub struct At<'s, 'r> {
     /// The ticks that this worker sees.
     pub ticks: Ticks<'s>,
+    /// Which sources have ended, and how far the stages have come that hold rows of this one back.
+    pub told: ProgressStream<'s>,
     /// The table from outside, in a stage that has one.
     pub table: Option<Parts<'s>>,
     /// This worker.
@@ -50,12 +52,14 @@ pub struct StageStreams<'s> {
     pub sides: Vec<Parts<'s>>,
     /// What checkpoints have to hold of it.
     pub changes: Vec<ChangesStream<'s>>,
+    /// How far it has come, where it holds rows back.
+    pub holds: Option<ProgressStream<'s>>,
 }
 
 impl<'s> StageStreams<'s> {
     /// Without anything beside.
     pub fn of(rows: Parts<'s>, rejected: Parts<'s>) -> StageStreams<'s> {
-        StageStreams { rows, rejected, sides: Vec::new(), changes: Vec::new() }
+        StageStreams { rows, rejected, sides: Vec::new(), changes: Vec::new(), holds: None }
     }
 
     /// The same with more rejected rows.
@@ -89,6 +93,7 @@ fn operator<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<
             let mut streams = over_batches(stage, input, at)?.with_rejected(windowed.rejected);
             streams.sides.splice(0..0, windowed.sides);
             streams.changes.extend(windowed.changes);
+            streams.holds = windowed.holds;
             Ok(streams)
         }
         (None, _) => over_batches(stage, input, at),

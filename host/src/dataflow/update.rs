@@ -10,13 +10,13 @@ use crate::checkpoint::fault;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::{BatchId, BatchTime};
-use crate::metrics::Counts;
+use crate::metrics::{Counts, Held};
 use crate::run::upgrade::Upgrades;
 use crate::state::StateTable;
 use crate::state::keeper::Keeper;
 use crate::state::timers;
 use crate::state::update::UpdateStage;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, each_batch_in_time, each_part};
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Hold, Output, Watermark, each_batch_that_holds, each_part};
 use timely::dataflow::operators::Concat;
 
 /// Builds the stage.
@@ -43,17 +43,20 @@ pub fn build<'s>(
     let state = UpdateStage::new(update.clone(), stage.rejected.clone(), caller, at.index, at.peers)?;
     let work = StateWork::new(stage, node, state, metrics, at)?;
     let time = event_time::of(stage, input.progress, at)?;
-    let (rows, refused, changes) =
-        each_batch_in_time(split, time, at.ticks.clone(), &stage.name, failure, |part| part.to, work);
+    let (place, ticks) = (at.running.graph.held_place(stage), at.ticks.clone());
+    let (rows, refused, changes, holds) =
+        each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
     let (refused, late) = split_late(refused);
     let sides = if timed { vec![late] } else { Vec::new() };
-    Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, refused.concat(nulls)) })
+    let holds = Some(holds);
+    Ok(StageStreams { sides, changes: vec![changes], holds, ..StageStreams::of(rows, refused.concat(nulls)) })
 }
 
 /// An update stage on one worker, with what checkpoints hold of it.
 struct StateWork {
     state: UpdateStage,
     metrics: Counts,
+    held: Held,
     keeper: Option<Keeper>,
     timers: Option<Keeper>,
     current: Current,
@@ -79,7 +82,8 @@ impl StateWork {
         }
         let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
         let shade = Shade::default();
-        Ok(StateWork { state, metrics, keeper, timers, current, upgrades, shade, migrated: None })
+        let held = metrics.held();
+        Ok(StateWork { state, metrics, held, keeper, timers, current, upgrades, shade, migrated: None })
     }
 
     /// From the batch that begins now on, the stage is this one.
@@ -111,9 +115,18 @@ impl BatchWork for StateWork {
                 beside.batch(context, parts, &mut self.state, output);
             }
         }
+        let timers = self.state.timers().map_or(0, |timers| timers.len());
+        self.held.set((self.state.table().len() + timers) as u64);
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
         Ok(())
+    }
+
+    fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
+        // What a plugin puts out for a timer is, for all that the host knows, as old as the timer.
+        let first = self.state.timers().and_then(|timers| timers.first_us());
+        let from_us = watermark.now.map(|now| first.map_or(now, |first| first.min(now)));
+        Hold { from_us, until_us: seen_us }
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

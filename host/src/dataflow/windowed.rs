@@ -17,7 +17,7 @@ use crate::graph::{Operator, StageNode, aggregated};
 use crate::ids::PartOrder;
 use crate::limits::PART_ROWS_MAX;
 use crate::metrics::Counts;
-use crate::timely_ext::{BatchContext, Output, each_batch_in_time, each_batch_with_state};
+use crate::timely_ext::{BatchContext, Output, each_batch_that_holds, each_batch_with_state};
 use crate::window::WindowNode;
 use crate::window::batches::{PartialRows, Window};
 use crate::window::rows::Slices;
@@ -47,13 +47,15 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
         (Some(WindowNode::Sliding { size_us, slide_us, begin, update }), Some(node), Some(progress)) => {
             let slices = Slices::new(size_us, slide_us).beginning(begin);
             let (parts, refused) = partial::of_times(stage, node, slices, input.parts, progress.clone(), at)?;
-            let clock = super::event_time::clock(stage, node, at)?;
+            let clock = super::event_time::telling_clock(stage, node, at)?;
             let work = times::Work::new(stage, slices, update, at)?;
             let time = Some((progress, clock));
-            let (rows, _, changes) =
-                each_batch_in_time(parts, time, ticks, &stage.name, failure, |part: &Part| part.to, work);
+            let place = at.running.graph.held_place(stage);
+            let to = |part: &Part| part.to;
+            let (rows, _, changes, holds) =
+                each_batch_that_holds(parts, time, place, ticks, &stage.name, failure, to, work);
             let (rejected, late) = split_late(refused);
-            Ok(StageStreams { rows, rejected, sides: vec![late], changes: vec![changes] })
+            Ok(StageStreams { rows, rejected, sides: vec![late], changes: vec![changes], holds: Some(holds) })
         }
         _ => Err(Error::bug("an aggregate over windows without windows")),
     }

@@ -1,8 +1,12 @@
 //! The watermark of a stage: pure functions over what batches showed. As in Flink and the Dataflow model, the least of the
 //! clocks that are not idle counts, and the watermark never goes back.
 
+use super::END_US;
+use super::holds::Held;
 use crate::ids::ClockId;
-use std::collections::BTreeMap;
+use crate::job::spec::AtEnd;
+use crate::timely_ext::{Event, Hold};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How far event time has come, by clock and as a whole. Times are in microseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,7 +15,17 @@ pub struct Watermarks {
     idle_us: Option<i64>,
     clocks: BTreeMap<ClockId, Clock>,
     watermark: Option<i64>,
+    ends: ClockEnds,
+    at_end: AtEnd,
+    behind: Behind,
+    held: BTreeMap<(ClockId, u32), Held>,
 }
+
+/// By clock, the sources from which its rows come: when all of them have ended, it has.
+pub type ClockEnds = BTreeMap<ClockId, BTreeSet<u32>>;
+
+/// By clock, the stages before that hold back some of its rows: place in the job, and name.
+pub type Behind = BTreeMap<ClockId, BTreeMap<u32, String>>;
 
 /// How far one clock has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +40,23 @@ impl Watermarks {
     /// Nothing was seen of these clocks.
     pub fn new(clocks: impl Iterator<Item = ClockId>, lateness_us: i64, idle_us: Option<i64>) -> Watermarks {
         let clocks = clocks.map(|id| (id, Clock::default())).collect();
-        Watermarks { lateness_us, idle_us, clocks, watermark: None }
+        let (ends, at_end) = (ClockEnds::new(), AtEnd::Keep);
+        let (behind, held) = (Behind::new(), BTreeMap::new());
+        Watermarks { lateness_us, idle_us, clocks, watermark: None, ends, at_end, behind, held }
+    }
+
+    /// The same, of which some clocks are of rows that stages hold back.
+    #[must_use]
+    pub fn behind(self, behind: Behind) -> Watermarks {
+        let pairs = behind.iter().flat_map(|(clock, stages)| stages.keys().map(|stage| (*clock, *stage)));
+        let held = pairs.map(|pair| (pair, Held::default())).collect();
+        Watermarks { behind, held, ..self }
+    }
+
+    /// The same, of clocks that end with their sources.
+    #[must_use]
+    pub fn ending(self, ends: ClockEnds, at_end: AtEnd) -> Watermarks {
+        Watermarks { ends, at_end, ..self }
     }
 
     /// Goes on from what a checkpoint holds of a clock, and from the watermark that it was part of.
@@ -35,6 +65,32 @@ impl Watermarks {
             *own = clock;
         }
         self.watermark = self.watermark.max(watermark);
+    }
+
+    /// Goes on from what a checkpoint holds of a clock behind a stage.
+    pub fn restore_held(&mut self, clock: ClockId, stage: u32, held: Held) {
+        if let Some(own) = self.held.get_mut(&(clock, stage)) {
+            *own = held;
+        }
+    }
+
+    /// The clocks behind stages that hold rows back, by clock, with the name of the stage.
+    pub fn held(&self) -> impl Iterator<Item = (ClockId, &str, &Held)> + '_ {
+        self.held.iter().filter_map(|((clock, stage), held)| Some((*clock, self.stage(*clock, *stage)?, held)))
+    }
+
+    fn stage(&self, clock: ClockId, stage: u32) -> Option<&str> {
+        self.behind.get(&clock)?.get(&stage).map(String::as_str)
+    }
+
+    /// The places of the stages that a clock is behind.
+    pub fn stages(&self, clock: ClockId) -> impl Iterator<Item = u32> + use<> {
+        self.behind.get(&clock).map(|stages| stages.keys().copied().collect::<Vec<_>>()).into_iter().flatten()
+    }
+
+    /// The place of a stage with this name that the clock is behind.
+    pub fn place_of(&self, clock: ClockId, name: &str) -> Option<u32> {
+        self.behind.get(&clock)?.iter().find(|(_, own)| *own == name).map(|(place, _)| *place)
     }
 
     /// As it stands.
@@ -47,23 +103,59 @@ impl Watermarks {
         self.clocks.iter().map(|(id, clock)| (*id, *clock))
     }
 
-    /// A batch is complete, so much batch time after the one before, in which event time came so far.
-    pub fn batch(&mut self, lapse_us: i64, progress: impl Iterator<Item = (ClockId, i64)>) -> Option<i64> {
+    /// A batch is complete, so much batch time after the one before, in which this happened.
+    pub fn batch(&mut self, lapse_us: i64, events: impl Iterator<Item = Event>) -> Option<i64> {
         for clock in self.clocks.values_mut() {
             clock.quiet_us = clock.quiet_us.saturating_add(lapse_us);
         }
-        for (id, max_us) in progress {
-            let clock = self.clocks.entry(id).or_default();
-            clock.max_us = clock.max_us.max(Some(max_us));
-            clock.quiet_us = 0;
+        let mut sources = BTreeSet::new();
+        let mut holds: BTreeMap<u32, Hold> = BTreeMap::new();
+        let mut moved: BTreeSet<ClockId> = BTreeSet::new();
+        for event in events {
+            match event {
+                Event::Time { clock_id, max_us } => {
+                    let clock = self.clocks.entry(clock_id).or_default();
+                    clock.max_us = clock.max_us.max(Some(max_us));
+                    clock.quiet_us = 0;
+                    moved.insert(clock_id);
+                }
+                // One of each worker: what one of them holds is held.
+                Event::Held { stage, hold } => {
+                    let all = holds.entry(stage).or_insert(hold);
+                    all.from_us = all.from_us.min(hold.from_us);
+                    all.until_us = all.until_us.max(hold.until_us);
+                }
+                Event::Ended(source) => {
+                    sources.insert(source);
+                }
+            }
+        }
+        for ((clock, stage), held) in &mut self.held {
+            let max_us = self.clocks.get(clock).and_then(|clock| clock.max_us).filter(|_| moved.contains(clock));
+            held.batch(holds.get(stage).copied().unwrap_or_default(), max_us);
+        }
+        let has_ended = |id: &ClockId| self.ends.get(id).is_some_and(|of| !of.is_empty() && of.is_subset(&sources));
+        let (ended, going): (Vec<_>, Vec<_>) = self.clocks.iter().partition(|(id, _)| has_ended(id));
+        if going.is_empty() && !ended.is_empty() {
+            // Nothing can come any more that would be older than what is there.
+            if self.at_end == AtEnd::Flush {
+                self.watermark = Some(END_US);
+            }
+            return self.watermark;
         }
         let idle_us = self.idle_us;
-        let awake = self.clocks.values().filter(|clock| idle_us.is_none_or(|idle_us| clock.quiet_us < idle_us));
+        let awake = going.into_iter().filter(|(_, clock)| idle_us.is_none_or(|idle_us| clock.quiet_us < idle_us));
         // A clock that has shown nothing yet holds the watermark back: `None` is the least.
-        if let Some(least) = awake.map(|clock| clock.max_us).min() {
+        if let Some(least) = awake.map(|(id, clock)| self.shown(*id, clock)).min() {
             self.watermark = self.watermark.max(least.map(|least| least.saturating_sub(self.lateness_us)));
         }
         self.watermark
+    }
+
+    /// The time that a clock shows.
+    fn shown(&self, id: ClockId, clock: &Clock) -> Option<i64> {
+        let held = self.held.range((id, 0)..=(id, u32::MAX)).map(|(_, held)| held.shown_us).min();
+        held.unwrap_or(clock.max_us)
     }
 }
 

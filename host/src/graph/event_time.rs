@@ -1,14 +1,16 @@
 //! How the rows of a stage tell their time: `time`, `lateness`, `idle`.
 
-use super::{Graph, InputNode, Making, part_of};
+use super::{Graph, InputNode, Making, Operator, StageNode, part_of};
 use crate::batch::types::ColumnType;
 use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
-use crate::event_time::{ClockNames, saved};
+use crate::event_time::{Behind, ClockEnds, ClockNames, saved};
 use crate::ids::ClockId;
-use crate::job::spec::{ClockSpec, StageSpec};
+use crate::job::spec::{ClockSpec, SourceKind, SourceSpec, StageSpec};
 use crate::sql::expression::Expression;
-use crate::window::microseconds;
+use crate::state::timers::TimerClock;
+use crate::window::{WindowNode, microseconds};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Event time of a stage, checked. Times are in microseconds.
 #[derive(Clone)]
@@ -23,6 +25,10 @@ pub struct EventTimeNode {
     pub ahead_us_max: Option<i64>,
     /// Whose clocks the rows may follow.
     pub clocks: ClockNames,
+    /// When these clocks end.
+    pub ends: ClockEnds,
+    /// The stages before that hold rows of these clocks back.
+    pub behind: Behind,
 }
 
 /// Ahead of the machine's clock, where the job does not say how far a row may be.
@@ -58,6 +64,8 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec, inputs: &[InputNode]) -> R
         idle_us: spec.idle.map(microseconds),
         ahead_us_max: spec.ahead_max.map(microseconds).or(default),
         clocks: clock_names(graph, inputs),
+        ends: clock_ends(graph, inputs),
+        behind: behind(graph, &spec.time, inputs),
     }))
 }
 
@@ -86,4 +94,140 @@ fn clock_names(graph: &Graph, inputs: &[InputNode]) -> ClockNames {
         source.or_else(stage).map_or_else(|| only().to_owned(), String::clone)
     };
     graph.clocks_of_inputs(inputs).into_iter().map(|id| (id, name(id))).collect()
+}
+
+/// The sources that must have ended for each clock of a stage to end.
+fn clock_ends(graph: &Graph, inputs: &[InputNode]) -> ClockEnds {
+    let streams: Vec<&String> = inputs.iter().flat_map(|input| &input.from).collect();
+    let mut ends = ClockEnds::new();
+    for name in &streams {
+        let mut of = BTreeSet::new();
+        add_sources(graph, name, &mut of, &mut BTreeSet::new());
+        for clock in graph.clocks.get(*name).into_iter().flatten() {
+            let own = sources_of_clock(*clock, &of);
+            ends.entry(graph.clock_among(name, streams.len(), *clock)).or_default().extend(own);
+        }
+    }
+    ends
+}
+
+/// The rows of a source come from it alone, those that a stage made from all that it reads.
+fn sources_of_clock(clock: ClockId, of: &BTreeSet<u32>) -> BTreeSet<u32> {
+    if of.contains(&clock.0) { [clock.0].into() } else { of.clone() }
+}
+
+/// Finds the sources from which the rows of a stream come; what was `seen` is there already. Where a stage between puts out
+/// rows by the clock of the machine, it may do so after its own sources have ended, but not after all of the job have.
+fn add_sources<'g>(graph: &'g Graph, stream: &'g str, found: &mut BTreeSet<u32>, seen: &mut BTreeSet<&'g str>) {
+    let numbered = || (0u32..).zip(&graph.spec.sources).filter(|(_, source)| tells_end(source));
+    if let Some((number, _)) = numbered().find(|(_, source)| source.name == part_of(stream)) {
+        found.insert(number);
+        return;
+    }
+    let Some(stage) = graph.stages.iter().find(|stage| stage.name == part_of(stream)) else { return };
+    if !seen.insert(&stage.name) {
+        return;
+    }
+    if by_batch_time(stage) {
+        return found.extend(numbered().map(|(number, _)| number));
+    }
+    let streams = stage.inputs.iter().flat_map(|input| &input.from);
+    streams.for_each(|stream| add_sources(graph, stream, found, seen));
+}
+
+/// Whether a source is one that the author of the job knows: tables and rows that are given back keep no job from ending.
+fn tells_end(source: &SourceSpec) -> bool {
+    !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. })
+}
+
+/// Whether a stage may put out rows because batch time goes on.
+fn by_batch_time(stage: &StageNode) -> bool {
+    let window = stage.window.is_some_and(|window| !window.of_event_time());
+    window || (stage.event_time.is_none() && matches!(stage.operator, Operator::Update(..)))
+}
+
+/// The stages that hold back rows of a stage's clocks. `times` are the stage's own.
+fn behind(graph: &Graph, times: &[String], inputs: &[InputNode]) -> Behind {
+    let streams = inputs.iter().map(|input| input.from.len()).sum();
+    let mut behind = Behind::new();
+    for (place, input) in inputs.iter().enumerate() {
+        let time = times.get(place).or(times.first()).map_or("", |time| time.trim());
+        for stream in &input.from {
+            if comes_in_order(graph, stream, time) {
+                continue;
+            }
+            for clock in graph.clocks.get(stream).into_iter().flatten() {
+                let Some(made_by) = maker(graph, stream, *clock) else { continue };
+                let mut found = BTreeMap::new();
+                add_holding(graph, made_by, &mut found, &mut BTreeSet::new());
+                if !found.is_empty() {
+                    behind.entry(graph.clock_among(stream, streams, *clock)).or_default().extend(found);
+                }
+            }
+        }
+    }
+    behind
+}
+
+/// The stream from which a clock's rows come, where stages made them: this one, or one of several that it is made of.
+fn maker<'g>(graph: &'g Graph, stream: &'g str, clock: ClockId) -> Option<&'g str> {
+    if clock == ClockId::MADE {
+        return Some(stream);
+    }
+    let place = (clock.0 as usize).checked_sub(graph.spec.sources.len())?;
+    graph.spec.stages.get(place).map(|stage| stage.name.as_str())
+}
+
+/// Finds the nearest stages before a stream that hold rows back; what was `seen` is there already.
+fn add_holding<'g>(graph: &'g Graph, stream: &'g str, found: &mut BTreeMap<u32, String>, seen: &mut BTreeSet<&'g str>) {
+    let Some(stage) = graph.stages.iter().find(|stage| stage.name == part_of(stream)) else { return };
+    if !seen.insert(&stage.name) {
+        return;
+    }
+    if stage.holds_rows() {
+        found.insert(graph.place_of(&stage.name), stage.name.clone());
+        return;
+    }
+    let streams = stage.inputs.iter().flat_map(|input| &input.from);
+    streams.for_each(|stream| add_holding(graph, stream, found, seen));
+}
+
+/// Whether a stream is that of aggregates over windows, and the time is one of theirs in whose order they come out.
+fn comes_in_order(graph: &Graph, stream: &str, time: &str) -> bool {
+    let Some(stage) = graph.stages.iter().find(|stage| stage.name == stream) else { return false };
+    let aggregates = matches!(stage.operator, Operator::Aggregate(_) | Operator::Reduce(_));
+    let selects = stage.shape.as_ref().is_some_and(|shape| shape.select.is_some());
+    let bounds: &[&str] = match stage.window {
+        Some(WindowNode::Sliding { update: false, .. }) => &["window_start", "window_end"],
+        Some(WindowNode::Session { update: false, .. }) => &["window_end"],
+        _ => &[],
+    };
+    aggregates && !selects && bounds.contains(&time)
+}
+
+impl StageNode {
+    /// Whether it puts out rows later than what they are made of came, and by event time.
+    pub fn holds_rows(&self) -> bool {
+        let holds = match &self.operator {
+            Operator::Join(node) => node.interval.is_some(),
+            Operator::Update(_, update) => update.timers == Some(TimerClock::Watermark),
+            _ => false,
+        };
+        self.event_time.is_some() && (holds || self.window.is_some_and(|window| window.of_event_time()))
+    }
+}
+
+impl Graph {
+    /// The place of a stage in the job.
+    pub fn place_of(&self, stage: &str) -> u32 {
+        self.spec.stages.iter().position(|spec| spec.name == stage).unwrap_or_default() as u32
+    }
+
+    /// The place of a stage, where a stage behind it wants to know what it holds back.
+    pub fn held_place(&self, stage: &StageNode) -> Option<u32> {
+        let place = self.place_of(&stage.name);
+        let times = self.stages.iter().filter_map(|stage| stage.event_time.as_ref());
+        let wanted = times.flat_map(|time| time.behind.values()).any(|stages| stages.contains_key(&place));
+        wanted.then_some(place)
+    }
 }

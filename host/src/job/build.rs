@@ -54,6 +54,7 @@ impl JobSpec {
             workers: None,
             clock: ClockSpec::Wall,
             in_flight_max: limits::IN_FLIGHT_MAX,
+            at_end: AtEnd::default(),
             checkpoint: None,
             origin: Origin::default(),
             sources: Vec::new(),
@@ -73,6 +74,13 @@ impl JobSpec {
     #[must_use]
     pub fn workers(mut self, workers: usize) -> JobSpec {
         self.workers = Some(workers);
+        self
+    }
+
+    /// Sets what becomes of event time when no source will send anything more.
+    #[must_use]
+    pub fn at_end(mut self, at_end: AtEnd) -> JobSpec {
+        self.at_end = at_end;
         self
     }
 

@@ -140,6 +140,13 @@ pub(super) const JOB: &[Key] = &[
         "Batches that may be begun and not yet committed, 4 by default. A slow sink or plugin then slows the sources.",
     ),
     key(
+        "at_end",
+        Shape::Word(&["flush", "keep"]),
+        "What becomes of event time when no source will send anything more: it ends, and open windows, sessions, rows \
+         without a partner and timers come out (`flush`, the default); or it stands still, and they stay in the checkpoint \
+         for a job that goes on later (`keep`).",
+    ),
+    key(
         "checkpoint",
         Shape::Table(CHECKPOINT),
         "Where the job keeps what it needs to go on after a crash. Absent: a job that is started again begins afresh.",

@@ -12,7 +12,7 @@ use super::document::Document;
 use super::keys;
 use super::mistakes::Mistakes;
 use super::names;
-use super::spec::{ClockSpec, JobSpec, Origin};
+use super::spec::{AtEnd, ClockSpec, JobSpec, Origin};
 use super::table::Reader;
 use std::path::Path;
 
@@ -35,6 +35,8 @@ pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mi
     }
     let clocks = [("wall", ClockSpec::Wall), ("manual", ClockSpec::Manual)];
     job.clock = top.choice("clock", &clocks, &[]).unwrap_or_default();
+    let ends = [("flush", AtEnd::Flush), ("keep", AtEnd::Keep)];
+    job.at_end = top.choice("at_end", &ends, &[]).unwrap_or_default();
     if let Some(most) = top.whole("in_flight_max", 1, crate::limits::IN_FLIGHT_MAX_MAX) {
         job.in_flight_max = most;
     }

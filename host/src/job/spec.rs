@@ -25,6 +25,8 @@ pub struct JobSpec {
     pub clock: ClockSpec,
     /// Batches that may be begun and not yet committed.
     pub in_flight_max: u64,
+    /// What becomes of event time when no source will send anything more.
+    pub at_end: AtEnd,
     /// Where checkpoints are kept; `None`: nothing survives the end of the process.
     pub checkpoint: Option<CheckpointSpec>,
     /// Where the job comes from, and where its parts stand in it.
@@ -63,6 +65,16 @@ pub enum ClockSpec {
     Wall,
     /// Virtual: batch i has time i × interval; batches run back to back until the `queue` sources are empty.
     Manual,
+}
+
+/// What becomes of event time when no source will send anything more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AtEnd {
+    /// It ends, too: what waits for it comes out.
+    #[default]
+    Flush,
+    /// It stands still, for a job that is to go on later: what waits stays in the checkpoint.
+    Keep,
 }
 
 /// Where a job comes from, for messages and relative paths.

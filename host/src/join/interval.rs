@@ -277,6 +277,16 @@ impl IntervalJoin {
         Ok(())
     }
 
+    /// A time that no row that waits is older than.
+    pub fn earliest(&self) -> Option<i64> {
+        let (from, to) = self.interval.within_us;
+        let due = |side: Side| self.queues[side.place()].peek().map(|Reverse((due, _))| *due);
+        // As they wait until then.
+        let first = due(Side::First).map(|due| due.saturating_sub(to));
+        let second = due(Side::Second).map(|due| due.saturating_add(from));
+        first.into_iter().chain(second).min()
+    }
+
     /// How many rows of a side wait.
     pub fn len(&self, side: Side) -> usize {
         self.kept[side.place()].len()

@@ -6,7 +6,7 @@
 pub mod open;
 
 use crate::batch::chunk::Chunk;
-use crate::checkpoint::types::{Position, Positions};
+use crate::checkpoint::types::{Position, Positions, SOURCE_END};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
@@ -37,7 +37,7 @@ pub struct Inbox {
 pub struct InboxState {
     /// Rows that wait.
     pub rows: u64,
-    /// Whether a batch can be cut: rows wait or, for a queue, a line that may have no rows.
+    /// Whether a batch can be cut: rows wait, for a queue a line that may have no rows, or the end of the source.
     pub ready: bool,
     /// Nothing more will come (what waits may still be taken).
     pub finished: bool,
@@ -102,6 +102,17 @@ struct Held {
     taken: u64,
     /// See [`Inbox::begins_no_batch`].
     begins_no_batch: bool,
+    end: End,
+}
+
+/// How it stands with the end of the source, where a batch is to hold it.
+#[derive(Default)]
+struct End {
+    /// See [`Inbox::tells_end`].
+    told: bool,
+    begins_batch: bool,
+    /// A batch held it.
+    taken: bool,
 }
 
 enum Waiting {
@@ -193,6 +204,12 @@ impl Inbox {
         self.lock().begins_no_batch = true;
     }
 
+    /// That nothing more will come is to be in a batch, too: the first one that is cut when all else was taken. `begins_batch`:
+    /// it is a reason for one. `taken`: a batch of an earlier start held it.
+    pub fn tells_end(&self, begins_batch: bool, taken: bool) {
+        self.lock().end = End { told: true, begins_batch, taken };
+    }
+
     /// Puts back what an earlier start had taken for a batch that did not come about. It comes before all else, however
     /// much it is.
     pub fn put_back(&self, chunks: Vec<Chunk>) {
@@ -243,7 +260,7 @@ impl Inbox {
         let held = self.lock();
         InboxState {
             rows: held.rows,
-            ready: !held.is_empty() && !held.begins_no_batch,
+            ready: (!held.is_empty() || (held.at_end() && held.end.begins_batch)) && !held.begins_no_batch,
             finished: held.finished,
             idle_ms: held.idle_since.map_or(0, |since| (since.elapsed().as_millis() as u64).max(1)),
             failed: held.failed.clone(),
@@ -267,6 +284,13 @@ impl Inbox {
         let (mut rows, mut bytes) = (0, 0);
         let left = self.rows_max.saturating_sub(held.taken);
         let (rows_max, bytes_max) = (most.rows.min(left).max(1), most.bytes);
+        // As it was before this batch, so that it does not depend on how soon the receiver says so behind its last rows.
+        let ends = held.at_end();
+        if held.end.taken && !held.is_empty() {
+            // It had come to its end, and there is more all the same.
+            held.end.taken = false;
+            moved.insert(SOURCE_END.into(), Position::default());
+        }
         while let Some(next) = held.waiting.front() {
             let ended = match next {
                 Waiting::Chunk(chunk)
@@ -295,6 +319,10 @@ impl Inbox {
         held.taken = held.taken.saturating_add(rows);
         if held.taken >= self.rows_max {
             held.end();
+        }
+        if ends {
+            held.end.taken = true;
+            moved.insert(SOURCE_END.into(), Position { offset: 0, mark: 1 });
         }
         drop(held);
         self.room.notify_waiters();
@@ -359,6 +387,11 @@ impl Held {
     /// Whether there is nothing that a batch could be cut for: an end of a file alone is not.
     fn is_empty(&self) -> bool {
         self.waiting.len() == self.file_ends && self.open.is_empty()
+    }
+
+    /// Whether the end of the source is what the next batch is to hold.
+    fn at_end(&self) -> bool {
+        self.end.told && !self.end.taken && self.finished && self.is_empty()
     }
 
     /// Nothing more is wanted: what waits is not read, and receivers end.

@@ -28,9 +28,9 @@ pub async fn receive(source: &SourceSpec, address: &str, from: &Positions, inbox
     let mut pause = PAUSE_MIN;
     let mut trouble = None;
     loop {
-        inbox.idle(false);
         match connect(address).await {
             Ok(stream) => {
+                inbox.idle(false);
                 info!("source `{name}`: connected to {address}");
                 trouble = None;
                 let rows_before = rows;
@@ -53,6 +53,8 @@ pub async fn receive(source: &SourceSpec, address: &str, from: &Positions, inbox
                 trouble = Some(reason);
             }
         }
+        // Who is to stop when all is quiet need not wait for a server that has gone.
+        inbox.idle(true);
         sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }

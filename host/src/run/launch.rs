@@ -6,12 +6,12 @@ use super::start::workers;
 use super::upgrade::Upgrades;
 use super::versions::Versions;
 use super::{Done, Failure, Options, Running, Stopper};
-use crate::checkpoint::types::Positions;
+use crate::checkpoint::types::{Positions, SOURCE_END};
 use crate::checkpoint::{Kept, Owner};
 use crate::error::{Error, Result};
 use crate::graph::{Graph, inbox_bytes_max};
 use crate::ids::Generation;
-use crate::job::spec::SourceKind;
+use crate::job::spec::{AtEnd, SourceKind};
 use crate::metrics::Metrics;
 use crate::receiver::{self, inbox::Inbox};
 use crate::threads;
@@ -155,6 +155,12 @@ fn receive(running: &Running, runtime: &Handle) {
             let (positions, leftovers) = start;
             from = positions;
             inbox.put_back(leftovers);
+        }
+        // Its end is something for a batch where it moves the time of a stage.
+        let times = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref());
+        if times.flat_map(|time| time.ends.values()).any(|sources| sources.contains(&(number as u32))) {
+            let flush = running.graph.spec.at_end == AtEnd::Flush;
+            inbox.tells_end(flush, from.get(SOURCE_END).is_some_and(|end| end.mark != 0));
         }
         receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from);
     }

@@ -156,6 +156,21 @@ impl Timers {
         Ok(())
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// The time of the first.
+    pub fn first_us(&self) -> Option<i64> {
+        self.queue.first().map(|(at_us, _)| *at_us)
+    }
+
+    /// Whether the time of one has come.
+    pub fn any_due(&self, now_us: i64) -> bool {
+        self.queue.first().is_some_and(|(at_us, _)| *at_us <= now_us)
+    }
+
     /// Takes the timers whose time has come; they are gone then. `now_us`: none where time has not begun.
     pub fn take_due(&mut self, now_us: Option<i64>) -> Result<Due, ArrowError> {
         let mut slots = Vec::new();

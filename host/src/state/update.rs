@@ -14,10 +14,11 @@ use crate::batch::slices::RowBytes;
 use crate::checkpoint::read;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
+use crate::event_time::END_US;
 use crate::graph::{PluginNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
-use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX, STATE_SLICE_MAX};
+use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX, STATE_SLICE_MAX, TIMER_ROUNDS_MAX};
 use crate::plugin::{Caller, DueTimes, Groups, Updated};
 use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
@@ -59,11 +60,15 @@ pub struct UpdateStage {
     began: bool,
     /// The keys that were called; `None`: nobody asks.
     noted: Option<Vec<OwnedKey>>,
+    /// When event time ends: how often timers were called that were set by timers which were called then.
+    round: u64,
 }
 
 /// Rows that the plugin refuses come after all those that were refused before it for a null, whose order is that of the
 /// parts that they came in.
 const REFUSED_ORDER: u64 = u64::MAX;
+/// So much more than the number of the round stands before what timers put out that were set when event time ended.
+const ROUND_ORDER: u64 = 1 << 62;
 
 const NOT_CALLED: u32 = u32::MAX;
 
@@ -127,6 +132,7 @@ impl UpdateStage {
             key_schema,
             began: false,
             noted: None,
+            round: 0,
         })
     }
 
@@ -180,7 +186,37 @@ impl UpdateStage {
             self.table.touch_restored(context.time);
             self.store_initial(context.time)?;
         }
-        let (mut touched, called) = self.gather(context, &parts).map_err(Error::arrow)?;
+        let mut calls = self.round(context, &parts, output)?;
+        while self.has_ended(context) && self.round < TIMER_ROUNDS_MAX {
+            self.round += 1;
+            calls = self.round(context, &[], output)?;
+        }
+        self.round = 0;
+        if self.has_ended(context) {
+            tracing::warn!(
+                "stage `{}`: its timers set timers again and again; those that are left after {TIMER_ROUNDS_MAX} times \
+                 stay in its state",
+                self.node.name
+            );
+        }
+        if self.node.emit == UpdateEmit::State {
+            let mut all: Vec<Slot> = self.table.all().collect();
+            self.table.sort(&mut all);
+            self.emit_states(context, calls, &all, output)?;
+        }
+        Ok(())
+    }
+
+    /// Whether event time has ended, and timers were set that no later batch will find due.
+    fn has_ended(&self, context: BatchContext) -> bool {
+        let ended = context.watermark.before != Some(END_US) && context.watermark.now == Some(END_US);
+        let due = |timers: &Timers| timers.clock() == TimerClock::Watermark && timers.any_due(END_US);
+        ended && self.node.on != UpdateOn::All && self.timers.as_ref().is_some_and(due)
+    }
+
+    /// Calls the plugin with these rows and with all that is due; returns how many calls that took.
+    fn round(&mut self, context: BatchContext, parts: &[Part], output: &mut Output) -> Result<u64> {
+        let (mut touched, called) = self.gather(context, parts).map_err(Error::arrow)?;
         if let Some(noted) = &mut self.noted {
             noted.extend(called.slots.iter().map(|slot| self.table.owned_key(*slot)));
         }
@@ -199,12 +235,7 @@ impl UpdateStage {
         }
         touched.retain(|slot| !emptied.contains(slot));
         self.table.touch(&touched, context.time);
-        if self.node.emit == UpdateEmit::State {
-            let mut all: Vec<Slot> = self.table.all().collect();
-            self.table.sort(&mut all);
-            self.emit_states(context, order, &all, output)?;
-        }
-        Ok(())
+        Ok(order)
     }
 
     /// Finds the groups of a batch: keys with rows, all others where the stage asks for them, idle ones, and those with
@@ -340,7 +371,9 @@ impl UpdateStage {
     }
 
     fn order(&self, call: u64) -> PartOrder {
-        PartOrder::at(self.worker as u64).then(call)
+        let order = PartOrder::at(self.worker as u64).then(call);
+        // Behind what all workers made of the rounds before.
+        if self.round == 0 { order } else { order.under(ROUND_ORDER + self.round) }
     }
 
     fn emit_states(&self, context: BatchContext, order: u64, slots: &[Slot], output: &mut Output) -> Result<()> {

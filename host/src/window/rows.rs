@@ -5,6 +5,7 @@ mod pieces;
 pub use pieces::{PieceId, Pieces, check_bytes, columns, decode_rows, encode_rows};
 
 use crate::job::spec::WindowBegin;
+use crate::timely_ext::Hold;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -131,6 +132,16 @@ impl Slices {
     /// Whether no window that is still to come needs a slice.
     pub fn done(&self, slice: i64, watermark: Option<i64>) -> bool {
         watermark.is_some_and(|watermark| self.last_end(slice) <= self.on_grid(watermark))
+    }
+
+    /// What windows hold back that are put out when they are complete: those to come begin with the first that has not ended,
+    /// those that have come out end with the last before it.
+    pub fn hold(&self, watermark: Option<i64>) -> Hold {
+        let first_end = watermark.map(|watermark| self.first_end(self.on_grid(watermark)));
+        Hold {
+            from_us: first_end.map(|end| self.moment(self.start_of(end))),
+            until_us: first_end.map(|end| self.moment(end.saturating_sub(self.slide_us))),
+        }
     }
 
     /// The start of the window that ends then.

@@ -45,12 +45,15 @@ pub fn shown(seconds: i64) -> String {
     format!("1970-01-01T{:02}:{:02}:{:02}.000000Z", seconds / 3600, seconds / 60 % 60, seconds % 60)
 }
 
-/// The rows of each batch of the stage's streams: `s` its own, `late` the late ones.
-pub fn results(stage: &Stage, batches: &[Vec<Event>]) -> Vec<(&'static str, Vec<Vec<Value>>)> {
+/// The rows of each batch of the stage's streams: `s` its own, `late` the late ones. `ends`: event time ends with the last
+/// batch.
+pub fn results(stage: &Stage, batches: &[Vec<Event>], ends: bool) -> Vec<(&'static str, Vec<Vec<Value>>)> {
     match stage.extent {
         Extent::Batches { size, slide } => vec![("s", of_batches(stage, batches, size, slide))],
-        Extent::Sliding { size, slide } => in_time(stage, batches, &mut Sliding::new(size, slide.unwrap_or(size))),
-        Extent::Session { gap } => in_time(stage, batches, &mut Sessions { gap, open: Vec::new() }),
+        Extent::Sliding { size, slide } => {
+            in_time(stage, batches, ends, &mut Sliding::new(size, slide.unwrap_or(size)))
+        }
+        Extent::Session { gap } => in_time(stage, batches, ends, &mut Sessions { gap, open: Vec::new() }),
     }
 }
 
@@ -104,7 +107,12 @@ struct Window<'a> {
     changed: bool,
 }
 
-fn in_time(stage: &Stage, batches: &[Vec<Event>], windows: &mut dyn Windows) -> Vec<(&'static str, Vec<Vec<Value>>)> {
+fn in_time(
+    stage: &Stage,
+    batches: &[Vec<Event>],
+    ends: bool,
+    windows: &mut dyn Windows,
+) -> Vec<(&'static str, Vec<Vec<Value>>)> {
     let mut watermark = Watermark { stage, newest: [None; 2], active: [1; 2], complete: None };
     let (mut out, mut late) = (Vec::new(), Vec::new());
     for (events, batch) in batches.iter().zip(1..) {
@@ -113,6 +121,9 @@ fn in_time(stage: &Stage, batches: &[Vec<Event>], windows: &mut dyn Windows) -> 
         let told = |event: &Event| json!({ "k": format!("k{}", event.key), "v": event.value, "ts": shown(event.time) });
         late.push(events.iter().filter(is_late).map(told).collect());
         watermark.batch(batch, events);
+        if ends && batch == batches.len() as i64 {
+            watermark.complete = Some(i64::MAX);
+        }
         let complete = watermark.complete;
         let put_out = |window: &Window<'_>| match stage.update {
             true => window.changed,

@@ -2,7 +2,7 @@
 
 use super::super::state::describe;
 use super::facts::{CheckpointFacts, Facts, FilesFacts, SourceFacts, TableFacts};
-use crate::checkpoint::types::{Position, Start, TableOf};
+use crate::checkpoint::types::{Position, SOURCE_END, Start, TableOf};
 use arrow::temporal_conversions::timestamp_us_to_datetime;
 use std::fmt::Write as _;
 
@@ -95,8 +95,12 @@ fn table(table: &TableFacts) -> String {
 fn positions(name: &str, source: &SourceFacts) -> String {
     let kind = source.source.split([' ', ':']).next().unwrap_or_default();
     let mut text = format!("{name} ({}): ", source.source);
-    let all = source.files.iter();
-    let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(_, at)| matches!(kind, "directory" | "follow") && at.ended());
+    // A folder may have a file of that name.
+    let of_files = matches!(kind, "directory" | "follow");
+    let is_end = |file: &str| !of_files && file == SOURCE_END;
+    let has_ended = source.files.iter().any(|(file, at)| is_end(file) && at.mark == 1);
+    let all = source.files.iter().filter(|(file, _)| !is_end(file));
+    let (ended, open): (Vec<_>, Vec<_>) = all.partition(|(_, at)| of_files && at.ended());
     let mut words: Vec<String> = Vec::new();
     if !ended.is_empty() {
         words.push(format!("{} read to the end", count(ended.len() as u64, "file")));
@@ -107,6 +111,9 @@ fn positions(name: &str, source: &SourceFacts) -> String {
     }
     if open.len() > FILES_SHOWN {
         words.push(format!("and {} more", count((open.len() - FILES_SHOWN) as u64, "file")));
+    }
+    if has_ended {
+        words.push("its end is in a batch".into());
     }
     text += &if words.is_empty() { "nothing read yet".to_owned() } else { words.join("; ") };
     text

@@ -71,7 +71,7 @@ fn upgrade_words(UpgradeStatus { stage, from, to, step, .. }: &UpgradeStatus) ->
 
 fn write_part(text: &mut String, part: &PartStatus, width: usize, us: u64) {
     let PartStatus { name, plugin, counts } = part;
-    let Snapshot { rows, rejected, late, unread_rejected, counters, plugins } = counts;
+    let Snapshot { rows, rejected, late, unread_rejected, counters, plugins, held: _ } = counts;
     let per_second = (*rows as f64 / (us.max(1) as f64 / 1e6)) as u64;
     let _ = write!(text, "{:width$}", format!("  {name}"));
     for number in [*rows, per_second, *rejected, *unread_rejected, *late] {
@@ -222,7 +222,7 @@ mod tests {
         };
         let plugins = vec![PluginCosts { plugin, costs }];
         let counters = [("seen".to_owned(), 5)].into();
-        let stage = Snapshot { rows: 11_999, rejected: 1, late: 2, unread_rejected: 1, counters, plugins };
+        let stage = Snapshot { rows: 11_999, rejected: 1, late: 2, unread_rejected: 1, counters, plugins, held: 0 };
         let part = |name: &str, counts| PartStatus { name: name.into(), plugin: None, counts };
         JobStatus {
             job: "example".into(),

@@ -10,9 +10,10 @@ use crate::dataflow::by_key::{keys, split_parts};
 use crate::dataflow::event_time;
 use crate::dataflow::stages::{At, Input, StageStreams, split_late};
 use crate::error::{Error, Result};
+use crate::event_time::END_US;
 use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
-use crate::metrics::Counts;
+use crate::metrics::{Counts, Held};
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, each_batch_in_time};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
@@ -41,6 +42,7 @@ struct Work {
     grouper: Grouper,
     worker: u64,
     metrics: Counts,
+    held: Held,
     keeper: Option<Keeper>,
 }
 
@@ -61,6 +63,7 @@ impl Work {
             memory,
             grouper: Grouper::default(),
             worker: at.index as u64,
+            held: at.running.metrics.of(&stage.name).held(),
             metrics: at.running.metrics.of(&stage.name),
             keeper,
         })
@@ -104,7 +107,7 @@ impl BatchWork for Work {
         let time_of = |row: u32| times.map_or(context.time.0, |times| times.value(row as usize));
 
         let slots = self.memory.slots(&keys, order.iter().map(|group| grouped.first_rows[*group as usize]));
-        let mut known = self.memory.times(&slots)?;
+        let mut known = self.memory.times(&slots, complete.unwrap_or(i64::MIN))?;
         let (mut kept, mut late) = (Vec::new(), Vec::new());
         let mut start = 0;
         for (end, known) in ends.iter().zip(&mut known) {
@@ -119,6 +122,10 @@ impl BatchWork for Work {
             start = *end as usize;
         }
         self.memory.store(&slots, &known)?;
+        if self.timed && context.watermark.now == Some(END_US) {
+            self.memory.forget(END_US)?;
+        }
+        self.held.set(self.memory.table().len() as u64);
         self.metrics.add_rows(kept.len());
         output.push(context, PartOrder::at(self.worker), Work::take(&rows, kept)?);
         output.late(context, PartOrder::at(self.worker), Work::take(&rows, late)?);

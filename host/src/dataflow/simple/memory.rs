@@ -13,7 +13,7 @@ use std::sync::Arc;
 /// The times at which rows of one key were kept.
 #[derive(Default)]
 pub struct Times {
-    /// In no order.
+    /// The earliest first.
     times: Vec<i64>,
     changed: bool,
 }
@@ -42,7 +42,7 @@ impl Memory {
     /// The table was filled from a checkpoint.
     pub fn restored(&mut self) -> Result<()> {
         let slots: Vec<u32> = self.table.all().collect();
-        let times = self.times(&slots)?;
+        let times = self.times(&slots, i64::MIN)?;
         for (slot, times) in slots.into_iter().zip(times) {
             self.wait(slot, times.times.into_iter().max());
         }
@@ -55,8 +55,9 @@ impl Memory {
         rows.map(|row| self.table.slot(keys.get(row as usize), keys.short(row as usize).1)).collect()
     }
 
-    /// What is remembered of the keys of these slots.
-    pub fn times(&self, slots: &[u32]) -> Result<Vec<Times>> {
+    /// What is remembered of the keys of these slots, without the times of which no row with the time `complete`, or a later
+    /// one, can be a duplicate. What is stored again is without them, too, so that a key that comes for ever does not grow.
+    pub fn times(&self, slots: &[u32], complete: i64) -> Result<Vec<Times>> {
         let (states, known) = self.table.states(slots).map_err(Error::arrow)?;
         let (Some(newest), Some(earlier)) =
             (states.column(0).as_primitive_opt::<TimestampMicrosecondType>(), states.column(1).as_binary_opt::<i32>())
@@ -66,23 +67,30 @@ impl Memory {
         let of = |row: usize| {
             let mut times = Vec::new();
             if known.value(row) {
-                times.push(newest.value(row));
                 let earlier = if earlier.is_valid(row) { earlier.value(row) } else { &[] };
-                times
-                    .extend(earlier.chunks_exact(8).filter_map(|word| Some(i64::from_le_bytes(word.try_into().ok()?))));
+                let earlier = earlier.as_chunks().0.iter().map(|word| i64::from_le_bytes(*word));
+                times.extend(earlier.chain([newest.value(row)]).filter(|time| !self.is_over(*time, complete)));
             }
             Times { times, changed: false }
         };
         Ok((0..slots.len()).map(of).collect())
     }
 
+    /// Whether nothing from `complete` on can be a duplicate of a row of this time.
+    fn is_over(&self, time: i64, complete: i64) -> bool {
+        time.saturating_add(self.within_us) <= complete
+    }
+
     /// Whether a row of this time is no duplicate. It is remembered then.
     pub fn is_new(&self, known: &mut Times, time: i64) -> bool {
         let within = self.within_us.unsigned_abs();
-        if known.times.iter().any(|kept| kept.abs_diff(time) < within) {
+        // Only the nearest on both sides can be near enough.
+        let place = known.times.partition_point(|kept| *kept < time);
+        let near = |kept: Option<&i64>| kept.is_some_and(|kept| kept.abs_diff(time) < within);
+        if near(known.times.get(place)) || near(place.checked_sub(1).and_then(|before| known.times.get(before))) {
             return false;
         }
-        known.times.push(time);
+        known.times.insert(place, time);
         known.changed = true;
         true
     }
@@ -92,9 +100,8 @@ impl Memory {
         let stored = slots.iter().zip(known).filter(|(_, times)| times.changed || times.times.is_empty());
         let (mut changed, mut newest, mut earlier, mut kept) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (slot, times) in stored {
-            let mut times = times.times.clone();
-            times.sort_unstable();
-            let last = times.pop();
+            let (last, times) =
+                times.times.split_last().map_or((None, &[] as &[i64]), |(last, rest)| (Some(*last), rest));
             changed.push(*slot);
             newest.push(last.unwrap_or_default());
             earlier.push(
@@ -151,22 +158,49 @@ const NEVER: i64 = i64::MAX;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use arrow::array::{ArrayRef, StringArray};
     use arrow::datatypes::DataType;
 
-    /// Whether each row of a key and time is new, with what lies before `complete` forgotten first.
-    fn new_rows(memory: &mut Memory, complete: i64, rows: &[(&str, i64)]) -> Vec<bool> {
+    /// Whether each row of a key and time is new, with what lies before `complete` forgotten first; and the most times that
+    /// were remembered of a key.
+    fn new_rows_of(memory: &mut Memory, complete: i64, rows: &[(&str, i64)]) -> (Vec<bool>, usize) {
         memory.forget(complete).unwrap();
-        let mut new = Vec::new();
+        let (mut new, mut most) = (Vec::new(), 0);
         for (key, time) in rows {
             let column: ArrayRef = Arc::new(StringArray::from(vec![*key]));
             let keys = Keys::encode(&[column], 1).unwrap();
             let slots = memory.slots(&keys, std::iter::once(0));
-            let mut times = memory.times(&slots).unwrap();
+            let mut times = memory.times(&slots, complete).unwrap();
+            most = most.max(times[0].times.len());
             new.push(memory.is_new(&mut times[0], *time));
             memory.store(&slots, &times).unwrap();
         }
-        new
+        (new, most)
+    }
+
+    fn new_rows(memory: &mut Memory, complete: i64, rows: &[(&str, i64)]) -> Vec<bool> {
+        new_rows_of(memory, complete, rows).0
+    }
+
+    /// Against all rows that were kept: rows out of order, no older than the watermark, which only goes on.
+    #[test]
+    fn a_key_that_comes_for_ever_is_remembered_for_as_long_as_it_matters() {
+        for case in 0..200 {
+            let mut random = Random(case);
+            let (within, lateness) = (1 + random.below(20) as i64, random.below(30) as i64);
+            let mut memory = Memory::new(vec![Arc::new(Field::new("k", DataType::Utf8, true))], within).unwrap();
+            let mut kept: Vec<i64> = Vec::new();
+            for now in 0..300_i64 {
+                let complete = now - lateness;
+                let time = complete + random.below(lateness as u64 + 1) as i64;
+                let expected = kept.iter().all(|kept| kept.abs_diff(time) >= within.unsigned_abs());
+                let (new, most) = new_rows_of(&mut memory, complete, &[("a", time)]);
+                assert_eq!(new, [expected], "case {case} at {now}");
+                kept.extend(expected.then_some(time));
+                assert!(most as i64 <= lateness / within + 2, "case {case} at {now}: {most} times are remembered");
+            }
+        }
     }
 
     #[test]

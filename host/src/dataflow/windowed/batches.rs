@@ -7,6 +7,7 @@ use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
 use crate::ids::{BatchId, BatchTime, PartOrder};
+use crate::metrics::Held;
 use crate::sql::expression::Expression;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
@@ -25,6 +26,7 @@ pub struct Work {
     /// What keys with running totals must fulfil to stay.
     filter: Option<Expression>,
     keeper: Option<Keeper>,
+    held: Held,
     begun: Begun,
     /// The batch before.
     last: (BatchId, BatchTime),
@@ -57,6 +59,7 @@ impl Work {
         Ok(Work {
             name: stage.name.clone(),
             windows,
+            held: results.metrics.held(),
             partial: results.functions.partial_schema(false),
             results,
             keys: stage.key.len(),
@@ -112,6 +115,7 @@ impl BatchWork for Work {
             Some(window) => self.put_out(context, window, output),
             None => Ok(()),
         });
+        self.held.set(self.windows.panes().table().len() as u64);
         window.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
     }
 

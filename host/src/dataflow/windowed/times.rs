@@ -6,8 +6,9 @@ use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::BatchId;
+use crate::metrics::Held;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Hold, Output, Watermark};
 use crate::window::closing::TimeWindows;
 use crate::window::rows::Slices;
 use arrow::datatypes::{Field, SchemaRef};
@@ -17,11 +18,14 @@ use std::sync::Arc;
 pub struct Work {
     name: String,
     windows: TimeWindows,
+    slices: Slices,
+    update: bool,
     results: Results,
     partial: SchemaRef,
     /// Key columns and the pane.
     keys: usize,
     keeper: Option<Keeper>,
+    held: Held,
 }
 
 impl Work {
@@ -39,7 +43,10 @@ impl Work {
         }
         Ok(Work {
             name: stage.name.clone(),
+            slices,
+            update,
             windows,
+            held: results.metrics.held(),
             partial: results.functions.partial_schema(true),
             results,
             keys: stage.key.len() + 1,
@@ -55,6 +62,7 @@ impl Work {
         let (before, now) = (context.watermark.before, context.watermark.now);
         let functions = &mut self.results.functions.within(context.call());
         let windows = self.windows.batch(functions, before, now, rows)?;
+        self.held.set(self.windows.panes().table().len() as u64);
         self.results.put_out(context, &windows, output)
     }
 }
@@ -63,6 +71,12 @@ impl BatchWork for Work {
     fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
         let worked = self.work(context, parts, output);
         worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
+    }
+
+    fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
+        let hold = self.slices.hold(watermark.now);
+        // Refined results are made of all that came.
+        if self.update { Hold { until_us: seen_us, ..hold } } else { hold }
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

@@ -14,7 +14,7 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
     let Some(spec) = graph.spec.stages.iter().find(|spec| spec.name == stage.name) else { return Vec::new() };
     let mut lines = Vec::new();
     lines.extend(stage.window.as_ref().map(|window| self::window(window, graph.spec.batch)));
-    lines.extend(stage.event_time.as_ref().map(|time| event_time(spec, time)));
+    lines.extend(stage.event_time.as_ref().map(|time| event_time(spec, time, &stage.operator)));
     lines.extend(operator(spec));
     if let Operator::Sql(node) = &stage.operator {
         lines.extend(node.lines());
@@ -76,7 +76,7 @@ pub(super) fn window(window: &WindowNode, batch: Duration) -> String {
     }
 }
 
-pub(super) fn event_time(spec: &StageSpec, node: &EventTimeNode) -> String {
+pub(super) fn event_time(spec: &StageSpec, node: &EventTimeNode, operator: &Operator) -> String {
     let times = spec.event_time.iter().flat_map(|spec| &spec.time).map(|text| on_one_line(text)).collect::<Vec<_>>();
     let idle = match node.idle_us {
         Some(idle) => format!("a source without rows for {} is not waited for", time(idle)),
@@ -86,8 +86,12 @@ pub(super) fn event_time(spec: &StageSpec, node: &EventTimeNode) -> String {
         Some(ahead) => format!("; rows more than {} ahead are rejected", time(ahead)),
         None => String::new(),
     };
-    let (lateness, late) = (time(node.lateness_us), super::super::late_name(&spec.name));
-    format!("event time {}, lateness {lateness}, late rows to {late}; {idle}{ahead}", times.join(" and "))
+    let lateness = time(node.lateness_us);
+    let late = match operator {
+        Operator::Update(..) => "no row is late: the plugin is told the watermark and decides".to_owned(),
+        _ => format!("late rows to {}", super::super::late_name(&spec.name)),
+    };
+    format!("event time {}, lateness {lateness}, {late}; {idle}{ahead}", times.join(" and "))
 }
 
 pub(super) fn operator(spec: &StageSpec) -> Option<String> {

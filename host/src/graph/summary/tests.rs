@@ -2,7 +2,7 @@
 
 use super::plugin;
 use super::stage::{event_time, operator, window};
-use crate::graph::EventTimeNode;
+use crate::graph::{EventTimeNode, Operator};
 use crate::job::spec::*;
 use crate::window::WindowNode;
 use std::time::Duration;
@@ -42,13 +42,15 @@ fn event_time_shows_who_is_waited_for() {
         idle_us,
         ahead_us_max,
         clocks: Default::default(),
+        ends: Default::default(),
+        behind: Default::default(),
     };
     assert_eq!(
-        event_time(&spec, &node(None, None)),
+        event_time(&spec, &node(None, None), &Operator::Union),
         "event time to_timestamp( at), lateness 0s, late rows to hot.late; every source is waited for"
     );
     assert_eq!(
-        event_time(&spec, &node(Some(60 * SECOND_US), Some(3600 * SECOND_US))),
+        event_time(&spec, &node(Some(60 * SECOND_US), Some(3600 * SECOND_US)), &Operator::Union),
         "event time to_timestamp( at), lateness 0s, late rows to hot.late; a source without rows for 1m is not waited \
          for; rows more than 1h ahead are rejected"
     );

@@ -62,6 +62,7 @@ impl UpdateStage {
             key_schema: self.key_schema.clone(),
             began: self.began,
             noted: None,
+            round: 0,
         }
     }
 

@@ -22,6 +22,8 @@ pub struct OpenSessions {
     /// By key and start.
     by_key: HashMap<Box<[u8]>, BTreeMap<i64, Open>>,
     ends: BTreeSet<(i64, Slot)>,
+    /// All of them by their start.
+    starts: BTreeSet<(i64, Slot)>,
 }
 
 #[derive(Clone, Copy)]
@@ -78,7 +80,7 @@ impl OpenSessions {
         let fields = key.fields().iter().cloned().chain([Arc::new(start_field())]).collect();
         let table = StateTable::new(fields, state_schema(accumulators), None).map_err(Error::arrow)?;
         let keys = key.fields().len();
-        Ok(OpenSessions { gap, keys, table, by_key: HashMap::new(), ends: BTreeSet::new() })
+        Ok(OpenSessions { gap, keys, table, by_key: HashMap::new(), ends: BTreeSet::new(), starts: BTreeSet::new() })
     }
 
     /// The table, to restore it and to save its changes.
@@ -99,6 +101,7 @@ impl OpenSessions {
 
     fn insert(&mut self, key: &[u8], open: Open) {
         self.ends.insert((self.gap.end(open.session), open.slot));
+        self.starts.insert((open.session.start_us, open.slot));
         let sessions = match self.by_key.get_mut(key) {
             Some(sessions) => sessions,
             None => self.by_key.entry(key.into()).or_default(),
@@ -110,6 +113,7 @@ impl OpenSessions {
         let Some(sessions) = self.by_key.get_mut(key) else { return };
         for gone in starts.iter().filter_map(|start| sessions.remove(start)) {
             self.ends.remove(&(self.gap.end(gone.session), gone.slot));
+            self.starts.remove(&(gone.session.start_us, gone.slot));
         }
         if sessions.is_empty() {
             self.by_key.remove(key);
@@ -144,6 +148,11 @@ impl OpenSessions {
             }));
         }
         touched
+    }
+
+    /// The start of the session that began first.
+    pub fn first_start(&self) -> Option<i64> {
+        self.starts.first().map(|(start, _)| *start)
     }
 
     /// The accumulators of these slots.

@@ -1,0 +1,304 @@
+//! Chains of two and three stages that put out rows later than what they are made of came, against an oracle that knows no
+//! time but computes each stage over all rows at once. The input is in perfect order, so nothing may ever be late, and all in
+//! all the results must be those of the oracle: on any number of workers, and through stops.
+
+use millstream_tests::{Random, Trial};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+const JOBS: u64 = 14;
+const CHAINS: usize = 10;
+const LINES: usize = 24;
+
+/// A row: key, value, time in seconds.
+type Row = (String, i64, i64);
+
+/// What becomes the time of the row of a window.
+#[derive(Clone, Copy, Debug)]
+enum Time {
+    Start,
+    End,
+    Oldest,
+    Newest,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Sliding {
+        size: i64,
+        slide: i64,
+        time: Time,
+    },
+    Sessions {
+        gap: i64,
+        time: Time,
+    },
+    Rows {
+        size: i64,
+        slide: i64,
+    },
+    RowsOfSessions {
+        gap: i64,
+    },
+    Join {
+        from: i64,
+        to: i64,
+        outer: bool,
+    },
+    /// Holds nothing back and stands between others.
+    Filter,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Stage {
+    kind: Kind,
+    lateness: i64,
+}
+
+fn stage(random: &mut Random) -> Stage {
+    let time = *random.one_of(&[Time::Start, Time::End, Time::Oldest, Time::Newest]);
+    let slide = random.from(1, 8) as i64;
+    let size = slide + if random.from(0, 1) == 0 { 0 } else { random.from(0, 12) as i64 };
+    let kind = match random.from(0, 6) {
+        0 => Kind::Sliding { size, slide, time },
+        1 => Kind::Sessions { gap: random.from(1, 6) as i64, time },
+        2 => Kind::Rows { size, slide },
+        3 => Kind::RowsOfSessions { gap: random.from(1, 6) as i64 },
+        4 => Kind::Filter,
+        _ => {
+            let from = random.from(0, 10) as i64 - 8;
+            Kind::Join { from, to: from + random.from(0, 10) as i64, outer: random.from(0, 3) > 0 }
+        }
+    };
+    Stage { kind, lateness: random.one_of(&[0, 0, 0, 4]).to_owned() }
+}
+
+fn stage_text(name: &str, from: &str, stage: Stage) -> String {
+    let mut text = format!("[stages.{name}]\nfrom = \"{from}\"\n");
+    let bound = |time| match time {
+        Time::Start => "window_start",
+        Time::End => "window_end",
+        Time::Oldest => "oldest",
+        Time::Newest => "newest",
+    };
+    let aggregate = "key = \"k\"\naggregate = { n = \"sum(v)\", oldest = \"min(at)\", newest = \"max(at)\" }";
+    let _ = match stage.kind {
+        Kind::Sliding { size, slide, time } => writeln!(
+            text,
+            "window = {{ size = \"{size}s\", slide = \"{slide}s\" }}\n{aggregate}\nselect = \"k, n as v, {} as at\"",
+            bound(time)
+        ),
+        Kind::Sessions { gap, time } => writeln!(
+            text,
+            "window = {{ gap = \"{gap}s\" }}\n{aggregate}\nselect = \"k, n as v, {} as at\"",
+            bound(time)
+        ),
+        Kind::Rows { size, slide } => {
+            writeln!(text, "window = {{ size = \"{size}s\", slide = \"{slide}s\" }}\nselect = \"k, v, at\"")
+        }
+        Kind::RowsOfSessions { gap } => {
+            writeln!(text, "window = {{ gap = \"{gap}s\" }}\nkey = \"k\"\nselect = \"k, v, at\"")
+        }
+        Kind::Join { from, to, outer } => writeln!(
+            text,
+            "join = {{ with = \"right\", on = {{ k = \"rk\" }}, within = [\"{from}s\", \"{to}s\"], type = \"{}\" }}\n\
+             select = \"k, v + coalesce(w, 0) as v, at\"",
+            if outer { "left" } else { "inner" }
+        ),
+        Kind::Filter => writeln!(text, "filter = \"v % 7 <> 3\""),
+    };
+    match stage.kind {
+        Kind::Filter => return text,
+        Kind::Join { .. } => text.push_str("time = [\"at\", \"rat\"]\n"),
+        _ => text.push_str("time = \"at\"\n"),
+    }
+    let _ = writeln!(text, "lateness = \"{}s\"", stage.lateness);
+    let _ =
+        writeln!(text, "[sinks.{name}-late]\nfrom = \"{name}.late\"\nkind = \"queue\"\npath = \"{name}-late.jsonl\"");
+    text
+}
+
+/// The rows of a stage, of all rows of the one before.
+fn rows_of(stage: Stage, rows: &[Row], right: &[Row]) -> Vec<Row> {
+    let mut made = Vec::new();
+    match stage.kind {
+        Kind::Filter => made.extend(rows.iter().filter(|row| row.1 % 7 != 3).cloned()),
+        Kind::Join { from, to, outer } => {
+            for (key, value, at) in rows {
+                let partners = right.iter().filter(|row| row.0 == *key && (at + from..=at + to).contains(&row.2));
+                let before = made.len();
+                made.extend(partners.map(|row| (key.clone(), value + row.1, *at)));
+                if before == made.len() && outer {
+                    made.push((key.clone(), *value, *at));
+                }
+            }
+        }
+        Kind::Sliding { size, slide, time } => {
+            for (key, start, inside) in sliding(rows, size, slide, true) {
+                made.push(whole(key, start, start + size, &inside, time));
+            }
+        }
+        Kind::Rows { size, slide } => {
+            sliding(rows, size, slide, false).into_iter().for_each(|(_, _, inside)| made.extend(inside));
+        }
+        Kind::Sessions { gap, time } => {
+            for (key, inside) in sessions(rows, gap) {
+                let (first, last) = bounds(&inside);
+                made.push(whole(key, first, last + gap, &inside, time));
+            }
+        }
+        Kind::RowsOfSessions { gap } => sessions(rows, gap).into_iter().for_each(|(_, inside)| made.extend(inside)),
+    }
+    made
+}
+
+fn bounds(rows: &[Row]) -> (i64, i64) {
+    let times = || rows.iter().map(|row| row.2);
+    (times().min().unwrap_or(0), times().max().unwrap_or(0))
+}
+
+fn whole(key: String, start: i64, end: i64, inside: &[Row], time: Time) -> Row {
+    let (oldest, newest) = bounds(inside);
+    let at = match time {
+        Time::Start => start,
+        Time::End => end,
+        Time::Oldest => oldest,
+        Time::Newest => newest,
+    };
+    (key, inside.iter().map(|row| row.1).sum(), at)
+}
+
+fn sliding(rows: &[Row], size: i64, slide: i64, keyed: bool) -> Vec<(String, i64, Vec<Row>)> {
+    let mut windows: BTreeMap<(String, i64), Vec<Row>> = BTreeMap::new();
+    for row in rows {
+        let key = if keyed { row.0.clone() } else { String::new() };
+        let mut start = row.2.div_euclid(slide) * slide;
+        while start + size > row.2 {
+            windows.entry((key.clone(), start)).or_default().push(row.clone());
+            start -= slide;
+        }
+    }
+    windows.into_iter().map(|((key, start), rows)| (key, start, rows)).collect()
+}
+
+fn sessions(rows: &[Row], gap: i64) -> Vec<(String, Vec<Row>)> {
+    let mut by_key: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    rows.iter().for_each(|row| by_key.entry(row.0.clone()).or_default().push(row.clone()));
+    let mut found = Vec::new();
+    for (key, mut rows) in by_key {
+        rows.sort_by_key(|row| row.2);
+        for row in rows {
+            match found.last_mut() {
+                Some((own, session)) if *own == key && row.2 - bounds(session).1 < gap => session.push(row),
+                _ => found.push((key.clone(), vec![row])),
+            }
+        }
+    }
+    found
+}
+
+fn shown(second: i64) -> String {
+    format!("1970-01-01T{:02}:{:02}:{:02}.000000Z", second / 3600, second / 60 % 60, second % 60)
+}
+
+/// Rows in the order of their times, in so many batches.
+fn input(random: &mut Random) -> Vec<Vec<Row>> {
+    let mut second = 1_000 + random.from(0, 5) as i64;
+    let mut line = || {
+        let mut rows = Vec::new();
+        for _ in 0..random.from(0, 5) {
+            second += *random.one_of(&[0, 0, 1, 1, 2, 5]);
+            rows.push((format!("k{}", random.from(0, 2)), random.from(0, 100) as i64, second));
+        }
+        rows
+    };
+    (0..LINES).map(|_| line()).collect()
+}
+
+fn write(trial: &Trial, name: &str, batches: &[Vec<Row>]) {
+    let row = |(key, value, at): &Row| format!("[\"{key}\",{value},\"{}\"]", shown(*at));
+    let line = |rows: &Vec<Row>| format!("[{}]\n", rows.iter().map(row).collect::<Vec<_>>().join(","));
+    trial.write(name, batches.iter().map(line).collect::<String>());
+}
+
+fn job(chains: &[Vec<Stage>]) -> String {
+    let mut text = String::from("name = \"chains\"\nbatch = \"1s\"\nclock = \"manual\"\n");
+    for (source, schema) in [
+        ("left", "{ k = \"text\", v = \"int64\", at = \"timestamp\" }"),
+        ("right", "{ rk = \"text\", w = \"int64\", rat = \"timestamp\" }"),
+    ] {
+        let _ = writeln!(text, "[sources.{source}]\nkind = \"queue\"\npath = \"{source}.jsonl\"\nschema = {schema}");
+    }
+    for (number, chain) in chains.iter().enumerate() {
+        let mut from = "left".to_owned();
+        for (place, stage) in chain.iter().enumerate() {
+            let name = format!("c{number}-{place}");
+            text.push_str(&stage_text(&name, &from, *stage));
+            from = name;
+        }
+        let _ =
+            writeln!(text, "[sinks.out{number}]\nfrom = \"{from}\"\nkind = \"queue\"\npath = \"out{number}.jsonl\"");
+    }
+    text
+}
+
+fn check(trial: &Trial, told: &str, chains: &[Vec<Stage>], left: &[Row], right: &[Row]) {
+    for (number, chain) in chains.iter().enumerate() {
+        let mut rows = left.to_vec();
+        for (place, stage) in chain.iter().enumerate() {
+            rows = rows_of(*stage, &rows, right);
+            if !matches!(stage.kind, Kind::Filter) {
+                let late = trial.rows(&format!("c{number}-{place}-late.jsonl"));
+                assert!(late.is_empty(), "{told}: chain {chain:?}: stage {place} has late rows: {late:?}");
+            }
+        }
+        let mut expected: Vec<String> =
+            rows.iter().map(|(key, value, at)| format!("{key} {value} {}", shown(*at))).collect();
+        let found = trial.rows(&format!("out{number}.jsonl"));
+        let text = |row: &serde_json::Value| {
+            format!("{} {} {}", row["k"].as_str().unwrap(), row["v"], row["at"].as_str().unwrap())
+        };
+        let mut found: Vec<String> = found.iter().map(text).collect();
+        expected.sort();
+        found.sort();
+        assert!(
+            found == expected,
+            "{told}: chain {chain:?}\n--- expected\n{}\n--- found\n{}",
+            expected.join("\n"),
+            found.join("\n")
+        );
+    }
+}
+
+fn check_job(seed: u64) {
+    let mut random = Random::new(seed.wrapping_mul(104_729).wrapping_add(7));
+    let chain = |random: &mut Random| (0..random.from(2, 3)).map(|_| stage(random)).collect::<Vec<_>>();
+    let chains: Vec<Vec<Stage>> = (0..CHAINS).map(|_| chain(&mut random)).collect();
+    let (left, right) = (input(&mut random), input(&mut random));
+    let all = |batches: &[Vec<Row>]| batches.concat();
+    for workers in ["1", "2"] {
+        let trial = Trial::new(&job(&chains));
+        write(&trial, "left.jsonl", &left);
+        write(&trial, "right.jsonl", &right);
+        trial.run_well(&["--workers", workers]);
+        check(&trial, &format!("job {seed} with {workers} workers"), &chains, &all(&left), &all(&right));
+    }
+    // Stopped and resumed, with other numbers of workers.
+    let trial = Trial::new(&job(&chains));
+    let mut lines = 0;
+    let keeping = ["--set", "checkpoint.dir=checkpoint", "--set", "checkpoint.every=3"];
+    while lines < LINES {
+        lines = (lines + random.from(2, 9) as usize).min(LINES);
+        write(&trial, "left.jsonl", &left[..lines]);
+        write(&trial, "right.jsonl", &right[..lines]);
+        let workers = random.from(1, 3).to_string();
+        let at_end = if lines < LINES { "at_end=keep" } else { "at_end=flush" };
+        trial.run_well(&[&keeping[..], &["--workers", &workers, "--set", at_end]].concat());
+    }
+    check(&trial, &format!("job {seed}, stopped"), &chains, &all(&left), &all(&right));
+}
+
+#[test]
+fn nothing_is_late_behind_stages_that_hold_rows_back() {
+    (0..JOBS).for_each(check_job);
+}

@@ -1,0 +1,320 @@
+//! What becomes of event time when sources end, through the program: everything that waits for it comes out once, whatever
+//! happens on the way; what only stops is no end.
+
+use millstream_tests::{Process, Random, Trial, free_port, until};
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+const FILE: &str = "kind = \"file\"\nformat = \"json\"\nschema = { k = \"text\", v = \"int64\", at = \"timestamp\" }\n";
+
+fn at(second: u64) -> String {
+    format!("2026-01-01T00:{:02}:{:02}.000000Z", second / 60, second % 60)
+}
+
+fn lines(seconds: impl Iterator<Item = u64>, key: &str) -> String {
+    seconds.fold(String::new(), |mut text, second| {
+        let _ = writeln!(text, r#"{{"k":"{key}","v":{second},"at":"{}"}}"#, at(second));
+        text
+    })
+}
+
+/// Two files, of which one ends early, through chains of stages that wait for event time.
+fn chain(more: &str) -> Trial {
+    let job = format!(
+        r#"
+name = "ending"
+batch = "100ms"
+{more}
+[sources.short]
+path = "short.jsonl"
+{FILE}
+[sources.long]
+path = "long.jsonl"
+{FILE}
+[stages.counts]
+from = ["short", "long"]
+key = "k"
+time = "at"
+window = {{ size = "10s" }}
+aggregate = {{ n = "count(*)", total = "sum(v)" }}
+[stages.both]
+from = "counts"
+time = "window_end"
+window = {{ size = "20s" }}
+aggregate = {{ n = "sum(n)", total = "sum(total)" }}
+[stages.visits]
+from = ["short", "long"]
+key = "k"
+time = "at"
+window = {{ gap = "5s" }}
+aggregate = {{ n = "count(*)" }}
+[stages.pairs]
+from = "long"
+time = "at"
+join = {{ with = "short", on = "v", within = ["-5s", "5s"], type = "left" }}
+[stages.paired]
+from = "pairs"
+time = "at"
+window = {{ size = "30s" }}
+aggregate = {{ n = "count(*)", found = "count(short_k)" }}
+"#
+    );
+    let mut job = job;
+    for sink in ["counts", "both", "visits", "pairs", "paired"] {
+        let _ = write!(job, "[sinks.{sink}-rows]\nfrom = \"{sink}\"\nkind = \"queue\"\npath = \"{sink}.jsonl\"\n");
+    }
+    for late in ["both", "paired"] {
+        let _ = write!(
+            job,
+            "[sinks.{late}-late]\nfrom = \"{late}.late\"\nkind = \"queue\"\npath = \"{late}-late.jsonl\"\n"
+        );
+    }
+    let trial = Trial::new(&job);
+    trial.write("short.jsonl", lines(0..10, "a"));
+    trial.write("long.jsonl", lines(0..100, "b"));
+    trial
+}
+
+fn sorted(trial: &Trial, name: &str) -> Vec<String> {
+    let mut rows: Vec<String> = trial.rows(&format!("{name}.jsonl")).iter().map(Value::to_string).collect();
+    rows.sort();
+    rows
+}
+
+fn sum(trial: &Trial, name: &str, column: &str) -> u64 {
+    trial.rows(&format!("{name}.jsonl")).iter().map(|row| row[column].as_u64().unwrap_or_default()).sum()
+}
+
+/// What a whole run of [`chain`] gives.
+fn check_whole(trial: &Trial) {
+    let counts = sorted(trial, "counts");
+    assert_eq!(counts.len(), 11, "10 of `b`, 1 of `a`: {counts:?}");
+    assert_eq!((sum(trial, "counts", "n"), sum(trial, "counts", "total")), (110, 45 + 4950));
+    // Windows end at 10, 20 … 100 s, so that of 0–20 has the first only, and that of 100–120 the last.
+    assert_eq!((sorted(trial, "both").len(), sum(trial, "both", "n")), (6, 110));
+    assert_eq!((sorted(trial, "visits").len(), sum(trial, "visits", "n")), (2, 110));
+    assert_eq!(sorted(trial, "pairs").len(), 100);
+    assert_eq!((sorted(trial, "paired").len(), sum(trial, "paired", "n"), sum(trial, "paired", "found")), (4, 100, 10));
+    for late in ["both-late", "paired-late"] {
+        assert_eq!(sorted(trial, late), Vec::<String>::new(), "{late}");
+    }
+}
+
+#[test]
+fn when_every_source_has_ended_event_time_ends() {
+    for (more, arguments) in [("workers = 1", &[][..]), ("batch = \"0s\"", &["--workers", "2"][..])] {
+        let more = if more.starts_with("batch") { "" } else { more };
+        let trial = chain(more);
+        let zero = if arguments.is_empty() { &[][..] } else { &["--set", "batch=0s"][..] };
+        let ended = trial.run_well(&[arguments, zero].concat());
+        check_whole(&trial);
+        assert!(!ended.stderr.contains("left in state"), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_job_that_is_to_go_on_keeps_what_is_open() {
+    let trial = chain("at_end = \"keep\"\n[checkpoint]\ndir = \"checkpoint\"");
+    let ended = trial.run_well(&[]);
+    assert!(sorted(&trial, "counts").len() < 11, "the last window of `long` is open");
+    assert!(ended.stderr.contains("left in state"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("stay in the checkpoint"), "{}", ended.stderr);
+    // Somebody decides that this was the end after all.
+    trial.run_well(&["--set", "at_end=flush"]);
+    check_whole(&trial);
+}
+
+#[test]
+fn killed_while_event_time_ends_it_all_comes_out_once() {
+    let mut random = Random::new(11);
+    for point in ["plan.before", "plan.durable", "commit.before", "commit.written", "commit.after", "store.write"] {
+        for _ in 0..2 {
+            let trial = chain("[checkpoint]\ndir = \"checkpoint\"\nevery = 1");
+            let mut kills = 0;
+            for _ in 0..6 {
+                let fault = format!("kill@{point}:{}", random.from(1, 20));
+                let mut command = trial.command(&["run", "job.toml", "--workers", "2", "--unsupervised"]);
+                let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", fault)).wait();
+                assert!(matches!(ended.code, None | Some(0)), "{}", ended.stderr);
+                kills += u64::from(ended.code.is_none());
+                if ended.code.is_some() {
+                    break;
+                }
+            }
+            trial.run_well(&["--workers", "3"]);
+            check_whole(&trial);
+            let again = trial.run_well(&[]);
+            assert!(again.stderr.contains("done: 0 batches"), "{point}, {kills} kills: {}", again.stderr);
+            check_whole(&trial);
+        }
+    }
+}
+
+/// A stage whose sources have ended need not wait for the others of the job.
+#[test]
+fn event_time_of_a_stage_ends_with_its_own_sources() {
+    let port = free_port();
+    let mut server = Process::nc(port);
+    let trial = Trial::new(&format!(
+        r#"
+batch = "0s"
+[sources.rows]
+path = "rows.jsonl"
+{FILE}
+[sources.wire]
+kind = "socket"
+address = "127.0.0.1:{port}"
+format = "json"
+schema = {{ at = "timestamp" }}
+[stages.own]
+from = "rows"
+time = "at"
+window = {{ size = "10s" }}
+aggregate = {{ n = "count(*)" }}
+[stages.wired]
+from = "wire"
+time = "at"
+window = {{ size = "10s" }}
+aggregate = {{ n = "count(*)" }}
+[sinks.own-rows]
+from = "own"
+kind = "queue"
+path = "own.jsonl"
+[sinks.wired-rows]
+from = "wired"
+kind = "queue"
+path = "wired.jsonl"
+"#
+    ));
+    trial.write("rows.jsonl", lines(0..25, "a"));
+    let job = trial.start(&[]);
+    until("the windows of the file are there", || trial.path("own.jsonl").exists() && sum(&trial, "own", "n") == 25);
+    server.say(&format!("{{\"at\":\"{}\"}}\n", at(3)));
+    until("the row of the wire is in a batch", || trial.batches("wired.jsonl").len() > 2);
+    // A stop is no end: the source could have sent more.
+    job.signal("TERM");
+    let ended = job.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(trial.rows("wired.jsonl"), Vec::<Value>::new());
+    assert!(ended.stderr.contains("left in state"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("wired 1; they are gone"), "{}", ended.stderr);
+}
+
+const QUEUE: &str = r#"
+clock = "manual"
+[checkpoint]
+dir = "checkpoint"
+[sources.rows]
+kind = "queue"
+path = "rows.jsonl"
+schema = { k = "text", v = "int64", at = "timestamp" }
+[stages.counts]
+from = "rows"
+time = "at"
+window = { size = "10s" }
+aggregate = { n = "count(*)" }
+[sinks.out]
+from = "counts"
+kind = "queue"
+path = "out.jsonl"
+[sinks.missed]
+from = "counts.late"
+kind = "queue"
+path = "late.jsonl"
+"#;
+
+fn queue(seconds: impl Iterator<Item = u64>) -> String {
+    seconds.fold(String::new(), |text, second| format!("{text}[[\"a\",1,\"{}\"]]\n", at(second)))
+}
+
+/// Windows that came out are not opened again.
+#[test]
+fn what_comes_after_the_end_of_event_time_is_late() {
+    let trial = Trial::new(QUEUE);
+    trial.write("rows.jsonl", queue(0..15));
+    trial.run_well(&[]);
+    assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (15, 0));
+    let again = trial.run_well(&[]);
+    assert!(again.stderr.contains("done: 0 batches"), "{}", again.stderr);
+    trial.write("rows.jsonl", queue(0..20));
+    let ended = trial.run_well(&[]);
+    assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (15, 5));
+    assert!(ended.stderr.contains("event time has ended"), "{}", ended.stderr);
+    // With `keep` they would have been counted.
+    let trial = Trial::new(QUEUE);
+    trial.write("rows.jsonl", queue(0..15));
+    trial.run_well(&["--set", "at_end=keep"]);
+    trial.write("rows.jsonl", queue(0..20));
+    trial.run_well(&[]);
+    assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (20, 0));
+}
+
+/// What a folder holds is no end of it: the next run with `--until-idle` goes on where this one stopped.
+#[test]
+fn a_folder_that_is_idle_has_not_ended() {
+    let trial = Trial::new(&format!(
+        r#"
+batch = "100ms"
+[checkpoint]
+dir = "checkpoint"
+[sources.rows]
+kind = "directory"
+format = "json"
+path = "in"
+schema = {{ k = "text", v = "int64", at = "timestamp" }}
+[sources.once]
+path = "once.jsonl"
+{FILE}
+[stages.counts]
+from = ["rows", "once"]
+time = "at"
+window = {{ size = "10s" }}
+aggregate = {{ n = "count(*)" }}
+[sinks.out]
+from = "counts"
+kind = "queue"
+path = "out.jsonl"
+"#
+    ));
+    trial.write("once.jsonl", lines(0..5, "a"));
+    trial.write("in/1.jsonl", lines(0..15, "a"));
+    let ended = trial.run_well(&["--until-idle"]);
+    assert_eq!(sum(&trial, "out", "n"), 15, "0–10 s of both, as the file has ended");
+    assert!(ended.stderr.contains("left in state"), "{}", ended.stderr);
+    trial.move_in("in/2.jsonl", lines(15..25, "a"));
+    trial.run_well(&["--until-idle"]);
+    assert_eq!(sum(&trial, "out", "n"), 25);
+    let ends: BTreeSet<String> = trial.rows("out.jsonl").iter().map(|row| row["window_end"].to_string()).collect();
+    assert_eq!(ends.len(), trial.rows("out.jsonl").len(), "each window once");
+}
+
+#[test]
+fn until_idle_ends_where_the_server_has_gone_or_never_was() {
+    let job = |port: u16| {
+        Trial::new(&format!(
+            r#"
+batch = "100ms"
+[sources.lines]
+kind = "socket"
+address = "127.0.0.1:{port}"
+[sinks.out]
+from = "lines"
+kind = "queue"
+path = "out.jsonl"
+"#
+        ))
+    };
+    let ended = job(free_port()).run(&["--until-idle"]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let port = free_port();
+    let mut server = Process::nc(port);
+    let trial = job(port);
+    let mut running = trial.start(&["--until-idle"]);
+    running.until_stderr("connected to 127.0.0.1");
+    server.say("one\n");
+    until("the line is there", || trial.rows("out.jsonl").len() == 1);
+    server.kill();
+    let ended = running.wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
