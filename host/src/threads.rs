@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn a_panic_in_a_thread_is_told_with_its_name_and_words() {
         let (sender, told) = channel();
-        let panics = || assert!(sender.send(()).is_err(), "the words");
+        let panics = move || assert!(sender.send(()).is_err(), "the words");
         let (errors, failed) = channel();
         let thread = start("test", "the thread of a test", move |error| errors.send(error).unwrap(), panics).unwrap();
         told.recv().unwrap();

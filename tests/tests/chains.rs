@@ -184,7 +184,7 @@ fn sliding(rows: &[Row], size: i64, slide: i64, keyed: bool) -> Vec<(String, i64
 fn sessions(rows: &[Row], gap: i64) -> Vec<(String, Vec<Row>)> {
     let mut by_key: BTreeMap<String, Vec<Row>> = BTreeMap::new();
     rows.iter().for_each(|row| by_key.entry(row.0.clone()).or_default().push(row.clone()));
-    let mut found = Vec::new();
+    let mut found: Vec<(String, Vec<Row>)> = Vec::new();
     for (key, mut rows) in by_key {
         rows.sort_by_key(|row| row.2);
         for row in rows {

@@ -102,7 +102,7 @@ fn take_at_random(source: &SourceSpec, bytes: &[u8], random: &mut Random, runtim
         }
     }
     let Counter::Bytes(offset) = framer.counter() else { panic!("a file counts bytes") };
-    runtime.block_on(inbox.put_last(None, String::new(), at(offset, 1)));
+    runtime.block_on(inbox.put_last(None, String::new(), self::at(offset, 1)));
     while inbox.state().ready {
         taken.push(take(random));
     }

@@ -1,5 +1,4 @@
 use super::*;
-use crate::limits::RECORD_BYTES_MAX;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;

@@ -2,6 +2,7 @@
 //! of what was written.
 
 use super::super::framing::tests::Random;
+use super::super::inbox::Most;
 use super::super::replay::replay;
 use super::super::tests::{Started, begin_from};
 use super::super::*;
@@ -89,7 +90,7 @@ struct Batches {
 
 impl Batches {
     fn take(&mut self, started: &Started, rows_max: u64, replays: bool) {
-        let taken = started.inbox.take(BatchId(1), rows_max, u64::MAX);
+        let taken = started.inbox.take(BatchId(1), Most::of(rows_max, u64::MAX));
         assert!(started.inbox.state().failed.is_none(), "{:?}", started.inbox.state().failed);
         for chunk in &taken.chunks {
             let record = |row| String::from_utf8_lossy(chunk.record(row)).trim_end().to_owned();
@@ -170,7 +171,7 @@ async fn who_still_writes_to_a_rotated_file_is_heard_and_a_last_line_waits_until
     started.until("all", |state| state.rows == 5).await;
     held.write_all(b"late\n").unwrap();
     started.until("what came late", |state| state.rows == 6).await;
-    let chunks = started.inbox.take(BatchId(1), u64::MAX, u64::MAX).chunks;
+    let chunks = started.inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks;
     let records = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row).to_vec()));
     let text = String::from_utf8(records.flat_map(|record| [record, b"|".to_vec()].concat()).collect()).unwrap();
     assert_eq!(text, "one\n|two\n|three\n|no end|four\n|late\n|");

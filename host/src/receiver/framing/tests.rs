@@ -46,7 +46,7 @@ fn csv_end(separator: u8, input: &[u8], start: usize, until: usize) -> Result<us
 fn oracle(framing: &Framing, input: &[u8], max: usize) -> Expected {
     let mut records = Expected::new();
     let mut start = 0;
-    let mut line = |record: &[u8]| {
+    let line = |record: &[u8]| {
         let content = record.strip_suffix(b"\n").unwrap_or(record).len();
         let refused = content > max;
         records.push((if refused { kept(record, 0) } else { record.to_vec() }, refused));

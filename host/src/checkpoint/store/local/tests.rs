@@ -110,7 +110,7 @@ fn a_log_grows_and_survives_an_append_that_failed() {
 #[test]
 fn a_full_disk_is_waited_out() {
     // Writing there always says that there is no space.
-    let error = OpenOptions::new().write(true).open("/dev/full").and_then(|mut full| full.write_all(b"x"));
+    let error = fs::OpenOptions::new().write(true).open("/dev/full").and_then(|mut full| full.write_all(b"x"));
     let error = io_failed("write x".into(), &error.expect_err("/dev/full is full"));
     assert!(error.passing);
     assert_eq!(error.reason, "No space left on device");
