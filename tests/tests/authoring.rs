@@ -352,7 +352,7 @@ fn what_comes_out_is_accepted_and_mistakes_of_a_case_name_its_lines() {
     fs::write(&case, format!("# a remark\n{text}\nmax_rejected = -1\n")).unwrap();
     let failed = run(&trial, &["test", "--accept", "a"]);
     let line = text.lines().count() + 3;
-    let words = format!("case.toml:{line}: stage `stage`: `max_rejected`");
+    let words = format!("case.toml:{line}: stage `stage`: `max_rejected = -1`");
     assert!(failed.code == Some(1) && failed.stdout.contains(&words), "{words}\n{}{}", failed.stdout, failed.stderr);
     assert!(!failed.stdout.contains("wrote"), "{}", failed.stdout);
 }
@@ -379,7 +379,7 @@ def late(line: Line) -> Line:
         case "time":
             return Line(str(datetime.strptime("1.2.2026", "%d.%m.%Y")))
         case "code":
-            return Line(b"".decode("cp1252") + "bücher.de".encode("idna").decode())
+            return Line(b"\x80".decode("cp1252") + "bücher.de".encode("idna").decode())
         case "import":
             from decimal import Decimal
             from xml.dom import minidom
@@ -393,8 +393,8 @@ def late(line: Line) -> Line:
             return Line(__import__("wa" + "ve").__name__)
 "#;
     let trial = Trial::new(
-        "clock = \"manual\"\n[sources.input]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.late]\nfrom \
-         = \"input\"\nplugin = \"late\"\n[sinks.out]\nfrom = \"late\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
+        "clock = \"manual\"\n[sources.input]\nkind = \"queue\"\npath = \"input.jsonl\"\nschema = { value = \"text\" }\n[stages.lines]\nfrom \
+         = \"input\"\nplugin = \"late\"\n[sinks.out]\nfrom = \"lines\"\nkind = \"queue\"\npath = \"out.jsonl\"\n",
     );
     runs(&trial, &["new", "late", "--lang", "python"]);
     fs::write(trial.path("late/late.py"), source).unwrap();

@@ -139,7 +139,7 @@ impl Watermarks {
         if going.is_empty() && !ended.is_empty() {
             // Nothing can come any more that would be older than what is there.
             if self.at_end == AtEnd::Flush {
-                self.watermark = Some(END_US);
+                self.watermark = self.watermark.max(Some(END_US));
             }
             return self.watermark;
         }

@@ -128,10 +128,14 @@ impl Caller {
     }
 
     fn cogroup_now(&mut self, context: CallContext, groups: &Cogroups) -> Result<Cogrouped> {
-        let inputs =
-            groups.inputs.iter().zip(&self.inputs).map(|((rows, ends), needs)| {
-                Ok((widened(rows, needs).map_err(Error::arrow)?.into_owned(), ends.clone()))
-            });
+        // All of them, whether or not the description has so many: what the plugin says of each is checked.
+        let inputs = groups.inputs.iter().enumerate().map(|(place, (rows, ends))| {
+            let rows = match self.inputs.get(place) {
+                Some(needs) => widened(rows, needs).map_err(Error::arrow)?.into_owned(),
+                None => rows.clone(),
+            };
+            Ok((rows, ends.clone()))
+        });
         let groups = &Cogroups { keys: groups.keys.clone(), inputs: inputs.collect::<Result<_>>()? };
         match self.attempts.cogroup(context, groups) {
             Ok(mut cogrouped) => {

@@ -54,8 +54,8 @@ pub struct Framer {
     quotes: Quotes,
     /// The csv record at hand ends with its line, whatever quotes it has: it is too long already.
     line_only: bool,
-    /// For so many bytes no quoted cell of csv spans lines: a quote before them has searched them all for its end.
-    lines_left: usize,
+    /// What the search for the end of a csv record that was given up has seen, so that no byte is searched twice for that.
+    searched: Option<Searched>,
     ended: bool,
     /// The stream broke off in the middle of its last record.
     broken: Option<String>,
@@ -94,6 +94,15 @@ struct Quotes {
     closed: Option<usize>,
 }
 
+/// All line ends from the record on that was given up to `to` stand within quotes: who comes to one of them within quotes is
+/// where that search was, and goes on where it ended.
+#[derive(Clone, Copy)]
+struct Searched {
+    to: usize,
+    /// As it was at `to`.
+    quotes: Quotes,
+}
+
 impl Framer {
     /// A framer at the beginning of a stream. `header`: its first record names the columns. Records longer than
     /// `record_bytes_max` are refused.
@@ -114,7 +123,7 @@ impl Framer {
             dropped: 0,
             quotes: Quotes::default(),
             line_only: false,
-            lines_left: 0,
+            searched: None,
             ended: false,
             broken: None,
             place: Place::default(),
@@ -205,9 +214,10 @@ impl Framer {
                 self.drop_overlong(start);
                 return self.buffer.len() - self.begin >= PART_BYTES_MAX && !self.ends.is_empty();
             };
-            let dropped = usize::try_from(self.dropped).unwrap_or(usize::MAX);
-            self.lines_left = self.lines_left.saturating_sub(dropped.saturating_add(end - start));
+            self.searched = self.searched.filter(|searched| searched.to >= end);
+            let whole_end = end;
             let (end, refusal) = self.accept(start, end, unclosed);
+            self.searched = self.searched.map(|searched| searched.moved(whole_end - end));
             self.scanned = end;
             (self.quotes, self.line_only) = (Quotes::default(), false);
             if self.header_wanted {
@@ -267,19 +277,19 @@ impl Framer {
     }
 
     /// The same for csv. A record of several lines that is too long, or has no end, is given up: its first line is refused,
-    /// and what is behind is read by itself. That depends on the bytes alone, and not on how they came.
+    /// and what is behind is read by itself. That depends on the bytes from the record on alone: neither on how they came nor
+    /// on what was before, so that who reads on or again from there finds the same.
     fn find_csv_end(&mut self, start: usize, separator: u8) -> Option<(usize, bool)> {
         let data = self.buffer.get(self.begin..).unwrap_or_default();
         let line_end = || memchr::memchr(b'\n', data.get(start..).unwrap_or_default()).map(|at| start + at + 1);
-        if self.lines_left > 0 {
-            let Some(end) = line_end() else {
-                self.line_only = data.len() - start > self.record_bytes_max + 1;
-                return None;
-            };
+        if let Some(searched) = self.searched.filter(|searched| self.scanned < searched.to)
+            && let Some(end) = line_end().filter(|end| *end <= searched.to)
+        {
             let line = data.get(..end).unwrap_or_default();
-            let closed = Quotes::default().find_end(line, start, start, separator) == Some(end);
-            let unclosed = !closed && end - start - 1 <= self.record_bytes_max;
-            return Some((end, unclosed));
+            let within_quotes = Quotes::default().find_end(line, start, start, separator).is_none();
+            if within_quotes {
+                (self.quotes, self.scanned) = (searched.quotes, searched.to);
+            }
         }
         let found = self.quotes.find_end(data, start, self.scanned, separator);
         let too_long = |end: usize| end - start > self.record_bytes_max + 1;
@@ -290,15 +300,13 @@ impl Framer {
         if !given_up {
             return found.map(|end| (end, false));
         }
+        let to = found.map_or(data.len(), |end| end - 1);
+        self.searched = Some(Searched { to, quotes: self.quotes });
         let Some(end) = line_end() else {
             self.line_only = !self.ended;
             return None;
         };
-        if Some(end) == found || too_long(end) {
-            return Some((end, false));
-        }
-        self.lines_left = self.record_bytes_max.min(data.len() - start);
-        Some((end, true))
+        Some((end, Some(end) != found && !too_long(end)))
     }
 
     /// A whole record: refused if it is too long or cut short, and then only its first bytes stay. Returns where it
@@ -367,10 +375,13 @@ impl Framer {
         let kept = start + self.prefix_bytes() + self.rejected_bytes_max;
         let bytes = have.saturating_sub(start) as u64 + self.dropped;
         let refused = bytes > self.refused_above().saturating_add(self.prefix_bytes() as u64);
+        // A csv record stays whole until `find_csv_end` has given it up.
+        let refused = refused && (self.line_only || !matches!(self.framing, Framing::Csv { .. }));
         if have > kept + 1 && refused {
             self.dropped += (have - kept - 1) as u64;
             self.buffer.drain(self.begin + kept..self.begin + have - 1);
             self.scanned = kept + 1;
+            self.searched = None;
             self.line_only = true;
         }
     }
@@ -386,6 +397,7 @@ impl Framer {
         }
         self.begin += end;
         self.scanned = 0;
+        self.searched = self.searched.map(|searched| searched.moved(end));
         if let Counter::Bytes(offset) = &mut self.place.at {
             *offset = offset.saturating_add(end as u64).saturating_add(dropped);
         }
@@ -408,7 +420,8 @@ impl Framer {
             bytes
         };
         self.scanned = self.scanned.saturating_sub(end);
-        self.quotes.closed = self.quotes.closed.map(|at| at.saturating_sub(end));
+        self.quotes = self.quotes.moved(end);
+        self.searched = self.searched.map(|searched| searched.moved(end));
         if let Some((next_end, _)) = &mut self.next_end {
             *next_end -= end;
         }
@@ -435,7 +448,19 @@ impl Framer {
     }
 }
 
+impl Searched {
+    /// The same when so many bytes before it are gone.
+    fn moved(self, bytes: usize) -> Searched {
+        Searched { to: self.to.saturating_sub(bytes), quotes: self.quotes.moved(bytes) }
+    }
+}
+
 impl Quotes {
+    /// The same when so many bytes before it are gone.
+    fn moved(self, bytes: usize) -> Quotes {
+        Quotes { closed: self.closed.map(|at| at.saturating_sub(bytes)), ..self }
+    }
+
     /// Looks for the line end that ends the record which begins at `start`, from `from` on.
     fn find_end(&mut self, data: &[u8], start: usize, from: usize, separator: u8) -> Option<usize> {
         let mut at = from;

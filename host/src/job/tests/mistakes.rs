@@ -40,7 +40,7 @@ fn each_mistake_says_where_it_is_what_is_wrong_and_what_to_write() {
         for (at, (text, expected)) in cases.iter().enumerate() {
             let found = match read(&format!("{before}{text}\n{after}")) {
                 Ok(_) => "no error".to_string(),
-                Err(error) => error.to_string(),
+                Err(error) => error.message,
             };
             if found != *expected {
                 wrong.push(format!("{group} {at}:\n{text}\nexpected: {expected}\nfound:    {found}"));

@@ -93,7 +93,7 @@ impl Batches {
         let taken = started.inbox.take(BatchId(1), Most::of(rows_max, u64::MAX));
         assert!(started.inbox.state().failed.is_none(), "{:?}", started.inbox.state().failed);
         for chunk in &taken.chunks {
-            let record = |row| String::from_utf8_lossy(chunk.record(row)).trim_end().to_owned();
+            let record = |row| String::from_utf8_lossy(chunk.record(row)).trim_end_matches('\n').to_owned();
             self.records.extend((0..chunk.rows()).map(record));
         }
         if replays {

@@ -54,26 +54,18 @@ fn oracle(framing: &Framing, input: &[u8], max: usize) -> Expected {
     match framing {
         Framing::Lines => input.split_inclusive(|byte| *byte == b'\n').for_each(line),
         Framing::Csv { separator } => {
-            let mut lines_left = 0;
             while start < input.len() {
                 let line_end = input[start..].iter().position(|byte| *byte == b'\n').map(|at| start + at + 1);
                 let end = csv_end(*separator, input, start, input.len());
                 let long = |end: usize| end - start > max + 1;
                 let (end, unclosed) = match (end, line_end) {
                     (_, None) => (input.len(), false),
-                    (_, Some(line)) if lines_left > 0 => {
-                        (line, csv_end(*separator, input, start, line) != Ok(line) && !long(line))
-                    }
                     (Ok(end), _) if !long(end) => (end, false),
                     (Err(false), _) if !long(input.len()) => (input.len(), false),
                     // All that is left is one line behind which nothing is.
                     (_, Some(line)) if long(line) || end == Ok(line) => (line, false),
-                    (_, Some(line)) => {
-                        lines_left = max.min(input.len() - start);
-                        (line, true)
-                    }
+                    (_, Some(line)) => (line, true),
                 };
-                lines_left = lines_left.saturating_sub(end - start);
                 let record = &input[start..end];
                 match unclosed {
                     true => records.push((kept(record, 0), true)),

@@ -390,7 +390,7 @@ fn programs_are_refused_as_files_are() {
              more than ten years; write a time such as \"10s\"",
         ),
     ] {
-        assert_eq!(check(&job(stage)).unwrap_err().to_string(), format!("stage `s`: {expected}"));
+        assert_eq!(check(&job(stage)).unwrap_err().message, format!("stage `s`: {expected}"));
     }
 }
 
