@@ -61,8 +61,9 @@ pub struct Kept {
     pub loaded: (BatchId, BatchTime),
     /// The first batch after those that are run again.
     pub first: BatchId,
-    /// The first new batch of each start whose batches may be run again, this one's included.
-    pub resumed: BTreeSet<BatchId>,
+    /// The first new batch of each start whose batches may be run again, this one's included, and when it started, by the
+    /// machine's clock in microseconds.
+    pub resumed: BTreeMap<BatchId, i64>,
     /// Where each source goes on; `None` where another process receives it.
     pub sources: Vec<Mutex<Option<SourceStart>>>,
     /// What the sinks have committed.

@@ -5,7 +5,7 @@
 //! ```
 
 mod aggregate;
-mod begun;
+pub mod begun;
 mod by_key;
 mod checkpoint;
 mod cogroup;

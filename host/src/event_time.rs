@@ -35,6 +35,7 @@ impl EventClock {
     /// A batch is complete; `progress` is that of all workers.
     pub fn batch(&mut self, tick: Tick, progress: &[Progress]) -> Watermark {
         let lapse_us = self.lapses.next(tick.time, tick.resumed);
+        let lapse_us = if tick.stopped { 0 } else { lapse_us };
         let before = self.watermarks.watermark();
         let progress = progress.iter().map(|progress| (progress.clock_id, progress.max_us));
         Watermark { before, now: self.watermarks.batch(lapse_us, progress) }

@@ -21,7 +21,7 @@ pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
 pub use shape::Shape;
 pub use simple::{SimpleNode, deduplicate_state};
 pub use sql::SqlNode;
-pub use window::{aggregated, begun_table, has_own_windows, rows_table, with_bounds};
+pub use window::{aggregated, begun_table, has_own_windows, pieces_table, rows_table, with_bounds};
 
 use crate::aggregate::builtin::Builtin;
 use crate::batch::decode;
@@ -275,7 +275,7 @@ impl Graph {
         let Some(first) = inputs.first() else { return Err(Error::job("`from` is empty")) };
         let event_time = event_time::check(self, stage, &inputs)?;
         let window = window::check(self, stage)?;
-        let input = window::operator_input(self, stage, window.as_ref(), &first.schema, host)?;
+        let input = window::operator_input(self, stage, window.as_ref(), &inputs, &first.schema, host)?;
         let key = key_places(stage, &input)?;
         let making = Making {
             graph: self,

@@ -251,6 +251,8 @@ pub const CHECKPOINTS_KEPT: usize = 3;
 pub const ROLLBACK_BATCHES_MAX: u64 = 3_600;
 /// Batches for which a version of a plugin may run in the shadow of another.
 pub const SHADOW_BATCHES_MAX: u64 = 1_000_000;
+/// Windows of processing time without any row that come out after a pause, one by one; later ones are left out.
+pub const EMPTY_WINDOWS_MAX: i64 = 100;
 /// Slides of one window.
 pub const WINDOW_SLIDES_MAX: u64 = 100_000;
 /// Default of `length_max` of session windows, in milliseconds.

@@ -35,6 +35,10 @@ pub struct Tick {
     pub time: BatchTime,
     /// The first new batch of a start: the job was stopped before it.
     pub resumed: bool,
+    /// The time before it passed while the job did not run: it was made up, or follows on such batches.
+    pub stopped: bool,
+    /// It was made up for windows of processing time: sources put nothing into it.
+    pub made_up: bool,
     /// Of a barrier: the upgrade whose plugin takes its place behind it, see [`crate::run::upgrade`].
     pub swap: Option<u64>,
     /// Of a barrier: the upgrade whose plugin runs in a shadow behind it, and for how many batches.

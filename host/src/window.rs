@@ -4,10 +4,12 @@ pub mod batches;
 pub mod bounds;
 pub mod closing;
 pub mod due;
+pub mod made_up;
 pub mod panes;
 pub mod rows;
 pub mod sessions;
 mod sums;
+pub mod totals;
 
 use std::time::Duration;
 
@@ -26,6 +28,8 @@ pub enum WindowNode {
         /// From one window to the next; windows end at its multiples from the job's first batch.
         slide_us: i64,
     },
+    /// One window without an end: all rows that ever came.
+    All,
     /// Event time: windows begin at the multiples of `slide_us` since 1970, as Flink's and Beam's.
     Sliding {
         /// Length of a window.
@@ -49,7 +53,7 @@ pub enum WindowNode {
 impl WindowNode {
     /// Whether its windows are of event time, so that their rows carry [`WINDOW_START`] and [`WINDOW_END`].
     pub fn of_event_time(&self) -> bool {
-        !matches!(self, WindowNode::Batches { .. })
+        !matches!(self, WindowNode::Batches { .. } | WindowNode::All)
     }
 
     /// Whether there is time between its windows, so that rows in between are dropped.
@@ -58,7 +62,7 @@ impl WindowNode {
             WindowNode::Batches { size_us, slide_us } | WindowNode::Sliding { size_us, slide_us, .. } => {
                 slide_us > size_us
             }
-            WindowNode::Session { .. } => false,
+            WindowNode::Session { .. } | WindowNode::All => false,
         }
     }
 
@@ -66,6 +70,7 @@ impl WindowNode {
     pub fn words(&self) -> String {
         let words = |us: &i64| format!("{:?}", Duration::from_micros(u64::try_from(*us).unwrap_or_default()));
         match self {
+            WindowNode::All => "totals of all rows".into(),
             WindowNode::Batches { size_us, slide_us } => {
                 format!("windows of {} every {}", words(size_us), words(slide_us))
             }

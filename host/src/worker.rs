@@ -2,19 +2,22 @@
 
 mod announce;
 mod barriers;
+mod clock;
 mod pace;
 
 use crate::checkpoint::fault;
-use crate::dataflow::{self, Dataflow, TickInput};
-use crate::error::Error;
+use crate::dataflow::{self, Dataflow, TickInput, begun};
+use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
+use crate::job::spec::ClockSpec;
 use crate::limits::IDLE_MS;
 use crate::run::Running;
 use crate::run::upgrade::Due;
-use crate::time;
 use crate::timely_ext::{Tick, is_lost_connection, lost_connection};
+use crate::window::made_up::MadeUp;
 use announce::{Announcer, SourceState};
 use barriers::{BarrierStep, Barriers};
+use clock::JobClock;
 use pace::{Facts, Pace, Step};
 use std::any::Any;
 use std::collections::VecDeque;
@@ -59,7 +62,10 @@ fn step_until_done(worker: &mut Worker, running: &Arc<Running>) {
     if let Some(kept) = running.kept.as_ref().filter(|_| !running.options.dry) {
         kept.loaded_by_worker(running.workers);
     }
-    let mut beginner = (worker.index() == 0).then(|| Beginner::new(ticks, running));
+    let mut beginner = match (worker.index() == 0).then(|| Beginner::new(ticks, running)).transpose() {
+        Ok(beginner) => beginner,
+        Err(error) => return running.failure.set(error),
+    };
     while !finished.done() && !running.failure.happened() {
         announcer.exchange(running);
         let sleep = match &mut beginner {
@@ -89,7 +95,11 @@ struct Beginner {
     last_time: BatchTime,
     /// Timestamps and times of batches that are not committed.
     in_flight: VecDeque<(u64, BatchTime)>,
+    clock: JobClock,
     pace: Pace,
+    /// The time of a batch that is due, where others are made up before it.
+    due: Option<BatchTime>,
+    made_up: MadeUp,
     barriers: Option<Barriers>,
     /// The timestamp of the last barrier of any kind: only one can follow on a batch.
     barrier: u64,
@@ -108,33 +118,40 @@ struct Swap {
 }
 
 impl Beginner {
-    fn new(mut ticks: TickInput, running: &Running) -> Beginner {
+    fn new(mut ticks: TickInput, running: &Running) -> Result<Beginner> {
         let kept = running.kept.as_ref();
         let next_batch = kept.map_or(BatchId(1), |kept| kept.first);
         let last_time = kept.map_or(BatchTime(i64::MIN), |kept| kept.loaded.1);
         let replay: VecDeque<_> = kept.map(|kept| kept.replay.clone()).unwrap_or_default().into();
         ticks.advance_to(replay.front().map_or(next_batch, |(batch, _)| *batch).stamp());
-        let now = time::now();
-        let pace = Pace::new(&running.graph.spec, now);
-        let clock = running.graph.spec.clock;
+        let spec = &running.graph.spec;
+        // Virtual time says nothing about the machine's.
+        let last_known = replay.back().map_or(last_time, |(_, time)| last_time.max(*time));
+        let virtual_time = spec.clock == ClockSpec::Manual;
+        let mut clock = JobClock::new(if virtual_time { BatchTime(i64::MIN) } else { last_known });
+        let now = clock.now();
+        let pace = Pace::new(spec, now);
         let unsaved = kept.filter(|kept| !kept.old.is_empty()).map(|_| 0);
         unsaved.iter().for_each(|_| running.upgrades.unsaved());
-        Beginner {
+        Ok(Beginner {
             ticks: Some(ticks),
             replay,
             next_batch,
             begun: BatchId(0),
             last_time,
             in_flight: VecDeque::new(),
+            clock,
             pace,
+            due: None,
+            made_up: begun::made_up(running)?,
             barriers: kept
                 .filter(|_| !running.options.dry)
-                .map(|kept| Barriers::new(kept.every, clock, now, last_time)),
+                .map(|kept| Barriers::new(kept.every, spec.clock, now, last_time)),
             barrier: 0,
             swap: None,
             unsaved,
             soon: false,
-        }
+        })
     }
 
     /// Begins a batch or a checkpoint if one is due, and says how long to sleep; `None`: until something happens.
@@ -158,7 +175,7 @@ impl Beginner {
             running.upgrades.saved();
         }
         let sources = announcer.sources(running, self.begun.0);
-        let now = time::now();
+        let now = self.clock.now();
         let leftover = !self.replay.is_empty() || sources.iter().any(|source| source.leftover);
         let upgrade = running.upgrades.due().filter(|_| !leftover && self.barrier < finished);
         if upgrade.is_some() && self.begun.barrier() > self.barrier && self.begun > BatchId(0) {
@@ -189,12 +206,37 @@ impl Beginner {
             // No barrier can follow on the last batch any more.
             wanted: upgrade.is_some(),
         };
-        let step = if running.options.replay_until.is_some() { Step::Close } else { self.pace.step(&facts) };
+        if running.options.replay_until.is_some() {
+            return self.step(running, Step::Close, until_barrier);
+        }
+        let (clock, full) = (running.graph.spec.clock, self.in_flight.len() as u64 >= running.graph.spec.in_flight_max);
+        let step = match self.due {
+            Some(_) if full => Step::Wait(None),
+            Some(due) => Step::Begin(due),
+            None => self.pace.step(&facts),
+        };
+        // Windows of processing time that have ended come first.
+        let behind = match step {
+            Step::Begin(time) => Some(time.max(self.after_last())),
+            // A job that was told to stop and keeps checkpoints puts them out when it goes on.
+            Step::Close if clock == ClockSpec::Wall && !(running.stopping() && self.barriers.is_some()) => Some(now),
+            Step::Wait(_) | Step::Close => None,
+        };
+        let made_up = behind.map_or_else(|| self.made_up.waiting(), |time| self.made_up.before(time.0));
+        let Some(time_us) = made_up.filter(|_| !full) else { return self.step(running, step, until_barrier) };
+        if let Step::Begin(time) = step {
+            self.due = Some(time);
+        }
+        self.begin(running, BatchTime(time_us), true);
+        Some(Duration::ZERO)
+    }
+
+    /// Does what was decided.
+    fn step(&mut self, running: &Running, step: Step, until_barrier: Option<Duration>) -> Option<Duration> {
         match step {
-            Step::Begin(at) => {
-                let time = BatchTime(at.0.max(self.last_time.0.saturating_add(1)));
-                self.send(running, self.next_batch, time);
-                self.next_batch = self.next_batch.next();
+            Step::Begin(time) => {
+                self.due = None;
+                self.begin(running, time, false);
                 Some(Duration::ZERO)
             }
             Step::Wait(sleep) => {
@@ -212,6 +254,17 @@ impl Beginner {
         }
     }
 
+    /// The least time that the next batch can have.
+    fn after_last(&self) -> BatchTime {
+        BatchTime(self.last_time.0.saturating_add(1))
+    }
+
+    /// Begins the next batch.
+    fn begin(&mut self, running: &Running, time: BatchTime, made_up: bool) {
+        self.send(running, self.next_batch, time.max(self.after_last()), made_up);
+        self.next_batch = self.next_batch.next();
+    }
+
     /// Begins a planned batch with its time of then, as soon as one more may be in flight.
     fn run_again(&mut self, running: &Running, batch: BatchId, time: BatchTime) -> Option<Duration> {
         if self.in_flight.len() as u64 >= running.graph.spec.in_flight_max {
@@ -219,19 +272,23 @@ impl Beginner {
         }
         self.replay.pop_front();
         fault::point("replay.batch");
-        self.send(running, batch, time);
+        self.send(running, batch, time, false);
         Some(Duration::ZERO)
     }
 
-    fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime) {
+    fn send(&mut self, running: &Running, batch: BatchId, time: BatchTime, made_up: bool) {
         if let Some(ticks) = &mut self.ticks {
-            let resumed = running.kept.as_ref().is_some_and(|kept| kept.resumed.contains(&batch));
+            let start = running.kept.as_ref().and_then(|kept| kept.resumed.range(..=batch).next_back());
+            let resumed = start.is_some_and(|(first, _)| *first == batch);
+            let wall = running.graph.spec.clock == ClockSpec::Wall;
+            let stopped = wall && !resumed && start.is_some_and(|(_, started_us)| self.last_time.0 < *started_us);
             ticks.advance_to(batch.stamp());
-            ticks.send(Tick { to: 0, time, resumed, swap: None, shadow: None });
+            ticks.send(Tick { to: 0, time, resumed, stopped, made_up, swap: None, shadow: None });
             // The barrier after it may still come.
             ticks.advance_to(batch.barrier());
         }
         self.last_time = time;
+        self.made_up.batch(time.0, made_up);
         self.begun = batch;
         self.in_flight.push_back((batch.stamp(), time));
         if let Some(barriers) = &mut self.barriers {
@@ -245,13 +302,13 @@ impl Beginner {
         let Some(ticks) = &mut self.ticks else { return };
         let swap = upgrade.filter(|due| due.shadow_batches == 0).map(|due| due.upgrade);
         let shadow = upgrade.filter(|due| due.shadow_batches > 0).map(|due| (due.upgrade, due.shadow_batches));
-        ticks.send(Tick { to: 0, time: self.last_time, resumed: false, swap, shadow });
+        ticks.send(Tick { to: 0, time: self.last_time, resumed: false, stopped: false, made_up: false, swap, shadow });
         ticks.advance_to(self.begun.next().stamp());
         self.barrier = self.begun.barrier();
         self.unsaved = self.unsaved.map(|_| self.barrier);
         self.soon = false;
         if let Some(barriers) = &mut self.barriers {
-            barriers.barrier_begun(self.barrier, time::now(), self.last_time);
+            barriers.barrier_begun(self.barrier, self.clock.now(), self.last_time);
         }
         if let Some(due) = upgrade {
             self.swap = Some(Swap { upgrade: due.upgrade, after: self.begun, since: Instant::now() });

@@ -95,6 +95,7 @@ cases! { CASES:
     time_expressions = "time-expressions",
     timers = "timers",
     timers_event_time = "timers-event-time",
+    totals = "totals",
     top = "top",
     top_windows = "top-windows",
     union = "union",
@@ -103,6 +104,7 @@ cases! { CASES:
     window_aggregates_event_time = "window-aggregates-event-time",
     window_rows = "window-rows",
     window_rows_event_time = "window-rows-event-time",
+    windows_apart = "windows-apart",
     word_count = "word-count",
 }
 

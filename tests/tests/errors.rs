@@ -669,3 +669,47 @@ fn stages_with_two_operators() {
         "job.toml:7: source `lines`: `time` is for the stage that has the window; write it there",
     );
 }
+
+/// Windows behind windows: two columns of one name are refused with what to write, and that is right.
+#[test]
+fn a_window_over_a_window_needs_other_names_for_the_first_bounds() {
+    let job = |select: &str, time: &str, rest: &str| {
+        format!(
+            r#"name = "behind"
+clock = "manual"
+[sources.lines]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ value = "text", at = "timestamp" }}
+[stages.minutes]
+from = "lines"
+key = "value"
+time = "at"
+window = {{ size = "1m" }}
+aggregate = {{ n = "count(*)" }}
+{select}
+[stages.hours]
+from = "minutes"
+time = "{time}"
+window = {{ size = "1h" }}
+{rest}
+[sinks.screen]
+from = "hours"
+kind = "print"
+"#
+        )
+    };
+    let sql = "sql = \"select value, sum(n) as n, max(window_end) as until from minutes group by value\"";
+    let select = "value, window_start as window_start_before, window_end as window_end_before, n";
+    for (rest, line) in [(sql, 14), ("top = { n = 3, by = \"n\" }", 14), ("", 14)] {
+        let told = format!(
+            "job.toml:{line}: stage `hours`: `minutes` has a column `window_start` already, and the rows of this stage's \
+             window get one, too; rename it before, with select = '{select}' in `minutes` (or in a stage between, where \
+             that is a source), and use the new name here"
+        );
+        refused(&job("", "window_start", rest), &told);
+        let right = trial(&job(&format!("select = '{select}'"), "window_start_before", rest));
+        let ended = Process::start(&mut right.command(&["validate", "job.toml"])).wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }
+}

@@ -156,6 +156,7 @@ mod tests {
             sources: vec!["lines".into()],
             job_digest: "d".into(),
             upgrade: false,
+            started_us: 0,
         };
         Manifest {
             job: job.into(),

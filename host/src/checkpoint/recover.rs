@@ -209,7 +209,8 @@ fn damaged(store: &dyn Store, checkpoints: &[Checkpoint]) -> Result<BTreeMap<Str
 /// Makes this start the one that counts: everything before has lost the job from now on.
 pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<Owned> {
     let Decided { resume, found, wanted, version, recorded, .. } = decided;
-    let manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, &recorded.job, &new_job_id());
+    let mut manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, &recorded.job, &new_job_id());
+    manifest.starts.last_mut().into_iter().for_each(|start| start.started_us = crate::time::now().0);
     if let Some(start) = manifest.starts.last() {
         let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last());
         recorded.store(store, start.generation, before, &start.record_path(), failure)?;
@@ -291,7 +292,12 @@ pub fn prepare(
         replay: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
         loaded: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
         first: start.first,
-        resumed: manifest.starts.iter().filter(|start| !start.upgrade).map(|start| start.first).collect(),
+        resumed: manifest
+            .starts
+            .iter()
+            .filter(|start| !start.upgrade)
+            .map(|start| (start.first, start.started_us))
+            .collect(),
         sources,
         markers,
         restored: Default::default(),

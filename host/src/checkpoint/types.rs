@@ -54,6 +54,9 @@ pub struct Start {
     /// The job was not started anew: a plugin was replaced after the batch `after`, by the process that ran.
     #[serde(default)]
     pub upgrade: bool,
+    /// When that was, by the machine's clock in microseconds; zero: an earlier version did not tell.
+    #[serde(default)]
+    pub started_us: i64,
 }
 
 impl Start {

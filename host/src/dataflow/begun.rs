@@ -5,74 +5,130 @@ use crate::batch::keys::Keys;
 use crate::batch::types::timestamps;
 use crate::checkpoint::state_file::REMOVED;
 use crate::error::{Error, Result};
-use crate::graph::{StageNode, begun_table};
+use crate::graph::begun_table;
 use crate::ids::{BatchId, BatchTime};
+use crate::run::Running;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::Changes;
-use crate::window::{due::Due, microseconds};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
+use crate::window::batches::BatchEnd;
+use crate::window::due::{self, Due};
+use crate::window::made_up::MadeUp;
+use crate::window::{WindowNode, microseconds};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::sync::Arc;
 
-/// The only key of the table.
-const KEY: &str = "first";
+/// The key of when the first batch began.
+const FIRST: &str = "first";
+/// The key of the end of the next window, where the last batch does not tell.
+const NEXT: &str = "next";
+/// The keys of the slides with batches, with numbers behind them: the ends of the first and the last of a run.
+const RUN: [&str; 2] = ["run from ", "run to "];
 
 /// The ends of a stage's windows, on one worker.
 pub struct Begun {
     due: Due,
     interval_us: i64,
     keeper: Option<Keeper>,
-    /// Whether a file holds when the first batch began.
-    written: bool,
+    /// The rows of the table that this worker owns, as the files hold them.
+    written: Vec<(String, i64)>,
 }
 
 impl Begun {
     /// As the checkpoint that is loaded has it.
-    pub fn new(stage: &StageNode, slide_us: i64, at: &At<'_, '_>) -> Result<Begun> {
-        let keeper = Keeper::open(at.running, &begun_table(&stage.name), at.index, at.peers);
-        let mut due = Due { slide_us, origin_us: None, last_us: None };
-        if let (Some(keeper), Some(kept)) = (&keeper, &at.running.kept) {
-            let files = keeper.load_all(at.running)?.unwrap_or_default();
-            let times = files.iter().filter_map(|rows| rows.column_by_name("time"));
-            let first =
-                |times: &ArrayRef| times.as_primitive_opt::<TimestampMicrosecondType>()?.values().first().copied();
-            due.origin_us = times.filter_map(first).next();
-            due.last_us = due.origin_us.map(|_| kept.loaded.1.0);
-        }
-        let interval_us = microseconds(at.running.graph.spec.batch);
-        Ok(Begun { written: due.origin_us.is_some(), due, interval_us, keeper })
+    pub fn new(name: &str, (size_us, slide_us): (i64, i64), at: &At<'_, '_>) -> Result<Begun> {
+        Begun::of_worker(name, (size_us, slide_us), at.index, at.peers, at.running)
     }
 
-    /// A batch of this time: whether a window ends with it.
-    pub fn next(&mut self, time: BatchTime) -> bool {
-        self.due.next(time.0, self.interval_us)
+    fn of_worker(name: &str, window: (i64, i64), index: usize, peers: usize, running: &Running) -> Result<Begun> {
+        let (size_us, slide_us) = window;
+        let keeper = Keeper::open(running, &begun_table(name), index, peers);
+        let mut due = Due::new(size_us, slide_us);
+        if let (Some(keeper), Some(kept)) = (&keeper, &running.kept) {
+            let files = keeper.load_all(running)?.unwrap_or_default();
+            let time = |key: &str| files.iter().rev().find_map(|rows| time_of(rows, key));
+            if let Some(origin_us) = time(FIRST) {
+                let run = |number: u32| {
+                    let [from, to] = RUN.map(|name| time(&format!("{name}{number}")));
+                    from.zip(to)
+                };
+                let more = time(NEXT).map(|next_us| due::Kept { next_us, runs: (0..).map_while(run).collect() });
+                due = Due::restored(size_us, slide_us, origin_us, kept.loaded.1.0, more);
+            }
+        }
+        let interval_us = microseconds(running.graph.spec.batch);
+        let mut begun = Begun { due, interval_us, keeper, written: Vec::new() };
+        begun.written = begun.owned()?;
+        Ok(begun)
+    }
+
+    /// A batch of this time.
+    pub fn batch(&mut self, time: BatchTime) -> Result<BatchEnd> {
+        let end_us = self.due.batch(time.0, self.interval_us);
+        let (Some(origin_us), Some(next_us)) = (self.due.origin_us(), self.due.next_us()) else {
+            return Err(Error::bug("a batch before the first"));
+        };
+        Ok(BatchEnd { origin_us, time_us: time.0, holds: self.due.holds(time.0), end_us, next_us })
     }
 
     /// When the first batch began.
     pub fn origin_us(&self) -> Option<i64> {
-        self.due.origin_us
+        self.due.origin_us()
     }
 
-    /// The first moment after the last batch at which a window ends.
-    pub fn end_us(&self) -> Option<i64> {
-        self.due.end_us()
+    /// When the next window is to end.
+    pub fn next_us(&self) -> Option<i64> {
+        self.due.next_us()
     }
 
     /// What a checkpoint has to hold of it.
     pub fn barrier(&mut self, after: BatchId) -> Result<Option<Changes>> {
-        let (Some(keeper), Some(origin_us), false) = (&mut self.keeper, self.due.origin_us, self.written) else {
-            return Ok(None);
-        };
-        self.written = true;
-        let key: ArrayRef = Arc::new(StringArray::from(vec![KEY]));
-        let hashes = Keys::encode(std::slice::from_ref(&key), 1).map_err(Error::arrow)?.hashes();
-        if !hashes.iter().all(|hash| keeper.owns(*hash)) {
-            return Ok(None);
-        }
-        let time = timestamps([origin_us]);
-        let removed: ArrayRef = Arc::new(BooleanArray::from(vec![false]));
-        let columns = [("name", key, false), ("time", time, true), (REMOVED, removed, false)];
-        let rows = RecordBatch::try_from_iter_with_nullable(columns).map_err(Error::arrow)?;
-        Ok(Some(keeper.base(after, rows)))
+        let rows = self.owned()?;
+        let Some(keeper) = self.keeper.as_mut().filter(|_| rows != self.written) else { return Ok(None) };
+        let names: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(name, _)| name)));
+        let times = timestamps(rows.iter().map(|(_, time_us)| *time_us));
+        let removed: ArrayRef = Arc::new(BooleanArray::from(vec![false; rows.len()]));
+        let columns = [("name", names, false), ("time", times, true), (REMOVED, removed, false)];
+        let base = RecordBatch::try_from_iter_with_nullable(columns).map_err(Error::arrow)?;
+        self.written = rows;
+        Ok(Some(keeper.base(after, base)))
     }
+
+    /// The rows that the table is to hold on this worker.
+    fn owned(&self) -> Result<Vec<(String, i64)>> {
+        let Some(keeper) = &self.keeper else { return Ok(Vec::new()) };
+        let mut rows: Vec<(String, i64)> = self.due.origin_us().map(|at| (FIRST.to_owned(), at)).into_iter().collect();
+        if let Some(due::Kept { next_us, runs }) = self.due.kept() {
+            rows.push((NEXT.to_owned(), next_us));
+            for (number, (from, to)) in runs.into_iter().enumerate() {
+                let [from_key, to_key] = RUN.map(|name| format!("{name}{number}"));
+                rows.extend([(from_key, from), (to_key, to)]);
+            }
+        }
+        if rows.is_empty() {
+            return Ok(rows);
+        }
+        let keys: ArrayRef = Arc::new(StringArray::from_iter_values(rows.iter().map(|(name, _)| name)));
+        let hashes = Keys::encode(std::slice::from_ref(&keys), rows.len()).map_err(Error::arrow)?.hashes();
+        Ok(rows.into_iter().zip(hashes).filter(|(_, hash)| keeper.owns(*hash)).map(|(row, _)| row).collect())
+    }
+}
+
+/// The time of a key in rows of the table.
+fn time_of(rows: &RecordBatch, key: &str) -> Option<i64> {
+    let names = rows.column_by_name("name")?.as_string_opt::<i32>()?;
+    let times = rows.column_by_name("time")?.as_primitive_opt::<TimestampMicrosecondType>()?;
+    let row = (0..names.len()).find(|row| names.value(*row) == key)?;
+    times.is_valid(row).then(|| times.value(row))
+}
+
+/// The batches that worker 0 makes up for the windows of the job.
+pub fn made_up(running: &Running) -> Result<MadeUp> {
+    let mut windows = Vec::new();
+    for stage in &running.graph.stages {
+        if let Some(WindowNode::Batches { size_us, slide_us }) = stage.window {
+            windows.push(Begun::of_worker(&stage.name, (size_us, slide_us), 0, running.workers, running)?.due);
+        }
+    }
+    Ok(MadeUp::new(windows, microseconds(running.graph.spec.batch)))
 }

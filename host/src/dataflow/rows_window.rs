@@ -32,8 +32,9 @@ pub fn build<'s>(
 ) -> Result<StageStreams<'s>> {
     let windows = match *window {
         WindowNode::Session { .. } => return sessions::build(stage, input, at),
+        WindowNode::All => return Err(Error::bug("rows of a window without an end")),
         WindowNode::Batches { size_us, slide_us } => {
-            Windows::Batches { size_us, begun: Begun::new(stage, slide_us, at)? }
+            Windows::Batches { size_us, begun: Begun::new(&stage.name, (size_us, slide_us), at)? }
         }
         WindowNode::Sliding { size_us, slide_us, .. } => Windows::Sliding(Slices::new(size_us, slide_us)),
     };
@@ -93,18 +94,16 @@ impl BatchWork for RowsWindow {
         let parts = numbered(context.id, parts);
         match windows {
             Windows::Batches { size_us, begun } => {
-                let ends = begun.next(context.time);
-                for (id, part) in parts {
+                let batch = begun.batch(context.time)?;
+                for (id, part) in parts.into_iter().filter(|_| batch.holds) {
                     pieces.insert(PieceId { time_us: context.time.0, ..id }, part.rows);
                 }
-                if ends {
-                    let from_us = context.time.0.saturating_sub(*size_us);
-                    let inside = pieces.all().filter(|(id, _)| id.time_us > from_us);
+                if let Some(end_us) = batch.end_us {
+                    let from_us = end_us.saturating_sub(*size_us);
+                    let inside = pieces.all().filter(|(id, _)| id.time_us > from_us && id.time_us <= end_us);
                     output.rows.extend(inside.map(|(id, rows)| piece_part(context, id, rows.clone())));
                 }
-                if let Some(end_us) = begun.end_us() {
-                    pieces.drop_while(|time_us| time_us <= end_us.saturating_sub(*size_us));
-                }
+                pieces.drop_while(|time_us| time_us <= batch.next_us.saturating_sub(*size_us));
             }
             Windows::Sliding(slices) => {
                 for (id, part) in parts {
@@ -213,7 +212,8 @@ fn close(
             found.entry(PieceId { time_us: 0, ..id.clone() }).or_default().push(rows);
         }
         for (id, rows) in found {
-            let rows = if slices.shared() { in_order(&rows)? } else { rows.into_iter().cloned().collect::<Vec<_>>() };
+            let numbered = rows.iter().any(|rows| rows.schema_ref().column_with_name(ROW).is_some());
+            let rows = if numbered { in_order(&rows)? } else { rows.into_iter().cloned().collect::<Vec<_>>() };
             let Some(schema) = bounded.get(id.input as usize) else { return Err(Error::bug("an unknown input")) };
             for rows in rows {
                 let part = piece_part(context, &id, bounds::add(schema, &rows, slices.start_of(end), end)?);

@@ -13,17 +13,17 @@ use crate::batch::group::{Grouped, Grouper};
 use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::part::Part;
 use crate::error::{Error, Result};
-use crate::graph::{Operator, StageNode, rows_table};
+use crate::graph::{Operator, StageNode, pieces_table, rows_table};
 use crate::ids::BatchId;
 use crate::metrics::Counts;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Parts, each_batch_in_time, each_part};
 use crate::window::WindowNode;
-use crate::window::sessions::{Gap, OpenSessions, TouchedSession};
+use crate::window::sessions::{Gap, NewPiece, OpenSessions, SessionPieces, TouchedSession};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_record_batch};
 use arrow::datatypes::SchemaRef;
-use contents::Contents;
+use contents::{Contents, by_session};
 use timely::dataflow::operators::Concat;
 
 /// Builds the stage. Without an aggregate the rows of sessions come out, for the stage's operator.
@@ -63,6 +63,8 @@ struct SessionWork {
     sessions: OpenSessions,
     contents: Contents,
     keeper: Option<Keeper>,
+    /// The rows of sessions that hold rows, and their table.
+    pieces: Option<(SessionPieces, Option<Keeper>)>,
     grouper: Grouper,
     key: Vec<usize>,
     input: SchemaRef,
@@ -93,11 +95,22 @@ impl SessionWork {
             keeper.restore(at.running, sessions.table()).map_err(told)?;
             sessions.restored().map_err(told)?;
         }
+        let mut pieces = None;
+        if contents.are_rows() {
+            let mut held = SessionPieces::new(&key)?;
+            let keeper = Keeper::open(at.running, &pieces_table(&stage.name), at.index, at.peers);
+            if let Some(keeper) = &keeper {
+                keeper.restore(at.running, held.table())?;
+                held.restored()?;
+            }
+            pieces = Some((held, keeper));
+        }
         Ok(SessionWork {
             name: stage.name.clone(),
             sessions,
             contents,
             keeper,
+            pieces,
             grouper: Grouper::default(),
             key: stage.key.clone(),
             input: input.schema.clone(),
@@ -118,7 +131,11 @@ impl SessionWork {
         }
         let closed = self.sessions.close(context.watermark.now)?;
         if !self.update {
-            self.contents.put_out(context, self.at, self.gap, closed, output)?;
+            let pieces = match &mut self.pieces {
+                Some((pieces, _)) => pieces.take(&closed.keys, &closed.sessions)?,
+                None => Vec::new(),
+            };
+            self.contents.put_out(context, self.at, self.gap, closed, pieces, output)?;
         }
         Ok(())
     }
@@ -148,11 +165,21 @@ impl SessionWork {
         };
         let of_row: Vec<usize> = touched.of_row.iter().flatten().copied().collect();
         let made = self.contents.make(context, self.key.len(), &all, &of_row, touched.sessions.len())?;
+        if let Some((pieces, _)) = &mut self.pieces {
+            let mut new: Vec<NewPiece> =
+                touched.sessions.iter().map(|session| NewPiece { row: session.row, at_us: i64::MAX }).collect();
+            for (time_us, session) in times.iter().zip(&touched.of_row) {
+                if let Some(piece) = session.and_then(|session| new.get_mut(session)) {
+                    piece.at_us = piece.at_us.min(*time_us);
+                }
+            }
+            pieces.add(context.id, &keys, &new, by_session(&all, &of_row, new.len())?)?;
+        }
         let accumulators = self.with_what_was(context, &touched.sessions, made)?;
         let slots = self.sessions.store(&keys, &encoded, &touched.sessions, &accumulators)?;
         if self.update {
             let results = self.sessions.results(slots)?;
-            self.contents.put_out(context, self.at, self.gap, results, output)?;
+            self.contents.put_out(context, self.at, self.gap, results, Vec::new(), output)?;
         }
         Ok(())
     }
@@ -213,7 +240,11 @@ impl BatchWork for SessionWork {
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
         let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
-        Ok(keeper.changes(after, self.sessions.table())?.into_iter().collect())
+        let mut changes: Vec<Changes> = keeper.changes(after, self.sessions.table())?.into_iter().collect();
+        if let Some((pieces, Some(keeper))) = &mut self.pieces {
+            changes.extend(keeper.changes(after, pieces.table())?);
+        }
+        Ok(changes)
     }
 }
 

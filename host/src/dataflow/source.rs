@@ -10,7 +10,10 @@ use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
 use crate::metrics::Counts;
-use crate::receiver::{self, inbox::Inbox};
+use crate::receiver::{
+    self,
+    inbox::{Inbox, Taken},
+};
 use crate::run::{Failure, Running};
 use crate::timely_ext::{Answers, BatchContext, Changes, ChangesStream, Output, Parts, Tick, Ticks};
 use serde::{Deserialize, Serialize};
@@ -97,8 +100,8 @@ impl Cutter {
     }
 
     /// The chunks of a batch. `durable` is called when the batch's plan is; a batch that is run again has one.
-    fn cut(&mut self, batch: BatchId, time: BatchTime, durable: impl FnOnce() + Send + 'static) -> Result<Vec<Chunk>> {
-        let spec = &self.spec;
+    fn cut(&mut self, batch: BatchId, tick: Tick, durable: impl FnOnce() + Send + 'static) -> Result<Vec<Chunk>> {
+        let (spec, time) = (&self.spec, tick.time);
         if let Some(kept) = &mut self.kept
             && batch <= kept.replayed
         {
@@ -110,7 +113,12 @@ impl Cutter {
             durable();
             return Ok(chunks);
         }
-        let taken = self.inbox.take(batch, spec.rows_per_batch_max, spec.bytes_per_batch_max);
+        let taken = if tick.made_up {
+            self.inbox.skip(batch);
+            Taken::default()
+        } else {
+            self.inbox.take(batch, spec.rows_per_batch_max, spec.bytes_per_batch_max)
+        };
         match &mut self.kept {
             None => durable(),
             Some(kept) => {
@@ -177,7 +185,7 @@ fn cut<'s>(
                 }
                 planning.insert(stamp, capability.retain(1));
                 let durable = answers.clone();
-                match cutter.cut(batch, tick.time, move || durable.give(stamp, ())) {
+                match cutter.cut(batch, *tick, move || durable.give(stamp, ())) {
                     Ok(chunks) => {
                         let small = chunks.iter().map(|chunk| chunk.bytes.len()).sum::<usize>() <= SMALL_BATCH_BYTES;
                         let cuts = (0u64..).zip(chunks).map(|(place, chunk)| {

@@ -1,9 +1,10 @@
 //! Aggregates over sliding windows, of processing time and of event time: on each part, then by key and pane on the
-//! worker that owns the key.
+//! worker that owns the key. Running totals are a window without an end.
 
 mod batches;
 mod partial;
 mod times;
+mod totals;
 
 use super::plugin::{Current, caller};
 use super::stages::{At, Input, StageStreams, split_late};
@@ -32,6 +33,13 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
         (Some(WindowNode::Batches { size_us, slide_us }), _, _) => {
             let (parts, rejected) = partial::of_batches(stage, input.parts, at)?;
             let work = batches::Work::new(stage, size_us, slide_us, at)?;
+            let (rows, _, changes) =
+                each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
+            Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })
+        }
+        (Some(WindowNode::All), _, _) => {
+            let (parts, rejected) = partial::of_batches(stage, input.parts, at)?;
+            let work = totals::Work::new(stage, at)?;
             let (rows, _, changes) =
                 each_batch_with_state(parts, ticks, &stage.name, failure, |part: &Part| part.to, work);
             Ok(StageStreams { changes: vec![changes], ..StageStreams::of(rows, rejected) })

@@ -46,15 +46,19 @@ pub(super) fn plugin_tables(making: &Making<'_>, node: &PluginNode) -> Result<Ve
 }
 
 fn tables(making: &Making<'_>, accumulators: &Schema, words: &str, inverse: bool) -> Result<Vec<Table>> {
+    let (key, accumulators) = (Column::of(making.key_schema()?.fields()), Column::of(accumulators.fields()));
+    let window = making.window.map_or(String::new(), WindowNode::words);
+    let words = if words.is_empty() { String::new() } else { format!(", {words}") };
     let batches = match making.window {
+        Some(WindowNode::All) => {
+            let columns = [key, Vec::new(), accumulators];
+            return Ok(vec![Table::of_stage(&making.spec.name, format!("{window}{words}"), columns)]);
+        }
         Some(WindowNode::Batches { .. }) => true,
         Some(WindowNode::Sliding { .. }) => false,
         Some(WindowNode::Session { .. }) | None => return Ok(Vec::new()),
     };
-    let window = making.window.map_or(String::new(), WindowNode::words);
     let inverse = if inverse && batches { ", with inverse" } else { "" };
-    let words = if words.is_empty() { String::new() } else { format!(", {words}") };
-    let (key, pane) = (Column::of(making.key_schema()?.fields()), Column::of([&Arc::new(pane_field())]));
-    let columns = [key, pane, Column::of(accumulators.fields())];
+    let columns = [key, Column::of([&Arc::new(pane_field())]), accumulators];
     Ok(vec![Table::of_stage(&making.spec.name, format!("{window}{inverse}{words}"), columns)])
 }

@@ -1,12 +1,12 @@
 //! `window` of a stage: which rows are in one, and which columns that adds.
 
-use super::{Graph, Making, Operator, StageNode};
+use super::{Graph, InputNode, Making, Operator, StageNode};
 use crate::batch::types::{ColumnType, describe, with_fields};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
 use crate::plugin::{LoadOptions, PluginHost, World};
-use crate::window::{WindowNode, bounds, microseconds, rows as pieces, sessions};
+use crate::window::{WINDOW_END, WINDOW_START, WindowNode, bounds, microseconds, rows as pieces, sessions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ pub(super) fn check(graph: &Graph, stage: &StageSpec) -> Result<Option<WindowNod
             size_us: microseconds(*size),
             slide_us: microseconds(slide.unwrap_or(graph.spec.batch)),
         },
+        (WindowExtent::All, _) => WindowNode::All,
         (WindowExtent::Session { gap, length_max }, true) => {
             WindowNode::Session { gap_us: microseconds(*gap), length_us_max: microseconds(*length_max), update }
         }
@@ -37,6 +38,7 @@ pub(super) fn operator_input(
     graph: &Graph,
     stage: &StageSpec,
     window: Option<&WindowNode>,
+    inputs: &[InputNode],
     rows: &SchemaRef,
     host: &PluginHost,
 ) -> Result<SchemaRef> {
@@ -50,10 +52,36 @@ pub(super) fn operator_input(
     if !aggregates {
         only_of_aggregates(stage)?;
     }
-    match window {
-        Some(window) if window.of_event_time() && !aggregates => Ok(with_bounds(rows)),
-        _ => Ok(rows.clone()),
+    if !window.is_some_and(WindowNode::of_event_time) {
+        return Ok(rows.clone());
     }
+    bounds_once(stage, inputs, aggregates)?;
+    Ok(if aggregates { rows.clone() } else { with_bounds(rows) })
+}
+
+/// The rows of a window get its bounds, so what comes in must not have columns of these names, unless an aggregate
+/// leaves them out.
+fn bounds_once(stage: &StageSpec, inputs: &[InputNode], aggregates: bool) -> Result<()> {
+    for input in inputs {
+        let there = |name: &&str| match aggregates {
+            true => stage.key.iter().any(|key| key == name),
+            false => input.schema.column_with_name(name).is_some(),
+        };
+        let twice: Vec<&str> = [WINDOW_START, WINDOW_END].into_iter().filter(there).collect();
+        let Some(first) = twice.first() else { continue };
+        let names = input.schema.fields().iter().map(|field| match field.name().as_str() {
+            name if name == WINDOW_START || name == WINDOW_END => format!("{name} as {name}_before"),
+            name if name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_') => name.to_owned(),
+            name => format!("\"{}\"", name.replace('"', "\"\"")),
+        });
+        return Err(Error::job(format!(
+            "`{0}` has a column `{first}` already, and the rows of this stage's window get one, too; rename it before, with \
+             select = '{1}' in `{0}` (or in a stage between, where that is a source), and use the new name here",
+            input.from.join("`, `"),
+            names.collect::<Vec<_>>().join(", "),
+        )));
+    }
+    Ok(())
 }
 
 /// What only aggregates can do: refine the results of a window, and take out what leaves it.
@@ -68,6 +96,7 @@ fn only_of_aggregates(stage: &StageSpec) -> Result<()> {
     }
     match &stage.window {
         Some(window) if window.emit == WindowEmit::Update => wrong("`emit = \"update\"`"),
+        Some(window) if window.extent == WindowExtent::All => wrong("`window = \"all\"`"),
         _ => Ok(()),
     }
 }
@@ -97,6 +126,11 @@ pub fn aggregated(stage: &StageNode) -> Result<SchemaRef> {
 /// The table of the rows that windows hold.
 pub fn rows_table(stage: &str) -> String {
     format!("{stage}.rows")
+}
+
+/// The table of the rows that sessions hold.
+pub fn pieces_table(stage: &str) -> String {
+    format!("{stage}.pieces")
 }
 
 /// The table of when the first batch of a stage with windows of processing time began.
@@ -130,9 +164,15 @@ pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Tab
             let key = Column::of(making.key_schema()?.fields());
             let start = Column::of([&Arc::new(sessions::start_field())]);
             let state = Column::of(sessions::state_schema(&contents).fields());
-            vec![Table::of_stage(table_name, format!("{}: {words}", window.words()), [key, start, state])]
+            let pieces = (!aggregates).then(|| {
+                let columns =
+                    [key.clone(), Column::of(&sessions::piece_fields()), Column::of(sessions::piece_schema().fields())];
+                Table::of_stage(pieces_table(name), format!("{}: {words}", window.words()), columns)
+            });
+            let open = Table::of_stage(table_name, format!("{}: {words}", window.words()), [key, start, state]);
+            [open].into_iter().chain(pieces).collect()
         }
-        WindowNode::Sliding { .. } => rows.into_iter().collect(),
+        WindowNode::Sliding { .. } | WindowNode::All => rows.into_iter().collect(),
         WindowNode::Batches { .. } => {
             let key = vec![Column::new("name", ColumnType::Text)];
             let columns = [key, Vec::new(), vec![Column::new("time", ColumnType::Timestamp)]];

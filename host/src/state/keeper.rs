@@ -1,7 +1,7 @@
 //! What checkpoints hold of a table on one worker: loads it, and says at each barrier what has to be written.
 
 use super::StateTable;
-use super::files::Files;
+use super::files::{Files, Slice};
 use crate::batch::keys::KeyHash;
 use crate::checkpoint::save::Saver;
 use crate::checkpoint::store::Store;
@@ -21,6 +21,9 @@ pub struct Keeper {
     groups: (u32, u32),
     worker: usize,
     saver: Saver,
+    /// A key has several rows, told apart by columns beside it. The table's order is that of both together then, and says
+    /// nothing about key groups.
+    several: bool,
 }
 
 impl Keeper {
@@ -28,9 +31,10 @@ impl Keeper {
     pub fn open(running: &Running, name: &str, worker: usize, peers: usize) -> Option<Keeper> {
         let kept = running.kept.as_ref()?;
         let table = kept.table(TableOf::Stage, name)?;
-        let files = kept.tables.get(table)?.files.clone();
+        let held = kept.tables.get(table)?;
+        let (files, several) = (held.files.clone(), !held.sub.is_empty());
         let (groups, saver) = (fold::group_range(worker, peers), kept.saver.clone());
-        Some(Keeper { table, files, groups, worker, saver })
+        Some(Keeper { table, files, groups, worker, saver, several })
     }
 
     /// The rows of the checkpoint that is loaded, of the key groups that this worker owns, file by file in the order in
@@ -90,8 +94,10 @@ impl Keeper {
 
     /// What the checkpoint after this batch has to hold of a table whose changes are noted.
     pub fn changes(&mut self, after: BatchId, state: &mut StateTable) -> Result<Option<Changes>> {
+        let several = self.several;
         self.changes_of(after, state.changed(), state.len() as u64, |base, to| {
-            state.changes(base, STATE_SLICE_MAX, &mut |slice| to.add(slice))
+            let mut add = |slice: Slice| to.add(Slice { groups: slice.groups.filter(|_| !several), ..slice });
+            state.changes(base, STATE_SLICE_MAX, &mut add)
         })
     }
 

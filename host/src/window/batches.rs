@@ -7,15 +7,17 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
 
-/// A batch, and when windows end. Times are batch times, in microseconds.
+/// A batch, and the windows that end. Times are batch times, in microseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BatchEnd {
     /// The beginning of the job's first batch.
     pub origin_us: i64,
     /// The batch's own time.
     pub time_us: i64,
-    /// Whether a window ends with it.
-    pub ends: bool,
+    /// Whether it is in any window.
+    pub holds: bool,
+    /// The end of the window that comes out with it.
+    pub end_us: Option<i64>,
     /// When the next window is to end.
     pub next_us: i64,
 }
@@ -54,13 +56,15 @@ pub struct BatchWindows {
     inverse: bool,
     /// Where they have none, once there was a batch.
     sums: Option<Sums>,
+    /// Totals and sums hold the panes up to this one. Later ones are there where windows wait.
+    done: i64,
 }
 
 impl BatchWindows {
     /// Nothing has come yet. `inverse`: keys have running totals, which what leaves a window is taken out of.
     pub fn new(size_us: i64, inverse: bool, keys: &[Arc<Field>], accumulators: &SchemaRef) -> Result<BatchWindows> {
         let panes = Panes::new(keys, accumulators.clone())?;
-        Ok(BatchWindows { size_us, accumulators: accumulators.clone(), panes, inverse, sums: None })
+        Ok(BatchWindows { size_us, accumulators: accumulators.clone(), panes, inverse, sums: None, done: i64::MIN })
     }
 
     /// The panes, for what checkpoints hold of them.
@@ -79,9 +83,10 @@ impl BatchWindows {
         self.sums = None;
         self.begin(origin_us)?;
         let start = self.first_pane(next_us);
+        self.done = self.panes.last().map_or(start.saturating_sub(1), |last| last.min(next_us));
         if let Some(sums) = &mut self.sums {
             sums.leave_before(&self.panes, self.panes.rows(), start);
-            sums.extend(functions, &self.panes, self.panes.rows(), start..i64::MAX)?;
+            sums.extend(functions, &self.panes, self.panes.rows(), start..self.done.saturating_add(1))?;
         }
         Ok(())
     }
@@ -98,50 +103,59 @@ impl BatchWindows {
         end_us.saturating_sub(self.size_us).saturating_add(1)
     }
 
-    /// A batch with its rows; returns the window that ends with it.
+    /// A batch with its rows; returns the window that comes out with it.
     pub fn batch(
         &mut self,
         functions: &mut impl Accumulate,
         batch: BatchEnd,
         rows: Option<PartialRows>,
     ) -> Result<Option<Window>> {
-        let BatchEnd { origin_us, time_us, ends, next_us } = batch;
+        let BatchEnd { origin_us, time_us, holds, end_us, next_us } = batch;
         self.begin(origin_us)?;
-        // Batches between windows, where the slide is longer, count for nothing.
-        let counts = ends || time_us >= self.first_pane(next_us);
-        if let Some(rows) = rows.filter(|rows| rows.rows > 0 && counts) {
+        if let Some(rows) = rows.filter(|rows| rows.rows > 0 && holds) {
             self.add(functions, time_us, rows)?;
         }
-        if !ends {
-            return Ok(None);
-        }
-        let start = self.first_pane(time_us);
+        self.complete(functions, end_us.unwrap_or(next_us).min(time_us))?;
+        let Some(end) = end_us else { return Ok(None) };
+        let start = self.first_pane(end);
         self.leave(functions, start)?;
         let ordered = self.panes.ordered().to_vec();
         let (ids, accumulators) = match &mut self.sums {
             Some(sums) => {
-                let window = start..time_us.saturating_add(1);
+                let window = start..end.saturating_add(1);
                 sums.window(functions, &self.panes, self.panes.rows(), window, &ordered)?
             }
             None => {
-                let slots = self.panes.running_slots(&ordered);
+                let ids = self.panes.with_total(&ordered);
+                let slots = self.panes.running_slots(&ids);
                 let totals = self.panes.accumulators(&slots)?;
-                (ordered, totals)
+                (ids, totals)
             }
         };
         let keys = self.panes.key_columns(&ids)?;
         self.leave(functions, self.first_pane(next_us))?;
-        Ok(Some(Window { start, end: time_us, ids, keys, accumulators }))
+        self.complete(functions, next_us.min(time_us))?;
+        Ok(Some(Window { start, end, ids, keys, accumulators }))
     }
 
     fn add(&mut self, functions: &mut impl Accumulate, time_us: i64, rows: PartialRows) -> Result<()> {
         let mut keys = rows.keys;
         keys.push(Arc::new(Int64Array::from(vec![time_us; rows.rows])));
-        self.panes.add(functions, &keys, &rows.partial, rows.rows)?;
-        match &mut self.sums {
-            Some(sums) => sums.extend(functions, &self.panes, self.panes.rows(), time_us..time_us.saturating_add(1)),
-            None => self.panes.run(functions, time_us),
+        self.panes.add(functions, &keys, &rows.partial, rows.rows).map(drop)
+    }
+
+    /// Sums and totals hold the panes up to this one now.
+    fn complete(&mut self, functions: &mut impl Accumulate, to: i64) -> Result<()> {
+        if to <= self.done {
+            return Ok(());
         }
+        let range = self.done.saturating_add(1)..to.saturating_add(1);
+        match &mut self.sums {
+            Some(sums) => sums.extend(functions, &self.panes, self.panes.rows(), range)?,
+            None => self.panes.run(functions, range)?,
+        }
+        self.done = to;
+        Ok(())
     }
 
     /// Panes before this one are in no window any more.

@@ -169,15 +169,17 @@ impl TimeWindows {
         let mut ids: Vec<KeyId> = slots.iter().map(|slot| self.panes.id_of(*slot)).collect();
         ids.sort_unstable();
         ids.dedup();
-        // A window of one slice needs no sums.
-        let rows = if self.slices.shared() { self.panes.rows_of(&ids, range.clone())? } else { RowsByPane::new() };
+        // A window of one slice needs no sums. (Checkpoints of earlier versions have several also where there is time between
+        // windows.)
+        let several = self.slices.slice_us != size;
+        let rows = if several { self.panes.rows_of(&ids, range.clone())? } else { RowsByPane::new() };
         let mut sums = Sums::new(size, 0, &self.accumulators)?;
         let (mut done, mut windows) = (range.start, Vec::new());
         for (end, mut ids) in changed {
             self.panes.sort(&mut ids);
             ids.dedup();
             let start = end.saturating_sub(size);
-            let (ids, accumulators) = if self.slices.shared() {
+            let (ids, accumulators) = if several {
                 sums.extend(functions, &self.panes, &rows, done..end)?;
                 done = end;
                 sums.window(functions, &self.panes, &rows, start..end, &ids)?

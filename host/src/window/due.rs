@@ -1,53 +1,172 @@
 //! When windows of processing time end: pure functions over batch times.
+//!
+//! Windows end at the bounds of a grid: the multiples of the slide from the beginning of the job's first batch. A batch
+//! belongs to the one slide of the grid that holds its time, and a window that ends at a bound holds the batches of the
+//! slides up to it, whether or not a batch stood at the bound. At most one window comes out with a batch, so that
+//! operators that know nothing of windows never see two at once; where a batch passes several bounds, the others wait for
+//! the batches after it. [`super::made_up`] makes up the batches that are missing, so that in a running job none waits.
 
-/// Windows end at the multiples of `slide_us` from the beginning of the job's first batch. As batches come when they
-/// come, a window ends with the first batch at or after its end, as Spark's do where batches fall on the multiples.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use std::collections::VecDeque;
+
+/// The windows of a stage that have not come out yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// From one end to the next.
-    pub slide_us: i64,
-    /// When the first batch began: an interval before its time. `None`: there was no batch yet.
-    pub origin_us: Option<i64>,
+    size_us: i64,
+    slide_us: i64,
+    begun: Option<Begun>,
+}
+
+/// See [`Due::kept`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Kept {
+    /// The end of the next window.
+    pub next_us: i64,
+    /// The slides with batches: runs, by the ends of their first and last slides.
+    pub runs: Vec<(i64, i64)>,
+}
+
+/// What there is after the first batch. Times are in microseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Begun {
+    /// When the first batch began: an interval before its time.
+    origin_us: i64,
+    /// The end of the next window.
+    next_us: i64,
     /// The time of the last batch.
-    pub last_us: Option<i64>,
+    last_us: i64,
+    /// The slides in which batches stood, those that no window to come needs left out: runs of slides that follow each
+    /// other, by the ends of the first and the last.
+    runs: VecDeque<(i64, i64)>,
 }
 
 impl Due {
-    /// The next batch is of this time, `interval_us` after it began: whether a window ends with it.
-    pub fn next(&mut self, time_us: i64, interval_us: i64) -> bool {
-        let origin_us = *self.origin_us.get_or_insert(time_us.saturating_sub(interval_us));
-        let last_us = self.last_us.replace(time_us).unwrap_or(origin_us);
-        let ends = |time_us: i64| time_us.saturating_sub(origin_us).div_euclid(self.slide_us.max(1));
-        ends(time_us) > ends(last_us)
+    /// Before the first batch.
+    pub fn new(size_us: i64, slide_us: i64) -> Due {
+        Due { size_us: size_us.max(1), slide_us: slide_us.max(1), begun: None }
     }
 
-    /// The first moment after the last batch at which a window ends.
-    pub fn end_us(&self) -> Option<i64> {
-        let (origin_us, last_us, slide_us) = (self.origin_us?, self.last_us?, self.slide_us.max(1));
-        let ended = last_us.saturating_sub(origin_us).div_euclid(slide_us);
-        Some(ended.saturating_add(1).saturating_mul(slide_us).saturating_add(origin_us))
+    /// Goes on behind a batch of time `last_us`, with what [`Due::kept`] said then.
+    pub fn restored(size_us: i64, slide_us: i64, origin_us: i64, last_us: i64, kept: Option<Kept>) -> Due {
+        let mut due = Due::new(size_us, slide_us);
+        let Kept { next_us, runs } = kept.unwrap_or_else(|| {
+            let next_us = due.bound_behind(origin_us, last_us);
+            let (first, last) = (due.first_slide(origin_us, next_us), due.bound_at(origin_us, last_us));
+            Kept { next_us, runs: if first <= last { vec![(first, last)] } else { Vec::new() } }
+        });
+        due.begun = Some(Begun { origin_us, next_us, last_us, runs: runs.into() });
+        due
+    }
+
+    /// What has to be kept beside the beginning of the first batch and the time of the last, as these do not tell it: where
+    /// windows wait, or slides were without batches.
+    pub fn kept(&self) -> Option<Kept> {
+        let begun = self.begun.as_ref()?;
+        let plain = Due::restored(self.size_us, self.slide_us, begun.origin_us, begun.last_us, None);
+        (plain != *self).then(|| Kept { next_us: begun.next_us, runs: begun.runs.iter().copied().collect() })
+    }
+
+    /// The first slide in a window that ends then.
+    fn first_slide(&self, origin_us: i64, end_us: i64) -> i64 {
+        self.bound_at(origin_us, end_us.saturating_sub(self.size_us).max(origin_us).saturating_add(1))
+    }
+
+    /// The first bound at or behind a time.
+    fn bound_at(&self, origin_us: i64, time_us: i64) -> i64 {
+        let slides = time_us.saturating_sub(origin_us).saturating_sub(1).div_euclid(self.slide_us).saturating_add(1);
+        origin_us.saturating_add(slides.saturating_mul(self.slide_us))
+    }
+
+    /// The first bound behind a time.
+    fn bound_behind(&self, origin_us: i64, time_us: i64) -> i64 {
+        self.bound_at(origin_us, time_us.saturating_add(1))
+    }
+
+    /// The next batch is of this time, and an interval of this length ends with it. Returns the end of the window that comes
+    /// out with it.
+    pub fn batch(&mut self, time_us: i64, interval_us: i64) -> Option<i64> {
+        let origin_us = self.begun.as_ref().map_or(time_us.saturating_sub(interval_us), |begun| begun.origin_us);
+        let bound = self.bound_at(origin_us, time_us);
+        let slide_us = self.slide_us;
+        let begun = self.begun.get_or_insert_with(|| Begun {
+            origin_us,
+            next_us: origin_us.saturating_add(slide_us),
+            last_us: origin_us,
+            runs: VecDeque::new(),
+        });
+        begun.last_us = time_us.max(begun.last_us);
+        match begun.runs.back_mut() {
+            Some((_, last)) if bound <= *last => {}
+            Some((_, last)) if bound == last.saturating_add(slide_us) => *last = bound,
+            _ => begun.runs.push_back((bound, bound)),
+        }
+        self.skip();
+        let begun = self.begun.as_mut()?;
+        let end = begun.next_us;
+        if end > time_us {
+            return None;
+        }
+        begun.next_us = end.saturating_add(slide_us);
+        self.skip();
+        Some(end)
+    }
+
+    /// Leaves out windows in which no batch stands, up to one in which one does or a batch may still come.
+    fn skip(&mut self) {
+        let (size_us, slide_us) = (self.size_us, self.slide_us);
+        let Some(mut begun) = self.begun.take() else { return };
+        let Begun { origin_us, next_us, runs, .. } = &mut begun;
+        while let Some((first, last)) = runs.front().copied() {
+            // Up to the last bound before the window, all slides have left it.
+            if last <= next_us.saturating_sub(size_us) {
+                runs.pop_front();
+                continue;
+            }
+            // Its first slide begins behind the window, so the first window that holds a batch of it ends with that slide.
+            if first.saturating_sub(slide_us) >= *next_us {
+                *next_us = first;
+            }
+            if let Some((first, _)) = runs.front_mut() {
+                *first = self.first_slide(*origin_us, *next_us).max(*first);
+            }
+            break;
+        }
+        self.begun = Some(begun);
+    }
+
+    /// When the first batch began.
+    pub fn origin_us(&self) -> Option<i64> {
+        self.begun.as_ref().map(|begun| begun.origin_us)
+    }
+
+    /// The end of the next window.
+    pub fn next_us(&self) -> Option<i64> {
+        self.begun.as_ref().map(|begun| begun.next_us)
+    }
+
+    /// The time of the last batch.
+    pub fn last_us(&self) -> Option<i64> {
+        self.begun.as_ref().map(|begun| begun.last_us)
+    }
+
+    /// Whether the next window waits although it is over.
+    pub fn waits(&self) -> bool {
+        self.begun.as_ref().is_some_and(|begun| begun.next_us <= begun.last_us)
+    }
+
+    /// Whether the batches of this time are in any window: in no other where there is time between windows.
+    pub fn holds(&self, time_us: i64) -> bool {
+        let Some(begun) = &self.begun else { return true };
+        time_us > self.bound_at(begun.origin_us, time_us).saturating_sub(self.size_us)
+    }
+
+    /// Whether a batch of this time is behind the next window, and that window may hold rows of a batch of time `last_us`
+    /// or ends at most `empty` slides after those that may.
+    pub fn misses(&self, time_us: i64, last_us: i64, empty: i64) -> Option<i64> {
+        let next_us = self.next_us()?;
+        let until_us = last_us.saturating_add(self.size_us).saturating_add(self.slide_us.saturating_mul(empty));
+        (next_us < time_us && next_us < until_us).then_some(next_us)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn windows_end_at_multiples_of_the_slide_from_the_first_batch() {
-        let mut due = Due { slide_us: 3, origin_us: None, last_us: None };
-        // The first batch began at 100.
-        let ended: Vec<i64> = (101..=110).filter(|time| due.next(*time, 1)).collect();
-        assert_eq!(ended, [103, 106, 109]);
-        assert_eq!(due.end_us(), Some(112));
-    }
-
-    #[test]
-    fn a_batch_after_several_ends_is_one_window() {
-        let mut due = Due { slide_us: 3, origin_us: Some(100), last_us: Some(104) };
-        assert!(due.next(113, 1));
-        assert_eq!(due.end_us(), Some(115));
-        assert!(!due.next(114, 1));
-        assert!(due.next(i64::MAX, 1));
-    }
-}
+mod tests;

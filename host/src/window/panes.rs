@@ -107,38 +107,12 @@ impl Panes {
         partial: &[ArrayRef],
         rows: usize,
     ) -> Result<Vec<Slot>> {
-        let keys = Keys::encode(keys_and_pane, rows).map_err(Error::arrow)?;
-        let view = keys.view();
-        let (mut slots, mut first_rows, mut groups) = (Vec::new(), Vec::new(), Vec::with_capacity(rows));
-        for row in 0..rows {
-            let slot = self.table.slot(view.get(row), view.short(row).1);
-            if self.group_of.len() < self.table.slots() {
-                self.group_of.resize(self.table.slots(), NONE);
-            }
-            let group = &mut self.group_of[slot as usize];
-            if *group == NONE {
-                *group = slots.len() as u32;
-                slots.push(slot);
-                first_rows.push(row as u32);
-            }
-            groups.push(*group as usize);
-        }
-        slots.iter().for_each(|slot| self.group_of[*slot as usize] = NONE);
-        let added = functions.merge(partial, &groups, slots.len())?;
-        let (old, new): (Vec<u32>, Vec<u32>) =
-            (0..slots.len() as u32).partition(|row| self.table.known(slots[*row as usize]));
-        if !old.is_empty() {
-            let old_slots = pick(&slots, &old);
-            let before = self.accumulators(&old_slots)?;
-            let sums = functions.combine(&before, &take_rows(&added, &old)?)?;
-            self.table.store(&old_slots, &sums, &all(old.len()));
-        }
+        let Folded { slots, first_rows, new } =
+            fold_into(&mut self.table, &mut self.group_of, functions, keys_and_pane, partial, rows)?;
         if !new.is_empty() {
-            let new_slots = pick(&slots, &new);
-            self.table.store(&new_slots, &take_rows(&added, &new)?, &all(new.len()));
             let first = UInt32Array::from(pick(&first_rows, &new));
             let columns = take_arrays(keys_and_pane, &first, None).map_err(Error::arrow)?;
-            self.note(&columns, &new_slots)?;
+            self.note(&columns, &pick(&slots, &new))?;
         }
         Ok(slots)
     }
@@ -282,9 +256,13 @@ impl Panes {
         self.keys.sort(ids);
     }
 
-    /// Adds a pane to the running totals of its keys.
-    pub fn run(&mut self, functions: &mut impl Accumulate, pane: i64) -> Result<()> {
-        let Some(rows) = self.rows.get(&pane).cloned() else { return Ok(()) };
+    /// Adds panes to the running totals of their keys.
+    pub fn run(&mut self, functions: &mut impl Accumulate, panes: std::ops::Range<i64>) -> Result<()> {
+        let entering: Vec<PaneRows> = self.rows.range(panes).map(|(_, rows)| rows.clone()).collect();
+        entering.into_iter().try_for_each(|rows| self.run_one(functions, rows))
+    }
+
+    fn run_one(&mut self, functions: &mut impl Accumulate, rows: PaneRows) -> Result<()> {
         let added = self.accumulators(&rows.slots)?;
         let (old, new): (Vec<u32>, Vec<u32>) =
             (0..rows.ids.len() as u32).partition(|row| self.running[rows.ids[*row as usize] as usize] != NONE);
@@ -317,6 +295,16 @@ impl Panes {
         Ok(())
     }
 
+    /// The last pane.
+    pub fn last(&self) -> Option<i64> {
+        self.rows.last_key_value().map(|(pane, _)| *pane)
+    }
+
+    /// Those of these keys that have a running total: others have only come in panes behind it.
+    pub fn with_total(&self, ids: &[KeyId]) -> Vec<KeyId> {
+        ids.iter().copied().filter(|id| self.running[*id as usize] != NONE).collect()
+    }
+
     /// The slots of the running totals of keys that have one.
     pub fn running_slots(&self, ids: &[KeyId]) -> Vec<Slot> {
         ids.iter().map(|id| self.running[*id as usize]).collect()
@@ -330,6 +318,57 @@ impl Panes {
         empty.iter().for_each(|id| self.running[*id as usize] = NONE);
         self.forget(&empty);
     }
+}
+
+/// What became of partial results in a table.
+pub struct Folded {
+    /// The slots that changed, each once, in the order of their first rows.
+    pub slots: Vec<Slot>,
+    /// The first row of each.
+    pub first_rows: Vec<u32>,
+    /// The places of those that are new.
+    pub new: Vec<u32>,
+}
+
+/// Adds partial results to a table of accumulators: its key columns and what [`Accumulate::merge`] takes, row by row.
+/// `group_of` is scratch: the group of a slot within a batch, outside of one [`NONE`].
+pub fn fold_into(
+    table: &mut StateTable,
+    group_of: &mut Vec<u32>,
+    functions: &mut impl Accumulate,
+    keys: &[ArrayRef],
+    partial: &[ArrayRef],
+    rows: usize,
+) -> Result<Folded> {
+    let keys = Keys::encode(keys, rows).map_err(Error::arrow)?;
+    let view = keys.view();
+    let (mut slots, mut first_rows, mut groups) = (Vec::new(), Vec::new(), Vec::with_capacity(rows));
+    for row in 0..rows {
+        let slot = table.slot(view.get(row), view.short(row).1);
+        if group_of.len() < table.slots() {
+            group_of.resize(table.slots(), NONE);
+        }
+        let group = &mut group_of[slot as usize];
+        if *group == NONE {
+            *group = slots.len() as u32;
+            slots.push(slot);
+            first_rows.push(row as u32);
+        }
+        groups.push(*group as usize);
+    }
+    slots.iter().for_each(|slot| group_of[*slot as usize] = NONE);
+    let added = functions.merge(partial, &groups, slots.len())?;
+    let (old, new): (Vec<u32>, Vec<u32>) = (0..slots.len() as u32).partition(|row| table.known(slots[*row as usize]));
+    if !old.is_empty() {
+        let old_slots = pick(&slots, &old);
+        let before = table.states(&old_slots).map_err(Error::arrow)?.0;
+        let sums = functions.combine(&before, &take_rows(&added, &old)?)?;
+        table.store(&old_slots, &sums, &all(old.len()));
+    }
+    if !new.is_empty() {
+        table.store(&pick(&slots, &new), &take_rows(&added, &new)?, &all(new.len()));
+    }
+    Ok(Folded { slots, first_rows, new })
 }
 
 fn without_pane() -> Error {

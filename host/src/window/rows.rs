@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 /// Windows of event time that begin at the multiples of `slide_us` since 1970 and last `size_us`.
 ///
 /// Rows are kept in slices, of which every window is made (Li et al., "No pane, no gain", 2005): their length divides both
-/// size and slide.
+/// size and slide. Where windows do not overlap a slice is all of a window, so that its rows stand in the order in which they
+/// came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slices {
     /// Length of a window.
@@ -35,6 +36,9 @@ impl Slices {
     /// The slices of such windows.
     pub fn new(size_us: i64, slide_us: i64) -> Slices {
         let (size_us, slide_us) = (size_us.max(1), slide_us.max(1));
+        if slide_us >= size_us {
+            return Slices { size_us, slide_us, slice_us: slide_us };
+        }
         let (mut a, mut b) = (size_us, slide_us);
         while b != 0 {
             (a, b) = (b, a % b);
@@ -44,7 +48,7 @@ impl Slices {
 
     /// Whether a window may be more than one slice.
     pub fn shared(&self) -> bool {
-        self.size_us != self.slice_us
+        self.size_us > self.slice_us
     }
 
     /// The end of the last window that a time may belong to.

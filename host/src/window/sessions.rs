@@ -5,8 +5,10 @@
 //! depend on how rows fall into batches.
 
 mod open;
+mod pieces;
 
 pub use open::{OpenSessions, Results, TouchedSession, rows_kept, start_field, state_schema};
+pub use pieces::{NewPiece, SessionPieces, piece_fields, piece_schema};
 
 use std::collections::BTreeMap;
 

@@ -14,6 +14,7 @@ fn manifest(starts: &[(u64, u64, u64)], checkpoints: &[(u64, &[&str])]) -> Manif
         sources: vec!["lines".into()],
         job_digest: "ab".into(),
         upgrade: false,
+        started_us: 0,
     };
     let file = |path: &&str| StateFile {
         path: (*path).into(),

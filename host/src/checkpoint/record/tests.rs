@@ -53,6 +53,7 @@ fn a_job_is_made_again_of_what_is_kept() {
         sources: Vec::new(),
         job_digest: recorded.digest.clone(),
         upgrade: false,
+        started_us: 0,
     };
     let store = store::open("kept", folder.path()).unwrap();
     recorded.store(&*store, Generation(1), None, &start.record_path(), &Failure::default()).unwrap();

@@ -22,6 +22,7 @@ pub fn claim(manifest: Option<&Manifest>, resume: &Resume, wanted: &Wanted, job:
         sources: sources(wanted),
         job_digest: wanted.job_digest.clone(),
         upgrade: false,
+        started_us: 0,
     };
     let Some(manifest) = manifest.filter(|_| !wanted.fresh) else {
         let (job, job_id) = (job.to_owned(), job_id.to_owned());

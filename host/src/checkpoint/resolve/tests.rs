@@ -18,6 +18,7 @@ fn start(generation: u64, after: u64, first: u64) -> Start {
         sources: vec!["left".into(), "right".into()],
         job_digest: "a".into(),
         upgrade: false,
+        started_us: 0,
     }
 }
 

@@ -58,6 +58,7 @@ fn facts() -> Facts {
         sources: vec![],
         job_digest: String::new(),
         upgrade: false,
+        started_us: 0,
     };
     let positions = BTreeMap::from([
         ("a".to_owned(), source("file in.txt", &[("", 10, 1)])),

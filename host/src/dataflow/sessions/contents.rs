@@ -73,7 +73,8 @@ impl Contents {
         }
     }
 
-    /// The accumulators of so many sessions of rows, whose session stands beside each; the key is of so many columns.
+    /// The accumulators of so many sessions of rows, whose session stands beside each; the key is of so many columns. Of
+    /// rows they are empty: these are kept beside, see [`by_session`].
     pub fn make(
         &mut self,
         context: BatchContext,
@@ -82,7 +83,7 @@ impl Contents {
         of_row: &[usize],
         count: usize,
     ) -> Result<RecordBatch> {
-        let Contents::Functions { functions, .. } = self else { return kept_by_session(rows, of_row, count) };
+        let Contents::Functions { functions, .. } = self else { return no_rows(count) };
         let run = |run: &[usize]| Some((i64::try_from(*run.first()?).ok()?, run.len()));
         let runs: Vec<(i64, usize)> = of_row.chunk_by(|a, b| a == b).filter_map(run).collect();
         let partials = functions.partial_by_pane(context.call(), rows, &runs)?;
@@ -115,6 +116,7 @@ impl Contents {
         (index, peers): (usize, usize),
         gap: Gap,
         results: Results,
+        pieces: Vec<Vec<RecordBatch>>,
         output: &mut Output,
     ) -> Result<()> {
         let Results { keys, sessions, accumulators } = results;
@@ -138,8 +140,9 @@ impl Contents {
             Contents::Rows { input, output: schema } => {
                 let hashes = Keys::encode(&keys, sessions.len()).map_err(Error::arrow)?.hashes();
                 let kept = bytes_of(&accumulators)?;
-                for (row, (session, hash)) in sessions.iter().zip(hashes).enumerate() {
-                    let rows = rows_of(input, kept.value(row))?;
+                let pieces = pieces.into_iter().chain(std::iter::repeat_with(Vec::new));
+                for (row, ((session, hash), pieces)) in sessions.iter().zip(hashes).zip(pieces).enumerate() {
+                    let rows = rows_of(input, kept.value(row), pieces)?;
                     let rows = bounds::add(schema, &rows, session.start_us, gap.end(*session))?;
                     output.push(context, order_of(gap, *session, hash.0), rows);
                 }
@@ -159,24 +162,28 @@ fn bytes_of(kept: &RecordBatch) -> Result<&BinaryArray> {
     bytes.ok_or_else(|| Error::bug("sessions without their rows"))
 }
 
-/// The rows of each session as they are kept.
-fn kept_by_session(rows: &RecordBatch, of_row: &[usize], count: usize) -> Result<RecordBatch> {
+/// Sessions that hold no rows themselves.
+fn no_rows(count: usize) -> Result<RecordBatch> {
+    let kept: ArrayRef = Arc::new(BinaryArray::from_iter_values(std::iter::repeat_n([0u8; 0], count)));
+    RecordBatch::try_new(rows_kept(), vec![kept]).map_err(Error::arrow)
+}
+
+/// The rows of each of so many sessions as they are kept; their session stands beside each row.
+pub fn by_session(rows: &RecordBatch, of_row: &[usize], count: usize) -> Result<BinaryArray> {
     let (ends, sorted) = sort_by_rank(of_row.iter().map(|session| *session as u32), count);
     let sorted = take_record_batch(rows, &UInt32Array::from(sorted)).map_err(Error::arrow)?;
     let mut kept: Vec<Vec<u8>> = Vec::with_capacity(count);
     let mut start = 0;
     for end in ends {
-        let bytes = encode_rows(&sorted.slice(start as usize, (end - start) as usize))?;
+        kept.push(encode_rows(&sorted.slice(start as usize, (end - start) as usize))?);
         start = end;
-        kept.push([&(bytes.len() as u64).to_le_bytes(), bytes.as_slice()].concat());
     }
     check_bytes(kept.iter().map(Vec::len))?;
-    let kept: ArrayRef = Arc::new(BinaryArray::from_iter_values(kept));
-    RecordBatch::try_new(rows_kept(), vec![kept]).map_err(Error::arrow)
+    Ok(BinaryArray::from_iter_values(kept))
 }
 
-/// The rows of a session.
-fn rows_of(schema: &SchemaRef, mut kept: &[u8]) -> Result<RecordBatch> {
+/// The rows of a session: those that it holds itself, then its pieces.
+fn rows_of(schema: &SchemaRef, mut kept: &[u8], behind: Vec<RecordBatch>) -> Result<RecordBatch> {
     let damaged = || Error::environment("the rows of a session in the checkpoint are damaged");
     let mut pieces = Vec::new();
     while !kept.is_empty() {
@@ -186,5 +193,6 @@ fn rows_of(schema: &SchemaRef, mut kept: &[u8]) -> Result<RecordBatch> {
         pieces.push(decode_rows(piece)?);
         kept = rest;
     }
+    pieces.extend(behind);
     concat_batches(schema, &pieces).map_err(Error::arrow)
 }

@@ -10,7 +10,7 @@ use crate::ids::{BatchId, BatchTime, PartOrder};
 use crate::sql::expression::Expression;
 use crate::state::keeper::Keeper;
 use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
-use crate::window::batches::{BatchEnd, BatchWindows, Window};
+use crate::window::batches::{BatchWindows, Window};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
@@ -43,11 +43,11 @@ impl Work {
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut windows = BatchWindows::new(size_us, inverse, &keys, &results.functions.accumulators()?)?;
         let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
-        let begun = Begun::new(stage, slide_us, at)?;
+        let begun = Begun::new(&stage.name, (size_us, slide_us), at)?;
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
             keeper.restore(at.running, windows.panes().table()).map_err(told)?;
-            if let Some((origin_us, next_us)) = begun.origin_us().zip(begun.end_us()) {
+            if let Some((origin_us, next_us)) = begun.origin_us().zip(begun.next_us()) {
                 // Sums are made of what was there, in the batch after the one that the checkpoint holds.
                 let context = at.running.kept.as_ref().map(|kept| kept.loaded).unwrap_or_default();
                 let context = BatchContext::new(context.0, context.1).call();
@@ -70,17 +70,13 @@ impl Work {
     fn window(&mut self, context: BatchContext, parts: Vec<Part>) -> Result<Option<Window>> {
         let last = std::mem::replace(&mut self.last, (context.id, context.time));
         if self.results.renew()?
-            && let Some((origin_us, next_us)) = self.begun.origin_us().zip(self.begun.end_us())
+            && let Some((origin_us, next_us)) = self.begun.origin_us().zip(self.begun.next_us())
         {
             let last = BatchContext::new(last.0, last.1).call();
             self.windows.remade(&mut self.results.functions.within(last), origin_us, next_us)?;
         }
         let rows = gather(parts, &self.partial, self.keys)?;
-        let ends = self.begun.next(context.time);
-        let (Some(origin_us), Some(next_us)) = (self.begun.origin_us(), self.begun.end_us()) else {
-            return Err(Error::bug("a batch before the first"));
-        };
-        let batch = BatchEnd { origin_us, time_us: context.time.0, ends, next_us };
+        let batch = self.begun.batch(context.time)?;
         self.windows.batch(&mut self.results.functions.within(context.call()), batch, rows)
     }
 

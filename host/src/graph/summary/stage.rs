@@ -50,6 +50,7 @@ pub(super) fn window(window: &WindowNode, batch: Duration) -> String {
     };
     let gaps = if window.leaves_gaps() { "; rows between windows are dropped" } else { "" };
     match *window {
+        WindowNode::All => "totals of all rows; each batch puts out those of its keys".into(),
         WindowNode::Batches { size_us, slide_us } => format!(
             "window {} every {} of processing time (each batch: {}){}",
             time(size_us),

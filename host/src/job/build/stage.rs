@@ -212,6 +212,11 @@ impl WindowSpec {
         WindowSpec { extent: WindowExtent::Sliding { size, slide: None }, emit: WindowEmit::Close }
     }
 
+    /// All rows that ever came: each batch puts out the totals of its keys.
+    pub fn all() -> WindowSpec {
+        WindowSpec { extent: WindowExtent::All, emit: WindowEmit::Close }
+    }
+
     /// Sessions: rows with less than `gap` between them, at most a day long.
     pub fn session(gap: Duration) -> WindowSpec {
         let length_max = Duration::from_millis(limits::SESSION_LENGTH_MS_MAX);

@@ -40,9 +40,10 @@ pub(in crate::job) const STAGE: &[Key] = &[
     key("key", Shape::Texts, "The columns by which the rows are partitioned."),
     key(
         "window",
-        Shape::Table(WINDOW),
+        Shape::Either(&[Shape::Table(WINDOW), Shape::Word(&["all"])]),
         "The rows that the operator works on, where these are not those of one batch: { size = \"30s\", slide = \
-         \"10s\" }, or { gap = \"30s\" } for sessions.",
+         \"10s\" }, or { gap = \"30s\" } for sessions; \"all\" for aggregates of all rows \
+         that ever came.",
     ),
     TIME,
     LATENESS,

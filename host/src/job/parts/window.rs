@@ -14,6 +14,7 @@ pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
     let Some(window) = &spec.window else { return };
     let name = part.place(["window", "join.window"]);
     match &window.extent {
+        WindowExtent::All => all(spec, name, part),
         WindowExtent::Sliding { size, slide } => sliding(spec, *size, *slide, name, part),
         WindowExtent::Session { gap, length_max } => {
             let good = length(&format!("{name}.gap"), *gap, "30s", part);
@@ -38,6 +39,22 @@ pub(super) fn check(spec: &StageSpec, part: &Part<'_>) {
             let message = "`emit = \"update\"` is for aggregates, whose results of a window can be refined; remove it";
             part.wrong(&place, message);
         }
+    }
+}
+
+/// Totals of all rows: only aggregates need not keep these rows.
+fn all(spec: &StageSpec, name: &str, part: &Part<'_>) {
+    let aggregates = matches!(spec.operator, OperatorSpec::Aggregate { .. } | OperatorSpec::Plugin(_));
+    if !aggregates {
+        let message = format!(
+            "`{name} = \"all\"` is for aggregates, as all other operators would have to keep every row for ever; write \
+             aggregate = {{ n = \"count(*)\" }}, or window = {{ size = \"30s\" }}"
+        );
+        part.wrong(name, message);
+    }
+    if spec.event_time.is_some() {
+        let message = "`time` does nothing here: window = \"all\" holds all rows, whatever their time; remove it";
+        part.wrong(part.place(["time", &format!("{name}.time")]), message);
     }
 }
 

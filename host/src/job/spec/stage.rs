@@ -94,6 +94,8 @@ pub enum WindowExtent {
         /// From one window to the next; `None`: the batch interval in processing time, `size` in event time.
         slide: Option<Duration>,
     },
+    /// All rows that ever came: running totals, for aggregates.
+    All,
     /// Rows of a key that follow each other with less than `gap` between them. Event time only.
     Session {
         /// A session ends when nothing came for so long.

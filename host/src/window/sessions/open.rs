@@ -237,7 +237,8 @@ impl OpenSessions {
     }
 }
 
-/// The column of a session's rows: Arrow IPC streams one behind the other, each with its length before it.
+/// The column of the rows that sessions of checkpoints of earlier versions hold themselves: Arrow IPC streams one behind the
+/// other, each with its length before it. Rows that come now are in [`super::SessionPieces`].
 pub fn rows_kept() -> SchemaRef {
     Arc::new(Schema::new(vec![Field::new("rows", DataType::Binary, false)]))
 }

@@ -7,11 +7,13 @@ use crate::limits;
 use std::time::Duration;
 use toml::Value;
 
-const WINDOW: &str = "window = { size = \"30s\", slide = \"10s\" }, or window = { gap = \"30s\" } for sessions";
+const WINDOW: &str = "window = { size = \"30s\", slide = \"10s\" }, window = { gap = \"30s\" } for sessions, or \
+                      window = \"all\" for running totals";
 
 /// The stage's window and event time, whose keys may stand in the window. `emit`: what the stage says of windows.
 pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Option<WindowSpec>, Option<EventTimeSpec>) {
-    let window = window(r);
+    let all = r.table.get("window").and_then(Value::as_str).is_some_and(|word| word == "all");
+    let window = if all { None } else { window(r) };
     let place = |key: &str| {
         let inner = window.as_ref().filter(|window| window.has(key));
         if let Some(inner) = inner.filter(|_| r.has(key)) {
@@ -30,8 +32,11 @@ pub(super) fn window_and_time(r: &Reader<'_>, emit: Option<WindowEmit>) -> (Opti
             r.wrong(key, message);
         }
     }
-    let emit = emit_of(r, window.as_ref(), emit, of_time);
-    let extent = window.as_ref().and_then(extent);
+    let extent = if all { Some(WindowExtent::All) } else { window.as_ref().and_then(extent) };
+    let emit = if all { None } else { emit_of(r, window.as_ref(), emit, of_time) };
+    if all && r.has("emit") {
+        r.wrong("emit", "`emit` is for windows that end, and window = \"all\" never does; remove it");
+    }
     let [time, lateness, idle, ahead_max] = places;
     let length = |(key, place): (&str, Option<&Reader<'_>>)| place.and_then(|r| r.time(key));
     let event_time = time.1.and_then(|r| r.texts("time", "time = \"ts\" with a timestamp column")).map(|time| {

@@ -6,7 +6,19 @@ use super::Cases;
 pub(super) const STAGE: Cases = &[
     (
         r#"window = "30s""#,
-        r#"job.toml:3: stage `words`: `window` is text, needs a table; write window = { size = "30s", slide = "10s" }, or window = { gap = "30s" } for sessions"#,
+        r#"job.toml:3: stage `words`: `window` is text, needs a table; write window = { size = "30s", slide = "10s" }, window = { gap = "30s" } for sessions, or window = "all" for running totals"#,
+    ),
+    (
+        "window = \"all\"\naggregate = { n = \"count(*)\" }\ntime = \"ts\"",
+        r#"job.toml:5: stage `words`: `time` does nothing here: window = "all" holds all rows, whatever their time; remove it"#,
+    ),
+    (
+        "window = \"all\"\naggregate = { n = \"count(*)\" }\nemit = \"update\"",
+        r#"job.toml:5: stage `words`: `emit` is for windows that end, and window = "all" never does; remove it"#,
+    ),
+    (
+        "window = \"all\"\ntop = { n = 3, by = \"n\" }",
+        r#"job.toml:3: stage `words`: `window = "all"` is for aggregates, as all other operators would have to keep every row for ever; write aggregate = { n = "count(*)" }, or window = { size = "30s" }"#,
     ),
     (
         r#"window = {}"#,

@@ -1,0 +1,63 @@
+//! Running totals on the worker that owns the keys.
+
+use super::{Results, gather};
+use crate::batch::part::Part;
+use crate::dataflow::stages::At;
+use crate::error::{Error, Result};
+use crate::graph::StageNode;
+use crate::ids::{BatchId, PartOrder};
+use crate::state::keeper::Keeper;
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
+use crate::window::totals::Totals;
+use arrow::datatypes::{Field, SchemaRef};
+use std::sync::Arc;
+
+/// The stage on one worker.
+pub struct Work {
+    name: String,
+    totals: Totals,
+    results: Results,
+    partial: SchemaRef,
+    keys: usize,
+    keeper: Option<Keeper>,
+}
+
+impl Work {
+    /// As the checkpoint that is loaded has it.
+    pub fn new(stage: &StageNode, at: &At<'_, '_>) -> Result<Work> {
+        let results = Results::new(stage, at)?;
+        let keys: Vec<Arc<Field>> =
+            stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
+        let mut totals = Totals::new(&keys, results.functions.accumulators()?)?;
+        let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
+        if let Some(keeper) = &keeper {
+            let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
+            keeper.restore(at.running, totals.table()).map_err(told)?;
+        }
+        let partial = results.functions.partial_schema(false);
+        Ok(Work { name: stage.name.clone(), totals, results, partial, keys: keys.len(), keeper })
+    }
+
+    fn work(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        // Totals are all in the table, whichever version of a plugin made them.
+        self.results.renew()?;
+        let Some(rows) = gather(parts, &self.partial, self.keys)?.filter(|rows| rows.rows > 0) else { return Ok(()) };
+        let totals = self.totals.batch(&mut self.results.functions.within(context.call()), &rows)?;
+        let rows = self.results.rows(context, std::slice::from_ref(&totals))?;
+        self.results.metrics.add_rows(rows.num_rows());
+        output.push(context, PartOrder::at(self.results.index as u64), rows);
+        Ok(())
+    }
+}
+
+impl BatchWork for Work {
+    fn batch(&mut self, context: BatchContext, parts: Vec<Part>, output: &mut Output) -> Result<()> {
+        let worked = self.work(context, parts, output);
+        worked.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
+    }
+
+    fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {
+        let Some(keeper) = &mut self.keeper else { return Ok(Vec::new()) };
+        Ok(keeper.changes(after, self.totals.table())?.into_iter().collect())
+    }
+}

@@ -1,0 +1,148 @@
+//! The rows of sessions that hold rows, in pieces: those that a batch brought to a session stay together as they came, and
+//! are neither copied nor written again when the session grows. Which session a piece is of tells its time, as no two
+//! sessions of a key have rows between those of the other.
+
+use super::Session;
+use crate::batch::keys::Keys;
+use crate::batch::types::{ColumnType, timestamps};
+use crate::error::{Error, Result};
+use crate::ids::BatchId;
+use crate::state::{Slot, StateTable};
+use crate::window::rows::decode_rows;
+use arrow::array::{ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::take_arrays;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Time, batch and number of a piece.
+type Place = (i64, i64, i64);
+type ByKey = HashMap<Box<[u8]>, BTreeMap<Place, Slot>>;
+
+/// See the module.
+pub struct SessionPieces {
+    table: StateTable,
+    /// By key, then time, batch and number.
+    by_key: ByKey,
+}
+
+/// What a batch brought to a session.
+pub struct NewPiece {
+    /// A row with its key.
+    pub row: u32,
+    /// The time of its first row.
+    pub at_us: i64,
+}
+
+/// The columns that tell the pieces of a key apart: the batch that brought them, and a number in it.
+pub fn piece_fields() -> [Arc<Field>; 2] {
+    ["millstream_batch", "millstream_number"].map(|name| Arc::new(Field::new(name, DataType::Int64, false)))
+}
+
+/// The columns of a piece: the time of its first row, and its rows as an Arrow IPC stream.
+pub fn piece_schema() -> SchemaRef {
+    let at = Field::new("millstream_at", ColumnType::Timestamp.arrow(), false);
+    Arc::new(Schema::new(vec![at, Field::new("rows", DataType::Binary, false)]))
+}
+
+impl SessionPieces {
+    /// None.
+    pub fn new(key: &Schema) -> Result<SessionPieces> {
+        let fields = key.fields().iter().cloned().chain(piece_fields()).collect();
+        let table = StateTable::new(fields, piece_schema(), None).map_err(Error::arrow)?;
+        Ok(SessionPieces { table, by_key: HashMap::new() })
+    }
+
+    /// The table, to restore it and to save its changes.
+    pub fn table(&mut self) -> &mut StateTable {
+        &mut self.table
+    }
+
+    /// The table was restored: finds its pieces.
+    pub fn restored(&mut self) -> Result<()> {
+        let slots: Vec<Slot> = self.table.all().collect();
+        let mut keys = self.table.keys(&slots).map_err(Error::arrow)?;
+        let places = keys.split_off(keys.len().saturating_sub(2));
+        let [batches, numbers] = places.as_slice() else { return Err(without_place()) };
+        let of = |column: &ArrayRef| column.as_primitive_opt::<Int64Type>().cloned().ok_or_else(without_place);
+        let (batches, numbers) = (of(batches)?, of(numbers)?);
+        let (states, _) = self.table.states(&slots).map_err(Error::arrow)?;
+        let times = states.column(0).as_primitive_opt::<TimestampMicrosecondType>().ok_or_else(without_place)?;
+        let encoded = Keys::encode(&keys, slots.len()).map_err(Error::arrow)?;
+        for (row, slot) in slots.into_iter().enumerate() {
+            let place = (times.value(row), batches.value(row), numbers.value(row));
+            insert(&mut self.by_key, encoded.view().get(row), place, slot);
+        }
+        Ok(())
+    }
+
+    /// Keeps what a batch brought. `keys` are the key columns of its rows; `rows` has what belongs to each piece.
+    pub fn add(&mut self, batch: BatchId, keys: &[ArrayRef], pieces: &[NewPiece], rows: BinaryArray) -> Result<()> {
+        let of = UInt32Array::from_iter_values(pieces.iter().map(|piece| piece.row));
+        let mut columns = take_arrays(keys, &of, None).map_err(Error::arrow)?;
+        let encoded = Keys::encode(&columns, pieces.len()).map_err(Error::arrow)?;
+        let batch = i64::try_from(batch.0).unwrap_or(i64::MAX);
+        columns.push(Arc::new(Int64Array::from(vec![batch; pieces.len()])));
+        columns.push(Arc::new(Int64Array::from_iter_values(0..pieces.len() as i64)));
+        let whole = Keys::encode(&columns, pieces.len()).map_err(Error::arrow)?;
+        let hashes = whole.hashes();
+        let slots: Vec<Slot> =
+            hashes.iter().enumerate().map(|(row, hash)| self.table.slot(whole.view().get(row), *hash)).collect();
+        let states: Vec<ArrayRef> = vec![timestamps(pieces.iter().map(|piece| piece.at_us)), Arc::new(rows)];
+        let states = RecordBatch::try_new(piece_schema(), states).map_err(Error::arrow)?;
+        self.table.store(&slots, &states, &BooleanArray::from(vec![true; slots.len()]));
+        for (row, (piece, slot)) in pieces.iter().zip(slots).enumerate() {
+            insert(&mut self.by_key, encoded.view().get(row), (piece.at_us, batch, row as i64), slot);
+        }
+        Ok(())
+    }
+
+    /// Takes out the rows of sessions, whose keys stand in these columns: those of each in the order in which they came.
+    pub fn take(&mut self, keys: &[ArrayRef], sessions: &[Session]) -> Result<Vec<Vec<RecordBatch>>> {
+        let encoded = Keys::encode(keys, sessions.len()).map_err(Error::arrow)?;
+        let (mut taken, mut gone) = (Vec::with_capacity(sessions.len()), Vec::new());
+        for (row, session) in sessions.iter().enumerate() {
+            let slots = self.forget(encoded.view().get(row), *session);
+            let (states, _) = self.table.states(&slots).map_err(Error::arrow)?;
+            let rows = states.column(1).as_binary_opt::<i32>().ok_or_else(without_place)?;
+            taken.push((0..slots.len()).map(|piece| decode_rows(rows.value(piece))).collect::<Result<Vec<_>>>()?);
+            gone.extend(slots);
+        }
+        let nothing = RecordBatch::new_empty(piece_schema());
+        self.table.store(&gone, &nothing, &BooleanArray::from(vec![false; gone.len()]));
+        Ok(taken)
+    }
+
+    /// The pieces of a session, in the order in which they came.
+    fn forget(&mut self, key: &[u8], session: Session) -> Vec<Slot> {
+        let Some(pieces) = self.by_key.get_mut(key) else { return Vec::new() };
+        let within = (session.start_us, i64::MIN, i64::MIN)..=(session.last_us, i64::MAX, i64::MAX);
+        let mut found: Vec<(Place, Slot)> = pieces.range(within).map(|(at, slot)| (*at, *slot)).collect();
+        for (at, _) in &found {
+            pieces.remove(at);
+        }
+        if pieces.is_empty() {
+            self.by_key.remove(key);
+        }
+        found.sort_unstable_by_key(|((_, batch, number), _)| (*batch, *number));
+        found.into_iter().map(|(_, slot)| slot).collect()
+    }
+}
+
+fn insert(by_key: &mut ByKey, key: &[u8], place: Place, slot: Slot) {
+    match by_key.get_mut(key) {
+        Some(pieces) => {
+            pieces.insert(place, slot);
+        }
+        None => {
+            by_key.insert(key.into(), BTreeMap::from([(place, slot)]));
+        }
+    }
+}
+
+fn without_place() -> Error {
+    Error::bug("rows of a session that do not say which")
+}
+
+#[cfg(test)]
+mod tests;
