@@ -122,6 +122,7 @@ fn groups(rows: &RecordBatch, state: &SchemaRef) -> Groups {
         states: rows_of(state, count).unwrap_or_else(|| RecordBatch::new_empty(state.clone())),
         known: BooleanArray::from(vec![false; count]),
         timed_out: BooleanArray::from(vec![false; count]),
+        timers: Vec::new(),
         due: DueTimes { ends: vec![0; count].into(), times_us: Vec::new().into() },
         all: false,
         overdue: BooleanArray::from(vec![false; count]),

@@ -198,6 +198,7 @@ fn groups(random: &mut Random) -> (Input, String) {
         known: BooleanArray::from(vec![true; GROUPS]),
         timed_out: no.clone(),
         overdue: no,
+        timers: Vec::new(),
         due: Default::default(),
         all: false,
     };
