@@ -95,9 +95,9 @@ cases! { CASES:
     time_expressions = "time-expressions",
     timers = "timers",
     timers_event_time = "timers-event-time",
-    totals = "totals",
     top = "top",
     top_windows = "top-windows",
+    totals = "totals",
     union = "union",
     watermark_idle = "watermark-idle",
     window_aggregates = "window-aggregates",
@@ -437,6 +437,8 @@ fn state_follows_its_keys_when_a_job_is_rescaled() {
     let totals = trial.rows("totals.jsonl");
     assert_eq!(totals[1000]["count"], 40, "keys of the second batch go on");
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
+    trial.remove_queue("totals.jsonl");
+    trial.remove_queue("by-key.jsonl");
     // Three clean stops, after the second, the fourth and the fifth batch.
     for (lines_there, workers) in [(2, "3"), (4, "1"), (5, "8"), (7, "2")] {
         trial.write("input.jsonl", lines[..lines_there].concat());
@@ -445,6 +447,8 @@ fn state_follows_its_keys_when_a_job_is_rescaled() {
     assert!(outputs(&trial) == whole, "stopped and resumed");
 
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
+    trial.remove_queue("totals.jsonl");
+    trial.remove_queue("by-key.jsonl");
     // As many kills, within batches.
     for (workers, commits) in [("3", 5), ("1", 4), ("8", 3)] {
         let mut command = trial.command(&["run", "job.toml", "--workers", workers]);

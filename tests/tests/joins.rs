@@ -57,6 +57,8 @@ fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
     check(&trial, &batches, late);
 
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
+    trial.remove_queue("out.jsonl");
+    trial.remove_queue("late.jsonl");
     for (count, workers) in [(2, "3"), (4, "1"), (5, "8"), (6, "2")] {
         write(count);
         trial.run_well(&["--workers", workers]);
@@ -64,6 +66,8 @@ fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
     assert!(outputs() == whole, "stopped and resumed");
 
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
+    trial.remove_queue("out.jsonl");
+    trial.remove_queue("late.jsonl");
     for (workers, commits) in [("3", 5), ("1", 4)] {
         let mut command = trial.command(&["run", "job.toml", "--unsupervised", "--workers", workers]);
         command.env("MILLSTREAM_TEST_FAULT", format!("kill@commit.after:{commits}"));

@@ -132,6 +132,7 @@ fn the_same_command_goes_on_and_says_from_where() {
     assert!(Regex::new(resumed).unwrap().is_match(&told), "{told}");
 
     fs::remove_dir_all(trial.path("checkpoint")).unwrap();
+    trial.remove_queue("out.jsonl");
     // Batch 3 has been planned by then, and no checkpoint holds it.
     killed(&trial, &["--set", "checkpoint.every=1000"], "commit.after:3");
     let told = trial.run_well(&["--set", "checkpoint.every=1000"]).stderr;

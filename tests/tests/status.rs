@@ -283,7 +283,7 @@ fn of_two_runs_of_a_job_the_first_answers() {
     let trial = job(free_port(), "", "");
     let first = start(&trial, &[]);
     let since = told_so(&trial, "the first", |_| true)["since_us"].clone();
-    let mut second = start(&trial, &[]);
+    let mut second = start(&trial, &["--set", "sinks.out.path=second.jsonl"]);
     second.until_stderr("`millstream status` does not find this run: another run of the job is there");
     let words = second.stderr();
     assert_eq!(told(&trial).unwrap()["since_us"], since, "{words}");

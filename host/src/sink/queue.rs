@@ -271,16 +271,12 @@ pub(super) fn render(batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> i
 /// Whether the file can be made or, where it is there, written, and holds nothing that another job has committed. Changes
 /// nothing. `owner_id`: the id of the job that goes on.
 pub(super) fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<(), String> {
-    if !path.exists() || path.is_file() {
-        look(path, keeps_checkpoints, owner_id)?;
-    }
-
     let parent = match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
         Some(parent) => parent,
         None => return Err(format!("{} is no file name; write the path of a file", path.display())),
     };
-    match fs::metadata(path) {
+    let writable = match fs::metadata(path) {
         Ok(found) if found.is_dir() => {
             Err(format!("{} is a folder; a queue sink writes one file: choose another path", path.display()))
         }
@@ -296,5 +292,10 @@ pub(super) fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>
         }
         Err(_) if !parent.is_dir() => Err(format!("{} is a file, not a folder; choose another path", parent.display())),
         Err(_) => check_writable(parent),
+    };
+    writable?;
+    if !path.exists() || path.is_file() {
+        look(path, keeps_checkpoints, owner_id)?;
     }
+    Ok(())
 }
