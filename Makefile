@@ -53,7 +53,7 @@ KILLS ?= 1000
 FUZZ_SECONDS ?= 600
 SEED ?= $(shell date +%s)
 # A second program, which can be told to have bugs that the kill loop must find. Nothing else is built with this.
-WITH_BUGS := --features millstream-tests/planted-bugs
+WITH_BUGS := --features millstream/planted-bugs,millstream-tests/planted-bugs
 torture: tools
 	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
 	cargo build --release --workspace $(WITH_BUGS) --bin millstream-with-bugs

@@ -33,7 +33,7 @@ pub const IN_FLIGHT_MAX: u64 = 4;
 /// Default linear memory of a plugin instance, in bytes.
 pub const PLUGIN_MEMORY_BYTES_MAX: u64 = 256 << 20;
 /// Default time of one call of a plugin, in milliseconds: of one with at most [`PLUGIN_CALL_ROWS_MAX`] rows. A call with
-/// more of them, as for a single large key, has as many times more, so that no limit hangs on how much was waiting.
+/// more of them, as for a single large key, has as many times more, so that no limit depends on how much was waiting.
 pub const PLUGIN_TIME_MS_MAX: u64 = 10_000;
 /// How long the clock of time limits may be silent before it counts as standing still, in milliseconds.
 pub const PLUGIN_CLOCK_SILENCE_MS_MAX: u64 = 500;

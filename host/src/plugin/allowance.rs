@@ -29,7 +29,7 @@ impl Given {
     }
 
     /// How many times the call has the time, or the fuel, of one call: once, unless a single key made it longer than calls
-    /// are. It hangs on that key's rows alone, so it is the same on any number of workers.
+    /// are. It depends on that key's rows alone, so it is the same on any number of workers.
     pub fn times(&self) -> u64 {
         self.longest.div_ceil(PLUGIN_CALL_ROWS_MAX as u64).max(1)
     }
