@@ -225,6 +225,8 @@ impl Graph {
         match &mut spec.operator {
             OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => {
                 (plugin.path, plugin.file) = (path.to_owned(), Some(file.to_owned()));
+                // What the lock file pins is the version before; whoever asks for another one names its digest.
+                plugin.pinned = None;
                 if plugin.package().is_none() {
                     Policy::load()?.allows_path(path)?;
                 }

@@ -145,7 +145,7 @@ fn cycles() {
 fn names() {
     refused(
         &changed("[stages.counts]", "[stages.lines]"),
-        "job.toml:9: stage `lines`: there is a source `lines` already; every source, stage and sink needs a name of \
+        "job.toml:9: stage `lines`: there is a source `lines` already; every source and stage needs a name of \
          its own\njob.toml:15: sink `screen`: `from` names `counts`, which is neither a source nor a stage; there are \
          `lines`",
     );
@@ -568,7 +568,7 @@ fn windows_that_are_not_of_whole_batches() {
     refused(
         &window("{ size = \"30s\", slide = \"-10s\" }"),
         "job.toml:12: stage `counts`: `window.slide = \"-10s\"` is not a time; write a whole number and one of us, ms, \
-         s, m, h, as \"1s\"",
+         s, m, h, d, as \"1s\"",
     );
     refused(
         &window("{ gap = \"30s\" }"),

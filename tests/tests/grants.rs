@@ -347,7 +347,7 @@ fn only_regular_files_are_granted() {
         assert!(Command::new("mkfifo").arg(trial.path("pipe")).status().unwrap().success());
         for command in ["run", "validate"] {
             let told = trial.refused(&[command, "job.toml"]);
-            assert!(told.contains("granted file `words`") && told.contains("it is no regular file"), "{told}");
+            assert!(told.contains("granted file `words`") && told.contains("not a regular file"), "{told}");
         }
     }
 }

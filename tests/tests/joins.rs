@@ -20,6 +20,7 @@ fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
     let trial = Trial::new(&format!(
         r#"
         clock = "manual"
+        at_end = "keep"
         [checkpoint]
         dir = "checkpoint"
         every = 1

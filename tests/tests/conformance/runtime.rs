@@ -51,7 +51,7 @@ pub fn prints(language: Language) {
     }
     if language == Language::Rust {
         // Standard error cannot be told from standard output.
-        let dbg = Regex::new(r" INFO dbg! and \[src/lib.rs:\d+:\d+\] 1 \+ 1 = 2 stage=.*\n.* INFO its kin: 2 stage=")
+        let dbg = Regex::new(r" INFO dbg! and \[\S*src/lib.rs:\d+:\d+\] 1 \+ 1 = 2 stage=.*\n.* INFO its kin: 2 stage=")
             .unwrap();
         assert!(dbg.is_match(&log), "{log}");
     }
