@@ -78,7 +78,8 @@ fn is_read_only(path: &Path) -> bool {
 /// the name is that of a link, of one of several names of a file, or of something else.
 pub fn open_or_make(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
-    let refused = || io::Error::other("it is a link or not a regular file, and what it leads to is left alone; remove it");
+    let refused =
+        || io::Error::other("it is a link or not a regular file, and what it leads to is left alone; remove it");
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(path);
     let file = file.map_err(|error| if error.raw_os_error() == Some(libc::ELOOP) { refused() } else { error })?;
     let found = file.metadata()?;

@@ -43,7 +43,7 @@ fn run(trial: &Trial, stages: &[(&str, &str)]) {
     });
     for output in &outputs {
         for (place, (name, _)) in stages.iter().enumerate() {
-            assert!(output[place] == outputs[0][place], "`{name}` hangs on the number of workers");
+            assert!(output[place] == outputs[0][place], "`{name}` depends on the number of workers");
         }
     }
 }
@@ -79,7 +79,7 @@ fn large_batches_are_chosen_from_alike_on_any_number_of_workers() {
         ("by-key", "from = \"in-turn\"\nkey = \"k\"\nrepartition = { partitions = 3 }".to_owned()),
         ("named", "from = \"rows\"\nenrich = { file = \"names.csv\", on = \"k\", type = \"inner\" }".to_owned()),
         ("some", "from = \"in-turn\"\nsample = 0.25".to_owned()),
-        // The parts of what is sampled hang on the number of workers; which rows are chosen does not.
+        // The parts of what is sampled depend on the number of workers; which rows are chosen does not.
         ("some-of-each", "from = \"of-each\"\nsample = 0.5".to_owned()),
         ("some-by-key", "from = \"by-key\"\nsample = 0.5".to_owned()),
     ];

@@ -144,7 +144,7 @@ fn a_batch_that_is_run_again_sees_its_table() {
         trial.write("names.jsonl", "{\"sku\":1,\"name\":\"old\"}\n");
         let mut command = trial.command(&["run", "job.toml", "--workers", "2", "--unsupervised"]);
         assert_eq!(Process::start(command.env("MILLSTREAM_TEST_FAULT", fault)).wait().code, None);
-        // Other columns, too: what was seen must not hang on them.
+        // Other columns, too: what was seen must not depend on them.
         trial.write("names.jsonl", "{\"sku\":1,\"name\":\"new\"}\n");
         trial.run_well(&["--workers", "3"]);
         let names: Vec<Value> = trial.rows("out.jsonl").iter().map(|row| row["name"].clone()).collect();

@@ -197,7 +197,7 @@ fn a_plugin_says_once_that_it_panics() {
     assert!(!ended.stderr.contains("not this row"), "{}", ended.stderr);
 }
 
-/// Which keys share a call hangs on the number of workers, and so would where the calls run out.
+/// Which keys share a call depends on the number of workers, and so would where the calls run out.
 #[test]
 fn where_attempts_run_out_is_the_same_on_any_number_of_workers() {
     let row = |n: u32| {

@@ -245,7 +245,11 @@ fn links_in_the_place_of_our_files_lead_nowhere() {
             false => std::os::unix::fs::symlink(trial.path("precious.txt"), trial.path(link)).unwrap(),
         }
         let ended = trial.run(&[]);
-        assert!(ended.code != Some(0) && ended.stderr.contains("it is a link or not a regular file"), "{}", ended.stderr);
+        assert!(
+            ended.code != Some(0) && ended.stderr.contains("it is a link or not a regular file"),
+            "{}",
+            ended.stderr
+        );
         assert_eq!(trial.text("precious.txt"), "precious", "{link}");
     }
     let trial = job("json");

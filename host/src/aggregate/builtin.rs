@@ -58,7 +58,7 @@ enum Convert {
     /// Nothing, but for a cast to the function's type.
     None,
     /// `min` and `max` of floats compare whole numbers of the same order, where NaN is larger than all others, as in
-    /// Spark: as floats, what comes out would hang on where a NaN stands.
+    /// Spark: as floats, what comes out would depend on where a NaN stands.
     Ordered,
     /// `count(distinct …)` of floats takes 0 and -0 for one value, and all NaNs, as keys do.
     Canonical,

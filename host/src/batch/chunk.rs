@@ -38,7 +38,7 @@ pub struct Refusal {
     pub dropped: u64,
 }
 
-/// What an [`Extent`] counts, which hangs on the kind of source.
+/// What an [`Extent`] counts, which depends on the kind of source.
 #[derive(Clone, Copy, PartialEq)]
 enum Counted {
     /// The very bytes of the records: `file`, `directory`.

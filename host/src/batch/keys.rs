@@ -38,7 +38,7 @@ impl KeyHash {
 }
 
 /// Seeds of hash tables, drawn at random when the process starts: whoever sends keys cannot know which of them share a place.
-/// [`KeyHash`] has no seed, as it decides about order and workers and is the same for ever; nothing that leaves a table hangs
+/// [`KeyHash`] has no seed, as it decides about order and workers and is the same for ever; nothing that leaves a table depends
 /// on these.
 #[derive(Clone, Copy, Debug)]
 pub struct TableSeeds([u64; 4]);

@@ -65,7 +65,7 @@ pub fn build<'s>(stage: &StageNode, node: &SqlNode, parts: Parts<'s>, at: &At<'s
     Ok(StageStreams::of(rows, rejected))
 }
 
-/// Sends rows to the worker that owns their key. What a query makes of the rows of a key hangs on these and their order
+/// Sends rows to the worker that owns their key. What a query makes of the rows of a key depends on these and their order
 /// alone, so nothing else has to be done to them.
 fn split<'s>(node: &SqlNode, parts: Parts<'s>, at: &At<'s, '_>) -> Parts<'s> {
     let (keys, peers) = (node.keys.clone(), at.peers);

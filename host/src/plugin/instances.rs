@@ -50,7 +50,7 @@ struct Live {
 
 impl Instances {
     /// No instance yet. `keep`: whether an instance lives on after a call. Where calls are metered by fuel none does: what
-    /// a call does must not hang on the calls before it, as rows are rejected by it, and alike when a batch runs again.
+    /// a call does must not depend on the calls before it, as rows are rejected by it, and alike when a batch runs again.
     pub fn new(loaded: Arc<Loaded>, identity: Identity, stage: Stage, limits: PluginLimits, keep: bool) -> Instances {
         let (identity, stage) = (Arc::new(identity), Arc::new(stage));
         let shared = Arc::new(Shared::new(identity.clone(), limits));

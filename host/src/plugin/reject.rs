@@ -81,7 +81,7 @@ impl Trials<'_> {
         self.fuel_left = fuel(&limits, times).saturating_mul(PLUGIN_ATTEMPTS_FUEL_CALLS);
     }
 
-    /// From now on there may be any number. For calls whose rows hang on the number of workers, as those of several keys
+    /// From now on there may be any number. For calls whose rows depend on the number of workers, as those of several keys
     /// do: which rows are refused must not.
     fn unbound(&mut self) {
         (self.calls_left, self.fuel_left) = (u64::MAX, u64::MAX);

@@ -108,7 +108,7 @@ impl Wasi {
         wasi
     }
 
-    /// A call begins: clocks, random numbers and what it used up begin anew, so that no call hangs on those before it.
+    /// A call begins: clocks, random numbers and what it used up begin anew, so that no call depends on those before it.
     pub fn begin(&mut self, call: Call) {
         self.clock.begin(call.time_us);
         self.random = Random::new(&self.stage, call.batch);

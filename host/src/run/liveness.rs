@@ -2,7 +2,7 @@
 //! wait for a dead peer for ever. So each process but the first keeps one more connection to the first, on which both
 //! ends send a byte every so often; the end of the connection or silence means that the other is lost.
 //!
-//! All hang on process 0 only: who loses it ends, and when it ends because it lost one, the rest lose it.
+//! All depend on process 0 only: who loses it ends, and when it ends because it lost one, the rest lose it.
 
 use super::connect::{Links, Sealed};
 use crate::error::{Error, Result};

@@ -161,7 +161,7 @@ impl ScalarUDFImpl for Callable {
     }
 
     fn return_type(&self, _arguments: &[DataType]) -> datafusion::common::Result<DataType> {
-        Err(DataFusionError::Internal("a plugin's type hangs on its arguments".into()))
+        Err(DataFusionError::Internal("a plugin's type depends on its arguments".into()))
     }
 
     fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> datafusion::common::Result<FieldRef> {

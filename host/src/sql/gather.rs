@@ -1,4 +1,4 @@
-//! Rows of a plan put together, and sorted, in an order that hangs on nothing but the rows.
+//! Rows of a plan put together, and sorted, in an order that depends on nothing but the rows.
 
 use super::budget;
 use super::session::ROWS_AT_ONCE;
@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 /// Stands in for DataFusion's sorts and merges: partitions one behind the other, equal rows in the order in which they
-/// came, no tasks. DataFusion's own take equal rows in any order, which hangs on what else there is to sort.
+/// came, no tasks. DataFusion's own take equal rows in any order, which depends on what else there is to sort.
 #[derive(Debug)]
 pub struct Gather {
     input: Arc<dyn ExecutionPlan>,

@@ -16,7 +16,7 @@ pub enum Spread {
     One(String),
 }
 
-/// What can be said of a plan: that what it makes of the rows of one key hangs on these rows alone. For each key column,
+/// What can be said of a plan: that what it makes of the rows of one key depends on these rows alone. For each key column,
 /// the columns that hold its value.
 type Held = Vec<Vec<Column>>;
 

@@ -3,7 +3,7 @@
 //! Panes are in blocks as long as a window. A window is then the end of one block and the beginning of the next: of the
 //! first, sums from each pane to its block's end are made once, going back; of the other, one sum grows pane by pane.
 //! (van Herk 1992; Gil and Werman 1993. It is the two stacks of streaming, with flips at fixed times.) As blocks lie
-//! at fixed times, the order of combines hangs on the panes alone, not on when a job was stopped and went on.
+//! at fixed times, the order of combines depends on the panes alone, not on when a job was stopped and went on.
 
 use super::panes::{Accumulate, KeyId, NONE, PaneRows, Panes, RowsByPane, all, pick, take_rows};
 use crate::error::{Error, Result};

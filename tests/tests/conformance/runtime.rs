@@ -51,8 +51,9 @@ pub fn prints(language: Language) {
     }
     if language == Language::Rust {
         // Standard error cannot be told from standard output.
-        let dbg = Regex::new(r" INFO dbg! and \[\S*src/lib.rs:\d+:\d+\] 1 \+ 1 = 2 stage=.*\n.* INFO its kin: 2 stage=")
-            .unwrap();
+        let dbg =
+            Regex::new(r" INFO dbg! and \[\S*src/lib.rs:\d+:\d+\] 1 \+ 1 = 2 stage=.*\n.* INFO its kin: 2 stage=")
+                .unwrap();
         assert!(dbg.is_match(&log), "{log}");
     }
 }
@@ -84,7 +85,7 @@ fn place_of(words: &str, project: &Path) -> (String, usize) {
     places.remove(0)
 }
 
-/// The clock is the batch's time. Random numbers, and the order in hash maps, hang on stage and batch and on nothing else:
+/// The clock is the batch's time. Random numbers, and the order in hash maps, depend on stage and batch and on nothing else:
 /// not on the run, the number of workers, or what was drawn in batches before.
 pub fn is_virtual(language: Language) {
     let rows = |wish: &str| json!([value(wish)]);

@@ -1,5 +1,5 @@
 //! A job that is upgraded all the time while it is killed: to a version whose state has other columns, which migrates, and then
-//! to and fro between two versions of one state. What comes out does not hang on the version but for the column that tells
+//! to and fro between two versions of one state. What comes out does not depend on the version but for the column that tells
 //! it, so no row may be lost, doubled or changed; and no batch may be of two versions.
 
 use crate::entries::{compare, expected, keys};

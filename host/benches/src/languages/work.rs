@@ -46,7 +46,7 @@ pub enum Made {
     Totals { key_ends: Vec<i32>, key_bytes: Vec<u8>, totals: Vec<i64>, states: Vec<i64> },
 }
 
-/// How many rows were made, and a sum over them that hangs on their order: alike in all languages.
+/// How many rows were made, and a sum over them that depends on their order: alike in all languages.
 pub type Check = (usize, f64);
 
 impl Work {

@@ -102,7 +102,7 @@ fn policy(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {
         }
         OnError::Reject if plugin.instance == InstanceSpec::Worker => part.wrong(
             "instance",
-            "`instance = \"worker\"` does not go with on_error = \"reject\": whether a row is rejected must not hang on \
+            "`instance = \"worker\"` does not go with on_error = \"reject\": whether a row is rejected must not depend on \
              the calls before, so each call has a new instance; remove `instance`",
         ),
         OnError::Reject => {}

@@ -18,7 +18,7 @@ pub struct Random {
 }
 
 impl Random {
-    /// Those of a stage in a batch. Calls of one batch see the same numbers: how many calls there are hangs on the number
+    /// Those of a stage in a batch. Calls of one batch see the same numbers: how many calls there are depends on the number
     /// of workers.
     pub fn new(stage: &str, batch: Option<u64>) -> Random {
         let of_stage = xxhash_rust::xxh3::xxh3_64(stage.as_bytes());

@@ -55,7 +55,7 @@ pub fn prepare(running: &Running, wanted: &Prepare) -> Result<UpgradeStatus> {
     if !differences.is_empty() {
         return Err(Error::job(format!(
             "stage `{stage}`: {} cannot take the place of {} in the running job:\n  {}\nTo change that, stop the job, mend \
-             what hangs on it, and start it again.",
+             what depends on it, and start it again.",
             told(new),
             told(old),
             differences.join("\n  ")

@@ -35,7 +35,7 @@ job.toml:7: stage `words`: `limits` is for stages with a plugin; add plugin = "â
     ),
     (
         "plugin = \"p\"\non_error = \"reject\"\ninstance = \"worker\"",
-        r#"job.toml:5: stage `words`: `instance = "worker"` does not go with on_error = "reject": whether a row is rejected must not hang on the calls before, so each call has a new instance; remove `instance`"#,
+        r#"job.toml:5: stage `words`: `instance = "worker"` does not go with on_error = "reject": whether a row is rejected must not depend on the calls before, so each call has a new instance; remove `instance`"#,
     ),
     (
         "plugin = \"p\"\ninstance = \"forever\"",
