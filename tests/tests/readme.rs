@@ -180,7 +180,7 @@ fn reading() -> PathBuf {
 }
 
 /// A row with every column that a stage of a README may read.
-const ROW: &str = r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5,"paid":5,"formula":"6 * 7","vehicle":"tram","latitude":52.5,"longitude":13.4,"at":0}]"#;
+const ROW: &str = r#"[{"value":"to be","word":"be","user":"ann","shop":"here","name":"tea","amount":20,"price":2.5,"paid":5,"formula":"6 * 7","vehicle":"tram","latitude":52.5,"longitude":13.4,"at":"2024-05-01T12:00:00Z"}]"#;
 
 /// A row for what reads access logs.
 const LOG: &str = r#"[{"value":"192.0.2.1 - ann [10/Oct/2000:13:55:36 -0700] \"GET /tea HTTP/1.0\" 200 2326"}]"#;
