@@ -5,6 +5,7 @@ mod appetite;
 mod arithmetic;
 mod batch_time;
 pub mod budget;
+mod casts;
 pub mod expression;
 mod floats;
 mod foreign;

@@ -342,12 +342,13 @@ fn a_job_says_that_it_gives_up_replay() {
 /// A device never ends, and a pipe waits for its other end: neither is read, also by `validate`.
 #[test]
 fn only_regular_files_are_granted() {
-    for path in ["/dev/zero", "pipe", "."] {
+    for (path, words) in [("/dev/zero", "not a regular file"), ("pipe", "not a regular file"), (".", "Is a directory")]
+    {
         let trial = job("curious", &format!("grant = {{ files = {{ words = \"{path}\" }} }}"), &[]);
         assert!(Command::new("mkfifo").arg(trial.path("pipe")).status().unwrap().success());
         for command in ["run", "validate"] {
             let told = trial.refused(&[command, "job.toml"]);
-            assert!(told.contains("granted file `words`") && told.contains("not a regular file"), "{told}");
+            assert!(told.contains("granted file `words`") && told.contains(words), "{told}");
         }
     }
 }

@@ -638,8 +638,8 @@ path = "out.jsonl"
 
 #[test]
 fn input_that_is_not_as_it_was_is_refused_before_anything_is_touched() {
-    let file = "kind = \"file\"\npath = \"in/a.txt\"";
-    let directory = "kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"";
+    let file = "kind = \"file\"\npath = \"in/a.txt\"\naway_max = \"100ms\"";
+    let directory = "kind = \"directory\"\npath = \"in\"\naway_max = \"100ms\"\npoll = \"10ms\"\nsettle = \"0s\"";
     for kind in [file, directory] {
         let trial = reading(kind);
         killed(&trial, &["--until-idle"], "commit.before:4");

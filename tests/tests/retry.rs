@@ -383,13 +383,14 @@ fn rows_that_are_given_back_move_no_event_time() {
         r#"
         name = "shop"
         clock = "manual"
+        at_end = "keep"
         workers = 2
         [checkpoint]
         dir = "checkpoint"
         [sources.rows]
         kind = "queue"
         path = "input.jsonl"
-        schema = {{ id = "text", at = "timestamp" }}
+        schema = {{ id = "text", at = "timestamp(us)" }}
         [stages.pick]
         from = "rows"
         plugin = "{}"

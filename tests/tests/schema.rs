@@ -49,6 +49,11 @@ fn wrong(schema: &Value, value: &Value, path: &str) -> Vec<String> {
             "dependentRequired" => value.as_object().is_none_or(|table| {
                 says.as_object().unwrap().iter().all(|(key, needs)| !table.contains_key(key) || has_all(table, needs))
             }),
+            "dependentSchemas" => {
+                let asked = says.as_object().unwrap().iter().filter(|(key, _)| value.get(key.as_str()).is_some());
+                found.extend(asked.flat_map(|(_, schema)| wrong(schema, value, path)));
+                true
+            }
             "anyOf" => says.as_array().unwrap().iter().any(holds),
             "allOf" => {
                 found.extend(says.as_array().unwrap().iter().flat_map(|schema| wrong(schema, value, path)));

@@ -191,8 +191,11 @@ fn functions_are_checked_when_the_job_is_loaded() {
         "takes `value` as text, and is given int64; cast it, as `cast(… as double)`\n  SQL | select f(n) as x from words\n      |        ^",
     );
     refused(
-        &format!("limits = {{ time = \"1s\" }}\n{}", with_function("select f(word) as x from words", "sentiment", "")),
-        "`limits` stands beside the plugin of a function; write `functions.<name>.limits`",
+        &format!(
+            "limits = {{ stack = \"1MiB\" }}\n{}",
+            with_function("select f(word) as x from words", "sentiment", "")
+        ),
+        "stage `made`: unknown key `limits.stack`; these keys fit: `memory`, `time`",
     );
 }
 
@@ -306,6 +309,42 @@ path = "first.jsonl"
         let more = made(workers);
         for (one, more) in one.iter().zip(&more) {
             assert!(one == more, "other rows with {workers} workers");
+        }
+    }
+}
+
+/// A comparison sees what a cast gives, and not the value before it.
+#[test]
+fn values_are_cast_before_they_are_compared() {
+    for (condition, words) in [
+        ("try_cast(big as int) > 3", "b"),
+        ("try_cast(big as int) in (5, 6)", "b"),
+        ("try_cast(big as int) is distinct from 5", "a"),
+        ("cast(cast(price as decimal(10,1)) as int) = 1", "a"),
+        ("cast(cast(price as decimal(10,1)) as bigint) between 1 and 1", "a"),
+        ("cast(code as bigint) = 12", "ab"),
+        ("cast(code as int) in (12, 13)", "ab"),
+    ] {
+        for stage in [format!("filter = \"{condition}\""), format!("sql = \"select * from rows where {condition}\"")] {
+            let trial = Trial::new(&format!(
+                r#"clock = "manual"
+[sources.rows]
+kind = "queue"
+path = "input.jsonl"
+schema = {{ word = "text", big = "int64", price = "float64", code = "text" }}
+[stages.made]
+from = "rows"
+{stage}
+[sinks.out]
+from = "made"
+kind = "queue"
+path = "out.jsonl"
+"#
+            ));
+            trial.write("input.jsonl", "[[\"a\",4294967301,1.5,\"012\"],[\"b\",5,2.0,\"12\"]]\n");
+            trial.run_well(&[]);
+            let found: String = trial.rows("out.jsonl").iter().filter_map(|row| row["word"].as_str()).collect();
+            assert_eq!(found, words, "{stage}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! They are functions that stand in for DataFusion's operators before it computes what is constant, so that constants are
 //! no other numbers than values of columns.
 
+use super::casts;
 use arrow::array::{Array, ArrayRef, AsArray, Datum};
 use arrow::compute::kernels::numeric::{add, mul, neg, sub};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
@@ -54,7 +55,8 @@ pub fn checked_negative(value: &Expr, kind: &DataType) -> Option<Expr> {
 /// The type of what is put in here, without asking its parts: of an expression of many levels that would take long.
 pub fn type_of(expression: &Expr) -> Option<DataType> {
     let Expr::ScalarFunction(call) = expression else { return None };
-    call.func.inner().downcast_ref::<Checked>().map(|checked| checked.kind.clone())
+    let checked = call.func.inner().downcast_ref::<Checked>().map(|checked| checked.kind.clone());
+    checked.or_else(|| casts::type_of(call))
 }
 
 fn call(operation: Operation, kind: &DataType, arguments: Vec<Expr>) -> Expr {

@@ -1,10 +1,11 @@
 //! What expressions mean here, where DataFusion means something else: whole numbers that do not fit are errors, all NaNs
-//! are one value, aggregates over moving frames do not lose what they take out, and calls of functions are bounded.
+//! are one value, casts are done before their values are compared, aggregates over moving frames do not lose what they take out, and calls of functions are bounded.
 //! It is put in before DataFusion computes what is constant.
 
 use super::aggregate::careful;
 use super::arithmetic::{checked_binary, checked_negative, type_of};
 use super::budget;
+use super::casts;
 use super::floats::{canonical, has_twins};
 use super::guard::{bounded, guarded};
 use arrow::datatypes::DataType;
@@ -166,6 +167,10 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             let negated = list.negated;
             Transformed::yes(Expr::InList(InList { expr, list: all_compared(list.list, columns)?, negated }))
         }
+        Expr::Cast(_) | Expr::TryCast(_) => match casts::kept(&part, kind)? {
+            Some(kept) => Transformed::yes(kept),
+            None => Transformed::no(part),
+        },
         Expr::ScalarFunction(call) => match guarded(&call.func) {
             Some(func) => Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args })),
             None => Transformed::no(Expr::ScalarFunction(call)),

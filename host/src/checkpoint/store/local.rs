@@ -123,11 +123,11 @@ fn lock_within(file: &File, wait: Duration) -> Result<(), TryLockError> {
     }
 }
 
-/// `None` where there is nothing of this name.
+/// `None` where there is nothing of this name. That a file stands in the place of a folder is told where the lock is taken.
 fn missing_ok<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(error),
     }
 }

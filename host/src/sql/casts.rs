@@ -1,0 +1,98 @@
+//! Casts that may lose something or fail, kept as they are written.
+//!
+//! DataFusion compares before such a cast where it can: of `try_cast(w as int) > 5` it makes `w > 5`, which keeps rows whose
+//! cast is null, and of `cast(price as int) = 1` it makes `price = 1`, though 1.5 is 1 once it is cast. These functions
+//! stand in for the casts, so that it does not.
+
+use arrow::compute::CastOptions;
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::format::DEFAULT_CAST_OPTIONS;
+use datafusion::common::{Result, exec_err};
+use datafusion::logical_expr::expr::ScalarFunction;
+use datafusion::logical_expr::{
+    Cast, ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TryCast,
+    Volatility,
+};
+use std::sync::Arc;
+
+/// `cast(… as …)` or `try_cast(… as …)` of values of a type; `None`: another expression, or a cast that every value passes
+/// unharmed.
+pub fn kept(part: &Expr, from: impl FnOnce(&Expr) -> Result<DataType>) -> Result<Option<Expr>> {
+    let (value, field, fails) = match part {
+        Expr::Cast(Cast { expr, field }) => (expr, field, true),
+        Expr::TryCast(TryCast { expr, field }) => (expr, field, false),
+        _ => return Ok(None),
+    };
+    if !may_lose(&from(value)?, field.data_type()) {
+        return Ok(None);
+    }
+    let name = part.schema_name().to_string();
+    let cast = Kept { to: field.data_type().clone(), fails, name, signature: Signature::any(1, Volatility::Immutable) };
+    Ok(Some(ScalarUDF::new_from_impl(cast).call(vec![(**value).clone()])))
+}
+
+/// The type of what is put in here.
+pub fn type_of(call: &ScalarFunction) -> Option<DataType> {
+    call.func.inner().downcast_ref::<Kept>().map(|cast| cast.to.clone())
+}
+
+fn may_lose(from: &DataType, to: &DataType) -> bool {
+    if from == to {
+        return false;
+    }
+    if from.is_string() {
+        return !to.is_string();
+    }
+    if from.is_decimal() {
+        return !to.is_string();
+    }
+    if from.is_integer() && to.is_integer() {
+        let (old, new) = (from.primitive_width(), to.primitive_width());
+        let wider = match (from.is_signed_integer(), to.is_signed_integer()) {
+            (true, false) => false,
+            (false, true) => new > old,
+            _ => new >= old,
+        };
+        return !wider;
+    }
+    false
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Kept {
+    to: DataType,
+    /// Whether a value that cannot be cast is an error, and not null.
+    fails: bool,
+    /// As DataFusion names what it stands in for.
+    name: String,
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for Kept {
+    fn name(&self) -> &str {
+        if self.fails { "cast" } else { "try_cast" }
+    }
+
+    /// As DataFusion names what it stands in for: columns get their names from it.
+    fn schema_name(&self, _arguments: &[Expr]) -> Result<String> {
+        Ok(self.name.clone())
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _types: &[DataType]) -> Result<DataType> {
+        Ok(self.to.clone())
+    }
+
+    fn return_field_from_args(&self, arguments: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let nullable = !self.fails || arguments.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(self.name(), self.to.clone(), nullable)))
+    }
+
+    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let [value] = arguments.args.as_slice() else { return exec_err!("a cast without its value") };
+        value.cast_to(&self.to, Some(&CastOptions { safe: !self.fails, ..DEFAULT_CAST_OPTIONS }))
+    }
+}
