@@ -82,7 +82,8 @@ fn whole_numbers_that_do_not_fit_stop_the_job() {
     for text in wrong {
         for stage in [
             format!("select = \"v, {text} as x\""),
-            format!("filter = \"({text}) <> 5\""),
+            // Within an expression there are unsigned numbers; a column of rows has none.
+            format!("filter = \"cast({text} as bigint) <> 5\""),
             format!("sql = \"select {text} as x from rows\""),
             format!("sql = \"select max({text}) as x from rows\""),
         ] {
