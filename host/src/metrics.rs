@@ -243,16 +243,20 @@ impl Counts {
         let before = self.0.unread_rejected.fetch_add(rejected.num_rows() as u64, Ordering::Relaxed);
         let room = REJECTED_ROWS_LOGGED.saturating_sub(before) as usize;
         for row in 0..rejected.num_rows().min(room) {
-            let cell = |column: usize| {
+            // What to write instead stands at the end of a reason.
+            let told = |column: usize, chars_max: usize| {
                 let text = array_value_to_string(rejected.column(column), row).unwrap_or_default();
-                text.chars().take(120).map(|c| if c.is_control() { ' ' } else { c }).collect::<String>()
+                let mut rest = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+                let start: String = rest.by_ref().take(chars_max).collect();
+                if rest.next().is_some() { start + "…" } else { start }
             };
+            let cell = |column: usize| told(column, 120);
             let reason_at = reason_at.unwrap_or(rejected.num_columns().saturating_sub(1));
             let values: Vec<String> = (0..reason_at).map(cell).collect();
             let plugin = plugin_columns(rejected, reason_at);
             let by =
                 plugin.map_or(String::new(), |[name, version]| format!(" (plugin {} {})", cell(name), cell(version)));
-            let reason = cell(reason_at);
+            let reason = told(reason_at, 1_000);
             tracing::warn!("`{name}`{by} rejected a row in batch {batch}: {reason}; the row: {:?}", values.join(", "));
         }
         if before < REJECTED_ROWS_LOGGED && before + rejected.num_rows() as u64 > REJECTED_ROWS_LOGGED {

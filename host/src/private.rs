@@ -89,7 +89,7 @@ pub fn open_or_make(path: &Path) -> io::Result<File> {
 /// Makes a new file in the place of what has this name, be it a link.
 pub fn make_anew(path: &Path) -> io::Result<File> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => OpenOptions::new().write(true).create_new(true).open(path),
     }
 }

@@ -155,12 +155,12 @@ impl Beginner {
             running.metrics.committed(BatchId::of_stamp(stamp).0, time);
         }
         self.ticks.as_ref()?;
-        if let Some(swap) = self.swap.take_if(|swap| swap.after.barrier() < finished) {
-            if running.upgrades.done(swap.upgrade, swap.after, swap.since.elapsed()) {
-                match &self.barriers {
-                    Some(_) => (self.unsaved, self.soon) = (Some(0), true),
-                    None => running.upgrades.saved(),
-                }
+        if let Some(swap) = self.swap.take_if(|swap| swap.after.barrier() < finished)
+            && running.upgrades.done(swap.upgrade, swap.after, swap.since.elapsed())
+        {
+            match &self.barriers {
+                Some(_) => (self.unsaved, self.soon) = (Some(0), true),
+                None => running.upgrades.saved(),
             }
         }
         if self.swap.is_some() && !fault::bug!("begin-early") {

@@ -94,7 +94,8 @@ impl Project {
     /// `Job`: the folder holds none, or it says not enough. `Plugin`: cargo cannot read it. `Environment`: cargo cannot be
     /// run.
     pub fn read(folder: &Path) -> Result<Project> {
-        let manifests: [(&str, fn(&Path, &Path) -> Result<Project>); 4] = [
+        type Reader = fn(&Path, &Path) -> Result<Project>;
+        let manifests: [(&str, Reader); 4] = [
             ("Cargo.toml", super::build::rust::project),
             ("pyproject.toml", python),
             ("package.json", javascript),

@@ -110,7 +110,10 @@ fn replace<'s>(
                 let done = objection.is_none() && tick.swap.is_some() && index == 0;
                 let after = BatchId::of_stamp(stamp).0;
                 let decided = match tick.shadow {
-                    Some((_, batches)) => Ok(running.upgrades.shadows(id, after.next(), batches, objection)),
+                    Some((_, batches)) => {
+                        running.upgrades.shadows(id, after.next(), batches, objection);
+                        Ok(())
+                    }
                     None => running.upgrades.decided(id, objection),
                 };
                 if let Err(error) = decided {

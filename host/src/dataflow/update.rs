@@ -115,7 +115,7 @@ impl BatchWork for StateWork {
                 beside.batch(context, parts, &mut self.state, output);
             }
         }
-        let timers = self.state.timers().map_or(0, |timers| timers.len());
+        let timers = self.state.timers().map_or(0, |timers| timers.count());
         self.held.set((self.state.table().len() + timers) as u64);
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());

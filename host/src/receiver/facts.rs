@@ -37,7 +37,7 @@ impl Facts {
     /// Those of a file.
     pub fn of(metadata: &Metadata) -> Facts {
         let modified = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-        let made_ns = metadata.created().map_or(0, |made| ns(made));
+        let made_ns = metadata.created().map_or(0, ns);
         let identity = xxh3_64(&[metadata.ino().to_le_bytes(), made_ns.to_le_bytes()].concat());
         Facts { bytes: metadata.len(), modified, identity }
     }

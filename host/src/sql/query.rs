@@ -92,7 +92,7 @@ impl Query {
         let (names, slots) = names(&self.inputs, functions);
         let text = self.text.clone();
         let plan = planned(move || physical(&logical(&text, &names)?).map_err(|error| mistake(&text, &names, &error)))?;
-        let task = task(limits.memory_bytes_max).map_err(|error| Error::bug(error))?;
+        let task = task(limits.memory_bytes_max).map_err(Error::bug)?;
         Ok(Prepared { stage: stage.into(), query: self.clone(), plan, slots, task, limits })
     }
 }

@@ -140,7 +140,7 @@ mod tests {
     fn small_steps_are_not_told_and_never_go_back() {
         let (mut clock, _) = Steady::new(1000 * S, i64::MIN);
         let mut last = 0;
-        for (i, machine) in [1000_900_000, 1000_200_000, 1001_000_000, 1000_400_000].into_iter().enumerate() {
+        for (i, machine) in [1_000_900_000, 1_000_200_000, 1_001_000_000, 1_000_400_000].into_iter().enumerate() {
             let (now, told) = clock.now(machine, i as i64 * 300_000);
             assert!(now > last && told.is_none(), "{machine}");
             last = now;
