@@ -2,11 +2,11 @@
 //! time but computes each stage over all rows at once. The input is in perfect order, so nothing may ever be late, and all in
 //! all the results must be those of the oracle: on any number of workers, and through stops.
 
-use millstream_tests::{Random, Trial};
-use std::collections::BTreeMap;
+use millstream_tests::{Random, Trial, root};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-const JOBS: u64 = 14;
+const JOBS: u64 = 8;
 const CHAINS: usize = 10;
 const LINES: usize = 24;
 
@@ -43,9 +43,17 @@ enum Kind {
     Join {
         from: i64,
         to: i64,
-        outer: bool,
+        /// Whether rows of the first stream without a partner come out, and of the second.
+        outer: (bool, bool),
     },
-    /// Holds nothing back and stands between others.
+    /// Rings so long after each row, once for each key and time.
+    Timers {
+        delay: i64,
+    },
+    /// One row of each key and time.
+    Once,
+    /// These and the next hold nothing back and stand between others. A source of its own pace is put beside the rows.
+    Union,
     Filter,
 }
 
@@ -59,22 +67,36 @@ fn stage(random: &mut Random) -> Stage {
     let time = *random.one_of(&[Time::Start, Time::End, Time::Oldest, Time::Newest]);
     let slide = random.from(1, 8) as i64;
     let size = slide + if random.from(0, 1) == 0 { 0 } else { random.from(0, 12) as i64 };
-    let kind = match random.from(0, 6) {
+    let kind = match random.from(0, 10) {
         0 => Kind::Sliding { size, slide, time },
         1 => Kind::Sessions { gap: random.from(1, 6) as i64, time },
         2 => Kind::Rows { size, slide },
         3 => Kind::RowsOfSessions { gap: random.from(1, 6) as i64 },
         4 => Kind::Filter,
+        5 => Kind::Timers { delay: random.from(1, 9) as i64 },
+        6 => Kind::Once,
+        7 => Kind::Union,
         _ => {
             let from = random.from(0, 10) as i64 - 8;
-            Kind::Join { from, to: from + random.from(0, 10) as i64, outer: random.from(0, 3) > 0 }
+            let outer = (random.from(0, 3) > 0, random.from(0, 2) == 0);
+            Kind::Join { from, to: from + random.from(0, 10) as i64, outer }
         }
     };
     Stage { kind, lateness: random.one_of(&[0, 0, 0, 4]).to_owned() }
 }
 
 fn stage_text(name: &str, from: &str, stage: Stage) -> String {
-    let mut text = format!("[stages.{name}]\nfrom = \"{from}\"\n");
+    let mut text = match stage.kind {
+        Kind::Union => return format!("[stages.{name}]\nfrom = [\"{from}\", \"slow\"]\n"),
+        Kind::Timers { delay } => format!(
+            "[stages.{name}-set]\nfrom = \"{from}\"\n\
+             select = \"k, 'set' as todo, cast(extract(epoch from at) as bigint) + {delay} as second, at\"\n\
+             [stages.{name}-rung]\nfrom = \"{name}-set\"\nkey = \"k\"\ntime = \"at\"\nplugin = \"{}\"\n\
+             [stages.{name}]\nfrom = \"{name}-rung\"\n",
+            root().join("tests/plugins/alarm").display()
+        ),
+        _ => format!("[stages.{name}]\nfrom = \"{from}\"\n"),
+    };
     let bound = |time| match time {
         Time::Start => "window_start",
         Time::End => "window_end",
@@ -102,14 +124,26 @@ fn stage_text(name: &str, from: &str, stage: Stage) -> String {
         Kind::Join { from, to, outer } => writeln!(
             text,
             "join = {{ with = \"right\", on = {{ k = \"rk\" }}, within = [\"{from}s\", \"{to}s\"], type = \"{}\" }}\n\
-             select = \"k, v + coalesce(w, 0) as v, at\"",
-            if outer { "left" } else { "inner" }
+             select = \"k, coalesce(v, 0) + coalesce(w, 0) as v, coalesce(at, rat) as at\"",
+            match outer {
+                (false, false) => "inner",
+                (true, false) => "left",
+                (false, true) => "right",
+                (true, true) => "full",
+            }
         ),
-        Kind::Filter => writeln!(text, "filter = \"v % 7 <> 3\""),
+        Kind::Timers { .. } => writeln!(
+            text,
+            "key = \"k\"\ndeduplicate = {{ within = \"1s\" }}\n\
+             select = \"k, second as v, to_timestamp_seconds(second) as at\""
+        ),
+        Kind::Once => writeln!(text, "key = \"k\"\ndeduplicate = {{ within = \"1s\" }}\nselect = \"k, 1 as v, at\""),
+        Kind::Union | Kind::Filter => writeln!(text, "filter = \"v % 7 <> 3\""),
     };
     match stage.kind {
         Kind::Filter => return text,
         Kind::Join { .. } => text.push_str("time = [\"at\", \"rat\"]\n"),
+        Kind::Timers { .. } => text.push_str("time = \"to_timestamp_seconds(second)\"\n"),
         _ => text.push_str("time = \"at\"\n"),
     }
     let _ = writeln!(text, "lateness = \"{}s\"", stage.lateness);
@@ -119,19 +153,26 @@ fn stage_text(name: &str, from: &str, stage: Stage) -> String {
 }
 
 /// The rows of a stage, of all rows of the one before.
-fn rows_of(stage: Stage, rows: &[Row], right: &[Row]) -> Vec<Row> {
+fn rows_of(stage: Stage, rows: &[Row], right: &[Row], slow: &[Row]) -> Vec<Row> {
     let mut made = Vec::new();
+    let times = |later: i64| rows.iter().map(|(key, _, at)| (key.clone(), at + later)).collect::<BTreeSet<_>>();
     match stage.kind {
+        Kind::Union => made.extend([rows, slow].concat()),
+        Kind::Once => made.extend(times(0).into_iter().map(|(key, at)| (key, 1, at))),
+        Kind::Timers { delay } => made.extend(times(delay).into_iter().map(|(key, at)| (key, at, at))),
         Kind::Filter => made.extend(rows.iter().filter(|row| row.1 % 7 != 3).cloned()),
         Kind::Join { from, to, outer } => {
             for (key, value, at) in rows {
                 let partners = right.iter().filter(|row| row.0 == *key && (at + from..=at + to).contains(&row.2));
                 let before = made.len();
                 made.extend(partners.map(|row| (key.clone(), value + row.1, *at)));
-                if before == made.len() && outer {
+                if before == made.len() && outer.0 {
                     made.push((key.clone(), *value, *at));
                 }
             }
+            let lonely =
+                |row: &&Row| !rows.iter().any(|(key, _, at)| row.0 == *key && (at + from..=at + to).contains(&row.2));
+            made.extend(right.iter().filter(lonely).filter(|_| outer.1).cloned());
         }
         Kind::Sliding { size, slide, time } => {
             for (key, start, inside) in sliding(rows, size, slide, true) {
@@ -201,13 +242,14 @@ fn shown(second: i64) -> String {
     format!("1970-01-01T{:02}:{:02}:{:02}.000000Z", second / 3600, second / 60 % 60, second % 60)
 }
 
-/// Rows in the order of their times, in so many batches.
+/// Rows in the order of their times, in so many batches. Sources need not be as far as others.
 fn input(random: &mut Random) -> Vec<Vec<Row>> {
+    let pace = *random.one_of(&[1, 1, 3]);
     let mut second = 1_000 + random.from(0, 5) as i64;
     let mut line = || {
         let mut rows = Vec::new();
         for _ in 0..random.from(0, 5) {
-            second += *random.one_of(&[0, 0, 1, 1, 2, 5]);
+            second += pace * random.one_of(&[0, 0, 1, 1, 2, 5]);
             rows.push((format!("k{}", random.from(0, 2)), random.from(0, 100) as i64, second));
         }
         rows
@@ -225,6 +267,7 @@ fn job(chains: &[Vec<Stage>]) -> String {
     let mut text = String::from("name = \"chains\"\nbatch = \"1s\"\nclock = \"manual\"\n");
     for (source, schema) in [
         ("left", "{ k = \"text\", v = \"int64\", at = \"timestamp\" }"),
+        ("slow", "{ k = \"text\", v = \"int64\", at = \"timestamp\" }"),
         ("right", "{ rk = \"text\", w = \"int64\", rat = \"timestamp\" }"),
     ] {
         let _ = writeln!(text, "[sources.{source}]\nkind = \"queue\"\npath = \"{source}.jsonl\"\nschema = {schema}");
@@ -242,15 +285,19 @@ fn job(chains: &[Vec<Stage>]) -> String {
     text
 }
 
-fn check(trial: &Trial, told: &str, chains: &[Vec<Stage>], left: &[Row], right: &[Row]) {
+/// The batches of the sources `left`, `right` and `slow`.
+type Sources = [Vec<Vec<Row>>; 3];
+
+const SOURCES: [&str; 3] = ["left.jsonl", "right.jsonl", "slow.jsonl"];
+
+fn check(trial: &Trial, told: &str, chains: &[Vec<Stage>], sources: &Sources) {
+    let [left, right, slow] = sources.each_ref().map(|batches| batches.concat());
     for (number, chain) in chains.iter().enumerate() {
-        let mut rows = left.to_vec();
+        let mut rows = left.clone();
         for (place, stage) in chain.iter().enumerate() {
-            rows = rows_of(*stage, &rows, right);
-            if !matches!(stage.kind, Kind::Filter) {
-                let late = trial.rows(&format!("c{number}-{place}-late.jsonl"));
-                assert!(late.is_empty(), "{told}: chain {chain:?}: stage {place} has late rows: {late:?}");
-            }
+            rows = rows_of(*stage, &rows, &right, &slow);
+            let late = trial.rows(&format!("c{number}-{place}-late.jsonl"));
+            assert!(late.is_empty(), "{told}: chain {chain:?}: stage {place} has late rows: {late:?}");
         }
         let mut expected: Vec<String> =
             rows.iter().map(|(key, value, at)| format!("{key} {value} {}", shown(*at))).collect();
@@ -274,28 +321,27 @@ fn check_job(seed: u64) {
     let mut random = Random::new(seed.wrapping_mul(104_729).wrapping_add(7));
     let chain = |random: &mut Random| (0..random.from(2, 3)).map(|_| stage(random)).collect::<Vec<_>>();
     let chains: Vec<Vec<Stage>> = (0..CHAINS).map(|_| chain(&mut random)).collect();
-    let (left, right) = (input(&mut random), input(&mut random));
-    let all = |batches: &[Vec<Row>]| batches.concat();
+    let sources: Sources = [(); 3].map(|()| input(&mut random));
     for workers in ["1", "2"] {
         let trial = Trial::new(&job(&chains));
-        write(&trial, "left.jsonl", &left);
-        write(&trial, "right.jsonl", &right);
+        SOURCES.iter().zip(&sources).for_each(|(name, batches)| write(&trial, name, batches));
         trial.run_well(&["--workers", workers]);
-        check(&trial, &format!("job {seed} with {workers} workers"), &chains, &all(&left), &all(&right));
+        check(&trial, &format!("job {seed} with {workers} workers"), &chains, &sources);
     }
-    // Stopped and resumed, with other numbers of workers.
+    // Stopped and resumed, with other numbers of workers; sources have not come equally far.
     let trial = Trial::new(&job(&chains));
-    let mut lines = 0;
+    let mut lines = [0; 3];
     let keeping = ["--set", "checkpoint.dir=checkpoint", "--set", "checkpoint.every=3"];
-    while lines < LINES {
-        lines = (lines + random.from(2, 9) as usize).min(LINES);
-        write(&trial, "left.jsonl", &left[..lines]);
-        write(&trial, "right.jsonl", &right[..lines]);
+    while lines != [LINES; 3] {
+        for ((name, batches), lines) in SOURCES.iter().zip(&sources).zip(&mut lines) {
+            *lines = (*lines + random.from(0, 9) as usize).min(LINES);
+            write(&trial, name, &batches[..*lines]);
+        }
         let workers = random.from(1, 3).to_string();
-        let at_end = if lines < LINES { "at_end=keep" } else { "at_end=flush" };
+        let at_end = if lines == [LINES; 3] { "at_end=flush" } else { "at_end=keep" };
         trial.run_well(&[&keeping[..], &["--workers", &workers, "--set", at_end]].concat());
     }
-    check(&trial, &format!("job {seed}, stopped"), &chains, &all(&left), &all(&right));
+    check(&trial, &format!("job {seed}, stopped"), &chains, &sources);
 }
 
 #[test]

@@ -250,6 +250,51 @@ fn what_comes_after_the_end_of_event_time_is_late() {
     assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (20, 0));
 }
 
+/// What comes in pieces gives what all of it at once would, also where one source has less of it for now than another one.
+#[test]
+fn a_source_that_goes_on_later_does_not_find_its_windows_closed_by_others() {
+    let source = |name| {
+        format!(
+            "[sources.{name}]\nkind = \"queue\"\npath = \"{name}.jsonl\"\n\
+             schema = {{ k = \"text\", v = \"int64\", at = \"timestamp\" }}\n"
+        )
+    };
+    let trial = Trial::new(&format!(
+        r#"
+clock = "manual"
+[checkpoint]
+dir = "checkpoint"
+{}{}
+[stages.waiting]
+from = "short"
+time = "at"
+window = {{ size = "20s" }}
+select = "k, v, at"
+[stages.counts]
+from = ["waiting", "long"]
+time = "at"
+window = {{ size = "10s" }}
+aggregate = {{ n = "count(*)" }}
+[sinks.out]
+from = "counts"
+kind = "queue"
+path = "out.jsonl"
+[sinks.missed]
+from = "counts.late"
+kind = "queue"
+path = "late.jsonl"
+"#,
+        source("short"),
+        source("long")
+    ));
+    for (short, long, at_end) in [(5, 40, "keep"), (9, 40, "keep"), (30, 60, "flush")] {
+        trial.write("short.jsonl", queue(0..short));
+        trial.write("long.jsonl", queue(0..long));
+        trial.run_well(&["--set", &format!("at_end={at_end}")]);
+    }
+    assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (90, 0));
+}
+
 /// What a folder holds is no end of it: the next run with `--until-idle` goes on where this one stopped.
 #[test]
 fn a_folder_that_is_idle_has_not_ended() {

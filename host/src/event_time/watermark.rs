@@ -16,7 +16,6 @@ pub struct Watermarks {
     clocks: BTreeMap<ClockId, Clock>,
     watermark: Option<i64>,
     ends: ClockEnds,
-    at_end: AtEnd,
     behind: Behind,
     held: BTreeMap<(ClockId, u32), Held>,
 }
@@ -40,9 +39,8 @@ impl Watermarks {
     /// Nothing was seen of these clocks.
     pub fn new(clocks: impl Iterator<Item = ClockId>, lateness_us: i64, idle_us: Option<i64>) -> Watermarks {
         let clocks = clocks.map(|id| (id, Clock::default())).collect();
-        let (ends, at_end) = (ClockEnds::new(), AtEnd::Keep);
-        let (behind, held) = (Behind::new(), BTreeMap::new());
-        Watermarks { lateness_us, idle_us, clocks, watermark: None, ends, at_end, behind, held }
+        let (ends, behind, held) = (ClockEnds::new(), Behind::new(), BTreeMap::new());
+        Watermarks { lateness_us, idle_us, clocks, watermark: None, ends, behind, held }
     }
 
     /// The same, of which some clocks are of rows that stages hold back.
@@ -53,10 +51,12 @@ impl Watermarks {
         Watermarks { behind, held, ..self }
     }
 
-    /// The same, of clocks that end with their sources.
+    /// The same, of clocks that end with their sources. Of a job that is to go on later none does: a source that has come to
+    /// its end may have more then, as one that is silent may, so it holds the watermark.
     #[must_use]
     pub fn ending(self, ends: ClockEnds, at_end: AtEnd) -> Watermarks {
-        Watermarks { ends, at_end, ..self }
+        let ends = if at_end == AtEnd::Keep { ClockEnds::new() } else { ends };
+        Watermarks { ends, ..self }
     }
 
     /// Goes on from what a checkpoint holds of a clock, and from the watermark that it was part of.
@@ -138,9 +138,7 @@ impl Watermarks {
         let (ended, going): (Vec<_>, Vec<_>) = self.clocks.iter().partition(|(id, _)| has_ended(id));
         if going.is_empty() && !ended.is_empty() {
             // Nothing can come any more that would be older than what is there.
-            if self.at_end == AtEnd::Flush {
-                self.watermark = self.watermark.max(Some(END_US));
-            }
+            self.watermark = self.watermark.max(Some(END_US));
             return self.watermark;
         }
         let idle_us = self.idle_us;

@@ -1,6 +1,6 @@
 //! How the rows of a stage tell their time: `time`, `lateness`, `idle`.
 
-use super::{Graph, InputNode, Making, Operator, StageNode, part_of};
+use super::{Graph, InputNode, Making, Operator, SimpleNode, StageNode, part_of};
 use crate::batch::types::ColumnType;
 use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
@@ -8,7 +8,6 @@ use crate::event_time::{Behind, ClockEnds, ClockNames, saved};
 use crate::ids::ClockId;
 use crate::job::spec::{ClockSpec, SourceKind, SourceSpec, StageSpec};
 use crate::sql::expression::Expression;
-use crate::state::timers::TimerClock;
 use crate::window::{WindowNode, microseconds};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -206,11 +205,12 @@ fn comes_in_order(graph: &Graph, stream: &str, time: &str) -> bool {
 }
 
 impl StageNode {
-    /// Whether it puts out rows later than what they are made of came, and by event time.
+    /// Whether its own watermark says how old the rows that it still puts out may be: it puts them out later than what they
+    /// are made of came, or those of several sources, of which one may be behind the others, by one clock.
     pub fn holds_rows(&self) -> bool {
         let holds = match &self.operator {
             Operator::Join(node) => node.interval.is_some(),
-            Operator::Update(_, update) => update.timers == Some(TimerClock::Watermark),
+            Operator::Update(..) | Operator::Simple(SimpleNode::Deduplicate { .. }) => true,
             _ => false,
         };
         self.event_time.is_some() && (holds || self.window.is_some_and(|window| window.of_event_time()))

@@ -73,7 +73,7 @@ pub enum AtEnd {
     /// It ends, too: what waits for it comes out.
     #[default]
     Flush,
-    /// It stands still, for a job that is to go on later: what waits stays in the checkpoint.
+    /// No source counts as ended, for a job that is to go on later: what waits stays in the checkpoint.
     Keep,
 }
 

@@ -15,7 +15,7 @@ use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
 use crate::metrics::{Counts, Held};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, each_batch_in_time};
+use crate::timely_ext::{BatchContext, BatchWork, Changes, Hold, Output, Watermark, each_batch_that_holds};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
@@ -27,10 +27,12 @@ pub fn build<'s>(stage: &StageNode, within_us: i64, input: Input<'s>, at: &At<'s
     let timed = time.is_some();
     let work = Work::new(stage, within_us, timed, at)?;
     let (failure, ticks) = (at.running.failure.clone(), at.ticks.clone());
-    let (rows, beside, changes) = each_batch_in_time(split, time, ticks, &stage.name, failure, |part| part.to, work);
+    let place = at.running.graph.held_place(stage);
+    let (rows, beside, changes, holds) =
+        each_batch_that_holds(split, time, place, ticks, &stage.name, failure, |part| part.to, work);
     let (rejected, late) = split_late(beside);
     let sides = if timed { vec![late] } else { Vec::new() };
-    Ok(StageStreams { sides, changes: vec![changes], ..StageStreams::of(rows, rejected) })
+    Ok(StageStreams { sides, changes: vec![changes], holds: Some(holds), ..StageStreams::of(rows, rejected) })
 }
 
 /// The stage on one worker.
@@ -130,6 +132,11 @@ impl BatchWork for Work {
         output.push(context, PartOrder::at(self.worker), Work::take(&rows, kept)?);
         output.late(context, PartOrder::at(self.worker), Work::take(&rows, late)?);
         Ok(())
+    }
+
+    /// It keeps no row back, but a source that is behind the others may still send rows as old as the watermark.
+    fn hold(&mut self, watermark: Watermark, seen_us: Option<i64>) -> Hold {
+        Hold { from_us: watermark.now, until_us: seen_us }
     }
 
     fn barrier(&mut self, after: BatchId) -> Result<Vec<Changes>> {

@@ -21,13 +21,14 @@ fn time((clock_id, max_us): (u32, i64)) -> Event {
 }
 
 /// The watermark after all of these batches, from the definition: over every prefix, the least of the greatest times of
-/// those clocks that have not ended, and that had a row within the idle time or have not been there for so long.
+/// those clocks that have not ended, and that had a row within the idle time or have not been there for so long. Where the
+/// job is to go on later, none ends.
 fn naive(clocks: u32, lateness_us: i64, idle_us: Option<i64>, at_end: AtEnd, batches: &[Seen]) -> Option<i64> {
     let of = |event: &Event, id: u32| matches!(event, Event::Time { clock_id, .. } if clock_id.0 == id);
     let after = |end: usize| -> Option<i64> {
-        let ended = |id: u32| batches[end].1.contains(&Event::Ended(id));
+        let ended = |id: u32| at_end == AtEnd::Flush && batches[end].1.contains(&Event::Ended(id));
         if (0..clocks).all(ended) {
-            return (at_end == AtEnd::Flush).then_some(END_US);
+            return Some(END_US);
         }
         let awake = (0..clocks).filter(|id| {
             let last = (0..=end).rev().find(|batch| batches[*batch].1.iter().any(|event| of(event, *id)));
