@@ -455,12 +455,13 @@ fn whatever_uses_a_component_tells_that_it_is_older_than_its_sources() {
     let later = std::time::SystemTime::now() + Duration::from_secs(2);
     let source = fs::File::options().append(true).open(trial.path("a/a.c")).unwrap();
     source.set_modified(later).unwrap();
+    let stale = Regex::new(
+        "(?m)^warning: .*a/a\\.c was changed after .*a/a\\.wasm was built; `millstream build .*a` builds it again$",
+    );
+    let stale = stale.unwrap();
     for arguments in uses {
         let told = runs(&trial, arguments).stderr;
-        let stale = Regex::new(
-            "(?m)^warning: .*a/a\\.c was changed after .*a/a\\.wasm was built; `millstream build .*a` builds it again$",
-        );
-        assert_eq!(stale.unwrap().find_iter(&told).count(), 1, "{arguments:?}\n{told}");
+        assert_eq!(stale.find_iter(&told).count(), 1, "{arguments:?}\n{told}");
     }
 }
 

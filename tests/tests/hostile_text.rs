@@ -46,8 +46,8 @@ fn rows_errors_and_names_of_a_job() {
     let trial = job("v = \"text\"", "[stages.s]\nfrom = \"in\"\nselect = \"cast(v as bigint) as n\"", "from = \"s\"");
     trial.write("input.jsonl", format!("{}\n", json!([{ "v": HOSTILE }])));
     harmless("a cast", &ended(&trial, &["run", "job.toml"]));
-    let stage = format!("[stages.s]\nfrom = \"in\"\nsql = \"select arrow_cast(v, 'Int64') as n from \\\"in\\\"\"\n");
-    let trial = job("v = \"text\"", &stage, "from = \"s\"");
+    let stage = "[stages.s]\nfrom = \"in\"\nsql = \"select arrow_cast(v, 'Int64') as n from \\\"in\\\"\"\n";
+    let trial = job("v = \"text\"", stage, "from = \"s\"");
     trial.write("input.jsonl", format!("{}\n", json!([{ "v": HOSTILE }])));
     let told = ended(&trial, &["run", "job.toml"]);
     if told.stderr.contains("forged") {

@@ -201,7 +201,7 @@ fn a_plugin_says_once_that_it_panics() {
 #[test]
 fn where_attempts_run_out_is_the_same_on_any_number_of_workers() {
     let row = |n: u32| {
-        let word = if n * 7 % 10 == 0 { "panic" } else { "" };
+        let word = if (n * 7).is_multiple_of(10) { "panic" } else { "" };
         format!("[\"k{}\",{n},\"{word}\",\"{word}\"]", n % 17)
     };
     let input = format!("[{}]\n", (0..500).map(row).collect::<Vec<_>>().join(","));
@@ -224,7 +224,7 @@ fn where_attempts_run_out_is_the_same_on_any_number_of_workers() {
         let trial = poison(&stage, &format!("{behind}\n{REJECTED}"), &[]);
         let job = trial.text("job.toml").replacen("from = \"lines\"\nplugin", "plugin", 1);
         trial.write("job.toml", job.replace("value = \"text\"", "k = \"text\", value = \"text\""));
-        let row = |n: u32| format!("[\"k{n}\",\"{}\"]", if n % 9 == 0 { "panic" } else { "" });
+        let row = |n: u32| format!("[\"k{n}\",\"{}\"]", if n.is_multiple_of(9) { "panic" } else { "" });
         trial.write("input.jsonl", format!("[{}]\n", (0..100).map(row).collect::<Vec<_>>().join(",")));
         trial.run_well(&["--workers", workers]);
         (trial.rows("out.jsonl").len(), trial.rows("rejected.jsonl").len())

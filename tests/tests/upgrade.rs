@@ -281,7 +281,8 @@ fn cogrouped(raw: &Batches, out: &Batches, after: u64) {
         let mut made: Vec<(i64, i64)> =
             out[batch].1.iter().map(|row| (number(row, "left"), number(row, "right"))).collect();
         let mut expected: Vec<(i64, i64)> = sums.into_values().collect();
-        (made.sort_unstable(), expected.sort_unstable());
+        made.sort_unstable();
+        expected.sort_unstable();
         assert_eq!(made, expected, "batch {batch}, after {after}");
     }
 }

@@ -116,7 +116,7 @@ impl BatchWork for StateWork {
             }
         }
         let timers = self.state.timers().map_or(0, |timers| timers.count());
-        self.held.set((self.state.table().len() + timers) as u64);
+        self.held.set(self.state.table().len() as u64 + timers);
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
         Ok(())

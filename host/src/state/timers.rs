@@ -156,11 +156,6 @@ impl Timers {
         Ok(())
     }
 
-    /// How many there are.
-    pub fn count(&self) -> usize {
-        self.queue.len()
-    }
-
     /// The time of the first.
     pub fn first_us(&self) -> Option<i64> {
         self.queue.first().map(|(at_us, _)| *at_us)
