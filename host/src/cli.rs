@@ -29,6 +29,7 @@ use crate::checkpoint::{manifest, store as checkpoints};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::job;
+use crate::memory;
 use crate::plugin::PluginHost;
 use crate::run::{Options, workers_of_all};
 use crate::shown;
@@ -202,6 +203,7 @@ fn execute(command: Command) -> Result<ExitCode> {
         Command::Validate { job, sets } => {
             let spec = job::load(&job, &sets)?;
             warn_of(stale::of_job(&spec));
+            memory::limit(spec.memory_bytes_max, 1)?;
             let begins = spec.checkpoint.is_none();
             let graph = Graph::resolve(spec, &PluginHost::new()?, begins)?;
             graph.check_instances(workers_of_all(&graph.spec, &Options::default())?)?;

@@ -1,5 +1,6 @@
 //! Errors, in a few kinds that say who can mend them.
 
+use crate::memory::EXIT_CODE;
 use crate::shown;
 use arrow::error::ArrowError;
 use std::fmt;
@@ -14,6 +15,8 @@ pub enum Kind {
     Plugin,
     /// Something outside failed: a file, an address, a disk. Try again when it is mended.
     Environment,
+    /// The job needs more memory than it may have: raise that or let it need less; trying again does not help. Exit code 3.
+    Memory,
     /// Millstream itself is wrong.
     Bug,
 }
@@ -50,6 +53,11 @@ impl Error {
         Error { kind: Kind::Environment, message: message.to_string() }
     }
 
+    /// Too little memory for the job.
+    pub fn memory(message: impl fmt::Display) -> Error {
+        Error { kind: Kind::Memory, message: message.to_string() }
+    }
+
     /// A failure of Arrow's: a batch too large for its offsets, or else a mistake of Millstream's own.
     pub fn arrow(error: ArrowError) -> Error {
         match error {
@@ -80,9 +88,13 @@ impl Error {
         if self.message.starts_with(TOO_LARGE) { self.within(format!("stage `{stage}`")) } else { self }
     }
 
-    /// The exit code that the design gives to this kind: 2 for wrong usage or a wrong job file, 1 otherwise.
+    /// The exit code of this kind: 2 for wrong usage or a wrong job file, 3 for too little memory, 1 otherwise.
     pub fn exit_code(&self) -> u8 {
-        if self.kind == Kind::Job { 2 } else { 1 }
+        match self.kind {
+            Kind::Job => 2,
+            Kind::Memory => EXIT_CODE,
+            Kind::Plugin | Kind::Environment | Kind::Bug => 1,
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub use saved::Columns as SavedColumns;
 use crate::error::{Error, Result};
 use crate::job::spec::JoinKind;
 use crate::limits::JOIN_ROWS_PER_BATCH_MAX;
+use crate::memory;
+use joined::Pair;
 
 /// Which of the two inputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +60,7 @@ impl Side {
 /// Refuses a batch that would give more rows than memory should be asked for.
 fn check_rows(rows: u64) -> Result<()> {
     if rows <= JOIN_ROWS_PER_BATCH_MAX {
-        return Ok(());
+        return memory::ask(rows * size_of::<Pair>() as u64);
     }
     Err(Error::environment(format!(
         "the join would give more than {JOIN_ROWS_PER_BATCH_MAX} rows at once, as many rows of both inputs have the same \

@@ -28,6 +28,12 @@ pub const SAMPLE_ROWS_SHOWN: usize = 10;
 /// Bytes that a source holds for the batches to come before its receiver waits, with `batch = "0s"`; with an interval it
 /// holds a whole batch, `bytes_per_batch_max`.
 pub const INBOX_BYTES_MAX: u64 = 4 << 20;
+/// Default of `memory` of a job, in hundredths of the machine's memory, or of the control group's limit where that is less.
+pub const MEMORY_BYTES_DEFAULT_PERCENT: u64 = 75;
+/// Least memory that a process of a job can do with: it and its libraries need much of that.
+pub const MEMORY_BYTES_MIN: u64 = 128 << 20;
+/// Most that `memory` of a job may say.
+pub const MEMORY_BYTES_MAX_MAX: u64 = 1 << 50;
 /// Default of `in_flight_max`: batches that have begun and are not yet committed.
 pub const IN_FLIGHT_MAX: u64 = 4;
 /// Default linear memory of a plugin instance, in bytes.

@@ -1,5 +1,9 @@
 //! The command `millstream`.
 
+/// What the job asks for counts against its budget.
+#[global_allocator]
+static ALLOCATOR: millstream::memory::Counted = millstream::memory::Counted;
+
 /// The variable that says how large the stacks of new threads are.
 const THREAD_STACK: &str = "RUST_MIN_STACK";
 

@@ -1,4 +1,24 @@
-//! The process's memory.
+//! The process's memory: a budget for all of it, whoever asks for it.
+//!
+//! What counts is what the process has resident, as the system sees it: rows, state, buffers of libraries, memories of
+//! plugins, and what the C library keeps of what was freed. [`Counted`], the program's allocator, and a thread look at it
+//! so often that it cannot grow far unseen. Above most of the budget ([`tight`]) the job takes in less; above all of it
+//! whatever asks ([`check`], [`ask`]) is told an error that ends the job; and where nothing asks in time, or that does
+//! not help, the process ends ([`budget`]). So no single place where much may come together has to be known.
+//!
+//! The budget never decides about rows: how much of it is left is not the same when a batch runs again.
+
+pub mod budget;
+mod counted;
+mod holders;
+mod machine;
+mod resident;
+mod watch;
+
+pub use budget::{EXIT_CODE, ask, batch_bytes_max, check, tight};
+pub use counted::Counted;
+pub use holders::{Holder, at_work};
+pub use watch::{limit, on_this_machine, tell};
 
 /// Batches are large buffers that come and go. The C library would return each to the kernel when it is freed, and have
 /// the kernel zero its pages again for the next batch; so it is told to keep some. For a program to call first thing:
@@ -21,3 +41,14 @@ pub fn keep_freed() {
 /// Nothing to do: only glibc is known to need it.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn keep_freed() {}
+
+/// Gives back to the system what was freed and kept.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn give_back() {
+    // SAFETY: it takes a number, and locks of the allocator only.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Only glibc is told to keep anything.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+fn give_back() {}

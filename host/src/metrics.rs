@@ -4,6 +4,7 @@
 use crate::batch::rejected::plugin_columns;
 use crate::ids::{BatchId, BatchTime};
 use crate::limits::REJECTED_ROWS_LOGGED;
+use crate::memory::Holder;
 use crate::plugin::{Account, Costs, Counted, Counters, Description, Plugin, add_counted};
 use arrow::array::RecordBatch;
 use arrow::util::display::array_value_to_string;
@@ -44,11 +45,13 @@ struct CountsInner {
 pub struct Held {
     counts: Counts,
     last: u64,
+    memory: Holder,
 }
 
 impl Held {
-    /// It is so much now.
-    pub fn set(&mut self, now: u64) {
+    /// It is so much now, and takes so many bytes.
+    pub fn set(&mut self, now: u64, bytes: u64) {
+        self.memory.set(bytes);
         let last = std::mem::replace(&mut self.last, now);
         if now >= last {
             self.counts.0.held.fetch_add(now - last, Ordering::Relaxed);
@@ -272,9 +275,9 @@ impl Counts {
         self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For one operator on one worker, to tell what it holds.
-    pub fn held(&self) -> Held {
-        Held { counts: self.clone(), last: 0 }
+    /// For one operator of this stage on one worker, to tell what it holds.
+    pub fn held(&self, stage: &str) -> Held {
+        Held { counts: self.clone(), last: 0, memory: Holder::new(format!("the state of stage `{stage}`")) }
     }
 
     fn snapshot(&self) -> Snapshot {

@@ -15,6 +15,7 @@ mod guard;
 mod mistake;
 pub mod query;
 mod plan_thread;
+mod pool;
 mod semantics;
 pub mod session;
 mod slot;

@@ -5,6 +5,7 @@ use crate::batch::part::Part;
 use crate::error::{Error, Result};
 use crate::event_time::{EventClock, TIME_US_MAX};
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
+use crate::memory::{self, at_work};
 use crate::plugin::CallContext;
 use crate::run::Failure;
 use arrow::array::RecordBatch;
@@ -259,17 +260,18 @@ pub fn each_part<'s>(
     builder.build(move |_| {
         // What was not worked on because the job failed: no other process may take its batch for complete.
         let mut stuck = Vec::new();
-        let operator = name.to_owned();
+        let operator = known(name);
         move |_| {
+            let _at_work = at_work(operator);
             input.for_each(|capability, parts| {
                 let mut output = Output::default();
                 for part in parts.drain(..) {
                     let context = BatchContext::new(BatchId::of_stamp(*capability.time()).0, part.time);
                     (output.clock_id, output.input) = (part.clock_id, part.input);
                     if !failure.happened()
-                        && let Err(error) = work(context, part, &mut output)
+                        && let Err(error) = memory::check().and_then(|()| work(context, part, &mut output))
                     {
-                        failure.set(error.in_operator(&operator));
+                        failure.set(error.in_operator(operator));
                     }
                     if failure.happened() {
                         stuck.push((capability.retain(0), capability.retain(1)));
@@ -382,8 +384,9 @@ pub fn each_batch_that_holds<'s>(
     let mut changes = OutputBuilder::<u64, CapacityContainerBuilder<Vec<Changes>>>::from(changes);
     builder.build(move |_| {
         let mut waiting: BTreeMap<u64, Waiting> = BTreeMap::new();
-        let operator = name.to_owned();
+        let operator = known(name);
         move |frontiers| {
+            let _at_work = at_work(operator);
             input.for_each(|capability, parts| {
                 waiting.entry(*capability.time()).or_default().parts.append(parts);
             });
@@ -408,7 +411,8 @@ pub fn each_batch_that_holds<'s>(
                     break;
                 }
                 let Waiting { parts, progress, begun: Some(begun) } = first.remove() else { continue };
-                match complete(&mut work, &mut clock, stamp, begun.tick, parts, &progress) {
+                let allowed = memory::check();
+                match allowed.and_then(|()| complete(&mut work, &mut clock, stamp, begun.tick, parts, &progress)) {
                     Ok((output, saved)) => {
                         if let (Some(stage), Some(clock), false) = (stage, &clock, BatchId::of_stamp(stamp).1) {
                             let hold = work.hold(clock.watermark(), clock.seen_us());
@@ -420,7 +424,7 @@ pub fn each_batch_that_holds<'s>(
                         changes.activate().session(&begun.for_changes).give_iterator(saved.into_iter());
                     }
                     Err(error) => {
-                        failure.set(error.in_operator(&operator));
+                        failure.set(error.in_operator(operator));
                         // What waits stays, with its capabilities: nobody may take this batch for complete.
                         waiting.insert(stamp, Waiting { begun: Some(begun), ..Waiting::default() });
                         break;
@@ -430,6 +434,11 @@ pub fn each_batch_that_holds<'s>(
         }
     });
     (rows_stream, rejected_stream, changes_stream, held_stream)
+}
+
+/// The name of an operator, for as long as the process lives: there is one for each operator of a job.
+fn known(name: &str) -> &'static String {
+    Box::leak(Box::new(name.to_owned()))
 }
 
 /// Works on a batch that is complete, or on the barrier behind it.

@@ -11,6 +11,7 @@ use crate::error::Result;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::ClockSpec;
 use crate::limits::IDLE_MS;
+use crate::memory;
 use crate::run::Running;
 use crate::run::upgrade::Due;
 use crate::sql::budget;
@@ -190,10 +191,12 @@ impl Beginner {
         if let Some((batch, time)) = self.replay.front().copied() {
             return self.run_again(running, batch, if fault::bug!("wrong-times") { now } else { time });
         }
+        let full = self.in_flight.len() as u64 >= in_flight_max(running);
         let facts = Facts {
             now,
             next_batch: self.next_batch.0,
-            in_flight: self.in_flight.len() as u64,
+            // Where memory is tight each batch waits until the one before has given back its own.
+            in_flight: if full { u64::MAX } else { self.in_flight.len() as u64 },
             any_ready: sources.iter().any(|source| source.ready),
             all_ready_or_finished: sources.iter().all(|source| source.ready || source.finished),
             all_finished: sources.iter().all(|source| source.finished),
@@ -204,7 +207,7 @@ impl Beginner {
         if running.options.replay_until.is_some() {
             return self.step(running, Step::Close, until_barrier);
         }
-        let (clock, full) = (running.graph.spec.clock, self.in_flight.len() as u64 >= running.graph.spec.in_flight_max);
+        let clock = running.graph.spec.clock;
         let step = match self.due {
             Some(_) if full => Step::Wait(None),
             Some(due) => Step::Begin(due),
@@ -262,7 +265,7 @@ impl Beginner {
 
     /// Begins a planned batch with its time of then, as soon as one more may be in flight.
     fn run_again(&mut self, running: &Running, batch: BatchId, time: BatchTime) -> Option<Duration> {
-        if self.in_flight.len() as u64 >= running.graph.spec.in_flight_max {
+        if self.in_flight.len() as u64 >= in_flight_max(running) {
             return None;
         }
         self.replay.pop_front();
@@ -312,6 +315,11 @@ impl Beginner {
             }
         }
     }
+}
+
+/// How many batches may be in flight now.
+fn in_flight_max(running: &Running) -> u64 {
+    if memory::tight() { 1 } else { running.graph.spec.in_flight_max }
 }
 
 fn idle(sources: &[SourceState]) -> bool {

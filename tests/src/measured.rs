@@ -1,6 +1,12 @@
-//! What this process takes.
+//! What processes take.
 
-/// Resident memory, in bytes.
+use crate::{Ended, Process};
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Resident memory of this process, in bytes.
 pub fn resident_bytes() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux has this file");
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has this line");
@@ -8,7 +14,67 @@ pub fn resident_bytes() -> u64 {
     kib * 1024
 }
 
-/// Threads.
+/// Threads of this process.
 pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("Linux has this folder").count()
+}
+
+/// A process that has ended, and what it took.
+#[derive(Debug)]
+pub struct Measured {
+    /// How it ended.
+    pub ended: Ended,
+    /// The most resident memory that it had at a time, or one of the processes that it started and waited for, in bytes.
+    pub peak_bytes: u64,
+}
+
+/// Names the folder with the order, in the process that measures.
+const ORDER: &str = "MILLSTREAM_TEST_MEASURE";
+/// The test of a program that uses [`measured`] which calls [`measure`].
+const TEST: &str = "measuring";
+
+/// Runs a command to its end, no longer than this. What a process had at most begins with what the one had that started it, so
+/// a small one does: this program, again. Its test `measuring` calls [`measure`].
+pub fn measured(command: &Command, time: Duration) -> Measured {
+    let folder = tempfile::TempDir::new().expect("a temporary folder");
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words: Vec<&str> = words.map(|word| word.to_str().expect("plain words")).collect();
+    let here = command.get_current_dir().expect("a folder to run in").to_str().expect("a plain path");
+    std::fs::write(folder.path().join("order"), serde_json::json!({ "words": words, "here": here }).to_string())
+        .expect("a file can be written");
+    let this = std::env::current_exe().expect("a test knows its path");
+    let mut small = Command::new(this);
+    small.args(["--exact", TEST, "--nocapture", "--test-threads=1"]).env(ORDER, folder.path());
+    let ended = Process::start(&mut small).wait_within(time);
+    let text = |name: &str| {
+        let bytes = std::fs::read(folder.path().join(name)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let taken = text("taken");
+    let (code, peak) = taken.split_once(' ').unwrap_or_else(|| panic!("{command:?} was not measured: {ended:?}"));
+    let peak_kib: u64 = peak.parse().expect("a number");
+    let ended = Ended { code: code.parse().ok(), stdout: text("stdout"), stderr: text("stderr") };
+    Measured { ended, peak_bytes: peak_kib * 1024 }
+}
+
+/// In the process that measures: does so. In all others nothing.
+pub fn measure() {
+    let Some(folder) = std::env::var_os(ORDER).map(PathBuf::from) else { return };
+    let order = std::fs::read_to_string(folder.join("order")).expect("there is an order");
+    let order: serde_json::Value = serde_json::from_str(&order).expect("it is JSON");
+    let mut words = order["words"].as_array().expect("words").iter().map(|word| word.as_str().expect("a word"));
+    let file = |name: &str| File::create(folder.join(name)).expect("a file can be made");
+    let mut command = Command::new(words.next().expect("a program"));
+    command.args(words).current_dir(order["here"].as_str().expect("a folder")).env_remove(ORDER);
+    command.stdin(Stdio::null()).stdout(file("stdout")).stderr(file("stderr"));
+    let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+    let id = libc::pid_t::try_from(child.id()).expect("a process id");
+    let mut status = 0;
+    // SAFETY: all zeros are a usage.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: the child is this process's own, and nobody else waits for it; both places are there.
+    let gone = unsafe { libc::wait4(id, &raw mut status, 0, &raw mut usage) };
+    assert_eq!(gone, id);
+    let code = if libc::WIFEXITED(status) { libc::WEXITSTATUS(status).to_string() } else { "none".into() };
+    std::fs::write(folder.join("taken"), format!("{code} {}", usage.ru_maxrss)).expect("a file can be written");
 }

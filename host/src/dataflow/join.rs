@@ -134,7 +134,7 @@ impl Intervals {
                 state.restore(side, &table)?;
             }
         }
-        let (stage, node, worker, held) = (stage.clone(), node.clone(), at.index as u64, metrics.held());
+        let (stage, node, worker, held) = (stage.clone(), node.clone(), at.index as u64, metrics.held(&stage.name));
         Ok(Intervals { stage, node, state, keepers, worker, metrics, held })
     }
 
@@ -188,7 +188,7 @@ impl BatchWork for Intervals {
         let second = self.on_time(context, Side::Second, second, output)?;
         let rows = self.state.batch(context.id, [first, second], context.watermark.now);
         let rows = rows.map_err(|error| error.within(format!("stage `{}`: batch {}", self.stage.name, context.id)))?;
-        self.held.set(Side::BOTH.map(|side| self.state.len(side) as u64).iter().sum());
+        self.held.set(Side::BOTH.map(|side| self.state.len(side) as u64).iter().sum(), self.state.bytes());
         for (number, rows) in (0u64..).zip(rows) {
             self.metrics.add_rows(rows.num_rows());
             output.push(context, PartOrder::at(self.worker).then(number), rows);

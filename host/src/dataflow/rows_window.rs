@@ -89,7 +89,7 @@ impl RowsWindow {
         }
         let bounded = stage.inputs.iter().map(|input| with_bounds(&input.schema)).collect();
         let metrics = at.running.metrics.of(&stage.name);
-        let (late, held) = (LateRows::of(stage, &metrics), metrics.held());
+        let (late, held) = (LateRows::of(stage, &metrics), metrics.held(&stage.name));
         Ok(RowsWindow { windows, pieces, keeper, late, held, bounded })
     }
 }
@@ -119,7 +119,7 @@ impl BatchWork for RowsWindow {
                 pieces.drop_while(|slice| slices.done(slice, context.watermark.now));
             }
         }
-        held.set(pieces.len());
+        held.set(pieces.len(), pieces.bytes());
         Ok(())
     }
 

@@ -94,7 +94,7 @@ impl SessionWork {
         };
         let gap = Gap { gap_us, length_us_max };
         let late = LateRows::of(stage, &metrics);
-        let held = metrics.held();
+        let held = metrics.held(&stage.name);
         let contents = Contents::of(stage, metrics)?;
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
@@ -141,7 +141,12 @@ impl SessionWork {
             self.take_in(context, parts, output)?;
         }
         let closed = self.sessions.close(context.watermark.now)?;
-        self.held.set(self.sessions.table().len() as u64);
+        let table = self.sessions.table();
+        let (count, mut bytes) = (table.len() as u64, table.bytes());
+        if let Some((pieces, _)) = &mut self.pieces {
+            bytes = bytes.saturating_add(pieces.table().bytes());
+        }
+        self.held.set(count, bytes);
         if !self.update {
             let pieces = match &mut self.pieces {
                 Some((pieces, _)) => pieces.take(&closed.keys, &closed.sessions)?,

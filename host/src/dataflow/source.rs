@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
 use crate::limits::{DECODED_TIMES_MAX, PART_DECODED_BYTES_MAX};
+use crate::memory::{self, at_work};
 use crate::metrics::Counts;
 use crate::receiver::{
     self,
@@ -131,10 +132,11 @@ impl Cutter {
             Taken::default()
         } else {
             let row_bytes = SourceSpec::decoded_row_bytes(&spec.schema);
-            let decoded_max = spec.bytes_per_batch_max.saturating_mul(DECODED_TIMES_MAX) / row_bytes;
+            let bytes = memory::batch_bytes_max(spec.bytes_per_batch_max);
+            let decoded_max = bytes.saturating_mul(DECODED_TIMES_MAX) / row_bytes;
             let most = Most {
                 rows: spec.rows_per_batch_max.min(decoded_max),
-                bytes: spec.bytes_per_batch_max,
+                bytes,
                 rows_of_part: PART_DECODED_BYTES_MAX / row_bytes,
             };
             self.inbox.take(batch, most)
@@ -274,7 +276,9 @@ fn decode<'s>(
     let is_table = matches!(spec.kind, SourceKind::Table(_));
     let metrics = if is_table { Counts::default() } else { running.metrics.of(&spec.name) };
     let scope = cuts.scope();
-    let mut builder = OperatorBuilder::new(format!("decode {}", spec.name), scope);
+    let operator: &'static String = Box::leak(Box::new(format!("decode {}", spec.name)));
+    let failure = running.failure.clone();
+    let mut builder = OperatorBuilder::new(operator.clone(), scope);
     let activator = scope.activator_for(builder.operator_info().address);
     let mut cuts = builder.new_input(cuts, Exchange::new(|cut: &Cut| cut.to));
     let (rows, rows_stream) = builder.new_output();
@@ -288,6 +292,12 @@ fn decode<'s>(
                 waiting.extend(cuts.drain(..).map(|cut| (capability.retain(0), capability.retain(1), cut)));
             });
             let Some((for_rows, for_rejected, cut)) = waiting.pop_front() else { return };
+            let _at_work = at_work(operator);
+            if let Err(error) = memory::check() {
+                failure.set(error);
+                waiting.push_front((for_rows, for_rejected, cut));
+                return;
+            }
             let decoded = decoder.decode(&cut.chunk);
             let context = BatchContext::new(BatchId::of_stamp(*for_rows.time()).0, cut.time);
             let mut output = Output { clock_id, ..Output::default() };

@@ -82,7 +82,7 @@ impl StateWork {
         }
         let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
         let shade = Shade::default();
-        let held = metrics.held();
+        let held = metrics.held(&stage.name);
         Ok(StateWork { state, metrics, held, keeper, timers, current, upgrades, shade, migrated: None })
     }
 
@@ -116,7 +116,8 @@ impl BatchWork for StateWork {
             }
         }
         let timers = self.state.timers().map_or(0, |timers| timers.count());
-        self.held.set(self.state.table().len() as u64 + timers);
+        // How many bytes that is, the stage tells itself after each call.
+        self.held.set(self.state.table().len() as u64 + timers, 0);
         self.metrics.add_rows(output.rows.iter().map(|part| part.rows.num_rows()).sum());
         self.metrics.add_rejected(output.rejected.iter().map(|part| part.rows.num_rows()).sum());
         Ok(())

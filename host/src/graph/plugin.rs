@@ -73,6 +73,8 @@ pub struct UpdateNode {
     pub timers: Option<TimerClock>,
     /// How many timers there may be on one worker.
     pub timers_max: u64,
+    /// How much memory its state may take on one worker.
+    pub state_bytes_max: Option<u64>,
 }
 
 /// Checks a stage with a plugin, of any world.
@@ -133,6 +135,7 @@ fn update(making: &Making<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &
         initial,
         timers: timer_clock(making, &plugin.plugin, &told)?,
         timers_max: plugin.stage.limits.timers_max,
+        state_bytes_max: plugin.stage.limits.state_bytes_max,
     };
     let mut tables = vec![state::update::table_of(&node)];
     tables.extend(node.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));

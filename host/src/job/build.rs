@@ -54,6 +54,7 @@ impl JobSpec {
             workers: None,
             clock: ClockSpec::Wall,
             in_flight_max: limits::IN_FLIGHT_MAX,
+            memory_bytes_max: None,
             at_end: AtEnd::default(),
             checkpoint: None,
             origin: Origin::default(),

@@ -140,6 +140,12 @@ pub(super) const JOB: &[Key] = &[
         "Batches that may be begun and not yet committed, 4 by default. A slow sink or plugin then slows the sources.",
     ),
     key(
+        "memory",
+        Shape::Size,
+        "Memory of the job on this machine, 75 % of the machine's by default, or of its control group's. Above most of it the \
+         job takes in less; above all of it the job ends and says what holds it.",
+    ),
+    key(
         "at_end",
         Shape::Word(&["flush", "keep"]),
         "What becomes of event time when no source will send anything more: it ends, and open windows, sessions, rows \

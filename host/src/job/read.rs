@@ -40,6 +40,7 @@ pub(super) fn job(document: &Document, file: &Path, folder: &Path, mistakes: &Mi
     if let Some(most) = top.whole("in_flight_max", 1, crate::limits::IN_FLIGHT_MAX_MAX) {
         job.in_flight_max = most;
     }
+    job.memory_bytes_max = top.size("memory", crate::limits::MEMORY_BYTES_MIN, crate::limits::MEMORY_BYTES_MAX_MAX);
     job.checkpoint = checkpoint::checkpoint(&top);
     job.sources = top.parts("sources", "source").into_iter().map(|(name, r)| source::source(name, &r)).collect();
     job.stages = top.parts("stages", "stage").into_iter().map(|(name, r)| stage::stage(name, &r)).collect();

@@ -25,6 +25,8 @@ pub struct JobSpec {
     pub clock: ClockSpec,
     /// Batches that may be begun and not yet committed.
     pub in_flight_max: u64,
+    /// Memory of all its processes on one machine, in bytes; `None`: a share of the machine's.
+    pub memory_bytes_max: Option<u64>,
     /// What becomes of event time when no source will send anything more.
     pub at_end: AtEnd,
     /// Where checkpoints are kept; `None`: nothing survives the end of the process.

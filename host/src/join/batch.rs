@@ -140,7 +140,7 @@ impl Found {
     }
 
     fn pairs(&self, kind: JoinKind) -> Vec<Pair> {
-        let mut pairs = Vec::new();
+        let mut pairs = Vec::with_capacity(usize::try_from(self.count(kind)).unwrap_or(0));
         let at = |side: Side, row: &u32| self.rows[side.place()].get(*row as usize).copied();
         for rank in 0..self.null.len() {
             let [first, second] = Side::BOTH.map(|side| self.of(side, rank));

@@ -287,6 +287,11 @@ impl IntervalJoin {
         first.into_iter().chain(second).min()
     }
 
+    /// The memory that rows take which wait.
+    pub fn bytes(&self) -> u64 {
+        self.keys.bytes() + self.kept.iter().map(KeptRows::bytes).sum::<u64>()
+    }
+
     /// How many rows of a side wait.
     pub fn len(&self, side: Side) -> usize {
         self.kept[side.place()].len()

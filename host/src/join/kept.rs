@@ -52,6 +52,11 @@ impl KeptRows {
         self.live
     }
 
+    /// The memory that they take.
+    pub fn bytes(&self) -> u64 {
+        self.chunks.iter().map(|chunk| (chunk.rows.get_array_memory_size() + chunk.numbers.len() * 10) as u64).sum()
+    }
+
     /// Keeps rows. They have found no partner yet.
     pub fn add(&mut self, rows: RecordBatch) {
         let count = rows.num_rows();

@@ -6,8 +6,10 @@ use super::failure::{Identity, in_one_line, printable};
 use super::logged::LogBudget;
 use super::wasi::{Call, Wasi};
 use super::{DueTimes, TimerChange};
+use crate::error::Error;
 use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_LOG_LINE_BYTES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_TIMER_CHANGES_MAX};
+use crate::memory::{self, Holder};
 use arrow::datatypes::SchemaRef;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +39,8 @@ pub struct Shared {
     log: Mutex<LogBudget>,
     /// Names of counters, of all calls.
     counters: Mutex<BTreeSet<String>>,
+    /// Tells how much memory instances have.
+    holder: Holder,
     /// Whether lines of the log are not written.
     quiet: AtomicBool,
     /// The same for good.
@@ -48,7 +52,8 @@ impl Shared {
     pub fn new(identity: Arc<Identity>, limits: PluginLimits) -> Shared {
         let log = Mutex::new(LogBudget::new(identity.clone(), &limits));
         let [quiet, mute] = [false; 2].map(AtomicBool::new);
-        Shared { identity, limits, log, counters: Mutex::default(), quiet, mute }
+        let holder = Holder::new(format!("instances of plugin {}", identity.plugin));
+        Shared { identity, limits, log, counters: Mutex::default(), holder, quiet, mute }
     }
 
     /// From now on calls write no lines of the log, whatever [`Shared::set_quiet`] says.
@@ -92,6 +97,8 @@ pub struct Guest {
     pub allowance: Allowance,
     /// Bytes of its linear memories.
     pub memory: Grown,
+    /// Why its memory could not grow though it was within its limit: the job had none left.
+    pub no_memory: Option<Error>,
     /// Elements of its tables.
     pub tables: Grown,
     /// The last lines at level error of this call.
@@ -155,6 +162,7 @@ impl Guest {
             call,
             allowance,
             memory: Grown::new(limits.memory_bytes_max),
+            no_memory: None,
             tables: Grown::new(limits.table_elements_max),
             error_lines: Vec::new(),
             timers: Timers::default(),
@@ -253,6 +261,12 @@ impl Guest {
     }
 }
 
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.shared.holder.change(0, self.memory.now);
+    }
+}
+
 /// How many bytes of the log a message takes, with what indents its further lines.
 fn logged_bytes(message: &str) -> usize {
     let kept = message.as_bytes().get(..PLUGIN_LOG_LINE_BYTES_MAX).unwrap_or(message.as_bytes());
@@ -261,10 +275,22 @@ fn logged_bytes(message: &str) -> usize {
 
 impl ResourceLimiter for Guest {
     fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.memory.grow(current, desired))
+        if !self.memory.grow(current, desired) {
+            return Ok(false);
+        }
+        let growth = self.memory.last_growth;
+        if let Err(error) = memory::ask(growth) {
+            self.memory.take_back();
+            // No row is to blame. An error ends the call, whatever the guest would make of a refusal.
+            self.no_memory = Some(error.clone());
+            return Err(wasmtime::Error::new(error));
+        }
+        self.shared.holder.change(growth, 0);
+        Ok(true)
     }
 
     fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.shared.holder.change(0, self.memory.last_growth);
         self.memory.take_back();
         Ok(())
     }

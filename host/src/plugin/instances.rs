@@ -227,7 +227,9 @@ impl Instances {
         self.meter(&mut store)?;
         match self.loaded.pre.instantiate(&mut store) {
             Ok(instance) => Ok(Live { store, instance, calls: 0 }),
-            Err(error) if failure::is_of_plugin(store.data(), &error) => Err(self.trapped(&store, &error)),
+            Err(error) if store.data().no_memory.is_some() || failure::is_of_plugin(store.data(), &error) => {
+                Err(self.trapped(&store, &error))
+            }
             Err(error) => Err(CallFailure::other(Error::environment(told(format!("{error:#}"))))),
         }
     }
@@ -243,6 +245,9 @@ impl Instances {
     }
 
     fn trapped(&self, store: &Store<Guest>, error: &wasmtime::Error) -> CallFailure {
+        if let Some(error) = store.data().no_memory.clone() {
+            return CallFailure::other(error.within(self.identity.who()));
+        }
         CallFailure::trapped(&self.identity, &self.limits, store.data(), error)
     }
 }

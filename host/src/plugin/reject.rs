@@ -18,6 +18,7 @@ use super::{CallContext, Counters, Processed};
 use crate::batch::rejected::Refusal;
 use crate::error::{Error, Result};
 use crate::limits::{PLUGIN_ATTEMPTS_FUEL_CALLS, PLUGIN_REASON_BYTES_MAX};
+use crate::memory;
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
@@ -96,6 +97,8 @@ impl Trials<'_> {
         if self.calls_left == 0 || self.fuel_left == 0 {
             return Ok(Answer::Spent);
         }
+        // What was found so far is kept until the search ends.
+        memory::check()?;
         let called = call(self.attempts);
         self.calls_left -= 1;
         self.fuel_left = self.fuel_left.saturating_sub(self.attempts.instances.fuel_burnt);

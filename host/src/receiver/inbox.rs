@@ -10,6 +10,7 @@ use crate::checkpoint::types::{Position, Positions, SOURCE_END};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
+use crate::memory::{self, Holder};
 use open::Open;
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -30,6 +31,8 @@ pub struct Inbox {
     /// Batches take no more rows than this in all.
     rows_max: u64,
     wake: Box<dyn Fn() + Send + Sync>,
+    /// Tells how much waits.
+    holder: Option<Holder>,
 }
 
 /// What a worker needs to know to decide about the next batch.
@@ -131,13 +134,19 @@ impl Inbox {
     /// called, from the receiver's thread, when something arrives in an empty inbox, when the source finishes and when
     /// it fails.
     pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
-        Inbox { held: Mutex::default(), room: Notify::new(), bytes_max, rows_max: u64::MAX, wake }
+        Inbox { held: Mutex::default(), room: Notify::new(), bytes_max, rows_max: u64::MAX, wake, holder: None }
     }
 
     /// The same, which is at its end when batches have taken so many rows.
     #[must_use]
     pub fn limited(self, rows_max: u64) -> Inbox {
         Inbox { rows_max, ..self }
+    }
+
+    /// The same, which tells there how much waits.
+    #[must_use]
+    pub fn held_by(self, holder: Holder) -> Inbox {
+        Inbox { holder: Some(holder), ..self }
     }
 
     /// Receiver: adds records, then waits while more bytes wait than may. Small chunks that follow each other in the
@@ -324,6 +333,7 @@ impl Inbox {
             held.end.taken = true;
             moved.insert(SOURCE_END.into(), Position { offset: 0, mark: 1 });
         }
+        self.tell(&held);
         drop(held);
         self.room.notify_waiters();
         Taken { chunks, moved: moved.into_iter().collect() }
@@ -363,6 +373,7 @@ impl Inbox {
         if !is_empty {
             held.idle_since = None;
         }
+        self.tell(&held);
         drop(held);
         if was_empty && !is_empty {
             (self.wake)();
@@ -370,11 +381,16 @@ impl Inbox {
         true
     }
 
-    /// Whether there is room; `Some(false)`: it is closed. An empty inbox has room, so that no single chunk is too large.
+    /// Whether there is room; `Some(false)`: it is closed. An empty inbox has room, so that no single chunk is too large, also
+    /// where memory is tight.
     fn has_room(&self) -> Option<bool> {
         let held = self.lock();
-        let room = held.closed || held.is_empty() || held.bytes <= self.bytes_max;
+        let room = held.closed || held.is_empty() || (held.bytes <= self.bytes_max && !memory::tight());
         room.then_some(!held.closed)
+    }
+
+    fn tell(&self, held: &Held) {
+        self.holder.iter().for_each(|holder| holder.set(held.bytes));
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {

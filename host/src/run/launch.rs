@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Graph, inbox_bytes_max};
 use crate::ids::Generation;
 use crate::job::spec::{AtEnd, SourceKind};
+use crate::memory::{self, Holder};
 use crate::metrics::Metrics;
 use crate::receiver::{self, inbox::Inbox};
 use crate::threads;
@@ -65,7 +66,8 @@ pub(super) fn launch(
         // Sources that nobody wrote have no rows of their own.
         let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
         let rows_max = options.limit.filter(|_| written).unwrap_or(u64::MAX);
-        let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max));
+        let holder = Holder::new(format!("what waits of source `{}`", source.name));
+        let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max).held_by(holder));
         inboxes.push((number % processes == process).then(inbox));
     }
     let receivers = tokio::runtime::Builder::new_multi_thread()
@@ -90,6 +92,8 @@ pub(super) fn launch(
         go_back: OnceLock::new(),
         sinks: Mutex::new(sinks),
     });
+    let job = running.failure.clone();
+    memory::tell(move |error| job.set(error));
     if running.options.replay_until.is_none() {
         receive(&running, receivers.handle());
     }

@@ -11,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{EnrichSpec, EnrichTable, JobSpec, OnError, OperatorSpec, SinkKind};
+use crate::memory;
 use crate::plugin::PluginHost;
 use crate::receiver::away::until_there;
 use crate::sink::postgres::await_server;
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 /// Starts a job. What can be wrong is found before anything runs or is written.
 pub fn start(spec: JobSpec, options: Options) -> Result<Stopper> {
+    let sharing = options.cluster.as_ref().map_or(1, |here| memory::on_this_machine(&here.hosts, here.process));
+    memory::limit(spec.memory_bytes_max, sharing)?;
     await_servers(&spec, &options)?;
     let plugins = PluginHost::new()?;
     let Some(checkpoint) = &spec.checkpoint else {

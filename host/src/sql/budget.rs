@@ -3,6 +3,7 @@
 
 use crate::job::spec::SqlLimits;
 use crate::limits::{SQL_PLAN_BYTES_MAX, SQL_PLAN_MS_MAX, SQL_STOP_MS};
+use crate::memory;
 use crate::panics::caught;
 use arrow::array::{Array, AsArray, RecordBatch};
 use datafusion::common::{DataFusionError, Result};
@@ -78,8 +79,9 @@ pub fn bytes_max() -> u64 {
     BUDGET.get().map_or(SQL_PLAN_BYTES_MAX, |budget| budget.limits.memory_bytes_max)
 }
 
-/// An error where the time is over, or where the job stops and has waited long enough.
+/// An error where the time is over, where the job stops and has waited long enough, or where it has no memory left.
 pub fn check() -> Result<()> {
+    memory::check().map_err(|error| DataFusionError::External(Box::new(error)))?;
     let Some(mut budget) = BUDGET.get() else { return Ok(()) };
     let limit = budget.limits.time_max;
     if !limit.is_zero() && budget.began.elapsed() > limit {

@@ -7,7 +7,7 @@ use super::plan_thread::planned;
 use super::semantics;
 use super::session::{Names, parser_options, state};
 use super::types::{convert, ours};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::job::spec::SqlLimits;
 use crate::limits::{SQL_BYTES_MAX, SQL_DEPTH_MAX};
 use crate::timely_ext::BatchContext;
@@ -131,6 +131,9 @@ impl Expression {
     }
 
     fn failed(&self, context: BatchContext, error: &DataFusionError) -> Error {
+        if let Some(own) = mistake::own(error).filter(|own| own.kind == Kind::Memory) {
+            return own.clone();
+        }
         let words = mistake::runtime_words(error);
         let words = format!("batch {}: `{}` cannot be computed: {words}", context.id, self.text);
         if budget::is_stop(error) { Error::environment(words) } else { Error::plugin(words) }

@@ -1,12 +1,12 @@
 //! What DataFusion needs to plan: its options, and the tables and functions that SQL may name.
 
 use super::batch_time;
+use super::pool::SharedPool;
 use super::semantics::Semantics;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{Result, TableReference, plan_err};
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, TaskContext};
@@ -69,7 +69,7 @@ pub fn of_state(memory_bytes_max: u64) -> Result<SessionState> {
 
 fn runtime(memory_bytes_max: u64) -> Result<Arc<RuntimeEnv>> {
     let no_files = DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled);
-    let pool = GreedyMemoryPool::new(usize::try_from(memory_bytes_max).unwrap_or(usize::MAX));
+    let pool = SharedPool::new(memory_bytes_max);
     RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(no_files).build_arc()
 }
 

@@ -14,6 +14,8 @@ use std::sync::Arc;
 /// A growable column with random access by slot.
 #[derive(Clone)]
 pub struct StateColumn {
+    /// Those of values that lie elsewhere.
+    bytes: usize,
     kind: DataType,
     nullable: bool,
     valid: Vec<bool>,
@@ -38,7 +40,7 @@ impl StateColumn {
             _ => Values::Words(Vec::new()),
         };
         let kind = field.data_type().clone();
-        Ok(StateColumn { kind, nullable: field.is_nullable(), valid: Vec::new(), values })
+        Ok(StateColumn { bytes: 0, kind, nullable: field.is_nullable(), valid: Vec::new(), values })
     }
 
     /// Makes room for this many slots.
@@ -63,6 +65,16 @@ impl StateColumn {
         }
     }
 
+    /// The memory that it takes.
+    pub fn bytes(&self) -> usize {
+        let slots = match &self.values {
+            Values::Words(words) => words.capacity() * size_of::<u64>(),
+            // The allocator takes some of its own for each.
+            Values::Bytes(bytes) => bytes.capacity() * (size_of::<Box<[u8]>>() + 16),
+        };
+        slots + self.valid.capacity() + self.bytes
+    }
+
     /// Bytes of the value of a slot.
     pub fn bytes_of(&self, slot: usize) -> usize {
         match &self.values {
@@ -74,7 +86,7 @@ impl StateColumn {
     /// Forgets the value of a slot.
     pub fn clear(&mut self, slot: usize) {
         if let Values::Bytes(bytes) = &mut self.values {
-            bytes[slot] = Box::default();
+            self.bytes -= std::mem::take(&mut bytes[slot]).len();
         }
     }
 
@@ -104,11 +116,13 @@ impl StateColumn {
             }
             (Values::Bytes(bytes), ColumnType::Text) => {
                 let values = array.as_string::<i32>();
-                rows().for_each(|(row, slot)| bytes[slot] = values.value(row).as_bytes().into());
+                let mut put = put_into(bytes, &mut self.bytes);
+                rows().for_each(|(row, slot)| put(slot, values.value(row).as_bytes()));
             }
             (Values::Bytes(bytes), _) => {
                 let values = array.as_binary::<i32>();
-                rows().for_each(|(row, slot)| bytes[slot] = values.value(row).into());
+                let mut put = put_into(bytes, &mut self.bytes);
+                rows().for_each(|(row, slot)| put(slot, values.value(row)));
             }
         }
     }
@@ -165,6 +179,14 @@ impl StateColumn {
                 }
             }
         })
+    }
+}
+
+/// Puts values into slots, and counts their bytes.
+fn put_into<'a>(slots: &'a mut [Box<[u8]>], sum: &'a mut usize) -> impl FnMut(usize, &[u8]) + 'a {
+    move |slot, value| {
+        let before = std::mem::replace(&mut slots[slot], value.into());
+        *sum = *sum + value.len() - before.len();
     }
 }
 

@@ -193,6 +193,16 @@ impl StateTable {
         }
     }
 
+    /// The memory that keys and states take, without what notes their changes.
+    pub fn bytes(&self) -> u64 {
+        let slots = self.hashes.capacity() * (2 * size_of::<u64>() + size_of::<u32>() + size_of::<bool>());
+        // One eighth of the index is empty at least, and each entry has a byte more.
+        let index = self.index.capacity() * (size_of::<Indexed>() + 1) * 8 / 7;
+        let idle = self.idle.as_ref().map_or(0, |idle| (idle.touched.capacity() + self.len) * size_of::<i64>());
+        let columns: usize = self.columns.iter().map(StateColumn::bytes).sum();
+        (slots + index + idle + columns + self.key_bytes.capacity() + self.free.capacity() * size_of::<Slot>()) as u64
+    }
+
     /// How many slots there are, free ones included.
     pub fn slots(&self) -> usize {
         self.hashes.len()

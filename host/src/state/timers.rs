@@ -130,6 +130,13 @@ impl Timers {
         self.queue.len() as u64
     }
 
+    /// The memory that they take.
+    pub fn bytes(&self) -> u64 {
+        const QUEUED_BYTES: usize = 24;
+        let others = (self.count_of.capacity() + self.key_of.capacity()) * size_of::<u32>();
+        (self.queue.len() * QUEUED_BYTES + others) as u64 + self.table.bytes() + self.keys.bytes()
+    }
+
     /// How many each of these keys has.
     pub fn of_keys(&self, keys: &RecordBatch) -> Result<Vec<u32>, ArrowError> {
         let keys = Keys::encode(keys.columns(), keys.num_rows())?;

@@ -18,7 +18,9 @@ use crate::event_time::END_US;
 use crate::graph::{PluginNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
+use crate::job::units::show_size;
 use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX, STATE_SLICE_MAX, TIMER_ROUNDS_MAX};
+use crate::memory::{self, Holder};
 use crate::plugin::{Caller, DueTimes, Groups, Updated};
 use crate::run::Running;
 use crate::timely_ext::{BatchContext, Output};
@@ -58,6 +60,8 @@ pub struct UpdateStage {
     place: Vec<u32>,
     key_schema: SchemaRef,
     began: bool,
+    /// Tells how much memory the table and the timers take.
+    holder: Holder,
     /// The keys that were called; `None`: nobody asks.
     noted: Option<Vec<OwnedKey>>,
     /// When event time ends: how often timers were called that were set by timers which were called then.
@@ -120,6 +124,7 @@ impl UpdateStage {
         let table = state_table(&node, &key_schema, node.description.state.clone())?;
         let timers =
             node.timers.map(|clock| Timers::new(key_schema.fields(), clock)).transpose().map_err(Error::arrow)?;
+        let holder = Holder::new(format!("the state of stage `{}`", node.name));
         Ok(UpdateStage {
             node,
             rejected,
@@ -131,6 +136,7 @@ impl UpdateStage {
             place: Vec::new(),
             key_schema,
             began: false,
+            holder,
             noted: None,
             round: 0,
         })
@@ -305,6 +311,21 @@ impl UpdateStage {
         Ok((slots.collect(), times_us))
     }
 
+    /// Tells how much memory the state takes. An error where that is too much, of the stage or of the job.
+    fn check_bytes(&self) -> Result<()> {
+        let bytes = self.table.bytes().saturating_add(self.timers.as_ref().map_or(0, Timers::bytes));
+        self.holder.set(bytes);
+        match self.node.state_bytes_max {
+            Some(most) if bytes > most => Err(Error::plugin(format!(
+                "stage `{}`: its state, with keys and timers, takes more than {} on one worker\n  Raise `limits.state` of the \
+                 stage, run more workers, let keys end that are idle (`timeout`), or mend the plugin if it should keep less.",
+                self.node.name,
+                show_size(most)
+            ))),
+            _ => memory::check(),
+        }
+    }
+
     /// Calls the plugin with some of the groups, stores the states and emits. Returns the groups of which no row was left.
     fn call(
         &mut self,
@@ -333,6 +354,7 @@ impl UpdateStage {
                 )));
             }
         }
+        self.check_bytes()?;
         match self.node.emit {
             UpdateEmit::Rows => output.push(context, self.order(order), emitted),
             UpdateEmit::Changes => {

@@ -35,6 +35,10 @@ pub fn of(status: &JobStatus) -> String {
     if let (Some(batch), Some(at)) = (status.last_batch, status.last_batch_time_us) {
         let _ = writeln!(text, "         the last is batch {batch} of {}", time(at.0));
     }
+    if status.memory_bytes_max > 0 {
+        let tight = if status.memory_tight { "; sources wait until it is less" } else { "" };
+        let _ = writeln!(text, "memory   {} of {}{tight}", size(status.memory_bytes), size(status.memory_bytes_max));
+    }
     if let Some(upgrade) = &status.upgrade {
         let _ = writeln!(text, "upgrade  {}", upgrade_words(upgrade));
     }
@@ -235,6 +239,9 @@ mod tests {
             batches_committed: 11,
             last_batch: Some(BatchId(11)),
             last_batch_time_us: Some(BatchTime(1_700_000_011_000_000)),
+            memory_bytes: 480 << 20,
+            memory_bytes_max: 1 << 30,
+            memory_tight: true,
             sources: vec![part("lines", Snapshot { rows: 12_000, ..Snapshot::default() })],
             stages: vec![part("guessed", stage)],
             ..JobStatus::default()
@@ -250,6 +257,7 @@ job      example
          4 workers in 2 processes
 batches  12 begun, 11 committed
          the last is batch 11 of 2023-11-14 22:13:31.000 UTC
+memory   480.0 MiB of 1.0 GiB; sources wait until it is less
 
                   rows      rows/s    rejected    not read        late
 sources

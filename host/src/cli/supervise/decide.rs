@@ -3,6 +3,7 @@
 use crate::error::Kind;
 use crate::ids::BatchId;
 use crate::limits::{RESTART_PAUSE_MS, RESTART_PAUSE_MS_MAX};
+use crate::memory::EXIT_CODE;
 use std::time::Duration;
 
 /// How a worker process ended.
@@ -76,6 +77,8 @@ impl InARow {
             // A panic in a thread is a bug; where it lasts, it ends the job after some tries.
             How::Failed(Kind::Environment | Kind::Bug, _) => None,
             How::Failed(_, code) => Some(code),
+            // It had no time for more than its words: it needs more memory than it may have, and would again.
+            How::Silent(EXIT_CODE) => Some(EXIT_CODE),
             _ => None,
         };
         if let Some(code) = ends.iter().find_map(lasting) {
@@ -184,6 +187,10 @@ mod tests {
             // Also where another one noticed first that its peer is gone.
             let ends = [(0, How::Failed(Kind::Environment, 1)), (1, How::Failed(kind, 2))];
             assert_eq!(decide(&ends, RUNNING), Decision::Exit(2));
+        }
+        // Of memory: with an error, or when there was no time for one.
+        for how in [How::Failed(Kind::Memory, EXIT_CODE), How::Silent(EXIT_CODE)] {
+            assert_eq!(decide(&[(0, How::Failed(Kind::Environment, 1)), (1, how)], RUNNING), Decision::Exit(EXIT_CODE));
         }
         let before = Facts { ran: false, ..RUNNING };
         assert_eq!(decide(&[(0, How::Failed(Kind::Environment, 1))], before), Decision::Exit(1));

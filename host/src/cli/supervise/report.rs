@@ -38,7 +38,7 @@ pub enum Report {
 /// In front of the batch of [`Report::Back`].
 const BACK: &str = "back ";
 
-const WORDS: [(&str, Report); 8] = [
+const WORDS: [(&str, Report); 9] = [
     ("beat", Report::Beat),
     ("running", Report::Running),
     ("progress", Report::Progress),
@@ -46,6 +46,7 @@ const WORDS: [(&str, Report); 8] = [
     ("ended job", Report::Ended(Some(Kind::Job))),
     ("ended plugin", Report::Ended(Some(Kind::Plugin))),
     ("ended environment", Report::Ended(Some(Kind::Environment))),
+    ("ended memory", Report::Ended(Some(Kind::Memory))),
     ("ended bug", Report::Ended(Some(Kind::Bug))),
 ];
 
@@ -199,7 +200,8 @@ mod tests {
 
     #[test]
     fn a_supervisor_reads_what_worker_processes_write() {
-        let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Bug].map(|kind| Report::Ended(Some(kind)));
+        let kinds = [Kind::Job, Kind::Plugin, Kind::Environment, Kind::Memory, Kind::Bug];
+        let kinds = kinds.map(|kind| Report::Ended(Some(kind)));
         let others = [Report::Back(BatchId(0)), Report::Back(BatchId(u64::MAX)), Report::Ended(None)];
         let living = [Report::Beat, Report::Running, Report::Progress];
         for report in living.into_iter().chain(others).chain(kinds) {

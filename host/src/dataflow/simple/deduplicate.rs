@@ -65,7 +65,7 @@ impl Work {
             memory,
             grouper: Grouper::default(),
             worker: at.index as u64,
-            held: at.running.metrics.of(&stage.name).held(),
+            held: at.running.metrics.of(&stage.name).held(&stage.name),
             metrics: at.running.metrics.of(&stage.name),
             keeper,
         })
@@ -127,7 +127,8 @@ impl BatchWork for Work {
         if self.timed && context.watermark.now == Some(END_US) {
             self.memory.forget(END_US)?;
         }
-        self.held.set(self.memory.table().len() as u64);
+        let table = self.memory.table();
+        self.held.set(table.len() as u64, table.bytes());
         self.metrics.add_rows(kept.len());
         output.push(context, PartOrder::at(self.worker), Work::take(&rows, kept)?);
         output.late(context, PartOrder::at(self.worker), Work::take(&rows, late)?);

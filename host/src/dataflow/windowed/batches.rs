@@ -59,7 +59,7 @@ impl Work {
         Ok(Work {
             name: stage.name.clone(),
             windows,
-            held: results.metrics.held(),
+            held: results.metrics.held(&stage.name),
             partial: results.functions.partial_schema(false),
             results,
             keys: stage.key.len(),
@@ -115,7 +115,8 @@ impl BatchWork for Work {
             Some(window) => self.put_out(context, window, output),
             None => Ok(()),
         });
-        self.held.set(self.windows.panes().table().len() as u64);
+        let panes = self.windows.panes().table();
+        self.held.set(panes.len() as u64, panes.bytes());
         window.map_err(|error| error.within(format!("stage `{}`: batch {}", self.name, context.id)))
     }
 

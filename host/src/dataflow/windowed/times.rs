@@ -46,7 +46,7 @@ impl Work {
             slices,
             update,
             windows,
-            held: results.metrics.held(),
+            held: results.metrics.held(&stage.name),
             partial: results.functions.partial_schema(true),
             results,
             keys: stage.key.len() + 1,
@@ -62,7 +62,8 @@ impl Work {
         let (before, now) = (context.watermark.before, context.watermark.now);
         let functions = &mut self.results.functions.within(context.call());
         let windows = self.windows.batch(functions, before, now, rows)?;
-        self.held.set(self.windows.panes().table().len() as u64);
+        let panes = self.windows.panes().table();
+        self.held.set(panes.len() as u64, panes.bytes());
         self.results.put_out(context, &windows, output)
     }
 }

@@ -76,6 +76,7 @@ fn limits(plugin: &PluginSpec) -> Option<String> {
         count("timers_per_key", set.timers_per_key_max, usual.timers_per_key_max),
         count("timers", set.timers_max, usual.timers_max),
         bytes("state_per_key", set.state_bytes_per_key_max, usual.state_bytes_per_key_max),
+        set.state_bytes_max.map(|bytes| format!("state {}", show_size(bytes))),
         count("log_lines", set.log_lines_per_second_max, usual.log_lines_per_second_max),
         bytes("log", set.log_bytes_per_second_max, usual.log_bytes_per_second_max),
         count("counters", set.counters_max, usual.counters_max),

@@ -160,6 +160,7 @@ impl Default for PluginLimits {
             timers_per_key_max: limits::PLUGIN_TIMERS_PER_KEY_MAX,
             timers_max: limits::PLUGIN_TIMERS_MAX,
             state_bytes_per_key_max: limits::PLUGIN_STATE_BYTES_PER_KEY_MAX,
+            state_bytes_max: None,
             log_lines_per_second_max: limits::PLUGIN_LOG_LINES_PER_SECOND_MAX,
             log_bytes_per_second_max: limits::PLUGIN_LOG_BYTES_PER_SECOND_MAX,
             counters_max: limits::PLUGIN_COUNTERS_MAX,

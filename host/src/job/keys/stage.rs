@@ -373,6 +373,12 @@ pub(in crate::job) const LIMITS: &[Key] = &[
     key("timers_per_key", Shape::Whole(0, i64::MAX as u64), "Timers that one key may have set, 10000 by default."),
     key("timers", Shape::Whole(0, i64::MAX as u64), "Timers of the stage on one worker, 10000000 by default."),
     key("state_per_key", Shape::Size, "Bytes of the state of one key, 16MiB by default."),
+    key(
+        "state",
+        Shape::Size,
+        "Bytes of the state of all keys, with the keys and their timers, on one worker; by default only `memory` of the job \
+         bounds them.",
+    ),
     key("log_lines", Shape::Whole(0, i64::MAX as u64), "Lines of log a second, on one worker, 100 by default."),
     key("log", Shape::Size, "Bytes of log a second, on one worker, 256KiB by default."),
     key("counters", Shape::Whole(0, limits::PLUGIN_COUNTERS_MAX_MAX), "Names of counters, 100 by default."),

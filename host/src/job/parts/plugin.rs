@@ -133,6 +133,7 @@ fn ranges(set: &PluginLimits, inside: &str, part: &Part<'_>) {
         ("rejected", set.rejected_bytes_max, (1, any)),
         ("backtrace", set.backtrace_bytes_max, (0, limits::PLUGIN_BACKTRACE_BYTES_MAX_MAX)),
         ("state_per_key", set.state_bytes_per_key_max, (1, any)),
+        ("state", set.state_bytes_max.unwrap_or(1), (1, any)),
         ("counters", set.counters_max, (0, limits::PLUGIN_COUNTERS_MAX_MAX)),
         ("handles", set.handles_max, (0, limits::PLUGIN_HANDLES_MAX_MAX)),
         ("instances", set.instances_max, (1, limits::PLUGIN_PARTS_MAX_MAX)),

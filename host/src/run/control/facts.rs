@@ -2,6 +2,7 @@
 
 use super::super::Running;
 use crate::ids::{BatchId, BatchTime};
+use crate::memory;
 use crate::metrics::{Committed, PluginId, Snapshot};
 use crate::run::upgrade::UpgradeStatus;
 use crate::time;
@@ -31,6 +32,8 @@ pub struct ProcessStatus {
 /// - `since_us`, `now_us`: when the first of them began to run it, and when they answered; microseconds since 1970
 /// - `batches_begun`, `batches_committed`: since then
 /// - `last_batch`, `last_batch_time_us`: the last batch that is committed, and its time; null where there is none yet
+/// - `memory_bytes`, `memory_bytes_max`: what is resident of its processes, and what may be; `memory_tight`: whether one of them has
+///   used up most of it, so that sources wait
 /// - `sources`, `stages`, `sinks`: lists, in the job's order, see [`PartStatus`]
 /// - `upgrade`: the one that is under way, or the last one, see [`UpgradeStatus`]; absent where there was none
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -47,6 +50,12 @@ pub struct JobStatus {
     pub batches_committed: u64,
     pub last_batch: Option<BatchId>,
     pub last_batch_time_us: Option<BatchTime>,
+    #[serde(default)]
+    pub memory_bytes: u64,
+    #[serde(default)]
+    pub memory_bytes_max: u64,
+    #[serde(default)]
+    pub memory_tight: bool,
     pub sources: Vec<PartStatus>,
     pub stages: Vec<PartStatus>,
     pub sinks: Vec<PartStatus>,
@@ -85,6 +94,7 @@ impl ProcessStatus {
         };
         let Committed { batches, last } = running.metrics.batches_committed();
         let (process, processes) = running.options.place();
+        let (memory_bytes_max, memory_bytes) = memory::budget::state();
         let status = JobStatus {
             job: spec.name.clone(),
             file: file.display().to_string(),
@@ -97,6 +107,9 @@ impl ProcessStatus {
             batches_committed: batches,
             last_batch: last.map(|(batch, _)| batch),
             last_batch_time_us: last.map(|(_, time)| time),
+            memory_bytes,
+            memory_bytes_max,
+            memory_tight: memory::tight(),
             sources: spec.sources.iter().map(|source| part(&source.name, &source.name, None)).collect(),
             stages: spec.stages.iter().map(|stage| part(&stage.name, &stage.name, plugin(&stage.name))).collect(),
             sinks: spec.sinks.iter().map(|sink| part(&sink.name, &spec.counts_of_sink(&sink.name), None)).collect(),
@@ -113,6 +126,9 @@ impl JobStatus {
         self.workers += other.workers;
         self.since_us = self.since_us.min(other.since_us);
         self.now_us = self.now_us.max(other.now_us);
+        self.memory_bytes = self.memory_bytes.saturating_add(other.memory_bytes);
+        self.memory_bytes_max = self.memory_bytes_max.saturating_add(other.memory_bytes_max);
+        self.memory_tight |= other.memory_tight;
         self.batches_begun = self.batches_begun.max(other.batches_begun);
         self.batches_committed = self.batches_committed.max(other.batches_committed);
         if self.last_batch < other.last_batch {

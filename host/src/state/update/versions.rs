@@ -61,6 +61,7 @@ impl UpdateStage {
             place,
             key_schema: self.key_schema.clone(),
             began: self.began,
+            holder: self.holder.another(),
             noted: None,
             round: 0,
         }

@@ -2,7 +2,7 @@
 
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
-use crate::batch::slices::SliceMax;
+use crate::batch::slices::{RowBytes, SliceMax};
 use crate::batch::types::ColumnType;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::Column;
@@ -46,6 +46,8 @@ impl PieceId {
 #[derive(Default)]
 pub struct Pieces {
     pieces: BTreeMap<PieceId, RecordBatch>,
+    /// The memory that they take.
+    bytes: u64,
     /// Those that are in no file.
     fresh: BTreeSet<PieceId>,
     /// Those that are in a file and no longer here.
@@ -65,7 +67,18 @@ impl Pieces {
         if self.tracked {
             self.fresh.insert(id.clone());
         }
-        self.pieces.insert(id, rows);
+        self.put(id, rows);
+    }
+
+    fn put(&mut self, id: PieceId, rows: RecordBatch) {
+        self.bytes = self.bytes.saturating_add(bytes_of(&rows));
+        let before = self.pieces.insert(id, rows);
+        self.bytes = self.bytes.saturating_sub(before.map_or(0, |before| bytes_of(&before)));
+    }
+
+    /// The memory that they take.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// All pieces, in order.
@@ -93,7 +106,8 @@ impl Pieces {
             if !done(first.key().time_us) {
                 break;
             }
-            let (id, _) = first.remove_entry();
+            let (id, rows) = first.remove_entry();
+            self.bytes = self.bytes.saturating_sub(bytes_of(&rows));
             if self.tracked && !self.fresh.remove(&id) {
                 self.removed.push(id);
             }
@@ -161,8 +175,11 @@ impl Pieces {
                 number: number.value(row) as u32,
             };
             match rows.is_valid(row) {
-                true => drop(self.pieces.insert(id, decode_rows(rows.value(row))?)),
-                false => drop(self.pieces.remove(&id)),
+                true => self.put(id, decode_rows(rows.value(row))?),
+                false => {
+                    let before = self.pieces.remove(&id);
+                    self.bytes = self.bytes.saturating_sub(before.map_or(0, |before| bytes_of(&before)));
+                }
             }
         }
         Ok(())
@@ -170,6 +187,10 @@ impl Pieces {
 }
 
 /// Pieces as a file has them; those without rows were removed.
+fn bytes_of(rows: &RecordBatch) -> u64 {
+    RowBytes::of([rows]).of_range(&(0..rows.num_rows())) as u64
+}
+
 fn rows_of_file(pieces: &[(PieceId, Option<Vec<u8>>)]) -> Result<RecordBatch> {
     check_bytes(pieces.iter().flat_map(|(_, rows)| rows).map(Vec::len))?;
     let ids: Vec<&PieceId> = pieces.iter().map(|(id, _)| id).collect();

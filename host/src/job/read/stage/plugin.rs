@@ -100,6 +100,7 @@ fn plugin_limits(r: &Reader<'_>) -> PluginLimits {
     set(r.whole("handles", 0, limits::PLUGIN_HANDLES_MAX_MAX), &mut limits.handles_max);
     set(r.whole("instances", 1, limits::PLUGIN_PARTS_MAX_MAX), &mut limits.instances_max);
     set(r.whole("attempts", 1, any), &mut limits.attempts_max);
+    limits.state_bytes_max = r.size("state", 1, any);
     limits.fuel_max = r.whole("fuel", 1, any);
     limits.time_max = r.time("time").unwrap_or(limits.time_max);
     limits.compile_time_max = r.time("compile").unwrap_or(limits.compile_time_max);

@@ -77,6 +77,8 @@ pub struct PluginLimits {
     pub timers_max: u64,
     /// Bytes of the state of one key.
     pub state_bytes_per_key_max: u64,
+    /// Bytes of the state of all keys, with the keys and their timers, on one worker; `None`: as the memory of the job allows.
+    pub state_bytes_max: Option<u64>,
     /// Lines of the log a second, by stage and worker; more are counted and dropped.
     pub log_lines_per_second_max: u64,
     /// Bytes of the log a second, by stage and worker.

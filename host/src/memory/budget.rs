@@ -1,0 +1,301 @@
+//! The budget: one number for the process, and what follows from it.
+//!
+//! | resident | what happens |
+//! |---|---|
+//! | above [`TIGHT`] | what was freed and kept goes back to the system; where that does not help, the job takes in less |
+//! | above the budget | [`check`] and [`ask`] are errors, and the job ends with the first |
+//! | above [`LAST`] | the process ends there and then, with the story and [`EXIT_CODE`] |
+//!
+//! Each is looked at again after giving back what was freed, as the C library keeps much of it.
+
+use super::{give_back, holders, resident};
+use crate::error::{Error, Result};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+/// The exit code of a job that needs more memory than it may have.
+pub const EXIT_CODE: u8 = 3;
+/// Hundredths of the budget above which a job takes in less.
+const TIGHT: u64 = 75;
+/// Hundredths below which it takes in as much as ever again.
+const EASY: u64 = 65;
+/// Hundredths above which the process ends.
+const LAST: u64 = 104;
+/// Threads together ask for so much at least between two looks.
+const LOOK_BYTES_MIN: u64 = 1 << 20;
+
+/// Zero: there is no budget.
+static MAX: AtomicU64 = AtomicU64::new(0);
+/// When last looked at.
+static RESIDENT: AtomicU64 = AtomicU64::new(0);
+/// How much may be asked for before somebody looks again.
+static ROOM: AtomicI64 = AtomicI64::new(i64::MAX);
+static IS_TIGHT: AtomicBool = AtomicBool::new(false);
+static IS_OVER: AtomicBool = AtomicBool::new(false);
+
+fn hundredths(max: u64, of: u64) -> u64 {
+    (max / 100).saturating_mul(of)
+}
+
+/// From now on there is this budget; zero: none.
+pub(super) fn set(max: u64) {
+    MAX.store(max, Ordering::Relaxed);
+    [&IS_TIGHT, &IS_OVER].into_iter().for_each(|flag| flag.store(false, Ordering::Relaxed));
+    ROOM.store(0, Ordering::Relaxed);
+}
+
+/// The budget, and what was resident when last looked at. Zero: there is none.
+pub fn state() -> (u64, u64) {
+    (MAX.load(Ordering::Relaxed), RESIDENT.load(Ordering::Relaxed))
+}
+
+/// Whether most of the budget is used up, so that the job should take in less for now.
+#[inline]
+pub fn tight() -> bool {
+    IS_TIGHT.load(Ordering::Relaxed)
+}
+
+/// Whether the budget was seen to be used up, and nobody has looked again since.
+pub(super) fn is_over() -> bool {
+    IS_OVER.load(Ordering::Relaxed)
+}
+
+/// Where it begins to be tight.
+pub(super) fn tight_at(max: u64) -> u64 {
+    hundredths(max, TIGHT)
+}
+
+/// Notes whether it is; whether that is new.
+pub(super) fn note_tight() -> bool {
+    let (max, now) = state();
+    let was = tight();
+    let is = max > 0 && now > hundredths(max, if was { EASY } else { TIGHT });
+    IS_TIGHT.store(is, Ordering::Relaxed);
+    is != was
+}
+
+/// How much a batch should take in at most, as received: rows take several times as much on their way.
+pub fn batch_bytes_max(wanted: u64) -> u64 {
+    let (max, now) = state();
+    if max == 0 {
+        return wanted;
+    }
+    let most = if tight() { max.saturating_sub(now) / 16 } else { max / 16 };
+    wanted.min(most.max(LOOK_BYTES_MIN))
+}
+
+/// An error where the budget is used up: the job is to end with it.
+#[inline]
+pub fn check() -> Result<()> {
+    if IS_OVER.load(Ordering::Relaxed) { confirm(0) } else { Ok(()) }
+}
+
+/// An error where so many bytes more would be too many.
+pub fn ask(bytes: u64) -> Result<()> {
+    let max = MAX.load(Ordering::Relaxed);
+    if max == 0 || claim(bytes, max) { Ok(()) } else { confirm(bytes) }
+}
+
+/// What was asked for in large pieces and may not be resident yet: since the last turn of [`turn_claims`], and in the one before.
+static CLAIMED: [AtomicU64; 2] = [const { AtomicU64::new(0) }; 2];
+/// How long it takes at most until what was asked for is resident: for longer a claim need not count.
+pub(super) const CLAIMED_FOR: Duration = Duration::from_millis(60);
+
+/// Older claims count no more: what they are for is resident.
+pub(super) fn turn_claims() {
+    let [new, old] = &CLAIMED;
+    old.store(new.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// Claims so many bytes. Several threads may ask at a time for what is there once, so where claims stand in the way it
+/// waits until they are resident, or given up. `false`: it would be too much. Asks for nothing itself.
+fn claim(bytes: u64, most: u64) -> bool {
+    const LOOK_EVERY: Duration = Duration::from_millis(2);
+    let looks = 3 * CLAIMED_FOR.as_millis() / LOOK_EVERY.as_millis();
+    for _ in 0..looks {
+        let claimed = CLAIMED.iter().map(|claimed| claimed.load(Ordering::Relaxed)).sum::<u64>();
+        let wanted = resident::bytes().saturating_add(bytes);
+        if wanted.saturating_add(claimed) <= most {
+            add_claim(bytes);
+            return true;
+        }
+        if wanted > most || claimed == 0 {
+            return false;
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+    false
+}
+
+fn add_claim(bytes: u64) {
+    let [new, _] = &CLAIMED;
+    new.fetch_add(bytes, Ordering::Relaxed);
+}
+
+/// So many bytes were given up that may have been claimed.
+#[inline]
+pub(super) fn unclaim(bytes: u64) {
+    if MAX.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    for claimed in &CLAIMED {
+        // It always gives something.
+        let _ = claimed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |now| Some(now.saturating_sub(bytes)));
+    }
+}
+
+/// A thread is about to ask for a large piece. Called by the allocator: asks for nothing itself.
+pub(super) fn large(bytes: usize) {
+    let max = MAX.load(Ordering::Relaxed);
+    if max == 0 || ENDING_HERE.get() {
+        return;
+    }
+    let (bytes, last) = (bytes as u64, hundredths(max, LAST));
+    if !claim(bytes, last) {
+        last_resort(bytes, max, last);
+        add_claim(bytes);
+    }
+}
+
+/// What was freed is given back, and then it is the story, or good.
+pub(super) fn confirm(more: u64) -> Result<()> {
+    give_back();
+    let (now, max) = (resident::bytes(), MAX.load(Ordering::Relaxed));
+    RESIDENT.store(now, Ordering::Relaxed);
+    let over = max > 0 && now > max;
+    IS_OVER.store(over, Ordering::Relaxed);
+    if over || (max > 0 && now.saturating_add(more) > max) {
+        return Err(Error::memory(story(now, more, max)));
+    }
+    Ok(())
+}
+
+/// Threads have asked for so many bytes since they told last. Called by the allocator: asks for nothing itself.
+#[inline]
+pub(super) fn asked(bytes: usize) {
+    let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+    if ROOM.fetch_sub(bytes, Ordering::Relaxed) <= bytes {
+        look();
+    }
+}
+
+/// Looks how much is resident, and does what must not wait.
+pub(super) fn look() -> u64 {
+    let max = MAX.load(Ordering::Relaxed);
+    if max == 0 {
+        ROOM.store(i64::MAX, Ordering::Relaxed);
+        return 0;
+    }
+    let now = resident::bytes();
+    RESIDENT.store(now, Ordering::Relaxed);
+    if now > max {
+        IS_OVER.store(true, Ordering::Relaxed);
+    }
+    let last = hundredths(max, LAST);
+    if now > last {
+        last_resort(0, max, last);
+    }
+    let room = (last.saturating_sub(now) / 8).max(LOOK_BYTES_MIN);
+    ROOM.store(i64::try_from(room).unwrap_or(i64::MAX), Ordering::Relaxed);
+    now
+}
+
+/// For how long nobody need look: memory is not filled faster than this. At most `most`.
+pub(super) fn pause(most: Duration) -> Duration {
+    const BYTES_PER_MS: u64 = 32 << 20;
+    let (max, now) = state();
+    let left = hundredths(max, LAST).saturating_sub(now);
+    Duration::from_millis((left / BYTES_PER_MS).max(1)).min(most)
+}
+
+thread_local! {
+    // Without a destructor, so that it is there for as long as the thread.
+    static ENDING_HERE: Cell<bool> = const { Cell::new(false) };
+}
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Ends the process, unless giving back what was freed helps. A checkpoint and the sinks stay as they are, as where it is
+/// killed. May be called in the middle of anything, so it takes no lock that this or a waiting thread may hold.
+fn last_resort(more: u64, max: u64, last: u64) {
+    if ENDING_HERE.get() {
+        return;
+    }
+    if ENDING.swap(true, Ordering::AcqRel) {
+        while ENDING.load(Ordering::Acquire) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        return;
+    }
+    ENDING_HERE.set(true);
+    give_back();
+    let now = resident::bytes();
+    if now.saturating_add(more) > last {
+        let line = format!("error: {}\n", Error::memory(story(now, more, max)));
+        // SAFETY: the bytes are as many as is said. Whether they are written or not, the process ends: nothing may run on
+        // exit, as locks may be held.
+        unsafe {
+            libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+            libc::_exit(EXIT_CODE.into())
+        }
+    }
+    RESIDENT.store(now, Ordering::Relaxed);
+    ENDING_HERE.set(false);
+    ENDING.store(false, Ordering::Release);
+}
+
+/// `12 MiB`
+pub(super) fn mib(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}
+
+fn story(now: u64, more: u64, max: u64) -> String {
+    let wanted = match more {
+        0 => String::new(),
+        more => format!(", and {} more are needed", mib(more)),
+    };
+    let at_work = holders::now_at_work();
+    let at_work = if at_work.is_empty() { at_work } else { format!("\n  At work: {at_work}.") };
+    let largest = holders::largest();
+    let largest = match largest.is_empty() {
+        true => {
+            "\n  None of what is kept from batch to batch is large: the rows of batches are, and what is made of them."
+                .into()
+        }
+        false => format!("\n  What is kept from batch to batch, of that:{largest}"),
+    };
+    format!(
+        "the job needs more memory than it may have: {} are resident{wanted}, and the budget of this process is {}{at_work}\
+         {largest}\n  Nothing of the batches under way is committed. Raise `memory` of the job, or let it need less: smaller batches \
+         (`bytes_per_batch_max`, `rows_per_batch_max`), shorter windows, a `timeout` for keys, lower `limits` of its stages, or \
+         more processes on other machines.",
+        mib(now),
+        mib(max)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // One test, as there is one budget.
+    #[test]
+    fn the_budget_is_told_when_it_is_over() {
+        resident::open().unwrap();
+        set(0);
+        assert!(check().is_ok() && ask(u64::MAX).is_ok() && batch_bytes_max(7 << 30) == 7 << 30);
+        // Far more than other tests need at the same time.
+        let max = resident::bytes() + (8 << 30);
+        set(max);
+        assert!(ask(1 << 20).is_ok() && check().is_ok() && !note_tight() && !tight());
+        let error = ask(16 << 30).unwrap_err();
+        assert_eq!(error.exit_code(), EXIT_CODE);
+        assert!(error.message.contains("and 16384 MiB more are needed, and the budget of this process is"), "{error}");
+        assert!(check().is_ok(), "what was refused is not there");
+        assert_eq!((batch_bytes_max(64 << 20), batch_bytes_max(max)), (64 << 20, max / 16));
+        IS_OVER.store(true, Ordering::Relaxed);
+        assert!(check().is_ok() && !IS_OVER.load(Ordering::Relaxed), "it is over no more");
+        assert!(pause(Duration::from_millis(50)) == Duration::from_millis(50));
+        set(0);
+    }
+}

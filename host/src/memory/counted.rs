@@ -1,0 +1,74 @@
+//! The allocator of the program: the system's, and a look at the budget whenever a thread has asked for a while.
+
+use super::budget;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// A thread looks at the budget after so many bytes that it asked for, freed or not.
+const LOOK_EVERY_BYTES: usize = 1 << 20;
+/// What is asked for in pieces as large as this is looked at one by one.
+const LARGE_BYTES: usize = 4 << 20;
+
+/// The system's allocator, with [`budget`] told of what is asked for. A program makes it its global allocator; without it
+/// only a thread watches the budget, and memory that is asked for fast can go further beyond it.
+pub struct Counted;
+
+thread_local! {
+    /// Bytes asked for since the last look. Without a destructor, so that it is there for as long as the thread.
+    static ASKED: Cell<usize> = const { Cell::new(0) };
+}
+
+#[inline]
+fn count(bytes: usize) {
+    // A thread that is about to be gone needs no looks.
+    let due = ASKED.try_with(|asked| {
+        let sum = asked.get().saturating_add(bytes);
+        let due = sum >= LOOK_EVERY_BYTES;
+        asked.set(if due { 0 } else { sum });
+        if due { sum } else { 0 }
+    });
+    match due {
+        Ok(0) | Err(_) => {}
+        Ok(sum) => budget::asked(sum),
+    }
+}
+
+// SAFETY: all is done by the system's allocator; what comes before neither allocates nor unwinds.
+unsafe impl GlobalAlloc for Counted {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        if layout.size() >= LARGE_BYTES {
+            budget::large(layout.size());
+        }
+        // SAFETY: the caller keeps to the rules, which are the same.
+        unsafe { System.alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count(layout.size());
+        if layout.size() >= LARGE_BYTES {
+            budget::large(layout.size());
+        }
+        // SAFETY: as above.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        if layout.size() >= LARGE_BYTES {
+            budget::unclaim(layout.size() as u64);
+        }
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+
+    // What grows by doubling is filled slowly, if at all, so that nothing is claimed for it.
+    #[inline]
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count(size.saturating_sub(layout.size()));
+        // SAFETY: as above.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}

@@ -1,0 +1,138 @@
+//! The budget of a job is set, and a thread watches it: much becomes resident without anybody asking the allocator then.
+
+use super::budget::{self, CLAIMED_FOR, confirm, look, mib, note_tight, state, tight, turn_claims};
+use super::{give_back, machine, resident};
+use crate::error::{Error, Result};
+use crate::limits::{MEMORY_BYTES_DEFAULT_PERCENT, MEMORY_BYTES_MIN};
+use crate::threads;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The longest time between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long it takes until what was freed is given back again, at least and at most: it costs time, and may not help.
+const GIVE_BACK_EVERY: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
+/// How often it is told that memory is tight.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// A look takes microseconds, and must not wait for those who fill the memory.
+const NICENESS: libc::c_int = -10;
+
+type Told = Box<dyn Fn(Error) + Send>;
+/// Who is told the error of a budget that is used up: the job that was started last.
+static JOB: Mutex<Option<Told>> = Mutex::new(None);
+static WATCHED: AtomicBool = AtomicBool::new(false);
+
+/// From now on this process may have so much memory: its share of `wanted`, or of what the machine has, where `sharing`
+/// processes of the job run on it.
+pub fn limit(wanted: Option<u64>, sharing: usize) -> Result<()> {
+    if let Err(error) = resident::open() {
+        let words = format!("the job has no budget of memory: how much this process has cannot be read ({error})");
+        match wanted {
+            Some(_) => return Err(Error::environment(format!("{words}; remove `memory` to run without one"))),
+            None => tracing::debug!("{words}"),
+        }
+        return Ok(());
+    }
+    let there = machine::memory();
+    if let (Some(wanted), Some(there)) = (wanted, there)
+        && wanted > there
+    {
+        tracing::warn!("`memory` of the job is {}, and there are {} for it on this machine", mib(wanted), mib(there));
+    }
+    let usual = there.map(|there| (there / 100).saturating_mul(MEMORY_BYTES_DEFAULT_PERCENT));
+    let Some(all) = wanted.or(usual) else { return Ok(()) };
+    let max = all / (sharing.max(1) as u64);
+    if max < MEMORY_BYTES_MIN && wanted.is_some() {
+        return Err(Error::job(format!(
+            "`memory` of the job is {}, for {sharing} processes on this machine; each needs {} at least",
+            mib(all),
+            mib(MEMORY_BYTES_MIN)
+        )));
+    }
+    budget::set(max.max(MEMORY_BYTES_MIN));
+    if WATCHED.swap(true, Ordering::AcqRel) {
+        return Ok(());
+    }
+    threads::start("millstream-memory", "the thread that watches the memory", tell_job, watch).map(drop)
+}
+
+/// How many of these addresses, `host:port`, are on the machine of the one at this place, as far as their text tells.
+pub fn on_this_machine(hosts: &[String], own: usize) -> usize {
+    let name = |host: &String| host.rsplit_once(':').map_or(host.as_str(), |(name, _)| name).to_owned();
+    let own = hosts.get(own).map(name);
+    hosts.iter().filter(|host| own.as_ref() == Some(&name(host))).count().max(1)
+}
+
+/// Whoever started a job hears here when the budget is used up.
+pub fn tell(told: impl Fn(Error) + Send + 'static) {
+    *JOB.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(told));
+}
+
+fn tell_job(error: Error) {
+    match &*JOB.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(told) => told(error),
+        None => tracing::error!("{error}"),
+    }
+}
+
+fn watch() {
+    let [least, most] = GIVE_BACK_EVERY;
+    let (mut gave_back, mut every) = (None::<Instant>, least);
+    let mut told = None::<Instant>;
+    let mut turned = Instant::now();
+    let mut ending = false;
+    // SAFETY: it takes numbers, and is about this thread only. Where it is not allowed, looks come later on a busy machine.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };
+    loop {
+        if turned.elapsed() > CLAIMED_FOR {
+            turn_claims();
+            turned = Instant::now();
+        }
+        let before = look();
+        if is_high(before) && gave_back.is_none_or(|at| at.elapsed() > every) {
+            give_back();
+            let helped = before.saturating_sub(look()) > before / 20;
+            every = if helped { least } else { every.saturating_mul(2).min(most) };
+            gave_back = Some(Instant::now());
+        }
+        if note_tight() && tight() && told.is_none_or(|at| at.elapsed() > TELL_EVERY) {
+            let (max, now) = state();
+            tracing::warn!(
+                "{} of the {} of memory that the job may have in this process are used: until it is less, sources wait, and \
+                 batches are smaller and come one at a time",
+                mib(now),
+                mib(max)
+            );
+            told = Some(Instant::now());
+        }
+        if !budget::is_over() {
+            ending = false;
+        } else if !ending && let Err(error) = confirm(0) {
+            // It ends now, needs no second error, and may still go far beyond before it does.
+            ending = true;
+            tell_job(error);
+        }
+        thread::sleep(budget::pause(LOOK_EVERY));
+    }
+}
+
+fn is_high(now: u64) -> bool {
+    let (max, _) = state();
+    max > 0 && now > budget::tight_at(max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn processes_of_a_machine_share_it() {
+        let hosts = ["a:1", "a:2", "b:1", "[::1]:1"].map(str::to_owned);
+        let sharing: Vec<usize> = (0..5).map(|own| on_this_machine(&hosts, own)).collect();
+        assert_eq!(sharing, [2, 2, 1, 1, 1]);
+        assert_eq!(on_this_machine(&[], 0), 1);
+    }
+}
