@@ -187,6 +187,12 @@ pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 8 << 20;
 pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
 /// Compiled components in the cache; the oldest go first.
 pub const COMPILED_FILES_MAX: usize = 64;
+/// Components that Python plugins begin as, which are kept; those that were not used for the longest time go first.
+pub const PYTHON_BASES_MAX: usize = 8;
+/// Files with compiled functions of large runtimes in the cache; the oldest go first.
+pub const FUNCTIONS_FILES_MAX: usize = 12;
+/// Bytes of such a file.
+pub const FUNCTIONS_KEPT_BYTES_MAX: usize = 256 << 20;
 /// Bytes of a README that a component carries.
 pub const README_BYTES_MAX: usize = 256 << 10;
 /// Bytes of each section in which a component tells its schemas, the schema of its config, and its grants.

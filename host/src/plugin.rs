@@ -36,6 +36,7 @@ mod logged;
 mod lower;
 mod migrate;
 mod outline;
+mod prepared;
 mod reject;
 mod releases;
 mod search;
@@ -48,6 +49,7 @@ mod wasi;
 mod words;
 
 pub use account::{Account, Costs};
+pub use cache::hex;
 pub use caller::Caller;
 pub use compile::{CompileArguments, obey as compile_component};
 pub use counters::{Counted, Counters, add as add_counted};
@@ -57,6 +59,7 @@ pub use http::check_grant as check_http_grant;
 pub use load::{LoadOptions, find as component_file, is_plugin_folder, read as read_component};
 pub use migrate::OldStates;
 pub use outline::{Outline, check as check_component};
+pub use prepared::{Preparation, called};
 pub use releases::{RELEASES, Release};
 pub use snapshot::started;
 

@@ -1,6 +1,7 @@
 //! What plugin authors do, with the real program and the real toolchains: make a project in each language, build and test
 //! it, see what it says of itself; what they are told when a tool is missing; tests on every save.
 
+use millstream::author::tools::{self, Tool};
 use millstream_tests::{Ended, Process, Trial, holds_within, plugin};
 use regex::Regex;
 use serde_json::Value;
@@ -409,6 +410,43 @@ def late(line: Line) -> Line:
     trial.write("input.jsonl", input(&["other"]));
     let failed = run(&trial, &["run", "job.toml"]);
     assert!(failed.stderr.contains("import `wave` at module level"), "{}", failed.stderr);
+}
+
+/// CPython is linked, started and compiled once for all builds, until the SDK or componentize-py is another.
+#[test]
+fn python_is_started_once_for_all_builds() {
+    let trial = Trial::new("");
+    runs(&trial, &["new", "a", "--lang", "python"]);
+    let tool = tools::find(Tool::ComponentizePy, &trial.path("a")).unwrap();
+    let calls = trial.path("calls");
+    let lines = format!("echo \"$@\" >>{}\nexec {} \"$@\"", calls.display(), tool.display());
+    program(&trial.path("a/.venv/bin"), "componentize-py", &lines);
+    let made = || fs::read_to_string(&calls).unwrap().lines().filter(|line| line.contains(" componentize ")).count();
+    runs(&trial, &["build", "a"]);
+    runs(&trial, &["test", "a"]);
+    assert_eq!(made(), 1);
+    let change = |file: &str, from: &str, to: &str| {
+        let text = fs::read_to_string(trial.path(file)).unwrap();
+        assert!(text.contains(from), "{text}");
+        fs::write(trial.path(file), text.replace(from, to)).unwrap();
+    };
+    // What the plugin does now is what is built.
+    change("a/a.py", "is below zero\")", "is below nothing\")");
+    runs(&trial, &["build", "a"]);
+    let refused = run(&trial, &["test", "a"]);
+    assert!(refused.stderr.contains("is below nothing"), "{}", refused.stderr);
+    // What is wrong is told as ever.
+    change("a/a.py", "from millstream import", "import nowhere\nfrom millstream import");
+    let failed = run(&trial, &["build", "a"]);
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    let told =
+        "its modules cannot be imported:\n  Traceback (most recent call last):\n    File \"a.py\", line 5, in <module>";
+    assert!(failed.stderr.contains(told), "{}", failed.stderr);
+    assert_eq!(made(), 1, "{}", fs::read_to_string(&calls).unwrap());
+    change("a/a.py", "import nowhere\n", "");
+    change("a/sdk/millstream/log.py", "Words for the operator.", "Words for operators.");
+    runs(&trial, &["build", "a"]);
+    assert_eq!(made(), 2, "the SDK is another");
 }
 
 #[test]

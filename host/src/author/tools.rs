@@ -169,6 +169,11 @@ fn places(tool: Tool, project: &Path) -> Vec<PathBuf> {
     }
 }
 
+/// The first program that [`find`] would ask for its version.
+pub fn first(tool: Tool, project: &Path) -> Option<PathBuf> {
+    places(tool, project).into_iter().find(|file| file.is_file())
+}
+
 /// Looks for a tool as [`find`] does. One that will not do is passed over for one further on that does.
 pub fn look(tool: Tool, project: &Path) -> Result<Found, Lack> {
     let mut lack = Lack::Missing;

@@ -8,7 +8,7 @@
 
 mod refusals;
 
-use crate::limits::COMPILED_FILES_MAX;
+use crate::limits::{COMPILED_FILES_MAX, FUNCTIONS_FILES_MAX};
 use crate::private::{self, Key};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
@@ -56,6 +56,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(3_600);
 enum Purpose {
     Code,
     Refusal,
+    Functions,
 }
 
 impl Purpose {
@@ -64,6 +65,15 @@ impl Purpose {
         match self {
             Purpose::Code => "code",
             Purpose::Refusal => "refused",
+            Purpose::Functions => "functions",
+        }
+    }
+
+    /// How many of them are kept.
+    fn files_max(self) -> usize {
+        match self {
+            Purpose::Code | Purpose::Refusal => COMPILED_FILES_MAX,
+            Purpose::Functions => FUNCTIONS_FILES_MAX,
         }
     }
 }
@@ -133,6 +143,24 @@ impl Cache {
         }
     }
 
+    /// The functions of a runtime that were kept; empty where there are none.
+    pub fn functions(&self, name: &str) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let read = self.authentic(name, Purpose::Functions).and_then(|mut file| {
+            // The file that was not used for the longest time goes first.
+            file.set_modified(std::time::SystemTime::now())?;
+            file.read_to_end(&mut bytes)
+        });
+        read.map_or_else(|_| Vec::new(), |_| bytes)
+    }
+
+    /// Keeps functions of a runtime. A failure costs time, nothing else.
+    pub fn keep_functions(&self, name: &str, functions: &[u8]) {
+        if let Err(e) = self.keep(name, Purpose::Functions, functions) {
+            tracing::debug!("compiled functions are not kept in {}: {e}", self.folder.display());
+        }
+    }
+
     fn keep(&self, name: &str, purpose: Purpose, bytes: &[u8]) -> io::Result<()> {
         let code = self.authentication(name, purpose, bytes)?.finalize().into_bytes();
         let path = self.path(name, purpose);
@@ -180,15 +208,15 @@ impl Cache {
 
     /// Removes the oldest files beyond the limit. Others may do the same at the same time.
     fn prune(&self) -> io::Result<()> {
-        for purpose in [Purpose::Code, Purpose::Refusal] {
+        for purpose in [Purpose::Code, Purpose::Refusal, Purpose::Functions] {
             let mut files = self.files(|path| path.extension().is_some_and(|e| e == purpose.extension()))?;
             files.sort();
-            for (_, path) in files.iter().take(files.len().saturating_sub(COMPILED_FILES_MAX)) {
+            for (_, path) in files.iter().take(files.len().saturating_sub(purpose.files_max())) {
                 remove(path)?;
                 remove(&mac_of(path))?;
             }
         }
-        let kept = ["code", "refused", "mac"];
+        let kept = ["code", "refused", "functions", "mac"];
         let foreign = |path: &Path| !path.extension().and_then(|e| e.to_str()).is_some_and(|e| kept.contains(&e));
         for (modified, path) in self.files(foreign)? {
             if modified.elapsed().is_ok_and(|age| age > LEFT_BEHIND) {

@@ -4,19 +4,23 @@
 //! The bytes go to `millstream compile-component` through its standard input, and the code comes back through its
 //! standard output. Whether both processes mean the same code is told by the cache's key, which both compute.
 
+mod functions;
 mod order;
 
-use super::engine::{Machine, Metering};
+use super::cache::Cache;
+use super::engine::{CodeKind, Metering};
 use super::failure::printable;
 use crate::child::{self, End, Ended, Program, Task, is_out_of_memory};
 use crate::error::Kind;
-use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+use crate::limits::{COMPILE_MEMORY_BYTES_MAX, COMPILED_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX, PLUGIN_WORDS_BYTES_MAX};
+pub use functions::Functions;
 pub use order::{CompileArguments, obey};
 use order::{EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE, Order};
 use std::io;
 use std::path::Path;
 use std::sync::Once;
 use std::time::Duration;
+use wasmtime::Engine;
 
 /// Why there is no code: words that go on after the name of the plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,15 +54,25 @@ impl Failure {
 }
 
 /// Compiles a component: code for [`wasmtime::component::Component::deserialize`], which no longer depends on its author's
-/// mercy. `key` is that of the cache.
-pub fn compile(machine: &Machine, key: &str, bytes: &[u8], time_max: Duration) -> Result<Vec<u8>, Failure> {
-    let order = Order { kind: machine.kind, key: key.to_owned(), time_max };
-    let Some(program) = Program::find() else { return here(machine, bytes, "there is no `millstream` beside it") };
-    let ended = run(&program.file, &order, bytes)
+/// mercy. `key` is that of the cache; functions of a large runtime are kept there for the next component that has it.
+pub fn compile(
+    engine: &Engine,
+    kind: CodeKind,
+    cache: Option<&Cache>,
+    key: &str,
+    bytes: &[u8],
+    time_max: Duration,
+) -> Result<Vec<u8>, Failure> {
+    let Some(program) = Program::find() else { return here(engine, bytes, "there is no `millstream` beside it") };
+    let runtime = cache.and_then(|cache| Some((cache, Cache::key(engine, &functions::runtime(bytes)?))));
+    let kept = runtime.as_ref().map(|(cache, name)| cache.functions(name));
+    let order = Order { kind, key: key.to_owned(), time_max, functions: kept.as_ref().map(Vec::len) };
+    let input = kept.map(|kept| [kept.as_slice(), bytes].concat());
+    let ended = run(&program.file, &order, input.as_deref().unwrap_or(bytes))
         .map_err(|e| Failure::passing(format!("cannot be compiled: {} does not start: {e}", program.file.display())))?;
     match code(ended, time_max) {
         Err(Outcome::OtherCode) if !program.is_this => {
-            here(machine, bytes, &format!("{} is of another version", program.file.display()))
+            here(engine, bytes, &format!("{} is of another version", program.file.display()))
         }
         Err(Outcome::OtherCode) => Err(Failure {
             kind: Kind::Bug,
@@ -66,8 +80,26 @@ pub fn compile(machine: &Machine, key: &str, bytes: &[u8], time_max: Duration) -
             lasting: false,
         }),
         Err(Outcome::Failed(failure)) => Err(failure),
-        Ok(code) => Ok(code),
+        Ok(output) => match runtime {
+            Some((cache, name)) => {
+                let (code, functions) = apart(output);
+                if !functions.is_empty() {
+                    cache.keep_functions(&name, &functions);
+                }
+                Ok(code)
+            }
+            None => Ok(output),
+        },
     }
+}
+
+/// The code, and the functions behind it.
+fn apart(mut output: Vec<u8>) -> (Vec<u8>, Vec<u8>) {
+    let Some((length, _)) = output.split_first_chunk() else { return (output, Vec::new()) };
+    let length = usize::try_from(u64::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    output.drain(..8);
+    let functions = output.split_off(length.min(output.len()));
+    (output, functions)
 }
 
 /// What there is instead of code.
@@ -121,18 +153,18 @@ fn crashed(how: &str, words: &str) -> Failure {
 
 fn run(program: &Path, order: &Order, bytes: &[u8]) -> io::Result<Ended> {
     let (arguments, environment) = (order.arguments(), Vec::new());
-    let (output_bytes_max, time_max) = (COMPILED_BYTES_MAX, order.time_max);
+    let functions_bytes_max = order.functions.map_or(0, |_| FUNCTIONS_KEPT_BYTES_MAX as u64);
+    let (output_bytes_max, time_max) = (COMPILED_BYTES_MAX + functions_bytes_max, order.time_max);
     child::run(program, &Task { arguments, environment, input: bytes, output_bytes_max, time_max })
 }
 
 /// Compiles in this process: without a limit on time and memory.
-fn here(machine: &Machine, bytes: &[u8], why: &str) -> Result<Vec<u8>, Failure> {
+fn here(engine: &Engine, bytes: &[u8], why: &str) -> Result<Vec<u8>, Failure> {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::warn!("plugins are compiled in this process, without limits on time and memory: {why}");
     });
-    machine
-        .engine
+    engine
         .precompile_component(bytes)
         .map_err(|e| Failure::invalid(&printable(&format!("{e:#}"), PLUGIN_WORDS_BYTES_MAX)))
 }

@@ -11,7 +11,8 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime::{
-    Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, Strategy, WasmFeatures,
+    CacheStore, Config, Enabled, Engine, InstanceAllocationStrategy, OperatorCost, PoolingAllocationConfig, Strategy,
+    WasmFeatures,
 };
 
 /// Address space of one instance's memory: no limit can be larger. Reserved, not used.
@@ -62,9 +63,12 @@ impl Machine {
     }
 }
 
-/// An engine that compiles this kind of code and runs none: it reserves no memory and has no clock.
-pub fn compiler(kind: CodeKind) -> Result<Engine> {
-    Engine::new(&deterministic(kind))
+/// An engine for this kind of code that has no clock and reserves no memory before it is used; code of functions is taken from
+/// `functions` and put into it.
+pub fn compiler(kind: CodeKind, functions: Option<Arc<impl CacheStore + 'static>>) -> Result<Engine> {
+    let mut config = deterministic(kind);
+    let kept = functions.map_or(Ok(()), |functions| config.enable_incremental_compilation(functions).map(drop));
+    kept.and_then(|()| Engine::new(&config))
         .map_err(|e| Error::environment(format!("plugins cannot be compiled on this machine: {e:#}")))
 }
 

@@ -91,7 +91,7 @@ impl LoadOptions {
         }
     }
 
-    fn code_kind(&self) -> CodeKind {
+    pub(super) fn code_kind(&self) -> CodeKind {
         CodeKind { metering: self.metering, stack_bytes_max: self.stack_bytes_max }
     }
 }
@@ -203,7 +203,8 @@ impl Loader {
             return Err(failed(refused));
         }
         tracing::info!("compiling plugin {} (kept for the next start)", file.display());
-        let made = compile::compile(machine, key, bytes, time_max).and_then(|code| {
+        let cache = self.cache.as_ref();
+        let made = compile::compile(&machine.engine, machine.kind, cache, key, bytes, time_max).and_then(|code| {
             // SAFETY: the code was made by this program for this engine just now, and came through a pipe of its own.
             let component = unsafe { Component::deserialize(&machine.engine, &code) };
             Ok((component.map_err(|e| compile::Failure::unfit(&format!("{e:#}")))?, code))

@@ -69,6 +69,9 @@ def _lines(error: BaseException) -> list[str]:
     told = traceback.TracebackException.from_exception(error, compact=True)
     part: traceback.TracebackException | None = told
     while part is not None:
+        if isinstance(getattr(part, "filename", None), str):
+            # Where an error of syntax is.
+            part.filename = own_name(part.filename)
         part.stack = traceback.StackSummary.from_list([_named(own) for own in part.stack if _is_told(own)])
         part = part.__cause__ or (None if part.__suppress_context__ else part.__context__)
     has_frames = told.stack or told.__cause__ or told.__context__

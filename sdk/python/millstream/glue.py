@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import gc
 import importlib
-import importlib.util
+import json
 import linecache
 import os
 import random
@@ -121,6 +121,9 @@ class Exports:
 
     plugin: Plugin[Any]
     about: dict[str, str]
+    world: str
+    #: The module of its interface.
+    module: Any
     #: Whether this instance was called before.
     was_called = False
 
@@ -234,51 +237,99 @@ _WORLDS = {"transform": Transformer, "update": Updater, "aggregate": Aggregator,
 
 #: What stands around the words of an error at build time, so that `millstream build` finds them among those of its tools.
 _ERROR, _END = "<<<millstream ", ">>>"
+#: The folder of the SDK in a component, before and behind which a project's folders are looked into.
+_SDK = "/1"
+#: What a component's plugin is, as `millstream build` writes it.
+_ORDER = "/2/order.json"
 
 
-def export(module: str, world: str, about: dict[str, str]) -> type[Exports]:
-    """The class that a component of this world exports, for the plugin that a module holds.
+class Waiting:
+    """A component that has no plugin yet. CPython and the SDK take long to start and are the same for all plugins of a world, so
+    they are started once, and each build goes on from there."""
 
-    ``about`` are name, version and doc of the project. Raises ImportError where the module cannot be imported, where it holds
-    no such plugin or more than one, or where its types do not fit the world.
-    """
-    try:
-        return _export(importlib.import_module(module), world, about)
-    except BaseException as error:
-        raise ImportError(f"{_ERROR}{failed(error)}{_END}") from None
+    #: What the component exports, before it has a plugin.
+    exports: type[Exports]
+    migrator: type[Migrator] | None = None
 
 
-def migrator(module: str) -> type[Exports]:
-    """The class with which a component takes over states, for the functions with ``@migrate`` of the plugin's module."""
-    try:
-        functions = _migrations(importlib.import_module(module))
-        if not functions:
-            raise TypeError(f"{module}.py has no function with @migrate, as plugins of world update-migrating have")
-        migrations = Migrations([plugin.prepare() for plugin in functions])
-        return type(Migrator.__name__, (Migrator,), {"migrations": migrations})
-    except BaseException as error:
-        raise ImportError(f"{_ERROR}{failed(error)}{_END}") from None
-
-
-def _export(module: ModuleType, world: str, about: dict[str, str]) -> type[Exports]:
-    exports = _WORLDS[world]
-    interface = importlib.import_module(f"wit_world.exports.{exports.__name__.lower()}")
+def export(world: str) -> type[Exports]:
+    """The class that a component of this world exports."""
+    own = _WORLDS[world]
+    interface = importlib.import_module(f"wit_world.exports.{own.__name__.lower()}")
     timers = importlib.import_module("wit_world.imports.timers") if world == "update" else None
     host.current = ComponentHost(timers)
-    plugin = _find(module, world)
-    if _migrations(module) and importlib.util.find_spec("wit_world.exports.migrator") is None:
-        raise TypeError(f"{module.__name__}.py has a function with @migrate: the world in pyproject.toml is update-migrating then")
-    made = type(exports.__name__, (exports,), {"plugin": plugin, "about": about, "module": interface})
-    # A mistake in the signature shows here, at build time.
-    plugin.prepare()
+    Waiting.exports = type(own.__name__, (own,), {"module": interface, "world": world})
+    return Waiting.exports
+
+
+def migrator() -> type[Migrator]:
+    """The class with which a component takes over states."""
+    importlib.import_module("wit_world.exports.migrator")
+    Waiting.migrator = type(Migrator.__name__, (Migrator,), {})
+    return Waiting.migrator
+
+
+def keep(folders: list[str], to: str) -> None:
+    """Copies the folders that Python's modules are in, which later builds go on with, and prepares to be kept."""
+    for folder in folders:
+        for place, _, files in os.walk(folder):
+            os.makedirs(to + place, exist_ok=True)
+            for name in files:
+                if name.endswith((".py", ".pyi")) or "." not in name:
+                    with open(f"{place}/{name}", "rb") as source, open(f"{to}{place}/{name}", "wb") as target:
+                        target.write(source.read())
     late.import_all()
-    failure.is_component = True
-    _keep_sources(module)
-    # Nothing that is random now may be a part of the component.
+    _settle()
+
+
+def load() -> None:
+    """Gives the component its plugin.
+
+    Raises ImportError where the module cannot be imported, where it holds no such plugin or more than one, or where its types
+    do not fit the world.
+    """
+    try:
+        with open(_ORDER) as file:
+            order = json.load(file)
+        at = sys.path.index(_SDK)
+        sys.path[at : at + 1] = [*order["before"], _SDK, *order["behind"]]
+        # What was looked for in vain before may be there now.
+        sys.path_importer_cache.clear()
+        module = importlib.import_module(order["module"])
+        _take(module, order["about"])
+        if Waiting.migrator:
+            _take_migrations(module)
+        late.import_all()
+        failure.is_component = True
+        _keep_sources(module)
+        sys.path_importer_cache.clear()
+        _settle()
+    except BaseException as error:
+        raise ImportError(f"{_ERROR}{failed(error)}{_END}") from None
+
+
+def _settle() -> None:
+    """Nothing that is random now may be a part of the component."""
     random.seed(0)
     gc.collect()
     gc.freeze()
-    return made
+
+
+def _take(module: ModuleType, about: dict[str, str]) -> None:
+    exports = Waiting.exports
+    plugin = _find(module, exports.world)
+    if _migrations(module) and Waiting.migrator is None:
+        raise TypeError(f"{module.__name__}.py has a function with @migrate: the world in pyproject.toml is update-migrating then")
+    # A mistake in the signature shows here, at build time.
+    plugin.prepare()
+    exports.plugin, exports.about = plugin, about
+
+
+def _take_migrations(module: ModuleType) -> None:
+    functions = _migrations(module)
+    if not functions or Waiting.migrator is None:
+        raise TypeError(f"{module.__name__}.py has no function with @migrate, as plugins of world update-migrating have")
+    Waiting.migrator.migrations = Migrations([plugin.prepare() for plugin in functions])
 
 
 def _migrations(module: ModuleType) -> list[Plugin[Any]]:

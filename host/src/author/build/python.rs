@@ -1,25 +1,20 @@
-//! Python: componentize-py makes a component of CPython, the module, the SDK and the packages that it needs, and keeps the
-//! state that they have once all of them are imported.
+//! Python: a component of CPython and the SDK, started (`base`), imports the plugin's module and the packages that it needs, and
+//! is kept as it is then.
 
+mod at_once;
+mod base;
 mod packages;
 mod sockets;
 
 use crate::author::failed;
 use crate::author::project::{Code, Project};
-use crate::author::tools::{self, Tool};
-use crate::error::{Error, Result};
-use crate::plugin::World;
+use crate::error::{Error, Kind, Result};
+use crate::plugin::{Preparation, called};
+use base::{Base, Parts, same_times};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::SystemTime;
-
-/// The module that makes the plugin's exports. Its name must not be one that a project may have.
-const ENTRY: &str = "millstream_entry";
-
-/// A library that componentize-py links to CPython; only by such a name does it find one.
-const STARTUP: &str = "millstream_startup.cpython-314-wasm32-wasi.so";
 
 /// The time zones for `zoneinfo`, which a component has no files of. A project that names `tzdata` itself gets the version that
 /// it names.
@@ -38,14 +33,11 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     if !folder.join(format!("{module}.py")).is_file() && !folder.join(module).join("__init__.py").is_file() {
         return Err(Error::plugin(format!("{module}.py is missing, the module that pyproject.toml names")));
     }
-    let tool = tools::find(Tool::ComponentizePy, &folder)?;
     let sdk = sdk(&folder, paths)?;
-    let mut modules = vec![work.join("entry"), work.join("project"), work.join("sdk")];
-    write_entry(project, world, module, &work.join("entry"))?;
-    copy(&folder, &work.join("project"), &LEFT_OUT)?;
-    copy(&sdk.join("millstream"), &work.join("sdk/millstream"), &LEFT_OUT)?;
-    for (number, path) in paths.iter().enumerate().filter(|(_, path)| !is_sdk(&folder.join(path))) {
-        let to = work.join(format!("path{number}"));
+    let mut modules = vec![work.join("10")];
+    copy(&folder, &work.join("10"), &LEFT_OUT)?;
+    for path in paths.iter().filter(|path| !is_sdk(&folder.join(path))) {
+        let to = work.join(format!("{}", 10 + modules.len()));
         copy(&folder.join(path), &to, &LEFT_OUT)?;
         modules.push(to);
     }
@@ -53,12 +45,41 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     if !dependencies.iter().any(|wanted| packages::is_of(wanted, "tzdata")) && names_zones(&work)? {
         dependencies.push(TZDATA.into());
     }
-    modules.extend(packages::install(&folder, &dependencies, &tool)?);
-    let component = work.join("plugin.wasm");
-    componentize(&tool, &work, &sdk.join("wit"), &project.world_in_wit(), &modules, &component)?;
-    let component = fs::read(&component).map_err(|error| failed("read", &component, &error))?;
+    modules.extend(packages::install(&folder, &dependencies)?);
+    let wit = project.world_in_wit();
+    let parts = Parts { project: &folder, sdk: &sdk, world, wit: &wit, migrates: project.migrates };
+    let component = if base::is_possible(&parts) {
+        same_times(&work)?;
+        prepared(project, module, &Base::of(&parts, &work)?, &modules, &work)?
+    } else {
+        at_once::component(project, module, &parts, &modules, &work)?
+    };
     sockets::without(&component)
         .map_err(|error| Error::bug(format!("componentize-py made a component that is not understood: {error}")))
+}
+
+/// Lets the component import the plugin. Its folders have numbers for names, as those of componentize-py.
+fn prepared(project: &Project, module: &str, base: &Base, modules: &[PathBuf], work: &Path) -> Result<Vec<u8>> {
+    let names: Vec<String> = (10..).take(modules.len()).map(|number| format!("/{number}")).collect();
+    let about = &project.about;
+    let order = serde_json::json!({
+        "module": module,
+        "about": { "name": about.name, "version": about.version, "doc": about.description },
+        // The project's own modules come before the SDK's, those of other folders and of packages behind them.
+        "before": names.get(..1),
+        "behind": names.get(1..),
+    });
+    let folder = work.join("order");
+    write(&folder.join("order.json"), order.to_string().as_bytes())?;
+    same_times(&folder)?;
+    let mut folders = base.folders();
+    folders.push((folder, "/2".into()));
+    folders.extend(modules.iter().cloned().zip(names));
+    let (what, function) = ("CPython with the SDK", base::LOAD);
+    called(&base.component, &Preparation { what, function, folders }).map_err(|error| match error.kind {
+        Kind::Plugin => Error::plugin(format!("its modules cannot be imported:\n{}", told(&error.message))),
+        _ => error,
+    })
 }
 
 /// The folder with the SDK, among those that the manifest names.
@@ -98,29 +119,6 @@ fn names_zones(folder: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Writes the modules that make the component out of the project's.
-fn write_entry(project: &Project, world: World, module: &str, to: &Path) -> Result<()> {
-    let export = match world {
-        World::Transform => "Transformer",
-        World::Update => "Updater",
-        World::Aggregate => "Aggregator",
-        World::Cogroup => "Cogrouper",
-    };
-    let about = &project.about;
-    let about = serde_json::json!({ "name": about.name, "version": about.version, "doc": about.description });
-    // A text of JSON is one of Python.
-    let module = serde_json::Value::from(module);
-    let mut entry =
-        format!("from millstream.glue import export, migrator\n\n{export} = export({module}, \"{world}\", {about})\n");
-    if project.migrates {
-        entry.push_str(&format!("Migrator = migrator({module})\n"));
-    }
-    let startup = wat::parse_str(include_str!("python/startup.wat"))
-        .map_err(|error| Error::bug(format!("startup.wat does not parse: {error}")))?;
-    write(&to.join(format!("{ENTRY}.py")), entry.as_bytes())?;
-    write(&to.join(STARTUP), &startup)
-}
-
 /// Copies the files of a folder, but hidden ones and those of these names. All of them get the same time: CPython remembers
 /// it, and a component must not tell when it was made.
 fn copy(from: &Path, to: &Path, left_out: &[&str]) -> Result<()> {
@@ -153,25 +151,6 @@ fn write(path: &Path, content: &[u8]) -> Result<()> {
         file.set_modified(SystemTime::UNIX_EPOCH)
     });
     written.map_err(|error| failed("write", path, &error))
-}
-
-fn componentize(tool: &Path, work: &Path, wit: &Path, world: &str, modules: &[PathBuf], to: &Path) -> Result<()> {
-    // componentize-py adds the packages of the machine's own Python, unless it is told of an environment; this one has none.
-    let environment = work.join("environment");
-    let packages = environment.join("lib/site-packages");
-    fs::create_dir_all(&packages).map_err(|error| failed("create", &packages, &error))?;
-    let mut command = Command::new(tool);
-    command.current_dir(work).env("VIRTUAL_ENV", environment).env_remove("PYTHONPATH").stdin(Stdio::null());
-    command.arg("--quiet").arg("--wit-path").arg(wit).args(["--world", world, "componentize", ENTRY]);
-    for folder in modules {
-        command.arg("--python-path").arg(folder);
-    }
-    let output = command.arg("--output").arg(to).output().map_err(|error| failed("run", tool, &error))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let words = [output.stdout, output.stderr].concat();
-    Err(Error::plugin(format!("its modules cannot be imported:\n{}", told(&String::from_utf8_lossy(&words)))))
 }
 
 /// What the SDK says of an error, among what componentize-py says.

@@ -1,15 +1,17 @@
 //! What the process that compiles is told, and how it obeys.
 
 use super::Metering;
+use super::functions::Functions;
 use crate::child::limits::{self, Limits};
 use crate::error::{Error, Result};
-use crate::limits::{COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX, COMPONENT_BYTES_MAX};
+use crate::limits::{COMPILE_FILES_MAX, COMPILE_MEMORY_BYTES_MAX, COMPONENT_BYTES_MAX, FUNCTIONS_KEPT_BYTES_MAX};
 use crate::plugin::cache::{Cache, code_digest};
 use crate::plugin::engine::{self, CodeKind};
 use clap::Args;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::{self, ExitCode};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The name of the command.
@@ -29,6 +31,8 @@ pub struct Order {
     pub key: String,
     /// How long it may take.
     pub time_max: Duration,
+    /// How many bytes of functions, kept before, stand before the component in the input; `None`: functions are not kept.
+    pub functions: Option<usize>,
 }
 
 impl Order {
@@ -41,6 +45,8 @@ impl Order {
             ("seconds", self.time_max.as_secs_f64().ceil().to_string()),
             ("parent", process::id().to_string()),
         ];
+        let functions = self.functions.map(|bytes| ("functions", bytes.to_string()));
+        let pairs = pairs.into_iter().chain(functions);
         let pairs = pairs.map(|(name, value)| OsString::from(format!("--{name}={value}")));
         [OsString::from(COMMAND)].into_iter().chain(pairs).collect()
     }
@@ -64,6 +70,10 @@ pub struct CompileArguments {
     /// The process that waits for the code
     #[arg(long)]
     parent: u32,
+    /// Bytes of functions that were kept, before the component in standard input; the output then begins with the length of
+    /// the code in 8 bytes, and what follows the code is to be kept
+    #[arg(long)]
+    functions: Option<usize>,
 }
 
 /// Compiles the component from standard input to standard output, under the limits of the arguments.
@@ -73,17 +83,28 @@ pub fn obey(arguments: &CompileArguments) -> Result<ExitCode> {
     let limits =
         Limits { seconds: arguments.seconds, memory_bytes_max: COMPILE_MEMORY_BYTES_MAX, files_max: COMPILE_FILES_MAX };
     limits::take_on(&limits).map_err(failed)?;
+    let mut kept = Vec::new();
+    let kept_bytes = arguments.functions.unwrap_or_default().min(FUNCTIONS_KEPT_BYTES_MAX);
+    io::stdin().lock().take(kept_bytes as u64).read_to_end(&mut kept).map_err(failed)?;
     let mut bytes = Vec::new();
     io::stdin().lock().take(COMPONENT_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     let kind = CodeKind { metering: arguments.metering, stack_bytes_max: arguments.stack };
-    let engine = engine::compiler(kind)?;
+    let functions = arguments.functions.map(|_| Arc::new(Functions::read(kept)));
+    let engine = engine::compiler(kind, functions.clone())?;
     if Cache::key(&engine, &code_digest(&bytes)) != arguments.key {
         return Ok(exit(EXIT_OTHER_CODE));
     }
     match engine.precompile_component(&bytes) {
         Ok(code) => {
             let mut out = io::stdout().lock();
-            out.write_all(&code).and_then(|()| out.flush()).map_err(failed)?;
+            if let Some(functions) = functions {
+                out.write_all(&(code.len() as u64).to_le_bytes()).map_err(failed)?;
+                out.write_all(&code).map_err(failed)?;
+                out.write_all(&functions.written().unwrap_or_default()).map_err(failed)?;
+            } else {
+                out.write_all(&code).map_err(failed)?;
+            }
+            out.flush().map_err(failed)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {

@@ -1,6 +1,7 @@
 //! The packages that a project needs, put into a folder of it by pip.
 
 use crate::author::failed;
+use crate::author::tools::{self, Tool};
 use crate::error::{Error, Result};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -19,8 +20,8 @@ pub fn is_of(dependency: &str, package: &str) -> bool {
 }
 
 /// Installs packages, as a manifest writes them, and gives their folder; none where none is needed. Only packages of pure
-/// Python can be a part of a component. `tool` is componentize-py, whose own Python is asked for pip first.
-pub fn install(folder: &Path, dependencies: &[String], tool: &Path) -> Result<Option<PathBuf>> {
+/// Python can be a part of a component. The Python of componentize-py is asked for pip first.
+pub fn install(folder: &Path, dependencies: &[String]) -> Result<Option<PathBuf>> {
     if dependencies.is_empty() {
         return Ok(None);
     }
@@ -35,7 +36,8 @@ pub fn install(folder: &Path, dependencies: &[String], tool: &Path) -> Result<Op
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(failed("empty", &kept, &error)),
         _ => fs::create_dir_all(&packages).map_err(|error| failed("create", &packages, &error))?,
     }
-    let python = super::beside(tool, "python3");
+    let tool = tools::first(Tool::ComponentizePy, folder).unwrap_or_default();
+    let python = super::beside(&tool, "python3");
     let mut command = Command::new(&python);
     command.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile", "--target"]);
     command.arg(&packages).stdin(Stdio::null());

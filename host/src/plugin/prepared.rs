@@ -1,0 +1,191 @@
+//! A component that has been started once, and is called once more when a plugin is built: what it holds then is kept.
+//!
+//! CPython with the SDK is such a component. Starting it takes componentize-py 10 s, most of it for compiling CPython, and
+//! neither hangs on the plugin. So both are kept, and a build only lets it import the plugin's modules. The technique is Wizer's
+//! (see `snapshot`), for components.
+
+mod call;
+
+use super::cache::{Cache, code_digest};
+use super::engine;
+use super::load::LoadOptions;
+use super::{compile, failure::printable};
+use crate::error::{Error, Kind, Result};
+use crate::limits::{PLUGIN_WORDS_BYTES_MAX, THREAD_STACK_BYTES};
+use std::path::PathBuf;
+use std::thread;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{Component, Instance, Lift, Linker, WasmList};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi::p2::pipe::MemoryOutputPipe;
+use wasmtime_wasi::{FsPerms, ResourceTable, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wizer::{ComponentInstanceState, Wizer};
+
+/// Bytes that are kept of what it prints.
+const PRINTED_BYTES_MAX: usize = 1 << 16;
+
+/// What a component is called for.
+pub struct Preparation<'a> {
+    /// What it is, in words for errors.
+    pub what: &'a str,
+    /// A function of one of its core modules that gives 0, or else has said on standard error what is wrong.
+    pub function: &'a str,
+    /// Folders that it may read, and their names for it.
+    pub folders: Vec<(PathBuf, String)>,
+}
+
+/// Calls a function of a component, and gives the component as it is then. While it runs it sees the folders and nothing else
+/// of the machine; what it imports beside WASI it cannot call.
+///
+/// # Errors
+/// `Plugin`: the function failed; the message is what it printed.
+pub fn called(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
+    // The stack of the thread that calls us may be too small.
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("prepare".into()).stack_size(THREAD_STACK_BYTES as usize);
+        let thread = thread.spawn_scoped(scope, || call(component, preparation));
+        let thread = thread.map_err(|error| Error::environment(format!("no thread: {error}")))?;
+        thread
+            .join()
+            .map_err(|panic| Error::bug(format!("{} panicked: {}", preparation.what, crate::threads::words(&*panic))))?
+    })
+}
+
+fn call(component: &[u8], preparation: &Preparation<'_>) -> Result<Vec<u8>> {
+    let Preparation { what, function, folders } = preparation;
+    let failed = |error: wasmtime::Error| Error::bug(format!("{what} cannot be prepared: {error:?}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|error| Error::environment(format!("no runtime: {error}")))?;
+    let wizer = Wizer::new();
+    let (context, instrumented) = wizer.instrument_component(component).map_err(failed)?;
+    let instrumented = call::offered(&instrumented, function).map_err(failed)?;
+    // As code of plugins is made, so that both have the functions of the runtime in common.
+    let (engine, compiled) = code(what, &instrumented)?;
+    let printed = MemoryOutputPipe::new(PRINTED_BYTES_MAX);
+    let mut wasi = WasiCtxBuilder::new();
+    wasi.stderr(printed.clone());
+    for (folder, name) in folders {
+        wasi.preopened_dir(folder, name, FsPerms::ReadOnly).map_err(failed)?;
+    }
+    let mut linker = Linker::new(&engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker).map_err(failed)?;
+    refuse_others(&mut linker, &compiled).map_err(failed)?;
+    let mut store = Store::new(&engine, World { wasi: wasi.build(), table: ResourceTable::new() });
+    // Nobody moves the epoch on.
+    store.set_epoch_deadline(1);
+    let instance = linker.instantiate(&mut store, &compiled).map_err(failed)?;
+    let entry = instance.get_typed_func::<(), (i32,)>(&mut store, *function).map_err(failed)?;
+    let ended = entry.call(&mut store, ());
+    let printed = printed.contents();
+    let printed = printable(&String::from_utf8_lossy(&printed), PLUGIN_WORDS_BYTES_MAX);
+    match ended {
+        Ok((0,)) => {}
+        Ok(_) => return Err(Error::plugin(printed)),
+        Err(error) => return Err(Error::plugin(format!("{printed}{error:?}"))),
+    }
+    let mut called = Called { store, instance, has_missed: false };
+    // Nothing of it ever waits.
+    let made = runtime.block_on(wizer.snapshot_component(&context, &mut called)).map_err(failed)?;
+    if called.has_missed {
+        return Err(Error::bug(format!("{what} cannot be prepared: a part of what it holds cannot be read")));
+    }
+    Ok(made)
+}
+
+/// What it imports beside WASI are calls of the host, which there is none of.
+fn refuse_others(linker: &mut Linker<World>, component: &Component) -> wasmtime::Result<()> {
+    let engine = linker.engine().clone();
+    for (interface, import) in component.component_type().imports(&engine) {
+        if interface.starts_with("wasi:") {
+            continue;
+        }
+        let ComponentItem::ComponentInstance(import) = import.ty else { continue };
+        let mut instance = linker.instance(interface)?;
+        for (name, item) in import.exports(&engine) {
+            let words =
+                format!("{name} of {interface} can be called when the plugin is called itself, not while it is built");
+            if matches!(item.ty, ComponentItem::ComponentFunc(_)) {
+                instance.func_new(name, move |_, _, _, _| wasmtime::bail!("{words}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Compiles it, or takes the code from the cache.
+fn code(what: &str, component: &[u8]) -> Result<(Engine, Component)> {
+    let options = LoadOptions::default();
+    let kind = options.code_kind();
+    let engine = engine::compiler(kind, None::<std::sync::Arc<compile::Functions>>)?;
+    let cache = Cache::of_user();
+    let key = Cache::key(&engine, &code_digest(component));
+    if let Some(found) = cache.as_ref().and_then(|cache| cache.load(&engine, &key)) {
+        return Ok((engine, found));
+    }
+    let time_max = options.compile_time_max;
+    let code = compile::compile(&engine, kind, cache.as_ref(), &key, component, time_max)
+        .map_err(|failure| Error { kind: failure.kind, message: format!("{what} {}", failure.words) })?;
+    // SAFETY: the code was made by this program for this engine just now, and came through a pipe of its own.
+    let compiled = unsafe { Component::deserialize(&engine, &code) };
+    let compiled = compiled.map_err(|e| Error { kind: Kind::Bug, message: format!("{what} does not fit: {e:#}") })?;
+    cache.iter().for_each(|cache| cache.store(&key, &code));
+    Ok((engine, compiled))
+}
+
+/// What a component sees while it is prepared.
+struct World {
+    wasi: WasiCtx,
+    table: ResourceTable,
+}
+
+impl WasiView for World {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+/// The component when it has been called.
+struct Called {
+    store: Store<World>,
+    instance: Instance,
+    has_missed: bool,
+}
+
+impl Called {
+    /// What one of Wizer's functions gives; they stand in an instance that it has added.
+    fn get<R: Lift + 'static>(&mut self, instance: &str, function: &str) -> Option<R> {
+        let found = self.find(instance, function);
+        self.has_missed |= found.is_none();
+        found
+    }
+
+    fn find<R: Lift + 'static>(&mut self, instance: &str, function: &str) -> Option<R> {
+        let (_, instance) = self.instance.get_export(&mut self.store, None, instance)?;
+        let (_, function) = self.instance.get_export(&mut self.store, Some(&instance), function)?;
+        let function = self.instance.get_typed_func::<(), (R,)>(&mut self.store, function).ok()?;
+        function.call(&mut self.store, ()).ok().map(|(value,)| value)
+    }
+}
+
+impl ComponentInstanceState for Called {
+    async fn call_func_ret_list_u8(&mut self, instance: &str, func: &str, contents: impl FnOnce(&[u8]) + Send) {
+        let memory: Option<WasmList<u8>> = self.get(instance, func);
+        contents(memory.as_ref().map_or(&[], |memory| memory.as_le_slice(&self.store)));
+    }
+
+    async fn call_func_ret_s32(&mut self, instance: &str, func: &str) -> i32 {
+        self.get(instance, func).unwrap_or_default()
+    }
+
+    async fn call_func_ret_s64(&mut self, instance: &str, func: &str) -> i64 {
+        self.get(instance, func).unwrap_or_default()
+    }
+
+    async fn call_func_ret_f32(&mut self, instance: &str, func: &str) -> u32 {
+        self.get::<f32>(instance, func).unwrap_or_default().to_bits()
+    }
+
+    async fn call_func_ret_f64(&mut self, instance: &str, func: &str) -> u64 {
+        self.get::<f64>(instance, func).unwrap_or_default().to_bits()
+    }
+}
