@@ -21,3 +21,6 @@ mod slot;
 pub mod spread;
 mod types;
 pub mod watch;
+
+#[cfg(test)]
+mod extremes;
