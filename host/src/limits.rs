@@ -330,6 +330,9 @@ pub const SQL_PLAN_BYTES_MAX: u64 = 1 << 20;
 pub const SQL_PLAN_MS_MAX: u64 = 10_000;
 /// Levels of an SQL query or expression: operators and keywords that belong together.
 pub const SQL_DEPTH_MAX: usize = 400;
+/// How many `cast(…)`, `not (…)` and their kin stand within each other at most: the parser reads each of them twice where
+/// something in it is wrong.
+pub const SQL_TRIED_TWICE_MAX: usize = 16;
 /// Bytes of a list of a registry: of tags, of packages, of manifests.
 pub const REGISTRY_INDEX_BYTES_MAX: u64 = 16 << 20;
 /// Packages of a registry, versions of a package, and files of a folder, each.

@@ -22,3 +22,6 @@ mod slot;
 pub mod spread;
 mod types;
 pub mod watch;
+
+#[cfg(test)]
+mod extremes;

@@ -38,7 +38,10 @@ pub fn drive(worker: &mut Worker, running: &Arc<Running>) {
     running.failure.register_worker();
     let job = running.clone();
     budget::of_job(move || job.stopping() || job.failure.happened());
-    let drove = catch_unwind(AssertUnwindSafe(|| step_until_done(worker, running)));
+    let drove = catch_unwind(AssertUnwindSafe(|| {
+        fault::thread("worker");
+        step_until_done(worker, running);
+    }));
     if let Err(panic) = drove {
         running.failure.set(threads::panicked(&format!("worker {}", worker.index()), &*panic));
     }

@@ -78,6 +78,9 @@ impl Clock {
     /// An error where the clock stands still, since then no call can be stopped. After the whole process stood still it
     /// is given a moment to go on.
     pub fn check(&self) -> Result<()> {
+        if let Some(error) = self.broken.get() {
+            return Err(error.clone());
+        }
         if self.is_moving() {
             return Ok(());
         }

@@ -7,6 +7,7 @@ use super::away::{Away, LOOK_EVERY};
 use super::file::{Part, failed};
 use super::inbox::Inbox;
 use super::{Times, panicked};
+use crate::checkpoint::fault;
 use crate::checkpoint::types::{Position, Positions};
 use crate::error::Error;
 use crate::job::spec::{SourceKind, SourceSpec};
@@ -32,6 +33,7 @@ pub async fn receive(source: SourceSpec, path: PathBuf, times: Times, from: Posi
     loop {
         let (reading, runtime) = (inbox.clone(), Handle::current());
         let pass = move || {
+            fault::thread("folder-reader");
             let read = folder.pass(&reading, &runtime);
             (folder, read)
         };

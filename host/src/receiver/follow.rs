@@ -30,6 +30,8 @@ use tracing::{info, warn};
 const LOOKS_MAX: usize = 20;
 /// How often to look, at least, while a rotated file settles.
 const LOOKS_AT_SETTLING: u32 = 4;
+/// For how long nobody has written to a rotated file, at least, whose last line has no end.
+const HALF_LINE_SETTLE: Duration = Duration::from_secs(1);
 
 /// Reads the log until the inbox is closed.
 pub fn receive(source: &SourceSpec, path: &Path, times: Times, from: &Positions, inbox: &Inbox, runtime: &Handle) {
@@ -290,7 +292,10 @@ impl Log<'_> {
                     }
                     continue;
                 }
-                let settle = self.times.settle;
+                // Who has begun a line in it may still hold it open, and is about to end it.
+                let half =
+                    !matches!(source.format, Format::Binary { .. }) && tail.last().is_some_and(|byte| *byte != b'\n');
+                let settle = if half { self.times.settle.max(HALF_LINE_SETTLE) } else { self.times.settle };
                 let since = match still {
                     Some((bytes, since)) if bytes == metadata.len() => since,
                     _ => Instant::now(),

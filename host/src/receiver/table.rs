@@ -14,6 +14,7 @@ use super::inbox::Inbox;
 use super::{panicked, plain, until_closed};
 use crate::batch::chunk::Chunk;
 use crate::batch::types::ColumnType;
+use crate::checkpoint::fault;
 use crate::checkpoint::types::{Extent, Positions};
 use crate::error::{Error, Result};
 use crate::job::spec::{ColumnSpec, EnrichSpec, EnrichTable, Format, Origin, SourceKind, SourceSpec};
@@ -153,6 +154,7 @@ impl Watch {
         loop {
             tokio::time::sleep(poll).await;
             let looking = move || {
+                fault::thread("table-reader");
                 let found = self.look();
                 (self, found)
             };

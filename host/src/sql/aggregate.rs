@@ -1,6 +1,8 @@
-//! DataFusion's aggregates with what they lack: sums of whole numbers that tell when they do not fit, and frames of window
-//! functions that move on without taking floats out of sums again, which would leave other numbers behind.
+//! DataFusion's aggregates with what they lack: sums of whole numbers that tell when they do not fit, the smallest and largest
+//! of floats, and frames of window functions that move on without taking floats out of sums again, which would leave other
+//! numbers behind.
 
+mod extreme;
 mod sliding;
 mod sum;
 
@@ -91,7 +93,10 @@ impl AggregateUDFImpl for Careful {
 
     fn create_groups_accumulator(&self, arguments: AccumulatorArgs<'_>) -> Result<Box<dyn GroupsAccumulator>> {
         self.check(&arguments)?;
-        let own = if self.sums() { sum::groups_accumulator(&arguments) } else { None };
+        let own = match self.sums() {
+            true => sum::groups_accumulator(&arguments),
+            false => extreme::groups_accumulator(self.plain.name(), &arguments),
+        };
         match own {
             Some(own) => Ok(own),
             None => self.plain.create_groups_accumulator(arguments),

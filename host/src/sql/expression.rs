@@ -9,7 +9,7 @@ use super::session::{Names, parser_options, state};
 use super::types::{convert, ours};
 use crate::error::{Error, Kind, Result};
 use crate::job::spec::SqlLimits;
-use crate::limits::{SQL_BYTES_MAX, SQL_DEPTH_MAX};
+use crate::limits::{SQL_BYTES_MAX, SQL_DEPTH_MAX, SQL_TRIED_TWICE_MAX};
 use crate::timely_ext::BatchContext;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -278,33 +278,68 @@ pub fn parser(text: &str) -> Result<DFParser<'static>, DataFusionError> {
     }
     let tokens =
         Tokenizer::new(&DIALECT, text).tokenize().map_err(datafusion::sql::sqlparser::parser::ParserError::from)?;
-    if depth(&tokens) > SQL_DEPTH_MAX {
+    let (depth, tried_twice) = depth(&tokens);
+    if tried_twice > SQL_TRIED_TWICE_MAX {
+        let words = format!(
+            "more than {SQL_TRIED_TWICE_MAX} of `cast(…)`, `not (…)` and their kin stand within each other; take it apart"
+        );
+        return Err(DataFusionError::Plan(words));
+    }
+    if depth > SQL_DEPTH_MAX {
         let words = format!("more than {SQL_DEPTH_MAX} operators and keywords belong together; take it apart");
         return Err(DataFusionError::Plan(words));
     }
     DFParserBuilder::new(text).with_dialect(&DIALECT).build()
 }
 
+/// Words behind which the parser reads a bracket once more, as something else, where what stands in it is wrong or too deep:
+/// twice for each level.
+const TRIED_TWICE: [Keyword; 12] = [
+    Keyword::ARRAY,
+    Keyword::CAST,
+    Keyword::CEIL,
+    Keyword::CONVERT,
+    Keyword::FLOOR,
+    Keyword::NOT,
+    Keyword::OVERLAY,
+    Keyword::POSITION,
+    Keyword::SAFE_CAST,
+    Keyword::SUBSTR,
+    Keyword::SUBSTRING,
+    Keyword::TRY_CAST,
+];
+
 /// How deep the tree of a text may be at most: trees are walked by calls within calls. Each operator may be a level above
-/// those before it; what stands between commas stands side by side.
-fn depth(tokens: &[Token]) -> usize {
+/// those before it; what stands between commas stands side by side. And how many brackets that are [`TRIED_TWICE`] stand
+/// within each other.
+fn depth(tokens: &[Token]) -> (usize, usize) {
     let (mut deepest, mut outer, mut here, mut levels) = (0, 0, 0, Vec::new());
+    let (mut tried_twice, mut most_tried, mut word) = (0, 0, Keyword::NoKeyword);
     for token in tokens {
         match token {
             Token::LParen | Token::LBracket | Token::LBrace => {
-                levels.push((outer, here));
+                levels.push((outer, here, tried_twice));
                 outer += here + 1;
                 here = 0;
+                tried_twice += usize::from(TRIED_TWICE.contains(&word));
             }
-            Token::RParen | Token::RBracket | Token::RBrace => (outer, here) = levels.pop().unwrap_or_default(),
+            Token::RParen | Token::RBracket | Token::RBrace => {
+                (outer, here, tried_twice) = levels.pop().unwrap_or_default();
+            }
             Token::Comma => here = 0,
             Token::Word(word) => here += usize::from(word.keyword != Keyword::NoKeyword),
             Token::Number(..) | Token::SingleQuotedString(_) | Token::Period | Token::Whitespace(_) => {}
             _ => here += 1,
         }
+        word = match token {
+            Token::Word(word) => word.keyword,
+            Token::Whitespace(_) => word,
+            _ => Keyword::NoKeyword,
+        };
         deepest = deepest.max(outer + here);
+        most_tried = most_tried.max(tried_twice);
     }
-    deepest
+    (deepest, most_tried)
 }
 
 #[cfg(test)]

@@ -3,10 +3,12 @@
 
 use super::appetite::Appetite;
 use super::budget::{self, bytes_of};
+use super::floats::has_twins;
 use super::function::is_plugin;
+use crate::batch::keys::canonical_column;
 use crate::panics::caught;
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::concat;
+use arrow::compute::{concat, is_null, nullif};
 use arrow::datatypes::{DataType, FieldRef, Int64Type};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{ExprSchema, Result, ScalarValue};
@@ -69,6 +71,16 @@ impl Guarded {
         Ok(arguments)
     }
 
+    /// `nullif` of floats compares them as `=` does, and gives the first as it is.
+    fn nullif(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let rows = arguments.number_rows;
+        let Some(first) = arguments.args.first().cloned() else { return self.call(arguments) };
+        let of = |value: &ColumnarValue| Ok(canonical_column(&value.to_array(rows)?));
+        let args = arguments.args.iter().map(|value| of(value).map(ColumnarValue::Array)).collect::<Result<_>>()?;
+        let made = self.call(ScalarFunctionArgs { args, ..arguments })?.into_array(rows)?;
+        Ok(ColumnarValue::Array(nullif(&first.into_array(rows)?, &is_null(&made)?)?))
+    }
+
     fn words(&self) -> String {
         format!("`{}`", self.plain.name())
     }
@@ -84,6 +96,9 @@ impl ScalarUDFImpl for Guarded {
         let arguments = self.mended(arguments)?;
         let open = is_open(arguments.return_field.data_type());
         let name = self.plain.name();
+        if name == "nullif" && has_twins(arguments.return_field.data_type()) {
+            return self.nullif(arguments);
+        }
         if let Some(appetite) = Appetite::of(name, &arguments.args, arguments.number_rows, open)? {
             appetite.single(&self.words())?;
             return self.in_pieces(&arguments, &appetite);

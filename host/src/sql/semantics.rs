@@ -6,17 +6,19 @@ use super::aggregate::careful;
 use super::arithmetic::{checked_binary, checked_negative, type_of};
 use super::budget;
 use super::casts;
-use super::floats::{canonical, has_twins};
+use super::floats::{canonical, compared as of_twins, has_twins};
 use super::guard::{bounded, guarded};
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result, plan_err};
-use datafusion::logical_expr::expr::{AggregateFunction, InList, ScalarFunction, Sort, WindowFunction};
+use datafusion::common::{Column, DFSchema, Result, plan_err};
+use datafusion::logical_expr::expr::{
+    AggregateFunction, InList, InSubquery, ScalarFunction, SetComparison, Sort, WindowFunction,
+};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    Between, BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator,
+    Between, BinaryExpr, Distinct, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, Window,
     WindowFunctionDefinition,
 };
 use datafusion::optimizer::AnalyzerRule;
@@ -33,6 +35,13 @@ const COMPARING: [&str; 8] = [
     "approx_percentile_cont",
     "approx_percentile_cont_with_weight",
 ];
+
+/// Functions that choose the smallest or largest of their arguments.
+const CHOOSING: [&str; 2] = ["greatest", "least"];
+
+/// The values of a query that something is compared with.
+const VALUES: &str = "__values";
+const VALUE: &str = "value";
 
 /// What `approx_percentile_cont` may hold: more is no better, and takes memory for each group.
 pub const CENTROIDS_MAX: i64 = 10_000;
@@ -63,16 +72,25 @@ fn step(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         let source = DFSchema::try_from_qualified_schema(scan.table_name.clone(), &scan.source.schema())?;
         columns.merge(&source);
     }
-    let groups = matches!(plan, LogicalPlan::Aggregate(_) | LogicalPlan::Join(_));
+    let groups = matches!(
+        plan,
+        LogicalPlan::Aggregate(_)
+            | LogicalPlan::Join(_)
+            | LogicalPlan::Sort(_)
+            | LogicalPlan::Distinct(Distinct::On(_))
+    );
     let names = NamePreserver::new(&plan);
     let mended = plan.map_expressions(|part| {
         let name = names.save(&part);
         let part = part.transform_up(|part| rewritten(part, &columns))?;
         let part = if groups { part.map_data(|part| grouped(part, &columns))? } else { part };
-        Ok(part.update_data(|part| name.restore(part)))
+        // What stands in sets has its names there.
+        let sets = matches!(part.data, Expr::GroupingSet(_));
+        Ok(if sets { part } else { part.update_data(|part| name.restore(part)) })
     })?;
     let plan = if mended.transformed { mended.data.recompute_schema()? } else { mended.data };
     match plan {
+        LogicalPlan::Window(window) => Ok(Transformed::yes(over_columns(window)?)),
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let columns = input.schema().columns();
             let twins = input.schema().fields().iter().any(|field| has_twins(field.data_type()));
@@ -80,7 +98,7 @@ fn step(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
                 return Ok(Transformed::no(LogicalPlan::Distinct(Distinct::All(input))));
             }
             let fields = input.schema().fields().clone();
-            let one = |(column, field): (datafusion::common::Column, &Arc<arrow::datatypes::Field>)| {
+            let one = |(column, field): (Column, &Arc<arrow::datatypes::Field>)| {
                 let plain = Expr::Column(column.clone());
                 match has_twins(field.data_type()) {
                     true => canonical(plain).alias_qualified(column.relation, column.name),
@@ -95,7 +113,7 @@ fn step(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     }
 }
 
-/// What rows are grouped or joined by.
+/// What rows are grouped, joined or ordered by.
 fn grouped(part: Expr, columns: &DFSchema) -> Result<Expr> {
     match part {
         Expr::AggregateFunction(_) => Ok(part),
@@ -104,7 +122,18 @@ fn grouped(part: Expr, columns: &DFSchema) -> Result<Expr> {
             alias.expr = Box::new(compared(*alias.expr, columns)?);
             Ok(Expr::Alias(alias))
         }
-        Expr::GroupingSet(_) => part.map_children(|part| Ok(Transformed::yes(grouped(part, columns)?))).data(),
+        Expr::GroupingSet(_) => {
+            let named = |part: Expr| {
+                let (relation, name) = part.qualified_name();
+                let made = grouped(part.clone(), columns)?;
+                Ok(if made == part {
+                    Transformed::no(part)
+                } else {
+                    Transformed::yes(made.alias_qualified(relation, name))
+                })
+            };
+            part.map_children(named).data()
+        }
         part => compared(part, columns),
     }
 }
@@ -171,6 +200,38 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
             Some(kept) => Transformed::yes(kept),
             None => Transformed::no(part),
         },
+        Expr::InSubquery(within) if has_twins(&kind(&within.expr)?) => {
+            let expr = Box::new(compared(*within.expr, columns)?);
+            let subquery = values_compared(within.subquery)?;
+            Transformed::yes(Expr::InSubquery(InSubquery { expr, subquery, negated: within.negated }))
+        }
+        Expr::SetComparison(within) if has_twins(&kind(&within.expr)?) => {
+            let expr = Box::new(compared(*within.expr, columns)?);
+            let subquery = apart(values_compared(within.subquery)?)?;
+            Transformed::yes(Expr::SetComparison(SetComparison { expr, subquery, ..within }))
+        }
+        Expr::SetComparison(within) => {
+            let subquery = apart(within.subquery)?;
+            Transformed::yes(Expr::SetComparison(SetComparison { subquery, ..within }))
+        }
+        Expr::Case(mut case) => match case.expr.take() {
+            Some(expr) if has_twins(&kind(&expr)?) => {
+                case.expr = Some(Box::new(compared(*expr, columns)?));
+                for (when, _) in &mut case.when_then_expr {
+                    **when = compared((**when).clone(), columns)?;
+                }
+                Transformed::yes(Expr::Case(case))
+            }
+            expr => {
+                case.expr = expr;
+                Transformed::no(Expr::Case(case))
+            }
+        },
+        Expr::ScalarFunction(mut call) if CHOOSING.contains(&call.func.name()) => {
+            call.args = all_compared(call.args, columns)?;
+            call.func = guarded(&call.func).unwrap_or(call.func);
+            Transformed::yes(Expr::ScalarFunction(call))
+        }
         Expr::ScalarFunction(call) => match guarded(&call.func) {
             Some(func) => Transformed::yes(Expr::ScalarFunction(ScalarFunction { func, args: call.args })),
             None => Transformed::no(Expr::ScalarFunction(call)),
@@ -181,11 +242,77 @@ fn rewritten(part: Expr, columns: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
+/// A query whose values are compared with others.
+fn values_compared(mut query: Subquery) -> Result<Subquery> {
+    let [column] = &query.subquery.schema().columns()[..] else { return Ok(query) };
+    let kind = query.subquery.schema().field(0).data_type().clone();
+    if has_twins(&kind) {
+        let made = canonical(Expr::Column(column.clone())).alias_qualified(column.relation.clone(), &column.name);
+        query.subquery = Arc::new(LogicalPlanBuilder::from(query.subquery).project([made])?.build()?);
+    }
+    Ok(query)
+}
+
+/// The same query with a name of its own for its values. DataFusion compares `i > any (select i from rows)` by name, so that
+/// it would compare each `i` with itself.
+fn apart(mut query: Subquery) -> Result<Subquery> {
+    let [column] = &query.subquery.schema().columns()[..] else { return Ok(query) };
+    let value = Expr::Column(column.clone()).alias(VALUE);
+    query.subquery = Arc::new(LogicalPlanBuilder::from(query.subquery).project([value])?.alias(VALUES)?.build()?);
+    Ok(query)
+}
+
+/// Window functions over columns only: what partitions and orders their rows is computed below them. Of other expressions
+/// DataFusion often cannot tell that rows that it has sorted by them are sorted, and refuses the query.
+fn over_columns(window: Window) -> Result<LogicalPlan> {
+    let input = window.input.schema().clone();
+    let mut made: Vec<(String, Expr)> = Vec::new();
+    let mut column = |part: Expr| {
+        if matches!(part, Expr::Column(_) | Expr::Literal(..)) || matches!(of_twins(&part), Some(Expr::Column(_))) {
+            return part;
+        }
+        let name = format!("over {}", part.schema_name());
+        let known = input.has_column_with_unqualified_name(&name) || made.iter().any(|(other, _)| *other == name);
+        if !known {
+            made.push((name.clone(), part));
+        }
+        Expr::Column(Column::new_unqualified(name))
+    };
+    let mut over = |call: &mut WindowFunction| {
+        let parts = std::mem::take(&mut call.params.partition_by);
+        call.params.partition_by = parts.into_iter().map(&mut column).collect();
+        let sorts = std::mem::take(&mut call.params.order_by);
+        call.params.order_by = sorts.into_iter().map(|sort| Sort { expr: column(sort.expr), ..sort }).collect();
+    };
+    let mut calls = Vec::new();
+    for expr in window.window_expr {
+        let (relation, name) = expr.qualified_name();
+        let mut inner = expr;
+        while let Expr::Alias(alias) = inner {
+            inner = *alias.expr;
+        }
+        if let Expr::WindowFunction(call) = &mut inner {
+            over(call);
+        }
+        let same = inner.qualified_name() == (relation.clone(), name.clone());
+        calls.push(if same { inner } else { inner.alias_qualified(relation, name) });
+    }
+    let mut input = window.input;
+    if !made.is_empty() {
+        let columns = input.schema().columns().into_iter().map(Expr::Column);
+        let all: Vec<Expr> = columns.chain(made.into_iter().map(|(name, part)| part.alias(name))).collect();
+        input = Arc::new(LogicalPlanBuilder::from(input).project(all)?.build()?);
+    }
+    Ok(LogicalPlan::Window(Window::try_new(calls, input)?))
+}
+
 fn aggregate(mut call: AggregateFunction, columns: &DFSchema) -> Result<AggregateFunction> {
     centroids(call.func.name(), &call.params.args)?;
     if call.params.distinct || COMPARING.contains(&call.func.name()) {
         call.params.args = all_compared(call.params.args, columns)?;
     }
+    let by = |sort: Sort| Ok(Sort { expr: compared(sort.expr, columns)?, ..sort });
+    call.params.order_by = call.params.order_by.into_iter().map(by).collect::<Result<_>>()?;
     call.func = careful(&call.func);
     Ok(call)
 }

@@ -113,6 +113,12 @@ impl Names {
         self.functions.keys().chain(others).cloned().collect()
     }
 
+    /// The names of all scalar functions.
+    #[cfg(test)]
+    pub fn scalar_names(&self) -> impl Iterator<Item = String> {
+        self.functions.keys().cloned()
+    }
+
     /// The names of all tables.
     pub fn table_names(&self) -> impl Iterator<Item = &str> + Clone {
         self.tables.keys().map(String::as_str)

@@ -108,6 +108,10 @@ impl Bucket {
         let (done, result) = mpsc::sync_channel(1);
         if let Some(runtime) = &self.runtime {
             runtime.spawn(async move {
+                let requests = async move {
+                    fault::thread("s3-request");
+                    requests.await
+                };
                 let _ = done.send(tokio::spawn(requests).await);
             });
         }

@@ -11,11 +11,13 @@ use crate::run::ClusterKey;
 use crate::threads;
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, Write};
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{self, Command, ExitStatus};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,7 +49,7 @@ impl Child {
         arguments: Vec<OsString>,
         again: bool,
         key: Option<&ClusterKey>,
-        say: impl Fn(Option<Report>) + Send + 'static,
+        say: impl Fn(Option<Report>) + Send + Sync + 'static,
     ) -> io::Result<Child> {
         let (own, others) = UnixStream::pair()?;
         let supervisor = process::id();
@@ -62,7 +64,9 @@ impl Child {
         }
         // SAFETY: between fork and exec only system calls are made, and no memory is allocated.
         unsafe { command.pre_exec(move || die_with(supervisor).and_then(|()| signals::block())) };
-        let reader = BufReader::new(own.try_clone()?);
+        let (reader, ending) = (BufReader::new(own.try_clone()?), own.try_clone()?);
+        let say = Arc::new(say);
+        let failing = say.clone();
         let process = command.spawn()?;
         // The command holds the child's end of the socket.
         drop(command);
@@ -83,8 +87,12 @@ impl Child {
             lines.filter_map(|line| Report::read(&line)).for_each(|report| say(Some(report)));
             say(None);
         };
-        // Without it the process seems silent, and is killed and started again.
-        let failed = |error| tracing::error!("{error}");
+        // Nobody would hear of the process any more: it ends, as it does without a supervisor, and another one is started.
+        let failed = move |error| {
+            tracing::error!("{error}");
+            let _ = ending.shutdown(Shutdown::Both);
+            failing(None);
+        };
         let listening =
             threads::start("millstream-child", "the thread that listens to a worker process", failed, listen);
         listening.map_err(io::Error::other)?;

@@ -117,7 +117,10 @@ impl Reporter {
         let started = threads::start(
             "millstream-lifeline",
             "the thread that waits for the supervisor's end",
-            |_| end_with_supervisor(),
+            |error| {
+                tracing::error!("{error}");
+                end_with_supervisor()
+            },
             move || {
                 while matches!(lifeline.read(&mut [0]), Ok(1..)) {}
                 end_with_supervisor();

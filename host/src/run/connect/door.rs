@@ -7,6 +7,7 @@ use super::sealed::{Opener, Sealer};
 use super::status::{STATUS_EVERY, Status};
 use crate::error::{Error, Result};
 use crate::limits::{HELLO_MS_MAX, STRANGERS_MAX};
+use crate::threads;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -40,7 +41,7 @@ pub struct Guest {
 pub struct Door {
     /// Whether guests are let in; the thread ends when this is dropped.
     ready: Option<watch::Sender<bool>>,
-    guests: Receiver<Guest>,
+    guests: Receiver<Result<Guest>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -49,7 +50,7 @@ struct Hall {
     own: Hello,
     key: ClusterKey,
     ready: watch::Receiver<bool>,
-    guests: Sender<Guest>,
+    guests: Sender<Result<Guest>>,
     /// How many may wait until this process is ready.
     places: Arc<Semaphore>,
     refused: Mutex<Refused>,
@@ -70,6 +71,7 @@ impl Door {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let (ready, is_ready) = watch::channel(false);
         let (sender, guests) = channel();
+        let (failing, closing) = (sender.clone(), sender.clone());
         let places = usize::try_from(own.processes).unwrap_or(usize::MAX).saturating_mul(4).min(Semaphore::MAX_PERMITS);
         let hall = Hall {
             own,
@@ -79,11 +81,17 @@ impl Door {
             places: Arc::new(Semaphore::new(places)),
             refused: Mutex::default(),
         };
-        let serve = move || match runtime.block_on(async { serve(listener, Arc::new(hall)).await }) {
-            Ok(()) => {}
-            Err(error) => tracing::error!("the port for the other processes is closed: {error}"),
+        let serve = move || {
+            if let Err(error) = runtime.block_on(async { serve(listener, Arc::new(hall)).await }) {
+                // Nobody waits for anybody any more where the start has failed.
+                let _ = closing
+                    .send(Err(Error::environment(format!("the port for the other processes is closed: {error}"))));
+            }
         };
-        let thread = std::thread::Builder::new().name("millstream-door".into()).spawn(serve).map_err(failed)?;
+        let panicked = move |error| {
+            let _ = failing.send(Err(error));
+        };
+        let thread = threads::start("millstream-door", "the thread that lets other processes in", panicked, serve)?;
         Ok(Door { ready: Some(ready), guests, thread: Some(thread) })
     }
 
@@ -98,7 +106,7 @@ impl Door {
     /// The next process that is let in; `None` where none came in this time.
     pub fn next(&self, within: Duration) -> Result<Option<Guest>> {
         match self.guests.recv_timeout(within) {
-            Ok(guest) => Ok(Some(guest)),
+            Ok(guest) => guest.map(Some),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => {
                 Err(Error::environment("the port on which other processes of the job connect is closed; see the log"))
@@ -220,7 +228,7 @@ async fn wait(mut socket: TcpStream, hello: Hello, purpose: Purpose, mut seals: 
     let Ok(socket) = socket.into_std() else { return };
     if socket.set_nonblocking(false).is_ok() {
         // Nobody waits for it any more where the start has failed.
-        let _ = hall.guests.send(Guest { hello, purpose, socket, seals });
+        let _ = hall.guests.send(Ok(Guest { hello, purpose, socket, seals }));
     }
 }
 

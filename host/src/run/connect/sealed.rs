@@ -5,6 +5,7 @@
 //! nobody makes the other end keep more than that.
 
 use super::message::Messages;
+use crate::checkpoint::fault;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -99,6 +100,9 @@ impl Opener {
     }
 
     fn read(&mut self, mut socket: impl Read, to: &mut [u8]) -> io::Result<usize> {
+        if self.messages.is_some() {
+            fault::thread("connection");
+        }
         while self.from == self.to {
             let mut head = [0; LENGTH_BYTES];
             // The connection may end here, and nowhere else.

@@ -1,6 +1,7 @@
 //! A connection to a PostgreSQL server, and what goes wrong with one.
 
 use super::rows::Unfit;
+use crate::checkpoint::fault;
 use socket2::{SockRef, TcpKeepalive};
 use std::error::Error as _;
 use std::future::Future;
@@ -167,6 +168,7 @@ impl Connection {
         // From now on the driver passes on what somebody waits for, and drops the rest as it comes.
         allowed.set(u64::MAX);
         let driver = tokio::spawn(async move {
+            fault::thread("postgres-connection");
             if let Err(error) = connection.await {
                 tracing::debug!("a connection to PostgreSQL ended: {error}");
             }

@@ -1,0 +1,244 @@
+//! A panic in each thread and task of the program: the job ends with its story, or what the thread did is taken up again.
+//! Nothing waits for it for ever.
+
+use millstream_tests::{Ended, Postgres, Process, S3Server, Trial, free_port, plugin, until};
+use std::fs;
+use std::process::Command;
+
+const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"\nevery = 3";
+const RATE: &str = "kind = \"rate\"\nrows_per_second = 2000\nrows_max = 500";
+
+/// A job that passes the rows of a source, with these keys of the job before.
+fn job(keys: &str, source: &str) -> Trial {
+    Trial::new(&format!(
+        r#"
+        batch = "20ms"
+        workers = 2
+        {keys}
+        [sources.in]
+        {source}
+        [sinks.out]
+        from = "in"
+        kind = "queue"
+        path = "out.jsonl"
+        "#
+    ))
+}
+
+/// Lets the first thread of this name panic.
+fn panics<'a>(command: &'a mut Command, thread: &str) -> &'a mut Command {
+    command.env("MILLSTREAM_TEST_FAULT", format!("panic@{thread}:1"))
+}
+
+fn end_with_a_panic(trial: &Trial, thread: &str, arguments: &[&str]) -> Ended {
+    let arguments = [&["run", "job.toml"], arguments].concat();
+    Process::start(panics(&mut trial.command(&arguments), thread)).wait()
+}
+
+/// The job ends with 1, and the error says what panicked.
+#[track_caller]
+fn ends(trial: &Trial, thread: &str, told: &str, arguments: &[&str]) {
+    let ended = end_with_a_panic(trial, thread, arguments);
+    assert_eq!(ended.code, Some(1), "{thread}: {}", ended.stderr);
+    let told = format!("error: {told} panicked: a test wants the thread `{thread}` to panic");
+    assert!(ended.stderr.contains(&told), "{thread}: {}", ended.stderr);
+}
+
+/// All rows of [`RATE`], each once.
+#[track_caller]
+fn is_whole(trial: &Trial, thread: &str) {
+    let rows: Vec<u64> = trial.rows("out.jsonl").iter().map(|row| row["value"].as_u64().unwrap()).collect();
+    assert_eq!(rows, (0..500).collect::<Vec<_>>(), "{thread}");
+}
+
+/// The job is done all the same, and nothing is lost or doubled.
+#[track_caller]
+fn goes_on(trial: &Trial, thread: &str, told: &str, arguments: &[&str]) {
+    let ended = end_with_a_panic(trial, thread, arguments);
+    assert_eq!(ended.code, Some(0), "{thread}: {}", ended.stderr);
+    assert!(ended.stderr.contains(told), "{thread}: {}", ended.stderr);
+    is_whole(trial, thread);
+}
+
+#[test]
+fn a_panic_in_any_thread_ends_the_job_with_its_name() {
+    let source = "kind = \"rate\"\nrows_per_second = 100";
+    for (thread, told) in [
+        ("receiver", "the receiver of source `in`"),
+        ("worker", "worker "),
+        ("millstream-checkpoint", "the thread that writes checkpoints"),
+        ("millstream-plan", "the thread that writes plans"),
+        ("millstream-control", "the thread that answers questions"),
+        ("millstream-signals", "the thread that waits for signals"),
+        ("millstream-stop", "the thread that stops the job"),
+        ("millstream-end", "the thread that ends the job"),
+    ] {
+        let ended = end_with_a_panic(&job(CHECKPOINT, source), thread, &["--unsupervised"]);
+        assert_eq!(ended.code, Some(1), "{thread}: {}", ended.stderr);
+        let error = ended.stderr.lines().find(|line| line.starts_with("error: ")).unwrap_or_default();
+        assert!(error.starts_with(&format!("error: {told}")), "{thread}: {}", ended.stderr);
+        assert!(error.contains(&format!(" panicked: a test wants the thread `{thread}` to panic")), "{}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_panic_in_a_receiver_of_any_kind_ends_the_job() {
+    let port = free_port();
+    for (thread, source) in [
+        ("receiver", "kind = \"file\"\npath = \"in.txt\"".to_owned()),
+        ("receiver", "kind = \"file\"\npath = \"in.txt\"\nfollow = true".to_owned()),
+        ("receiver", "kind = \"directory\"\npath = \"in\"".to_owned()),
+        ("receiver", format!("kind = \"socket\"\naddress = \"127.0.0.1:{port}\"")),
+        ("receiver", "kind = \"queue\"\npath = \"in.jsonl\"\nschema = { v = \"int64\" }".to_owned()),
+    ] {
+        let trial = job("", &source);
+        trial.write("in.txt", "one\n");
+        trial.write("in.jsonl", "[[1]]\n");
+        fs::create_dir(trial.path("in")).unwrap();
+        ends(&trial, thread, "the receiver of source `in`", &[]);
+    }
+    let trial = job("", "kind = \"directory\"\npath = \"in\"");
+    fs::create_dir(trial.path("in")).unwrap();
+    ends(&trial, "folder-reader", "the reader of a folder", &[]);
+}
+
+#[test]
+fn a_panic_in_the_reader_of_a_table_ends_the_job() {
+    let stage = "[stages.named]\nfrom = \"in\"\nenrich = { file = \"names.csv\", on = \"value\", poll = \"10ms\", \
+                 schema = { value = \"int64\", name = \"text\" } }";
+    let trial = job("", "kind = \"rate\"\nrows_per_second = 100");
+    trial.write("job.toml", trial.text("job.toml").replace("[sinks.out]", &format!("{stage}\n[sinks.out]")));
+    trial.write("names.csv", "value,name\n1,one\n");
+    ends(&trial, "table-reader", "the reader of a table", &[]);
+}
+
+/// A job with a plugin that reads a file, which never ends.
+fn words() -> Trial {
+    let stage = format!("[stages.words]\nfrom = \"in\"\nplugin = '{}'", plugin("split-words").display());
+    let trial = job("", "kind = \"file\"\npath = \"in.txt\"\nfollow = true");
+    let text = trial.text("job.toml").replace("[sinks.out]", &format!("{stage}\n[sinks.out]"));
+    trial.write("job.toml", text.replace("from = \"in\"\n        kind", "from = \"words\"\n        kind"));
+    trial.write("in.txt", "one two\n");
+    trial
+}
+
+#[test]
+fn a_panic_in_the_clock_of_plugins_ends_the_job() {
+    let ended = end_with_a_panic(&words(), "plugin-clock", &[]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the clock of plugins' time limits panicked: a test wants"), "{}", ended.stderr);
+}
+
+/// The job does not need it.
+#[test]
+fn a_panic_in_the_thread_that_watches_components_is_told() {
+    let trial = words();
+    let mut job = Process::start(panics(&mut trial.command(&["run", "job.toml", "--watch"]), "millstream-watch"));
+    job.until_stderr("--watch has ended: the thread that watches components panicked: a test wants");
+    until("the job works", || trial.rows("out.jsonl").len() == 2);
+    job.signal("TERM");
+    assert_eq!(job.wait().code, Some(0));
+}
+
+#[test]
+fn a_supervised_job_goes_on_after_a_panic() {
+    for thread in
+        ["receiver", "worker", "millstream-checkpoint", "millstream-plan", "millstream-beat", "millstream-control"]
+    {
+        goes_on(&job(CHECKPOINT, RATE), thread, "panicked: a test wants", &[]);
+    }
+}
+
+/// Threads between a supervisor and a process that has only begun: the process ends, and the supervisor with it.
+#[test]
+fn a_panic_between_supervisor_and_process_ends_both() {
+    for (thread, told) in [
+        ("millstream-child", "the thread that listens to a worker process panicked"),
+        ("millstream-lifeline", "the thread that waits for the supervisor's end panicked"),
+    ] {
+        let trial = job(CHECKPOINT, RATE);
+        let ended = end_with_a_panic(&trial, thread, &[]);
+        assert!(ended.stderr.contains(told), "{thread}: {}", ended.stderr);
+        // A process that was already at work has been started again.
+        if ended.code == Some(0) {
+            is_whole(&trial, thread);
+        } else {
+            assert_eq!(ended.code, Some(1), "{thread}: {}", ended.stderr);
+        }
+    }
+}
+
+/// Whichever process it is in: both panic, and the job goes on with two new ones.
+#[test]
+fn a_panic_between_processes_is_told_and_the_job_goes_on() {
+    for thread in ["millstream-peer", "millstream-alive", "connection", "worker"] {
+        let trial = job(CHECKPOINT, RATE);
+        goes_on(&trial, thread, "panicked", &["--processes", "2"]);
+    }
+    // Nothing has begun that could go on.
+    let told = "the thread that lets other processes in";
+    ends(&job(CHECKPOINT, RATE), "millstream-door", told, &["--processes", "2"]);
+}
+
+/// Without checkpoints there is nobody who starts it again: the other process loses this one, and ends.
+#[test]
+fn a_panic_between_processes_ends_a_job_that_nobody_starts_again() {
+    for thread in ["millstream-door", "millstream-peer", "millstream-alive", "connection", "worker"] {
+        let trial = job("", "kind = \"rate\"\nrows_per_second = 100");
+        let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
+        let command = |number: &str| {
+            let process = ["--processes", "2", "--process", number, "--hosts", &hosts];
+            trial.command(&[&["run", "job.toml"][..], &process].concat())
+        };
+        let other = Process::start(&mut command("1"));
+        let first = Process::start(panics(&mut command("0"), thread)).wait();
+        assert_eq!(first.code, Some(1), "{thread}: {}", first.stderr);
+        assert!(first.stderr.contains("panicked"), "{thread}: {}", first.stderr);
+        if thread == "millstream-door" {
+            // It waits for the first, which somebody may start again.
+            other.kill();
+        } else {
+            let other = other.wait();
+            assert_eq!(other.code, Some(1), "{thread}: {}", other.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_a_request_to_a_bucket_ends_the_process_and_the_job_goes_on() {
+    let server = S3Server::start();
+    let trial = job("[checkpoint]\ndir = \"s3://bucket/job\"\nevery = 3", RATE);
+    let mut command = trial.command(&["run", "job.toml"]);
+    command.envs(server.settings());
+    // The first ones are those of the start, before there is anything to go on with.
+    let ended = Process::start(command.env("MILLSTREAM_TEST_FAULT", "panic@s3-request:30")).wait();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("the request panicked"), "{}", ended.stderr);
+    is_whole(&trial, "s3-request");
+}
+
+#[test]
+fn a_panic_in_a_connection_to_postgres_is_a_lost_connection() {
+    let server = Postgres::start();
+    for round in 1..4 {
+        let trial = job(CHECKPOINT, RATE);
+        let (url, table) = (server.url(), format!("made{round}"));
+        let sink = format!("[sinks.table]\nfrom = \"in\"\nkind = \"postgres\"\nurl = \"{url}\"\ntable = \"{table}\"");
+        trial.write("job.toml", trial.text("job.toml") + &sink);
+        let mut command = trial.command(&["run", "job.toml"]);
+        let fault = format!("panic@postgres-connection:{round}");
+        let ended = Process::start(command.env("PW", Postgres::PASSWORD).env("MILLSTREAM_TEST_FAULT", fault)).wait();
+        if ended.code != Some(0) {
+            // The connection with which a job begins.
+            assert!(
+                ended.stderr.contains("at 127.0.0.1") && ended.stderr.contains("connection closed"),
+                "{}",
+                ended.stderr
+            );
+            continue;
+        }
+        is_whole(&trial, "postgres-connection");
+        let counted = server.sql(&format!("select count(*) || ' ' || count(distinct value) from {table}"));
+        assert_eq!(counted.trim(), "500 500", "{}", ended.stderr);
+    }
+}
