@@ -120,6 +120,7 @@ backtrace = 0
 timers_per_key = 7
 timers = 70
 state_per_key = "1KiB"
+state = "5MiB"
 log_lines = 0
 log = "1KiB"
 counters = 3

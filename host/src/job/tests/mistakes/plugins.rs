@@ -100,7 +100,7 @@ job.toml:4: stage `words`: `limits.time = "2 s"` is not a time; write a whole nu
     ),
     (
         "plugin = \"p\"\nlimits = { files = 3 }",
-        r#"job.toml:4: stage `words`: unknown key `limits.files`; these keys fit: `memory`, `tables`, `stack`, `time`, `fuel`, `output`, `rows`, `expansion`, `batch_output`, `rejected`, `backtrace`, `timers_per_key`, `timers`, `state_per_key`, `log_lines`, `log`, `counters`, `handles`, `instances`, `attempts`, `compile`"#,
+        r#"job.toml:4: stage `words`: unknown key `limits.files`; these keys fit: `memory`, `tables`, `stack`, `time`, `fuel`, `output`, `rows`, `expansion`, `batch_output`, `rejected`, `backtrace`, `timers_per_key`, `timers`, `state_per_key`, `state`, `log_lines`, `log`, `counters`, `handles`, `instances`, `attempts`, `compile`"#,
     ),
     (
         "plugin = \"p\"\n[stages.words.limits]\ntables = 2_000_000\nstack = \"1KiB\"\noutput = 0\nrows = 0\nexpansion = -1\nlog_lines = \"ten\"\nlog = \"1 KiB\"\ncounters = 20_000\nhandles = 1.5\ninstances = 0",
