@@ -359,7 +359,8 @@ fn rows_of_a_source_that_is_behind_are_not_late_behind_a_stage_that_has_one_cloc
                   deduplicate = { within = \"1s\" }\n\
                   [stages.counts]\nfrom = \"once\"\ntime = \"at\"\nwindow = { size = \"10s\" }\n\
                   aggregate = { n = \"count(*)\" }\n";
-    let trial = Trial::new(&[&job(&[]), counts, &sink("out", "counts"), &sink("late", "counts.late")].concat());
+    let sinks = sink("out", "counts") + &sink("missed", "counts.late");
+    let trial = Trial::new(&format!("{}{counts}{sinks}", job(&[])));
     let batches = |key: &str, from: i64, pace: i64| -> Vec<Vec<Row>> {
         (0..20).map(|number| vec![(key.to_owned(), number, from + number * pace)]).collect()
     };
@@ -367,7 +368,7 @@ fn rows_of_a_source_that_is_behind_are_not_late_behind_a_stage_that_has_one_cloc
     write(&trial, SOURCES[1], &[]);
     write(&trial, SOURCES[2], &batches("k1", 100, 1));
     trial.run_well(&["--workers", "2"]);
-    assert_eq!(trial.rows("late.jsonl"), Vec::<serde_json::Value>::new());
+    assert_eq!(trial.rows("missed.jsonl"), Vec::<serde_json::Value>::new());
     let counted: i64 = trial.rows("out.jsonl").iter().filter_map(|row| row["n"].as_i64()).sum();
     assert_eq!(counted, 40);
 }
