@@ -348,3 +348,27 @@ fn check_job(seed: u64) {
 fn nothing_is_late_behind_stages_that_hold_rows_back() {
     (0..JOBS).for_each(check_job);
 }
+
+/// A stage that puts rows of two sources on one clock, of which one source is far behind the other.
+#[test]
+fn rows_of_a_source_that_is_behind_are_not_late_behind_a_stage_that_has_one_clock() {
+    let sink = |name: &str, from: &str| {
+        format!("[sinks.{name}]\nfrom = \"{from}\"\nkind = \"queue\"\npath = \"{name}.jsonl\"\n")
+    };
+    let counts = "[stages.once]\nfrom = [\"left\", \"slow\"]\nkey = \"k\"\ntime = \"at\"\n\
+                  deduplicate = { within = \"1s\" }\n\
+                  [stages.counts]\nfrom = \"once\"\ntime = \"at\"\nwindow = { size = \"10s\" }\n\
+                  aggregate = { n = \"count(*)\" }\n";
+    let sinks = sink("out", "counts") + &sink("missed", "counts.late");
+    let trial = Trial::new(&format!("{}{counts}{sinks}", job(&[])));
+    let batches = |key: &str, from: i64, pace: i64| -> Vec<Vec<Row>> {
+        (0..20).map(|number| vec![(key.to_owned(), number, from + number * pace)]).collect()
+    };
+    write(&trial, SOURCES[0], &batches("k0", 500, 10));
+    write(&trial, SOURCES[1], &[]);
+    write(&trial, SOURCES[2], &batches("k1", 100, 1));
+    trial.run_well(&["--workers", "2"]);
+    assert_eq!(trial.rows("missed.jsonl"), Vec::<serde_json::Value>::new());
+    let counted: i64 = trial.rows("out.jsonl").iter().filter_map(|row| row["n"].as_i64()).sum();
+    assert_eq!(counted, 40);
+}

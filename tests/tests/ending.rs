@@ -250,6 +250,41 @@ fn what_comes_after_the_end_of_event_time_is_late() {
     assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (20, 0));
 }
 
+/// A limit is no end of a source behind which the next start goes on; without a checkpoint it is one.
+#[test]
+fn a_limit_leaves_windows_open_for_the_next_start() {
+    let job = format!(
+        r#"
+batch = "0s"
+[sources.rows]
+path = "rows.jsonl"
+{FILE}
+[stages.counts]
+from = "rows"
+time = "at"
+window = {{ size = "10s" }}
+aggregate = {{ n = "count(*)" }}
+[sinks.out]
+from = "counts"
+kind = "queue"
+path = "out.jsonl"
+"#
+    );
+    let trial = Trial::new(&format!("{job}[checkpoint]\ndir = \"checkpoint\"\n"));
+    trial.write("rows.jsonl", lines(0..30, "a"));
+    for counted in [0, 10, 20] {
+        let ended = trial.run_well(&["--limit", "8"]);
+        assert_eq!(sum(&trial, "out", "n"), counted, "{}", ended.stderr);
+        assert!(ended.stderr.contains("left in state"), "{}", ended.stderr);
+    }
+    trial.run_well(&["--limit", "8"]);
+    assert_eq!(sum(&trial, "out", "n"), 30);
+    let trial = Trial::new(&job);
+    trial.write("rows.jsonl", lines(0..30, "a"));
+    trial.run_well(&["--limit", "8"]);
+    assert_eq!(sum(&trial, "out", "n"), 8);
+}
+
 /// What comes in pieces gives what all of it at once would, also where one source has less of it for now than another one.
 #[test]
 fn a_source_that_goes_on_later_does_not_find_its_windows_closed_by_others() {

@@ -136,7 +136,8 @@ impl Stamp {
         output.push(context, part.order.clone(), stamped(&kept, kept_times).map_err(Error::arrow)?);
         let input = self.stage.inputs.get(place).map_or("", |input| &input.name);
         let rejected = self.stage.rejected.rows(context.id, input, &part.rows, &bad)?;
-        output.reject(context, part.order, rejected);
+        // Parts of several inputs may have one place.
+        output.reject(context, part.order.then(u64::from(part.input)), rejected);
         Ok(refused)
     }
 

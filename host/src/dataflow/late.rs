@@ -32,7 +32,8 @@ impl LateRows {
                 mixed_late_rows(input, &rows, late).map_err(Error::arrow)?
             }
         };
-        output.late(context, part.order.clone(), rows);
+        // Parts of several inputs may have one place.
+        output.late(context, part.order.clone().then(u64::from(part.input)), rows);
         Ok(())
     }
 }

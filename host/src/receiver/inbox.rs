@@ -30,6 +30,8 @@ pub struct Inbox {
     bytes_max: u64,
     /// Batches take no more rows than this in all.
     rows_max: u64,
+    /// Whether a later start goes on behind these.
+    goes_on: bool,
     wake: Box<dyn Fn() + Send + Sync>,
     /// Tells how much waits.
     holder: Option<Holder>,
@@ -134,13 +136,16 @@ impl Inbox {
     /// called, from the receiver's thread, when something arrives in an empty inbox, when the source finishes and when
     /// it fails.
     pub fn new(bytes_max: u64, wake: Box<dyn Fn() + Send + Sync>) -> Inbox {
-        Inbox { held: Mutex::default(), room: Notify::new(), bytes_max, rows_max: u64::MAX, wake, holder: None }
+        let held = Mutex::default();
+        let room = Notify::new();
+        Inbox { held, room, bytes_max, rows_max: u64::MAX, goes_on: false, wake, holder: None }
     }
 
-    /// The same, which is at its end when batches have taken so many rows.
+    /// The same, which takes nothing more when batches have taken so many rows. `goes_on`: a later start does, so that this is
+    /// not the end of the source.
     #[must_use]
-    pub fn limited(self, rows_max: u64) -> Inbox {
-        Inbox { rows_max, ..self }
+    pub fn limited(self, rows_max: u64, goes_on: bool) -> Inbox {
+        Inbox { rows_max, goes_on, ..self }
     }
 
     /// The same, which tells there how much waits.
@@ -328,6 +333,7 @@ impl Inbox {
         held.taken = held.taken.saturating_add(rows);
         if held.taken >= self.rows_max {
             held.end();
+            held.end.told &= !self.goes_on;
         }
         if ends {
             held.end.taken = true;

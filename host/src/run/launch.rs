@@ -66,8 +66,8 @@ pub(super) fn launch(
         // Sources that nobody wrote have no rows of their own.
         let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
         let rows_max = options.limit.filter(|_| written).unwrap_or(u64::MAX);
-        let holder = Holder::new(format!("what waits of source `{}`", source.name));
-        let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max).held_by(holder));
+        let (goes_on, holder) = (kept.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
+        let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max, goes_on).held_by(holder));
         inboxes.push((number % processes == process).then(inbox));
     }
     let receivers = tokio::runtime::Builder::new_multi_thread()

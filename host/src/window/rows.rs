@@ -23,6 +23,9 @@ pub struct Slices {
     pub slide_us: i64,
     /// Length of a slice.
     pub slice_us: i64,
+    /// Between two bounds of windows there are so many, or a multiple of it: shorter than a slice where there is time between
+    /// windows.
+    step_us: i64,
     /// Where the grid lies.
     pub begin: WindowBegin,
 }
@@ -42,14 +45,12 @@ impl Slices {
     /// The slices of such windows.
     pub fn new(size_us: i64, slide_us: i64) -> Slices {
         let (size_us, slide_us) = (size_us.max(1), slide_us.max(1));
-        if slide_us >= size_us {
-            return Slices { size_us, slide_us, slice_us: slide_us, begin: WindowBegin::default() };
+        let (mut step_us, mut rest) = (size_us, slide_us);
+        while rest != 0 {
+            (step_us, rest) = (rest, step_us % rest);
         }
-        let (mut a, mut b) = (size_us, slide_us);
-        while b != 0 {
-            (a, b) = (b, a % b);
-        }
-        Slices { size_us, slide_us, slice_us: a, begin: WindowBegin::default() }
+        let slice_us = if slide_us >= size_us { slide_us } else { step_us };
+        Slices { size_us, slide_us, slice_us, step_us, begin: WindowBegin::default() }
     }
 
     /// The same on this grid.
@@ -57,16 +58,16 @@ impl Slices {
         Slices { begin, ..self }
     }
 
-    /// A moment on the grid: with a zone the slice that it is in. So times on the grid never go back, though clocks do: what
-    /// they show again belongs to the last slice that has begun.
+    /// A moment on the grid: with a zone the step that it is in. So times on the grid never go back, though clocks do: what
+    /// they show again belongs to the last step that has begun.
     pub fn on_grid(&self, us: i64) -> i64 {
         let WindowBegin { offset_us, zone } = self.begin;
         let Some(zone) = zone else { return us.saturating_sub(offset_us) };
-        let mut slice = floor(zone.local_us(us).saturating_sub(offset_us), self.slice_us);
-        while let Some(next) = slice.checked_add(self.slice_us).filter(|next| self.moment(*next) <= us) {
-            slice = next;
+        let mut step = floor(zone.local_us(us).saturating_sub(offset_us), self.step_us);
+        while let Some(next) = step.checked_add(self.step_us).filter(|next| self.moment(*next) <= us) {
+            step = next;
         }
-        slice
+        step
     }
 
     /// The first moment of a time on the grid.
@@ -155,7 +156,7 @@ pub struct Placer {
     slices: Slices,
     /// On the grid.
     watermark: Option<i64>,
-    /// The moments of the last slice of a zone, and what it is on the grid: the next row is likely to be of it, too.
+    /// The moments of the last step of a zone, and what it is on the grid: the next row is likely to be of it, too.
     last: Option<(Range<i64>, i64)>,
 }
 
@@ -164,10 +165,10 @@ impl Placer {
     pub fn place(&mut self, time_us: i64) -> Place {
         let slices = self.slices;
         let at = match &self.last {
-            Some((moments, slice)) if moments.contains(&time_us) => *slice,
+            Some((moments, step)) if moments.contains(&time_us) => *step,
             _ => {
                 let at = slices.on_grid(time_us);
-                let moments = || slices.moment(at)..slices.moment(at.saturating_add(slices.slice_us));
+                let moments = || slices.moment(at)..slices.moment(at.saturating_add(slices.step_us));
                 self.last = slices.begin.zone.map(|_| (moments(), at));
                 at
             }

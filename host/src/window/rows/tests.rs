@@ -114,3 +114,25 @@ fn windows_of_a_zone_are_as_its_clocks_go() {
         }
     }
 }
+
+/// Rows between windows are in none, by the clocks of a zone as without one, and windows are over at their ends.
+#[test]
+fn between_windows_of_a_zone_there_are_rows_of_none() {
+    const HOUR_US: i64 = 3_600_000_000;
+    let zone = Zone::named("Europe/Berlin").unwrap();
+    for (size, slide) in [(1, 2), (2, 5), (3, 4), (6, 24)] {
+        let (size_us, slide_us) = (size * HOUR_US, slide * HOUR_US);
+        let slices = Slices::new(size_us, slide_us).beginning(WindowBegin { offset_us: 0, zone: Some(zone) });
+        let mut placer = slices.placer(None);
+        for half_hour in 0..2 * 24 * 365 {
+            let time = 1_767_225_600_000_000 + half_hour * HOUR_US / 2;
+            let shown = zone.local_us(time);
+            let start = shown - shown.rem_euclid(slide_us);
+            let inside = shown < start + size_us;
+            let place = if inside { Place::Slice(start) } else { Place::Nowhere };
+            assert_eq!(placer.place(time), place, "{size} of {slide} hours, {time}");
+            let over = slices.done(start, Some(time));
+            assert_eq!(over, !inside, "{size} of {slide} hours, {time}");
+        }
+    }
+}
