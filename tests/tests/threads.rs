@@ -183,7 +183,7 @@ fn a_panic_between_processes_is_told_and_the_job_goes_on() {
 /// Without checkpoints there is nobody who starts it again: the other process loses this one, and ends.
 #[test]
 fn a_panic_between_processes_ends_a_job_that_nobody_starts_again() {
-    for thread in ["millstream-door", "millstream-peer", "millstream-alive", "connection"] {
+    for thread in ["millstream-door", "millstream-peer", "millstream-alive", "connection", "worker"] {
         let trial = job("", "kind = \"rate\"\nrows_per_second = 100");
         let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
         let command = |number: &str| {

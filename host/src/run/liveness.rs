@@ -6,14 +6,14 @@
 
 use super::connect::{Links, Sealed};
 use crate::error::{Error, Result};
-use crate::limits::{LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
+use crate::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
 use crate::threads;
 use crate::timely_ext::lost_connection;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const BEAT: u8 = b'.';
 /// The sender has ended well; its silence means nothing from now on.
@@ -33,8 +33,13 @@ struct Shared {
 }
 
 /// Watches the other ends of `links`. `on_lost` is called once, from another thread, as soon as one of them is lost; the
-/// connections of the dataflow are broken then, so that nothing waits for a process that only hangs.
-pub fn watch(links: Links, on_lost: impl Fn(Error) + Send + Sync + 'static) -> Result<Liveness> {
+/// connections of the dataflow are broken then, so that nothing waits for a process that only hangs. `failed`: whether the job
+/// has failed here; what has not ended a while after that is cut off from the others.
+pub fn watch(
+    links: Links,
+    on_lost: impl Fn(Error) + Send + Sync + 'static,
+    failed: impl Fn() -> bool + Send + 'static,
+) -> Result<Liveness> {
     let shared = Arc::new(Shared {
         links,
         ended: Mutex::new(false),
@@ -58,7 +63,7 @@ pub fn watch(links: Links, on_lost: impl Fn(Error) + Send + Sync + 'static) -> R
     }
     let shared = liveness.shared.clone();
     spawn("millstream-alive", "the thread that tells other processes of this one", &liveness.shared, move || {
-        shared.beat();
+        shared.beat(failed);
     })?;
     Ok(liveness)
 }
@@ -103,11 +108,17 @@ impl Shared {
         }
     }
 
-    fn beat(&self) {
+    fn beat(&self, failed: impl Fn() -> bool) {
+        let mut failing: Option<Instant> = None;
         let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         while !*ended {
             drop(ended);
             self.send(BEAT);
+            if failed()
+                && failing.get_or_insert_with(Instant::now).elapsed() > Duration::from_millis(LIVENESS_FAILED_MS_MAX)
+            {
+                return self.break_off();
+            }
             ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
             if !*ended {
                 let every = Duration::from_millis(LIVENESS_MS);
@@ -126,6 +137,14 @@ impl Shared {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Ok(0) | Err(_) => return self.lose(lost_connection()),
             }
+        }
+    }
+
+    /// The others lose this process, and nothing of it waits for them.
+    fn break_off(&self) {
+        self.lose(lost_connection());
+        for link in &self.links.liveness {
+            let _ = link.socket().shutdown(Shutdown::Both);
         }
     }
 
@@ -150,7 +169,7 @@ mod tests {
     /// Watches these; a message for each call of the closure.
     fn watched(liveness: Vec<Sealed>, dataflow: Vec<Sealed>) -> (Liveness, Receiver<()>) {
         let (sender, calls) = channel();
-        (watch(Links { liveness, dataflow }, move |_| sender.send(()).unwrap()).unwrap(), calls)
+        (watch(Links { liveness, dataflow }, move |_| sender.send(()).unwrap(), || false).unwrap(), calls)
     }
 
     #[test]
@@ -172,6 +191,19 @@ mod tests {
             );
             drop(kept);
         }
+    }
+
+    /// As where a worker ended before it could tell the others, which then wait for each other.
+    #[test]
+    fn who_has_failed_and_does_not_end_breaks_its_connections() {
+        let ((near, far), (data, mut data_far)) = (pair(), pair());
+        let (sender, calls) = channel();
+        let links = Links { liveness: vec![near], dataflow: vec![data] };
+        let _failed = watch(links, move |_| sender.send(()).unwrap(), || true).unwrap();
+        let (_other, lost) = watched(vec![far], Vec::new());
+        calls.recv_timeout(Duration::from_secs(10)).unwrap();
+        lost.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!(data_far.read(&mut [0]).unwrap(), 0, "the dataflow's connections are broken");
     }
 
     #[test]

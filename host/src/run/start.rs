@@ -234,8 +234,8 @@ fn connected(
 ) -> Result<Option<Peers>> {
     let (Some(cluster), Some((own, door))) = (&options.cluster, door) else { return Ok(None) };
     let Connected { sockets, generation, links } = connect::connect(cluster, Hello { generation, ..own }, door)?;
-    let failure = failure.clone();
-    let liveness = liveness::watch(links, move |error| failure.set(error))?;
+    let (failure, failed) = (failure.clone(), failure.clone());
+    let liveness = liveness::watch(links, move |error| failure.set(error), move || failed.happened())?;
     Ok(Some(Peers { sockets, generation, liveness }))
 }
 
