@@ -58,6 +58,7 @@ pub fn measured(command: &Command, time: Duration) -> Measured {
 }
 
 /// In the process that measures: does so. In all others nothing.
+#[expect(clippy::zombie_processes, reason = "`wait4` waits for it, and says how much memory it took")]
 pub fn measure() {
     let Some(folder) = std::env::var_os(ORDER).map(PathBuf::from) else { return };
     let order = std::fs::read_to_string(folder.join("order")).expect("there is an order");

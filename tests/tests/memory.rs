@@ -97,7 +97,9 @@ fn rejected_rows_with_long_reasons() {
     let trial = greedy(stage, "[sinks.refused]\nfrom = \"s.rejected\"\nkind = \"queue\"\npath = \"rejected.jsonl\"");
     orders(&trial, (0..450_000).map(|k| (k, "refuse", 1000)));
     assert!(std::fs::metadata(trial.path("input.jsonl")).unwrap().len() > 16_000_000);
-    // Ten times as much as there may be goes through in smaller batches.
+    // More than there may be goes through in smaller batches.
+    let text = trial.text("job.toml").replace("kind = \"file\"", "kind = \"file\"\nbytes_per_batch_max = \"1MiB\"");
+    trial.write("job.toml", text);
     does_well(&trial, 512, &["--workers", "2"]);
     let batches = trial.text("rejected.jsonl");
     assert_eq!(batches.matches("\"reason\":").count(), 450_000);

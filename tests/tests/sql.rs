@@ -313,6 +313,18 @@ path = "first.jsonl"
     }
 }
 
+#[test]
+fn constants_that_cannot_be_cast_are_told_when_the_job_is_loaded() {
+    for (stage, words) in [
+        ("filter = \"n > cast('abc' as bigint)\"", "Cannot cast string 'abc' to value of int64 type"),
+        ("select = \"cast('x' as int) as n\"", "Cannot cast string 'x' to value of Int32 type"),
+        ("sql = \"select n from words where n > 'abc'\"", "Cannot cast string 'abc' to value of int64 type"),
+    ] {
+        let told = job(stage).refused(&["validate", "job.toml"]);
+        assert!(told.contains("job.toml:8: stage `made`") && told.contains(words), "{told}");
+    }
+}
+
 /// A comparison sees what a cast gives, and not the value before it.
 #[test]
 fn values_are_cast_before_they_are_compared() {

@@ -23,7 +23,8 @@ pub fn kept(part: &Expr, from: impl FnOnce(&Expr) -> Result<DataType>) -> Result
         Expr::TryCast(TryCast { expr, field }) => (expr, field, false),
         _ => return Ok(None),
     };
-    if !may_lose(&from(value)?, field.data_type()) {
+    // A constant is cast when the query is planned, which tells of one that cannot be.
+    if matches!(**value, Expr::Literal(..)) || !may_lose(&from(value)?, field.data_type()) {
         return Ok(None);
     }
     let name = part.schema_name().to_string();

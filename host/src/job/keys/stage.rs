@@ -376,8 +376,8 @@ pub(in crate::job) const LIMITS: &[Key] = &[
     key(
         "state",
         Shape::Size,
-        "Bytes of the state of all keys, with the keys and their timers, on one worker; by default only `memory` of the job \
-         bounds them.",
+        "Bytes of the state of all keys, with the keys and their timers, on one worker, none by default: then only `memory` \
+         of the job bounds them.",
     ),
     key("log_lines", Shape::Whole(0, i64::MAX as u64), "Lines of log a second, on one worker, 100 by default."),
     key("log", Shape::Size, "Bytes of log a second, on one worker, 256KiB by default."),
