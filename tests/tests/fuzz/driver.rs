@@ -12,7 +12,7 @@ const PROGRESS: &str = "FUZZ_PROGRESS";
 /// One input may take so long; the machine may be busy.
 const INPUT_MAX: Duration = Duration::from_secs(60);
 /// After so many inputs a process has what it needs: one of the most expensive to compile is among them.
-const WARM: u64 = 600;
+const WARM: u64 = 1_000;
 /// What it may grow by from then on. Allocators keep some, and each engine that is alive takes a few.
 const GROWTH_BYTES_MAX: u64 = 128 << 20;
 
