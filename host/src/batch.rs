@@ -1,11 +1,17 @@
-//! Rows on their way: as received ([`chunk`]), decoded ([`decode`]), and in the graph ([`part`]); [`slices`] bounds them.
+//! Rows on their way: as received ([`chunk`]), and in the graph ([`part`]); [`slices`] bounds them.
 
+pub mod cell;
 pub mod chunk;
-pub mod decode;
+pub mod column;
 pub mod group;
+pub mod identity;
+pub mod json;
 pub mod keys;
+pub mod parse;
 pub mod part;
+pub mod position;
 pub mod rejected;
 pub mod slices;
+pub mod times;
 pub mod types;
 pub mod widen;

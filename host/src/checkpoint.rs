@@ -4,8 +4,8 @@
 //! replay, skip and delete is decided by pure functions ([`resolve`], [`gc`]) over facts ([`types`]); reading and
 //! writing stay behind the [`store`].
 
+pub mod changes;
 pub mod counters;
-pub mod fault;
 pub mod fold;
 pub mod gc;
 pub mod manifest;
@@ -13,7 +13,6 @@ pub mod plan;
 pub mod positions;
 pub mod read;
 pub mod record;
-pub mod recover;
 pub mod resolve;
 pub mod save;
 pub mod state_file;
@@ -21,6 +20,8 @@ pub mod store;
 pub mod types;
 
 use crate::batch::chunk::Chunk;
+use crate::batch::position::{self, Positions};
+use crate::fault;
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::job::spec::CheckpointEvery;
 use plan::PlanWriter;
@@ -31,7 +32,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 use store::Store;
-use types::{Piece, Positions, Table};
+use types::{Piece, Table};
 
 /// The folders of a store.
 pub const FOLDERS: [&str; 4] = ["state", "plans", "jobs", "blobs"];
@@ -92,7 +93,7 @@ impl SourceStart {
     /// Its positions after the batches to run again.
     pub fn end(&self) -> Positions {
         let mut positions = self.table.positions().clone();
-        types::move_all(&mut positions, self.pieces.values().flat_map(|piece| piece.moved.iter().cloned()));
+        position::move_all(&mut positions, self.pieces.values().flat_map(|piece| piece.moved.iter().cloned()));
         positions
     }
 }

@@ -31,7 +31,7 @@ use crate::graph::Graph;
 use crate::job;
 use crate::memory;
 use crate::plugin::PluginHost;
-use crate::run::{Options, workers_of_all};
+use crate::running::{Options, workers_of_all};
 use crate::shown;
 use clap::{Parser, Subcommand};
 use std::backtrace::{Backtrace, BacktraceStatus};

@@ -30,12 +30,13 @@ mod update;
 mod windowed;
 
 use crate::batch::part::Part;
+use crate::context::Tick;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, StageNode, rejected_name};
 use crate::ids::ClockId;
-use crate::receiver::table;
-use crate::run::Running;
-use crate::timely_ext::{ChangesStream, Parts, ProgressStream, Tick, Ticks};
+use crate::job::table_source;
+use crate::running::Running;
+use crate::timely_ext::{ChangesStream, Parts, ProgressStream, Ticks};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use timely::container::CapacityContainerBuilder;
@@ -72,7 +73,7 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
         let ended = scope.concatenate(built.sources(&all_ticks, at, running));
         for stage in &running.graph.stages {
             let input = inputs(scope, &built.streams, stage, &running.graph)?;
-            let table = built.streams.get(&table::name_of(&stage.name)).cloned();
+            let table = built.streams.get(&table_source::name_of(&stage.name)).cloned();
             let behind = stage.event_time.iter().flat_map(|time| time.behind.values());
             let behind: BTreeSet<&String> = behind.flat_map(BTreeMap::values).collect();
             let held = behind.into_iter().filter_map(|name| holds.get(name)).cloned();

@@ -1,6 +1,5 @@
 //! Errors, in a few kinds that say who can mend them.
 
-use crate::memory::EXIT_CODE;
 use crate::shown;
 use arrow::error::ArrowError;
 use std::fmt;
@@ -30,6 +29,9 @@ pub struct Error {
     /// [`Display`](fmt::Display), which makes it harmless.
     pub message: String,
 }
+
+/// The exit code of a job that needs more memory than it may have.
+pub const MEMORY_EXIT_CODE: u8 = 3;
 
 /// How the words of a column begin that Arrow's offsets cannot count.
 const TOO_LARGE: &str = "more than 2 GiB of text or binary would stand in one column";
@@ -92,7 +94,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self.kind {
             Kind::Job => 2,
-            Kind::Memory => EXIT_CODE,
+            Kind::Memory => MEMORY_EXIT_CODE,
             Kind::Plugin | Kind::Environment | Kind::Bug => 1,
         }
     }

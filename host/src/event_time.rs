@@ -6,17 +6,15 @@ mod watermark;
 
 pub use watermark::{Behind, Clock, ClockEnds, Watermarks};
 
+use crate::checkpoint::changes::Changes;
+use crate::context::{Event, Progress, Tick, Watermark};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{Changes, Event, Progress, Tick, Watermark};
 use std::collections::BTreeMap;
 
 /// The column with the time of a row, the last of the rows of a stage with event time: a timestamp, never null.
 pub const TIME: &str = "millstream_time";
-
-/// The last microsecond of the year 9999: later times of rows are mistakes.
-pub const TIME_US_MAX: i64 = 253_402_300_799_999_999;
 
 /// The watermark of a stage whose sources have all ended: far behind the end of every window, and a time that can be printed.
 pub const END_US: i64 = 8_000_000_000_000_000_000;

@@ -2,12 +2,15 @@
 
 mod aggregate;
 mod config;
+pub mod counters;
 mod enrich;
 mod event_time;
+mod initial;
 mod instances;
 mod join;
 mod paths;
 mod plugin;
+mod recorded;
 mod retry;
 mod shape;
 mod simple;
@@ -19,16 +22,17 @@ pub use enrich::{EnrichNode, content_table};
 pub use event_time::{EventTimeNode, watermark_table};
 pub use join::{JoinNode, right_table};
 pub use plugin::{CogroupInput, CogroupNode, PluginNode, UpdateNode};
+pub use recorded::record;
 pub use shape::Shape;
 pub use simple::{SimpleNode, deduplicate_state};
 pub use sql::SqlNode;
 pub use window::{aggregated, begun_table, has_own_windows, pieces_table, rows_table, with_bounds};
 
 use crate::aggregate::builtin::Builtin;
-use crate::batch::decode;
 use crate::batch::rejected::{Blame, RejectedRows, mixed_late_schema};
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::Table;
+use crate::decode;
 use crate::error::{Error, Result};
 use crate::ids::ClockId;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec, PluginLimits, StageSpec};
@@ -216,7 +220,7 @@ impl Graph {
     }
 
     /// A stage as it would be with another plugin, which nothing else of the job may notice: `path` as the job would name it,
-    /// `file` its component. What must be the same is for [`crate::run::upgrade`] to check.
+    /// `file` its component. What must be the same is for [`crate::running::upgrade`] to check.
     pub fn with_plugin(&self, stage: &str, path: &Path, file: &Path) -> Result<StageNode> {
         let spec = self.spec.stages.iter().find(|spec| spec.name == stage);
         let Some(mut spec) = spec.cloned() else {

@@ -13,13 +13,14 @@ mod mistakes;
 mod names;
 mod parts;
 mod read;
+pub mod retry_source;
 mod schema;
 pub mod spec;
 pub(crate) mod suggest;
 mod table;
+pub mod table_source;
 #[cfg(test)]
 mod tests;
-pub mod units;
 
 pub use names::stream;
 

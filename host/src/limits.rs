@@ -1,7 +1,5 @@
 //! Every limit and its default, in one place.
 
-use crate::batch::slices::SliceMax;
-
 /// Rows of one part: the unit of decoding, of a plugin call and of an exchange.
 pub const PART_ROWS_MAX: usize = 16_384;
 /// Bytes of one part as received, unless a single record is larger.
@@ -354,3 +352,12 @@ pub const REGISTRY_FILES_MAX: u64 = 64;
 pub const REGISTRY_SEARCHED_MAX: usize = 500;
 /// Bytes of a policy of registries and signers.
 pub const POLICY_FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// How large a slice may be, unless it is a single row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SliceMax {
+    /// Rows.
+    pub rows: usize,
+    /// Bytes of their columns.
+    pub bytes: usize,
+}

@@ -14,9 +14,9 @@ pub mod place;
 pub mod resolve;
 pub mod store;
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::digest::Digest;
-use crate::package::name::PackageName;
+use crate::package_name::PackageName;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -15,7 +15,7 @@ mod machine;
 mod resident;
 mod watch;
 
-pub use budget::{EXIT_CODE, ask, batch_bytes_max, check, tight};
+pub use budget::{ask, batch_bytes_max, check, tight};
 pub use counted::Counted;
 pub use holders::{Holder, at_work};
 pub use watch::{limit, on_this_machine, tell};

@@ -2,8 +2,6 @@
 //! what it makes stands in its custom sections, and is read without running it.
 
 pub mod difference;
-pub mod digest;
 pub mod facts;
 pub mod manifest;
-pub mod name;
 pub mod sections;

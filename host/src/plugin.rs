@@ -3,7 +3,6 @@
 
 use crate::batch::rejected::Refusal;
 use crate::error::{Error, Result};
-use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{HttpGrant, InstanceSpec, OnError, PluginLimits};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
@@ -154,17 +153,6 @@ pub struct Granted {
     pub env: BTreeMap<String, String>,
     /// Requests over HTTP.
     pub http: Option<HttpGrant>,
-}
-
-/// The batch of a call.
-#[derive(Clone, Copy, Debug)]
-pub struct CallContext {
-    /// Its id.
-    pub batch: BatchId,
-    /// Its time.
-    pub time: BatchTime,
-    /// Event time up to which input is complete, in microseconds; none where the stage has no event time.
-    pub watermark: Option<i64>,
 }
 
 /// What `process` returns.

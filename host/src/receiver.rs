@@ -10,16 +10,16 @@ pub mod inbox;
 mod queue;
 mod rate;
 pub mod replay;
-pub mod retry;
 mod socket;
 pub mod table;
 
 use crate::batch::chunk::Chunk;
-use crate::batch::decode::binary::row_bytes;
-use crate::checkpoint::fault;
-use crate::checkpoint::types::Positions;
+use crate::batch::position::Positions;
+use crate::decode::binary::row_bytes;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::job::spec::{Format, Origin, SourceKind, SourceSpec};
+use crate::job::{retry_source, table_source};
 use crate::{regular, threads};
 use framing::{Framer, Framing};
 use inbox::Inbox;
@@ -44,7 +44,7 @@ pub fn check(source: &SourceSpec, origin: &Origin) -> Result<()> {
         }
         SourceKind::Rate { .. } => return Ok(()),
         SourceKind::Table(enrich) => {
-            let told = |error: Error| error.within(table::place(source, origin));
+            let told = |error: Error| error.within(table_source::place(source, origin));
             return table::check(enrich, origin).map_err(told);
         }
         // What is given back later is looked at then.
@@ -77,7 +77,7 @@ pub fn start(source: &SourceSpec, origin: &Origin, inbox: Arc<Inbox>, runtime: &
         }
         SourceKind::Retry { path, .. } => {
             // What is given back is moved into the folder when it is whole.
-            let times = Times { poll: retry::POLL, settle: Duration::ZERO };
+            let times = Times { poll: retry_source::POLL, settle: Duration::ZERO };
             let (folder, reading) = (origin.folder.join(path), inbox.clone());
             let receive = async move { directory::receive(source, folder, times, from, reading).await };
             until_closed(inbox, runtime, &name, receive);

@@ -8,10 +8,10 @@ mod listing;
 pub mod oci;
 mod referrer;
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::digest::Digest;
 use crate::package::manifest::Made;
-use crate::package::name::{PackageName, Wanted};
+use crate::package_name::{PackageName, Wanted};
 use semver::Version;
 use std::fmt;
 use std::path::{Path, PathBuf};

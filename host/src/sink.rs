@@ -1,6 +1,5 @@
 //! Where rows leave: a sink commits the rows of a batch together with the batch id.
 
-mod cell;
 mod encode;
 mod files;
 mod marker;
@@ -12,11 +11,12 @@ mod tests;
 
 pub use print::show_table;
 
+use crate::batch::{cell, json};
 use crate::checkpoint::Owner;
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{FileFormat, Origin, SinkKind, SinkSpec};
-use crate::run::Failure;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::fmt::Display;
@@ -52,7 +52,7 @@ pub fn check(
             files::check(&origin.folder.join(path), owner_id).map_err(|message| wrong(spec, origin, "path", message))
         }
         SinkKind::Queue { path } => {
-            encode::json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
+            json::check(schema).map_err(|message| wrong(spec, origin, "from", message))?;
             queue::check(&origin.folder.join(path), keeps_checkpoints, owner_id)
                 .map_err(|message| wrong(spec, origin, "path", message))
         }
@@ -113,17 +113,6 @@ pub fn written(spec: &SinkSpec, origin: &Origin, batch: BatchId) -> Result<Optio
         SinkKind::Queue { path } => (path, queue::written(&origin.folder.join(path), batch)),
     };
     found.map_err(|cause| open_failed(&spec.name, "read", &origin.folder.join(path), &cause))
-}
-
-/// Rows as JSON objects, one each, in the form of all sinks.
-pub fn json_objects(rows: &RecordBatch) -> io::Result<Vec<String>> {
-    let mut encoder = encode::json::Rows::new(rows)?;
-    let object = |row| {
-        let mut object = Vec::new();
-        encoder.write(row, &mut object)?;
-        String::from_utf8(object).map_err(io::Error::other)
-    };
-    (0..rows.num_rows()).map(object).collect()
 }
 
 /// A batch time for people: `2026-11-20 08:30:01.123456`.

@@ -3,14 +3,12 @@
 mod changes;
 mod column;
 pub mod files;
-mod initial;
 pub mod keeper;
+pub mod merged;
 mod migrate;
 mod restore;
 mod table;
 pub mod timers;
-pub mod update;
 
 pub use column::StateColumn;
-pub use initial::load as load_initial;
 pub use table::{OwnedKey, Slot, StateTable};

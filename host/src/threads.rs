@@ -1,9 +1,8 @@
 //! Threads and tasks of the host: each has a name, and a panic in one of them is told to whoever needs it. One that ended
 //! without a word would leave a job idle, or running without what it promises.
 
-use crate::checkpoint::fault;
 use crate::error::{Error, Result};
-use crate::timely_ext::{is_lost_connection, lost_connection};
+use crate::fault;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::{Builder, JoinHandle};
@@ -35,6 +34,20 @@ pub fn panicked(what: &str, panic: &(dyn Any + Send)) -> Error {
         words if is_lost_connection(words) => lost_connection(),
         words => Error::bug(format!("{what} panicked: {words}")),
     }
+}
+
+/// Whether these are a panic's words by which timely's threads end when the connection to another process breaks.
+pub fn is_lost_connection(words: &str) -> bool {
+    let signs = ["timely communication error:", "MergeQueue poisoned", "Send thread panic", "Recv thread panic"];
+    signs.iter().any(|sign| words.contains(sign))
+}
+
+/// The error that such a panic stands for.
+pub fn lost_connection() -> Error {
+    Error::environment(
+        "the connection to another process of the job broke, so the job cannot go on; see what that process said, and \
+         start all of them again",
+    )
 }
 
 /// What a panic said.

@@ -2,14 +2,14 @@
 //! until all parts of a batch are there.
 
 use crate::batch::part::Part;
-use crate::error::{Error, Result};
-use crate::event_time::{EventClock, TIME_US_MAX};
+use crate::checkpoint::changes::Changes;
+use crate::context::{BatchContext, Event, Hold, Progress, Tick, Watermark};
+use crate::error::Result;
+use crate::event_time::EventClock;
+use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::memory::{self, at_work};
-use crate::plugin::CallContext;
-use crate::run::Failure;
 use arrow::array::RecordBatch;
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use timely::container::CapacityContainerBuilder;
@@ -27,99 +27,6 @@ pub type Ticks<'s> = Stream<'s, u64, Vec<Tick>>;
 /// What stages and sources of this worker have to save at the barrier of a checkpoint.
 pub type ChangesStream<'s> = Stream<'s, u64, Vec<Changes>>;
 
-/// The beginning of a batch or, with an odd timestamp, a barrier: worker 0 decides it, all workers see it.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Tick {
-    /// The worker that this copy is for.
-    pub to: u64,
-    /// The batch time.
-    pub time: BatchTime,
-    /// The first new batch of a start: the job was stopped before it.
-    pub resumed: bool,
-    /// The time before it passed while the job did not run: it was made up, or follows on such batches.
-    pub stopped: bool,
-    /// It was made up for windows of processing time: sources put nothing into it.
-    pub made_up: bool,
-    /// Of a barrier: the upgrade whose plugin takes its place behind it, see [`crate::run::upgrade`].
-    pub swap: Option<u64>,
-    /// Of a barrier: the upgrade whose plugin runs in a shadow behind it, and for how many batches.
-    pub shadow: Option<(u64, u64)>,
-}
-
-/// The batch that an operator works on.
-#[derive(Clone, Copy, Debug)]
-pub struct BatchContext {
-    /// Its id.
-    pub id: BatchId,
-    /// Its time.
-    pub time: BatchTime,
-    /// Event time, in an operator that has it.
-    pub watermark: Watermark,
-}
-
-impl BatchContext {
-    /// A batch without event time.
-    pub fn new(id: BatchId, time: BatchTime) -> BatchContext {
-        BatchContext { id, time, watermark: Watermark::default() }
-    }
-
-    /// What a plugin is told of it.
-    pub fn call(&self) -> CallContext {
-        // The languages of plugins have no times as late as the end of time.
-        let watermark = self.watermark.now.map(|now| now.min(TIME_US_MAX));
-        CallContext { batch: self.id, time: self.time, watermark }
-    }
-}
-
-/// Event time up to which input is complete, in microseconds; `None`: not known yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Watermark {
-    /// After the batch before: what was complete then cannot change any more, so older rows are late.
-    pub before: Option<i64>,
-    /// After this batch: what is complete now is put out with it.
-    pub now: Option<i64>,
-}
-
-/// What the clocks of stages have to know of a batch.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Progress {
-    /// The worker that this copy is for: all get one.
-    pub to: u64,
-    /// What happened.
-    pub what: Event,
-}
-
-/// See [`Progress`]. Times are in microseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub enum Event {
-    /// How far event time has come in one part.
-    Time {
-        /// Whose clock it is.
-        clock_id: ClockId,
-        /// The greatest time among the rows.
-        max_us: i64,
-    },
-    /// The source of this number has ended: after the batches before, nothing came of it.
-    Ended(u32),
-    /// What a worker holds back of a stage, after the batch.
-    Held {
-        /// The stage's place in the job.
-        stage: u32,
-        /// How far it has come.
-        hold: Hold,
-    },
-}
-
-/// How far a stage has come that puts out rows later than what they are made of came. Times are those of the stage, in
-/// microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Hold {
-    /// What it puts out from now on is made of nothing older; `None`: that is not known yet.
-    pub from_us: Option<i64>,
-    /// What it has put out was made of nothing newer.
-    pub until_us: Option<i64>,
-}
-
 /// The progress of event time in a stage's input, a copy for each worker.
 pub type ProgressStream<'s> = Stream<'s, u64, Vec<Progress>>;
 
@@ -127,38 +34,6 @@ pub type ProgressStream<'s> = Stream<'s, u64, Vec<Progress>>;
 pub const LATE: u32 = u32::MAX;
 /// `Part::input` of accumulators that a version in a shadow made, between the operators of its stage.
 pub const SHADOW: u32 = u32::MAX - 1;
-
-/// Rows of a table that a checkpoint has to hold: one file of them.
-#[derive(Clone, Debug)]
-pub struct Changes {
-    /// The table's place in [`crate::checkpoint::Kept::tables`].
-    pub table: usize,
-    /// Which file it is of those that this worker writes of the table for this checkpoint, from 0.
-    pub number: u32,
-    /// The key groups whose rows it holds, of those that this worker owns: the first, and one behind the last.
-    pub groups: (u32, u32),
-    /// All rows of these groups, instead of those that changed.
-    pub base: bool,
-    /// As in a file of [`crate::checkpoint::state_file`], in slices; at least one.
-    pub rows: Vec<RecordBatch>,
-}
-
-impl Changes {
-    /// A small table that one worker has: all of it, or what changed.
-    pub fn small(table: usize, groups: (u32, u32), base: bool, rows: RecordBatch) -> Changes {
-        Changes { table, number: 0, groups, base, rows: vec![rows] }
-    }
-
-    /// How many rows there are.
-    pub fn num_rows(&self) -> u64 {
-        self.rows.iter().map(|rows| rows.num_rows() as u64).sum()
-    }
-
-    /// The memory that they take.
-    pub fn bytes(&self) -> u64 {
-        self.rows.iter().map(|rows| rows.get_array_memory_size() as u64).sum()
-    }
-}
 
 /// What other threads have finished for an operator: it holds a capability for each and gives it up when it hears.
 pub struct Answers<T> {
@@ -183,20 +58,6 @@ impl<T> Answers<T> {
     pub fn take(&self) -> Vec<(u64, T)> {
         std::mem::take(&mut *self.given.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// Whether these are a panic's words by which timely's threads end when the connection to another process breaks.
-pub fn is_lost_connection(words: &str) -> bool {
-    let signs = ["timely communication error:", "MergeQueue poisoned", "Send thread panic", "Recv thread panic"];
-    signs.iter().any(|sign| words.contains(sign))
-}
-
-/// The error that such a panic stands for.
-pub fn lost_connection() -> Error {
-    Error::environment(
-        "the connection to another process of the job broke, so the job cannot go on; see what that process said, and \
-         start all of them again",
-    )
 }
 
 /// What an operator puts out for one batch.

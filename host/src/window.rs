@@ -94,10 +94,5 @@ impl WindowNode {
     }
 }
 
-/// A length of time in microseconds.
-pub fn microseconds(time: Duration) -> i64 {
-    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
-}
-
 #[cfg(test)]
 mod tests;

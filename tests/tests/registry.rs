@@ -1,6 +1,6 @@
 //! Packages in registries: Debian's own, with and without a login and TLS, and folders.
 
-use millstream::package::digest::Digest;
+use millstream::digest::Digest;
 use millstream::package::facts::Facts;
 use millstream::package::manifest::Made;
 use millstream::registry::Registry;

@@ -3,10 +3,11 @@
 //! Accumulators of one key are combined in rounds: neighbours first, then the results of neighbours, so that n
 //! accumulators of a key take log2(n) calls on whole columns and the order of arrival is kept.
 
-use crate::batch::group::Grouper;
+use crate::batch::group::{Grouper, sort_by_rank};
 use crate::batch::keys::Keys;
+use crate::context::CallContext;
 use crate::error::{Error, Result};
-use crate::plugin::{CallContext, Caller};
+use crate::plugin::Caller;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, interleave_record_batch, take_arrays, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -59,30 +60,6 @@ fn runs_by_key(keys: &[ArrayRef], rows: usize, grouper: &mut Grouper) -> Result<
     let (ends, sorted) = sort_by_rank(groups.of_row.iter().map(|group| rank[*group]), groups.count());
     let runs = ends.iter().scan(0, |start, end| Some(end - std::mem::replace(start, *end))).collect();
     Ok((runs, sorted, order.iter().map(|group| groups.first_rows[*group as usize]).collect()))
-}
-
-/// A counting sort: rows in the order of their ranks, stable; and where the rows of each rank end.
-pub fn sort_by_rank(ranks: impl Iterator<Item = u32> + Clone, count: usize) -> (Vec<u32>, Vec<u32>) {
-    let mut ends = vec![0u32; count];
-    let mut rows = 0;
-    for rank in ranks.clone() {
-        ends[rank as usize] += 1;
-        rows += 1;
-    }
-    let mut sum = 0;
-    let mut next: Vec<u32> = Vec::with_capacity(count);
-    for end in &mut ends {
-        next.push(sum);
-        sum += *end;
-        *end = sum;
-    }
-    let mut sorted = vec![0u32; rows];
-    for (row, rank) in ranks.enumerate() {
-        let place = &mut next[rank as usize];
-        sorted[*place as usize] = row as u32;
-        *place += 1;
-    }
-    (ends, sorted)
 }
 
 /// Combines the accumulators of each group, in the order of the rows: a row for each group.

@@ -98,7 +98,7 @@ pub fn run(folder: &Path, accepts: bool) -> Result<Report> {
     run_with(folder, accepts, &|job| {
         let of = (job.file.as_path(), job.of.as_str());
         let spec = crate::job::made_of(&job.text, of, &job.folder, |path| job.places(path))?;
-        let options = crate::run::Options { workers: Some(job.workers), ..Default::default() };
+        let options = crate::running::Options { workers: Some(job.workers), ..Default::default() };
         let mut job = crate::run::Job::new(spec, options);
         job.start()?;
         job.await_termination(None)?;

@@ -7,8 +7,8 @@ mod text;
 
 use super::build::described;
 use super::cases::Question;
+use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
-use crate::package::digest::Digest;
 use crate::package::facts::Facts;
 use crate::package::sections::Package;
 use crate::plugin::{LoadOptions, Plugin, PluginHost, component_file, read_component};

@@ -1,7 +1,7 @@
 //! Records as a receiver took them in, before decoding.
 
-use crate::checkpoint::types::{Extent, Position};
-use crate::receiver::follow::identity;
+use crate::batch::identity;
+use crate::batch::position::{Extent, Position};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 

@@ -105,6 +105,30 @@ impl Grouper {
     }
 }
 
+/// A counting sort: rows in the order of their ranks, stable; and where the rows of each rank end.
+pub fn sort_by_rank(ranks: impl Iterator<Item = u32> + Clone, count: usize) -> (Vec<u32>, Vec<u32>) {
+    let mut ends = vec![0u32; count];
+    let mut rows = 0;
+    for rank in ranks.clone() {
+        ends[rank as usize] += 1;
+        rows += 1;
+    }
+    let mut sum = 0;
+    let mut next: Vec<u32> = Vec::with_capacity(count);
+    for end in &mut ends {
+        next.push(sum);
+        sum += *end;
+        *end = sum;
+    }
+    let mut sorted = vec![0u32; rows];
+    for (row, rank) in ranks.enumerate() {
+        let place = &mut next[rank as usize];
+        sorted[*place as usize] = row as u32;
+        *place += 1;
+    }
+    (ends, sorted)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

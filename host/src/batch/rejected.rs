@@ -5,8 +5,8 @@ use crate::batch::types::ColumnType;
 use crate::batch::widen::first_inexact;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
-use crate::job::units::show_size;
 use crate::limits::IN_FLIGHT_MAX_MAX;
+use crate::units::show_size;
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, StringArray, UInt32Array};
 use arrow::buffer::NullBuffer;
 use arrow::compute::{filter_record_batch, take_record_batch};
@@ -183,7 +183,7 @@ pub fn plugin_columns(rejected: &RecordBatch, reason_at: usize) -> Option<[usize
 
 /// Rows as JSON objects, which sources of ours read as they were.
 fn as_json(rows: &RecordBatch) -> Result<ArrayRef, ArrowError> {
-    let objects = crate::sink::json_objects(rows).map_err(|error| ArrowError::JsonError(error.to_string()))?;
+    let objects = crate::batch::json::objects(rows).map_err(|error| ArrowError::JsonError(error.to_string()))?;
     Ok(Arc::new(StringArray::from_iter_values(objects)))
 }
 

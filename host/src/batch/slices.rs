@@ -1,17 +1,9 @@
 //! How many bytes rows take, and rows cut into slices of bounded size.
 
+use crate::limits::SliceMax;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::DataType;
 use std::ops::Range;
-
-/// How large a slice may be, unless it is a single row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SliceMax {
-    /// Rows.
-    pub rows: usize,
-    /// Bytes of their columns.
-    pub bytes: usize,
-}
 
 /// The bytes of rows that stand side by side in one or several batches.
 pub struct RowBytes<'a>(Vec<Column<'a>>);

@@ -1,7 +1,7 @@
 //! The column types of the design and the Arrow types that carry them.
 
+use super::column::ColumnSpec;
 use crate::error::{Error, Result};
-use crate::job::spec::ColumnSpec;
 use crate::shown::harmless;
 use arrow::array::{ArrayRef, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};

@@ -1,31 +1,7 @@
 //! The table of what plugins counted, in checkpoints.
 
-use super::types::{Column, Table};
-use crate::batch::types::ColumnType;
-use crate::graph::{Graph, Operator, StageNode};
-use crate::plugin::Plugin;
-
 /// Its name. No stage can be called so: names of stages hold no dot.
 pub const TABLE: &str = "millstream.counters";
 
 /// The columns that tell counters apart, and the one with the count.
 pub const COLUMNS: ([&str; 2], &str) = (["stage", "counter"], "count");
-
-/// The table of a job, without files; none where no plugin counts.
-pub fn table_of(graph: &Graph) -> Option<Table> {
-    graph.stages.iter().any(counts).then(|| {
-        let (key, count) = COLUMNS;
-        let key = key.iter().map(|name| Column::new(name, ColumnType::Text)).collect();
-        Table::of_stage(TABLE, "", [key, Vec::new(), vec![Column::new(count, ColumnType::Int64)]])
-    })
-}
-
-fn counts(stage: &StageNode) -> bool {
-    let counts = |plugin: &Plugin| plugin.uses("metrics");
-    let functions = match &stage.operator {
-        Operator::Sql(node) => node.functions.as_slice(),
-        _ => &[],
-    };
-    stage.plugin().is_some_and(|node| counts(&node.plugin))
-        || functions.iter().any(|function| counts(function.plugin()))
-}

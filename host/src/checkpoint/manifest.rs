@@ -4,12 +4,12 @@
 //! XXH3-64 of the rest of the line and of what follows, the length of what follows, a random number that no two
 //! writings share, and the version of the program that wrote it. JSON follows, for people to read.
 
-use super::fault;
 use super::state_file::checksum;
 use super::store::{Store, Version, patiently};
 use super::types::{FORMAT_VERSION, Manifest};
 use crate::error::{Error, Result};
-use crate::run::Failure;
+use crate::failure::Failure;
+use crate::fault;
 use bytes::Bytes;
 use std::hash::{BuildHasher, Hasher, RandomState};
 

@@ -1,13 +1,15 @@
 //! How far a source was read, as a table of a checkpoint.
 
+use super::fold;
 use super::state_file::REMOVED;
-use super::types::{Column, Position, Positions, StateFile, Table, TableOf, move_all};
-use super::{fault, fold};
+use super::types::{Column, StateFile, Table, TableOf};
 use crate::batch::keys::KEY_GROUPS;
+use crate::batch::position::{Position, Positions, move_all};
+use crate::checkpoint::changes::Changes;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::ids::BatchId;
 use crate::job::spec::{SourceKind, SourceSpec};
-use crate::timely_ext::Changes;
 use arrow::array::{AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use std::collections::BTreeSet;

@@ -1,16 +1,14 @@
-//! The tables of a checkpoint as rows: for a worker that takes over its key groups, and whole, for people who ask.
+//! The tables of a checkpoint as rows, for a worker that takes over its key groups.
 
 use super::fold::{self, Live};
 use super::state_file;
 use super::store::Store;
 use super::types::{Column, StateFile, Table, TableOf};
-use crate::batch::keys::KEY_GROUPS;
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
-use crate::state::StateTable;
 use arrow::array::RecordBatch;
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::Field;
 use std::sync::Arc;
 
 /// The rows of these key groups, file by file in the order in which they apply, without those that newer bases cover. An
@@ -70,13 +68,8 @@ fn within(store: &dyn Store, table: &Table, error: Error) -> Error {
     error.within(format!("the checkpoint in {}: {}", store.place(), about(table)))
 }
 
-/// A whole table as it stands, sorted by key hash: its key and state columns, without removed keys.
-pub fn merged(store: &dyn Store, table: &Table) -> Result<RecordBatch> {
-    merge(table, load_table(store, table, 0, KEY_GROUPS as u32, None)?)
-}
-
 /// A table, for messages.
-fn about(table: &Table) -> String {
+pub fn about(table: &Table) -> String {
     match table.of {
         TableOf::Stage => format!("state of stage `{}`", table.name),
         TableOf::Source => format!("positions of source `{}`", table.name),
@@ -84,7 +77,7 @@ fn about(table: &Table) -> String {
 }
 
 /// The same as [`each_file`], over files that come from anywhere.
-fn load(
+pub fn load(
     table: &Table,
     first: u32,
     end: u32,
@@ -108,18 +101,6 @@ fn counting(table: &Table, live: &Live, rows: RecordBatch) -> Result<RecordBatch
     fold::only(&rows, table.key.len(), &live.groups).map_err(told)
 }
 
-/// Applies the rows of files, as a stage does that takes them over.
-fn merge(table: &Table, files: Vec<RecordBatch>) -> Result<RecordBatch> {
-    let schema = Arc::new(Schema::new(fields(&table.state)?));
-    let told = |error: Error| error.within(format!("the checkpoint: {}", about(table)));
-    let mut merged = StateTable::new(fields(table.key.iter().chain(&table.sub))?, schema, None)
-        .map_err(|error| told(Error::environment(error)))?;
-    for rows in files {
-        merged.restore(&rows, |_| true).map_err(told)?;
-    }
-    merged.rows()
-}
-
 /// Columns as Arrow has them.
 pub fn fields<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Result<Vec<Arc<Field>>> {
     let field = |column: &Column| match ColumnType::from_name(&column.kind) {
@@ -132,6 +113,3 @@ pub fn fields<'a>(columns: impl IntoIterator<Item = &'a Column>) -> Result<Vec<A
     };
     columns.into_iter().map(field).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -5,14 +5,12 @@ use super::store::{Store, patiently};
 use super::types::{JobRecord, Start, Table, blob_path};
 use crate::batch::types::ColumnType;
 use crate::error::{Error, Result};
-use crate::graph::Graph;
+use crate::failure::Failure;
 use crate::ids::{BatchId, Generation};
 use crate::job::{
     self,
-    spec::{ColumnSpec, EnrichSpec, JobSpec, OperatorSpec, PluginSpec, SourceKind, SourceSpec, TimeForm},
+    spec::{ColumnSpec, JobSpec, OperatorSpec, TimeForm},
 };
-use crate::plugin::component_file;
-use crate::run::Failure;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,33 +28,9 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// The record of a checked job. `known`: the job was made of this record.
-    pub fn of(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>) -> Result<Recorded> {
-        let spec = &graph.spec;
-        let failed = |path: &Path, error: std::io::Error| {
-            Error::environment(format!("cannot read {} for the checkpoint: {error}", path.display()))
-        };
-        let (mut record, mut blobs) = (JobRecord::default(), BTreeMap::new());
-        match known {
-            Some(known) => record = known,
-            None => {
-                let folder = std::path::absolute(&spec.origin.folder).unwrap_or_else(|_| spec.origin.folder.clone());
-                record.folder = folder.display().to_string();
-                record.sets = sets.to_vec();
-                record.sets.extend(tables_of(graph));
-                // Jobs without such columns keep the record, and so the digest, that they had.
-                record.units_are_said = has_times_without_unit(spec);
-                if let Some(file) = &spec.origin.file {
-                    record.text = crate::regular::read_to_string(file).map_err(|e| failed(file, e))?;
-                }
-                for (path, file) in files_of(spec)? {
-                    let bytes = crate::regular::read(&file).map_err(|e| failed(&file, e))?;
-                    record.blobs.insert(path.clone(), blob_path(Generation(0), &digest(&bytes)));
-                    blobs.insert(path, Bytes::from(bytes));
-                }
-            }
-        }
-        Ok(Recorded { job: spec.name.clone(), digest: digest_of(&record)?, record, blobs })
+    /// A record and the bytes that it refers to, by path as the job has it.
+    pub fn new(job: String, record: JobRecord, blobs: BTreeMap<String, Bytes>) -> Result<Recorded> {
+        Ok(Recorded { job, digest: digest_of(&record)?, record, blobs })
     }
 
     /// Stores the record for a start of this generation, and the bytes that the start before does not keep already.
@@ -133,38 +107,6 @@ pub fn upgrade(store: &dyn Store, running: &Start, next: NextPlugin, failure: &F
     Ok(Upgraded { digest: start.job_digest, path, blobs: record.blobs.into_values().collect(), next })
 }
 
-/// Components and files that the plugins of a job are given: path as the job has it, and where the file is. The tables
-/// of enrichments are not among them, as their rows are in the plans.
-fn files_of(spec: &JobSpec) -> Result<BTreeMap<String, PathBuf>> {
-    let mut files = BTreeMap::new();
-    let folder = &spec.origin.folder;
-    for plugin in spec.stages.iter().flat_map(|stage| stage.plugins()) {
-        let PluginSpec { path, grant, update, .. } = plugin;
-        files.insert(path.display().to_string(), component_file(&plugin.place(folder))?);
-        for path in grant.files.values().chain(&update.initial) {
-            files.insert(path.display().to_string(), folder.join(path));
-        }
-    }
-    Ok(files)
-}
-
-/// The columns of tables from outside, as values that replace those of the job file: a file may tell others when the job is
-/// run again.
-fn tables_of(graph: &Graph) -> Vec<(String, String)> {
-    let columns = |enrich: &EnrichSpec| {
-        let column = |column: &ColumnSpec| {
-            ColumnType::from_name(&column.kind.to_string())?;
-            Some(format!("{} = {}", toml::Value::String(column.name.clone()), column.toml()))
-        };
-        Some(format!("{{ {} }}", enrich.schema.iter().map(column).collect::<Option<Vec<_>>>()?.join(", ")))
-    };
-    let table = |source: &SourceSpec| {
-        let SourceKind::Table(enrich) = &source.kind else { return None };
-        Some((format!("stages.{}.enrich.schema", crate::receiver::table::stage_of(&source.name)), columns(enrich)?))
-    };
-    graph.spec.sources.iter().filter_map(table).collect()
-}
-
 /// The record of a start; an error where it is missing or damaged.
 pub fn read(store: &dyn Store, start: &Start) -> Result<JobRecord> {
     let path = start.record_path();
@@ -221,7 +163,7 @@ pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSp
 }
 
 /// Whether numbers in a column of the job would have been times before schemas had to say of which unit.
-fn has_times_without_unit(spec: &JobSpec) -> bool {
+pub fn has_times_without_unit(spec: &JobSpec) -> bool {
     let tables = spec.stages.iter().filter_map(|stage| match &stage.operator {
         OperatorSpec::Enrich(enrich) => Some(&enrich.schema),
         _ => None,
@@ -272,9 +214,6 @@ fn digest_in(path: &str) -> &str {
 }
 
 /// SHA-256 in hexadecimal digits.
-fn digest(bytes: &[u8]) -> String {
+pub fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,14 +4,15 @@
 use super::record::{self, NextPlugin, Upgraded};
 use super::store::{Store, Version, patiently};
 use super::types::{Checkpoint, Manifest, StateFile, Table, TableOf};
-use super::{Markers, fault, fold, gc, manifest, resolve, state_file};
+use super::{Markers, fold, gc, manifest, resolve, state_file};
+use crate::checkpoint::changes::Changes;
 use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::limits::STATE_WAITING_BYTES_MAX;
-use crate::run::Failure;
 use crate::threads;
 use crate::time;
-use crate::timely_ext::Changes;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, Sender, channel};

@@ -6,7 +6,7 @@ use crate::lock::store::Store;
 use crate::lock::{self, add, edit};
 use crate::package::difference::Difference;
 use crate::package::facts::Facts;
-use crate::package::name::Wanted;
+use crate::package_name::Wanted;
 use clap::Args;
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! `millstream key`: keys that sign packages, and whose signatures count.
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::digest::Digest;
 use crate::trust::key::{self, PublicKey, SecretKey, Signer};
 use crate::trust::policy::{self, Policy, Trusted};
 use clap::{Args, Subcommand};

@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::lock::obtain::obtain;
 use crate::lock::place::registry;
 use crate::lock::store::Store;
-use crate::package::name::Wanted;
+use crate::package_name::Wanted;
 use crate::trust::policy::Policy;
 use clap::Args;
 use std::fmt::Write as _;

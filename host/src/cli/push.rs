@@ -4,7 +4,8 @@ use crate::error::{Error, Result};
 use crate::lock::place::registry;
 use crate::package::facts::Facts;
 use crate::package::manifest::Made;
-use crate::package::name::{self, PackageName};
+use crate::package_name;
+use crate::package_name::PackageName;
 use crate::plugin::{component_file, read_component};
 use crate::trust::key::SecretKey;
 use crate::trust::signature;
@@ -41,7 +42,7 @@ pub fn push(arguments: &PushArguments) -> Result<String> {
     }
     let within = |error: Error| error.within(format!("plugin {shown}"));
     let name: PackageName = facts.name.parse().map_err(within)?;
-    let version = name::version(&facts.version).map_err(within)?;
+    let version = package_name::version(&facts.version).map_err(within)?;
     let made = Made::of(component, &facts)?;
     let digest = made.digest();
     // Without the key, nothing is pushed.

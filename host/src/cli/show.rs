@@ -4,7 +4,7 @@ use crate::author::inspect;
 use crate::error::{Error, Result};
 use crate::lock::place::registry;
 use crate::package::facts::Facts;
-use crate::package::name::Wanted;
+use crate::package_name::Wanted;
 use crate::registry::Registry;
 use crate::trust::policy::Policy;
 use clap::Args;

@@ -2,9 +2,9 @@
 
 use super::run::parse_set;
 use crate::batch::types::ColumnType;
+use crate::checkpoint::manifest;
 use crate::checkpoint::store::{self, Store};
 use crate::checkpoint::types::{Checkpoint, Column, Manifest, TableOf};
-use crate::checkpoint::{manifest, read};
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
 use crate::job;
@@ -15,6 +15,7 @@ use crate::sink::show_table;
 use crate::sql::gather::collected;
 use crate::sql::watch::watched;
 use crate::sql::{budget, session};
+use crate::state::merged;
 use arrow::array::RecordBatch;
 use arrow::json::WriterBuilder;
 use arrow::json::writer::LineDelimited;
@@ -129,7 +130,7 @@ fn chosen<'a>(store: &dyn Store, manifest: &'a Manifest, batch: Option<BatchId>)
 fn tables_of(store: &dyn Store, checkpoint: &Checkpoint) -> Result<Vec<State>> {
     let stages = checkpoint.tables.iter().filter(|table| table.of == TableOf::Stage);
     let state = |table: &crate::checkpoint::types::Table| {
-        let rows = read::merged(store, table)?;
+        let rows = merged::merged(store, table)?;
         Ok(State {
             name: table.name.clone(),
             key: table.key.iter().chain(&table.sub).cloned().collect(),

@@ -19,7 +19,7 @@ pub struct StopArguments {
     /// The job file
     job: PathBuf,
     /// Wait no longer than this for its end, as `30s`; it ends all the same
-    #[arg(long, value_parser = crate::job::units::time)]
+    #[arg(long, value_parser = crate::units::time)]
     timeout: Option<Duration>,
 }
 

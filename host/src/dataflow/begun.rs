@@ -3,17 +3,18 @@
 use super::stages::At;
 use crate::batch::keys::Keys;
 use crate::batch::types::timestamps;
+use crate::checkpoint::changes::Changes;
 use crate::checkpoint::state_file::REMOVED;
 use crate::error::{Error, Result};
 use crate::graph::begun_table;
 use crate::ids::{BatchId, BatchTime};
-use crate::run::Running;
+use crate::running::Running;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::Changes;
+use crate::time::microseconds;
+use crate::window::WindowNode;
 use crate::window::batches::BatchEnd;
 use crate::window::due::{self, Due};
 use crate::window::made_up::MadeUp;
-use crate::window::{WindowNode, microseconds};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use std::sync::Arc;
@@ -42,10 +43,10 @@ impl Begun {
 
     fn of_worker(name: &str, window: (i64, i64), index: usize, peers: usize, running: &Running) -> Result<Begun> {
         let (size_us, slide_us) = window;
-        let keeper = Keeper::open(running, &begun_table(name), index, peers);
+        let keeper = Keeper::open(running.kept.as_ref(), &begun_table(name), index, peers);
         let mut due = Due::new(size_us, slide_us);
         if let (Some(keeper), Some(kept)) = (&keeper, &running.kept) {
-            let files = keeper.load_all(running)?.unwrap_or_default();
+            let files = keeper.load_all()?.unwrap_or_default();
             let time = |key: &str| files.iter().rev().find_map(|rows| time_of(rows, key));
             if let Some(origin_us) = time(FIRST) {
                 let run = |number: u32| {

@@ -3,9 +3,10 @@
 
 use crate::checkpoint::save::{Published, SavedFile, Saver};
 use crate::checkpoint::types::StateFile;
+use crate::context::Tick;
 use crate::ids::{BatchId, BatchTime};
 use crate::metrics::Metrics;
-use crate::timely_ext::{Answers, ChangesStream, Parts, Tick, Ticks};
+use crate::timely_ext::{Answers, ChangesStream, Parts, Ticks};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use timely::container::CapacityContainerBuilder;

@@ -4,18 +4,18 @@
 use super::by_key::hashes;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
+use crate::checkpoint::changes::Changes;
 use crate::checkpoint::counters::{COLUMNS, TABLE};
 use crate::checkpoint::read::fields;
+use crate::context::{BatchContext, Tick};
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::metrics::Metrics;
-use crate::run::Running;
+use crate::running::Running;
 use crate::state::StateTable;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{
-    BatchContext, BatchWork, Changes, ChangesStream, Output, Parts, Tick, Ticks, each_batch_with_state,
-};
+use crate::timely_ext::{BatchWork, ChangesStream, Output, Parts, Ticks, each_batch_with_state};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, Schema};
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ pub fn build<'s>(
     (index, peers): (usize, usize),
     running: &Arc<Running>,
 ) -> Result<Option<ChangesStream<'s>>> {
-    let Some(keeper) = Keeper::open(running, TABLE, index, peers) else { return Ok(None) };
+    let Some(keeper) = Keeper::open(running.kept.as_ref(), TABLE, index, peers) else { return Ok(None) };
     running.metrics.keep_counted_batches();
     let work = Totals::new(keeper, index, running)?;
     let is_first = index == running.first_worker;
@@ -123,11 +123,11 @@ impl Totals {
             StateTable::new(fields(&table.key)?, state, None).map_err(Error::arrow)
         };
         let mut table = new()?;
-        keeper.restore(running, &mut table).map_err(within)?;
+        keeper.restore(&mut table).map_err(within)?;
         // One process tells what was counted before, so that no counter is told twice.
         if index == 0 {
             let mut all = new()?;
-            for rows in keeper.load_all(running)?.unwrap_or_default() {
+            for rows in keeper.load_all()?.unwrap_or_default() {
                 all.restore(&rows, |_| true).map_err(within)?;
             }
             running.metrics.restore_counters(told(&all.rows()?));

@@ -3,16 +3,18 @@
 
 use super::stages::{At, StageStreams};
 use crate::batch::part::Part;
+use crate::checkpoint::changes::Changes;
 use crate::checkpoint::positions::ALL_GROUPS;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::TableOf;
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::graph::{EnrichNode, StageNode, content_table};
 use crate::ids::BatchId;
 use crate::metrics::Counts;
 use crate::receiver::table::Lookup;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Output, Parts, each_batch_with_state};
+use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter, filter_record_batch, is_not_null, take};
 use arrow::datatypes::{DataType, Field, Schema};
@@ -65,8 +67,8 @@ impl Enrich {
     fn new(stage: &StageNode, node: &EnrichNode, at: &At<'_, '_>) -> Result<Enrich> {
         let name = content_table(&stage.name);
         let mut table = Err("there is none".to_owned());
-        if let Some(keeper) = Keeper::open(at.running, &name, at.index, at.peers)
-            && let Some(held) = keeper.load_all(at.running)?
+        if let Some(keeper) = Keeper::open(at.running.kept.as_ref(), &name, at.index, at.peers)
+            && let Some(held) = keeper.load_all()?
             && let Some(content) = held.last().and_then(content)
         {
             table = Lookup::read(&node.enrich, &content).map_err(|message| {

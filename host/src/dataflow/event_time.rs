@@ -5,15 +5,17 @@ use super::stages::At;
 use crate::batch::part::Part;
 use crate::batch::rejected::Refusal;
 use crate::batch::types::{ColumnType, with_fields};
+use crate::context::{BatchContext, Event, Progress};
 use crate::error::{Error, Kind, Result};
-use crate::event_time::{EventClock, Lapses, TIME, TIME_US_MAX, Watermarks, saved};
+use crate::event_time::{EventClock, Lapses, TIME, Watermarks, saved};
+use crate::failure::Failure;
 use crate::graph::{EventTimeNode, StageNode, watermark_table};
 use crate::ids::ClockId;
-use crate::run::Failure;
 use crate::sql::expression::Expression;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, Event, Output, Parts, Progress, ProgressStream, each_part};
-use crate::window::microseconds;
+use crate::time::TIME_US_MAX;
+use crate::time::microseconds;
+use crate::timely_ext::{Output, Parts, ProgressStream, each_part};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, new_null_array};
 use arrow::compute::{concat, filter_record_batch, max};
 use arrow::datatypes::{Field, TimestampMicrosecondType};
@@ -77,9 +79,9 @@ pub fn clock(stage: &StageNode, node: &EventTimeNode, at: &At<'_, '_>) -> Result
         .ending(node.ends.clone(), at.running.graph.spec.at_end)
         .behind(node.behind.clone());
     let mut lapses = Lapses { interval_us: microseconds(at.running.graph.spec.batch), last: None };
-    let keeper = Keeper::open(at.running, &watermark_table(&stage.name), at.index, at.peers);
+    let keeper = Keeper::open(at.running.kept.as_ref(), &watermark_table(&stage.name), at.index, at.peers);
     if let Some(keeper) = &keeper
-        && let Some(rows) = keeper.load_all(at.running)?
+        && let Some(rows) = keeper.load_all()?
     {
         let within = |error: Error| error.within(format!("the checkpoint: stage `{}`", stage.name));
         saved::restore(&mut watermarks, &node.clocks, &rows).map_err(within)?;

@@ -6,6 +6,8 @@ use super::stages::{At as Place, Input, StageStreams, split_late};
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
 use crate::batch::rejected::mixed_late_rows;
+use crate::checkpoint::changes::Changes;
+use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{JoinNode, StageNode, right_table};
@@ -15,9 +17,7 @@ use crate::limits::PART_ROWS_MAX;
 use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::{Counts, Held};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{
-    BatchContext, BatchWork, Changes, Hold, Output, Parts, Watermark, each_batch, each_batch_that_holds, each_part,
-};
+use crate::timely_ext::{BatchWork, Output, Parts, each_batch, each_batch_that_holds, each_part};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
@@ -124,13 +124,13 @@ struct Intervals {
 impl Intervals {
     fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, at: &Place<'_, '_>) -> Result<Intervals> {
         let interval = node.interval.clone().ok_or_else(|| Error::bug("an interval join without an interval"))?;
-        let keeper = |name: &str| Keeper::open(at.running, name, at.index, at.peers);
+        let keeper = |name: &str| Keeper::open(at.running.kept.as_ref(), name, at.index, at.peers);
         let keepers = keeper(&stage.name).zip(keeper(&right_table(&stage.name))).map(|(first, second)| [first, second]);
         let mut state = IntervalJoin::new(interval, keepers.is_some())?;
         for (side, keeper) in Side::BOTH.into_iter().zip(keepers.iter().flatten()) {
             let mut table = state.table(side)?;
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            if keeper.restore(at.running, &mut table).map_err(told)? {
+            if keeper.restore(&mut table).map_err(told)? {
                 state.restore(side, &table)?;
             }
         }

@@ -2,10 +2,11 @@
 
 use crate::batch::part::Part;
 use crate::batch::rejected::mixed_late_rows;
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::metrics::Counts;
-use crate::timely_ext::{BatchContext, Output};
+use crate::timely_ext::Output;
 use arrow::array::RecordBatch;
 
 /// What comes too late, as `<stage>.late` has it.

@@ -2,11 +2,12 @@
 
 use super::stages::At;
 use crate::batch::part::Part;
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::BatchId;
 use crate::job::spec::{OperatorSpec, RejectedMax};
-use crate::timely_ext::{BatchContext, Parts, Ticks, each_batch};
+use crate::timely_ext::{Parts, Ticks, each_batch};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Int64Type;
 use std::sync::Arc;

@@ -8,13 +8,15 @@ use super::stages::{At, Input, StageStreams, split_late};
 use super::{event_time, sessions};
 use crate::batch::part::Part;
 use crate::batch::types::with_fields;
+use crate::checkpoint::changes::Changes;
+use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
 use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::Held;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Hold, Output, Watermark, each_batch_that_holds, each_part};
+use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
 use crate::window::bounds;
 use crate::window::rows::{PieceId, Pieces, Place, Slices};
@@ -80,10 +82,10 @@ struct RowsWindow {
 
 impl RowsWindow {
     fn new(stage: &StageNode, windows: Windows, at: &At<'_, '_>) -> Result<RowsWindow> {
-        let keeper = Keeper::open(at.running, &rows_table(&stage.name), at.index, at.peers);
+        let keeper = Keeper::open(at.running.kept.as_ref(), &rows_table(&stage.name), at.index, at.peers);
         let mut pieces = Pieces::new(keeper.is_some());
         if let Some(keeper) = &keeper {
-            for rows in keeper.load(at.running)?.unwrap_or_default() {
+            for rows in keeper.load()?.unwrap_or_default() {
                 pieces.restore(&rows).map_err(|error| error.within(format!("stage `{}`", stage.name)))?;
             }
         }

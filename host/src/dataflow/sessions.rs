@@ -12,14 +12,14 @@ use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::group::{Grouped, Grouper};
 use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::part::Part;
+use crate::checkpoint::changes::Changes;
+use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode, pieces_table, rows_table};
 use crate::ids::BatchId;
 use crate::metrics::{Counts, Held};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{
-    BatchContext, BatchWork, Changes, Hold, Output, Parts, Watermark, each_batch_that_holds, each_part,
-};
+use crate::timely_ext::{BatchWork, Output, Parts, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
 use crate::window::sessions::{Gap, NewPiece, OpenSessions, SessionPieces, TouchedSession};
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
@@ -99,18 +99,18 @@ impl SessionWork {
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
         let table = if contents.are_rows() { rows_table(&stage.name) } else { stage.name.clone() };
-        let keeper = Keeper::open(at.running, &table, at.index, at.peers);
+        let keeper = Keeper::open(at.running.kept.as_ref(), &table, at.index, at.peers);
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its sessions in the checkpoint", stage.name));
-            keeper.restore(at.running, sessions.table()).map_err(told)?;
+            keeper.restore(sessions.table()).map_err(told)?;
             sessions.restored().map_err(told)?;
         }
         let mut pieces = None;
         if contents.are_rows() {
             let mut held = SessionPieces::new(&key)?;
-            let keeper = Keeper::open(at.running, &pieces_table(&stage.name), at.index, at.peers);
+            let keeper = Keeper::open(at.running.kept.as_ref(), &pieces_table(&stage.name), at.index, at.peers);
             if let Some(keeper) = &keeper {
-                keeper.restore(at.running, held.table())?;
+                keeper.restore(held.table())?;
                 held.restored()?;
             }
             pieces = Some((held, keeper));

@@ -2,22 +2,23 @@
 //! of them is compared. Nothing of it leaves the stage, and an error ends the shadow alone.
 
 use super::plugin::{Current, together};
+use super::update::UpdateStage;
 use crate::aggregate::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
 use crate::batch::rejected::{Refusal, without_nulls};
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::exchange::split_by_key;
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::OnError;
 use crate::plugin::{Account, Caller, Cogrouped, Cogroups, Processed};
-use crate::run::upgrade::shadow::Shadow;
-use crate::run::upgrade::shadow::compare::{Compared, States};
+use crate::running::upgrade::shadow::Shadow;
+use crate::running::upgrade::shadow::compare::{Compared, States};
 use crate::state::OwnedKey;
-use crate::state::update::UpdateStage;
-use crate::timely_ext::{BatchContext, Output, SHADOW};
+use crate::timely_ext::{Output, SHADOW};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};

@@ -1,9 +1,10 @@
 //! `filter` and `select`: what happens to a stage's rows before they leave it.
 
 use super::stages::{At, StageStreams};
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::graph::{Shape, StageNode};
-use crate::timely_ext::{BatchContext, each_part};
+use crate::timely_ext::each_part;
 use arrow::array::{Array as _, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 

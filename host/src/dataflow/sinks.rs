@@ -1,14 +1,15 @@
 //! Sinks in the graph: all rows of a batch come to worker 0, which commits them.
 
 use super::Streams;
-use crate::checkpoint::fault;
 use crate::checkpoint::resolve::commits;
+use crate::context::Tick;
+use crate::fault;
 use crate::ids::BatchId;
 use crate::job::spec::{SinkKind, SinkSpec};
 use crate::metrics::Counts;
-use crate::run::Running;
+use crate::running::Running;
 use crate::sink::Sink;
-use crate::timely_ext::{Parts, Tick, Ticks, each_batch, each_part};
+use crate::timely_ext::{Parts, Ticks, each_batch, each_part};
 use timely::dataflow::operators::vec::Map;
 
 /// Commits the batches of a sink, once the gate has passed them. `sink` is there on worker 0. Returns a stream without

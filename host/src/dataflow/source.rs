@@ -2,11 +2,15 @@
 //! decode them there.
 
 use crate::batch::chunk::Chunk;
-use crate::batch::decode::Decoder;
+use crate::batch::position::{Position, SOURCE_END};
+use crate::checkpoint::changes::Changes;
 use crate::checkpoint::plan::PlanWriter;
 use crate::checkpoint::positions::{self, PositionTable};
-use crate::checkpoint::types::{Piece, PlannedChunk, Position, SOURCE_END, TableOf};
+use crate::checkpoint::types::{Piece, PlannedChunk, TableOf};
+use crate::context::{BatchContext, Event, Progress, Tick};
+use crate::decode::Decoder;
 use crate::error::Result;
+use crate::failure::Failure;
 use crate::ids::{BatchId, BatchTime, ClockId, PartOrder};
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
 use crate::limits::{DECODED_TIMES_MAX, PART_DECODED_BYTES_MAX};
@@ -16,10 +20,8 @@ use crate::receiver::{
     self,
     inbox::{Inbox, Most, Taken},
 };
-use crate::run::{Failure, Running};
-use crate::timely_ext::{
-    Answers, BatchContext, Changes, ChangesStream, Event, Output, Parts, Progress, ProgressStream, Tick, Ticks,
-};
+use crate::running::Running;
+use crate::timely_ext::{Answers, ChangesStream, Output, Parts, ProgressStream, Ticks};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 use super::by_key::hashes;
 use super::stages::{At, StageStreams};
 use crate::batch::part::Part;
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::exchange::{by_key_group, parts_of, split_by_key};
 use crate::graph::{SqlNode, StageNode};
@@ -10,7 +11,7 @@ use crate::ids::PartOrder;
 use crate::metrics::Counts;
 use crate::sql::query::Prepared;
 use crate::sql::spread::Spread;
-use crate::timely_ext::{BatchContext, Output, Parts, each_batch, each_part};
+use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use crate::window::{WindowNode, bounds};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;

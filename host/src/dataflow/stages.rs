@@ -11,7 +11,7 @@ use super::{
 use crate::batch::part::Part;
 use crate::error::Result;
 use crate::graph::{Operator, StageNode};
-use crate::run::Running;
+use crate::running::Running;
 use crate::timely_ext::{ChangesStream, LATE, Parts, ProgressStream, Ticks, each_part};
 use crate::window::WindowNode;
 use timely::dataflow::operators::Concat;

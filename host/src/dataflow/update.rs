@@ -1,22 +1,26 @@
 //! Stages with a plugin of world `update`. In event time the watermark is what timers go by; no row is late.
 
+mod stage;
+
 use super::by_key::split_parts;
 use super::event_time;
 use super::plugin::{Current, WholeRows, caller};
 use super::shadow::{Beside, Shade, StateBeside};
 use super::stages::{At, Input, StageStreams, split_late};
 use crate::batch::part::Part;
-use crate::checkpoint::fault;
+use crate::checkpoint::changes::Changes;
+use crate::context::{BatchContext, Hold, Watermark};
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::graph::{Operator, PluginNode, StageNode, UpdateNode};
 use crate::ids::{BatchId, BatchTime};
 use crate::metrics::{Counts, Held};
-use crate::run::upgrade::Upgrades;
+use crate::running::upgrade::Upgrades;
 use crate::state::StateTable;
 use crate::state::keeper::Keeper;
 use crate::state::timers;
-use crate::state::update::UpdateStage;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Hold, Output, Watermark, each_batch_that_holds, each_part};
+use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
+pub use stage::{Start, UpdateStage};
 use timely::dataflow::operators::Concat;
 
 /// Builds the stage.
@@ -75,10 +79,10 @@ impl StateWork {
         metrics: Counts,
         at: &At<'_, '_>,
     ) -> Result<StateWork> {
-        let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
-        let timers = Keeper::open(at.running, &timers::table_name(&stage.name), at.index, at.peers);
+        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
+        let timers = Keeper::open(at.running.kept.as_ref(), &timers::table_name(&stage.name), at.index, at.peers);
         if let Some(keeper) = &keeper {
-            state.restore(plugin, keeper, timers.as_ref(), at.running)?;
+            state.restore(plugin, keeper, timers.as_ref())?;
         }
         let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
         let shade = Shade::default();

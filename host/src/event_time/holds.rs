@@ -5,7 +5,7 @@
 //! of which its rows were made up to some batch, nothing that comes is older than those rows. So a clock waits for that. The
 //! times of both stages need not be the same, only run the same way.
 
-use crate::timely_ext::Hold;
+use crate::context::Hold;
 use std::collections::VecDeque;
 
 /// What such a clock has seen and may not show, and what it shows.

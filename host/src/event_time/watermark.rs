@@ -3,9 +3,9 @@
 
 use super::END_US;
 use super::holds::Held;
+use crate::context::{Event, Hold};
 use crate::ids::ClockId;
 use crate::job::spec::AtEnd;
-use crate::timely_ext::{Event, Hold};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far event time has come, by clock and as a whole. Times are in microseconds.

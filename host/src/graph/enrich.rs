@@ -5,6 +5,7 @@ use crate::batch::types::{self, ColumnType, columns_of_specs, with_fields};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{EnrichSpec, JobSpec, JoinKind, OperatorSpec, SourceKind, SourceSpec};
+use crate::job::table_source;
 use crate::receiver::table;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
@@ -29,8 +30,8 @@ pub(super) fn sources(spec: &JobSpec) -> Result<Vec<SourceSpec>> {
     let mut sources = Vec::new();
     for stage in &spec.stages {
         let OperatorSpec::Enrich(enrich) = &stage.operator else { continue };
-        let mut source = table::source(&stage.name, enrich.clone());
-        let within = |error: Error| error.within(table::place(&source, &spec.origin));
+        let mut source = table_source::source(&stage.name, enrich.clone());
+        let within = |error: Error| error.within(table_source::place(&source, &spec.origin));
         if let (true, SourceKind::Table(enrich)) = (enrich.schema.is_empty(), &source.kind) {
             let content = table::fetch(enrich, &spec.origin).map_err(within)?;
             let columns = table::columns_of(&enrich.table, &content);
@@ -68,7 +69,8 @@ pub(super) fn check(making: &Making<'_>, enrich: &EnrichSpec) -> Result<Made> {
             "`enrich.on` is empty; write on = \"sku\", with a column of the input and of the table",
         ));
     }
-    let source = making.graph.spec.sources.iter().find(|source| source.name == table::name_of(&making.spec.name));
+    let source =
+        making.graph.spec.sources.iter().find(|source| source.name == table_source::name_of(&making.spec.name));
     let Some(SourceKind::Table(resolved)) = source.map(|source| &source.kind) else {
         return Err(Error::bug("a table without a source"));
     };

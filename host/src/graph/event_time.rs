@@ -8,7 +8,8 @@ use crate::event_time::{Behind, ClockEnds, ClockNames, saved};
 use crate::ids::ClockId;
 use crate::job::spec::{ClockSpec, SourceKind, SourceSpec, StageSpec};
 use crate::sql::expression::Expression;
-use crate::window::{WindowNode, microseconds};
+use crate::time::microseconds;
+use crate::window::WindowNode;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Event time of a stage, checked. Times are in microseconds.

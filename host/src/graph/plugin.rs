@@ -1,15 +1,16 @@
 //! Stages with a plugin: loads it, asks it about its input, and checks key and columns.
 
-use super::{Graph, InputNode, Made, Making, Operator, aggregate, window};
+use super::{Graph, InputNode, Made, Making, Operator, aggregate, initial, window};
 use crate::batch::types::{self, ColumnType, with_fields};
 use crate::batch::widen::fits;
+use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, UpdateEmit, UpdateOn, UpdateSpec};
 use crate::limits::GRANTED_FILE_BYTES_MAX;
 use crate::plugin::trial::Before;
 use crate::plugin::{Description, Granted, LoadOptions, Plugin, StageUse, World};
 use crate::regular;
-use crate::state::{self, timers, timers::TimerClock};
+use crate::state::{timers, timers::TimerClock};
 use crate::window::WindowNode;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -120,7 +121,7 @@ fn update(making: &Making<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &
     let output = if emit == UpdateEmit::Rows { description.output.clone() } else { table.clone() };
     let initial = match &options.initial {
         None => None,
-        Some(path) => Some(initial(making.graph, path, &table, key.len())?),
+        Some(path) => Some(initial_states(making.graph, path, &table, key.len())?),
     };
     let node = UpdateNode {
         name: stage.name.clone(),
@@ -137,9 +138,16 @@ fn update(making: &Making<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &
         timers_max: plugin.stage.limits.timers_max,
         state_bytes_max: plugin.stage.limits.state_bytes_max,
     };
-    let mut tables = vec![state::update::table_of(&node)];
+    let mut tables = vec![table_of(&node)];
     tables.extend(node.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));
     Ok(Made { tables, ..Made::of(output, Operator::Update(plugin, Box::new(node))) })
+}
+
+/// The table of a stage as a checkpoint describes it, without files.
+fn table_of(node: &UpdateNode) -> Table {
+    let key = Column::of(node.key.iter().filter_map(|place| node.input.fields().get(*place)));
+    let table = Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())]);
+    Table { version: node.description.version.clone(), ..table }
 }
 
 /// What the timers of a stage go by, where its plugin has some.
@@ -311,8 +319,8 @@ pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) ->
 }
 
 /// Reads initial states. What is wrong with them is for the author of the job to mend.
-fn initial(graph: &Graph, path: &Path, table: &SchemaRef, keys: usize) -> Result<RecordBatch> {
-    let loaded = state::load_initial(&graph.spec.origin.folder.join(path), table, keys);
+fn initial_states(graph: &Graph, path: &Path, table: &SchemaRef, keys: usize) -> Result<RecordBatch> {
+    let loaded = initial::load(&graph.spec.origin.folder.join(path), table, keys);
     loaded.map_err(|error| Error::job(format!("`initial`: {}", error.message)))
 }
 

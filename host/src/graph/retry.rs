@@ -1,9 +1,9 @@
 //! Sources that nobody wrote: rows that `millstream retry` gives back to a stage that rejected them.
 
 use super::{Graph, InputNode, StageNode, rejected_name};
-use crate::batch::decode;
+use crate::decode;
+use crate::job::retry_source;
 use crate::job::spec::{JobSpec, OnError, OperatorSpec, SourceSpec, StageSpec};
-use crate::receiver::retry;
 use std::collections::BTreeSet;
 
 /// A source for each stage that may be given rows back, and for each of its inputs where it has several. It needs positions
@@ -15,7 +15,7 @@ pub(super) fn sources(spec: &JobSpec) -> Vec<SourceSpec> {
     if spec.checkpoint.is_none() {
         return Vec::new();
     }
-    let is_there = |stage: &StageSpec| spec.origin.folder.join(retry::folder(&spec.name, &stage.name)).is_dir();
+    let is_there = |stage: &StageSpec| spec.origin.folder.join(retry_source::folder(&spec.name, &stage.name)).is_dir();
     let mut sources = Vec::new();
     for stage in &spec.stages {
         let plugin = match &stage.operator {
@@ -27,9 +27,9 @@ pub(super) fn sources(spec: &JobSpec) -> Vec<SourceSpec> {
         }
         if stage.reads_side_by_side() {
             let inputs: BTreeSet<&String> = stage.reads().collect();
-            sources.extend(inputs.into_iter().map(|input| retry::source(&spec.name, &stage.name, Some(input))));
+            sources.extend(inputs.into_iter().map(|input| retry_source::source(&spec.name, &stage.name, Some(input))));
         } else {
-            sources.push(retry::source(&spec.name, &stage.name, None));
+            sources.push(retry_source::source(&spec.name, &stage.name, None));
         }
     }
     sources
@@ -37,7 +37,7 @@ pub(super) fn sources(spec: &JobSpec) -> Vec<SourceSpec> {
 
 /// The source of the rows that are given back to a stage's input.
 fn name_of(stage: &StageSpec, input: &InputNode) -> String {
-    retry::name_of(&stage.name, stage.reads_side_by_side().then_some(&input.name))
+    retry_source::name_of(&stage.name, stage.reads_side_by_side().then_some(&input.name))
 }
 
 /// What is given back is one more part of the union that an input is.
@@ -53,9 +53,9 @@ pub(super) fn join(spec: &JobSpec, stage: &StageSpec, inputs: &mut [InputNode]) 
 /// Gives the sources of a stage the columns of its inputs, which are known only now. Its rows follow no clock.
 pub(super) fn settle(graph: &mut Graph, stage: &StageNode) {
     for input in &stage.inputs {
-        let Some(name) = input.from.iter().find(|name| retry::is_name(name)) else { continue };
+        let Some(name) = input.from.iter().find(|name| retry_source::is_name(name)) else { continue };
         for source in graph.spec.sources.iter_mut().filter(|source| source.name == *name) {
-            retry::with_columns(source, &input.schema);
+            retry_source::with_columns(source, &input.schema);
         }
         graph.streams.insert(name.clone(), input.schema.clone());
         graph.streams.insert(rejected_name(name), decode::rejected_schema());

@@ -6,7 +6,8 @@ use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::OperatorSpec;
 use crate::sql::expression::Expression;
-use crate::window::{WINDOW_END, WINDOW_START, microseconds};
+use crate::time::microseconds;
+use crate::window::{WINDOW_END, WINDOW_START};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use std::sync::Arc;
 

@@ -6,7 +6,8 @@ use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::job::spec::{OperatorSpec, StageSpec, WindowEmit, WindowExtent};
 use crate::plugin::{LoadOptions, PluginHost, World};
-use crate::window::{WINDOW_END, WINDOW_START, WindowNode, bounds, microseconds, rows as pieces, sessions};
+use crate::time::microseconds;
+use crate::window::{WINDOW_END, WINDOW_START, WindowNode, bounds, rows as pieces, sessions};
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::Arc;
 

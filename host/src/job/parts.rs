@@ -7,10 +7,11 @@ mod window;
 
 use super::mistakes::Mistakes;
 use super::spec::*;
-use super::{database, names, read, units};
-use crate::batch::decode::check_pattern;
+use super::{database, names, read};
+use crate::batch::times::check_pattern;
 use crate::batch::types::ColumnType;
 use crate::limits;
+use crate::units;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;

@@ -1,8 +1,9 @@
 //! The JSON Schema of the job file, made from the same tables of keys that reading uses.
 
 use super::keys::{self, COLUMN, Key, Shape};
-use super::{expression, names, units};
+use super::{expression, names};
 use crate::batch::types::ColumnType;
+use crate::units;
 use serde_json::{Map, Value, json};
 
 /// The schema of a whole job file.

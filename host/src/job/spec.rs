@@ -1,10 +1,9 @@
 //! A job as its author means it: what a job file says, with defaults filled in, before plugins are looked at.
 //! Rust programs may build one directly.
 
-mod column;
 mod stage;
 
-pub use column::{ColumnSpec, TimeForm, TimeUnit};
+pub use crate::batch::column::{ColumnSpec, TimeForm, TimeUnit};
 pub use stage::*;
 
 use arrow::datatypes::SchemaRef;

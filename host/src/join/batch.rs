@@ -3,7 +3,7 @@
 use super::arrived::{ArrivedKeys, Slot, key_index};
 use super::joined::{At, Pair};
 use super::{Side, check_rows};
-use crate::aggregate::reduce::sort_by_rank;
+use crate::batch::group::sort_by_rank;
 use crate::error::{Error, Result};
 use crate::job::spec::JoinKind;
 use arrow::array::{AsArray, RecordBatch};

@@ -2,11 +2,12 @@
 
 use super::kept::KeptRows;
 use crate::batch::keys::Keys;
-use crate::batch::slices::{RowBytes, SliceMax};
+use crate::batch::slices::RowBytes;
 use crate::batch::types::{ColumnType, with_fields};
 use crate::checkpoint::state_file::REMOVED;
 use crate::error::{Error, Result};
 use crate::ids::BatchId;
+use crate::limits::SliceMax;
 use crate::state::StateTable;
 use crate::state::files::{Slice, Slices};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array};

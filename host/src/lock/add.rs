@@ -8,7 +8,7 @@ use crate::job::spec::PluginSpec;
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::package::difference::{self, Difference};
 use crate::package::facts::Facts;
-use crate::package::name::{PackageName, Wanted};
+use crate::package_name::{PackageName, Wanted};
 use crate::plugin::component_file;
 use crate::registry::Registry;
 use crate::trust::policy::Policy;

@@ -2,11 +2,11 @@
 
 use super::Pin;
 use super::store::Store;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::digest::Digest;
 use crate::package::facts::Facts;
 use crate::package::manifest;
-use crate::package::name::{PackageName, Wanted};
+use crate::package_name::{PackageName, Wanted};
 use crate::registry::{Fetched, Registry};
 use crate::trust::policy::Policy;
 use semver::Version;

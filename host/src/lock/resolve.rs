@@ -3,10 +3,10 @@
 use super::obtain::{kept, obtain};
 use super::store::Store;
 use super::{FILE, Lock, place};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::job::spec::JobSpec;
-use crate::package::digest::Digest;
-use crate::package::name::{PackageName, Wanted};
+use crate::package_name::{PackageName, Wanted};
 use crate::trust::policy::Policy;
 use semver::Version;
 use std::collections::BTreeMap;

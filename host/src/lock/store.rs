@@ -10,9 +10,9 @@
 pub mod gc;
 mod notes;
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::COMPONENT_BYTES_MAX;
-use crate::package::digest::Digest;
 use crate::private::{user, who_else_writes};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};

@@ -4,18 +4,16 @@
 //! |---|---|
 //! | above [`TIGHT`] | what was freed and kept goes back to the system; where that does not help, the job takes in less |
 //! | above the budget | [`check`] and [`ask`] are errors, and the job ends with the first |
-//! | above [`LAST`] | the process ends there and then, with the story and [`EXIT_CODE`] |
+//! | above [`LAST`] | the process ends there and then, with the story and [`MEMORY_EXIT_CODE`] |
 //!
 //! Each is looked at again after giving back what was freed, as the C library keeps much of it.
 
 use super::{give_back, holders, resident};
-use crate::error::{Error, Result};
+use crate::error::{Error, MEMORY_EXIT_CODE, Result};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-/// The exit code of a job that needs more memory than it may have.
-pub const EXIT_CODE: u8 = 3;
 /// Hundredths of the budget above which a job takes in less.
 const TIGHT: u64 = 75;
 /// Hundredths below which it takes in as much as ever again.
@@ -236,7 +234,7 @@ fn last_resort(more: u64, max: u64, last: u64) {
         // exit, as locks may be held.
         unsafe {
             libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
-            libc::_exit(EXIT_CODE.into())
+            libc::_exit(MEMORY_EXIT_CODE.into())
         }
     }
     RESIDENT.store(now, Ordering::Relaxed);
@@ -289,7 +287,7 @@ mod tests {
         set(max);
         assert!(ask(1 << 20).is_ok() && check().is_ok() && !note_tight() && !tight());
         let error = ask(16 << 30).unwrap_err();
-        assert_eq!(error.exit_code(), EXIT_CODE);
+        assert_eq!(error.exit_code(), MEMORY_EXIT_CODE);
         assert!(error.message.contains("and 16384 MiB more are needed, and the budget of this process is"), "{error}");
         assert!(check().is_ok(), "what was refused is not there");
         assert_eq!((batch_bytes_max(64 << 20), batch_bytes_max(max)), (64 << 20, max / 16));

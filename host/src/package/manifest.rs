@@ -3,11 +3,12 @@
 //! A config of type `application/vnd.wasm.config.v0+json` and exactly one layer of type `application/wasm`. The same
 //! component makes the same manifest everywhere, so its digest names the package.
 
-use super::digest::Digest;
 use super::facts::Facts;
-use super::name::{self, PackageName};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::{COMPONENT_BYTES_MAX, PACKAGE_MANIFEST_BYTES_MAX};
+use crate::package_name;
+use crate::package_name::PackageName;
 use crate::shown::printable;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
 use oci_wasm::{
@@ -71,7 +72,7 @@ impl Made {
     pub fn of(component: Vec<u8>, facts: &Facts) -> Result<Made> {
         let wants = |error: Error| error.within("a package needs a name and a version that registries take");
         let name: PackageName = facts.name.parse().map_err(wants)?;
-        let version = name::version(&facts.version).map_err(wants)?;
+        let version = package_name::version(&facts.version).map_err(wants)?;
         let layer = Digest::of(&component);
         let migrating = if facts.migrates { "-migrating" } else { "" };
         let config = WasmConfig {

@@ -7,10 +7,9 @@ use super::guest::{Stage, Timers};
 use super::instances::Instances;
 use super::load::{AggregateCalls, Calls, Loaded};
 use super::lower::{self, Lowered};
-use super::{
-    CallContext, Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, TimerChange, Updated, lift,
-};
+use super::{Cogrouped, Cogroups, Counters, Description, Groups, Processed, StageUse, TimerChange, Updated, lift};
 use crate::batch::slices::RowBytes;
+use crate::context::CallContext;
 use crate::error::Error;
 use crate::job::spec::{InstanceSpec, PluginLimits};
 use crate::limits::PLUGIN_TIMER_CHANGES_MAX;

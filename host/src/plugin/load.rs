@@ -14,7 +14,6 @@ use super::releases::MIGRATOR;
 use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::COMPONENT_BYTES_MAX;
-use crate::package;
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls};
 pub use folder::{find, is_plugin_folder};
@@ -65,7 +64,7 @@ pub struct LoadOptions {
     /// Whether it may ask over HTTP.
     pub http: bool,
     /// The digest that the file must have; `None`: any.
-    pub pinned: Option<package::digest::Digest>,
+    pub pinned: Option<crate::digest::Digest>,
 }
 
 impl Default for LoadOptions {
@@ -129,7 +128,7 @@ impl Loader {
         let machine = self.machine(kind)?;
         let file = find(path)?;
         let bytes = read(&file)?;
-        if options.pinned.is_some_and(|pinned| pinned != package::digest::Digest::of(&bytes)) {
+        if options.pinned.is_some_and(|pinned| pinned != crate::digest::Digest::of(&bytes)) {
             return Err(Error::environment(format!(
                 "{} is not the component that the lock file pins any more: somebody has changed it just now. Nothing of it is used.",
                 file.display()

@@ -3,7 +3,7 @@
 use super::plain;
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
-use crate::job::units;
+use crate::units;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,6 +1,6 @@
 //! What a file is known by, so that one that changes after it was read is not passed over in silence.
 
-use crate::checkpoint::types::Position;
+use crate::batch::position::Position;
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::time::SystemTime;

@@ -7,7 +7,7 @@ use super::inbox::Inbox;
 use super::replay::NOT_A_FILE;
 use super::{framer, plain, until_closed};
 use crate::batch::chunk::Chunk;
-use crate::checkpoint::types::{Position, Positions};
+use crate::batch::position::{Position, Positions};
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
 use bytes::Bytes;

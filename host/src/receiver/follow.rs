@@ -5,18 +5,17 @@
 //! which says what it holds, not its name: see [`identity`].
 
 pub mod beside;
-pub mod identity;
 
 use super::Times;
 use super::away::Away;
 use super::file::{Part, failed};
 use super::framing::Framer;
 use super::inbox::Inbox;
-use crate::checkpoint::types::{Position, Positions};
+use crate::batch::identity::{self, HEAD_BYTES_MAX, Identity, TAIL_BYTES_MAX};
+use crate::batch::position::{Position, Positions};
 use crate::error::Error;
 use crate::job::spec::{Format, SourceSpec};
 use beside::{Beside, Found};
-use identity::{HEAD_BYTES_MAX, Identity, TAIL_BYTES_MAX};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read};

@@ -3,7 +3,7 @@
 //! How a stream is cut depends on its bytes alone: chunks are filled to their bounds, and only `flush` cuts earlier.
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES, Refusal};
-use crate::checkpoint::types::Extent;
+use crate::batch::position::Extent;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, REJECTED_BYTES_MAX};
 use bytes::Bytes;
 

@@ -6,7 +6,7 @@
 pub mod open;
 
 use crate::batch::chunk::Chunk;
-use crate::checkpoint::types::{Position, Positions, SOURCE_END};
+use crate::batch::position::{Position, Positions, SOURCE_END};
 use crate::error::Error;
 use crate::ids::BatchId;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};

@@ -3,8 +3,8 @@
 use super::file::failed;
 use super::inbox::Inbox;
 use crate::batch::chunk::Chunk;
-use crate::batch::decode::json::array_elements;
-use crate::checkpoint::types::{Extent, Position, Positions};
+use crate::batch::position::{Extent, Position, Positions};
+use crate::decode::json::array_elements;
 use crate::error::Error;
 use crate::job::spec::SourceSpec;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};

@@ -2,12 +2,12 @@
 
 use super::inbox::Inbox;
 use crate::batch::chunk::Chunk;
-use crate::checkpoint::types::{Extent, Positions};
+use crate::batch::position::{Extent, Positions};
 use crate::limits::PART_ROWS_MAX;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
-/// Bytes of a record: timestamp and value, as [`crate::batch::decode::binary`] reads them.
+/// Bytes of a record: timestamp and value, as [`crate::decode::binary`] reads them.
 const RECORD_BYTES: usize = 16;
 /// How often rows are made: as fine as the runtime's timer.
 const TICK: Duration = Duration::from_millis(1);

@@ -3,7 +3,7 @@
 use super::framing::{Counter, Place};
 use super::inbox::Inbox;
 use super::{REFUSED, framer, plain};
-use crate::checkpoint::types::Positions;
+use crate::batch::position::Positions;
 use crate::job::spec::{SourceKind, SourceSpec};
 use std::io::ErrorKind;
 use std::time::Duration;

@@ -13,11 +13,11 @@ pub use lookup::Lookup;
 use super::inbox::Inbox;
 use super::{panicked, plain, until_closed};
 use crate::batch::chunk::Chunk;
-use crate::batch::types::ColumnType;
-use crate::checkpoint::fault;
-use crate::checkpoint::types::{Extent, Positions};
+use crate::batch::position::{Extent, Positions};
 use crate::error::{Error, Result};
-use crate::job::spec::{ColumnSpec, EnrichSpec, EnrichTable, Format, Origin, SourceKind, SourceSpec};
+use crate::fault;
+use crate::job::spec::{EnrichSpec, EnrichTable, Origin, SourceSpec};
+use crate::job::table_source::{place, stage_of};
 use crate::limits::ENRICH_BYTES_MAX;
 use bytes::Bytes;
 use std::io::Read;
@@ -30,33 +30,6 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// A table is not looked at more often than this.
 const POLL_MIN: Duration = Duration::from_millis(1);
-
-/// The name of the source that the table of a stage is.
-pub fn name_of(stage: &str) -> String {
-    format!("{stage}.table")
-}
-
-/// The stage whose table a source is.
-pub fn stage_of(source: &str) -> &str {
-    source.strip_suffix(".table").unwrap_or(source)
-}
-
-/// The source of the table of a stage. `enrich` says all columns.
-pub fn source(stage: &str, enrich: EnrichSpec) -> SourceSpec {
-    SourceSpec {
-        // The one record must fit into a batch.
-        bytes_per_batch_max: ENRICH_BYTES_MAX,
-        record_bytes_max: ENRICH_BYTES_MAX,
-        ..SourceSpec::new(name_of(stage), SourceKind::Table(Box::new(enrich)), Format::Binary { record_bytes: None })
-            .schema(vec![ColumnSpec::new("content", ColumnType::Binary)])
-    }
-}
-
-/// What an error about the table of this source begins with.
-pub fn place(source: &SourceSpec, origin: &Origin) -> String {
-    let stage = stage_of(&source.name);
-    format!("{}stage `{stage}`: enrich", origin.at(&format!("stages.{stage}.enrich")))
-}
 
 /// Checks what can be checked of a table without looking into it.
 pub fn check(enrich: &EnrichSpec, origin: &Origin) -> Result<()> {

@@ -9,10 +9,10 @@ mod layout;
 
 use super::listing;
 use super::{Fetched, Hit, Registry};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::digest::Digest;
 use crate::package::manifest::{self, Made};
-use crate::package::name::{PackageName, Wanted};
+use crate::package_name::{PackageName, Wanted};
 use built::Built;
 use layout::Layout;
 use semver::Version;

@@ -3,7 +3,7 @@
 use super::{Hit, Registry};
 use crate::error::{Error, Result};
 use crate::package::manifest;
-use crate::package::name::{PackageName, Wanted};
+use crate::package_name::{PackageName, Wanted};
 use semver::Version;
 
 /// How many versions a message lists.

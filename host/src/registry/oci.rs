@@ -18,10 +18,11 @@ pub use obey::{RegistryArguments, obey};
 pub use transport::choose_tls;
 
 use super::{Fetched, Hit, Registry, listing};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::digest::Digest;
 use crate::package::manifest::{self, Made};
-use crate::package::name::{self, PackageName, Wanted};
+use crate::package_name;
+use crate::package_name::{PackageName, Wanted};
 use ask::ask;
 use message::{Answer, Found, Question};
 use semver::Version;
@@ -31,9 +32,9 @@ pub fn find(address: &Address, wanted: &Wanted) -> Result<(Version, Digest)> {
     let version = wanted.version.as_ref().map(ToString::to_string);
     let question = Question::Find { name: wanted.name.to_string(), version };
     match ask(address, question, &[])? {
-        (Answer::Found { version, digest }, _) => Ok((name::version(&version)?, digest.parse()?)),
+        (Answer::Found { version, digest }, _) => Ok((package_name::version(&version)?, digest.parse()?)),
         (Answer::Missing { versions }, _) => {
-            let there: Vec<Version> = versions.iter().filter_map(|text| name::version(text).ok()).collect();
+            let there: Vec<Version> = versions.iter().filter_map(|text| package_name::version(text).ok()).collect();
             Err(listing::missing(wanted, &there, &Registry::Oci(address.clone())))
         }
         _ => Err(unexpected()),
@@ -89,7 +90,7 @@ pub fn search(address: &Address, words: &[String]) -> Result<Vec<Hit>> {
         return Err(unexpected());
     };
     let hit = |Found { name, versions, description }: Found| {
-        let versions = versions.iter().filter_map(|text| name::version(text).ok()).collect();
+        let versions = versions.iter().filter_map(|text| package_name::version(text).ok()).collect();
         listing::hit(&name.parse().ok()?, versions, description, words)
     };
     let mut hits: Vec<Hit> = found.into_iter().filter_map(hit).collect();

@@ -1,7 +1,7 @@
 //! A signature as an artifact that refers to the package it is of, as the OCI specification has it since 1.1.
 
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::digest::Digest;
 use crate::package::manifest::{Blob, Made};
 use crate::trust::signature::{BYTES_MAX, MEDIA_TYPE};
 use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_MEDIA_TYPE, OciDescriptor, OciImageManifest};

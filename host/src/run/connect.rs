@@ -5,7 +5,6 @@
 
 mod door;
 mod hello;
-mod key;
 mod message;
 mod reach;
 mod sealed;
@@ -13,14 +12,13 @@ mod status;
 
 pub use door::Door;
 pub use hello::Hello;
-pub use key::ClusterKey;
 pub use sealed::Sealed;
 #[cfg(test)]
 pub use sealed::pair;
 
-use super::Cluster;
 use crate::error::{Error, Result};
 use crate::ids::Generation;
+use crate::running::Cluster;
 use door::Guest;
 use hello::Purpose;
 use message::Messages;

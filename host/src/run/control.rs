@@ -14,11 +14,12 @@ mod place;
 pub use ask::{Answers, Said, ask, put};
 pub use facts::{JobStatus, PartStatus, ProcessStatus};
 
-use super::upgrade::{self, Prepare, UpgradeStatus};
 use super::{Stop, Stopper};
-use crate::checkpoint::fault;
 use crate::error::{Error, Kind, Result};
+use crate::fault;
 use crate::ids::{BatchId, BatchTime};
+use crate::running::upgrade;
+use crate::running::upgrade::{Prepare, UpgradeStatus};
 use crate::threads;
 use crate::{private, time};
 use place::Taken;

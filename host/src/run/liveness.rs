@@ -8,7 +8,7 @@ use super::connect::{Links, Sealed};
 use crate::error::{Error, Result};
 use crate::limits::{LIVENESS_FAILED_MS_MAX, LIVENESS_MS, LIVENESS_SILENCE_MS_MAX};
 use crate::threads;
-use crate::timely_ext::lost_connection;
+use crate::threads::lost_connection;
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,18 +1,18 @@
 //! Running one planned batch again, from its plan and the state before it: nothing is committed, nothing is written.
 
-use super::Options;
 use super::launch::{OpenSinks, launch};
-use crate::checkpoint::recover;
 use crate::checkpoint::resolve;
 use crate::checkpoint::store::{self, Store};
 use crate::checkpoint::types::{Manifest, Start};
 use crate::checkpoint::{manifest, plan, record};
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::ids::{BatchId, BatchTime, Generation};
 use crate::job::spec::{JobSpec, StageSpec};
 use crate::plugin::PluginHost;
-use crate::run::Failure;
+use crate::run::recover;
+use crate::running::Options;
 use crate::sink::{self, Sink};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

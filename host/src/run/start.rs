@@ -2,18 +2,22 @@
 
 use super::connect::{Connected, Door, Hello};
 use super::launch::{Peers, launch, open_sinks};
-use super::{Failure, Options, Stopper, connect, liveness};
-use crate::checkpoint::recover::{self, Decided};
+use super::{Stopper, connect, liveness};
 use crate::checkpoint::store::{self, Store, Version};
 use crate::checkpoint::types::{JobRecord, Start};
 use crate::checkpoint::{Lock, manifest, record};
 use crate::error::{Error, Result};
+use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{EnrichSpec, EnrichTable, JobSpec, OnError, OperatorSpec, SinkKind};
 use crate::memory;
 use crate::plugin::PluginHost;
 use crate::receiver::away::until_there;
+use crate::run::recover;
+use crate::run::recover::Decided;
+use crate::running::Options;
+use crate::running::workers;
 use crate::sink::postgres::await_server;
 use std::sync::Arc;
 use std::time::Duration;
@@ -237,16 +241,4 @@ fn connected(
     let (failure, failed) = (failure.clone(), failure.clone());
     let liveness = liveness::watch(links, move |error| failure.set(error), move || failed.happened())?;
     Ok(Some(Peers { sockets, generation, liveness }))
-}
-
-/// Worker threads of each process.
-pub(super) fn workers(spec: &JobSpec, options: &Options) -> Result<usize> {
-    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    match options.workers.or(spec.workers).unwrap_or_else(cores) {
-        0 => Err(Error::job("`workers` is 0; a job needs at least one worker")),
-        workers if workers as u64 > crate::limits::WORKERS_MAX => {
-            Err(Error::job(format!("`workers` is {workers}; at most {} are allowed", crate::limits::WORKERS_MAX)))
-        }
-        workers => Ok(workers),
-    }
 }

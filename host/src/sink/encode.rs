@@ -2,10 +2,10 @@
 //! floats in their shortest form.
 
 mod csv;
-pub(super) mod json;
 mod parquet;
 mod text;
 
+use crate::batch::json;
 use crate::job::spec::FileFormat;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;

@@ -4,25 +4,26 @@
 //! committed last and by which start of the job. It is locked before the rows are written, so that a process which lost
 //! the job cannot commit, and it answers whether a COMMIT happened whose answer was lost.
 
-pub(crate) mod connection;
 mod rows;
 mod server;
-pub(crate) mod table;
+mod table;
 mod way;
 #[cfg(test)]
 mod tests;
 
-use self::connection::{Connection, Fault, SILENT_TIMEOUT_MS};
 use self::server::{Server, Session};
 use super::{Sink, marker, wrong};
-use crate::checkpoint::{Owner, fault};
+use crate::checkpoint::Owner;
 use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
 use crate::ids::BatchId;
 use crate::ids::BatchTime;
+use crate::job::database;
 use crate::job::spec::{Origin, SinkKind, SinkSpec, TableMode};
-use crate::job::{database, units};
 use crate::limits::{SERVER_COMMIT_S_MAX, SERVER_START_S_MAX};
-use crate::run::Failure;
+use crate::postgres::{Connection, Fault, SILENT_TIMEOUT_MS};
+use crate::units;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::future::Future;

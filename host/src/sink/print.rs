@@ -1,7 +1,8 @@
 //! Sink `print`: batches on standard output, as tables for people.
 
-use super::cell::{self, Cells};
 use super::{Sink, commit_failed};
+use crate::batch::cell;
+use crate::batch::cell::Cells;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime};
 use crate::shown::harmless;

@@ -4,14 +4,16 @@
 //! does not count, so the last whole line says which batch was committed last; a marker beside it names the job, and every
 //! other job is refused.
 
-use super::encode::json::Rows;
 use super::marker::{self, Marker};
-use super::{Sink, cell, check_writable, commit_failed, open_failed};
+use super::{Sink, check_writable, commit_failed, open_failed};
+use crate::batch::cell;
+use crate::batch::json::Rows;
+use crate::checkpoint::Owner;
 use crate::checkpoint::store::{self, io_failed};
-use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
 use crate::ids::{BatchId, BatchTime};
-use crate::run::Failure;
 use arrow::array::RecordBatch;
 use serde::Deserialize;
 use std::fs::{self, File};

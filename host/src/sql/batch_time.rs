@@ -1,6 +1,6 @@
 //! `now()` and its kin: the batch time, so that a replay finds the same.
 
-use crate::timely_ext::BatchContext;
+use crate::context::BatchContext;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{DataFusionError, Result, ScalarValue};
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};

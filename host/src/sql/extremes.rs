@@ -8,10 +8,10 @@ use super::expression::Expression;
 use super::query::Query;
 use super::session::{Names, state};
 use crate::batch::types::{ColumnType, schema_of};
+use crate::context::BatchContext;
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::SqlLimits;
 use crate::random::Random;
-use crate::timely_ext::BatchContext;
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };

@@ -4,10 +4,10 @@
 use super::files::{Slice, Slices};
 use super::table::{Idle, Slot, StateTable};
 use crate::batch::keys::{GROUP_SHIFT, KEY_GROUPS};
-use crate::batch::slices::SliceMax;
-use crate::checkpoint::fault;
 use crate::checkpoint::state_file::{REMOVED, TOUCHED};
 use crate::error::{Error, Result};
+use crate::fault;
+use crate::limits::SliceMax;
 use crate::{batch::keys, batch::types::ColumnType};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};

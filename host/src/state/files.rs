@@ -1,7 +1,7 @@
 //! Rows of a table on their way into files: in slices, and these in files, both of bounded size, so that no table is copied
 //! whole, however large it is.
 
-use crate::timely_ext::Changes;
+use crate::checkpoint::changes::Changes;
 use arrow::array::RecordBatch;
 
 /// Some rows of a table as a file has them.

@@ -3,19 +3,20 @@
 use super::StateTable;
 use super::files::{Files, Slice};
 use crate::batch::keys::KeyHash;
+use crate::checkpoint::changes::Changes;
 use crate::checkpoint::save::Saver;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{StateFile, Table, TableOf};
 use crate::checkpoint::{Kept, fold, read};
 use crate::error::Result;
-use crate::ids::BatchId;
+use crate::ids::{BatchId, BatchTime};
 use crate::limits::{STATE_FILE_BYTES_MAX, STATE_SLICE_MAX};
-use crate::run::Running;
-use crate::timely_ext::Changes;
 use arrow::array::RecordBatch;
+use std::sync::Arc;
 
 /// A table's place among the job's, and the files that make up this worker's part of it.
 pub struct Keeper {
+    kept: Arc<Kept>,
     table: usize,
     files: Vec<StateFile>,
     groups: (u32, u32),
@@ -28,40 +29,41 @@ pub struct Keeper {
 
 impl Keeper {
     /// Of the table of this name; `None` where the job keeps no checkpoints.
-    pub fn open(running: &Running, name: &str, worker: usize, peers: usize) -> Option<Keeper> {
-        let kept = running.kept.as_ref()?;
+    pub fn open(kept: Option<&Arc<Kept>>, name: &str, worker: usize, peers: usize) -> Option<Keeper> {
+        let kept = kept?.clone();
         let table = kept.table(TableOf::Stage, name)?;
         let held = kept.tables.get(table)?;
         let (files, several) = (held.files.clone(), !held.sub.is_empty());
         let (groups, saver) = (fold::group_range(worker, peers), kept.saver.clone());
-        Some(Keeper { table, files, groups, worker, saver, several })
+        Some(Keeper { kept, table, files, groups, worker, saver, several })
     }
 
     /// The rows of the checkpoint that is loaded, of the key groups that this worker owns, file by file in the order in
     /// which they apply; `None` where it does not hold the table.
-    pub fn load(&self, running: &Running) -> Result<Option<Vec<RecordBatch>>> {
-        self.load_groups(running, self.groups)
+    pub fn load(&self) -> Result<Option<Vec<RecordBatch>>> {
+        self.load_groups(self.groups)
     }
 
     /// As [`Keeper::load`], of all key groups: for what every worker has to know.
-    pub fn load_all(&self, running: &Running) -> Result<Option<Vec<RecordBatch>>> {
-        self.load_groups(running, crate::checkpoint::positions::ALL_GROUPS)
+    pub fn load_all(&self) -> Result<Option<Vec<RecordBatch>>> {
+        self.load_groups(crate::checkpoint::positions::ALL_GROUPS)
     }
 
-    fn load_groups(&self, running: &Running, (first, end): (u32, u32)) -> Result<Option<Vec<RecordBatch>>> {
-        let Some((store, table)) = self.held(running) else { return Ok(None) };
+    fn load_groups(&self, (first, end): (u32, u32)) -> Result<Option<Vec<RecordBatch>>> {
+        let Some((store, table)) = self.held() else { return Ok(None) };
         read::load_table(store, table, first, end, None).map(Some)
     }
 
     /// The table as the checkpoint that is loaded holds it.
-    fn held<'a>(&self, running: &'a Running) -> Option<(&'a dyn Store, &'a Table)> {
-        let kept = running.kept.as_ref().filter(|kept| kept.held.contains(&self.table))?;
+    fn held(&self) -> Option<(&dyn Store, &Table)> {
+        let kept = Some(&self.kept).filter(|kept| kept.held.contains(&self.table))?;
         Some((&*kept.store, kept.old.get(&self.table).or_else(|| kept.tables.get(self.table))?))
     }
 
-    /// The table as the checkpoint that is loaded describes it, where it has other state columns there.
-    pub fn old<'a>(&self, running: &'a Running) -> Option<&'a Table> {
-        running.kept.as_ref()?.old.get(&self.table)
+    /// The table as the checkpoint that is loaded describes it, where it has other state columns there, and the time of the
+    /// checkpoint's batch.
+    pub fn old(&self) -> Option<(&Table, BatchTime)> {
+        Some((self.kept.old.get(&self.table)?, self.kept.loaded.1))
     }
 
     /// The files so far count no more: the table has other state columns now.
@@ -70,14 +72,12 @@ impl Keeper {
     }
 
     /// Takes over the table from the checkpoint that is loaded, and notes its changes from now on. Whether there was one.
-    pub fn restore(&self, running: &Running, table: &mut StateTable) -> Result<bool> {
+    pub fn restore(&self, table: &mut StateTable) -> Result<bool> {
         table.track_changes();
-        let Some((store, held)) = self.held(running) else { return Ok(false) };
+        let Some((store, held)) = self.held() else { return Ok(false) };
         let (first, end) = self.groups;
         read::each_file(store, held, first, end, |rows| table.restore(&rows, |_| true))?;
-        if let Some(Kept { restored, .. }) = running.kept.as_deref() {
-            restored.add(table.len());
-        }
+        self.kept.restored.add(table.len());
         Ok(true)
     }
 

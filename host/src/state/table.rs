@@ -3,8 +3,8 @@
 use super::changes::Changes;
 use super::column::{self, StateColumn};
 use crate::batch::keys::{self, KeyHash, TableSeeds};
-use crate::batch::slices::SliceMax;
 use crate::ids::BatchTime;
+use crate::limits::SliceMax;
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{Field, SchemaRef};

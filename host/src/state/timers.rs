@@ -8,7 +8,6 @@ use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
 use crate::limits::STATE_SLICE_MAX;
 use crate::plugin::TimerChange;
-use crate::run::Running;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::take;
 use arrow::datatypes::{Field, Fields, Schema, SchemaRef, TimestampMicrosecondType};
@@ -110,8 +109,8 @@ impl Timers {
     }
 
     /// Takes over the timers of a checkpoint, and notes changes from now on.
-    pub fn restore(&mut self, keeper: &Keeper, running: &Running) -> Result<()> {
-        keeper.restore(running, &mut self.table)?;
+    pub fn restore(&mut self, keeper: &Keeper) -> Result<()> {
+        keeper.restore(&mut self.table)?;
         let slots: Vec<Slot> = self.table.all().collect();
         let mut rest = slots.as_slice();
         while !rest.is_empty() {

@@ -5,7 +5,7 @@
 
 use super::hex;
 use crate::error::{Error, Result};
-use crate::package::name::PackageName;
+use crate::package_name::PackageName;
 use crate::private;
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};

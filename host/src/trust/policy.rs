@@ -8,10 +8,10 @@ mod place;
 
 use super::key::{PublicKey, Signer};
 use super::signature::{self, Signed};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::PACKAGE_SIGNATURES_MAX;
-use crate::package::digest::Digest;
-use crate::package::name::PackageName;
+use crate::package_name::PackageName;
 pub use file::Trusted;
 use file::{File, Rule};
 use place::Place;

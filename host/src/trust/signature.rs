@@ -5,9 +5,10 @@
 
 use super::hex;
 use super::key::{PublicKey, SecretKey, Signer};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::digest::Digest;
-use crate::package::name::{self, PackageName};
+use crate::package_name;
+use crate::package_name::PackageName;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +61,7 @@ pub fn read(bytes: &[u8], name: &PackageName, version: &Version, manifest: &Dige
     }
     let written: Written = serde_json::from_slice(bytes).ok()?;
     let same_name = written.name.parse::<PackageName>().is_ok_and(|written| written == *name);
-    let same_version = name::version(&written.version).is_ok_and(|written| written == *version);
+    let same_version = package_name::version(&written.version).is_ok_and(|written| written == *version);
     if !same_name || !same_version || written.manifest != *manifest {
         return None;
     }

@@ -4,8 +4,8 @@ mod pieces;
 
 pub use pieces::{PieceId, Pieces, check_bytes, columns, decode_rows, encode_rows};
 
+use crate::context::Hold;
 use crate::job::spec::WindowBegin;
-use crate::timely_ext::Hold;
 use std::collections::BTreeMap;
 use std::ops::Range;
 

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, Kind};
 use crate::receiver::inbox::Inbox;
-use crate::run::Running;
+use crate::running::Running;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::rc::Rc;

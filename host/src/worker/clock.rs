@@ -3,8 +3,8 @@
 //! clock has caught up with it or the job starts again behind the time of its last batch.
 
 use crate::ids::BatchTime;
-use crate::job::units::show_time;
 use crate::time;
+use crate::units::show_time;
 use std::time::{Duration, Instant};
 
 /// A step of the machine's clock by less than this is not worth a word.

@@ -2,7 +2,7 @@
 
 use crate::case::{Attack, Place, WAYS, Way, all_are_refused};
 use crate::goods::{Goods, NAME, VERSION, digest};
-use millstream::package::digest::Digest;
+use millstream::digest::Digest;
 use millstream::trust::key::SecretKey;
 use millstream::trust::signature;
 use millstream_tests::{Answer, LyingRegistry, Process, Then, plugin, until};

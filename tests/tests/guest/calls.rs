@@ -7,11 +7,12 @@ use arrow::array::{
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use millstream::batch::rejected::Refusal;
+use millstream::context::CallContext;
 use millstream::error::{Error, Result};
 use millstream::ids::{BatchId, BatchTime};
 use millstream::job::spec::OnError;
 use millstream::plugin::{
-    CallContext, Caller, Cogroups, Description, DueTimes, Groups, LoadOptions, Metering, Plugin, StageUse, World,
+    Caller, Cogroups, Description, DueTimes, Groups, LoadOptions, Metering, Plugin, StageUse, World,
 };
 use std::sync::Arc;
 

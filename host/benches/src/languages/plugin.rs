@@ -5,9 +5,10 @@ use super::{Style, sources};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
 use millstream::author::language::Language;
+use millstream::context::CallContext;
 use millstream::ids::{BatchId, BatchTime};
 use millstream::job::spec::{InstanceSpec, OnError, PluginSpec};
-use millstream::plugin::{CallContext, Caller, Costs, LoadOptions, PluginHost, StageUse};
+use millstream::plugin::{Caller, Costs, LoadOptions, PluginHost, StageUse};
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! What the cases of a plugin ask it about before they run.
 
 use super::{Case, case_folders};
-use crate::batch::decode::Decoder;
+use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::plugin::Granted;
 use arrow::datatypes::{Schema, SchemaRef};

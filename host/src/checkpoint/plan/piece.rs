@@ -6,7 +6,8 @@
 
 use super::Head;
 use crate::batch::chunk::{Chunk, Refusal};
-use crate::checkpoint::types::{Extent, Piece, PlannedChunk, Position};
+use crate::batch::position::{Extent, Position};
+use crate::checkpoint::types::{Piece, PlannedChunk};
 use crate::ids::{BatchId, BatchTime};
 use bytes::Bytes;
 

@@ -1,10 +1,11 @@
 use super::record::{header, put, put_header};
 use super::*;
 use crate::batch::chunk::{Chunk, Refusal};
+use crate::batch::position::{Extent, Position};
 use crate::checkpoint::store::{Guard, Log, Object, Store, StoreError, Version};
-use crate::checkpoint::types::{Extent, Piece, PlannedChunk, Position};
+use crate::checkpoint::types::{Piece, PlannedChunk};
+use crate::failure::Failure;
 use crate::random::Random;
-use crate::run::Failure;
 use bytes::Bytes;
 use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};

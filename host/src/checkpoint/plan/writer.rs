@@ -2,13 +2,13 @@
 //! once (group commit, as databases do with their logs).
 
 use super::{LogName, record};
-use crate::checkpoint::fault;
 use crate::checkpoint::store::{Log, Store, patiently};
 use crate::checkpoint::types::Piece;
 use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
 use crate::ids::{BatchId, Generation};
 use crate::limits::BYTES_PER_BATCH_MAX;
-use crate::run::Failure;
 use crate::threads;
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, PoisonError};

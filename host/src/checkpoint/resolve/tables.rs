@@ -4,7 +4,7 @@ use super::Wanted;
 use crate::checkpoint::counters;
 use crate::checkpoint::types::{Column, Table, TableOf};
 use crate::ids::BatchId;
-use crate::receiver::retry;
+use crate::job::retry_source;
 
 /// Compares the tables of the checkpoint after a batch with those that the job wants. The error tells all that do not
 /// fit, and the choice.
@@ -36,7 +36,7 @@ pub fn dropped(drop: &[String], table: &Table) -> bool {
 }
 
 fn is_retry(table: &Table) -> bool {
-    table.of == TableOf::Source && retry::is_name(&table.name)
+    table.of == TableOf::Source && retry_source::is_name(&table.name)
 }
 
 /// The stage or source that a table is of.

@@ -5,7 +5,8 @@ mod durable;
 mod log;
 
 use super::{Guard, Log, Object, Store, StoreError, Version, inside, io_failed, outside};
-use crate::checkpoint::{fault, state_file::checksum};
+use crate::checkpoint::state_file::checksum;
+use crate::fault;
 use crate::private;
 use crate::regular;
 use bytes::Bytes;

@@ -2,7 +2,7 @@
 
 use super::StoreError;
 use crate::error::{Error, Result};
-use crate::run::Failure;
+use crate::failure::Failure;
 use std::time::{Duration, Instant};
 
 const TRY_EVERY: Duration = Duration::from_millis(200);

@@ -2,8 +2,9 @@
 //! numbered objects, one an append.
 
 use super::{Guard, Log, Object, Store, StoreError, Version, inside, outside};
-use crate::checkpoint::{fault, state_file::checksum};
+use crate::checkpoint::state_file::checksum;
 use crate::error::{Error, Result as JobResult};
+use crate::fault;
 use bytes::Bytes;
 use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::client::{HttpError, HttpErrorKind};

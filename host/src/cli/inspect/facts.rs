@@ -1,11 +1,13 @@
 //! What is known of a checkpoint folder.
 
 use crate::batch::keys::KEY_GROUPS;
+use crate::batch::position::{Position, Positions};
 use crate::checkpoint::store::Store;
-use crate::checkpoint::types::{Checkpoint, Column, Manifest, Position, Positions, Start, Table, TableOf};
-use crate::checkpoint::{fold, plan, read, resolve};
+use crate::checkpoint::types::{Checkpoint, Column, Manifest, Start, Table, TableOf};
+use crate::checkpoint::{fold, plan, resolve};
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, BatchTime, Generation};
+use crate::state::merged;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::Int64Type;
 use serde::Serialize;
@@ -197,7 +199,7 @@ fn positions(
 ) -> BTreeMap<String, SourceFacts> {
     let mut sources = BTreeMap::new();
     for table in checkpoint.tables.iter().filter(|table| table.of == TableOf::Source) {
-        match read::merged(store, table).and_then(|rows| files_of(&rows)) {
+        match merged::merged(store, table).and_then(|rows| files_of(&rows)) {
             Ok(files) => {
                 sources.insert(table.name.clone(), SourceFacts { source: table.identity.clone(), files });
             }

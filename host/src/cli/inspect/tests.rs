@@ -1,6 +1,7 @@
 use super::facts::*;
 use super::*;
-use crate::checkpoint::types::{Column, Position, Start, TableOf};
+use crate::batch::position::Position;
+use crate::checkpoint::types::{Column, Start, TableOf};
 use crate::ids::{BatchId, BatchTime, Generation};
 use std::collections::BTreeMap;
 use std::fs;

@@ -2,7 +2,8 @@
 
 use super::super::state::describe;
 use super::facts::{CheckpointFacts, Facts, FilesFacts, SourceFacts, TableFacts};
-use crate::checkpoint::types::{Position, SOURCE_END, Start, TableOf};
+use crate::batch::position::{Position, SOURCE_END};
+use crate::checkpoint::types::{Start, TableOf};
 use arrow::temporal_conversions::timestamp_us_to_datetime;
 use std::fmt::Write as _;
 

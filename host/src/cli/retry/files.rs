@@ -1,10 +1,10 @@
 //! Files of rejected rows, as sinks wrote them, as JSON objects: one each, whatever the format.
 
-use crate::batch::decode::csv::nullable_cells;
-use crate::batch::decode::json::array_elements;
+use crate::batch::json;
+use crate::decode::csv::nullable_cells;
+use crate::decode::json::array_elements;
 use crate::error::{Error, Result};
 use crate::limits::RETRY_FILE_BYTES_MAX;
-use crate::sink;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Deserialize;
@@ -197,7 +197,7 @@ fn parquet(file: &str, bytes: Bytes) -> Result<Vec<Record>> {
     let mut records = Vec::new();
     for rows in builder.build().map_err(|error| broken(&error))? {
         let rows = rows.map_err(|error| broken(&error))?;
-        for json in sink::json_objects(&rows).map_err(|error| broken(&error))? {
+        for json in json::objects(&rows).map_err(|error| broken(&error))? {
             records.push(Record { place: format!("{file}, row {}", records.len() + 1), json });
         }
     }

@@ -2,14 +2,14 @@
 
 use super::files::{Record, Unit, not_ours};
 use crate::batch::chunk::Chunk;
-use crate::batch::decode::Decoder;
+use crate::batch::json;
 use crate::batch::types::{ColumnType, schema_of, with_fields};
+use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::graph::{Graph, StageNode};
+use crate::job::retry_source;
 use crate::job::spec::SourceSpec;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX, RECORD_BYTES_MAX_MAX};
-use crate::receiver::retry;
-use crate::sink;
 use arrow::array::{Array, AsArray, RecordBatch, StringArray};
 use arrow::datatypes::{Field, SchemaRef};
 use serde::de::IgnoredAny;
@@ -57,12 +57,12 @@ impl Target {
             let source = input
                 .from
                 .iter()
-                .find_map(|from| graph.spec.sources.iter().find(|s| s.name == *from && retry::is_name(from)));
+                .find_map(|from| graph.spec.sources.iter().find(|s| s.name == *from && retry_source::is_name(from)));
             let source = source.ok_or_else(missing)?.clone();
             inputs.push(Input { name: several.then(|| input.name.clone()), source, schema: input.schema.clone() });
         }
         let (reason, stage) = story(node).ok_or_else(missing)?;
-        let folder = graph.spec.origin.folder.join(retry::folder(&graph.spec.name, name));
+        let folder = graph.spec.origin.folder.join(retry_source::folder(&graph.spec.name, name));
         Ok(Target { name: name.to_owned(), folder, inputs, reason, stage })
     }
 
@@ -150,8 +150,8 @@ fn check_columns(records: &[Record], columns: &SchemaRef, more: &[&str]) -> Resu
 
 /// The rows of records; an error names the first that does not fit.
 fn decode(records: &[Record], columns: &SchemaRef) -> Result<RecordBatch> {
-    let mut source = retry::source("", "", None);
-    retry::with_columns(&mut source, columns);
+    let mut source = retry_source::source("", "", None);
+    retry_source::with_columns(&mut source, columns);
     let mut decoder = Decoder::new(&source);
     let mut parts = Vec::new();
     for chunk in chunks(records) {
@@ -195,7 +195,7 @@ fn chunks(records: &[Record]) -> Vec<Chunk> {
 
 /// The rows as JSON, in the form that the source reads.
 fn encode(records: &[Record], rows: &RecordBatch) -> Result<Vec<String>> {
-    let lines = sink::json_objects(rows).map_err(Error::bug)?;
+    let lines = json::objects(rows).map_err(Error::bug)?;
     match lines.iter().zip(records).find(|(line, _)| line.len() as u64 >= RECORD_BYTES_MAX_MAX) {
         None => Ok(lines),
         Some((_, Record { place, .. })) => Err(Error::job(format!(

@@ -1,6 +1,7 @@
 //! The files of rows that were given back, each named by the digest of what the sink wrote, so that it is known again.
 
-use crate::checkpoint::types::{Positions, TableOf};
+use crate::batch::position::Positions;
+use crate::checkpoint::types::TableOf;
 use crate::checkpoint::{manifest, positions, read, store};
 use crate::error::{Error, Result};
 use crate::graph::Graph;

@@ -3,15 +3,15 @@
 use super::signals;
 use crate::checkpoint::{manifest, store};
 use crate::error::{Error, Result};
+use crate::job::retry_source;
 use crate::job::spec::{CheckpointSpec, JobSpec};
-use crate::receiver::retry;
 use crate::shown;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// Returns when nothing would be forgotten, or the person at the terminal agreed. `Error` otherwise.
 pub fn confirm(spec: &JobSpec, checkpoint: &CheckpointSpec) -> Result<()> {
     let Some(mut what) = what_is_forgotten(spec, checkpoint)? else { return Ok(()) };
-    let given_back = spec.origin.folder.join(retry::folder(&spec.name, ""));
+    let given_back = spec.origin.folder.join(retry_source::folder(&spec.name, ""));
     if given_back.is_dir() {
         what += &format!(", and reads again what `millstream retry` gave back into {}", given_back.display());
     }

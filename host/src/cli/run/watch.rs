@@ -5,14 +5,14 @@
 //! ([`crate::plugin::trial`]): where a call of it fails, the version before makes that call, and is put back here.
 
 use crate::cli::upgrade::running::RunningJob;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::job::spec::JobSpec;
 use crate::lock::edit;
 use crate::metrics::PluginId;
-use crate::package::digest::Digest;
 use crate::plugin::{component_file, read_component};
 use crate::run::control::ask;
-use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
+use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use crate::threads;
 use std::fs;
 use std::io::Write;

@@ -4,7 +4,7 @@ use super::super::inspect::words::{count, size, time};
 use crate::metrics::{PluginCosts, PluginId, Snapshot};
 use crate::plugin::Costs;
 use crate::run::control::{JobStatus, PartStatus};
-use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
+use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use std::fmt::Write as _;
 
 /// Digits of a plugin's digest that are shown.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 /// How long a process that has closed its end may take to be gone.
 const GOING_MAX: Duration = Duration::from_secs(1);
 const GOING_LOOK_EVERY: Duration = Duration::from_millis(2);
-/// What tests plant, see [`crate::checkpoint::fault`].
+/// What tests plant, see [`crate::fault`].
 const FAULT: &str = "MILLSTREAM_TEST_FAULT";
 
 /// A worker process. Dropping it kills it.

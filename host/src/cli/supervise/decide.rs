@@ -1,9 +1,8 @@
 //! What a supervisor does when worker processes have ended: pure decisions.
 
-use crate::error::Kind;
+use crate::error::{Kind, MEMORY_EXIT_CODE};
 use crate::ids::BatchId;
 use crate::limits::{RESTART_PAUSE_MS, RESTART_PAUSE_MS_MAX};
-use crate::memory::EXIT_CODE;
 use std::time::Duration;
 
 /// How a worker process ended.
@@ -78,7 +77,7 @@ impl InARow {
             How::Failed(Kind::Environment | Kind::Bug, _) => None,
             How::Failed(_, code) => Some(code),
             // It had no time for more than its words: it needs more memory than it may have, and would again.
-            How::Silent(EXIT_CODE) => Some(EXIT_CODE),
+            How::Silent(MEMORY_EXIT_CODE) => Some(MEMORY_EXIT_CODE),
             _ => None,
         };
         if let Some(code) = ends.iter().find_map(lasting) {
@@ -189,8 +188,11 @@ mod tests {
             assert_eq!(decide(&ends, RUNNING), Decision::Exit(2));
         }
         // Of memory: with an error, or when there was no time for one.
-        for how in [How::Failed(Kind::Memory, EXIT_CODE), How::Silent(EXIT_CODE)] {
-            assert_eq!(decide(&[(0, How::Failed(Kind::Environment, 1)), (1, how)], RUNNING), Decision::Exit(EXIT_CODE));
+        for how in [How::Failed(Kind::Memory, MEMORY_EXIT_CODE), How::Silent(MEMORY_EXIT_CODE)] {
+            assert_eq!(
+                decide(&[(0, How::Failed(Kind::Environment, 1)), (1, how)], RUNNING),
+                Decision::Exit(MEMORY_EXIT_CODE)
+            );
         }
         let before = Facts { ran: false, ..RUNNING };
         assert_eq!(decide(&[(0, How::Failed(Kind::Environment, 1))], before), Decision::Exit(1));

@@ -2,8 +2,8 @@
 
 use crate::cli::status::words::{duration, grouped};
 use crate::error::{Error, Result};
-use crate::run::upgrade::shadow::ShadowReport;
-use crate::run::upgrade::{UpgradeStatus, UpgradeStep};
+use crate::running::upgrade::shadow::ShadowReport;
+use crate::running::upgrade::{UpgradeStatus, UpgradeStep};
 use serde::Serialize;
 use std::fmt::Write as _;
 

@@ -1,11 +1,11 @@
 //! A running job, all processes of which are asked together.
 
 use crate::cli::run::signals;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
-use crate::package::digest::Digest;
 use crate::run::control::{Answer, Question, Said, ask, put};
-use crate::run::upgrade::shadow::ShadowReport;
-use crate::run::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
+use crate::running::upgrade::shadow::ShadowReport;
+use crate::running::upgrade::{Prepare, UpgradeStatus, UpgradeStep};
 use crate::time;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,15 +1,16 @@
 //! What sessions hold: accumulators of an aggregate, or their rows.
 
 use crate::aggregate::functions::Functions;
-use crate::aggregate::reduce::sort_by_rank;
+use crate::batch::group::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::types::timestamps;
+use crate::context::BatchContext;
 use crate::dataflow::windowed::functions;
 use crate::error::{Error, Result};
 use crate::graph::{StageNode, aggregated, has_own_windows, with_bounds};
 use crate::ids::PartOrder;
 use crate::metrics::Counts;
-use crate::timely_ext::{BatchContext, Output};
+use crate::timely_ext::Output;
 use crate::window::bounds;
 use crate::window::panes::Accumulate;
 use crate::window::rows::{check_bytes, decode_rows, encode_rows};

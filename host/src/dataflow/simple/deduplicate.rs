@@ -3,9 +3,11 @@
 //! was kept.
 
 use super::memory::Memory;
-use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::group::Grouper;
+use crate::batch::group::sort_by_rank;
 use crate::batch::part::Part;
+use crate::checkpoint::changes::Changes;
+use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::by_key::{keys, split_parts};
 use crate::dataflow::event_time;
 use crate::dataflow::stages::{At, Input, StageStreams, split_late};
@@ -15,7 +17,7 @@ use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
 use crate::metrics::{Counts, Held};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Hold, Output, Watermark, each_batch_that_holds};
+use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
@@ -52,10 +54,10 @@ impl Work {
     fn new(stage: &StageNode, within_us: i64, timed: bool, at: &At<'_, '_>) -> Result<Work> {
         let key_fields = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut memory = Memory::new(key_fields.fields().iter().cloned().collect(), within_us)?;
-        let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
+        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            keeper.restore(at.running, memory.table()).map_err(told)?;
+            keeper.restore(memory.table()).map_err(told)?;
             memory.restored()?;
         }
         Ok(Work {

@@ -3,11 +3,12 @@
 
 use super::with_rows;
 use crate::batch::part::Part;
+use crate::context::BatchContext;
 use crate::dataflow::stages::{At, StageStreams};
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
-use crate::timely_ext::{BatchContext, Output, Parts, each_batch, each_part};
+use crate::timely_ext::{Output, Parts, each_batch, each_part};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, RecordBatch, UInt64Array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::UInt64Type;

@@ -2,11 +2,12 @@
 
 use super::with_rows;
 use crate::batch::part::Part;
+use crate::context::BatchContext;
 use crate::dataflow::stages::{At, StageStreams};
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::sql::expression::Expression;
-use crate::timely_ext::{BatchContext, Parts, each_part};
+use crate::timely_ext::{Parts, each_part};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
 use timely::dataflow::operators::vec::{Filter, Map};

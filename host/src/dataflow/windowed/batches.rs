@@ -2,6 +2,8 @@
 
 use super::{Results, gather};
 use crate::batch::part::Part;
+use crate::checkpoint::changes::Changes;
+use crate::context::BatchContext;
 use crate::dataflow::begun::Begun;
 use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
@@ -10,7 +12,7 @@ use crate::ids::{BatchId, BatchTime, PartOrder};
 use crate::metrics::Held;
 use crate::sql::expression::Expression;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
+use crate::timely_ext::{BatchWork, Output};
 use crate::window::batches::{BatchWindows, Window};
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Field, SchemaRef};
@@ -44,11 +46,11 @@ impl Work {
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut windows = BatchWindows::new(size_us, inverse, &keys, &results.functions.accumulators()?)?;
-        let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
+        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
         let begun = Begun::new(&stage.name, (size_us, slide_us), at)?;
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            keeper.restore(at.running, windows.panes().table()).map_err(told)?;
+            keeper.restore(windows.panes().table()).map_err(told)?;
             if let Some((origin_us, next_us)) = begun.origin_us().zip(begun.next_us()) {
                 // Sums are made of what was there, in the batch after the one that the checkpoint holds.
                 let context = at.running.kept.as_ref().map(|kept| kept.loaded).unwrap_or_default();

@@ -2,13 +2,15 @@
 
 use super::{Results, gather};
 use crate::batch::part::Part;
+use crate::checkpoint::changes::Changes;
+use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::BatchId;
 use crate::metrics::Held;
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Hold, Output, Watermark};
+use crate::timely_ext::{BatchWork, Output};
 use crate::window::closing::TimeWindows;
 use crate::window::rows::Slices;
 use arrow::datatypes::{Field, SchemaRef};
@@ -35,10 +37,10 @@ impl Work {
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut windows = TimeWindows::new(slices, update, &keys, &results.functions.accumulators()?)?;
-        let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
+        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            keeper.restore(at.running, windows.panes().table()).map_err(told)?;
+            keeper.restore(windows.panes().table()).map_err(told)?;
             windows.panes().restored().map_err(told)?;
         }
         Ok(Work {

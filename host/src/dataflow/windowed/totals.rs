@@ -2,12 +2,14 @@
 
 use super::{Results, gather};
 use crate::batch::part::Part;
+use crate::checkpoint::changes::Changes;
+use crate::context::BatchContext;
 use crate::dataflow::stages::At;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
 use crate::state::keeper::Keeper;
-use crate::timely_ext::{BatchContext, BatchWork, Changes, Output};
+use crate::timely_ext::{BatchWork, Output};
 use crate::window::totals::Totals;
 use arrow::datatypes::{Field, SchemaRef};
 use std::sync::Arc;
@@ -29,10 +31,10 @@ impl Work {
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut totals = Totals::new(&keys, results.functions.accumulators()?)?;
-        let keeper = Keeper::open(at.running, &stage.name, at.index, at.peers);
+        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
-            keeper.restore(at.running, totals.table()).map_err(told)?;
+            keeper.restore(totals.table()).map_err(told)?;
         }
         let partial = results.functions.partial_schema(false);
         Ok(Work { name: stage.name.clone(), totals, results, partial, keys: keys.len(), keeper })

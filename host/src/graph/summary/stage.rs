@@ -3,9 +3,9 @@
 use super::super::{EventTimeNode, Graph, Operator, StageNode, rejected_name};
 use super::plugin;
 use crate::batch::types;
+use crate::job::retry_source;
 use crate::job::spec::{EnrichSpec, EnrichTable, JoinSpec, OnError, OperatorSpec, StageSpec};
-use crate::job::units::show_time;
-use crate::receiver::retry;
+use crate::units::show_time;
 use crate::window::WindowNode;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) fn lines(graph: &Graph, stage: &StageNode) -> Vec<String> {
     }
     lines.extend(plugin::lines(spec));
     lines.extend(rejected(graph, stage, spec));
-    let folder = graph.spec.sources.iter().find_map(|source| retry::folder_of(source, &stage.name));
+    let folder = graph.spec.sources.iter().find_map(|source| retry_source::folder_of(source, &stage.name));
     lines.extend(folder.map(|path| format!("rows that `millstream retry` gives back come from {}", path.display())));
     lines.extend(spec.filter.as_ref().map(|text| format!("filter {}", on_one_line(text))));
     lines.extend(spec.select.as_ref().map(|text| format!("select {}", on_one_line(text))));

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::job::spec::*;
 use crate::limits;
-use crate::package::name::{PackageName, Wanted};
+use crate::package_name::{PackageName, Wanted};
 use semver::Version;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

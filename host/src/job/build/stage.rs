@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::job::expression;
 use crate::job::spec::*;
 use crate::limits;
-use crate::window::microseconds;
+use crate::time::microseconds;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

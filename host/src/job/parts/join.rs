@@ -2,7 +2,8 @@
 
 use super::{Part, file_path, twice};
 use crate::job::spec::*;
-use crate::job::{database, read, units};
+use crate::job::{database, read};
+use crate::units;
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -2,8 +2,8 @@
 
 use super::{Part, file_path};
 use crate::job::spec::{InstanceSpec, OnError, PluginLimits, PluginSpec, RejectedMax};
-use crate::job::units;
 use crate::limits;
+use crate::units;
 
 /// `inside`: of which key it is, as `functions.sentiment.`; empty for that of the stage itself.
 pub(super) fn check(plugin: &PluginSpec, inside: &str, part: &Part<'_>) {

@@ -2,9 +2,9 @@
 
 use super::Part;
 use crate::job::spec::*;
-use crate::job::units;
 use crate::limits::WINDOW_SLIDES_MAX;
-use crate::window::microseconds;
+use crate::time::microseconds;
+use crate::units;
 use std::time::Duration;
 
 /// What to write for event time.

@@ -3,7 +3,8 @@
 use crate::job::keys;
 use crate::job::spec::{CheckpointEvery, CheckpointSpec};
 use crate::job::table::{Reader, type_of};
-use crate::job::units::{self, TIME_HELP};
+use crate::units;
+use crate::units::TIME_HELP;
 use toml::Value;
 
 /// Reads `[checkpoint]`, where it is there.

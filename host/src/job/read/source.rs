@@ -4,8 +4,8 @@ use super::columns;
 use crate::job::keys::{self, FORMATS, FORMATS_LATER, SOURCE_KINDS, SOURCE_KINDS_LATER};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
 use crate::job::table::Reader;
-use crate::job::units;
 use crate::limits;
+use crate::units;
 use std::time::Duration;
 
 /// Reads `[sources.<name>]`.

@@ -3,10 +3,10 @@
 use super::super::interval::{Interval, IntervalJoin};
 use super::*;
 use crate::batch::keys::KEY_GROUPS;
-use crate::batch::slices::SliceMax;
 use crate::checkpoint::fold;
 use crate::checkpoint::types::StateFile;
 use crate::ids::BatchId;
+use crate::limits::SliceMax;
 use arrow::compute::concat_batches;
 
 const CASES: u64 = 3_000;

@@ -2,9 +2,9 @@
 
 use super::notes::{LOCKS, SIGNATURES, VERSIONS, is_hex, manifest_in};
 use super::{BYTES, Store};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::lock::Lock;
-use crate::package::digest::Digest;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;

@@ -1,10 +1,10 @@
 //! What the store knows beside the bytes: where a package came from, who signed it, and which lock files need it.
 
 use super::{Store, gc};
+use crate::digest::Digest;
 use crate::error::Result;
 use crate::limits::PACKAGE_SIGNATURES_MAX;
-use crate::package::digest::Digest;
-use crate::package::name::PackageName;
+use crate::package_name::PackageName;
 use crate::trust::signature;
 use semver::Version;
 use std::ffi::OsString;

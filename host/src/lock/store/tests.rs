@@ -1,5 +1,5 @@
 use super::*;
-use crate::package::name::PackageName;
+use crate::package_name::PackageName;
 use semver::Version;
 use std::os::unix::fs::{PermissionsExt, symlink};
 

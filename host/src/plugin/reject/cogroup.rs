@@ -2,9 +2,10 @@
 
 use super::{Schemas, Story, Trials, search_from, shifted};
 use crate::batch::rejected::Refusal;
+use crate::context::CallContext;
 use crate::error::{Error, Result};
 use crate::plugin::search::Answer;
-use crate::plugin::{CallContext, Cogrouped, Cogroups, Counters};
+use crate::plugin::{Cogrouped, Cogroups, Counters};
 use arrow::array::UInt32Array;
 use arrow::compute::{concat_batches, take_record_batch};
 use std::ops::Range;

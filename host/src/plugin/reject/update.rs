@@ -3,9 +3,10 @@
 
 use super::{Schemas, Story, Trials, search_from, shifted};
 use crate::batch::rejected::Refusal;
+use crate::context::CallContext;
 use crate::error::{Error, Result};
 use crate::plugin::search::Answer;
-use crate::plugin::{CallContext, Counters, DueTimes, Groups, TimerChange, Updated};
+use crate::plugin::{Counters, DueTimes, Groups, TimerChange, Updated};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use std::ops::Range;

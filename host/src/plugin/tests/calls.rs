@@ -2,10 +2,11 @@
 
 use super::hand::{self, Body, Image};
 use crate::batch::rejected::Refusal;
+use crate::context::CallContext;
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{InstanceSpec, PluginLimits};
-use crate::plugin::{CallContext, Caller, Cogroups, Groups, LoadOptions, Plugin, StageUse};
+use crate::plugin::{Caller, Cogroups, Groups, LoadOptions, Plugin, StageUse};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Limits while a plugin runs: each stops a call, names itself, and leaves the next call alone.
 
 use super::hand::{self, Body, Image};
+use crate::context::CallContext;
 use crate::error::{Error, Kind};
 use crate::ids::{BatchId, BatchTime};
 use crate::job::spec::{InstanceSpec, PluginLimits};
@@ -8,7 +9,7 @@ use crate::limits::PLUGIN_CALL_ROWS_MAX;
 use crate::plugin::allowance::Given;
 use crate::plugin::clock::Clock;
 use crate::plugin::instances::{fuel, time};
-use crate::plugin::{CallContext, Caller, LoadOptions, Metering, Plugin, StageUse};
+use crate::plugin::{Caller, LoadOptions, Metering, Plugin, StageUse};
 use arrow::array::*;
 use arrow::datatypes::{DataType, Field, Schema};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 use super::super::Times;
 use super::super::facts::{Facts, Since};
 use super::{os_name, stored_name};
-use crate::checkpoint::types::Position;
+use crate::batch::position::Position;
 use crate::job::spec::{SourceKind, SourceSpec};
 use crate::limits::DIRECTORY_NAMES_GONE_MAX;
 use std::collections::{HashMap, VecDeque};

@@ -1,7 +1,8 @@
 //! The files of a log: the one at its path and, beside it, those that it was before it was rotated.
 
-use super::identity::{self, Identity};
-use crate::checkpoint::types::Position;
+use crate::batch::identity;
+use crate::batch::identity::Identity;
+use crate::batch::position::Position;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};

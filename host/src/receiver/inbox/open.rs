@@ -1,7 +1,7 @@
 //! Small chunks joined into one, so that a record that comes alone costs a copy of its bytes and no more.
 
 use crate::batch::chunk::{Chunk, Refusal};
-use crate::checkpoint::types::Extent;
+use crate::batch::position::Extent;
 use crate::limits::{PART_BYTES_MAX, PART_ROWS_MAX};
 use crate::receiver::framing::UNCLOSED;
 use bytes::{Bytes, BytesMut};

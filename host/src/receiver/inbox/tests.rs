@@ -1,6 +1,6 @@
 use super::*;
 use crate::batch::chunk::Refusal;
-use crate::checkpoint::types::Extent;
+use crate::batch::position::Extent;
 use crate::limits::INBOX_BYTES_MAX;
 use bytes::Bytes;
 use std::sync::Arc;

@@ -2,8 +2,8 @@
 
 use super::guess;
 use crate::batch::chunk::Chunk;
-use crate::batch::decode::{Decoder, csv};
 use crate::batch::types::{self, ColumnType, columns_of_specs};
+use crate::decode::{Decoder, csv};
 use crate::job::spec::{
     ColumnSpec, EnrichFormat, EnrichSpec, EnrichTable, Format, SourceKind, SourceSpec, TimeForm, TimeUnit,
 };

@@ -1,8 +1,8 @@
 //! The columns of a table whose author did not say them: the narrowest type that all values of a column have.
 
 use super::content::{header, records};
-use crate::batch::decode::csv;
 use crate::batch::types::ColumnType;
+use crate::decode::csv;
 use crate::job::spec::Format;
 use crate::receiver::framing::trim_line_end;
 use arrow::array::timezone::Tz;

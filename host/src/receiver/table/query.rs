@@ -6,8 +6,8 @@ use crate::batch::types::{ColumnType, schema_of};
 use crate::error::{Error, Result};
 use crate::job::database;
 use crate::limits::ENRICH_BYTES_MAX;
-use crate::sink::postgres::connection::{Connection, Fault};
-use crate::sink::postgres::table::quoted;
+use crate::postgres::quoted;
+use crate::postgres::{Connection, Fault};
 use arrow::array::{
     ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };

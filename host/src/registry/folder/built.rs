@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::limits::REGISTRY_ENTRIES_MAX;
 use crate::package::facts::Facts;
 use crate::package::manifest::Made;
-use crate::package::name::{self, PackageName};
+use crate::package_name;
+use crate::package_name::PackageName;
 use crate::plugin::{component_file, is_plugin_folder, read_component};
 use semver::Version;
 use std::fs;
@@ -60,7 +61,7 @@ pub fn at(path: &Path) -> Result<Option<Built>> {
     }
     let within = |error: Error| error.within(file.display());
     let name = facts.name.parse().map_err(within)?;
-    let version = name::version(&facts.version).map_err(within)?;
+    let version = package_name::version(&facts.version).map_err(within)?;
     Ok(Some(Built { name, version, component, facts }))
 }
 

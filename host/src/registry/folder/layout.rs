@@ -1,13 +1,14 @@
 //! The versions of one package in a folder, as an OCI image layout: `oci-layout`, `index.json` and `blobs/sha256/`.
 
 use super::{failed, read};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::{
     PACKAGE_MANIFEST_BYTES_MAX, PACKAGE_SIGNATURES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_INDEX_BYTES_MAX,
 };
-use crate::package::digest::Digest;
 use crate::package::manifest::{Blob, Made};
-use crate::package::name::{self, PackageName};
+use crate::package_name;
+use crate::package_name::PackageName;
 use crate::registry::referrer;
 use crate::trust::signature::MEDIA_TYPE;
 use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OciImageIndex};
@@ -64,7 +65,7 @@ impl Layout {
         // Others may keep here what is no version, or has no digest of this kind.
         let version = |entry: &ImageIndexEntry| {
             let tag = entry.annotations.as_ref()?.get(TAG)?;
-            Some((name::version(tag).ok()?, entry.digest.parse().ok()?))
+            Some((package_name::version(tag).ok()?, entry.digest.parse().ok()?))
         };
         Ok(index.manifests.iter().filter_map(version).collect())
     }

@@ -1,7 +1,7 @@
 //! Addresses of registries.
 
 use crate::error::{Error, Result};
-use crate::package::name::PackageName;
+use crate::package_name::PackageName;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};

@@ -5,10 +5,10 @@ use super::login::Login;
 use super::message::{Answer, Found, Question};
 use super::upload::Uploader;
 use super::{referrers, transport};
+use crate::digest::Digest;
 use crate::limits::{PACKAGE_MANIFEST_BYTES_MAX, REGISTRY_ENTRIES_MAX, REGISTRY_SEARCHED_MAX};
-use crate::package::digest::Digest;
 use crate::package::manifest;
-use crate::package::name;
+use crate::package_name;
 use crate::registry::listing;
 use http::HeaderValue;
 use oci_client::client::{CatalogResponse, TagResponse};
@@ -149,7 +149,7 @@ impl Client {
     /// The versions of a package; other tags are left out.
     async fn versions(&self, name: &str) -> Told<Vec<Version>> {
         let tags = self.pages(Lists::Tags, &self.by_tag(name, "latest")?).await?;
-        Ok(tags.iter().filter_map(|tag| name::version(tag).ok()).collect())
+        Ok(tags.iter().filter_map(|tag| package_name::version(tag).ok()).collect())
     }
 
     /// A whole list. Some registries give all at once, whatever they are asked for; others a page at a time.

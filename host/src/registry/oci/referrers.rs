@@ -2,8 +2,8 @@
 //! tag made of the package's digest instead, as the specification says.
 
 use super::client::{Client, Told};
+use crate::digest::Digest;
 use crate::limits::PACKAGE_SIGNATURES_MAX;
-use crate::package::digest::Digest;
 use crate::registry::referrer;
 use crate::trust::signature::MEDIA_TYPE;
 use oci_client::manifest::{ImageIndexEntry, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE, OciImageIndex};

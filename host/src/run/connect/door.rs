@@ -2,11 +2,11 @@
 //! and lets in who knows the key. Until this process is ready, those who were let in hear that it lives.
 
 use super::hello::{End, HELLO_BYTES, Hello, MAGIC, PROOF_BYTES, Purpose, Said, Transcript};
-use super::key::ClusterKey;
 use super::sealed::{Opener, Sealer};
 use super::status::{STATUS_EVERY, Status};
 use crate::error::{Error, Result};
 use crate::limits::{HELLO_MS_MAX, STRANGERS_MAX};
+use crate::running::cluster_key::ClusterKey;
 use crate::threads;
 use std::collections::VecDeque;
 use std::io;

@@ -9,10 +9,10 @@
 //! A proof is an HMAC over both hellos and both numbers, so one that was heard elsewhere, or earlier, proves nothing. Of the
 //! same come the keys of the connection, see [`super::sealed`].
 
-use super::key::ClusterKey;
 use super::sealed::{Opener, Sealer};
 use crate::ids::Generation;
 use crate::private::random;
+use crate::running::cluster_key::ClusterKey;
 use ring::hmac;
 use std::io;
 

@@ -1,12 +1,12 @@
 //! Connecting to a process that is before this one in `--hosts`, however late it starts.
 
 use super::hello::{End, HELLO_BYTES, Hello, MAGIC, PROOF_BYTES, Purpose, Said, Transcript};
-use super::key::ClusterKey;
 use super::sealed::{LENGTH_BYTES, Opener, Sealed};
 use super::status::{STATUS_SILENCE_MAX, Status};
 use crate::error::{Error, Result};
 use crate::ids::Generation;
 use crate::limits::HELLO_MS_MAX;
+use crate::running::cluster_key::ClusterKey;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};

@@ -5,7 +5,7 @@
 //! nobody makes the other end keep more than that.
 
 use super::message::Messages;
-use crate::checkpoint::fault;
+use crate::fault;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -1,4 +1,5 @@
 use super::*;
+use crate::running::cluster_key::ClusterKey;
 use std::io::Read;
 use std::thread;
 

@@ -1,10 +1,10 @@
 //! How a job stands, as its processes tell it and as they add up.
 
-use super::super::Running;
 use crate::ids::{BatchId, BatchTime};
 use crate::memory;
 use crate::metrics::{Committed, PluginId, Snapshot};
-use crate::run::upgrade::UpgradeStatus;
+use crate::running::Running;
+use crate::running::upgrade::UpgradeStatus;
 use crate::time;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -3,7 +3,8 @@
 //!
 //! The encoders of the crates `csv` and `arrow-csv` do not tell nulls from empty text, hence our own.
 
-use super::super::cell::{self, Cells};
+use crate::batch::cell;
+use crate::batch::cell::Cells;
 use crate::batch::types::ColumnType;
 use arrow::array::{Array, ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;

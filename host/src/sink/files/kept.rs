@@ -5,13 +5,14 @@
 //! parts away: none comes again.
 
 use super::{first_part, is_part, remove_unfinished, twice, unfinished, write_durably};
+use crate::checkpoint::Owner;
 use crate::checkpoint::store::{self, io_failed};
-use crate::checkpoint::{Owner, fault};
 use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
 use crate::ids::BatchId;
 use crate::private;
 use crate::regular;
-use crate::run::Failure;
 use crate::sink::marker::{self, Marker, sync_folder};
 use crate::sink::open_failed;
 use std::fs::{self, File};

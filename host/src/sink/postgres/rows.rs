@@ -1,6 +1,8 @@
 //! Rows as PostgreSQL's binary COPY takes them.
 
-use crate::sink::cell::{self, Cells};
+use crate::batch::cell;
+use crate::batch::cell::Cells;
+use crate::postgres::Unfit;
 use arrow::array::{Array, RecordBatch};
 use bytes::{BufMut, Bytes, BytesMut};
 use std::error::Error;
@@ -11,23 +13,6 @@ use tokio_postgres::{Client, Statement};
 
 /// Microseconds between 1970 and 2000, where PostgreSQL's timestamps begin.
 const EPOCH_US: i64 = 946_684_800_000_000;
-
-/// A value that the column cannot hold.
-#[derive(Debug)]
-pub(super) struct Unfit {
-    column: String,
-    /// From 1, within the batch.
-    row: i64,
-    why: String,
-}
-
-impl fmt::Display for Unfit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "row {}, column `{}`: {}", self.row, self.column, self.why)
-    }
-}
-
-impl Error for Unfit {}
 
 /// Copies the rows of a batch. `numbered`: each with its number in a last column.
 pub(super) async fn copy(

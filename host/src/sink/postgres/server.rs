@@ -1,11 +1,14 @@
 //! The database of a `postgres` sink: connecting, the marker, and the transaction of a batch.
 
-use super::connection::{Connection, Driver, Fault};
 use super::rows;
-use super::table::{self, Table, quoted};
+use super::table;
+use super::table::Table;
 use super::way::Way;
-use crate::checkpoint::{Owner, fault};
+use crate::checkpoint::Owner;
+use crate::fault;
 use crate::ids::BatchId;
+use crate::postgres::quoted;
+use crate::postgres::{Connection, Driver, Fault};
 use arrow::array::RecordBatch;
 use std::time::Duration;
 use tokio_postgres::error::SqlState;

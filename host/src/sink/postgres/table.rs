@@ -2,6 +2,7 @@
 
 use super::way::{There, Way};
 use crate::batch::types::{ColumnType, describe};
+use crate::postgres::quoted;
 use arrow::datatypes::SchemaRef;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
@@ -268,11 +269,6 @@ fn sql_type(kind: &ColumnType) -> Option<&'static str> {
         ColumnType::Timestamp => "timestamp with time zone",
         ColumnType::Arrow(_) => return None,
     })
-}
-
-/// A name in quotes, so that it is taken as it is.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn list(items: impl Iterator<Item = String>) -> String {

@@ -1,7 +1,7 @@
 //! How values of ours get into a column of a table: as they are, or gathered as another type that the server casts.
 
-use super::table::quoted;
 use crate::batch::types::ColumnType;
+use crate::postgres::quoted;
 use tokio_postgres::types::Type;
 
 /// A column of a table as it is.

@@ -20,9 +20,9 @@
 //! The tables `signers` and `revoked` are also in the user's `keys/trusted.toml` ([`Trusted`]), which `millstream key` writes.
 
 use super::place::Prefix;
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::limits::POLICY_FILE_BYTES_MAX;
-use crate::package::digest::Digest;
 use crate::private;
 use crate::trust::key::{PublicKey, Signer};
 use serde::{Deserialize, Serialize};

@@ -2,12 +2,13 @@
 
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
-use crate::batch::slices::{RowBytes, SliceMax};
+use crate::batch::slices::RowBytes;
 use crate::batch::types::ColumnType;
 use crate::checkpoint::state_file::REMOVED;
 use crate::checkpoint::types::Column;
 use crate::error::{Error, Result};
 use crate::ids::{BatchId, PartOrder};
+use crate::limits::SliceMax;
 use crate::state::files::{Slice, Slices};
 use arrow::array::{
     Array, ArrayRef, AsArray, BinaryArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray,

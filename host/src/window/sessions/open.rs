@@ -2,8 +2,8 @@
 //! and by end.
 
 use super::{Gap, Session};
-use crate::aggregate::reduce::sort_by_rank;
 use crate::batch::group::Grouped;
+use crate::batch::group::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::types::{ColumnType, timestamps};
 use crate::error::{Error, Result};

@@ -1,6 +1,6 @@
 //! Files that are there whole, under their name, after the machine stopped at any moment, or not there at all.
 
-use crate::checkpoint::fault;
+use crate::fault;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

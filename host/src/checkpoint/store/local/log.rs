@@ -1,8 +1,8 @@
 //! A log in a file.
 
 use super::{Disk, durable};
-use crate::checkpoint::fault;
 use crate::checkpoint::store::{Log, StoreError, io_failed};
+use crate::fault;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -117,7 +117,7 @@ fn a_full_disk_is_waited_out() {
 
     let (_folder, store) = store();
     let mut first = Some(error);
-    patiently(&crate::run::Failure::default(), || first.take().map_or_else(|| store.write("x", "x".into()), Err))
+    patiently(&crate::failure::Failure::default(), || first.take().map_or_else(|| store.write("x", "x".into()), Err))
         .expect("there is room the second time");
     assert_eq!(store.read("x").expect("it reads"), Some("x".into()));
 }

@@ -7,9 +7,9 @@ use crate::job::spec::{
     EnrichFormat, EnrichSpec, EnrichTable, JoinKind, JoinSpec, OperatorSpec, PluginSpec, UpdateEmit,
 };
 use crate::job::table::{Reader, type_of};
-use crate::job::units;
 use crate::limits;
-use crate::window::microseconds;
+use crate::time::microseconds;
+use crate::units;
 use std::path::Path;
 use std::time::Duration;
 use toml::Value;

@@ -1,6 +1,6 @@
 //! The plugin of a stage, what it may use, and what happens when it fails.
 
-use crate::package::digest::Digest;
+use crate::digest::Digest;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;

@@ -4,7 +4,7 @@ use super::super::read;
 use super::stages::{STAGES, stage};
 use crate::job::schema;
 use crate::job::spec::*;
-use crate::job::units::{show_size, show_time};
+use crate::units::{show_size, show_time};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

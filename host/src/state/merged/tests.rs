@@ -1,8 +1,11 @@
 use super::*;
 use crate::batch::keys::Keys;
+use crate::checkpoint::read::load;
 use crate::checkpoint::state_file::REMOVED;
+use crate::checkpoint::types::{Column, StateFile};
+use crate::ids::BatchId;
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, StringArray};
-use arrow::datatypes::{DataType, Int64Type};
+use arrow::datatypes::{DataType, Field, Int64Type};
 
 fn column(name: &str, kind: &str) -> Column {
     Column { name: name.into(), kind: kind.into(), nullable: false }

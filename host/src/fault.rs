@@ -78,7 +78,7 @@ pub fn is_planted(fault: &str) -> bool {
 #[cfg(feature = "planted-bugs")]
 macro_rules! bug {
     ($name:literal) => {
-        $crate::checkpoint::fault::is_planted(concat!("bug@", $name))
+        $crate::fault::is_planted(concat!("bug@", $name))
     };
 }
 #[cfg(not(feature = "planted-bugs"))]

@@ -3,27 +3,26 @@
 
 mod versions;
 
-use super::keeper::Keeper;
-use super::table::{OwnedKey, Slot, StateTable};
-use super::timers::{self, TimerClock, Timers};
-use crate::aggregate::reduce::sort_by_rank;
+use crate::batch::group::sort_by_rank;
 use crate::batch::keys::Keys;
 use crate::batch::part::Part;
 use crate::batch::rejected::RejectedRows;
 use crate::batch::slices::RowBytes;
 use crate::checkpoint::read;
-use crate::checkpoint::types::{Column, Table};
+use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::event_time::END_US;
 use crate::graph::{PluginNode, UpdateNode};
 use crate::ids::{BatchTime, PartOrder};
 use crate::job::spec::{UpdateEmit, UpdateOn};
-use crate::job::units::show_size;
 use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX, STATE_SLICE_MAX, TIMER_ROUNDS_MAX};
 use crate::memory::{self, Holder};
 use crate::plugin::{Caller, DueTimes, Groups, Updated};
-use crate::run::Running;
-use crate::timely_ext::{BatchContext, Output};
+use crate::state::keeper::Keeper;
+use crate::state::timers::{self, TimerClock, Timers};
+use crate::state::{OwnedKey, Slot, StateTable};
+use crate::timely_ext::Output;
+use crate::units::show_size;
 use arrow::array::{BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -31,13 +30,6 @@ use arrow::error::ArrowError;
 use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// The table of a stage as a checkpoint describes it, without files.
-pub fn table_of(node: &UpdateNode) -> Table {
-    let key = Column::of(node.key.iter().filter_map(|place| node.input.fields().get(*place)));
-    let table = Table::of_stage(&node.name, "", [key, Vec::new(), Column::of(node.description.state.fields())]);
-    Table { version: node.description.version.clone(), ..table }
-}
 
 /// An empty table of a stage with these state columns.
 fn state_table(node: &UpdateNode, key: &SchemaRef, state: SchemaRef) -> Result<StateTable> {
@@ -144,29 +136,22 @@ impl UpdateStage {
 
     /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on. State
     /// that another version of the plugin made is migrated, where its columns are others.
-    pub fn restore(
-        &mut self,
-        plugin: &PluginNode,
-        keeper: &Keeper,
-        timers: Option<&Keeper>,
-        running: &Running,
-    ) -> Result<()> {
+    pub fn restore(&mut self, plugin: &PluginNode, keeper: &Keeper, timers: Option<&Keeper>) -> Result<()> {
         let name = self.node.name.clone();
         let told = |error: Error| error.within(format!("stage `{name}`: its state in the checkpoint"));
-        let old = keeper.old(running);
-        if let Some(old) = old {
+        let old = keeper.old();
+        if let Some((old, _)) = old {
             let fields = read::fields(&old.state).map_err(told)?;
             self.table = state_table(&self.node, &self.key_schema, Arc::new(Schema::new(fields)))?;
         }
-        if keeper.restore(running, &mut self.table).map_err(told)? {
+        if keeper.restore(&mut self.table).map_err(told)? {
             self.node.initial = None;
         }
-        if let Some(old) = old {
-            let time = running.kept.as_ref().map_or(BatchTime::default(), |kept| kept.loaded.1);
+        if let Some((old, time)) = old {
             self.migrate(plugin, &old.version, time)?;
         }
         if let (Some(timers), Some(keeper)) = (&mut self.timers, timers) {
-            timers.restore(keeper, running).map_err(told)?;
+            timers.restore(keeper).map_err(told)?;
         }
         Ok(())
     }

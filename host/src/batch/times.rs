@@ -1,7 +1,7 @@
 //! Times as a source writes them: text as RFC 3339 says or of a pattern, or numbers of a unit.
 
+use super::column::{ColumnSpec, TimeForm, TimeUnit};
 use super::parse;
-use crate::job::spec::{ColumnSpec, TimeForm, TimeUnit};
 use crate::zone::Zone;
 use arrow::array::timezone::Tz;
 use chrono::format::{Fixed, Item, Parsed, StrftimeItems};

@@ -9,19 +9,26 @@ use arrow::datatypes::{Float64Type, Int64Type, TimestampMicrosecondType};
 use std::fmt::Write as _;
 
 /// A column by its type.
-pub(super) enum Cells<'a> {
+pub enum Cells<'a> {
+    /// `bool`
     Bool(&'a BooleanArray),
+    /// `int64`
     Int64(&'a Int64Array),
+    /// `float64`
     Float64(&'a Float64Array),
+    /// `text`
     Text(&'a StringArray),
+    /// `binary`
     Binary(&'a BinaryArray),
+    /// `timestamp`
     Timestamp(&'a TimestampMicrosecondArray),
+    /// Any other Arrow type.
     Other(&'a ArrayRef),
 }
 
 impl<'a> Cells<'a> {
     /// The column, typed.
-    pub(super) fn of(array: &'a ArrayRef) -> Cells<'a> {
+    pub fn of(array: &'a ArrayRef) -> Cells<'a> {
         let typed = match ColumnType::of(array.data_type()) {
             ColumnType::Bool => array.as_boolean_opt().map(Cells::Bool),
             ColumnType::Int64 => array.as_primitive_opt::<Int64Type>().map(Cells::Int64),
@@ -37,7 +44,7 @@ impl<'a> Cells<'a> {
 
 /// The shortest decimal number that reads back as this one. Infinities and NaN have the names that JSON parsers of
 /// most languages know, and that our own sources read.
-pub(super) fn write_float(out: &mut String, value: f64) {
+pub fn write_float(out: &mut String, value: f64) {
     if value.is_nan() {
         out.push_str("NaN");
     } else if value.is_infinite() {
@@ -49,7 +56,7 @@ pub(super) fn write_float(out: &mut String, value: f64) {
 }
 
 /// Lower-case hexadecimal, two digits a byte.
-pub(super) fn write_hex(out: &mut String, bytes: &[u8]) {
+pub fn write_hex(out: &mut String, bytes: &[u8]) {
     const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     out.reserve(bytes.len() * 2);
     for byte in bytes {
@@ -59,7 +66,7 @@ pub(super) fn write_hex(out: &mut String, bytes: &[u8]) {
 }
 
 /// RFC 3339 in UTC with microseconds: `2026-11-20T08:30:01.123456Z`. Years that RFC 3339 cannot write get a sign.
-pub(super) fn write_rfc3339(out: &mut String, micros: i64) {
+pub fn write_rfc3339(out: &mut String, micros: i64) {
     let point = Civil::of(micros);
     point.write_date(out);
     out.push('T');
@@ -68,7 +75,7 @@ pub(super) fn write_rfc3339(out: &mut String, micros: i64) {
 }
 
 /// As [`write_rfc3339`], for people: `2026-11-20 08:30:01.123456`.
-pub(super) fn write_timestamp(out: &mut String, micros: i64) {
+pub fn write_timestamp(out: &mut String, micros: i64) {
     let point = Civil::of(micros);
     point.write_date(out);
     out.push(' ');
@@ -77,7 +84,7 @@ pub(super) fn write_timestamp(out: &mut String, micros: i64) {
 }
 
 /// A batch time in a header: `2026-11-20 08:30:01`, with milliseconds where it is not a whole second.
-pub(super) fn write_batch_time(out: &mut String, micros: i64) {
+pub fn write_batch_time(out: &mut String, micros: i64) {
     let point = Civil::of(micros);
     point.write_date(out);
     out.push(' ');

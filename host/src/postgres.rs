@@ -1,7 +1,6 @@
-//! A connection to a PostgreSQL server, and what goes wrong with one.
+//! A connection to a PostgreSQL server, and what goes wrong with one: for sinks, and for tables that stages read.
 
-use super::rows::Unfit;
-use crate::checkpoint::fault;
+use crate::fault;
 use socket2::{SockRef, TcpKeepalive};
 use std::error::Error as _;
 use std::future::Future;
@@ -24,6 +23,28 @@ pub(crate) const SILENT_TIMEOUT_MS: u64 = 30_000;
 const PORT: u16 = 5432;
 /// What a server may say before it lets the job in: settings, and notices.
 const GREETING_BYTES_MAX: u64 = 256 << 10;
+
+/// A value that the column cannot hold.
+#[derive(Debug)]
+pub(crate) struct Unfit {
+    pub column: String,
+    /// From 1, within the batch.
+    pub row: i64,
+    pub why: String,
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "row {}, column `{}`: {}", self.row, self.column, self.why)
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+/// A name in quotes, so that it is taken as it is.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
 
 /// What went wrong, for a person to read.
 #[derive(Debug)]

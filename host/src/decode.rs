@@ -5,11 +5,7 @@ pub mod binary;
 mod columns;
 pub mod csv;
 pub mod json;
-mod parse;
 mod text;
-mod times;
-
-pub use times::check_pattern;
 
 use crate::batch::chunk::{Chunk, FRAME_PREFIX_BYTES};
 use crate::batch::types::{ColumnType, schema_of};

@@ -8,11 +8,12 @@
 mod prepare;
 pub mod shadow;
 
+use super::Running;
 use super::versions::{Now, Slot};
-use super::{Failure, Running};
-use crate::checkpoint::fault;
 use crate::checkpoint::record::NextPlugin;
 use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
 use crate::graph::StageNode;
 use crate::ids::BatchId;
 use bytes::Bytes;

@@ -3,12 +3,12 @@
 use super::{Prepare, Upgrade, UpgradeStatus, UpgradeStep};
 use crate::batch::types::describe;
 use crate::checkpoint::types::{Column, Table};
+use crate::digest::Digest;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, PluginNode, StageNode};
 use crate::job::spec::PluginSpec;
-use crate::package::digest::Digest;
 use crate::plugin::{Outline, read_component};
-use crate::run::Running;
+use crate::running::Running;
 use crate::trust::policy::Policy;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;

@@ -1,7 +1,7 @@
 //! Typed column builders that rows are decoded into, value by value, and that can take a half-decoded row back.
 
-use super::parse::{About, Wrong, float64, int64, short_int64};
-use super::times::{Fault, Times};
+use crate::batch::parse::{About, Wrong, float64, int64, short_int64};
+use crate::batch::times::{Fault, Times};
 use crate::batch::types::ColumnType;
 use crate::job::spec::ColumnSpec;
 use arrow::array::{

@@ -1,6 +1,6 @@
 //! Times and sizes as a job file writes them: `"500ms"`, `"64MiB"`.
 
-use crate::window::microseconds;
+use crate::time::microseconds;
 use std::time::Duration;
 
 /// The units of times, and what one is in microseconds.

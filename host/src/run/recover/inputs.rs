@@ -1,11 +1,12 @@
 //! Whether the files that a start is going to read again, or to read on, are still there and long enough. Looked at
 //! before the job is claimed, so that a start without them is refused with nothing touched.
 
-use super::super::plan::{self, LogHeads};
-use super::super::resolve::Resume;
-use super::super::store::Store;
-use super::super::types::{Manifest, Position, Positions, TableOf, move_all};
-use super::super::{positions, read};
+use crate::batch::position::{Position, Positions, move_all};
+use crate::checkpoint::plan::{self, LogHeads};
+use crate::checkpoint::resolve::Resume;
+use crate::checkpoint::store::Store;
+use crate::checkpoint::types::{Manifest, TableOf};
+use crate::checkpoint::{positions, read};
 use crate::error::{Error, Result};
 use crate::graph::Graph;
 use crate::ids::BatchId;

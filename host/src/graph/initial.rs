@@ -1,9 +1,9 @@
 //! Initial states of a stage: a csv file with a header, or JSON lines, with the key and state columns.
 
 use crate::batch::chunk::Chunk;
-use crate::batch::decode::Decoder;
 use crate::batch::keys::Keys;
 use crate::batch::types::ColumnType;
+use crate::decode::Decoder;
 use crate::error::{Error, Result};
 use crate::job::spec::{ColumnSpec, Format, SourceKind, SourceSpec};
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};

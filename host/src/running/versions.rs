@@ -2,7 +2,7 @@
 //! when nothing is in flight, so that no batch runs on two versions.
 
 use crate::graph::{Graph, StageNode};
-use crate::run::upgrade::shadow::Shadow;
+use crate::running::upgrade::shadow::Shadow;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};

@@ -3,7 +3,7 @@
 //! Positions, extents and plans name it by what it began with; the mark of a position holds what stood right before.
 
 use crate::batch::chunk::Chunk;
-use crate::checkpoint::types::Position;
+use crate::batch::position::Position;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;

@@ -3,19 +3,21 @@
 
 mod inputs;
 
-use super::plan::{self, Head, LogHeads, LogName, PlanWriter};
-use super::positions::{self, PositionTable};
-use super::record::{self, Recorded};
-use super::resolve::{self, Found, Planned, Resume, Wanted};
-use super::save::{Owned, Saver, lost};
-use super::store::{Store, Version};
-use super::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
-use super::{Kept, Lock, Markers, Owner, SourceStart, counters, fault, manifest, read, state_file};
 use crate::batch::chunk::Chunk;
+use crate::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
+use crate::checkpoint::positions::{self, PositionTable};
+use crate::checkpoint::record::{self, Recorded};
+use crate::checkpoint::resolve::{self, Found, Planned, Resume, Wanted};
+use crate::checkpoint::save::{Owned, Saver, lost};
+use crate::checkpoint::store::{Store, Version};
+use crate::checkpoint::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
+use crate::checkpoint::{FOLDERS, Kept, Lock, Markers, Owner, SourceStart, manifest, read, state_file};
 use crate::error::{Error, Result};
-use crate::graph::{Graph, StageNode};
+use crate::failure::Failure;
+use crate::fault;
+use crate::graph::{self, Graph, StageNode};
 use crate::ids::{BatchId, BatchTime, Generation};
-use crate::run::{Failure, Options};
+use crate::running::Options;
 use crate::sink;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -36,7 +38,7 @@ pub struct Decided {
 pub fn tables_of(graph: &Graph) -> Vec<Table> {
     let stages = graph.stages.iter().flat_map(|stage| stage.tables.iter().cloned());
     let sources = graph.spec.sources.iter().map(positions::table_of);
-    stages.chain(sources).chain(counters::table_of(graph)).collect()
+    stages.chain(sources).chain(graph::counters::table_of(graph)).collect()
 }
 
 /// Names of the stages whose plugins take over states of their other versions.
@@ -67,10 +69,10 @@ pub fn decide(
             graph.spec.name
         )));
     }
-    let recorded = Recorded::of(graph, &options.sets, record)?;
+    let recorded = graph::record(graph, &options.sets, record)?;
     let wanted = Wanted {
         job_digest: recorded.digest.clone(),
-        workers: u32::try_from(crate::run::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
+        workers: u32::try_from(crate::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
         tables: tables_of(graph),
         migrates: migrates(graph),
         fresh: options.fresh,
@@ -180,7 +182,7 @@ fn heads(logs: &[LogHeads]) -> Vec<(LogName, Vec<Head>)> {
 
 fn listed(store: &dyn Store) -> Result<Vec<String>> {
     let mut paths = Vec::new();
-    for folder in super::FOLDERS {
+    for folder in FOLDERS {
         paths.extend(store.list(folder)?.into_iter().map(|object| object.path));
     }
     Ok(paths)

@@ -2,7 +2,7 @@
 //! of the texts `"NaN"`, `"Infinity"` and `"-Infinity"`; timestamps are RFC 3339, binary is hexadecimal, nulls are
 //! `null`. Other Arrow types look as the crate `arrow-json` writes them.
 
-use super::super::cell::{self, Cells};
+use super::cell::{self, Cells};
 use crate::batch::types::ColumnType;
 use arrow::array::{Array, ArrayRef, RecordBatch, new_empty_array};
 use arrow::datatypes::{FieldRef, SchemaRef};
@@ -15,7 +15,7 @@ const WRITE_BYTES: usize = 64 << 10;
 static OPTIONS: LazyLock<EncoderOptions> = LazyLock::new(|| EncoderOptions::default().with_explicit_nulls(true));
 
 /// Whether every column can be written.
-pub(in crate::sink) fn check(schema: &SchemaRef) -> Result<(), String> {
+pub fn check(schema: &SchemaRef) -> Result<(), String> {
     for field in schema.fields() {
         Column::of(field, &new_empty_array(field.data_type())).map_err(|cause| {
             let kind = ColumnType::of(field.data_type());
@@ -25,8 +25,19 @@ pub(in crate::sink) fn check(schema: &SchemaRef) -> Result<(), String> {
     Ok(())
 }
 
+/// Rows as JSON objects, one each, in the form of all sinks.
+pub fn objects(rows: &RecordBatch) -> io::Result<Vec<String>> {
+    let mut encoder = Rows::new(rows)?;
+    let object = |row| {
+        let mut object = Vec::new();
+        encoder.write(row, &mut object)?;
+        String::from_utf8(object).map_err(io::Error::other)
+    };
+    (0..rows.num_rows()).map(object).collect()
+}
+
 /// A line for each row.
-pub(super) fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<()> {
+pub fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::Result<()> {
     let mut bytes = Vec::new();
     for part in rows {
         let mut encoder = Rows::new(part)?;
@@ -43,21 +54,21 @@ pub(super) fn write(rows: &[RecordBatch], out: &mut (dyn Write + Send)) -> io::R
 }
 
 /// The rows of a batch as JSON objects.
-pub(in crate::sink) struct Rows<'a> {
+pub struct Rows<'a> {
     columns: Vec<Column<'a>>,
     scratch: String,
 }
 
 impl<'a> Rows<'a> {
     /// Prepares the columns.
-    pub(in crate::sink) fn new(rows: &'a RecordBatch) -> io::Result<Rows<'a>> {
+    pub fn new(rows: &'a RecordBatch) -> io::Result<Rows<'a>> {
         let fields = rows.schema_ref().fields();
         let columns = fields.iter().zip(rows.columns()).map(|(field, array)| Column::of(field, array));
         Ok(Rows { columns: columns.collect::<io::Result<_>>()?, scratch: String::new() })
     }
 
     /// Adds the object of one row.
-    pub(in crate::sink) fn write(&mut self, row: usize, out: &mut Vec<u8>) -> io::Result<()> {
+    pub fn write(&mut self, row: usize, out: &mut Vec<u8>) -> io::Result<()> {
         out.push(b'{');
         for (index, column) in self.columns.iter_mut().enumerate() {
             if index > 0 {

@@ -1,12 +1,12 @@
 //! What is kept of a job, and the job that is made of it again.
 
-use super::{Recorded, has_times_without_unit, job, read};
+use crate::checkpoint::record::{has_times_without_unit, job, read};
 use crate::checkpoint::store;
 use crate::checkpoint::types::{JobRecord, Start};
+use crate::failure::Failure;
 use crate::graph::Graph;
 use crate::ids::{BatchId, Generation};
 use crate::job::spec::{EnrichTable, OperatorSpec};
-use crate::run::Failure;
 use std::fs;
 
 const JOB: &str = r#"
@@ -43,7 +43,7 @@ fn a_job_is_made_again_of_what_is_kept() {
     fs::write(at("job.toml"), JOB).unwrap();
     let spec = crate::job::load(&at("job.toml"), &[]).unwrap();
     let graph = Graph::without_stages(spec);
-    let recorded = Recorded::of(&graph, &[], None).unwrap();
+    let recorded = super::record(&graph, &[], None).unwrap();
     let start = Start {
         generation: Generation(1),
         after: BatchId(0),

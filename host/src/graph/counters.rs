@@ -1,0 +1,26 @@
+//! What checkpoints hold of the counters of a job's plugins.
+
+use super::{Graph, Operator, StageNode};
+use crate::batch::types::ColumnType;
+use crate::checkpoint::counters::{COLUMNS, TABLE};
+use crate::checkpoint::types::{Column, Table};
+use crate::plugin::Plugin;
+
+/// The table of a job, without files; none where no plugin counts.
+pub fn table_of(graph: &Graph) -> Option<Table> {
+    graph.stages.iter().any(counts).then(|| {
+        let (key, count) = COLUMNS;
+        let key = key.iter().map(|name| Column::new(name, ColumnType::Text)).collect();
+        Table::of_stage(TABLE, "", [key, Vec::new(), vec![Column::new(count, ColumnType::Int64)]])
+    })
+}
+
+fn counts(stage: &StageNode) -> bool {
+    let counts = |plugin: &Plugin| plugin.uses("metrics");
+    let functions = match &stage.operator {
+        Operator::Sql(node) => node.functions.as_slice(),
+        _ => &[],
+    };
+    stage.plugin().is_some_and(|node| counts(&node.plugin))
+        || functions.iter().any(|function| counts(function.plugin()))
+}

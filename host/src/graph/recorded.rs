@@ -1,0 +1,78 @@
+//! What checkpoints keep of a job, so that its batches can be run again as they were.
+
+use super::Graph;
+use crate::batch::types::ColumnType;
+use crate::checkpoint::record::{Recorded, digest, has_times_without_unit};
+use crate::checkpoint::types::{JobRecord, blob_path};
+use crate::error::{Error, Result};
+use crate::ids::Generation;
+use crate::job::spec::{ColumnSpec, EnrichSpec, JobSpec, PluginSpec, SourceKind, SourceSpec};
+use crate::job::table_source::stage_of;
+use crate::plugin::component_file;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// The record of a checked job. `known`: the job was made of this record.
+pub fn record(graph: &Graph, sets: &[(String, String)], known: Option<JobRecord>) -> Result<Recorded> {
+    let spec = &graph.spec;
+    let failed = |path: &Path, error: std::io::Error| {
+        Error::environment(format!("cannot read {} for the checkpoint: {error}", path.display()))
+    };
+    let (mut record, mut blobs) = (JobRecord::default(), BTreeMap::new());
+    match known {
+        Some(known) => record = known,
+        None => {
+            let folder = std::path::absolute(&spec.origin.folder).unwrap_or_else(|_| spec.origin.folder.clone());
+            record.folder = folder.display().to_string();
+            record.sets = sets.to_vec();
+            record.sets.extend(tables_of(graph));
+            // Jobs without such columns keep the record, and so the digest, that they had.
+            record.units_are_said = has_times_without_unit(spec);
+            if let Some(file) = &spec.origin.file {
+                record.text = crate::regular::read_to_string(file).map_err(|e| failed(file, e))?;
+            }
+            for (path, file) in files_of(spec)? {
+                let bytes = crate::regular::read(&file).map_err(|e| failed(&file, e))?;
+                record.blobs.insert(path.clone(), blob_path(Generation(0), &digest(&bytes)));
+                blobs.insert(path, Bytes::from(bytes));
+            }
+        }
+    }
+    Recorded::new(spec.name.clone(), record, blobs)
+}
+
+/// Components and files that the plugins of a job are given: path as the job has it, and where the file is. The tables
+/// of enrichments are not among them, as their rows are in the plans.
+fn files_of(spec: &JobSpec) -> Result<BTreeMap<String, PathBuf>> {
+    let mut files = BTreeMap::new();
+    let folder = &spec.origin.folder;
+    for plugin in spec.stages.iter().flat_map(|stage| stage.plugins()) {
+        let PluginSpec { path, grant, update, .. } = plugin;
+        files.insert(path.display().to_string(), component_file(&plugin.place(folder))?);
+        for path in grant.files.values().chain(&update.initial) {
+            files.insert(path.display().to_string(), folder.join(path));
+        }
+    }
+    Ok(files)
+}
+
+/// The columns of tables from outside, as values that replace those of the job file: a file may tell others when the job is
+/// run again.
+fn tables_of(graph: &Graph) -> Vec<(String, String)> {
+    let columns = |enrich: &EnrichSpec| {
+        let column = |column: &ColumnSpec| {
+            ColumnType::from_name(&column.kind.to_string())?;
+            Some(format!("{} = {}", toml::Value::String(column.name.clone()), column.toml()))
+        };
+        Some(format!("{{ {} }}", enrich.schema.iter().map(column).collect::<Option<Vec<_>>>()?.join(", ")))
+    };
+    let table = |source: &SourceSpec| {
+        let SourceKind::Table(enrich) = &source.kind else { return None };
+        Some((format!("stages.{}.enrich.schema", stage_of(&source.name)), columns(enrich)?))
+    };
+    graph.spec.sources.iter().filter_map(table).collect()
+}
+
+#[cfg(test)]
+mod tests;

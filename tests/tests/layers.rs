@@ -1,0 +1,118 @@
+//! The layers of the host, as `host/ARCHITECTURE.md` names them: no file uses a module above its own.
+
+use regex::Regex;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const HOST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../host");
+
+/// The modules that files may be in, by how far from the bottom they stand in the table of the map.
+fn layers() -> BTreeMap<String, usize> {
+    let map = fs::read_to_string(Path::new(HOST).join("ARCHITECTURE.md")).expect("the map");
+    let section = map.split("\n## ").find(|section| section.starts_with("Layers\n")).expect("the section `Layers`");
+    let rows = section.lines().filter(|line| line.starts_with("| `")).rev();
+    let names = Regex::new("`([a-z_]+)`").expect("a pattern");
+    let modules = rows.flat_map(|row| {
+        let modules = row.split('|').nth(1).expect("a first cell");
+        names.captures_iter(modules).map(|name| name[1].to_owned()).collect::<Vec<_>>().into_iter().rev()
+    });
+    modules.enumerate().map(|(height, module)| (module, height)).collect()
+}
+
+/// What a use tree names, each from its first segment on.
+fn leaves(tree: &str) -> Vec<String> {
+    let tree = tree.trim();
+    let Some((before, within)) = tree.strip_suffix('}').and_then(|tree| tree.split_once('{')) else {
+        return vec![tree.to_owned()];
+    };
+    let (mut depth, mut items) = (0, vec![String::new()]);
+    for letter in within.chars() {
+        depth += i32::from(letter == '{') - i32::from(letter == '}');
+        match letter {
+            ',' if depth == 0 => items.push(String::new()),
+            letter => items.last_mut().expect("one at least").push(letter),
+        }
+    }
+    items.iter().flat_map(|item| leaves(item)).map(|leaf| format!("{before}{leaf}")).collect()
+}
+
+/// The top-level modules that a file names. `module`: the file's own path of modules.
+fn used(module: &[String], text: &str) -> Vec<String> {
+    let comment = Regex::new("//.*").expect("a pattern");
+    let statement = Regex::new(r"\buse\s+([^;]+);").expect("a pattern");
+    let inline = Regex::new(r"\b(crate|super|self)(::\w+)+").expect("a pattern");
+    let text = comment.replace_all(text, "");
+    let uses = statement.captures_iter(&text).flat_map(|tree| leaves(&tree[1])).collect::<Vec<_>>();
+    let others = statement.replace_all(&text, "");
+    let inline = inline.find_iter(&others).map(|path| path.as_str().to_owned());
+    let first = |path: String| {
+        let mut base = module.to_vec();
+        let mut segments = path.split("::").map(str::trim).peekable();
+        match segments.next()? {
+            "crate" => base.clear(),
+            "super" => {
+                base.pop();
+                while segments.next_if(|segment| *segment == "super").is_some() {
+                    base.pop();
+                }
+            }
+            _ => return None,
+        }
+        base.into_iter().chain(segments.map(str::to_owned)).next()
+    };
+    uses.into_iter().chain(inline).filter_map(first).collect()
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).expect("a folder of sources").map(|entry| entry.expect("an entry").path());
+    let (folders, files): (Vec<PathBuf>, Vec<PathBuf>) = entries.partition(|path| path.is_dir());
+    let sources = files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    sources.chain(folders.iter().flat_map(|folder| self::files(folder))).collect()
+}
+
+/// The modules that a file uses and may not: those above its own, and those that the map does not name.
+fn too_high(layers: &BTreeMap<String, usize>, module: &[String], text: &str) -> Vec<String> {
+    let own = layers.get(&module[0]);
+    let wrong =
+        |used: &String| *used != module[0] && layers.get(used).is_none_or(|height| own.is_none_or(|own| height > own));
+    used(module, text).into_iter().filter(wrong).collect()
+}
+
+#[test]
+fn no_file_uses_a_layer_above_its_own() {
+    let (layers, sources) = (layers(), Path::new(HOST).join("src"));
+    let (mut mistakes, mut seen) = (Vec::new(), 0);
+    for file in files(&sources) {
+        let place = file.strip_prefix(&sources).expect("a file of the host").with_extension("");
+        let module: Vec<String> = place.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+        // The programs, and the façade, which names what it shows.
+        if ["lib", "main", "bin"].contains(&module[0].as_str()) {
+            continue;
+        }
+        seen += 1;
+        let text = fs::read_to_string(&file).expect("a source");
+        let (name, row) = (&module[0], layers.contains_key(&module[0]));
+        if !row {
+            mistakes.push(format!("{}: the map has no layer for `{name}`", file.display()));
+        }
+        let used = too_high(&layers, &module, &text);
+        mistakes.extend(used.into_iter().map(|used| format!("{}: `{name}` uses `{used}`", place.display())));
+    }
+    assert!(seen > 100, "{seen} files");
+    assert!(mistakes.is_empty(), "layers of host/ARCHITECTURE.md, section Layers:\n{}", mistakes.join("\n"));
+}
+
+#[test]
+fn a_wrong_import_would_be_seen() {
+    let layers = BTreeMap::from([("ids".to_owned(), 0), ("batch".to_owned(), 1), ("run".to_owned(), 2)]);
+    let module = ["batch".to_owned(), "keys".to_owned()];
+    let wrong = |text: &str| too_high(&layers, &module, text);
+    assert_eq!(
+        wrong("use crate::ids::BatchId;\nuse super::types;\nuse std::fmt;\nuse crate::batch::{part, types};"),
+        [""; 0]
+    );
+    assert_eq!(wrong("use crate::{ids, run::{Job, Options}};"), ["run", "run"]);
+    assert_eq!(wrong("fn f() { crate::run::go(super::super::run::WAY) } // crate::run"), ["run", "run"]);
+    assert_eq!(wrong("use crate::nowhere;"), ["nowhere"]);
+}
