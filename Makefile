@@ -57,9 +57,9 @@ WITH_BUGS := --features millstream/planted-bugs,millstream-tests/planted-bugs
 torture: tools
 	@for plugin in $(TEST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
 	cargo build --release --workspace $(WITH_BUGS) --bin millstream-with-bugs
-	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test kill -- --nocapture
-	cargo test --release --workspace $(WITH_BUGS) --test retry --test upgrade
-	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test fuzz -- --nocapture --test-threads=3
+	KILLS=$(KILLS) SEED=$(SEED) cargo test --release --workspace $(WITH_BUGS) --test torture kill:: -- --nocapture
+	cargo test --release --workspace $(WITH_BUGS) --test program -- retry:: upgrade::
+	FUZZ_SECONDS=$(FUZZ_SECONDS) SEED=$(SEED) cargo test --release --workspace --test torture fuzz:: -- --nocapture --test-threads=3
 
 bench: tools
 	@for plugin in $(BENCH_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done

@@ -1,53 +1,27 @@
 //! Millstream: a stream processor whose user code is WebAssembly.
 //!
-//! The modules stand in the order in which a batch meets them: a [`job`] is read and checked, [`run`] starts its
-//! workers, receivers hand chunks to the [`dataflow`], plugins and built-in stages work on them, sinks commit.
+//! A program that runs jobs itself needs [`run`], and [`job`] where it puts them together; everything else stands in the
+//! crates below `host/`, which `host/ARCHITECTURE.md` tells of.
 
-pub mod job;
-pub mod graph;
-pub mod run;
-mod running;
-mod worker;
-mod dataflow;
-pub mod receiver;
-pub mod batch;
-pub mod decode;
-mod exchange;
-pub mod plugin;
-mod aggregate;
-mod event_time;
-mod window;
-mod join;
-mod sql;
-pub mod state;
-mod sink;
-pub mod checkpoint;
-pub mod digest;
-pub mod package;
-pub mod package_name;
-mod postgres;
-pub mod registry;
-pub mod trust;
-pub mod lock;
 pub mod author;
-mod child;
 pub mod cli;
-pub mod context;
-pub mod error;
-pub mod failure;
-pub mod fault;
-pub mod ids;
-pub mod limits;
-mod private;
-mod shown;
-mod regular;
-pub mod memory;
-mod metrics;
-mod panics;
-pub mod threads;
-pub mod time;
-pub mod units;
-pub mod zone;
-mod timely_ext;
-#[cfg(test)]
-mod random;
+
+pub use millstream_base::{error, ids, job, limits, memory};
+pub use millstream_engine::run;
+
+use millstream_base::{batch, decode, digest, package_name, panics, private, regular, shown, threads, time, units};
+use millstream_connectors::sink;
+use millstream_engine::{checkpoint, graph, running, state};
+use millstream_plugins::{child, lock, metrics, package, plugin, registry, trust};
+use millstream_sql::sql;
+
+/// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::author;
+    pub use millstream_base::*;
+    pub use millstream_connectors::*;
+    pub use millstream_engine::*;
+    pub use millstream_plugins::*;
+    pub use millstream_sql::*;
+}

@@ -1,19 +1,12 @@
 //! Hostile packages and lying registries, through the program itself: whoever pulls, adds or runs such a package is told what
 //! is wrong with it, in bounded time and memory, and nothing is compiled, and nothing written but to the store.
 
-#[path = "attacks/answers.rs"]
 mod answers;
-#[path = "attacks/case.rs"]
 mod case;
-#[path = "attacks/contents.rs"]
 mod contents;
-#[path = "attacks/folders.rs"]
 mod folders;
-#[path = "attacks/goods.rs"]
 mod goods;
-#[path = "attacks/kept.rs"]
 mod kept;
-#[path = "attacks/signatures.rs"]
 mod signatures;
 
 use case::{Place, WAYS, Way};

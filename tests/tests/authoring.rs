@@ -1,7 +1,7 @@
 //! What plugin authors do, with the real program and the real toolchains: make a project in each language, build and test
 //! it, see what it says of itself; what they are told when a tool is missing; tests on every save.
 
-use millstream::author::tools::{self, Tool};
+use millstream::internals::author::tools::{self, Tool};
 use millstream_tests::{Ended, Process, Trial, holds_within, plugin};
 use regex::Regex;
 use serde_json::Value;

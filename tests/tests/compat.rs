@@ -34,10 +34,10 @@ fn versions() -> BTreeSet<String> {
 
 #[test]
 fn each_world_of_each_release_is_kept() {
-    let known = millstream::plugin::RELEASES.iter().map(|release| release.version.to_owned());
+    let known = millstream::internals::plugin::RELEASES.iter().map(|release| release.version.to_owned());
     assert_eq!(versions(), known.collect(), "`plugin/releases` has a row for each folder of `wit/released`");
-    let newest = millstream::plugin::RELEASES.last().unwrap();
-    assert_eq!(newest.version, millstream::plugin::VERSION);
+    let newest = millstream::internals::plugin::RELEASES.last().unwrap();
+    assert_eq!(newest.version, millstream::internals::plugin::VERSION);
     for version in versions() {
         let missing: Vec<String> = worlds(&version).difference(&kept(&version)).cloned().collect();
         assert!(missing.is_empty(), "tests/compat/{version} has no component of {missing:?}");
@@ -107,7 +107,10 @@ fn a_component_of_a_later_version_is_refused_with_the_version_that_it_needs() {
     for (export, import, version) in later {
         let trial = trial(&component(&export, import.as_deref()));
         let told = trial.refused(&["validate", "job.toml"]);
-        let words = format!("needs millstream:plugin@{version}, and this host speaks {}", millstream::plugin::VERSION);
+        let words = format!(
+            "needs millstream:plugin@{version}, and this host speaks {}",
+            millstream::internals::plugin::VERSION
+        );
         assert!(told.contains(&words), "{export} {import:?}: {told}");
         assert!(trial.refused(&["inspect", "plugin.wasm"]).contains(&words), "{export} {import:?}");
     }

@@ -3,17 +3,13 @@
 //!
 //! A language whose tools are missing fails; one that lacks a plugin is listed as lacking it in `sdk/README.md`.
 
-#[path = "conformance/built.rs"]
 mod built;
-#[path = "conformance/generated.rs"]
 mod generated;
-#[path = "conformance/runtime.rs"]
 mod runtime;
-#[path = "conformance/table.rs"]
 mod table;
 
 use built::{TAKES_AT_MOST, case_names, component, folder, has};
-use millstream::author::language::Language;
+use millstream::internals::author::language::Language;
 use millstream_tests::{Process, millstream};
 use std::fs;
 use std::path::Path;

@@ -1,10 +1,10 @@
 //! Checkpoints that are damaged: whatever is cut off or flipped, the job is refused with the name of what is damaged, or
 //! its output is as if nothing had happened. Nothing in between.
 
-use millstream::checkpoint::store::{self, Store};
-use millstream::checkpoint::types::{Manifest, Piece};
-use millstream::checkpoint::{manifest, plan, positions, read, record};
 use millstream::error::Result;
+use millstream::internals::checkpoint::store::{self, Store};
+use millstream::internals::checkpoint::types::{Manifest, Piece};
+use millstream::internals::checkpoint::{manifest, plan, positions, read, record};
 use millstream_tests::{Ended, Process, Trial, root};
 use regex::Regex;
 use std::collections::BTreeMap;

@@ -6,17 +6,11 @@
 
 #[path = "guest/calls.rs"]
 mod calls;
-#[path = "fuzz/checked.rs"]
 mod checked;
-#[path = "fuzz/driver.rs"]
 mod driver;
-#[path = "fuzz/image.rs"]
 mod image;
-#[path = "fuzz/mutants.rs"]
 mod mutants;
-#[path = "fuzz/output.rs"]
 mod output;
-#[path = "fuzz/smith.rs"]
 mod smith;
 
 use driver::{Target, drive};
@@ -24,17 +18,17 @@ use driver::{Target, drive};
 /// A guest whose memory and result are random, or valid but for a few bytes, in every world.
 #[test]
 fn guest_output() {
-    drive(Target { test: "guest_output", runs: 20_000, input_bytes: 1024 }, output::target);
+    drive(Target { test: "fuzz::guest_output", runs: 20_000, input_bytes: 1024 }, output::target);
 }
 
 /// Valid plugins with bits flipped, pieces cut, doubled, swapped and spliced.
 #[test]
 fn mutated_components() {
-    drive(Target { test: "mutated_components", runs: 1_500, input_bytes: 256 }, mutants::target);
+    drive(Target { test: "fuzz::mutated_components", runs: 1_500, input_bytes: 256 }, mutants::target);
 }
 
 /// Modules of wasm-smith in a plugin, and as files of their own.
 #[test]
 fn made_up_modules() {
-    drive(Target { test: "made_up_modules", runs: 300, input_bytes: 4096 }, smith::target);
+    drive(Target { test: "fuzz::made_up_modules", runs: 300, input_bytes: 4096 }, smith::target);
 }

@@ -1,7 +1,6 @@
 //! What a plugin finds behind its `wasi:` imports: a virtual machine that is the same in every run, and beyond it only
 //! what the job grants: variables of the environment, and hosts to ask over HTTP.
 
-#[path = "grants/server.rs"]
 mod server;
 
 use millstream_tests::{Ended, Process, Trial, plugin};

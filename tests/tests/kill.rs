@@ -7,17 +7,11 @@
 //! `KILLS` and `SEED` in the environment say how many kills and which ones; `make torture` runs only this, for longer.
 
 #[cfg(feature = "planted-bugs")]
-#[path = "kill/bugs.rs"]
 mod bugs;
-#[path = "kill/entries.rs"]
 mod entries;
-#[path = "kill/files.rs"]
 mod files;
-#[path = "kill/table.rs"]
 mod table;
-#[path = "kill/upgrade.rs"]
 mod upgrade;
-#[path = "kill/virtual_time.rs"]
 mod virtual_time;
 
 use millstream_tests::{FORGETFUL, Killer, POINTS, Tally};

@@ -1,7 +1,7 @@
 //! Packages in jobs: what `millstream add` pins is what runs, wherever the bytes are fetched from, and nothing else.
 
-use millstream::package::facts::Facts;
-use millstream::package::manifest::Made;
+use millstream::internals::package::facts::Facts;
+use millstream::internals::package::manifest::Made;
 use millstream_tests::package::{as_version, millstream_in, millstream_with};
 use millstream_tests::{Ended, Process, RegistryServer, Trial, plugin, root, until};
 use std::fs;

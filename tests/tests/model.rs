@@ -24,15 +24,13 @@
 //! the rest. Objects are deleted in the order of the listing. Sinks are alike, and so are the workers' files, so that which
 //! of the two is first does not count.
 
-mod model {
-    pub mod check;
-    pub mod objects;
-    pub mod start;
-    pub mod state;
-    pub mod steps;
-}
+mod check;
+mod objects;
+mod start;
+mod state;
+mod steps;
 
-use model::state::{Bug, Protocol};
+use state::{Bug, Protocol};
 use stateright::{Checker, Expectation, HasDiscoveries, Model};
 use std::io::Write;
 use std::sync::Mutex;

@@ -1,11 +1,8 @@
 //! `docs/packages.md` and `docs/upgrade.md` are true from top to bottom: somebody makes a plugin and shares it, somebody else
 //! runs, upgrades and takes back what was shared; with a folder as the registry, and with a real one.
 
-#[path = "newcomer/pages.rs"]
 mod pages;
-#[path = "newcomer/shared.rs"]
 mod shared;
-#[path = "newcomer/states.rs"]
 mod states;
 
 use millstream_tests::RegistryServer;

@@ -1,9 +1,9 @@
 //! Packages in registries: Debian's own, with and without a login and TLS, and folders.
 
-use millstream::digest::Digest;
-use millstream::package::facts::Facts;
-use millstream::package::manifest::Made;
-use millstream::registry::Registry;
+use millstream::internals::digest::Digest;
+use millstream::internals::package::facts::Facts;
+use millstream::internals::package::manifest::Made;
+use millstream::internals::registry::Registry;
 use millstream_tests::{
     Answer, Asked, Ended, LyingRegistry, Process, RegistryOptions, RegistryServer, Then, Trial, plugin, root,
 };
@@ -59,7 +59,7 @@ fn changed(component: &[u8]) -> Vec<u8> {
 
 /// What other tools get of a package, by the library that `wkg` uses.
 fn pulled_by_others(server: &RegistryServer, version: &str) -> oci_client::client::ImageData {
-    millstream::registry::oci::choose_tls();
+    millstream::internals::registry::oci::choose_tls();
     let config = ClientConfig { protocol: ClientProtocol::Http, ..ClientConfig::default() };
     let client = oci_wasm::WasmClient::new(oci_client::Client::new(config));
     let reference = Reference::with_tag(server.host(), "team/split-words".into(), version.into());

@@ -1,7 +1,9 @@
 //! Checkpoints in a bucket, against a real S3 server, also where every third request fails.
 
-use millstream::checkpoint::store::{self, Store, StoreError, Version, patiently};
-use millstream::failure::Failure;
+use millstream::internals::checkpoint::store;
+use millstream::internals::checkpoint::store::{Store, Version};
+use millstream::internals::failure::Failure;
+use millstream::internals::patience::{StoreError, patiently};
 use millstream_tests::{FailingProxy, Process, S3Server, Trial, free_port, root, until};
 use std::sync::Arc;
 

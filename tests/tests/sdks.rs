@@ -1,7 +1,7 @@
 //! What SDKs, templates and shared plugins say of themselves by tests of their own, each run as its language does. Those of Rust
 //! are run by cargo, and the SDK of C by `sdk_c.rs`.
 
-use millstream::author::tools::{Tool, find};
+use millstream::internals::author::tools::{Tool, find};
 use millstream_tests::{Process, root};
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -6,8 +6,8 @@ mod calls;
 
 use arrow::array::RecordBatch;
 use millstream::error::{Error, Result};
+use millstream::internals::plugin::{Caller, PluginHost, StageUse};
 use millstream::job::spec::{OnError, PluginLimits};
-use millstream::plugin::{Caller, PluginHost, StageUse};
 use millstream_tests::fault::{Case, Place, Rejects, cases, good_plugin};
 use millstream_tests::{Process, alone, is_alone, resident_bytes, threads};
 use std::collections::BTreeMap;
@@ -27,7 +27,7 @@ fn hostile_plugins_in_one_process_leave_nothing_behind() {
         return survive();
     }
     let folder = tempfile::tempdir().unwrap();
-    let test = "hostile_plugins_in_one_process_leave_nothing_behind";
+    let test = "survival::hostile_plugins_in_one_process_leave_nothing_behind";
     let ended = Process::start(&mut alone(test, folder.path())).wait_within(PROCESS_MAX);
     assert_eq!(ended.code, Some(0), "{}{}", ended.stdout, ended.stderr);
     let told = ended.stderr.lines().filter(|line| line.starts_with("round "));

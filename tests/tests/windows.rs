@@ -2,7 +2,6 @@
 //! of two sources, disorder, idle sources, batch cuts, numbers of workers. The engines alone meet many more cases in the
 //! unit tests beside them.
 
-#[path = "windows/oracle.rs"]
 mod oracle;
 
 use millstream_tests::{Random, Trial};

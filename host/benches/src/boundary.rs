@@ -4,11 +4,11 @@ use crate::measure::{component, figure, folder, in_turn, job, job_seconds, media
 use crate::native;
 use arrow::array::{AsArray, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
-use millstream::batch::types::{ColumnType, schema_of};
-use millstream::context::CallContext;
 use millstream::ids::{BatchId, BatchTime};
+use millstream::internals::batch::types::{ColumnType, schema_of};
+use millstream::internals::context::CallContext;
+use millstream::internals::plugin::{Caller, LoadOptions, PluginHost, StageUse};
 use millstream::job::spec::{PluginLimits, PluginSpec};
-use millstream::plugin::{Caller, LoadOptions, PluginHost, StageUse};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;

@@ -3,9 +3,9 @@
 use crate::measure::{figure, in_turn_so_often};
 use arrow::array::{ArrayRef, BinaryArray};
 use arrow::datatypes::{DataType, Field, Schema};
-use millstream::batch::group::Grouper;
-use millstream::batch::keys::{Keys, colliding_keys};
-use millstream::state::StateTable;
+use millstream::internals::batch::group::Grouper;
+use millstream::internals::batch::keys::{Keys, colliding_keys};
+use millstream::internals::state::StateTable;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;

@@ -8,7 +8,7 @@ mod speed;
 mod work;
 
 use crate::measure::folder;
-use millstream::plugin::PluginHost;
+use millstream::internals::plugin::PluginHost;
 use std::path::PathBuf;
 
 /// Rounds in which everything is measured in turn, after one to warm up.

@@ -3,11 +3,11 @@
 use crate::measure::{component, figure, in_turn, median, quantile, seconds};
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::Schema;
-use millstream::batch::types::{ColumnType, schema_of};
-use millstream::context::CallContext;
 use millstream::ids::{BatchId, BatchTime};
+use millstream::internals::batch::types::{ColumnType, schema_of};
+use millstream::internals::context::CallContext;
+use millstream::internals::plugin::{Caller, LoadOptions, PluginHost, StageUse};
 use millstream::job::spec::{InstanceSpec, OnError, PluginLimits, PluginSpec};
-use millstream::plugin::{Caller, LoadOptions, PluginHost, StageUse};
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

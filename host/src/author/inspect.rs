@@ -172,3 +172,6 @@ pub fn of_loaded(plugin: &Plugin) -> Result<(String, Value)> {
     inspected.ask(plugin)?;
     Ok((text::of(&inspected), inspected.as_json()?))
 }
+
+#[cfg(test)]
+mod tests;

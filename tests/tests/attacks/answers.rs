@@ -1,7 +1,7 @@
 //! Registries whose answers are not what they should be, whatever the package.
 
-use crate::case::{Attack, Place, Way, all_are_refused};
-use crate::goods::{Goods, NAME, VERSION, digest};
+use super::case::{Attack, Place, Way, all_are_refused};
+use super::goods::{Goods, NAME, VERSION, digest};
 use millstream_tests::{Answer, LyingRegistry, Then};
 use serde_json::json;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! One attack: who comes across it is told what is wrong, within bounded time and memory, and nothing of it is left.
 
-use crate::goods::{Goods, NAME, VERSION, digest};
+use super::goods::{Goods, NAME, VERSION, digest};
 use millstream_tests::{Answer, Asked, LyingRegistry, Process, Trial};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;

@@ -1,7 +1,7 @@
 //! Packages that are none, or not what they are called. Each is served with digests that fit.
 
-use crate::case::{Attack, all_are_refused};
-use crate::goods::{Goods, NAME, VERSION, digest};
+use super::case::{Attack, all_are_refused};
+use super::goods::{Goods, NAME, VERSION, digest};
 use serde_json::json;
 
 const TITLE: &str = "/annotations/org.opencontainers.image.title";

@@ -1,7 +1,7 @@
 //! Folders as registries that lie: somebody else may have written them.
 
-use crate::case::{Place, WAYS};
-use crate::goods::{Goods, NAME, digest};
+use super::case::{Place, WAYS};
+use super::goods::{Goods, NAME, digest};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;

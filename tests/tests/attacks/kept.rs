@@ -1,7 +1,7 @@
 //! Attacks on what is kept on this machine: the store, and the lock file that somebody else has written.
 
-use crate::case::{Place, Way};
-use crate::goods::{Goods, digest};
+use super::case::{Place, Way};
+use super::goods::{Goods, digest};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,10 @@
 //! Packages that nobody vouches for whom the reader trusts.
 
-use crate::case::{Attack, Place, WAYS, Way, all_are_refused};
-use crate::goods::{Goods, NAME, VERSION, digest};
-use millstream::digest::Digest;
-use millstream::trust::key::SecretKey;
-use millstream::trust::signature;
+use super::case::{Attack, Place, WAYS, Way, all_are_refused};
+use super::goods::{Goods, NAME, VERSION, digest};
+use millstream::internals::digest::Digest;
+use millstream::internals::trust::key::SecretKey;
+use millstream::internals::trust::signature;
 use millstream_tests::{Answer, LyingRegistry, Process, Then, plugin, until};
 
 /// Somebody with a key.

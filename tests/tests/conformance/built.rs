@@ -1,7 +1,7 @@
 //! Components of the plugins. A component is kept as long as what it is made of is as it was: building and compiling one can
 //! take half a minute.
 
-use millstream::author::language::Language;
+use millstream::internals::author::language::Language;
 use millstream_tests::{Process, millstream, root};
 use std::collections::BTreeMap;
 use std::fs;

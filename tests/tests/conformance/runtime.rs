@@ -1,7 +1,7 @@
 //! What a plugin says and asks for besides its rows: log and counters, the place where it failed, clocks and random numbers.
 
-use crate::built::{TAKES_AT_MOST, component, files, folder};
-use millstream::author::language::Language;
+use super::built::{TAKES_AT_MOST, component, files, folder};
+use millstream::internals::author::language::Language;
 use millstream_tests::{Ended, Process, Trial};
 use regex::Regex;
 use serde_json::{Value, json};

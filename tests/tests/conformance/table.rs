@@ -1,7 +1,7 @@
 //! The table of `sdk/README.md`.
 
-use crate::built::{case_names, folder, has};
-use millstream::author::language::Language;
+use super::built::{case_names, folder, has};
+use millstream::internals::author::language::Language;
 use millstream_tests::root;
 use std::fs;
 

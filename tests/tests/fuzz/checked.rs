@@ -1,10 +1,10 @@
 //! What must hold of everything that the host accepts from a guest.
 
-use crate::calls::Outcome;
+use super::calls::Outcome;
 use arrow::array::{Array, RecordBatch};
 use arrow::datatypes::{Schema, SchemaRef};
 use millstream::error::{Error, Kind};
-use millstream::plugin::Description;
+use millstream::internals::plugin::Description;
 use std::collections::HashSet;
 
 /// Arrays are valid in all their bytes, batches have the columns that were described, and refused rows exist, once each.

@@ -135,7 +135,8 @@ fn repeat(target: Target, plan: &Plan, number: u64) -> String {
     if number == u64::MAX {
         return format!("No input was begun (seed {seed}).");
     }
-    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{test}-{seed}-{number}.input"));
+    let path =
+        PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{seed}-{number}.input", test.replace("::", "-")));
     std::fs::write(&path, input(target, seed, number)).unwrap();
     let path = path.display();
     format!(

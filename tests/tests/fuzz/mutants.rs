@@ -1,15 +1,15 @@
 //! Plugins with something changed in their bytes. Most do not load; those that do are described and called.
 
-use crate::calls;
-use crate::checked;
-use crate::driver::Run;
+use super::calls;
+use super::checked;
+use super::driver::Run;
 use arbitrary::{Result as Arbitrary, Unstructured};
 use millstream::error::Result;
+use millstream::internals::package::difference::between;
+use millstream::internals::package::facts::Facts;
+use millstream::internals::package::manifest::{self, Made};
+use millstream::internals::plugin::{PluginHost, StageUse};
 use millstream::job::spec::{OnError, PluginLimits};
-use millstream::package::difference::between;
-use millstream::package::facts::Facts;
-use millstream::package::manifest::{self, Made};
-use millstream::plugin::{PluginHost, StageUse};
 use millstream_tests::fault::{cases, good_plugin, sections};
 use millstream_tests::root;
 use std::path::{Path, PathBuf};

@@ -1,13 +1,13 @@
 //! A guest whose every byte the input decides. Its component is made once a world: it reads its memory from a granted file.
 
-use crate::calls;
-use crate::checked;
-use crate::driver::Run;
-use crate::image::{self, BASE, Image};
+use super::calls;
+use super::checked;
+use super::driver::Run;
+use super::image::{self, BASE, Image};
 use arbitrary::{Result as Arbitrary, Unstructured};
 use arrow::datatypes::{Schema, SchemaRef};
+use millstream::internals::plugin::{Description, Granted, Plugin, PluginHost, StageUse, World};
 use millstream::job::spec::{OnError, PluginLimits};
-use millstream::plugin::{Description, Granted, Plugin, PluginHost, StageUse, World};
 use millstream_tests::fault::plugin_with;
 use std::collections::BTreeMap;
 use std::sync::Arc;

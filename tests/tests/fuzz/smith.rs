@@ -1,8 +1,8 @@
 //! Modules that wasm-smith makes up, instantiated beside a plugin that behaves: whatever their start functions do, the plugin
 //! gives what it always gives, or the call fails. And the same modules as files of their own.
 
-use crate::driver::Run;
-use crate::mutants::Loading;
+use super::driver::Run;
+use super::mutants::Loading;
 use arbitrary::{Result as Arbitrary, Unstructured};
 use millstream::job::spec::OnError;
 use millstream_tests::fault::{plugin_behind, plugin_with, section};

@@ -6,14 +6,14 @@ use arrow::array::{
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use millstream::batch::rejected::Refusal;
-use millstream::context::CallContext;
 use millstream::error::{Error, Result};
 use millstream::ids::{BatchId, BatchTime};
-use millstream::job::spec::OnError;
-use millstream::plugin::{
+use millstream::internals::batch::rejected::Refusal;
+use millstream::internals::context::CallContext;
+use millstream::internals::plugin::{
     Caller, Cogroups, Description, DueTimes, Groups, LoadOptions, Metering, Plugin, StageUse, World,
 };
+use millstream::job::spec::OnError;
 use std::sync::Arc;
 
 /// What came of a call.

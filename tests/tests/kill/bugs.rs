@@ -1,9 +1,9 @@
 //! Bugs that are planted in the program, each of which the kill loop must find.
 
-use crate::files::{self, Setting};
-use crate::table;
-use crate::upgrade;
-use crate::virtual_time;
+use super::files::{self, Setting};
+use super::table;
+use super::upgrade;
+use super::virtual_time;
 use millstream_tests::{Killer, Point};
 
 /// A bug that shows only when the process dies at the right moment may stay hidden for so many tries.

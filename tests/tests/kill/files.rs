@@ -1,6 +1,6 @@
 //! A numbered file through a plugin with state into parts and into a queue, with a reader that looks all the time.
 
-use crate::entries::{Entry, compare, expected, keys};
+use super::entries::{Entry, compare, expected, keys};
 use millstream_tests::{Killer, Process, Trial, Victim, plugin};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
 //! Rows from a socket through a plugin with state into two tables of a real PostgreSQL: one that grows, and one with the
 //! last row of each key. The sender cannot be told which rows arrived, so after a kill it asks `millstream inspect`.
 
-use crate::entries::{Entry, compare, expected, keys};
+use super::entries::{Entry, compare, expected, keys};
 use millstream_tests::{Killer, Postgres, Process, Trial, Victim, free_port, plugin};
 use serde_json::Value;
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 //! to and fro between two versions of one state. What comes out does not depend on the version but for the column that tells
 //! it, so no row may be lost, doubled or changed; and no batch may be of two versions.
 
-use crate::entries::{compare, expected, keys};
-use crate::files::{Files, Reader, Seen};
+use super::entries::{compare, expected, keys};
+use super::files::{Files, Reader, Seen};
 use millstream_tests::{DEADLINE, Killer, Process, Trial, Victim, plugin};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};

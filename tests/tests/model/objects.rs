@@ -1,9 +1,9 @@
 //! Objects as bits, as paths and as logs.
 
 use super::state::{BATCHES, CRASHES, State, Store};
-use millstream::checkpoint::plan::{Head, LogName};
-use millstream::checkpoint::types::{Column, Manifest, StateFile, Table, TableOf};
 use millstream::ids::{BatchId, BatchTime, Generation};
+use millstream::internals::checkpoint::plan::{Head, LogName};
+use millstream::internals::checkpoint::types::{Column, Manifest, StateFile, Table, TableOf};
 use std::collections::BTreeMap;
 
 /// The names of the sources, of worker 0 and worker 1.

@@ -2,8 +2,8 @@
 
 use super::objects::{bit, list, logs, received, tables};
 use super::state::{Bug, Content, Decided, Job, Named, ROWS, Starter, State, Wrong};
-use millstream::checkpoint::resolve::{self, Found, Wanted};
 use millstream::ids::{BatchId, Generation};
+use millstream::internals::checkpoint::resolve::{self, Found, Wanted};
 
 /// The step after which another start knows what this one found.
 pub const READ: u8 = 4;

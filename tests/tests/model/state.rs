@@ -1,6 +1,6 @@
 //! What there is: store, sinks, processes.
 
-use millstream::checkpoint::types::Manifest;
+use millstream::internals::checkpoint::types::Manifest;
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};

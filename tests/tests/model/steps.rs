@@ -3,10 +3,10 @@
 use super::objects::{Object, bit, list, pieces_of, state_file, tables, who};
 use super::start::READ;
 use super::state::{Bug, CRASHES, Job, Named, Protocol, Starter, State, Wrong};
-use millstream::checkpoint::gc;
-use millstream::checkpoint::resolve::{commits, publish_keeping};
-use millstream::checkpoint::types::{Checkpoint, StateFile};
 use millstream::ids::{BatchId, BatchTime, Generation};
+use millstream::internals::checkpoint::gc;
+use millstream::internals::checkpoint::resolve::{commits, publish_keeping};
+use millstream::internals::checkpoint::types::{Checkpoint, StateFile};
 use stateright::Model;
 use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;

@@ -1,6 +1,6 @@
 //! What the two pages tell, in their order.
 
-use crate::shared::{Place, block, tells};
+use super::shared::{Place, block, tells};
 use millstream_tests::{Process, blocks};
 use serde_json::Value;
 use std::collections::BTreeSet;

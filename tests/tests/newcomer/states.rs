@@ -1,6 +1,6 @@
 //! A state that changes, as `docs/upgrade.md` tells it.
 
-use crate::shared::{Place, block, tells};
+use super::shared::{Place, block, tells};
 use millstream_tests::{Process, blocks};
 use serde_json::Value;
 use std::collections::BTreeMap;

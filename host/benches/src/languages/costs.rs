@@ -4,9 +4,9 @@ use super::plugin::{Called, Mode, component};
 use super::work::{Data, Input, Work};
 use super::{ROUNDS, Style, speed};
 use crate::measure::{in_turn_so_often, median, millstream, seconds};
-use millstream::author::language::Language;
+use millstream::internals::author::language::Language;
+use millstream::internals::plugin::{LoadOptions, PluginHost};
 use millstream::job::spec::{InstanceSpec, OnError};
-use millstream::plugin::{LoadOptions, PluginHost};
 use std::hint::black_box;
 use std::path::Path;
 

@@ -3,7 +3,7 @@
 
 use super::work::{Check, Data};
 use super::{ROWS, Style, sources};
-use millstream::author::language::Language;
+use millstream::internals::author::language::Language;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};

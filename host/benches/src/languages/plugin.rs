@@ -4,11 +4,11 @@ use super::work::{Data, Input, Work};
 use super::{Style, sources};
 use arrow::array::RecordBatch;
 use arrow::datatypes::Schema;
-use millstream::author::language::Language;
-use millstream::context::CallContext;
 use millstream::ids::{BatchId, BatchTime};
+use millstream::internals::author::language::Language;
+use millstream::internals::context::CallContext;
+use millstream::internals::plugin::{Caller, Costs, LoadOptions, PluginHost, StageUse};
 use millstream::job::spec::{InstanceSpec, OnError, PluginSpec};
-use millstream::plugin::{Caller, Costs, LoadOptions, PluginHost, StageUse};
 use std::path::PathBuf;
 use std::sync::Arc;
 

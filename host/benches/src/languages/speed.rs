@@ -5,8 +5,8 @@ use super::plugin::{Called, Mode, component};
 use super::work::{Data, check};
 use super::{ROUNDS, ROWS, Style};
 use crate::measure::{in_turn_so_often, root, seconds};
-use millstream::author::language::Language;
-use millstream::plugin::PluginHost;
+use millstream::internals::author::language::Language;
+use millstream::internals::plugin::PluginHost;
 use std::hint::black_box;
 use std::path::Path;
 

@@ -1,0 +1,138 @@
+//! Records as a receiver took them in, before decoding.
+
+use crate::batch::identity;
+use crate::batch::position::{Extent, Position};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+/// The bytes before a frame of a raw socket that tell its length; they stay with the record.
+pub const FRAME_PREFIX_BYTES: usize = 4;
+
+/// Whole records, undecoded: what a receiver hands over, what is exchanged to a worker and decoded there.
+/// At most [`crate::limits::PART_ROWS_MAX`] records and, unless a single record is larger,
+/// [`crate::limits::PART_BYTES_MAX`] bytes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// The records, one behind the other, with whatever delimits them (a line's `\n` or `\r\n`, the length
+    /// before a frame).
+    pub bytes: Bytes,
+    /// Where each record ends in `bytes`, its delimiter included. Record 0 begins at 0.
+    pub ends: Vec<u32>,
+    /// The record that names the columns (csv with a header), without its delimiter; empty where there is none.
+    pub header: Bytes,
+    /// Records that the receiver refused, in the order of their rows; `bytes` holds the first
+    /// bytes of each, as many as the source's `rejected_bytes_max`.
+    pub refused: Vec<Refusal>,
+    /// Where the records come from. Cutting and joining keep it true.
+    pub extent: Extent,
+}
+
+/// A record that could not be taken in or decoded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Index of the record in its chunk.
+    pub row: u32,
+    /// Why, for a person to read.
+    pub reason: String,
+    /// Bytes of the record that the source had and the chunk does not hold, because the record was too long.
+    pub dropped: u64,
+}
+
+/// What an [`Extent`] counts, which depends on the kind of source.
+#[derive(Clone, Copy, PartialEq)]
+enum Counted {
+    /// The very bytes of the records: `file`, `directory`.
+    Bytes,
+    /// The line that the records stand in, and rows within it: `queue`.
+    Line,
+    /// Rows since the job's first start: `rate`, sockets.
+    Rows,
+}
+
+impl Chunk {
+    /// How many records it holds.
+    pub fn rows(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The bytes of record `row`, delimiter included; empty where there is no such record.
+    pub fn record(&self, row: usize) -> &[u8] {
+        let start = row.checked_sub(1).and_then(|before| self.ends.get(before)).map_or(0, |end| *end as usize);
+        let end = self.ends.get(row).map_or(start, |end| *end as usize);
+        self.bytes.get(start..end).unwrap_or_default()
+    }
+
+    /// Takes the first `rows` records out. The bytes are shared, not copied.
+    #[must_use]
+    pub fn cut_front(&mut self, rows: usize) -> Chunk {
+        if rows >= self.rows() {
+            return std::mem::replace(self, Chunk { header: self.header.clone(), ..Chunk::default() });
+        }
+        let counted = self.counted();
+        let rest = self.ends.split_off(rows);
+        let ends = std::mem::replace(&mut self.ends, rest);
+        let cut = ends.last().copied().unwrap_or(0);
+        self.ends.iter_mut().for_each(|end| *end = end.saturating_sub(cut));
+        let bytes = self.bytes.split_to((cut as usize).min(self.bytes.len()));
+        let later = self.refused.partition_point(|refusal| (refusal.row as usize) < rows);
+        let rest = self.refused.split_off(later);
+        let refused = std::mem::replace(&mut self.refused, rest);
+        self.refused.iter_mut().for_each(|refusal| refusal.row = refusal.row.saturating_sub(rows as u32));
+        let mut front = Chunk { bytes, ends, header: self.header.clone(), refused, extent: self.extent.clone() };
+        if counted == Counted::Bytes {
+            front.extent.bytes = front.source_bytes();
+            self.extent.start = self.extent.start.saturating_add(front.extent.bytes);
+            self.extent.bytes = self.extent.bytes.saturating_sub(front.extent.bytes);
+        } else {
+            self.extent.row = self.extent.row.saturating_add(rows as u64);
+        }
+        front
+    }
+
+    /// How far its source was read when all of its records are taken.
+    pub fn position_behind(&self) -> Position {
+        if identity::is_name(&self.extent.file) {
+            return identity::behind(self);
+        }
+        let Extent { start, bytes, row, .. } = self.extent;
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let rows = row.saturating_add(self.rows() as u64);
+        match self.counted() {
+            Counted::Bytes => Position { offset: start.saturating_add(bytes), mark: 0 },
+            Counted::Line => Position { offset: start, mark: signed(rows) },
+            Counted::Rows => Position { offset: rows, mark: signed(start) },
+        }
+    }
+
+    /// Bytes that its records took in their source.
+    pub fn source_bytes(&self) -> u64 {
+        let dropped = self.refused.iter().fold(0_u64, |sum, refusal| sum.saturating_add(refusal.dropped));
+        dropped.saturating_add(self.bytes.len() as u64)
+    }
+
+    /// No record of a file, frame or line is of no bytes, and a line of a queue has brackets around its rows.
+    fn counted(&self) -> Counted {
+        match self.extent.bytes {
+            0 => Counted::Rows,
+            bytes if bytes == self.source_bytes() => Counted::Bytes,
+            _ => Counted::Line,
+        }
+    }
+
+    /// About how many bytes of memory it takes, for bounds: records of no bytes count too.
+    pub fn memory_bytes(&self) -> u64 {
+        let reasons: usize = self.refused.iter().map(|refusal| refusal.reason.len() + 32).sum();
+        (self.bytes.len() + 4 * self.ends.len() + reasons) as u64
+    }
+}
+
+/// A chunk of a planned batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PlannedChunk {
+    /// Where its records come from.
+    pub extent: Extent,
+    /// How many there are.
+    pub rows: u32,
+    /// The chunk itself, where its source cannot be read again.
+    pub kept: Option<Chunk>,
+}

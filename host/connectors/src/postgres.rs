@@ -1,0 +1,278 @@
+//! A connection to a PostgreSQL server, and what goes wrong with one: for sinks, and for tables that stages read.
+
+use crate::fault;
+use socket2::{SockRef, TcpKeepalive};
+use std::error::Error as _;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::{Host, TargetSessionAttrs};
+use tokio_postgres::{Client, Config, NoTls};
+
+const CONNECT_TIMEOUT_MS: u64 = 10_000;
+/// A server that answers nothing for so long is taken for lost.
+pub const SILENT_TIMEOUT_MS: u64 = 30_000;
+/// Where a URL names no port.
+const PORT: u16 = 5432;
+/// What a server may say before it lets the job in: settings, and notices.
+const GREETING_BYTES_MAX: u64 = 256 << 10;
+
+/// A value that the column cannot hold.
+#[derive(Debug)]
+pub struct Unfit {
+    pub column: String,
+    /// From 1, within the batch.
+    pub row: i64,
+    pub why: String,
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "row {}, column `{}`: {}", self.row, self.column, self.why)
+    }
+}
+
+impl std::error::Error for Unfit {}
+
+/// A name in quotes, so that it is taken as it is.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// What went wrong, for a person to read.
+#[derive(Debug)]
+pub struct Fault {
+    /// It may go away by itself: the server is away, or has no room.
+    pub passing: bool,
+    /// A row is to blame, so that trying again is of no use.
+    pub of_row: bool,
+    pub message: String,
+}
+
+impl Fault {
+    /// Something that does not go away by itself.
+    pub fn lasting(message: String) -> Fault {
+        Fault { passing: false, of_row: false, message }
+    }
+
+    /// Something that may go away by itself.
+    pub fn passing(message: String) -> Fault {
+        Fault { passing: true, ..Fault::lasting(message) }
+    }
+
+    /// Gives this part of a talk with a server so long, and says what did not come in that time.
+    pub async fn within<T, E: Into<Fault>>(
+        time_max: Duration,
+        what: &str,
+        talk: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, Fault> {
+        match tokio::time::timeout(time_max, talk).await {
+            Ok(done) => done.map_err(Into::into),
+            Err(_) => Err(Fault::passing(format!("no answer in {} s {what}", time_max.as_secs()))),
+        }
+    }
+
+    /// What the driver says. Without a code it is about the connection, unless a value was refused before it was sent.
+    pub fn of(error: &tokio_postgres::Error) -> Fault {
+        if let Some(db) = error.as_db_error() {
+            let code = db.code().code();
+            // Classes and codes of PostgreSQL's appendix A: lost connections, too few resources, a server that stops or
+            // starts or only lets read, deadlocks, and failures of its disk.
+            let passing = ["08", "53", "58"].iter().any(|class| code.starts_with(class))
+                || ["57P01", "57P02", "57P03", "57P05", "25006", "40001", "40P01"].contains(&code);
+            let detail = db.detail().map(|detail| format!(" ({detail})")).unwrap_or_default();
+            // A value that does not go into its type, or that a constraint refuses.
+            let of_row = ["22", "23"].iter().any(|class| code.starts_with(class));
+            let message = format!("PostgreSQL says: {}{detail} [{code}]", db.message());
+            return Fault { passing, of_row, message };
+        }
+        let cause = error.source();
+        if let Some(unfit) = cause.and_then(|cause| cause.downcast_ref::<Unfit>()) {
+            return Fault { of_row: true, ..Fault::lasting(unfit.to_string()) };
+        }
+        let passing = error.is_closed() || cause.is_none_or(|cause| cause.is::<std::io::Error>());
+        let message = cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"));
+        Fault { passing, ..Fault::lasting(message) }
+    }
+}
+
+impl From<tokio_postgres::Error> for Fault {
+    fn from(error: tokio_postgres::Error) -> Fault {
+        Fault::of(&error)
+    }
+}
+
+/// What moves the bytes of a connection; it ends when the client is dropped and the server was told.
+pub type Driver = JoinHandle<()>;
+
+/// Where a database is, and how it is reached.
+pub struct Connection(Config);
+
+impl Connection {
+    /// With limits on how long it waits, where the URL has none.
+    pub fn new(mut config: Config) -> Connection {
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(Duration::from_millis(CONNECT_TIMEOUT_MS));
+        }
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(Duration::from_millis(SILENT_TIMEOUT_MS));
+        }
+        if config.get_application_name().is_none() {
+            config.application_name("millstream");
+        }
+        Connection(config)
+    }
+
+    /// Host, port and database, without user and password.
+    pub fn place(&self) -> String {
+        let host = match self.0.get_hosts().first() {
+            Some(Host::Tcp(host)) => host.clone(),
+            #[cfg(unix)]
+            Some(Host::Unix(path)) => path.display().to_string(),
+            None => String::new(),
+        };
+        let port = self.0.get_ports().first().unwrap_or(&PORT);
+        let database = self.0.get_dbname().or(self.0.get_user()).unwrap_or_default();
+        format!("database `{database}` at {host}:{port}")
+    }
+
+    /// A new connection, with the first of the URL's hosts that gives one. What drives it runs on the runtime whenever
+    /// somebody waits there.
+    pub async fn connect(&self) -> Result<(Client, Driver), Fault> {
+        let hosts = self.0.get_hosts();
+        let mut last = Fault::lasting("the URL names no host".into());
+        for place in 0..hosts.len().max(self.0.get_hostaddrs().len()) {
+            match self.connect_to(place).await {
+                Ok(connected) => return Ok(connected),
+                Err(fault) => last = fault,
+            }
+        }
+        Err(last)
+    }
+
+    /// Connects with one host of the URL. The server has so long for all of it, greeting and password included.
+    async fn connect_to(&self, place: usize) -> Result<(Client, Driver), Fault> {
+        let ports = self.0.get_ports();
+        let port = *ports.get(place).or(ports.first()).unwrap_or(&PORT);
+        let connecting = async {
+            match (self.0.get_hostaddrs().get(place), self.0.get_hosts().get(place)) {
+                (Some(address), _) => self.over(tcp((*address, port), &self.0).await).await,
+                (None, Some(Host::Tcp(host))) => self.over(tcp((host.as_str(), port), &self.0).await).await,
+                #[cfg(unix)]
+                (None, Some(Host::Unix(folder))) => {
+                    let path = folder.join(format!(".s.PGSQL.{port}"));
+                    self.over(tokio::net::UnixStream::connect(path).await).await
+                }
+                (None, None) => Err(Fault::lasting("the URL names fewer hosts than ports".into())),
+            }
+        };
+        let time_max = *self.0.get_connect_timeout().unwrap_or(&Duration::from_millis(CONNECT_TIMEOUT_MS));
+        Fault::within(time_max, "to the greeting: the server hangs, or is none of PostgreSQL's", connecting).await
+    }
+
+    /// Greeting and password.
+    async fn over<S>(&self, stream: io::Result<S>) -> Result<(Client, Driver), Fault>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let stream = stream.map_err(|error| Fault::passing(format!("error connecting to server: {error}")))?;
+        let allowed = Allowance::default();
+        allowed.set(GREETING_BYTES_MAX);
+        let (client, connection) = self.0.connect_raw(Bounded { stream, allowed: allowed.clone() }, NoTls).await?;
+        // From now on the driver passes on what somebody waits for, and drops the rest as it comes.
+        allowed.set(u64::MAX);
+        let driver = tokio::spawn(async move {
+            fault::thread("postgres-connection");
+            if let Err(error) = connection.await {
+                tracing::debug!("a connection to PostgreSQL ended: {error}");
+            }
+        });
+        let wanted = match self.0.get_target_session_attrs() {
+            TargetSessionAttrs::ReadWrite => "off",
+            TargetSessionAttrs::ReadOnly => "on",
+            _ => return Ok((client, driver)),
+        };
+        let row = client.query_one("select pg_catalog.current_setting('transaction_read_only')", &[]).await?;
+        match row.try_get::<_, &str>(0)? == wanted {
+            true => Ok((client, driver)),
+            false => Err(Fault::passing(format!("its `transaction_read_only` is not `{wanted}`"))),
+        }
+    }
+}
+
+async fn tcp(address: impl tokio::net::ToSocketAddrs, config: &Config) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    socket.set_tcp_user_timeout(config.get_tcp_user_timeout().copied())?;
+    if config.get_keepalives() {
+        let mut alive = TcpKeepalive::new().with_time(config.get_keepalives_idle());
+        if let Some(interval) = config.get_keepalives_interval() {
+            alive = alive.with_interval(interval);
+        }
+        if let Some(retries) = config.get_keepalives_retries() {
+            alive = alive.with_retries(retries);
+        }
+        socket.set_tcp_keepalive(&alive)?;
+    }
+    Ok(stream)
+}
+
+/// How many bytes a server may still send.
+#[derive(Clone, Default)]
+struct Allowance(Arc<AtomicU64>);
+
+impl Allowance {
+    fn set(&self, bytes: u64) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether there was so much left.
+    fn take(&self, bytes: usize) -> bool {
+        let left = self.0.load(Ordering::Relaxed);
+        match left {
+            u64::MAX => true,
+            left => left.checked_sub(bytes as u64).map(|left| self.set(left)).is_some(),
+        }
+    }
+}
+
+/// A stream that ends in an error when the other end sends more than it may: the driver keeps whatever a server says before
+/// a connection stands.
+struct Bounded<S> {
+    stream: S,
+    allowed: Allowance,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if !self.allowed.take(buf.filled().len() - before) {
+            let words = format!("it says more than {} KiB before it lets the job in", GREETING_BYTES_MAX >> 10);
+            return Poll::Ready(Err(io::Error::other(words)));
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

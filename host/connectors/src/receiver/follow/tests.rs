@@ -1,0 +1,200 @@
+//! Logs that are appended to, rotated and truncated at random, read by receivers that are stopped at random, against a list
+//! of what was written.
+
+use super::super::framing::tests::Random;
+use super::super::inbox::Most;
+use super::super::replay::replay;
+use super::super::tests::{Started, begin_from};
+use super::super::*;
+use crate::batch::chunk::PlannedChunk;
+use crate::batch::position::move_all;
+use crate::batch::types::ColumnType;
+use crate::ids::BatchId;
+use crate::job::spec::ColumnSpec;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::time::Instant;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn log(path: &Path, settle: Duration, format: Format) -> SourceSpec {
+    let kind = SourceKind::Follow { path: path.into(), poll: Duration::from_millis(1), settle };
+    let mut source = SourceSpec::new("log", kind, format);
+    if let Format::Csv { .. } = source.format {
+        source.schema = vec![ColumnSpec::new("n", ColumnType::Text)];
+    }
+    source
+}
+
+/// A log and who writes it.
+struct Writer {
+    path: std::path::PathBuf,
+    header: bool,
+    lines: u64,
+    written: Vec<String>,
+}
+
+impl Writer {
+    fn append(&mut self, text: &str) {
+        let mut file = OpenOptions::new().append(true).create(true).open(&self.path).unwrap();
+        if self.header && file.metadata().unwrap().len() == 0 {
+            file.write_all(b"n\n").unwrap();
+        }
+        file.write_all(text.as_bytes()).unwrap();
+    }
+
+    /// Some lines; sometimes in pieces.
+    fn write(&mut self, random: &mut Random) {
+        for _ in 0..random.below(6) {
+            let line = format!("{} {}", self.lines, "x".repeat(random.below(40)));
+            self.lines += 1;
+            if random.below(4) == 0 {
+                self.append(&line[..line.len() / 2]);
+                pause(random);
+                self.append(&format!("{}\n", &line[line.len() / 2..]));
+            } else {
+                self.append(&format!("{line}\n"));
+            }
+            self.written.push(line);
+        }
+    }
+
+    fn rotate(&self, copy: bool) {
+        if !self.path.exists() {
+            return;
+        }
+        let name = |number: usize| self.path.with_file_name(format!("app.log.{number}"));
+        let last = (1..).find(|number| !name(*number).exists()).unwrap();
+        for number in (1..last).rev() {
+            fs::rename(name(number), name(number + 1)).unwrap();
+        }
+        if copy {
+            fs::copy(&self.path, name(1)).unwrap();
+            OpenOptions::new().write(true).open(&self.path).unwrap().set_len(0).unwrap();
+        } else {
+            fs::rename(&self.path, name(1)).unwrap();
+        }
+    }
+}
+
+fn pause(random: &mut Random) {
+    std::thread::sleep(Duration::from_micros(random.below(3_000) as u64));
+}
+
+/// What batches hold so far.
+struct Batches {
+    source: SourceSpec,
+    folder: std::path::PathBuf,
+    positions: Positions,
+    records: Vec<String>,
+}
+
+impl Batches {
+    fn take(&mut self, started: &Started, rows_max: u64, replays: bool) {
+        let taken = started.inbox.take(BatchId(1), Most::of(rows_max, u64::MAX));
+        assert!(started.inbox.state().failed.is_none(), "{:?}", started.inbox.state().failed);
+        for chunk in &taken.chunks {
+            let record = |row| String::from_utf8_lossy(chunk.record(row)).trim_end_matches('\n').to_owned();
+            self.records.extend((0..chunk.rows()).map(record));
+        }
+        if replays {
+            let plan: Vec<PlannedChunk> = taken
+                .chunks
+                .iter()
+                .map(|chunk| PlannedChunk { extent: chunk.extent.clone(), rows: chunk.rows() as u32, kept: None })
+                .collect();
+            let origin = Origin { folder: self.folder.clone(), ..Origin::default() };
+            assert_eq!(replay(&self.source, &origin, &plan, &taken.moved).unwrap(), taken.chunks);
+        }
+        move_all(&mut self.positions, taken.moved);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_read_once_through_rotations_and_starts() {
+    for seed in 1..=12 {
+        let folder = tempfile::tempdir().unwrap();
+        let mut random = Random(seed * 0x9E37);
+        let header = seed % 3 == 0;
+        let format = if header { Format::Csv { header: true, separator: b',' } } else { Format::Text };
+        let path = folder.path().join("app.log");
+        let source = log(&path, Duration::ZERO, format);
+        let mut writer = Writer { path, header, lines: 0, written: Vec::new() };
+        let (positions, records) = (Positions::new(), Vec::new());
+        let mut batches = Batches { source: source.clone(), folder: folder.path().into(), positions, records };
+        for _ in 0..12 {
+            // While no job runs.
+            for _ in 0..random.below(5) {
+                writer.write(&mut random);
+                if random.below(2) == 0 {
+                    writer.rotate(random.below(2) == 0);
+                }
+            }
+            let started = begin_from(&source, folder.path(), &batches.positions);
+            for _ in 0..random.below(30) {
+                match random.below(8) {
+                    0 => writer.rotate(random.below(2) == 0),
+                    1..=4 => writer.write(&mut random),
+                    _ => batches.take(&started, 1 + random.below(9) as u64, random.below(3) == 0),
+                }
+                pause(&mut random);
+            }
+        }
+        let started = begin_from(&source, folder.path(), &batches.positions);
+        let deadline = Instant::now() + DEADLINE;
+        while batches.records.len() < writer.written.len() && Instant::now() < deadline {
+            batches.take(&started, u64::MAX, true);
+            pause(&mut random);
+        }
+        std::thread::sleep(Duration::from_millis(5));
+        batches.take(&started, u64::MAX, true);
+        let first = (0..).zip(&batches.records).find(|(i, record)| writer.written.get(*i) != Some(record));
+        assert_eq!(first, None, "seed {seed}");
+        assert_eq!(batches.records.len(), writer.written.len(), "seed {seed}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_still_writes_to_a_rotated_file_is_heard_and_a_last_line_waits_until_it_is_whole() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.log");
+    let source = log(&path, Duration::from_millis(200), Format::Text);
+    fs::write(&path, "one\ntw").unwrap();
+    let started = begin_from(&source, folder.path(), &Positions::new());
+    started.until("a row", |state| state.rows == 1).await;
+    started.until("all is read", |state| state.idle_ms > 0).await;
+    let mut held = OpenOptions::new().append(true).open(&path).unwrap();
+    held.write_all(b"o\n").unwrap();
+    started.until("the line", |state| state.rows == 2).await;
+    fs::rename(&path, folder.path().join("app.log.1")).unwrap();
+    fs::write(&path, "four\n").unwrap();
+    held.write_all(b"three\nno end").unwrap();
+    started.until("all", |state| state.rows == 5).await;
+    held.write_all(b"late\n").unwrap();
+    started.until("what came late", |state| state.rows == 6).await;
+    let chunks = started.inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks;
+    let records = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row).to_vec()));
+    let text = String::from_utf8(records.flat_map(|record| [record, b"|".to_vec()].concat()).collect()).unwrap();
+    assert_eq!(text, "one\n|two\n|three\n|no end|four\n|late\n|");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn positions_of_rotated_files_go_when_the_files_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.log");
+    let source = log(&path, Duration::ZERO, Format::Text);
+    let (positions, records) = (Positions::new(), Vec::new());
+    let mut batches = Batches { source: source.clone(), folder: folder.path().into(), positions, records };
+    fs::write(&path, "0\n").unwrap();
+    let started = begin_from(&source, folder.path(), &Positions::new());
+    for i in 1..6 {
+        started.until("the line", |state| state.rows == 1).await;
+        batches.take(&started, 1, false);
+        fs::rename(&path, folder.path().join("app.log.1")).unwrap();
+        fs::write(&path, format!("{i}\n")).unwrap();
+    }
+    started.until("the line", |state| state.rows == 1).await;
+    batches.take(&started, 1, false);
+    assert_eq!(batches.records, ["0", "1", "2", "3", "4", "5"]);
+    assert!(batches.positions.len() <= 3, "{:?}", batches.positions);
+}

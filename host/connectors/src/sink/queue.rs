@@ -1,0 +1,304 @@
+//! Sink `queue`: one JSON line a batch, for tests: `{"batch":1,"time":"2026-11-20T08:30:01.000000Z","rows":[{…}]}`.
+//!
+//! The file begins anew with every start of a job without checkpoints. With them it is appended to: a line is whole or
+//! does not count, so the last whole line says which batch was committed last; a marker beside it names the job, and every
+//! other job is refused.
+
+use super::marker::{self, Marker};
+use super::{Sink, check_writable, commit_failed, open_failed};
+use crate::batch::cell;
+use crate::batch::json::Rows;
+use crate::owner::Owner;
+
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::ids::{BatchId, BatchTime};
+use crate::patience::{io_failed, patiently};
+use arrow::array::RecordBatch;
+use serde::Deserialize;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes that are looked through at once for the end of a line.
+const LOOK_BYTES: u64 = 64 << 10;
+
+/// Writes a line for every batch, also for one without rows.
+pub(super) struct QueueSink {
+    name: String,
+    path: PathBuf,
+    file: File,
+    /// Where the job keeps checkpoints.
+    kept: Option<Kept>,
+}
+
+/// What a job with checkpoints knows of the file.
+struct Kept {
+    owner: Owner,
+    failure: Failure,
+    committed: Option<BatchId>,
+    /// Length of the whole lines.
+    bytes: u64,
+}
+
+impl QueueSink {
+    /// Makes or empties the file, or goes on behind its last whole line where this job wrote it. Refuses a file that
+    /// another job has committed to.
+    pub(super) fn open(name: &str, path: &Path, owner: Option<&Owner>, failure: &Failure) -> Result<QueueSink> {
+        let failed = |what: &'static str| move |cause: io::Error| open_failed(name, what, path, &cause);
+        let refused = |message: String| Error::environment(format!("sink `{name}`: {message}"));
+        // A device or a pipe keeps nothing that could be read again.
+        let keeps = !path.exists() || path.is_file();
+        let owner = owner.filter(|_| keeps);
+        let mut options = File::options();
+        let file = options.read(owner.is_some()).write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(failed("make the file"))?;
+        if keeps {
+            marker::lock(&file).map_err(failed("lock the file"))?;
+            // Only now, as whoever had it until now may have written meanwhile.
+            look(path, owner.is_some(), owner.map(|owner| owner.job_id.as_str())).map_err(refused)?;
+        }
+        let kept = match owner {
+            None => {
+                if keeps {
+                    file.set_len(0).map_err(failed("begin the file"))?;
+                }
+                None
+            }
+            Some(owner) => {
+                let (committed, bytes) = take_over(path, &file, owner).map_err(failed("go on in the file"))?;
+                Some(Kept { owner: owner.clone(), failure: failure.clone(), committed, bytes })
+            }
+        };
+        Ok(QueueSink { name: name.into(), path: path.into(), file, kept })
+    }
+}
+
+impl Sink for QueueSink {
+    fn commit(&mut self, batch: BatchId, time: BatchTime, rows: Vec<RecordBatch>) -> Result<()> {
+        let failed = |cause| commit_failed(&self.name, batch, self.path.display(), cause);
+        let line = render(batch, time, &rows).map_err(failed)?;
+        let Some(kept) = &mut self.kept else {
+            // The file has no buffer of ours: one write of the whole line, and the line is there for every reader.
+            return self.file.write_all(&line).map_err(failed);
+        };
+        if kept.committed.is_some_and(|committed| batch <= committed) {
+            return Err(Error::bug(format!(
+                "sink `{}`: batch {batch} is committed already, and came again",
+                self.name
+            )));
+        }
+        kept.commit(&self.path, &self.file, batch, &line)
+            .map_err(|e| marker::told(e.within(format!("sink `{}`: batch {batch}", self.name))))
+    }
+
+    fn committed(&self) -> Option<BatchId> {
+        self.kept.as_ref().and_then(|kept| kept.committed)
+    }
+}
+
+impl Kept {
+    fn commit(&mut self, path: &Path, file: &File, batch: BatchId, line: &[u8]) -> Result<()> {
+        fault::point("commit.before");
+        let failed = |cause| io_failed(format!("write {}", path.display()), &cause);
+        let append = || {
+            file.write_all_at(line, self.bytes)?;
+            fault::point("commit.written");
+            file.sync_data()
+        };
+        patiently(&self.failure, || {
+            check_ours(path, &self.owner).map_err(failed)?;
+            append().map_err(|cause| {
+                // Half a line is no harm to who reads whole ones, but it need not stay.
+                let _ = file.set_len(self.bytes);
+                failed(cause)
+            })
+        })?;
+        fault::point("commit.after");
+        self.bytes += line.len() as u64;
+        self.committed = Some(batch);
+        Ok(())
+    }
+}
+
+/// Where the file says whose it is.
+fn marker_path(path: &Path) -> PathBuf {
+    marker::beside(path, ".millstream")
+}
+
+fn check_ours(path: &Path, owner: &Owner) -> io::Result<()> {
+    let path = marker_path(path);
+    match marker::read(&path)? {
+        Some(marker) => marker.check_ours(owner),
+        None => Err(io::Error::other(format!("the file {} beside it is gone; what removed it?", path.display()))),
+    }
+}
+
+/// Reads the marker beside a file and refuses what this job may not write over: rows that another job has committed, or,
+/// where this job keeps checkpoints, rows of which nothing tells whose they are. `owner_id`: the id of this job, where it
+/// has one yet.
+fn look(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<Option<Marker>, String> {
+    let marker_path = marker_path(path);
+    let instead = "or choose another path (for one run: --set sinks.<name>.path=<file>)";
+    let marker = marker::read(&marker_path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::InvalidData => cause.to_string(),
+        _ => format!("cannot read {}: {cause}; choose another path", marker_path.display()),
+    })?;
+    match (marker, owner_id) {
+        (Some(marker), Some(id)) if marker.job_id == id => Ok(Some(marker)),
+        (Some(marker), _) => Err(format!(
+            "the file {} belongs to {} job `{}` with checkpoints, and nothing that is committed is overwritten; remove \
+             it together with {}, {instead}",
+            path.display(),
+            if owner_id.is_some() { "another" } else { "an earlier" },
+            marker.job,
+            marker_path.display(),
+        )),
+        (None, _) if keeps_checkpoints && holds_something(path) => Err(format!(
+            "the file {} holds rows of an earlier run, and a job with checkpoints overwrites nothing; remove it {instead}",
+            path.display()
+        )),
+        (None, _) => Ok(None),
+    }
+}
+
+fn holds_something(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() > 0)
+}
+
+/// Cuts a torn line off the file, and writes down which start of the job has it now. The last batch, and the length of the
+/// whole lines.
+fn take_over(path: &Path, file: &File, owner: &Owner) -> io::Result<(Option<BatchId>, u64)> {
+    let found = match &marker::read(&marker_path(path))? {
+        None => (None, 0),
+        Some(marker) => {
+            marker.check_ours(owner)?;
+            last_line(file)?
+        }
+    };
+    file.set_len(found.1)?;
+    file.sync_all()?;
+    fault::point("start.sink");
+    marker::take_over(&marker_path(path), &Marker::new(owner, None, None))?;
+    Ok(found)
+}
+
+/// The last batch that the file holds for this job, without changing anything. An error where it is of another job.
+pub(super) fn committed(path: &Path, job_id: &str) -> Result<Option<BatchId>, String> {
+    if path.exists() && !path.is_file() || look(path, true, Some(job_id))?.is_none() || !path.is_file() {
+        return Ok(None);
+    }
+    let failed = |cause: io::Error| format!("cannot read {}: {cause}", path.display());
+    Ok(last_line(&File::open(path).map_err(failed)?).map_err(failed)?.0)
+}
+
+/// The line of a batch in the file; `None`: it is not there.
+pub(super) fn written(path: &Path, batch: BatchId) -> io::Result<Option<Vec<u8>>> {
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let mut lines = BufReader::new(File::open(path)?);
+    loop {
+        let mut line = Vec::new();
+        if lines.read_until(b'\n', &mut line)? == 0 || line.last() != Some(&b'\n') {
+            return Ok(None);
+        }
+        if batch_of(&line)? == batch {
+            return Ok(Some(line));
+        }
+    }
+}
+
+/// The part of a line that counts here.
+#[derive(Deserialize)]
+struct Line {
+    batch: BatchId,
+}
+
+fn batch_of(line: &[u8]) -> io::Result<BatchId> {
+    let read = serde_json::from_slice::<Line>(line).map(|line| line.batch);
+    read.map_err(|_| {
+        let told = "a line of it is not one that a queue sink writes; remove the file to begin it anew";
+        io::Error::new(io::ErrorKind::InvalidData, told)
+    })
+}
+
+/// The batch of the last whole line, and where that line ends.
+fn last_line(file: &File) -> io::Result<(Option<BatchId>, u64)> {
+    let Some(end) = newline_before(file, file.metadata()?.len())? else { return Ok((None, 0)) };
+    let start = newline_before(file, end)?.map_or(0, |before| before + 1);
+    let length = usize::try_from(end - start).map_err(io::Error::other)?;
+    let mut line = vec![0; length];
+    file.read_exact_at(&mut line, start)?;
+    Ok((Some(batch_of(&line)?), end + 1))
+}
+
+/// The place of the last newline before this one.
+fn newline_before(file: &File, mut end: u64) -> io::Result<Option<u64>> {
+    let mut block = Vec::new();
+    while end > 0 {
+        let start = end.saturating_sub(LOOK_BYTES);
+        block.resize((end - start) as usize, 0);
+        file.read_exact_at(&mut block, start)?;
+        if let Some(at) = memchr::memrchr(b'\n', &block) {
+            return Ok(Some(start + at as u64));
+        }
+        end = start;
+    }
+    Ok(None)
+}
+
+/// The line of a batch.
+pub(super) fn render(batch: BatchId, time: BatchTime, rows: &[RecordBatch]) -> io::Result<Vec<u8>> {
+    let mut head = format!("{{\"batch\":{batch},\"time\":\"");
+    cell::write_rfc3339(&mut head, time.0);
+    head.push_str("\",\"rows\":[");
+    let mut line = head.into_bytes();
+    let mut first = true;
+    for part in rows {
+        let mut objects = Rows::new(part)?;
+        for row in 0..part.num_rows() {
+            if !first {
+                line.push(b',');
+            }
+            first = false;
+            objects.write(row, &mut line)?;
+        }
+    }
+    line.extend_from_slice(b"]}\n");
+    Ok(line)
+}
+
+/// Whether the file can be made or, where it is there, written, and holds nothing that another job has committed. Changes
+/// nothing. `owner_id`: the id of the job that goes on.
+pub(super) fn check(path: &Path, keeps_checkpoints: bool, owner_id: Option<&str>) -> Result<(), String> {
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return Err(format!("{} is no file name; write the path of a file", path.display())),
+    };
+    let writable = match fs::metadata(path) {
+        Ok(found) if found.is_dir() => {
+            Err(format!("{} is a folder; a queue sink writes one file: choose another path", path.display()))
+        }
+        // Opening anything else, a pipe for one, may wait for its reader.
+        Ok(found) if !found.is_file() => Ok(()),
+        Ok(_) => fs::OpenOptions::new()
+            .append(true)
+            .open(path)
+            .map(drop)
+            .map_err(|cause| format!("cannot write {}: {cause}; choose another path", path.display())),
+        Err(_) if !parent.exists() => {
+            Err(format!("the folder {} does not exist; make it or choose another path", parent.display()))
+        }
+        Err(_) if !parent.is_dir() => Err(format!("{} is a file, not a folder; choose another path", parent.display())),
+        Err(_) => check_writable(parent),
+    };
+    writable?;
+    if !path.exists() || path.is_file() {
+        look(path, keeps_checkpoints, owner_id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Reads the logs of a store at a start.
+
+use super::record::{Next, Record, Records, Unreadable};
+use super::{FOLDER, Head, LogHeads, LogName};
+use crate::checkpoint::store::Store;
+use crate::checkpoint::types::Piece;
+use crate::error::{Error, Result};
+use crate::owner::FORMAT_VERSION;
+use bytes::Bytes;
+
+/// The heads of all whole pieces of all logs, in order of generation, process and `after`. Damage is told with each log
+/// ([`LogHeads::check`] makes an error of it), because what lies before it can still be used. An error where the store
+/// cannot be read or a newer version wrote a log. Names that are no log's are left alone, with a warning.
+pub fn read_heads(store: &dyn Store) -> Result<Vec<LogHeads>> {
+    let objects = store.list(FOLDER).map_err(Error::environment)?;
+    let mut names = Vec::new();
+    for object in &objects {
+        match LogName::parse(&object.path) {
+            Some(name) => names.push(name),
+            None => tracing::warn!("`{}` in `{}` is no log of plans and is left alone", object.path, store.place()),
+        }
+    }
+    names.sort();
+    names.into_iter().map(|name| heads_of(store, name)).collect()
+}
+
+fn heads_of(store: &dyn Store, name: LogName) -> Result<LogHeads> {
+    let path = name.path();
+    let log = store.read_log(&path).map_err(Error::environment)?;
+    let mut heads = Vec::new();
+    let damage = walk(store, &name, &log, |record| {
+        heads.push(record.head()?);
+        Ok(true)
+    })?;
+    Ok(LogHeads { name, path, heads, damage })
+}
+
+/// Calls `take` for every piece that `wanted` wants among those that [`read_heads`] told of, log by log. Logs without
+/// any are not read again. The kept chunks share the memory of their log. An error where a piece is not there any more
+/// or cannot be read.
+pub fn read_pieces(
+    store: &dyn Store,
+    logs: &[LogHeads],
+    wanted: impl Fn(&LogName, &Head) -> bool,
+    mut take: impl FnMut(&LogName, Piece),
+) -> Result<()> {
+    for log in logs {
+        // In reverse, so that the next one is popped.
+        let mut expected: Vec<(&Head, bool)> =
+            log.heads.iter().map(|head| (head, wanted(&log.name, head))).rev().collect();
+        let Some(last) = expected.iter().position(|(_, wanted)| *wanted) else { continue };
+        expected.drain(..last);
+        let bytes = store.read_log(&log.path).map_err(Error::environment)?;
+        let damage = walk(store, &log.name, &bytes, |record| {
+            let Some((head, wanted)) = expected.pop() else { return Ok(false) };
+            if record.head()? != *head {
+                return Err("it has changed since its heads were read".into());
+            }
+            if wanted {
+                take(&log.name, record.piece()?);
+            }
+            Ok(!expected.is_empty())
+        })?;
+        if let Some((head, _)) = expected.last() {
+            let cut = || format!("its end is missing since its heads were read, from batch {} on", head.batch);
+            let read = log.heads.len().saturating_sub(expected.len().saturating_add(last));
+            let heads = log.heads.get(..read).unwrap_or_default().to_vec();
+            LogHeads { heads, damage: Some(damage.unwrap_or_else(cut)), ..log.clone() }.check(&store.place())?;
+        } else if damage.is_some() {
+            LogHeads { damage, ..log.clone() }.check(&store.place())?;
+        }
+    }
+    Ok(())
+}
+
+/// Visits the whole records of a log in order, until `visit` says `false` or why a record cannot be read. Returns where
+/// and how the log is damaged. The error: a newer version wrote it.
+fn walk(
+    store: &dyn Store,
+    name: &LogName,
+    log: &Bytes,
+    mut visit: impl FnMut(&Record) -> Result<bool, String>,
+) -> Result<Option<String>> {
+    let path = name.path();
+    let torn = |at: usize| {
+        let bytes = log.len().saturating_sub(at);
+        tracing::debug!("the last append to `{path}` was cut short at byte {at}; its {bytes} bytes do not count");
+        Ok(None)
+    };
+    let damaged = |at: usize, what: String| Ok(Some(format!("{what} (at byte {at} of {})", log.len())));
+    let mut records = match Records::open(name, log) {
+        Ok(records) => records,
+        Err(Unreadable::Torn) => return torn(0),
+        Err(Unreadable::Damaged(what)) => return damaged(0, what),
+        Err(Unreadable::Newer(version)) => {
+            let place = store.place();
+            return Err(Error::environment(format!(
+                "the log of plans `{path}` in `{place}` was written by a newer version of Millstream (format {version}; \
+                 this one reads formats up to {FORMAT_VERSION}); run the job with that version"
+            )));
+        }
+    };
+    loop {
+        let at = records.at();
+        match records.next() {
+            Next::End => return Ok(None),
+            Next::Torn => return torn(at),
+            Next::Damaged(what) => return damaged(at, what),
+            Next::Record(record) => match visit(&record) {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(what) => return damaged(at, what),
+            },
+        }
+    }
+}

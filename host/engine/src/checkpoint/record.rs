@@ -1,0 +1,220 @@
+//! What is kept of a job so that its batches can be run again as they were: the text of its file, its components, and the
+//! files that it grants.
+
+use super::store::Store;
+use super::types::{JobRecord, Start, Table, blob_path};
+use crate::batch::types::ColumnType;
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::ids::{BatchId, Generation};
+use crate::job::{
+    self,
+    spec::{ColumnSpec, JobSpec, OperatorSpec, TimeForm},
+};
+use crate::patience::patiently;
+use bytes::Bytes;
+use sha2::{Digest as _, Sha256};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// A job's record, and the bytes that it refers to.
+pub struct Recorded {
+    /// The job's name.
+    pub job: String,
+    /// Digest of the record: the same for the same job, wherever its bytes are kept.
+    pub digest: String,
+    record: JobRecord,
+    /// The bytes by path as the job has it.
+    blobs: BTreeMap<String, Bytes>,
+}
+
+impl Recorded {
+    /// A record and the bytes that it refers to, by path as the job has it.
+    pub fn new(job: String, record: JobRecord, blobs: BTreeMap<String, Bytes>) -> Result<Recorded> {
+        Ok(Recorded { job, digest: digest_of(&record)?, record, blobs })
+    }
+
+    /// Stores the record for a start of this generation, and the bytes that the start before does not keep already.
+    pub fn store(
+        mut self,
+        store: &dyn Store,
+        generation: Generation,
+        before: Option<&Start>,
+        path: &str,
+        failure: &Failure,
+    ) -> Result<()> {
+        let held = before.and_then(|before| read(store, before).ok()).map(|record| record.blobs).unwrap_or_default();
+        let held: BTreeMap<String, String> = held.into_iter().filter(|(_, place)| blob(store, place).is_ok()).collect();
+        for (name, bytes) in &self.blobs {
+            let wanted = digest(bytes);
+            let place = match held.values().find(|place| digest_in(place) == wanted) {
+                Some(place) => place.clone(),
+                None => blob_path(generation, &wanted),
+            };
+            if !held.values().any(|held| *held == place) {
+                patiently(failure, || store.write(&place, bytes.clone()))?;
+            }
+            self.record.blobs.insert(name.clone(), place);
+        }
+        let json = Bytes::from(serde_json::to_vec_pretty(&self.record).map_err(Error::bug)?);
+        patiently(failure, || store.write(path, json.clone()))
+    }
+}
+
+/// The next plugin of a stage, and all that a checkpoint has to know of it.
+#[derive(Clone, Debug)]
+pub struct NextPlugin {
+    /// The stage.
+    pub stage: String,
+    /// The component.
+    pub component: Bytes,
+    /// What checkpoints hold of the stage from then on, without files.
+    pub tables: Vec<Table>,
+}
+
+/// A record that was stored for the upgrade of a running job.
+#[derive(Clone, Debug)]
+pub struct Upgraded {
+    /// Digest of the record.
+    pub digest: String,
+    /// Where it is.
+    pub path: String,
+    /// Where its blobs are.
+    pub blobs: BTreeSet<String>,
+    /// What is new in it.
+    pub next: NextPlugin,
+}
+
+/// Stores the record of a running job with the next plugin of a stage. It counts for nothing before the manifest names it.
+pub fn upgrade(store: &dyn Store, running: &Start, next: NextPlugin, failure: &Failure) -> Result<Upgraded> {
+    let mut record = read(store, running)?;
+    let wanted = digest(&next.component);
+    let (key, folder) = (format!("stages.{}.plugin", next.stage), format!("upgraded/{}-", next.stage));
+    // The name is that of no file of the job: another stage may have the old component under the name of the new one.
+    let name = format!("{folder}{wanted}.wasm");
+    let held = record.blobs.values().find(|place| digest_in(place) == wanted && blob(store, place).is_ok()).cloned();
+    record.blobs.retain(|path, _| !path.starts_with(&folder));
+    record.sets.retain(|(path, _)| *path != key);
+    record.sets.push((key, toml::Value::String(name.clone()).to_string()));
+    let place = held.clone().unwrap_or_else(|| blob_path(running.generation, &wanted));
+    if held.is_none() {
+        patiently(failure, || store.write(&place, next.component.clone()))?;
+    }
+    record.blobs.insert(name, place);
+    let start = Start { job_digest: digest_of(&record)?, ..running.clone() };
+    let json = Bytes::from(serde_json::to_vec_pretty(&record).map_err(Error::bug)?);
+    let path = start.record_path();
+    patiently(failure, || store.write(&path, json.clone()))?;
+    Ok(Upgraded { digest: start.job_digest, path, blobs: record.blobs.into_values().collect(), next })
+}
+
+/// The record of a start; an error where it is missing or damaged.
+pub fn read(store: &dyn Store, start: &Start) -> Result<JobRecord> {
+    let path = start.record_path();
+    let bytes = store.read(&path)?.ok_or_else(|| damaged(store, &path))?;
+    let record: JobRecord = serde_json::from_slice(&bytes).map_err(|_| damaged(store, &path))?;
+    if digest_of(&record)? == start.job_digest { Ok(record) } else { Err(damaged(store, &path)) }
+}
+
+/// The bytes of a blob; an error where it is missing or damaged.
+fn blob(store: &dyn Store, path: &str) -> Result<Bytes> {
+    let bytes = store.read(path)?;
+    bytes.filter(|bytes| digest(bytes) == digest_in(path)).ok_or_else(|| damaged(store, path))
+}
+
+/// What is missing or damaged of the record of a start and of its blobs, with the reason.
+pub fn damages(store: &dyn Store, start: &Start) -> BTreeMap<String, String> {
+    let reason = || "it is missing or damaged".to_owned();
+    match read(store, start) {
+        Err(_) => [(start.record_path(), reason())].into(),
+        Ok(record) => {
+            let damaged = record.blobs.into_values().filter(|path| blob(store, path).is_err());
+            damaged.map(|path| (path, reason())).collect()
+        }
+    }
+}
+
+/// The job of a record. Its components and files are written into `folder`, and the job refers to them there.
+pub fn job(store: &dyn Store, record: &JobRecord, folder: &Path) -> Result<JobSpec> {
+    let origin = PathBuf::from(&record.folder);
+    let parse = if record.units_are_said { job::parse } else { job::parse_before_units };
+    let mut spec = parse(&record.text, &origin.join("job.toml"), &origin, &record.sets)?;
+    let mut places = BTreeMap::new();
+    for (path, from) in &record.blobs {
+        let bytes = blob(store, from)?;
+        let extension = Path::new(path).extension().map_or("wasm".into(), |e| e.to_string_lossy());
+        let place = folder.join(format!("{}.{extension}", digest_in(from)));
+        std::fs::write(&place, &bytes)
+            .map_err(|e| Error::environment(format!("cannot write {}: {e}", place.display())))?;
+        places.insert(PathBuf::from(path), place);
+    }
+    let replace = |path: &mut PathBuf| {
+        if let Some(place) = places.get(path) {
+            path.clone_from(place);
+        }
+    };
+    for stage in &mut spec.stages {
+        for plugin in stage.plugins_mut() {
+            plugin.file = places.get(&plugin.path).cloned();
+            plugin.grant.files.values_mut().for_each(replace);
+            plugin.update.initial.iter_mut().for_each(replace);
+        }
+    }
+    Ok(spec)
+}
+
+/// Whether numbers in a column of the job would have been times before schemas had to say of which unit.
+pub fn has_times_without_unit(spec: &JobSpec) -> bool {
+    let tables = spec.stages.iter().filter_map(|stage| match &stage.operator {
+        OperatorSpec::Enrich(enrich) => Some(&enrich.schema),
+        _ => None,
+    });
+    let unsaid = |column: &ColumnSpec| column.kind == ColumnType::Timestamp && column.form == TimeForm::Text;
+    spec.sources.iter().map(|source| &source.schema).chain(tables).flatten().any(unsaid)
+}
+
+/// Paths of the blobs that the records of these starts name; `None`: not all of them can be read.
+pub fn blobs_of(store: &dyn Store, starts: &[Start]) -> Option<BTreeSet<String>> {
+    let records: Result<Vec<_>> = starts.iter().map(|start| read(store, start)).collect();
+    Some(records.ok()?.into_iter().flat_map(|record| record.blobs.into_values()).collect())
+}
+
+fn damaged(store: &dyn Store, path: &str) -> Error {
+    Error::environment(format!(
+        "{}: {path} is missing or damaged, so the batches that a sink has committed cannot be run again as they were; \
+         bring it back from a copy, or start the job as it was (same file, plugins and --workers)",
+        store.place()
+    ))
+}
+
+/// The digest of the component that the job file named so before the upgrade after this batch; `None`: these starts do not
+/// tell. An error where they tell that it was named otherwise.
+pub fn ran_before(store: &dyn Store, starts: &[Start], batch: BatchId, plugin: &str) -> Result<Option<String>> {
+    let upgrade = starts.iter().position(|start| start.upgrade && start.after == batch);
+    let Some(before) = upgrade.and_then(|at| starts.get(at.checked_sub(1)?)) else { return Ok(None) };
+    let record = read(store, before)?;
+    match record.blobs.get(plugin) {
+        Some(place) => Ok(Some(digest_in(place).to_owned())),
+        None => Err(Error::job(format!(
+            "{}: before the upgrade after batch {batch} the job had no plugin `{plugin}`",
+            store.place()
+        ))),
+    }
+}
+
+/// The digest of a record: over what it says and over the digests of its blobs, not over where they are kept.
+fn digest_of(record: &JobRecord) -> Result<String> {
+    let blobs = record.blobs.iter().map(|(name, place)| (name.clone(), digest_in(place).to_owned())).collect();
+    let bare = JobRecord { blobs, ..record.clone() };
+    Ok(digest(&serde_json::to_vec(&bare).map_err(Error::bug)?))
+}
+
+/// The digest in a blob's path.
+fn digest_in(path: &str) -> &str {
+    path.rsplit_once('-').map_or("", |(_, digest)| digest)
+}
+
+/// SHA-256 in hexadecimal digits.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,433 @@
+//! A store in a bucket of S3, or of a server that speaks its protocol and has conditional puts. A log is a folder of
+//! numbered objects, one an append.
+
+use super::{Guard, Log, Object, Store, Version, inside, outside};
+use crate::digest::checksum;
+use crate::error::{Error, Result as JobResult};
+use crate::fault;
+use crate::patience::StoreError;
+use bytes::Bytes;
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::client::{HttpError, HttpErrorKind};
+use object_store::list::{PaginatedListOptions, PaginatedListStore};
+use object_store::path::Path;
+use object_store::{
+    BackoffConfig, ClientConfigKey, Error as S3Error, MultipartUpload, ObjectStore, ObjectStoreExt, PutMode,
+    PutOptions, PutResult, RetryConfig, UpdateVersion,
+};
+use std::collections::BTreeMap;
+use std::error::Error as StdError;
+use std::future::Future;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+use tokio::runtime::{Builder, Runtime};
+
+/// Larger objects are sent in parts of this size.
+const PART_BYTES: usize = 16 << 20;
+/// Requests of one call that are under way at a time.
+const REQUESTS_MAX: usize = 16;
+/// How long a request is tried again before its failure is told; whoever waits longer says so to people.
+const RETRY: RetryConfig = RetryConfig {
+    backoff: BackoffConfig { init_backoff: Duration::from_millis(50), max_backoff: Duration::from_secs(1), base: 2. },
+    max_retries: 6,
+    retry_timeout: Duration::from_secs(10),
+};
+
+/// A bucket, and a prefix of all names in it.
+pub struct S3(Arc<Bucket>);
+
+struct Bucket {
+    client: Arc<AmazonS3>,
+    /// Requests run here, so that a call may come from any thread. `None` only while it is dropped.
+    runtime: Option<Runtime>,
+    place: String,
+    /// Before all names: empty, or with a `/` at its end.
+    prefix: String,
+}
+
+impl S3 {
+    /// Settings are environment variables, of which those that begin with `AWS_` count. Asks the server nothing.
+    pub fn open(bucket: &str, prefix: &str, settings: &[(String, String)]) -> JobResult<S3> {
+        let prefix = prefix.trim_end_matches('/');
+        let place = format!("s3://{bucket}/{prefix}").trim_end_matches('/').to_owned();
+        if !is_bucket(bucket) || !(prefix.is_empty() || inside(prefix)) {
+            return Err(Error::job(format!(
+                "`dir` of [checkpoint] is \"s3://{bucket}/{prefix}\"; write a bucket and a prefix, as in \"s3://bucket/prefix\""
+            )));
+        }
+        let mut builder = AmazonS3Builder::new();
+        for (name, value) in settings.iter().filter(|(name, _)| name.starts_with("AWS_")) {
+            if let Ok(key) = name.to_ascii_lowercase().parse::<AmazonS3ConfigKey>() {
+                builder = builder.with_config(key, value);
+            }
+        }
+        let builder = builder.with_bucket_name(bucket).with_retry(RETRY);
+        check_http(&builder)?;
+        let client = builder.build().map_err(|e| Error::environment(format!("cannot use {place}: {}", told(&e))))?;
+        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("s3").enable_all().build();
+        let runtime = runtime.map_err(|e| Error::environment(format!("cannot start a thread for {place}: {e}")))?;
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        Ok(S3(Arc::new(Bucket { client: Arc::new(client), runtime: Some(runtime), place, prefix })))
+    }
+}
+
+/// A bucket's name becomes part of the server's name or of a path; what could lead to another server is none.
+fn is_bucket(name: &str) -> bool {
+    let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    (1..=255).contains(&name.len()) && name.bytes().all(fits) && !name.starts_with(['.', '-']) && !name.contains("..")
+}
+
+/// `http` has to be allowed, because it shows the data to the network.
+fn check_http(builder: &AmazonS3Builder) -> JobResult<()> {
+    let value = |key| builder.get_config_value(&key).unwrap_or_default();
+    let endpoint = [value(AmazonS3ConfigKey::S3Endpoint), value(AmazonS3ConfigKey::Endpoint)].into_iter();
+    let allowed = value(AmazonS3ConfigKey::Client(ClientConfigKey::AllowHttp)).parse().unwrap_or(false);
+    match endpoint.into_iter().find(|endpoint| endpoint.starts_with("http://")) {
+        Some(endpoint) if !allowed => Err(Error::job(format!(
+            "the endpoint {endpoint} is not https; set AWS_ALLOW_HTTP=true in the environment if that is meant"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        // The ordinary drop waits, which a thread of another runtime may not.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Bucket {
+    /// Runs requests to their end. Blocks; the thread may belong to any runtime or to none.
+    fn run<T: Send + 'static>(
+        &self,
+        what: &str,
+        path: &str,
+        requests: impl Future<Output = Result<T, S3Error>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (done, result) = mpsc::sync_channel(1);
+        if let Some(runtime) = &self.runtime {
+            runtime.spawn(async move {
+                let requests = async move {
+                    fault::thread("s3-request");
+                    requests.await
+                };
+                let _ = done.send(tokio::spawn(requests).await);
+            });
+        }
+        match result.recv() {
+            Ok(Ok(result)) => result.map_err(|error| self.failed(what, path, &error)),
+            // Another try would end in the same way.
+            Ok(Err(ended)) => Err(self.error(what, path, format!("the request panicked: {ended}"), false)),
+            Err(_) => Err(self.error(what, path, "the request ended without an answer", true)),
+        }
+    }
+
+    fn error(&self, what: &str, path: &str, reason: impl Into<String>, passing: bool) -> StoreError {
+        StoreError { what: format!("{what} {}/{path}", self.place), reason: reason.into(), passing }
+    }
+
+    fn failed(&self, what: &str, path: &str, error: &S3Error) -> StoreError {
+        let mut reason = told(error);
+        if no_bucket(error) {
+            reason.push_str("; make the bucket first");
+        } else if matches!(error, S3Error::PermissionDenied { .. } | S3Error::Unauthenticated { .. }) {
+            reason.push_str("; look at AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and what they may do in this bucket");
+        }
+        self.error(what, path, reason, passes(error))
+    }
+
+    fn at(&self, what: &str, path: &str) -> Result<Path, StoreError> {
+        let name = format!("{}{path}", self.prefix);
+        let parsed = if inside(path) { Path::parse(name).ok() } else { None };
+        parsed.ok_or_else(|| outside(what, path))
+    }
+
+    /// An object and its ETag.
+    fn get(&self, path: &str) -> Result<Option<(Bytes, Option<String>)>, StoreError> {
+        let at = self.at("read", path)?;
+        let client = self.client.clone();
+        self.run("read", path, async move { get(&client, &at).await })
+    }
+
+    fn put(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        let at = self.at("write", path)?;
+        let client = self.client.clone();
+        fault::point("store.write");
+        self.run("write", path, async move {
+            if bytes.len() <= PART_BYTES {
+                client.put(&at, bytes.into()).await?;
+            } else {
+                put_in_parts(&client, &at, bytes).await?;
+            }
+            Ok(())
+        })
+    }
+
+    /// All objects whose name begins so, by path, with their lengths.
+    fn objects(&self, folder: &str) -> Result<BTreeMap<String, u64>, StoreError> {
+        let client = self.client.clone();
+        let begins = if folder.is_empty() { self.prefix.clone() } else { format!("{}{folder}/", self.prefix) };
+        let found = self.run("list", folder, async move {
+            let mut found = Vec::new();
+            let mut page_token = None;
+            loop {
+                let options = PaginatedListOptions { page_token, ..PaginatedListOptions::default() };
+                let page = client.list_paginated(Some(&begins), options).await?;
+                found.extend(page.result.objects.into_iter().map(|object| (object.location, object.size)));
+                page_token = page.page_token;
+                if page_token.is_none() {
+                    return Ok(found);
+                }
+            }
+        })?;
+        let path = |location: Path| location.as_ref().strip_prefix(&self.prefix).map(str::to_owned);
+        Ok(found.into_iter().filter_map(|(location, bytes)| Some((path(location)?, bytes))).collect())
+    }
+
+    /// Removes objects; none of them need be there.
+    fn remove(&self, what: &str, paths: Vec<String>) -> Result<(), StoreError> {
+        let places = paths.iter().map(|path| self.at("delete", path)).collect::<Result<Vec<_>, _>>()?;
+        let client = self.client.clone();
+        self.run("delete", what, async move {
+            let delete = |at: Path| {
+                let client = client.clone();
+                async move {
+                    match client.delete(&at).await {
+                        Err(error @ S3Error::NotFound { .. }) if !no_bucket(&error) => Ok(()),
+                        done => done,
+                    }
+                }
+            };
+            side_by_side(places, delete).await.map(|_| ())
+        })
+    }
+}
+
+async fn get(client: &AmazonS3, at: &Path) -> Result<Option<(Bytes, Option<String>)>, S3Error> {
+    match client.get(at).await {
+        Ok(found) => {
+            let tag = found.meta.e_tag.clone();
+            Ok(Some((found.bytes().await?, tag)))
+        }
+        Err(error @ S3Error::NotFound { .. }) if !no_bucket(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+async fn put_in_parts(client: &AmazonS3, at: &Path, mut bytes: Bytes) -> Result<PutResult, S3Error> {
+    let mut upload = client.put_multipart(at).await?;
+    let mut parts = Vec::new();
+    while !bytes.is_empty() {
+        parts.push(upload.put_part(bytes.split_to(PART_BYTES.min(bytes.len())).into()));
+    }
+    let sent = side_by_side(parts, |part| part).await;
+    let done = match sent {
+        Ok(_) => upload.complete().await,
+        Err(error) => Err(error),
+    };
+    if done.is_err() {
+        // Parts that belong to no object cost money until they are removed; what went wrong before matters more.
+        let _ = upload.abort().await;
+    }
+    done
+}
+
+/// Does several things at a time, and gives their results in order.
+async fn side_by_side<I, T, F>(items: Vec<I>, work: impl Fn(I) -> F) -> Result<Vec<T>, S3Error>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, S3Error>> + Send + 'static,
+{
+    let mut results = Vec::with_capacity(items.len());
+    let mut items = items.into_iter();
+    loop {
+        let running: Vec<_> = items.by_ref().take(REQUESTS_MAX).map(|item| tokio::spawn(work(item))).collect();
+        if running.is_empty() {
+            return Ok(results);
+        }
+        for task in running {
+            results.push(task.await.map_err(|source| S3Error::JoinError { source })??);
+        }
+    }
+}
+
+/// The whole story of an error. What lies at its bottom often is the one thing that helps.
+fn told(error: &S3Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if inner.source().is_none() && !text.contains(&words) {
+            text = format!("{text}: {words}");
+        }
+        cause = inner.source();
+    }
+    text
+}
+
+/// Whether the bucket itself is missing, and not an object of it.
+fn no_bucket(error: &S3Error) -> bool {
+    matches!(error, S3Error::NotFound { .. }) && error.to_string().contains("NoSuchBucket")
+}
+
+/// Whether a request that failed like this may succeed later: the server cannot be reached, does not answer, or says
+/// that it is in trouble.
+fn passes(error: &S3Error) -> bool {
+    let S3Error::Generic { source, .. } = error else { return matches!(error, S3Error::JoinError { .. }) };
+    let mut cause: Option<&(dyn StdError + 'static)> = Some(source.as_ref());
+    while let Some(inner) = cause {
+        if let Some(error) = inner.downcast_ref::<HttpError>() {
+            return error.kind() != HttpErrorKind::Unknown;
+        }
+        cause = inner.source();
+    }
+    // The crate keeps the status to itself, but says it.
+    let text = error.to_string();
+    ["status code: 5", "status code: 429", "status code: 408", "returned error response"]
+        .iter()
+        .any(|words| text.contains(words))
+}
+
+impl Store for S3 {
+    fn place(&self) -> String {
+        self.0.place.clone()
+    }
+
+    fn lock(&self) -> Result<Option<Guard>, StoreError> {
+        Ok(None)
+    }
+
+    fn read(&self, path: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(self.0.get(path)?.map(|(bytes, _)| bytes))
+    }
+
+    fn write(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.0.put(path, bytes)
+    }
+
+    fn read_version(&self, path: &str) -> Result<Option<(Bytes, Version)>, StoreError> {
+        match self.0.get(path)? {
+            None => Ok(None),
+            Some((bytes, Some(tag))) => Ok(Some((bytes, Version(tag)))),
+            Some((_, None)) => Err(self.0.error("read", path, "the server gives no ETag, which commits need", false)),
+        }
+    }
+
+    fn replace(&self, path: &str, bytes: Bytes, expected: Option<&Version>) -> Result<Option<Version>, StoreError> {
+        let at = self.0.at("write", path)?;
+        let client = self.0.client.clone();
+        let mode = match expected {
+            None => PutMode::Create,
+            Some(Version(tag)) => PutMode::Update(UpdateVersion { e_tag: Some(tag.clone()), version: None }),
+        };
+        let payload = bytes.clone();
+        fault::point("store.write");
+        let answer = self.0.run("write", path, async move {
+            match client.put_opts(&at, payload.into(), PutOptions::from(mode)).await {
+                Err(S3Error::AlreadyExists { .. } | S3Error::Precondition { .. }) => Ok(None),
+                done => done.map(|done| done.e_tag),
+            }
+        })?;
+        if let Some(tag) = answer {
+            return Ok(Some(Version(tag)));
+        }
+        // It was refused; but perhaps because an own attempt was done although its answer was lost.
+        match self.read_version(path)? {
+            Some((there, version)) if there == bytes => Ok(Some(version)),
+            there if there.as_ref().map(|(_, version)| version) == expected => {
+                Err(self.0.error("write", path, "somebody else is writing it at the same moment", true))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn list(&self, folder: &str) -> Result<Vec<Object>, StoreError> {
+        if !(folder.is_empty() || inside(folder)) {
+            return Err(outside("list", folder));
+        }
+        let mut lengths: BTreeMap<String, u64> = BTreeMap::new();
+        for (path, bytes) in self.0.objects(folder)? {
+            let path = append_of(&path).map(|(log, _)| log.to_owned()).unwrap_or(path);
+            let length = lengths.entry(path).or_default();
+            *length = length.saturating_add(bytes);
+        }
+        Ok(lengths.into_iter().map(|(path, bytes)| Object { path, bytes }).collect())
+    }
+
+    fn delete(&self, path: &str) -> Result<(), StoreError> {
+        self.0.remove(path, vec![path.to_owned()])
+    }
+
+    fn log(&self, path: &str) -> Result<Box<dyn Log>, StoreError> {
+        self.0.at("write", path)?;
+        if !self.0.objects(path)?.is_empty() {
+            return Err(self.0.error("make the log", path, "there is one already", false));
+        }
+        Ok(Box::new(S3Log { bucket: self.0.clone(), path: path.to_owned(), next: 0, failed: None }))
+    }
+
+    fn read_log(&self, path: &str) -> Result<Bytes, StoreError> {
+        self.0.at("read", path)?;
+        let mut places = Vec::new();
+        for part in self.0.objects(path)?.into_keys() {
+            let number = append_of(&part).map(|(_, number)| number);
+            if number != Some(places.len()) {
+                let reason = format!("append {} of this log is missing; restore it from a copy", places.len());
+                return Err(self.0.error("read", path, reason, false));
+            }
+            places.push(self.0.at("read", &part)?);
+        }
+        let client = self.0.client.clone();
+        let parts = self.0.run("read", path, async move {
+            let read = |at: Path| {
+                let client = client.clone();
+                async move { client.get(&at).await?.bytes().await }
+            };
+            side_by_side(places, read).await
+        })?;
+        Ok(parts.concat().into())
+    }
+
+    fn delete_log(&self, path: &str) -> Result<(), StoreError> {
+        self.0.at("delete", path)?;
+        // From its end: what is left of a log that is deleted half is still a log.
+        let mut parts: Vec<String> = self.0.objects(path)?.into_keys().collect();
+        parts.reverse();
+        self.0.remove(path, parts)
+    }
+}
+
+/// The log, and the number, of the object of an append.
+fn append_of(path: &str) -> Option<(&str, usize)> {
+    let (log, number) = path.rsplit_once('/')?;
+    let is_number = number.len() == 9 && number.bytes().all(|byte| byte.is_ascii_digit());
+    Some((log, number.parse().ok().filter(|_| is_number)?))
+}
+
+struct S3Log {
+    bucket: Arc<Bucket>,
+    path: String,
+    next: usize,
+    /// Checksum of an append that failed. Its request may still come through, late, so its number cannot be used for
+    /// other bytes.
+    failed: Option<String>,
+}
+
+impl Log for S3Log {
+    fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+        let path = format!("{}/{:09}", self.path, self.next);
+        let sum = checksum(bytes);
+        if self.failed.as_ref().is_some_and(|failed| *failed != sum) {
+            return Err(self.bucket.error("write", &path, "an append with other bytes failed before", false));
+        }
+        fault::point("store.append");
+        self.failed = Some(sum);
+        self.bucket.put(&path, Bytes::copy_from_slice(bytes))?;
+        self.failed = None;
+        self.next = self.next.saturating_add(1);
+        Ok(())
+    }
+}

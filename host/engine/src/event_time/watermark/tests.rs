@@ -1,0 +1,114 @@
+use super::*;
+use crate::batch::keys::KeyHash;
+use crate::event_time::{ClockNames, saved};
+use crate::random::Random;
+
+trait Time {
+    fn time(&mut self) -> i64;
+}
+
+impl Time for Random {
+    fn time(&mut self) -> i64 {
+        match self.below(50) {
+            0 => i64::MIN,
+            1 => i64::MAX,
+            _ => self.below(1000) as i64 - 500,
+        }
+    }
+}
+
+/// A batch: time since the one before, and what was seen.
+type Seen = (i64, Vec<Event>);
+
+fn time((clock_id, max_us): (u32, i64)) -> Event {
+    Event::Time { clock_id: ClockId(clock_id), max_us }
+}
+
+/// The watermark after all of these batches, from the definition: over every prefix, the least of the greatest times of
+/// those clocks that have not ended, and that had a row within the idle time or have not been there for so long. Where the
+/// job is to go on later, none ends.
+fn naive(clocks: u32, lateness_us: i64, idle_us: Option<i64>, at_end: AtEnd, batches: &[Seen]) -> Option<i64> {
+    let of = |event: &Event, id: u32| matches!(event, Event::Time { clock_id, .. } if clock_id.0 == id);
+    let after = |end: usize| -> Option<i64> {
+        let ended = |id: u32| at_end == AtEnd::Flush && batches[end].1.contains(&Event::Ended(id));
+        if (0..clocks).all(ended) {
+            return Some(END_US);
+        }
+        let awake = (0..clocks).filter(|id| {
+            let last = (0..=end).rev().find(|batch| batches[*batch].1.iter().any(|event| of(event, *id)));
+            let quiet: i64 = batches[last.unwrap_or(0) + 1..=end].iter().map(|(lapse, _)| lapse).sum();
+            !ended(*id) && idle_us.is_none_or(|idle_us| quiet < idle_us)
+        });
+        let greatest = |id| {
+            let events = batches[..=end].iter().flat_map(|(_, seen)| seen).filter(|event| of(event, id));
+            events.filter_map(|event| if let Event::Time { max_us, .. } = event { Some(*max_us) } else { None }).max()
+        };
+        let greatest: Vec<Option<i64>> = awake.map(greatest).collect();
+        greatest.iter().copied().collect::<Option<Vec<i64>>>()?.into_iter().min().map(|t| t.saturating_sub(lateness_us))
+    };
+    (0..batches.len()).filter_map(after).max()
+}
+
+#[test]
+fn the_watermark_is_that_of_the_definition_also_through_checkpoints() {
+    let mut moved = 0;
+    for case in 0..5_000 {
+        let mut random = Random(case);
+        let clocks = 1 + random.below(4) as u32;
+        let lateness_us = random.below(100) as i64;
+        let idle_us = (random.below(2) == 0).then(|| 1 + random.below(40) as i64);
+        let names: ClockNames = (0..clocks).map(|id| (ClockId(id), format!("source-{id}"))).collect();
+        let at_end = if random.below(2) == 0 { AtEnd::Keep } else { AtEnd::Flush };
+        let ends = |id: &ClockId| (*id, [id.0].into());
+        let new = || {
+            let watermarks = Watermarks::new(names.keys().copied(), lateness_us, idle_us);
+            watermarks.ending(names.keys().map(ends).collect(), at_end)
+        };
+        let last: Vec<u64> = (0..clocks).map(|_| random.below(24)).collect();
+        let mut watermarks = new();
+        let mut batches: Vec<Seen> = Vec::new();
+        for batch in 0..12_u64 {
+            // There is nothing before the first batch.
+            let lapse_us = if batch == 0 { 0 } else { random.below(20) as i64 };
+            let parts = random.below(4);
+            let seen = (0..parts).map(|_| (random.below(clocks.into()) as u32, random.time()));
+            let seen: Vec<_> = seen.filter(|(id, _)| batch < last[*id as usize]).map(time).collect();
+            let ended = (0..clocks).filter(|id| batch >= last[*id as usize]).map(Event::Ended);
+            let seen = seen.into_iter().chain(ended).collect();
+            batches.push((lapse_us, seen));
+            let before = watermarks.watermark();
+            let now = watermarks.batch(lapse_us, batches[batch as usize].1.iter().copied());
+            assert_eq!(now, naive(clocks, lateness_us, idle_us, at_end, &batches), "case {case}: {batches:?}");
+            assert!(now >= before, "case {case}");
+            moved += usize::from(now > before);
+            if random.below(3) == 0 {
+                let split = random.below(4096);
+                let low = saved::rows(&watermarks, &names, |hash: KeyHash| hash.group() < split).unwrap();
+                let high = saved::rows(&watermarks, &names, |hash: KeyHash| hash.group() >= split).unwrap();
+                let files: Vec<_> = low.into_iter().chain(high).collect();
+                assert_eq!(files.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>(), clocks as usize);
+                let mut restored = new();
+                saved::restore(&mut restored, &names, &files).unwrap();
+                assert_eq!(restored, watermarks, "case {case}");
+                watermarks = restored;
+            }
+        }
+    }
+    assert!(moved > 5_000, "watermarks moved only {moved} times");
+}
+
+#[test]
+fn a_clock_that_the_stage_lost_still_counts_for_the_watermark() {
+    let names: ClockNames = [(ClockId(0), "a".to_owned()), (ClockId(1), "b".to_owned())].into();
+    let mut watermarks = Watermarks::new(names.keys().copied(), 0, None);
+    watermarks.batch(0, [(0, 5), (1, 7)].map(time).into_iter());
+    let files = [saved::rows(&watermarks, &names, |_| true).unwrap().unwrap()];
+    // `a` is gone, `b` has another id, `c` is new.
+    let names: ClockNames = [(ClockId(0), "b".to_owned()), (ClockId(1), "c".to_owned())].into();
+    let mut restored = Watermarks::new(names.keys().copied(), 0, None);
+    saved::restore(&mut restored, &names, &files).unwrap();
+    let clocks: Vec<_> = restored.clocks().map(|(id, clock)| (id.0, clock.max_us)).collect();
+    assert_eq!((restored.watermark(), clocks), (Some(5), vec![(0, Some(7)), (1, None)]));
+    assert_eq!(restored.batch(1, [(1, 2)].map(time).into_iter()), Some(5));
+    assert_eq!(restored.batch(1, [(1, 9)].map(time).into_iter()), Some(7));
+}

@@ -1,0 +1,228 @@
+//! A job as a program handles it: load or build, start, wait, stop.
+//!
+//! ```no_run
+//! use millstream::run::{Job, Options, Stop};
+//! # fn main() -> millstream::error::Result<()> {
+//! let mut job = Job::load("word-count.toml".as_ref(), Options::default())?;
+//! job.start()?;
+//! if !job.await_termination(Some(std::time::Duration::from_secs(60)))? {
+//!     job.stop(Stop::Graceful)?;
+//!     job.await_termination(None)?;
+//! }
+//! # Ok(()) }
+//! ```
+
+mod connect;
+pub mod control;
+mod launch;
+mod liveness;
+pub mod recover;
+pub mod replay;
+mod start;
+
+pub use crate::running::cluster_key::ClusterKey;
+pub use crate::running::{Cluster, Options};
+
+use crate::error::{Error, Result};
+use crate::ids::BatchId;
+use crate::job::{
+    self,
+    spec::{JobSpec, SinkKind, SinkSpec, SourceSpec, StageSpec},
+};
+use crate::metrics::Snapshot;
+use crate::running::Running;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How a job is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Receivers end; what they have received is processed and committed.
+    Graceful,
+    /// Batches in flight are dropped.
+    Now,
+}
+
+/// A job: first put together, then started once. Dropping it does not stop it: it goes on until it ends, is stopped by
+/// a [`Stopper`], or the process exits.
+pub struct Job {
+    spec: JobSpec,
+    options: Options,
+    started: Option<Stopper>,
+}
+
+/// Stops a job from another thread, as a signal handler does, and tells how it stands. Cheap to clone.
+#[derive(Clone)]
+pub struct Stopper {
+    running: Arc<Running>,
+    done: Arc<Done>,
+}
+
+#[derive(Default)]
+struct Done {
+    result: Mutex<Option<Result<()>>>,
+    changed: Condvar,
+}
+
+impl Done {
+    /// The job has ended so.
+    fn set(&self, result: Result<()>) {
+        *self.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+        self.changed.notify_all();
+    }
+}
+
+impl Job {
+    /// A job from a job file. Errors are those of the file; plugins are looked at by [`Job::start`].
+    pub fn load(path: &Path, options: Options) -> Result<Job> {
+        Ok(Job { spec: job::load(path, &options.sets)?, options, started: None })
+    }
+
+    /// A job that a program puts together.
+    pub fn new(spec: JobSpec, options: Options) -> Job {
+        Job { spec, options, started: None }
+    }
+
+    /// Adds a source. An error once the job is started.
+    pub fn add_source(&mut self, source: SourceSpec) -> Result<()> {
+        self.not_started("add a source")?.sources.push(source);
+        Ok(())
+    }
+
+    /// Adds a stage. An error once the job is started.
+    pub fn add_stage(&mut self, stage: StageSpec) -> Result<()> {
+        self.not_started("add a stage")?.stages.push(stage);
+        Ok(())
+    }
+
+    /// Adds a sink. An error once the job is started.
+    pub fn add_sink(&mut self, sink: SinkSpec) -> Result<()> {
+        self.not_started("add a sink")?.sinks.push(sink);
+        Ok(())
+    }
+
+    /// Instead of writing to sinks, shows the first rows of every stream. It keeps no checkpoint.
+    pub fn sample(&mut self, rows: usize) {
+        let sources = self.spec.sources.iter().map(|source| (source.name.clone(), vec!["rejected"]));
+        let stages = self.spec.stages.iter().map(|stage| (stage.name.clone(), stage.sides().collect()));
+        let streams = sources.chain(stages).flat_map(|(name, sides)| {
+            let sides: Vec<String> = sides.into_iter().map(|side| format!("{name}.{side}")).collect();
+            std::iter::once(name).chain(sides)
+        });
+        let sink = |name: String| SinkSpec { from: vec![name.clone()], kind: SinkKind::Sample { rows }, name };
+        self.spec.sinks = streams.map(sink).collect();
+        self.spec.checkpoint = None;
+    }
+
+    fn not_started(&mut self, what: &str) -> Result<&mut JobSpec> {
+        match self.started {
+            None => Ok(&mut self.spec),
+            Some(_) => Err(Error::job(format!(
+                "cannot {what}: the job `{}` is already started; put it together before `start`",
+                self.spec.name
+            ))),
+        }
+    }
+
+    /// Whether the job has `[checkpoint]`.
+    pub fn keeps_checkpoints(&self) -> bool {
+        self.spec.checkpoint.is_some()
+    }
+
+    /// Checks the job, loads its plugins and starts receivers and workers. Errors come before anything runs.
+    pub fn start(&mut self) -> Result<()> {
+        if self.started.is_some() {
+            return Err(Error::job(format!("the job `{}` is already started; a job starts once", self.spec.name)));
+        }
+        self.started = Some(start::start(self.spec.clone(), self.options.clone())?);
+        Ok(())
+    }
+
+    /// Waits until the job has ended: `true`, or the error that ended it. `false` when `timeout` passed first.
+    pub fn await_termination(&mut self, timeout: Option<Duration>) -> Result<bool> {
+        self.stopper()?.await_termination(timeout)
+    }
+
+    /// Asks the job to stop; [`Job::await_termination`] tells when it has.
+    pub fn stop(&mut self, how: Stop) -> Result<()> {
+        self.stopper()?.stop(how);
+        Ok(())
+    }
+
+    /// A handle that can stop the job from elsewhere. An error before the job is started.
+    pub fn stopper(&self) -> Result<Stopper> {
+        let not_started = || Error::job(format!("the job `{}` is not started; call `start` first", self.spec.name));
+        self.started.clone().ok_or_else(not_started)
+    }
+}
+
+impl Stopper {
+    /// Asks the job to stop.
+    pub fn stop(&self, how: Stop) {
+        match how {
+            Stop::Graceful => self.running.request_stop(),
+            Stop::Now => self.running.failure.end(None),
+        }
+    }
+
+    /// Ends the job with this error.
+    pub fn fail(&self, error: Error) {
+        self.running.failure.set(error);
+    }
+
+    /// Asks the job to stop gracefully, and its supervisor to start it again from the checkpoint after this batch, see
+    /// [`Options::replay_from`]. An error where nobody would start it again.
+    pub fn go_back(&self, batch: BatchId) -> Result<()> {
+        if !self.running.options.supervised {
+            return Err(Error::job(
+                "nobody would start this process again; stop the job, and start it yourself with `--replay-from`",
+            ));
+        }
+        let wanted = *self.running.go_back.get_or_init(|| batch);
+        if wanted != batch {
+            return Err(Error::job(format!("the job is about to go back to the state after batch {wanted}")));
+        }
+        self.stop(Stop::Graceful);
+        Ok(())
+    }
+
+    /// The batch that [`Stopper::go_back`] named.
+    pub fn goes_back(&self) -> Option<BatchId> {
+        self.running.go_back.get().copied()
+    }
+
+    /// As [`Job::await_termination`].
+    pub fn await_termination(&self, timeout: Option<Duration>) -> Result<bool> {
+        // A time beyond the end of the clock is no deadline.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut result = self.done.result.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(result) = &*result {
+                return result.clone().map(|()| true);
+            }
+            result = match deadline {
+                None => self.done.changed.wait(result).unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Ok(false);
+                    }
+                    self.done.changed.wait_timeout(result, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+        }
+    }
+
+    /// A number that grows with what is not done again after a restart: batches committed, checkpoints written.
+    pub fn progress(&self) -> u64 {
+        self.running.metrics.progress()
+    }
+
+    /// Batches begun so far, and what was counted, by name of source, stage and sink.
+    pub fn counts(&self) -> (u64, BTreeMap<String, Snapshot>) {
+        (self.running.batches.load(Ordering::Relaxed), self.running.metrics.snapshot())
+    }
+}

@@ -1,0 +1,217 @@
+//! From a checked job to running threads: sinks, receivers, workers.
+
+use super::connect::Sealed;
+use super::liveness::Liveness;
+use super::{Done, Stopper};
+use crate::batch::position::{Positions, SOURCE_END};
+use crate::checkpoint::Kept;
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::graph::{Graph, inbox_bytes_max};
+use crate::ids::Generation;
+use crate::job::spec::{AtEnd, SourceKind};
+use crate::memory::{self, Holder};
+use crate::metrics::Metrics;
+use crate::owner::Owner;
+use crate::receiver::{self, inbox::Inbox};
+use crate::running::upgrade::Upgrades;
+use crate::running::versions::Versions;
+use crate::running::workers;
+use crate::running::{Options, Running};
+use crate::threads;
+use crate::threads::{is_lost_connection, lost_connection};
+use crate::{sink, worker};
+use std::any::Any;
+use std::fmt::Display;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread::Thread;
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
+use timely::{CommunicationConfig, WorkerConfig};
+use tokio::runtime::Handle;
+
+/// The other processes of the job.
+pub(super) struct Peers {
+    /// The connections of the dataflow, by process; `None` for this one.
+    pub sockets: Vec<Option<Sealed>>,
+    /// As process 0 says.
+    pub generation: Generation,
+    /// Tells when one of them is lost.
+    pub liveness: Liveness,
+}
+
+/// Starts receivers and workers.
+pub(super) fn launch(
+    graph: Graph,
+    options: Options,
+    kept: Option<Kept>,
+    sinks: OpenSinks,
+    failure: Failure,
+    mut peers: Option<Peers>,
+) -> Result<Stopper> {
+    for stage in graph.stages.iter().filter(|stage| stage.window.is_some_and(|window| window.leaves_gaps())) {
+        tracing::warn!(
+            "stage `{}`: its windows are further apart than long; rows between them are dropped",
+            stage.name
+        );
+    }
+    let (process, processes) = options.place();
+    let workers = workers(&graph.spec, &options)?;
+    let first_thread = Arc::new(OnceLock::<Thread>::new());
+    let mut inboxes = Vec::new();
+    for (number, source) in graph.spec.sources.iter().enumerate() {
+        let thread = first_thread.clone();
+        let wake = Box::new(move || thread.get().into_iter().for_each(Thread::unpark));
+        let bytes_max = inbox_bytes_max(&graph.spec, source.bytes_per_batch_max);
+        // Sources that nobody wrote have no rows of their own.
+        let written = !matches!(source.kind, SourceKind::Table(_) | SourceKind::Retry { .. });
+        let rows_max = options.limit.filter(|_| written).unwrap_or(u64::MAX);
+        let (goes_on, holder) = (kept.is_some(), Holder::new(format!("what waits of source `{}`", source.name)));
+        let inbox = || Arc::new(Inbox::new(bytes_max, wake).limited(rows_max, goes_on).held_by(holder));
+        inboxes.push((number % processes == process).then(inbox));
+    }
+    let receivers = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("millstream-receivers")
+        .enable_all()
+        .build()
+        .map_err(|e| Error::environment(format!("cannot start the receivers: {e}")))?;
+    let running = Arc::new(Running {
+        versions: Versions::of(&graph),
+        upgrades: Upgrades::default(),
+        graph,
+        options,
+        workers,
+        inboxes,
+        first_worker: process * workers,
+        failure,
+        metrics: Metrics::default(),
+        batches: AtomicU64::new(0),
+        kept: kept.map(Arc::new),
+        stop: AtomicBool::new(false),
+        go_back: OnceLock::new(),
+        sinks: Mutex::new(sinks),
+    });
+    let job = running.failure.clone();
+    memory::tell(move |error| job.set(error));
+    if running.options.replay_until.is_none() {
+        receive(&running, receivers.handle());
+    }
+    let sockets = peers.as_mut().map(|peers| std::mem::take(&mut peers.sockets));
+    let guards = start_workers(&running, sockets, first_thread)?;
+    let mut workers = Workers { guards: Some(guards), failure: running.failure.clone() };
+    let liveness = peers.map(|peers| peers.liveness);
+    let done = Arc::new(Done::default());
+    let stopper = Stopper { running: running.clone(), done: done.clone() };
+    let (ending, failing) = (done.clone(), done);
+    threads::start(
+        "millstream-end",
+        "the thread that ends the job",
+        move |error| failing.set(Err(error)),
+        move || {
+            // timely passes the panics of its connections on to whoever waits for the workers.
+            let joined =
+                catch_unwind(AssertUnwindSafe(|| workers.join().into_iter().find_map(std::result::Result::err)));
+            let ended = match joined {
+                Ok(Some(words)) if !is_lost_connection(&words) => Some(Error::bug(words)),
+                Ok(None) => None,
+                Ok(Some(_)) | Err(_) => Some(lost_connection()),
+            };
+            running.inboxes.iter().flatten().for_each(|inbox| inbox.close());
+            receivers.shutdown_background();
+            let error = running.failure.error().or(ended);
+            if let (Some(liveness), None) = (liveness, &error) {
+                liveness.goodbye();
+            }
+            ending.set(error.map_or(Ok(()), Err));
+        },
+    )?;
+    Ok(stopper)
+}
+
+/// The workers of this process. Where nobody is left to wait for them, they end.
+struct Workers {
+    guards: Option<WorkerGuards<()>>,
+    failure: Failure,
+}
+
+impl Workers {
+    /// Waits for all of them.
+    fn join(&mut self) -> Vec<std::result::Result<(), String>> {
+        self.guards.take().map(|guards| guards.join()).unwrap_or_default()
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        if self.guards.is_some() {
+            self.failure.set(Error::bug("nobody waits for the workers any more"));
+        }
+    }
+}
+
+/// Starts the receivers of this process where their sources go on.
+fn receive(running: &Running, runtime: &Handle) {
+    for (number, (source, inbox)) in running.graph.spec.sources.iter().zip(&running.inboxes).enumerate() {
+        let Some(inbox) = inbox else { continue };
+        let mut from = Positions::new();
+        if let Some(start) = running.kept.as_ref().and_then(|kept| kept.source(number)) {
+            let (positions, leftovers) = start;
+            from = positions;
+            inbox.put_back(leftovers);
+        }
+        // Its end is something for a batch where it moves the time of a stage.
+        let times = running.graph.stages.iter().filter_map(|stage| stage.event_time.as_ref());
+        if times.flat_map(|time| time.ends.values()).any(|sources| sources.contains(&(number as u32))) {
+            let flush = running.graph.spec.at_end == AtEnd::Flush;
+            inbox.tells_end(flush, from.get(SOURCE_END).is_some_and(|end| end.mark != 0));
+        }
+        receiver::start(source, &running.graph.spec.origin, inbox.clone(), runtime, &from);
+    }
+}
+
+/// The sinks by number, each to be taken once by the worker that owns it.
+pub(super) type OpenSinks = Vec<Option<Box<dyn sink::Sink>>>;
+
+/// Opens the sinks, where this process owns them.
+pub(super) fn open_sinks(graph: &Graph, owned: bool, owner: Option<&Owner>, failure: &Failure) -> Result<OpenSinks> {
+    let mut sinks = Vec::new();
+    for spec in graph.spec.sinks.iter().filter(|_| owned) {
+        sinks.push(Some(sink::open(spec, graph.union(&spec.from)?, &graph.spec.origin, owner, failure)?));
+    }
+    Ok(sinks)
+}
+
+/// Starts the worker threads; where there are several processes, as soon as all are there.
+fn start_workers(
+    running: &Arc<Running>,
+    sockets: Option<Vec<Option<Sealed>>>,
+    first_thread: Arc<OnceLock<Thread>>,
+) -> Result<WorkerGuards<()>> {
+    let failed = |error: &dyn Display| Error::environment(format!("cannot start the workers: {error}"));
+    let threads = running.workers;
+    let (allocators, connections): (Vec<AllocatorBuilder>, Box<dyn Any + Send>) =
+        match (&running.options.cluster, sockets) {
+            (Some(cluster), Some(sockets)) => {
+                let hooks = Hooks::default();
+                let local = ProcessBuilder::new_typed_vector(threads, hooks.refill.clone(), None);
+                let (allocators, connections) =
+                    initialize_networking_from_sockets(local, sockets, cluster.process, threads, hooks)
+                        .map_err(|error| failed(&error))?;
+                (allocators.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(connections))
+            }
+            _ => CommunicationConfig::Process(threads).try_build().map_err(|error| failed(&error))?,
+        };
+    let running = running.clone();
+    timely::execute::execute_from(allocators, connections, WorkerConfig::default(), move |worker| {
+        if worker.index() == running.first_worker {
+            // The inboxes wake this thread when something arrives.
+            let _ = first_thread.set(std::thread::current());
+        }
+        worker::drive(worker, &running);
+    })
+    .map_err(|error| failed(&error))
+}

@@ -1,0 +1,389 @@
+//! A start: finds out what a checkpoint folder holds, has [`resolve`] decide, claims the job, and gathers what the
+//! dataflow needs to go on.
+
+mod inputs;
+
+use crate::batch::chunk::Chunk;
+use crate::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
+use crate::checkpoint::positions::{self, PositionTable};
+use crate::checkpoint::record::{self, Recorded};
+use crate::checkpoint::resolve::{self, Found, Planned, Resume, Wanted};
+use crate::checkpoint::save::{Owned, Saver, lost};
+use crate::checkpoint::store::{Store, Version};
+use crate::checkpoint::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
+use crate::checkpoint::{FOLDERS, Kept, Lock, Markers, SourceStart, manifest, read, state_file};
+use crate::error::{Error, Result};
+use crate::failure::Failure;
+use crate::fault;
+use crate::graph::{self, Graph, StageNode};
+use crate::ids::{BatchId, BatchTime, Generation};
+use crate::owner::Owner;
+use crate::running::Options;
+use crate::sink;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+
+/// What was found and decided before anything is changed.
+pub struct Decided {
+    /// What to do.
+    pub resume: Resume,
+    /// The start before this one, where there was one.
+    pub before: Option<Start>,
+    found: Found,
+    wanted: Wanted,
+    version: Option<Version>,
+    recorded: Recorded,
+}
+
+/// The tables of a job: of its stages with state, in order, then of its sources, in order, then of counters.
+pub fn tables_of(graph: &Graph) -> Vec<Table> {
+    let stages = graph.stages.iter().flat_map(|stage| stage.tables.iter().cloned());
+    let sources = graph.spec.sources.iter().map(positions::table_of);
+    stages.chain(sources).chain(graph::counters::table_of(graph)).collect()
+}
+
+/// Names of the stages whose plugins take over states of their other versions.
+fn migrates(graph: &Graph) -> BTreeSet<String> {
+    let migrates = |stage: &&StageNode| stage.plugin().is_some_and(|node| node.plugin.migrates());
+    graph.stages.iter().filter(migrates).map(|stage| stage.name.clone()).collect()
+}
+
+/// Looks at everything and decides. Changes nothing; an error is a refusal. `fenced`: what the sinks have committed, where
+/// they are open for this start, so that nobody older commits any more.
+pub fn decide(
+    graph: &Graph,
+    store: &dyn Store,
+    options: &Options,
+    record: Option<JobRecord>,
+    fenced: Option<BTreeMap<String, BatchId>>,
+) -> Result<Decided> {
+    let (current, version) = manifest_of(store, options.fresh)?;
+    if let Some(manifest) = &current
+        && manifest.job != graph.spec.name
+        && !options.fresh
+    {
+        return Err(Error::job(format!(
+            "{}: these are the checkpoints of the job `{}`, and this one is `{}`; choose another `dir` in [checkpoint], or \
+             give the job its name back",
+            store.place(),
+            manifest.job,
+            graph.spec.name
+        )));
+    }
+    let recorded = graph::record(graph, &options.sets, record)?;
+    let wanted = Wanted {
+        job_digest: recorded.digest.clone(),
+        workers: u32::try_from(crate::running::workers_of_all(&graph.spec, options)?).unwrap_or(u32::MAX),
+        tables: tables_of(graph),
+        migrates: migrates(graph),
+        fresh: options.fresh,
+        resume_from: options.resume_from,
+        replay_from: options.replay_from,
+        drop: options.drop_state.clone(),
+    };
+    let mut found = Found { manifest: current, objects: listed(store)?, ..Found::default() };
+    let mut logs = Vec::new();
+    if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
+        found.committed = match fenced {
+            Some(fenced) => fenced,
+            None => committed(graph, &manifest.job_id)?,
+        };
+        logs = plan::read_heads(store)?;
+        found.damaged.extend(logs.iter().filter_map(|log| Some((log.path.clone(), log.damage.clone()?))));
+        found.planned = resolve::planned(&manifest.starts, &heads(&logs));
+        found.damaged.extend(damaged(store, &manifest.checkpoints)?);
+        if let Some(last) = manifest.starts.last() {
+            found.damaged.extend(record::damages(store, last));
+        }
+    }
+    let resolved = resolve::resolve(&found, &wanted);
+    let resume = resolved.map_err(|refusal| Error::job(format!("{}: {refusal}", store.place())))?;
+    if let Some(manifest) = found.manifest.as_ref().filter(|_| !options.fresh) {
+        let processes = options.cluster.as_ref().map_or(1, |cluster| cluster.hosts.len());
+        inputs::check(graph, store, manifest, &logs, &resume, processes)?;
+    }
+    let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last().cloned());
+    Ok(Decided { resume, before, found, wanted, version, recorded })
+}
+
+impl Decided {
+    /// Who this start will be to the sinks; `None` where the job begins, and no sink knows it yet.
+    pub fn owner(&self) -> Option<Owner> {
+        let manifest = self.found.manifest.as_ref().filter(|_| !self.wanted.fresh)?;
+        let generation = Generation(manifest.generation.0.saturating_add(1));
+        Some(Owner { job: manifest.job.clone(), job_id: manifest.job_id.clone(), generation })
+    }
+
+    /// Tells the operator what is worth knowing before the job goes on.
+    pub fn warn(&self) {
+        if !self.wanted.fresh {
+            warn_of_sinks(&self.found);
+        }
+        for (path, reason) in &self.found.damaged {
+            tracing::warn!("`{path}` cannot be read: {reason}; the job goes on, as this start does not need it");
+        }
+        if let Some((first, last)) = self.resume.repeated {
+            tracing::warn!(
+                "sinks have committed batches {first} to {last}, which are given up: their input is read again, and what \
+                 comes of it is committed again under new batch ids"
+            );
+        }
+    }
+}
+
+/// The manifest and its version. Where the job begins anew a damaged one does not matter, but its generation does: no
+/// name may be used again.
+fn manifest_of(store: &dyn Store, fresh: bool) -> Result<(Option<Manifest>, Option<Version>)> {
+    match manifest::read(store) {
+        Err(_) if fresh => {
+            let generation = listed(store)?.iter().filter_map(|path| generation_in(path)).max().unwrap_or_default();
+            let (job, job_id, starts, checkpoints) = (String::new(), String::new(), Vec::new(), Vec::new());
+            let manifest = Manifest { job, job_id, generation, starts, checkpoints };
+            Ok((Some(manifest), store.read_version(manifest::PATH)?.map(|(_, version)| version)))
+        }
+        read => Ok(read?.unzip()),
+    }
+}
+
+/// The generation that wrote an object: every name begins with it.
+fn generation_in(path: &str) -> Option<Generation> {
+    path.split_once('/')?.1.split('-').next()?.parse().ok().map(Generation)
+}
+
+/// What the sinks of a job have committed, as they tell without being changed.
+fn committed(graph: &Graph, job_id: &str) -> Result<BTreeMap<String, BatchId>> {
+    let mut committed = BTreeMap::new();
+    for spec in &graph.spec.sinks {
+        if let Some(batch) = sink::committed(spec, &graph.spec.origin, job_id)? {
+            committed.insert(spec.name.clone(), batch);
+        }
+    }
+    Ok(committed)
+}
+
+/// A sink that lacks what it held when the newest checkpoint was written has been replaced or emptied. Its rows are not
+/// written again; whoever did it should know.
+fn warn_of_sinks(found: &Found) {
+    let markers = found.manifest.iter().filter_map(Manifest::newest).flat_map(|newest| &newest.sinks);
+    for (sink, marker) in markers {
+        let holds = found.committed.get(sink).copied().unwrap_or_default();
+        if holds < *marker {
+            tracing::warn!(
+                "sink `{sink}` held batches up to {marker} when the checkpoint was written and holds them up to {holds} now: \
+                 it was replaced, emptied or renamed; what it lacks is not written again"
+            );
+        }
+    }
+}
+
+/// The heads of logs, as decisions are made over them.
+fn heads(logs: &[LogHeads]) -> Vec<(LogName, Vec<Head>)> {
+    logs.iter().map(|log| (log.name.clone(), log.heads.clone())).collect()
+}
+
+fn listed(store: &dyn Store) -> Result<Vec<String>> {
+    let mut paths = Vec::new();
+    for folder in FOLDERS {
+        paths.extend(store.list(folder)?.into_iter().map(|object| object.path));
+    }
+    Ok(paths)
+}
+
+/// The state files of checkpoints that are missing or damaged, with the reason. Files that they share are read once.
+fn damaged(store: &dyn Store, checkpoints: &[Checkpoint]) -> Result<BTreeMap<String, String>> {
+    let files = checkpoints.iter().flat_map(|checkpoint| &checkpoint.tables).flat_map(|table| &table.files);
+    let files: BTreeMap<&String, &StateFile> = files.map(|file| (&file.path, file)).collect();
+    let mut damaged = BTreeMap::new();
+    for file in files.into_values() {
+        match store.read(&file.path)? {
+            None => {
+                damaged.insert(file.path.clone(), "it is missing".to_owned());
+            }
+            Some(bytes) => {
+                if let Err(error) = state_file::decode(file, &bytes) {
+                    damaged.insert(file.path.clone(), error.message);
+                }
+            }
+        }
+    }
+    Ok(damaged)
+}
+
+/// Makes this start the one that counts: everything before has lost the job from now on.
+pub fn claim(decided: Decided, store: &dyn Store, failure: &Failure) -> Result<Owned> {
+    let Decided { resume, found, wanted, version, recorded, .. } = decided;
+    let mut manifest = resolve::claim(found.manifest.as_ref(), &resume, &wanted, &recorded.job, &new_job_id());
+    manifest.starts.last_mut().into_iter().for_each(|start| start.started_us = crate::time::now().0);
+    if let Some(start) = manifest.starts.last() {
+        let before = found.manifest.as_ref().and_then(|manifest| manifest.starts.last());
+        recorded.store(store, start.generation, before, &start.record_path(), failure)?;
+        fault::point("start.recorded");
+    }
+    let blobs = record::blobs_of(store, &manifest.starts);
+    fault::point("start.claim");
+    let owned = match manifest::replace(store, &manifest, version.as_ref(), failure)? {
+        manifest::Replaced::Done(version) => Owned { manifest, version, blobs },
+        manifest::Replaced::Lost => return Err(lost(store, manifest.generation)),
+    };
+    fault::point("start.claimed");
+    Ok(owned)
+}
+
+/// 32 hexadecimal digits that no other job has.
+fn new_job_id() -> String {
+    use std::hash::{BuildHasher, RandomState};
+    let half = || RandomState::new().hash_one(crate::time::now().0);
+    format!("{:016x}{:016x}", half(), half())
+}
+
+/// What the process needs to run: from the manifest that process 0 has claimed.
+pub fn prepare(
+    graph: &Graph,
+    store: Arc<dyn Store>,
+    manifest: &Manifest,
+    owned: Option<Owned>,
+    lock: Option<Lock>,
+    options: &Options,
+    failure: &Failure,
+) -> Result<Kept> {
+    let place = options.place();
+    let Some(start) = manifest.starts.last().cloned() else {
+        return Err(Error::bug("a claimed manifest without a start"));
+    };
+    let older = manifest.starts.get(..manifest.starts.len() - 1).unwrap_or_default();
+    let loaded = manifest.checkpoints.iter().find(|checkpoint| checkpoint.batch == start.checkpoint);
+    let mut tables = tables_of(graph);
+    let (mut held_places, mut old) = (BTreeSet::new(), BTreeMap::new());
+    for (place, table) in tables.iter_mut().enumerate() {
+        let held = loaded.into_iter().flat_map(|checkpoint| &checkpoint.tables);
+        if let Some(held) = held.into_iter().find(|held| (held.of, &held.name) == (table.of, &table.name)) {
+            held_places.insert(place);
+            match held.state == table.state {
+                true => table.files.clone_from(&held.files),
+                false => drop(old.insert(place, held.clone())),
+            }
+        }
+    }
+    let logs = plan::read_heads(&*store)?;
+    let counted: BTreeMap<BatchId, Planned> = resolve::planned(older, &heads(&logs))
+        .into_iter()
+        .filter(|(batch, _)| *batch > start.checkpoint && *batch <= options.replay_until.unwrap_or(start.after))
+        .collect();
+    let sources = sources(graph, &*store, &logs, &tables, &counted, &start, place)?;
+    let generation = manifest.generation;
+    let markers = Markers::default();
+    let plan = PlanWriter::start(store.clone(), generation, place.0, start.after, failure.clone())?;
+    let saver = Saver::start(
+        store.clone(),
+        generation,
+        tables.clone(),
+        owned,
+        markers.clone(),
+        options.replay_until.is_none(),
+        failure.clone(),
+    )?;
+    let Some(checkpoint) = &graph.spec.checkpoint else { return Err(Error::bug("a job without [checkpoint]")) };
+    Ok(Kept {
+        owner: Owner { job: manifest.job.clone(), job_id: manifest.job_id.clone(), generation },
+        store,
+        every: checkpoint.every,
+        plan,
+        saver,
+        tables,
+        held: held_places,
+        old,
+        replay: counted.iter().map(|(batch, planned)| (*batch, planned.time)).collect(),
+        loaded: (start.checkpoint, loaded.map_or(BatchTime(i64::MIN), |checkpoint| checkpoint.time)),
+        first: start.first,
+        resumed: manifest
+            .starts
+            .iter()
+            .filter(|start| !start.upgrade)
+            .map(|start| (start.first, start.started_us))
+            .collect(),
+        sources,
+        markers,
+        restored: Default::default(),
+        lock,
+    })
+}
+
+/// Where the sources that this process receives go on.
+fn sources(
+    graph: &Graph,
+    store: &dyn Store,
+    logs: &[LogHeads],
+    tables: &[Table],
+    counted: &BTreeMap<BatchId, Planned>,
+    start: &Start,
+    (process, processes): (usize, usize),
+) -> Result<Vec<Mutex<Option<SourceStart>>>> {
+    let mut starts: BTreeMap<String, SourceStart> = BTreeMap::new();
+    for (number, source) in graph.spec.sources.iter().enumerate() {
+        if number % processes != process {
+            continue;
+        }
+        let mut from = SourceStart::default();
+        if let Some(table) = tables.iter().find(|table| table.of == TableOf::Source && table.name == source.name) {
+            let (first, end) = positions::ALL_GROUPS;
+            let rows = read::load_table(store, table, first, end, None)?;
+            from.table = PositionTable::new(positions::restore(&source.name, &rows)?, table.files.clone());
+        }
+        starts.insert(source.name.clone(), from);
+    }
+    let mut void: BTreeMap<String, Vec<(Generation, Chunk)>> = BTreeMap::new();
+    let keeps: Vec<&String> = graph
+        .spec
+        .sources
+        .iter()
+        .filter(|source| positions::keeps_leftovers(source))
+        .map(|source| &source.name)
+        .collect();
+    let counts = |name: &LogName, head: &Head| {
+        counted.get(&head.batch).is_some_and(|planned| planned.generation == name.generation)
+    };
+    let is_void = |name: &LogName, head: &Head| {
+        head.batch > start.checkpoint && keeps.contains(&&head.source) && !counts(name, head)
+    };
+    let mine = starts.keys().cloned().collect::<Vec<_>>();
+    plan::read_pieces(
+        store,
+        logs,
+        |name, head| mine.contains(&head.source) && (counts(name, head) || is_void(name, head)),
+        |name, piece| {
+            let Some(from) = starts.get_mut(&piece.source) else { return };
+            let planned = counted.get(&piece.batch).is_some_and(|planned| planned.generation == name.generation);
+            if planned {
+                from.pieces.insert(piece.batch, piece);
+            } else {
+                let chunks = piece.chunks.into_iter().filter_map(|chunk| chunk.kept);
+                void.entry(piece.source).or_default().extend(chunks.map(|chunk| (name.generation, chunk)));
+            }
+        },
+    )?;
+    for (name, chunks) in void {
+        if let Some(from) = starts.get_mut(&name) {
+            from.leftovers = leftovers(from, chunks);
+        }
+    }
+    let starts = graph.spec.sources.iter().map(|source| Mutex::new(starts.remove(&source.name)));
+    Ok(starts.collect())
+}
+
+/// The rows that were received and are in no batch that counts.
+fn leftovers(from: &SourceStart, chunks: Vec<(Generation, Chunk)>) -> Vec<Chunk> {
+    let end = from.end().get("").map_or(0, |position| position.offset);
+    let ranges: Vec<(Generation, u64, u64)> =
+        chunks.iter().map(|(generation, chunk)| (*generation, chunk.extent.row, chunk.rows() as u64)).collect();
+    let mut left = Vec::new();
+    for (place, skip) in resolve::leftovers(end, &ranges) {
+        if let Some((_, chunk)) = chunks.get(place) {
+            let mut chunk = chunk.clone();
+            if skip > 0 {
+                let _ = chunk.cut_front(usize::try_from(skip).unwrap_or(usize::MAX));
+            }
+            left.push(chunk);
+        }
+    }
+    left
+}

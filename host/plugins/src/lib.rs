@@ -1,0 +1,20 @@
+//! Plugins, without an engine: what loads and calls them under limits, the packages that they are shared as, where these come
+//! from and whom to trust.
+
+// What users see has its documentation, in the crate `millstream`; these are its insides.
+#![allow(missing_docs)]
+
+pub mod child;
+pub mod lock;
+pub mod metrics;
+pub mod package;
+pub mod plugin;
+pub mod registry;
+pub mod trust;
+
+use millstream_base::{
+    batch, context, digest, error, ids, job, limits, memory, package_name, panics, private, regular, shown, threads,
+};
+
+#[cfg(test)]
+use millstream_base::random;

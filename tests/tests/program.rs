@@ -1,0 +1,37 @@
+//! The program as users run it: jobs, commands, errors.
+
+mod choosing;
+mod counters;
+mod e2e;
+mod ending;
+mod enrich;
+mod errors;
+mod grants;
+mod growing;
+mod guarantees;
+mod hostile_text;
+mod joins;
+mod keys;
+mod large_groups;
+mod migrate;
+mod packages;
+mod plugin_failures;
+mod postgres;
+mod process;
+mod readme;
+mod recovery;
+mod reject;
+mod retry;
+mod rollback;
+mod shadow;
+mod sinks;
+mod sources;
+mod sql;
+mod sql_limits;
+mod sql_oracle;
+mod status;
+mod strangers;
+mod supervise;
+mod upgrade;
+mod watch;
+mod windows;

@@ -1,0 +1,11 @@
+//! Plugins in all languages: what builds them, and what the docs tell their authors.
+
+mod authoring;
+mod compat;
+mod conformance;
+mod examples;
+mod newcomer;
+mod other_languages;
+mod sdk_c;
+mod sdks;
+mod tutorial;

@@ -1,0 +1,12 @@
+//! What may go wrong: kills, stalls, faults, hostile plugins, random jobs and random input. `make torture` runs more of it.
+
+mod attacks;
+mod chains;
+mod disk;
+mod fault;
+mod fuzz;
+mod kill;
+mod memory;
+mod stalls;
+mod survival;
+mod threads;
