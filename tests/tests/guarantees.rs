@@ -123,7 +123,7 @@ fn planted(folder: &std::path::Path, found: &mut Vec<String>) {
 #[test]
 fn the_program_knows_none_of_the_bugs_that_tests_plant() {
     let mut names = vec!["lose-unsynced".to_owned(), "bug@".to_owned()];
-    planted(&root().join("host/src"), &mut names);
+    planted(&root().join("host"), &mut names);
     assert!(names.iter().any(|name| name == "bug@skip-fsync") && names.len() > 12, "{names:?}");
     // The points at which a process may die are there, so this would find names.
     names.push("commit\\.before".to_owned());

@@ -15,7 +15,8 @@ use std::time::Duration;
 pub const TAKES_AT_MOST: Duration = Duration::from_secs(900);
 
 /// What every component is made of, besides its project and its SDK: what `millstream build` is.
-const BUILT_WITH: [&str; 5] = ["host/src/author", "host/src/plugin/snapshot.rs", "sdk/preview1", "wit", "Cargo.lock"];
+const BUILT_WITH: [&str; 5] =
+    ["host/src/author", "host/plugins/src/plugin/snapshot.rs", "sdk/preview1", "wit", "Cargo.lock"];
 
 /// The names of the cases, which are folders.
 pub fn case_names() -> Vec<String> {

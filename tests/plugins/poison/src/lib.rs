@@ -6,8 +6,8 @@
 
 mod fail;
 
-use bindings::exports::millstream::internals::plugin::transformer::{Guest, Output};
-use bindings::millstream::internals::plugin::types::{Batch, Column, Context, Rejection};
+use bindings::exports::millstream::plugin::transformer::{Guest, Output};
+use bindings::millstream::plugin::types::{Batch, Column, Context, Rejection};
 use millstream_sdk::bindings::transform as bindings;
 use millstream_sdk::{Description, Error, Field, Schema, Type, counter, log};
 
