@@ -29,9 +29,8 @@ help:
 setup:
 	@scripts/setup.sh
 
-# The whole workspace at once, so that every target sees the same features of its dependencies and none is built twice.
 build: setup
-	cargo build --release --workspace
+	cargo build --release --package millstream
 	@for plugin in $(RUST_PLUGINS); do "$(MILLSTREAM)" build $$plugin || exit 1; done
 
 # What plugins in all languages are built with. The doctor says what is missing where it cannot get it.
@@ -45,8 +44,7 @@ demo: build
 test: tools
 	@for plugin in $(filter-out $(RUST_PLUGINS),$(PLUGINS)) $(TEST_PLUGINS); do \
 		"$(MILLSTREAM)" build $$plugin || exit 1; done
-	cargo test --release --workspace
-	@for plugin in $(PLUGINS); do echo "cases of $$plugin" && "$(MILLSTREAM)" test $$plugin || exit 1; done
+	@scripts/test.sh "$(MILLSTREAM)" "$(PLUGINS)"
 
 # As many kills and as much random input as asked for. The seed that a failure names repeats its choices.
 KILLS ?= 1000

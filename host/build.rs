@@ -11,6 +11,8 @@ const FOR_US: [&str; 7] = ["bindgen", "package-lock.json", "template", "test", "
 const TESTS: [&str; 3] = ["_test.go", ".test.ts", ".test.js"];
 
 fn main() -> io::Result<()> {
+    // Functions that are the same to the byte become one: there are many, as generic code is made in each crate that uses it.
+    println!("cargo:rustc-link-arg-bins=-Wl,--icf=all");
     let sdk = Path::new("../sdk");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     for to in ["sdk", "template"].map(|folder| out.join(folder)) {

@@ -11,13 +11,34 @@ use crate::package_name;
 use crate::package_name::PackageName;
 use crate::shown::printable;
 use oci_client::manifest::{OciDescriptor, OciImageManifest};
-use oci_wasm::{
-    COMPONENT_OS, Component, WASM_ARCHITECTURE, WASM_LAYER_MEDIA_TYPE, WASM_MANIFEST_CONFIG_MEDIA_TYPE,
-    WASM_MANIFEST_MEDIA_TYPE, WasmConfig,
-};
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+
+const MANIFEST_MEDIA_TYPE: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG_MEDIA_TYPE: &str = "application/vnd.wasm.config.v0+json";
+const LAYER_MEDIA_TYPE: &str = "application/wasm";
+
+/// The config of a WebAssembly artifact, as the CNCF's layout has it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Config {
+    created: &'static str,
+    author: Option<String>,
+    architecture: &'static str,
+    os: &'static str,
+    layer_digests: Vec<String>,
+    component: Component,
+}
+
+/// What a config tells of a component.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Component {
+    exports: Vec<String>,
+    imports: Vec<String>,
+    target: Option<String>,
+}
 
 /// Annotations that registries show, as the specification of OCI images names them.
 pub mod annotation {
@@ -75,18 +96,18 @@ impl Made {
         let version = package_name::version(&facts.version).map_err(wants)?;
         let layer = Digest::of(&component);
         let migrating = if facts.migrates { "-migrating" } else { "" };
-        let config = WasmConfig {
+        let config = Config {
             // The beginning of time: when it was built is not part of what it is.
-            created: Default::default(),
+            created: "1970-01-01T00:00:00Z",
             author: Some(facts.said.authors.clone()).filter(|authors| !authors.is_empty()),
-            architecture: WASM_ARCHITECTURE.into(),
-            os: COMPONENT_OS.into(),
+            architecture: "wasm",
+            os: "wasip2",
             layer_digests: vec![layer.to_string()],
-            component: Some(Component {
+            component: Component {
                 exports: facts.exports.clone(),
                 imports: facts.imports.clone(),
                 target: Some(format!("millstream:plugin/{}{migrating}@{}", facts.world, facts.interface)),
-            }),
+            },
         };
         let config = serde_json::to_vec(&config).map_err(Error::bug)?;
         let said = &facts.said;
@@ -94,7 +115,7 @@ impl Made {
         // Tools that write files, as `oras pull`, want the name at the layer.
         let layer = OciDescriptor {
             annotations: Some(BTreeMap::from([(annotation::TITLE.to_owned(), title.clone())])),
-            ..descriptor(WASM_LAYER_MEDIA_TYPE, &layer, component.len())
+            ..descriptor(LAYER_MEDIA_TYPE, &layer, component.len())
         };
         let annotations = [
             (annotation::TITLE, title),
@@ -107,8 +128,8 @@ impl Made {
         let annotations: BTreeMap<String, String> = annotations.map(|(key, text)| (key.to_owned(), text)).collect();
         let manifest = OciImageManifest {
             schema_version: 2,
-            media_type: Some(WASM_MANIFEST_MEDIA_TYPE.into()),
-            config: descriptor(WASM_MANIFEST_CONFIG_MEDIA_TYPE, &Digest::of(&config), config.len()),
+            media_type: Some(MANIFEST_MEDIA_TYPE.into()),
+            config: descriptor(CONFIG_MEDIA_TYPE, &Digest::of(&config), config.len()),
             layers: vec![layer],
             subject: None,
             artifact_type: None,
@@ -167,7 +188,7 @@ pub fn read(manifest: &[u8], shown: &str) -> Result<Layout> {
     if kind.manifests.is_some() {
         return Err(wrong("it is a list of manifests, where a package is one"));
     }
-    if let Some(other) = kind.media_type.filter(|media_type| media_type != WASM_MANIFEST_MEDIA_TYPE) {
+    if let Some(other) = kind.media_type.filter(|media_type| media_type != MANIFEST_MEDIA_TYPE) {
         return Err(wrong(&format!("its manifest is of type {}", quoted(&other))));
     }
     let manifest: OciImageManifest = serde_json::from_slice(manifest).map_err(unreadable)?;
@@ -183,9 +204,9 @@ pub fn read(manifest: &[u8], shown: &str) -> Result<Layout> {
     }
     let description = annotations.get(annotation::DESCRIPTION).map(String::as_str).unwrap_or_default();
     Ok(Layout {
-        config: blob(&manifest.config, WASM_MANIFEST_CONFIG_MEDIA_TYPE, PACKAGE_MANIFEST_BYTES_MAX as u64)
+        config: blob(&manifest.config, CONFIG_MEDIA_TYPE, PACKAGE_MANIFEST_BYTES_MAX as u64)
             .map_err(|what| wrong(&format!("its config {what}")))?,
-        layer: blob(layer, WASM_LAYER_MEDIA_TYPE, COMPONENT_BYTES_MAX)
+        layer: blob(layer, LAYER_MEDIA_TYPE, COMPONENT_BYTES_MAX)
             .map_err(|what| wrong(&format!("its layer {what}")))?,
         description: printable(description, SHOWN_BYTES_MAX).replace('\n', " "),
     })

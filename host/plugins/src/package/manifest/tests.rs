@@ -37,7 +37,7 @@ fn a_manifest_is_the_same_each_time_and_is_read_again() {
         format!("{image}.licenses"): "MIT", format!("{image}.description"): "Loud", format!("{image}.authors"): "Ann, Bob",
     });
     assert_eq!(manifest["annotations"], annotations);
-    let config = WasmConfig::try_from(one.config).expect("a config as oci-wasm reads it");
+    let config = oci_wasm::WasmConfig::try_from(one.config).expect("a config as oci-wasm reads it");
     assert_eq!(serde_json::to_value(&config).expect("JSON")["created"], "1970-01-01T00:00:00Z");
     assert_eq!(config.layer_digests, [Digest::of(&one.component).to_string()]);
     let component = config.component.expect("what it exports");
