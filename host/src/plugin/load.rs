@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::COMPONENT_BYTES_MAX;
 use crate::package;
+use crate::package::sections::{has_section, section};
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls};
 pub use folder::{find, is_plugin_folder};
@@ -41,6 +42,8 @@ pub struct Loaded {
     pub imports: Vec<String>,
     /// What the component consists of.
     pub size: Size,
+    /// Whether its calls can tell in which line of the author's code they stand.
+    pub traces: bool,
     /// The interface that it exports: `millstream:plugin/transformer@0.1.0`.
     pub interface: String,
     /// What its code runs on.
@@ -179,6 +182,7 @@ impl Loader {
             cached,
             imports: asks.imports,
             size: asks.size,
+            traces: has_section(bytes, section::TRACES),
             describe,
             calls,
             interface: interface.clone(),

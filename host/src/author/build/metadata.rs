@@ -43,6 +43,11 @@ pub fn embed(component: &[u8], project: &Project, answers: &Answers) -> Result<V
     Ok(component)
 }
 
+/// Puts a section without content behind a component.
+pub fn with_section(component: &mut Vec<u8>, name: &str) {
+    CustomSection { name: name.into(), data: [].as_slice().into() }.append_to_component(component);
+}
+
 /// What the plugin answered and what the project wants to be granted, as JSON; empty where there is nothing to say.
 fn declared(project: &Project, answers: &Answers) -> Result<(String, String, String)> {
     let schemas = answers.schemas.as_ref().map(serde_json::to_string).transpose().map_err(Error::bug)?;
