@@ -320,12 +320,15 @@ impl Plugin {
         let config = stage.config.as_str();
         let given = allowance::Given { bytes: config.len() as u64, ..allowance::Given::default() };
         let checked = if self.world() == World::Cogroup {
-            let asked = |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config, inputs.as_slice()));
+            let asked = |instances: &mut Instances, config: &str| {
+                instances.call(None, describe, given, (config, inputs.as_slice()))
+            };
             check::cogroup_description(traced::located(&mut instances, config, asked)?)
         } else {
             let none = bindings::Schema::default();
             let input = inputs.first().unwrap_or(&none);
-            let asked = |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config, input));
+            let asked =
+                |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config, input));
             check::description(self.world(), traced::located(&mut instances, config, asked)?)
         };
         Ok(instances.settle(None, &Counters::default(), checked)?)

@@ -189,20 +189,24 @@ impl Caller {
     /// World `aggregate`: an accumulator for each row.
     pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch> {
         let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
-        self.row_by_row([rows], |own, [rows]| match own.located(rows.num_rows(), |attempts| attempts.lift(context, rows)) {
-            Ok(accumulators) => Ok(accumulators),
-            // Too many rows together are no reason to stop.
-            Err(failure) => {
-                let error = failure.error.clone();
-                let known = own.blamed(failure, rows.num_rows())?;
-                reject::lift(&mut Trials::new(&mut own.attempts), (known, error), context, rows, &own.schemas)
+        self.row_by_row([rows], |own, [rows]| {
+            match own.located(rows.num_rows(), |attempts| attempts.lift(context, rows)) {
+                Ok(accumulators) => Ok(accumulators),
+                // Too many rows together are no reason to stop.
+                Err(failure) => {
+                    let error = failure.error.clone();
+                    let known = own.blamed(failure, rows.num_rows())?;
+                    reject::lift(&mut Trials::new(&mut own.attempts), (known, error), context, rows, &own.schemas)
+                }
             }
         })
     }
 
     /// World `aggregate`: accumulators combined pair by pair. No row is to blame where this fails.
     pub fn combine(&mut self, context: CallContext, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
-        self.row_by_row([left, right], |own, [left, right]| Ok(own.attempts.located(|attempts| attempts.combine(context, left, right))?))
+        self.row_by_row([left, right], |own, [left, right]| {
+            Ok(own.attempts.located(|attempts| attempts.combine(context, left, right))?)
+        })
     }
 
     /// World `aggregate`: the output row of each accumulator. No row is to blame where this fails.
@@ -219,7 +223,9 @@ impl Caller {
 
     /// World `aggregate`: accumulators taken out again, pair by pair. No row is to blame where this fails.
     pub fn inverse(&mut self, context: CallContext, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
-        self.row_by_row([whole, part], |own, [whole, part]| Ok(own.attempts.located(|attempts| attempts.inverse(context, whole, part))?))
+        self.row_by_row([whole, part], |own, [whole, part]| {
+            Ok(own.attempts.located(|attempts| attempts.inverse(context, whole, part))?)
+        })
     }
 
     /// Calls a function that makes a row of each row of these batches, with as many rows at a time as a call may have.

@@ -164,7 +164,13 @@ impl CallFailure {
         let _ = write!(message, "\n  {advice}");
         let kept = usize::try_from(limits.backtrace_bytes_max).unwrap_or(usize::MAX);
         let backtrace = frames.filter(|_| kept > 0).map(|frames| printable(&frames.join("\n"), kept));
-        CallFailure { trap: Some(trap), reason: what, backtrace, error: Error { kind: Kind::Plugin, message }, frames_at }
+        CallFailure {
+            trap: Some(trap),
+            reason: what,
+            backtrace,
+            error: Error { kind: Kind::Plugin, message },
+            frames_at,
+        }
     }
 
     /// Says what was being called in these lines, and not in the names of functions; `head` tells what the lines are.

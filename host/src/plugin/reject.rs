@@ -193,9 +193,8 @@ pub fn refused(
     if !trials.attempts.calls_are_fixed {
         trials.unbound();
     }
-    let mut found = search_from(rows, known, |range| {
-        trials.call(range.len(), |attempts| call(attempts, range.clone()))
-    })?;
+    let mut found =
+        search_from(rows, known, |range| trials.call(range.len(), |attempts| call(attempts, range.clone())))?;
     // Guilty ones in order, and the rest behind them.
     Ok(trials.refusals(&mut found, |row| row as u32))
 }

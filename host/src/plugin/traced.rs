@@ -13,9 +13,7 @@ use super::engine::Metering;
 use super::failure::{CallFailure, Trap, printable};
 use super::instances::Instances;
 use crate::job::spec::PluginLimits;
-use crate::limits::{
-    PLUGIN_FUEL_PER_SECOND, PLUGIN_PLACES_MAX, PLUGIN_TRACE_TIME_MS_MAX, PLUGIN_WORDS_BYTES_MAX,
-};
+use crate::limits::{PLUGIN_FUEL_PER_SECOND, PLUGIN_PLACES_MAX, PLUGIN_TRACE_TIME_MS_MAX, PLUGIN_WORDS_BYTES_MAX};
 use std::collections::HashMap;
 use std::time::Duration;
 

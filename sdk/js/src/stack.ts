@@ -57,23 +57,27 @@ export function placeOf(function_: Function): string {
   return line === undefined ? "" : `\n${line}`;
 }
 
-/** The map that was read last, and the places of each line of the program. */
-let read: { readonly map: SourceMap; readonly places: Place[][] } | undefined;
+/** The mappings that were read last, as places of each line of the program. */
+let read: { readonly mappings: string; readonly places: Place[][] } | undefined;
 
-/** The lines of a trace, with the places of the sources. `columnOf`: where in the program's line a column of the trace is. */
-export function mapStack(stack: string, columnOf?: (line: number, column: number) => number): string[] {
+/**
+ * The lines of a trace, with the places of the sources. `mappings`: those to look into, if not the program's; `columnOf`: where in
+ * the program's line a column of the trace is.
+ */
+export function mapStack(stack: string, mappings?: string, columnOf?: (line: number, column: number) => number): string[] {
   const lines = stack.split("\n").filter((line) => line.trimStart().startsWith("at "));
   const map = globalThis.millstreamSourceMap;
   if (map === undefined) return lines;
-  if (read?.map !== map) read = { map, places: decodeMappings(map.mappings) };
+  const own = mappings ?? map.mappings;
+  if (read?.mappings !== own) read = { mappings: own, places: decodeMappings(own) };
   const { places } = read;
   return lines.flatMap((line) => {
     const frame = FRAME.exec(line);
     if (frame === null) return [line];
     const [, before, , lineNumber, column] = frame;
     // The program begins behind the line with the map.
-    const own = columnOf ? columnOf(Number(lineNumber), Number(column)) : Number(column);
-    const place = find(places[Number(lineNumber) - 2] ?? [], own - 1);
+    const at = columnOf ? columnOf(Number(lineNumber), Number(column)) : Number(column);
+    const place = find(places[Number(lineNumber) - 2] ?? [], at - 1);
     const source = place && map.sources[place.source];
     // Sources without a name are the SDK's, whose functions say nothing to the author of a plugin.
     if (place === undefined || !source) return [];

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::package::sections::section;
 use crate::plugin::World;
 use crate::shown;
-use marked::{AT, marked};
+use marked::{AT, mappings_of, marked};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -50,7 +50,8 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     let path = work.join("plugin.js");
     let second = second(&program, &folder, &sdk);
     let has_second = second.is_some();
-    fs::write(&path, program + second.as_deref().unwrap_or_default()).map_err(|error| failed("write", &path, &error))?;
+    fs::write(&path, program + second.as_deref().unwrap_or_default())
+        .map_err(|error| failed("write", &path, &error))?;
     let component = work.join("plugin.wasm");
     let mut command = Command::new(tools::find(Tool::ComponentizeQjs, &folder)?);
     command.current_dir(&work).arg("--wit").arg(sdk.join("wit")).args(["--js", "plugin.js", "--sync"]);
@@ -71,18 +72,27 @@ fn traces(sdk: &Path) -> bool {
     sdk.join(TRACE).is_file()
 }
 
-/// What is put behind the program: a second text of the author's modules and packages, which says where it stands, and what makes
-/// a function of it that sees the SDK and the imports. `None`: the SDK knows nothing of it, or the program is not understood.
+/// What is put behind the program: a second text of the author's modules and packages, which says where it stands; the source map of
+/// its lines; and what makes a function of it that sees the SDK and the imports. `None`: the SDK knows nothing of it, or the program is not understood.
 fn second(program: &str, folder: &Path, sdk: &Path) -> Option<String> {
     if !traces(sdk) {
         return None;
     }
-    // Without the line of the map.
-    let (_, program) = program.split_once('\n')?;
+    let (map, program) = program.split_once('\n')?;
     let source = sdk.join("src");
     let text = marked(program, |module| !plain(&folder.join(module)).starts_with(&source))?;
+    // Its first line is its own.
+    let lines: Vec<bool> = text.lines().skip(1).map(|line| !line.is_empty()).collect();
+    let is_there = |line: usize| lines.get(line).copied().unwrap_or_default();
+    let mappings = mappings_of(&source_map(map)?.mappings, is_there)?;
+    let [text, mappings] = [text, mappings].map(serde_json::Value::from);
     // The only name that hides one of the program's is one that the program has not.
-    Some(format!("globalThis.millstreamMarked = [{}, ({AT}) => eval({AT})];\n", serde_json::Value::from(text)))
+    Some(format!("globalThis.millstreamMarked = [{text}, {mappings}, ({AT}) => eval({AT})];\n"))
+}
+
+/// The map in the first line of a program.
+fn source_map(line: &str) -> Option<SourceMap> {
+    serde_json::from_str(line.strip_prefix("globalThis.millstreamSourceMap = ")?.strip_suffix(';')?).ok()
 }
 
 /// The parts of `package.json` that the build needs.
@@ -198,10 +208,7 @@ fn check_intl(program: &str, folder: &Path, main: &str) -> Result<()> {
     if !program.contains(NO_INTL) {
         return Ok(());
     }
-    let sources = program.lines().next().and_then(|line| {
-        let map = line.strip_prefix("globalThis.millstreamSourceMap = ")?.strip_suffix(';')?;
-        serde_json::from_str::<SourceMap>(map).ok()
-    });
+    let sources = program.lines().next().and_then(source_map);
     let own = sources.map_or_else(|| vec![main.to_owned()], |map| map.sources);
     let own = own.into_iter().filter(|source| !source.is_empty() && !source.contains("node_modules/"));
     let places: Vec<String> = own.flat_map(|source| places_of_intl(&folder.join(&source), &source)).collect();

@@ -10,9 +10,9 @@ import * as log from "millstream:plugin/log@0.1.2";
 import { mapStack } from "../stack.ts";
 
 declare global {
-  /** The second text of the program, and what evaluates it where the program's own names are; the build puts them behind it. */
+  /** The second text of the program, the mappings of its lines, and what evaluates it where the program's own names are. */
   // eslint-disable-next-line no-var
-  var millstreamMarked: readonly [string, (text: string) => (at: (place: number) => boolean) => Exports] | undefined;
+  var millstreamMarked: readonly [string, string, (text: string) => (at: (place: number) => boolean) => Exports] | undefined;
 }
 
 /** Stands before the config of such a call, and before what is told. */
@@ -41,12 +41,12 @@ export function traceable(name: string, functions: object): object {
 
 /** What the second text exports. */
 function second(): Exports {
-  const [text, evaluate] = globalThis.millstreamMarked!;
-  return evaluate(text)(teller(text));
+  const [text, mappings, evaluate] = globalThis.millstreamMarked!;
+  return evaluate(text)(teller(text, mappings));
 }
 
 /** What each statement of the second text calls. */
-function teller(text: string): (place: number) => boolean {
+function teller(text: string, mappings: string): (place: number) => boolean {
   const passed: number[] = [];
   const lines = text.split("\n");
   /** Columns as they are in the program, whose lines those of the second text are. */
@@ -56,11 +56,11 @@ function teller(text: string): (place: number) => boolean {
     passed[place] = times;
     // How it came here costs much more to say than where it is, so it is said less and less often.
     const isTold = (times & (times - 1)) === 0;
-    log.write("debug", isTold ? `${SIGN}${place}\n${calls(column)}` : `${SIGN}${place}`);
+    log.write("debug", isTold ? `${SIGN}${place}\n${calls(mappings, column)}` : `${SIGN}${place}`);
     return true;
   };
 }
 
-function calls(column: (line: number, column: number) => number): string {
-  return mapStack(new Error().stack ?? "", column).join("\n").slice(0, LENGTH_MAX);
+function calls(mappings: string, column: (line: number, column: number) => number): string {
+  return mapStack(new Error().stack ?? "", mappings, column).join("\n").slice(0, LENGTH_MAX);
 }

@@ -4,8 +4,10 @@
 //! What is read is what esbuild prints: statements end with `;`, and no line is put in here, so the program's source map holds for
 //! its lines. Where this reads a program wrongly, its second text does not run, or says less; the program itself is not touched.
 
+mod map;
 mod tokens;
 
+pub use map::mappings_of;
 use std::fmt::Write as _;
 use tokens::{Kind, Token, Tokens};
 
@@ -284,8 +286,8 @@ impl Marking<'_> {
             "}" => !matches!(closed, Some(Inside::Block | Inside::Switch)),
             _ if before.kind == Kind::Value => true,
             "]" | "++" | "--" => true,
-            "return" | "typeof" | "case" | "do" | "else" | "in" | "instanceof" | "new" | "void" | "delete" | "throw"
-            | "yield" | "await" | "of" => false,
+            "return" | "typeof" | "case" | "do" | "else" | "in" | "instanceof" | "new" | "void" | "delete"
+            | "throw" | "yield" | "await" | "of" => false,
             _ => before.kind == Kind::Word,
         }
     }

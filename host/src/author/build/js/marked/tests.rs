@@ -12,10 +12,7 @@ fn of(lines: &str) -> String {
 #[test]
 fn statements_are_marked_where_they_begin() {
     assert_eq!(of("a();\nb();"), "a();\n@(1);b();");
-    assert_eq!(
-        of("if (a) {\n  b();\n} else\n  c();\nd();"),
-        "if (a) {@(1);\n  b();\n} else\n  c();\n@(2);d();"
-    );
+    assert_eq!(of("if (a) {\n  b();\n} else\n  c();\nd();"), "if (a) {@(1);\n  b();\n} else\n  c();\n@(2);d();");
 }
 
 #[test]

@@ -58,13 +58,17 @@ impl<'a> Tokens<'a> {
             self.skip()?;
         }
         let rest = self.rest();
-        let Some(first) = rest.chars().next() else { return (self.templates.is_empty() && !self.in_template).then_some(None) };
+        let Some(first) = rest.chars().next() else {
+            return (self.templates.is_empty() && !self.in_template).then_some(None);
+        };
         let (kind, length) = match first {
             _ if self.in_template => return self.template(0),
             '`' => return self.template(1),
             '/' if !divides(self.before) => (Kind::Value, regular_expression(rest)?),
             '"' | '\'' => (Kind::Value, text(rest, first)?),
-            '0'..='9' => (Kind::Value, rest.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len())),
+            '0'..='9' => {
+                (Kind::Value, rest.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len()))
+            }
             c if is_of_name(c) => {
                 let length = rest.find(|c: char| !is_of_name(c)).unwrap_or(rest.len());
                 // A name behind a dot is none of the language's words, whatever it looks like.
