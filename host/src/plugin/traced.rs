@@ -35,12 +35,15 @@ impl Places {
         let Some(told) = line.strip_prefix(SIGN) else { return };
         let (place, calls) = told.split_once('\n').map_or((told, None), |(place, calls)| (place, Some(calls)));
         match calls {
-            Some(calls) if self.known.len() < PLUGIN_PLACES_MAX || self.known.contains_key(place) => {
+            Some(calls) => {
+                // Those that it stands at again and again it tells again.
+                if self.known.len() >= PLUGIN_PLACES_MAX {
+                    self.known.clear();
+                }
                 self.known.insert(place.to_owned(), calls.to_owned());
             }
             None if self.known.contains_key(place) => {}
-            // Not known, and too many are.
-            _ => return,
+            None => return,
         }
         match &mut self.last {
             Some(last) if last == place => {}
@@ -162,8 +165,8 @@ mod tests {
         for place in 0..PLUGIN_PLACES_MAX + 10 {
             places.hear(&format!("\u{1}{place}\nat {place}"));
         }
-        assert_eq!(places.known.len(), PLUGIN_PLACES_MAX);
-        assert_eq!(places.story(), Some(format!("at {}", PLUGIN_PLACES_MAX - 1)));
+        assert_eq!(places.known.len(), 10);
+        assert_eq!(places.story(), Some(format!("at {}", PLUGIN_PLACES_MAX + 9)));
     }
 
     #[test]
