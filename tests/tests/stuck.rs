@@ -226,7 +226,7 @@ fn called(trial: &Trial, what: &str, stage: &str) -> Ended {
             from = "bad"
             kind = "queue"
             path = "out.jsonl"
-            [sinks.rejected]
+            [sinks.refused]
             from = "bad.rejected"
             kind = "queue"
             path = "rejected.jsonl"
