@@ -11,7 +11,7 @@ pub use map::mappings_of;
 use std::fmt::Write as _;
 use tokens::{Kind, Token, Tokens};
 
-/// What says that a place is passed. [`MARKS`](../../../../../sdk/js/src/component/trace.ts) takes these texts off again.
+/// What says that a place is passed. `MARKS` in `component/trace.ts` of the SDK takes these texts off again.
 pub const AT: &str = "__at";
 /// Where an expression ends that was put into brackets.
 const END: &str = "/*at*/)";

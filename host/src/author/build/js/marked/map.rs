@@ -51,7 +51,7 @@ fn decoded(segment: &str) -> Option<Vec<i64>> {
 }
 
 fn encode(number: i64, to: &mut String) {
-    let mut value = number.unsigned_abs() << 1 | u64::from(number < 0);
+    let mut value = (number.unsigned_abs() << 1) | u64::from(number < 0);
     loop {
         let digit = (value & 31) as usize;
         value >>= 5;
