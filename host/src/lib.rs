@@ -12,7 +12,7 @@ pub use millstream_engine::run;
 use millstream_base::{batch, decode, digest, package_name, panics, private, regular, shown, threads, time, units};
 use millstream_connectors::sink;
 use millstream_engine::{checkpoint, graph, running, state};
-use millstream_plugins::{child, lock, metrics, package, plugin, registry, trust};
+use millstream_plugins::{child, lock, metrics, package, plugin, registry, sections, trust};
 use millstream_sql::sql;
 
 /// The insides, for Millstream's own tests and benchmarks: these change from version to version, without notice.

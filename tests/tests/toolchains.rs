@@ -8,4 +8,5 @@ mod newcomer;
 mod other_languages;
 mod sdk_c;
 mod sdks;
+mod stuck;
 mod tutorial;

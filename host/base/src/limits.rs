@@ -115,6 +115,11 @@ pub const PLUGIN_HANDLES_MAX: u64 = 10_000;
 pub const PLUGIN_HANDLES_MAX_MAX: u64 = 1 << 20;
 /// Default of the calls that look for the rows which make one call fail.
 pub const PLUGIN_ATTEMPTS_MAX: u64 = 50_000;
+/// How long a call of a plugin may take, in milliseconds, that is made once more to see where it stands; or how long it takes
+/// to run so many instructions. Never longer than the call before it.
+pub const PLUGIN_TRACE_TIME_MS_MAX: u64 = 2_000;
+/// Places of which it is kept at a time how such a call came there, each in a line of the log.
+pub const PLUGIN_PLACES_MAX: usize = 4_096;
 /// How many times the fuel of one call all these calls together may burn.
 pub const PLUGIN_ATTEMPTS_FUEL_CALLS: u64 = 100;
 /// Default bytes of a backtrace that goes with a rejected row.

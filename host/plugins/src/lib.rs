@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod package;
 pub mod plugin;
 pub mod registry;
+pub mod sections;
 pub mod trust;
 
 use millstream_base::{

@@ -4,4 +4,3 @@
 pub mod difference;
 pub mod facts;
 pub mod manifest;
-pub mod sections;

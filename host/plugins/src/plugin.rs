@@ -7,6 +7,7 @@ use crate::job::spec::{HttpGrant, InstanceSpec, OnError, PluginLimits};
 use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Schema, SchemaRef};
+use instances::Instances;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ mod snapshot;
 mod stack;
 #[cfg(test)]
 mod tests;
+mod traced;
 pub mod trial;
 mod wasi;
 mod words;
@@ -305,17 +307,22 @@ impl Plugin {
             // Asked about nothing, it is told of an input without columns, and finds that input where it looks for it.
             about.inputs.push(Arc::new(Schema::empty()));
         }
-        let mut instances = instances::Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
+        let mut instances = Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
         let inputs: Vec<_> = inputs.iter().map(|input| lower::schema(input)).collect();
         let describe = &self.loaded.describe;
         let config = stage.config.as_str();
         let given = allowance::Given { bytes: config.len() as u64, ..allowance::Given::default() };
         let checked = if self.world() == World::Cogroup {
-            check::cogroup_description(instances.call(None, describe, given, (config, inputs.as_slice()))?)
+            let asked = |instances: &mut Instances, config: &str| {
+                instances.call(None, describe, given, (config, inputs.as_slice()))
+            };
+            check::cogroup_description(traced::located(&mut instances, config, asked)?)
         } else {
             let none = bindings::Schema::default();
-            let raw = instances.call(None, describe, given, (config, inputs.first().unwrap_or(&none)))?;
-            check::description(self.world(), raw)
+            let input = inputs.first().unwrap_or(&none);
+            let asked =
+                |instances: &mut Instances, config: &str| instances.call(None, describe, given, (config, input));
+            check::description(self.world(), traced::located(&mut instances, config, asked)?)
         };
         Ok(instances.settle(None, &Counters::default(), checked)?)
     }

@@ -10,7 +10,7 @@ use super::cases::Question;
 use crate::digest::Digest;
 use crate::error::{Error, Kind, Result};
 use crate::package::facts::Facts;
-use crate::package::sections::Package;
+use crate::sections::Package;
 use crate::plugin::{LoadOptions, Plugin, PluginHost, component_file, read_component};
 use arrow::datatypes::Schema;
 use serde_json::{Value, json};

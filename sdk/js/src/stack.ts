@@ -57,18 +57,27 @@ export function placeOf(function_: Function): string {
   return line === undefined ? "" : `\n${line}`;
 }
 
-/** The lines of a trace, with the places of the sources. */
-function mapStack(stack: string): string[] {
+/** The mappings that were read last, as places of each line of the program. */
+let read: { readonly mappings: string; readonly places: Place[][] } | undefined;
+
+/**
+ * The lines of a trace, with the places of the sources. `mappings`: those to look into, if not the program's; `columnOf`: where in
+ * the program's line a column of the trace is.
+ */
+export function mapStack(stack: string, mappings?: string, columnOf?: (line: number, column: number) => number): string[] {
   const lines = stack.split("\n").filter((line) => line.trimStart().startsWith("at "));
   const map = globalThis.millstreamSourceMap;
   if (map === undefined) return lines;
-  const places = decodeMappings(map.mappings);
+  const own = mappings ?? map.mappings;
+  if (read?.mappings !== own) read = { mappings: own, places: decodeMappings(own) };
+  const { places } = read;
   return lines.flatMap((line) => {
     const frame = FRAME.exec(line);
     if (frame === null) return [line];
     const [, before, , lineNumber, column] = frame;
     // The program begins behind the line with the map.
-    const place = find(places[Number(lineNumber) - 2] ?? [], Number(column) - 1);
+    const at = columnOf ? columnOf(Number(lineNumber), Number(column)) : Number(column);
+    const place = find(places[Number(lineNumber) - 2] ?? [], at - 1);
     const source = place && map.sources[place.source];
     // Sources without a name are the SDK's, whose functions say nothing to the author of a plugin.
     if (place === undefined || !source) return [];

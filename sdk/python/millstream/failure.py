@@ -72,15 +72,17 @@ def _lines(error: BaseException) -> list[str]:
         if isinstance(getattr(part, "filename", None), str):
             # Where an error of syntax is.
             part.filename = own_name(part.filename)
-        part.stack = traceback.StackSummary.from_list([_named(own) for own in part.stack if _is_told(own)])
+        part.stack = traceback.StackSummary.from_list([named(own) for own in part.stack if is_told(own.filename)])
         part = part.__cause__ or (None if part.__suppress_context__ else part.__context__)
     has_frames = told.stack or told.__cause__ or told.__context__
     return list(told.format() if has_frames else told.format_exception_only())
 
 
-def _is_told(frame: traceback.FrameSummary) -> bool:
-    return not frame.filename.startswith((_SDK, FILE, "/python/importlib/", "<frozen importlib"))
+def is_told(file: str) -> bool:
+    """Whether a traceback shows the code of a file: that of the SDK says nothing to the author of a plugin."""
+    return not file.startswith((_SDK, FILE, "/python/importlib/", "<frozen importlib"))
 
 
-def _named(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+def named(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    """A line of a traceback with the file's name as its author knows it."""
     return traceback.FrameSummary(own_name(frame.filename), frame.lineno, frame.name, line=frame.line or "")

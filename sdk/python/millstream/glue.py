@@ -18,7 +18,7 @@ from typing import Any
 from componentize_py_types import Err
 from wit_world.imports import files, log, metrics, stage, types
 
-from . import failure, host, late
+from . import failure, host, late, trace
 from .errors import ConfigError, InputError, PluginError
 from .failure import failed
 from .migrate import Migrations
@@ -103,6 +103,10 @@ class HostStage(Stage):
         return _schema(stage.key())
 
 
+def _tell(place: str) -> None:
+    log.write(log.Level.DEBUG, place)
+
+
 def _error(error: BaseException) -> Err:
     told: PluginError = failed(error)
     if isinstance(told, ConfigError):
@@ -129,8 +133,9 @@ class Exports:
 
     def called(self, name: str, context: Any, *arguments: Any) -> Any:
         """Calls a method of what runs the plugin."""
+        config = trace.begins(context.config, _tell)
         own = Context(context.batch, context.time, context.watermark)
-        return self.run(name, HostStage(context.config), own, *arguments)
+        return self.run(name, HostStage(config), own, *arguments)
 
     def run(self, name: str, *arguments: Any) -> Any:
         """Calls a method of what runs the plugin."""
@@ -149,7 +154,7 @@ class Exports:
 
     def described(self, config: str, inputs: list[Any]) -> Description:
         """What the plugin says of itself."""
-        own = Stage(config, [_schema(wire) for wire in inputs], _schema(stage.key()))
+        own = Stage(trace.begins(config, _tell), [_schema(wire) for wire in inputs], _schema(stage.key()))
         description = self.plugin.finish(self.run("describe", own))
         for name, value in self.about.items():
             setattr(description, name, getattr(description, name) or value)
@@ -229,6 +234,7 @@ class Migrator(Exports):
     migrations: Migrations
 
     def migrate(self, config: str, from_version: str, states_schema: Any, states: Any) -> Any:
+        trace.begins(config, _tell)
         return self.guarded(self.migrations.migrate, from_version, _schema(states_schema), states)
 
 
@@ -300,6 +306,7 @@ def load() -> None:
         if Waiting.migrator:
             _take_migrations(module)
         late.import_all()
+        late.refuse_loops()
         failure.is_component = True
         _keep_sources(module)
         sys.path_importer_cache.clear()

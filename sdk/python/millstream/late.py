@@ -56,6 +56,20 @@ def import_all() -> None:
         _keep_zones()
 
 
+def refuse_loops() -> None:
+    """Lets event loops of `asyncio` fail with words: they begin with a socket, and a component without any would just trap."""
+    own = sys.modules.get("asyncio.selector_events")
+    if own is not None:
+        own.BaseSelectorEventLoop.__new__ = _no_loop  # type: ignore[attr-defined]
+
+
+def _no_loop(*_: Any, **__: Any) -> Any:
+    raise RuntimeError(
+        "a plugin has no event loop, since there is nothing in it that could be waited for: in the place of asyncio.run(...) call "
+        "plain functions (`def` without `async`), one after the other"
+    )
+
+
 def _import(name: str, part: str) -> None:
     """Imports a module, and what is taken from it where that is a module as well."""
     if name not in sys.modules:

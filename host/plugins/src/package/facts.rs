@@ -1,6 +1,6 @@
 //! What a package is, read from its bytes without running it.
 
-use super::sections::{Declared, Package};
+use crate::sections::{Declared, Package};
 use crate::error::Result;
 use crate::plugin::{Outline, World};
 use serde_json::Value;

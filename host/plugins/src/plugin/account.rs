@@ -215,7 +215,7 @@ mod tests {
 
     fn failure(trap: Option<Trap>) -> Result<(), CallFailure> {
         let error = Error::plugin("no");
-        Err(CallFailure { trap, reason: String::new(), backtrace: None, error })
+        Err(CallFailure { trap, reason: String::new(), backtrace: None, error, frames_at: 0..0 })
     }
 
     #[test]

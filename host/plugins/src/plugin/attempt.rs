@@ -26,8 +26,9 @@ pub struct Attempts {
     pub instances: Instances,
     /// See [`StageUse::calls_are_fixed`].
     pub calls_are_fixed: bool,
+    /// The stage's config, as JSON text.
+    pub config: String,
     loaded: Arc<Loaded>,
-    config: String,
     output: SchemaRef,
     state: SchemaRef,
     counters: Counters,

@@ -88,7 +88,7 @@ impl Caller {
 
     fn process_now(&mut self, context: CallContext, rows: &RecordBatch) -> Result<Processed> {
         let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
-        match self.attempts.process(context, rows) {
+        match self.located(rows.num_rows(), |attempts| attempts.process(context, rows)) {
             Ok(mut processed) => {
                 self.in_order(&mut processed.rejections);
                 Ok(processed)
@@ -111,7 +111,7 @@ impl Caller {
             Cow::Borrowed(_) => None,
         };
         let groups = wide.as_ref().unwrap_or(groups);
-        match self.attempts.update(context, groups) {
+        match self.located(groups.rows.num_rows(), |attempts| attempts.update(context, groups)) {
             Ok(mut updated) => {
                 self.in_order(&mut updated.rejections);
                 Ok(updated)
@@ -138,13 +138,13 @@ impl Caller {
             Ok((rows, ends.clone()))
         });
         let groups = &Cogroups { keys: groups.keys.clone(), inputs: inputs.collect::<Result<_>>()? };
-        match self.attempts.cogroup(context, groups) {
+        let rows = groups.inputs.iter().map(|(rows, _)| rows.num_rows()).sum();
+        match self.located(rows, |attempts| attempts.cogroup(context, groups)) {
             Ok(mut cogrouped) => {
                 cogrouped.rejections.iter_mut().for_each(|refused| self.in_order(refused));
                 Ok(cogrouped)
             }
             Err(failure) => {
-                let rows = groups.inputs.iter().map(|(rows, _)| rows.num_rows()).sum();
                 let known = self.blamed(failure, rows)?;
                 reject::cogroup(&mut Trials::new(&mut self.attempts), known, context, groups, &self.schemas)
             }
@@ -171,7 +171,7 @@ impl Caller {
         // What it counts and says here it counts and says again when the good rows are lifted.
         let counters = self.attempts.count_for(Counters::default());
         self.attempts.instances.set_quiet(true);
-        let refused = match self.attempts.lift(context, rows) {
+        let refused = match self.located(rows.num_rows(), |attempts| attempts.lift(context, rows)) {
             Ok(_) => Ok(Vec::new()),
             Err(failure) => self.blamed(failure, rows.num_rows()).and_then(|known| {
                 reject::refused(
@@ -190,20 +190,24 @@ impl Caller {
     /// World `aggregate`: an accumulator for each row.
     pub fn lift(&mut self, context: CallContext, rows: &RecordBatch) -> Result<RecordBatch> {
         let rows = &*widened(rows, &self.input).map_err(Error::arrow)?;
-        self.row_by_row([rows], |own, [rows]| match own.attempts.lift(context, rows) {
-            Ok(accumulators) => Ok(accumulators),
-            // Too many rows together are no reason to stop.
-            Err(failure) => {
-                let error = failure.error.clone();
-                let known = own.blamed(failure, rows.num_rows())?;
-                reject::lift(&mut Trials::new(&mut own.attempts), (known, error), context, rows, &own.schemas)
+        self.row_by_row([rows], |own, [rows]| {
+            match own.located(rows.num_rows(), |attempts| attempts.lift(context, rows)) {
+                Ok(accumulators) => Ok(accumulators),
+                // Too many rows together are no reason to stop.
+                Err(failure) => {
+                    let error = failure.error.clone();
+                    let known = own.blamed(failure, rows.num_rows())?;
+                    reject::lift(&mut Trials::new(&mut own.attempts), (known, error), context, rows, &own.schemas)
+                }
             }
         })
     }
 
     /// World `aggregate`: accumulators combined pair by pair. No row is to blame where this fails.
     pub fn combine(&mut self, context: CallContext, left: &RecordBatch, right: &RecordBatch) -> Result<RecordBatch> {
-        self.row_by_row([left, right], |own, [left, right]| Ok(own.attempts.combine(context, left, right)?))
+        self.row_by_row([left, right], |own, [left, right]| {
+            Ok(own.attempts.located(|attempts| attempts.combine(context, left, right))?)
+        })
     }
 
     /// World `aggregate`: the output row of each accumulator. No row is to blame where this fails.
@@ -214,13 +218,15 @@ impl Caller {
         accumulators: &RecordBatch,
     ) -> Result<RecordBatch> {
         self.row_by_row([keys, accumulators], |own, [keys, accumulators]| {
-            Ok(own.attempts.lower(context, keys, accumulators)?)
+            Ok(own.attempts.located(|attempts| attempts.lower(context, keys, accumulators))?)
         })
     }
 
     /// World `aggregate`: accumulators taken out again, pair by pair. No row is to blame where this fails.
     pub fn inverse(&mut self, context: CallContext, whole: &RecordBatch, part: &RecordBatch) -> Result<RecordBatch> {
-        self.row_by_row([whole, part], |own, [whole, part]| Ok(own.attempts.inverse(context, whole, part)?))
+        self.row_by_row([whole, part], |own, [whole, part]| {
+            Ok(own.attempts.located(|attempts| attempts.inverse(context, whole, part))?)
+        })
     }
 
     /// Calls a function that makes a row of each row of these batches, with as many rows at a time as a call may have.
@@ -241,6 +247,19 @@ impl Caller {
         }
         let Some(first) = made.first() else { return Err(Error::bug("rows without a slice")) };
         concat_batches(&first.schema(), &made).map_err(Error::arrow)
+    }
+
+    /// Makes a call; where its failure is the last word, and it took too long, once more to see where it stands. A row that is
+    /// called alone is: which rows stand together in a call must not show in what is told of those that are refused.
+    fn located<T>(
+        &mut self,
+        rows: usize,
+        call: impl Fn(&mut Attempts) -> Result<T, CallFailure>,
+    ) -> Result<T, CallFailure> {
+        match self.on_error {
+            OnError::Reject if rows > 1 => call(&mut self.attempts),
+            _ => self.attempts.located(call),
+        }
     }
 
     /// Refused rows stand in the order of the rows where some may have been found to be guilty, in whatever calls.

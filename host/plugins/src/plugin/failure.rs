@@ -9,6 +9,7 @@ use crate::job::spec::PluginLimits;
 use crate::limits::{PLUGIN_FRAMES_MAX, PLUGIN_MEMORIES_MAX, PLUGIN_WORDS_BYTES_MAX};
 pub use crate::shown::{in_one_line, is_unsafe, printable};
 use std::fmt::Write as _;
+use std::ops::Range;
 use wasmtime::WasmBacktrace;
 use wasmtime::component::ResourceTableError;
 
@@ -100,6 +101,8 @@ pub struct CallFailure {
     pub backtrace: Option<String>,
     /// The whole story.
     pub error: Error,
+    /// Where in it the functions stand that were being called.
+    pub frames_at: Range<usize>,
 }
 
 /// What is wrong with the result of a call.
@@ -132,7 +135,7 @@ impl From<CallFailure> for Error {
 impl CallFailure {
     /// A failure that is not the plugin's.
     pub fn other(error: Error) -> CallFailure {
-        CallFailure { trap: None, reason: error.message.clone(), backtrace: None, error }
+        CallFailure { trap: None, reason: error.message.clone(), backtrace: None, error, frames_at: 0..0 }
     }
 
     /// The failure of a call that wasmtime ended.
@@ -144,11 +147,13 @@ impl CallFailure {
             message.push_str("\n  its last words:");
             lines.for_each(|line| indent(&mut message, line));
         }
+        let frames_from = message.len();
         let frames = error.downcast_ref::<WasmBacktrace>().map(frames).filter(|frames| !frames.is_empty());
         if let Some(frames) = &frames {
             message.push_str("\n  backtrace, innermost call first:");
             frames.iter().for_each(|frame| indent(&mut message, frame));
         }
+        let frames_at = frames_from..message.len();
         if let (Trap::Time, Call { rows, rows_before, batch: Some(_), .. }) = (trap, guest.call) {
             let before = match rows_before {
                 0 => "It was the first of the batch on this worker.".to_owned(),
@@ -159,7 +164,27 @@ impl CallFailure {
         let _ = write!(message, "\n  {advice}");
         let kept = usize::try_from(limits.backtrace_bytes_max).unwrap_or(usize::MAX);
         let backtrace = frames.filter(|_| kept > 0).map(|frames| printable(&frames.join("\n"), kept));
-        CallFailure { trap: Some(trap), reason: what, backtrace, error: Error { kind: Kind::Plugin, message } }
+        CallFailure {
+            trap: Some(trap),
+            reason: what,
+            backtrace,
+            error: Error { kind: Kind::Plugin, message },
+            frames_at,
+        }
+    }
+
+    /// Says what was being called in these lines, and not in the names of functions; `head` tells what the lines are.
+    pub fn with_calls(mut self, head: &str, calls: &str, limits: &PluginLimits) -> CallFailure {
+        let mut told = format!("\n  {head}");
+        indent(&mut told, calls);
+        let message = &mut self.error.message;
+        if message.get(self.frames_at.clone()).is_some() {
+            message.replace_range(self.frames_at.clone(), &told);
+            self.frames_at.end = self.frames_at.start + told.len();
+        }
+        let kept = usize::try_from(limits.backtrace_bytes_max).unwrap_or(usize::MAX);
+        self.backtrace = (kept > 0).then(|| printable(calls, kept));
+        self
     }
 
     /// The failure of a call that returned an error by itself.
@@ -174,7 +199,7 @@ impl CallFailure {
         };
         let words = printable(&words, PLUGIN_WORDS_BYTES_MAX);
         let message = format!("{} {verb} {}: {}", identity.who(), identity.when(batch), in_one_line(&words));
-        CallFailure { trap, reason: words, backtrace: None, error: Error { kind, message } }
+        CallFailure { trap, reason: words, backtrace: None, error: Error { kind, message }, frames_at: 0..0 }
     }
 
     /// The failure of a call whose result has a fault.
@@ -191,7 +216,7 @@ impl CallFailure {
                 (Trap::Output, words, message)
             }
         };
-        CallFailure { trap: Some(trap), reason, backtrace: None, error: Error::plugin(message) }
+        CallFailure { trap: Some(trap), reason, backtrace: None, error: Error::plugin(message), frames_at: 0..0 }
     }
 }
 

@@ -4,6 +4,7 @@ use super::allowance::Allowance;
 use super::bindings::Level;
 use super::failure::{Identity, in_one_line, printable};
 use super::logged::LogBudget;
+use super::traced::Places;
 use super::wasi::{Call, Wasi};
 use super::{DueTimes, TimerChange};
 use crate::error::Error;
@@ -111,6 +112,8 @@ pub struct Guest {
     pub time_in_imports: Duration,
     /// Lines of the log that were dropped in this call.
     pub log_lines_dropped: u64,
+    /// Where it stood, if it is called only to see that: then it writes no line of the log and counts nothing.
+    pub places: Option<Places>,
     counted: BTreeMap<String, u64>,
 }
 
@@ -169,6 +172,7 @@ impl Guest {
             wasi: None,
             time_in_imports: Duration::ZERO,
             log_lines_dropped: 0,
+            places: None,
             counted: BTreeMap::new(),
             shared,
         }
@@ -201,6 +205,9 @@ impl Guest {
 
     /// Writes a line of the log. Further lines of it are indented, so that none can pass for a line of its own.
     pub fn log(&mut self, level: Level, message: &str) {
+        if let Some(places) = &mut self.places {
+            return places.hear(message);
+        }
         let length = logged_bytes(message);
         let quiet = self.shared.quiet.load(Ordering::Relaxed) || self.shared.mute.load(Ordering::Relaxed);
         let within = !quiet && self.shared.log().take(length);
@@ -232,6 +239,9 @@ impl Guest {
 
     /// Adds to a counter.
     pub fn count(&mut self, counter: &str, amount: u64) {
+        if self.places.is_some() {
+            return;
+        }
         let first = counter.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
         let rest = counter.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         if !first || !rest || counter.len() > 64 {

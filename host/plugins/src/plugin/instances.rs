@@ -7,6 +7,7 @@ use super::clock;
 use super::failure::{self, CallFailure, Fault, Identity};
 use super::guest::{Guest, Shared, Stage, Timers};
 use super::load::Loaded;
+use super::traced::Places;
 use super::wasi::Call;
 use super::{Counted, Counters, Metering, stack};
 use crate::error::Error;
@@ -40,6 +41,10 @@ pub struct Instances {
     pub fuel_burnt: u64,
     /// What calls cost.
     pub bill: Bill,
+    /// Whether calls are made only to see where they stand.
+    pub traces: bool,
+    /// Where the last of such calls stood, where it took too long.
+    pub story: Option<String>,
 }
 
 struct Live {
@@ -52,9 +57,24 @@ impl Instances {
     /// No instance yet. `keep`: whether an instance lives on after a call. Where calls are metered by fuel none does: what
     /// a call does must not depend on the calls before it, as rows are rejected by it, and alike when a batch runs again.
     pub fn new(loaded: Arc<Loaded>, identity: Identity, stage: Stage, limits: PluginLimits, keep: bool) -> Instances {
-        let (identity, stage) = (Arc::new(identity), Arc::new(stage));
-        let shared = Arc::new(Shared::new(identity.clone(), limits));
         let keep = keep && loaded.machine.kind.metering != Metering::Fuel;
+        Instances::made(loaded, Arc::new(identity), Arc::new(stage), limits, keep)
+    }
+
+    /// For the same stage and under other limits, to see where calls stand.
+    pub fn beside(&self, limits: PluginLimits) -> Instances {
+        let (identity, stage) = (self.identity.clone(), self.stage.clone());
+        Instances { traces: true, ..Instances::made(self.loaded.clone(), identity, stage, limits, false) }
+    }
+
+    fn made(
+        loaded: Arc<Loaded>,
+        identity: Arc<Identity>,
+        stage: Arc<Stage>,
+        limits: PluginLimits,
+        keep: bool,
+    ) -> Instances {
+        let shared = Arc::new(Shared::new(identity.clone(), limits));
         Instances {
             loaded,
             identity,
@@ -70,6 +90,8 @@ impl Instances {
             counted: Counted::new(),
             fuel_burnt: 0,
             bill: Bill::default(),
+            traces: false,
+            story: None,
         }
     }
 
@@ -143,6 +165,7 @@ impl Instances {
         }
         self.counted = live.store.data_mut().end();
         self.timers = std::mem::take(&mut live.store.data_mut().timers);
+        self.story = live.store.data().places.as_ref().and_then(Places::story);
         match called {
             Ok((Ok(result),)) => {
                 let memory_low = live.store.data().memory.now <= self.limits.memory_bytes_max / 2;
@@ -220,7 +243,8 @@ impl Instances {
             format!("{}: no instance could be made {}: {words}", self.identity.who(), self.identity.when(call.batch))
         };
         stack::check(self.limits.stack_bytes_max).map_err(|words| CallFailure::other(Error::job(told(words))))?;
-        let guest = Guest::new(self.shared.clone(), self.stage.clone(), call, allowance);
+        let mut guest = Guest::new(self.shared.clone(), self.stage.clone(), call, allowance);
+        guest.places = self.traces.then(Places::default);
         let mut store = Store::new(self.loaded.pre.engine(), guest);
         store.limiter(|guest| guest);
         store.set_max_component_handles(usize::try_from(self.limits.handles_max).unwrap_or(usize::MAX));
@@ -241,7 +265,9 @@ impl Instances {
         }
         let (rows, rows_before) = (given.longest, self.passed.1);
         self.passed.1 = rows_before.saturating_add(rows);
-        Call { batch, time_us: self.time_us, began: Instant::now(), times: given.times(), rows, rows_before }
+        // Only to see where a call stands it is given no more time than others, however many rows a key has.
+        let times = if self.traces { 1 } else { given.times() };
+        Call { batch, time_us: self.time_us, began: Instant::now(), times, rows, rows_before }
     }
 
     fn trapped(&self, store: &Store<Guest>, error: &wasmtime::Error) -> CallFailure {

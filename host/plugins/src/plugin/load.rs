@@ -14,6 +14,7 @@ use super::releases::MIGRATOR;
 use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
 use crate::limits::COMPONENT_BYTES_MAX;
+use crate::sections::{has_section, section};
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls};
 pub use folder::{find, is_plugin_folder};
@@ -40,6 +41,8 @@ pub struct Loaded {
     pub imports: Vec<String>,
     /// What the component consists of.
     pub size: Size,
+    /// Whether its calls can tell in which line of the author's code they stand.
+    pub traces: bool,
     /// The interface that it exports: `millstream:plugin/transformer@0.1.0`.
     pub interface: String,
     /// What its code runs on.
@@ -178,6 +181,7 @@ impl Loader {
             cached,
             imports: asks.imports,
             size: asks.size,
+            traces: has_section(bytes, section::TRACES),
             describe,
             calls,
             interface: interface.clone(),

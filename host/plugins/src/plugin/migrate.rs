@@ -7,6 +7,7 @@ use super::guest::Stage;
 use super::instances::Instances;
 use super::load::Calls;
 use super::lower::{self, Lowered};
+use super::traced::located;
 use super::{Counters, Description, Plugin, StageUse, lift};
 use crate::error::{Error, Result};
 use crate::ids::BatchTime;
@@ -50,10 +51,11 @@ impl Plugin {
         let (columns, schema) = (states.columns(), lower::schema(old.rows.schema_ref()));
         let about = Stage { grant: stage.grant.clone(), inputs: description.inputs.clone(), key: stage.key.clone() };
         let mut instances = Instances::new(self.loaded.clone(), identity, about, stage.limits, false);
-        instances.time_us = old.time.0;
         let given = Given::of([&states]);
-        let arguments = (stage.config.as_str(), old.version, &schema, states.batch(&columns));
-        let made: BatchOut = instances.call(None, migrate, given, arguments)?;
+        let made: BatchOut = located(&mut instances, &stage.config, |instances, config| {
+            instances.time_us = old.time.0;
+            instances.call(None, migrate, given, (config, old.version, &schema, states.batch(&columns)))
+        })?;
         let new = lift::batch("the new states", &description.state, Some(old.rows.num_rows()), made);
         let checked = new.map_err(Fault::from).and_then(|new| {
             Allowance::new(stage.limits, given).check_shared(&new)?;

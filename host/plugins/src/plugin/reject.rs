@@ -89,23 +89,24 @@ impl Trials<'_> {
         (self.calls_left, self.fuel_left) = (u64::MAX, u64::MAX);
     }
 
-    /// Makes a call if one is left. An error where it fails and no row is to blame, as where it has none.
+    /// Makes a call on so many rows, those aside that are known to be good, if one is left. An error where it fails and no row is
+    /// to blame, as where it has none. What is told of a row is told of a call that has no other to blame.
     fn call<T>(
         &mut self,
-        has_rows: bool,
-        call: impl FnOnce(&mut Attempts) -> Result<T, CallFailure>,
+        rows: usize,
+        call: impl Fn(&mut Attempts) -> Result<T, CallFailure>,
     ) -> Result<Answer<T, Story>> {
         if self.calls_left == 0 || self.fuel_left == 0 {
             return Ok(Answer::Spent);
         }
         // What was found so far is kept until the search ends.
         memory::check()?;
-        let called = call(self.attempts);
+        let called = if rows == 1 { self.attempts.located(call) } else { call(self.attempts) };
         self.calls_left -= 1;
         self.fuel_left = self.fuel_left.saturating_sub(self.attempts.instances.fuel_burnt);
         match called {
             Ok(result) => Ok(Answer::Good(result)),
-            Err(failure) if has_rows && failure.trap.is_some() => {
+            Err(failure) if rows > 0 && failure.trap.is_some() => {
                 let story = Story::of(failure);
                 self.last_reason.clone_from(&story.reason);
                 Ok(Answer::Bad(story))
@@ -117,11 +118,12 @@ impl Trials<'_> {
     /// As [`Trials::call`], where it is not known yet whether the result is used: it counts for these counters.
     fn try_call<T>(
         &mut self,
+        rows: usize,
         counters: &Counters,
-        call: impl FnOnce(&mut Attempts) -> Result<T, CallFailure>,
+        call: impl Fn(&mut Attempts) -> Result<T, CallFailure>,
     ) -> Result<Answer<T, Story>> {
         let own = self.attempts.count_for(counters.clone());
-        let answer = self.call(true, call);
+        let answer = self.call(rows, call);
         self.attempts.count_for(own);
         answer
     }
@@ -170,7 +172,7 @@ pub fn process(
         trials.unbound();
     }
     let mut found = search_from(rows.num_rows(), known, |range| {
-        trials.call(true, |attempts| attempts.process(context, &rows.slice(range.start, range.len())))
+        trials.call(range.len(), |attempts| attempts.process(context, &rows.slice(range.start, range.len())))
     })?;
     let mut rejections = trials.refusals(&mut found, |row| row as u32);
     let mut pieces = Vec::new();
@@ -186,13 +188,14 @@ pub fn process(
 pub fn refused(
     trials: &mut Trials<'_>,
     known: Story,
-    mut call: impl FnMut(&mut Attempts, Range<usize>) -> Result<(), CallFailure>,
+    call: impl Fn(&mut Attempts, Range<usize>) -> Result<(), CallFailure>,
     rows: usize,
 ) -> Result<Vec<Refusal>> {
     if !trials.attempts.calls_are_fixed {
         trials.unbound();
     }
-    let mut found = search_from(rows, known, |range| trials.call(true, |attempts| call(attempts, range)))?;
+    let mut found =
+        search_from(rows, known, |range| trials.call(range.len(), |attempts| call(attempts, range.clone())))?;
     // Guilty ones in order, and the rest behind them.
     Ok(trials.refusals(&mut found, |row| row as u32))
 }
@@ -207,7 +210,9 @@ pub fn lift(
 ) -> Result<RecordBatch> {
     let (known, error) = first;
     let found = search_from(rows.num_rows(), known, |range| {
-        trials.call(range.len() > 1, |attempts| attempts.lift(context, &rows.slice(range.start, range.len())))
+        // No row is to blame that fails alone.
+        let rows_to_blame = if range.len() > 1 { range.len() } else { 0 };
+        trials.call(rows_to_blame, |attempts| attempts.lift(context, &rows.slice(range.start, range.len())))
     })?;
     if !found.bad.is_empty() || !found.rest.is_empty() {
         return Err(error);

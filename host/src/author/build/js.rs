@@ -1,12 +1,17 @@
 //! JavaScript and TypeScript: tsc checks types, esbuild makes one module of plugin, SDK and packages, componentize-qjs makes a
 //! component of it and QuickJS.
 
+mod marked;
+
+use super::metadata::with_section;
 use crate::author::failed;
 use crate::author::project::{Code, Project};
 use crate::author::tools::{self, Tool};
 use crate::error::{Error, Result};
+use crate::sections::section;
 use crate::plugin::World;
 use crate::shown;
+use marked::{AT, mappings_of, marked};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,6 +24,9 @@ const SDK: &str = "millstream-sdk";
 
 /// What `Intl` is in plugins, where there is none: a name that nothing has, and that says so in an error.
 const NO_INTL: &str = "Intl_is_missing_in_plugins";
+
+/// What of the SDK tells where calls stand; those of before have it not.
+const TRACE: &str = "src/component/trace.ts";
 
 /// What a JavaScript engine of 2023 can do, as QuickJS.
 const TARGET: &str = "es2023";
@@ -40,7 +48,10 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     let program = program(&folder, &sdk, &work)?;
     check_intl(&program, &folder, main)?;
     let path = work.join("plugin.js");
-    fs::write(&path, program).map_err(|error| failed("write", &path, &error))?;
+    let second = second(&program, &folder, &sdk);
+    let has_second = second.is_some();
+    fs::write(&path, program + second.as_deref().unwrap_or_default())
+        .map_err(|error| failed("write", &path, &error))?;
     let component = work.join("plugin.wasm");
     let mut command = Command::new(tools::find(Tool::ComponentizeQjs, &folder)?);
     command.current_dir(&work).arg("--wit").arg(sdk.join("wit")).args(["--js", "plugin.js", "--sync"]);
@@ -49,7 +60,39 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     if !output.status.success() {
         return Err(Error::plugin(format!("its modules cannot be run:\n{}", words(&output))));
     }
-    fs::read(&component).map_err(|error| failed("read", &component, &error))
+    let mut component = fs::read(&component).map_err(|error| failed("read", &component, &error))?;
+    if has_second {
+        with_section(&mut component, section::TRACES);
+    }
+    Ok(component)
+}
+
+/// Whether the SDK can tell where calls stand.
+fn traces(sdk: &Path) -> bool {
+    sdk.join(TRACE).is_file()
+}
+
+/// What is put behind the program: a second text of the author's modules and packages, which says where it stands; the source map of
+/// its lines; and what makes a function of it that sees the SDK and the imports. `None`: the SDK knows nothing of it, or the program is not understood.
+fn second(program: &str, folder: &Path, sdk: &Path) -> Option<String> {
+    if !traces(sdk) {
+        return None;
+    }
+    let (map, program) = program.split_once('\n')?;
+    let source = sdk.join("src");
+    let text = marked(program, |module| !plain(&folder.join(module)).starts_with(&source))?;
+    // Its first line is its own.
+    let lines: Vec<bool> = text.lines().skip(1).map(|line| !line.is_empty()).collect();
+    let is_there = |line: usize| lines.get(line).copied().unwrap_or_default();
+    let mappings = mappings_of(&source_map(map)?.mappings, is_there)?;
+    let [text, mappings] = [text, mappings].map(serde_json::Value::from);
+    // The only name that hides one of the program's is one that the program has not.
+    Some(format!("globalThis.millstreamMarked = [{text}, {mappings}, ({AT}) => eval({AT})];\n"))
+}
+
+/// The map in the first line of a program.
+fn source_map(line: &str) -> Option<SourceMap> {
+    serde_json::from_str(line.strip_prefix("globalThis.millstreamSourceMap = ")?.strip_suffix(';')?).ok()
 }
 
 /// The parts of `package.json` that the build needs.
@@ -114,15 +157,26 @@ fn bundle(project: &Project, world: World, folder: &Path, main: &str, sdk: &Path
     };
     let about = &project.about;
     let module = text(&path(&sdk.join(format!("src/component/{world}.ts")))?);
+    let (trace, traceable) = match traces(sdk) {
+        true => {
+            let module = text(&path(&sdk.join(TRACE))?);
+            (format!("import {{ traceable }} from {module};\n"), "traceable")
+        }
+        false => (String::new(), "((_, functions) => functions)"),
+    };
     let mut entry = format!(
-        "import {{ exports }} from {module};\nimport plugin from {};\nexport const {} = exports(plugin, {}, {});\n",
+        "import {{ exports }} from {module};\n{trace}import plugin from {};\nexport const {} = {traceable}(\"{}\", \
+         exports(plugin, {}, {}));\n",
         text(&format!("./{main}")),
+        exported(world),
         exported(world),
         serde_json::json!({"name": about.name, "version": about.version, "doc": about.description}),
         project.migrates,
     );
     if project.migrates {
-        entry.push_str(&format!("import {{ migrator as own }} from {module};\nexport const migrator = own(plugin);\n"));
+        entry.push_str(&format!(
+            "import {{ migrator as own }} from {module};\nexport const migrator = {traceable}(\"migrator\", own(plugin));\n"
+        ));
     }
     let mut command = Command::new(tools::find(Tool::Esbuild, folder)?);
     command.current_dir(folder);
@@ -154,10 +208,7 @@ fn check_intl(program: &str, folder: &Path, main: &str) -> Result<()> {
     if !program.contains(NO_INTL) {
         return Ok(());
     }
-    let sources = program.lines().next().and_then(|line| {
-        let map = line.strip_prefix("globalThis.millstreamSourceMap = ")?.strip_suffix(';')?;
-        serde_json::from_str::<SourceMap>(map).ok()
-    });
+    let sources = program.lines().next().and_then(source_map);
     let own = sources.map_or_else(|| vec![main.to_owned()], |map| map.sources);
     let own = own.into_iter().filter(|source| !source.is_empty() && !source.contains("node_modules/"));
     let places: Vec<String> = own.flat_map(|source| places_of_intl(&folder.join(&source), &source)).collect();

@@ -1,11 +1,11 @@
-//! Puts into a component what its project says of it, see [`Package`](crate::package::sections::Package).
+//! Puts into a component what its project says of it, see [`Package`](crate::sections::Package).
 
 use super::described::Answers;
 use crate::author::new::SDK_VERSION;
 use crate::author::project::{Grants, Project};
 use crate::error::{Error, Result};
 use crate::limits::{DECLARED_BYTES_MAX, README_BYTES_MAX};
-use crate::package::sections::section;
+use crate::sections::section;
 use serde_json::Value;
 use std::fs;
 use wasm_encoder::{ComponentSection, CustomSection};
@@ -41,6 +41,11 @@ pub fn embed(component: &[u8], project: &Project, answers: &Answers) -> Result<V
         CustomSection { name: name.into(), data: text.as_bytes().into() }.append_to_component(&mut component);
     }
     Ok(component)
+}
+
+/// Puts a section without content behind a component.
+pub fn with_section(component: &mut Vec<u8>, name: &str) {
+    CustomSection { name: name.into(), data: [].as_slice().into() }.append_to_component(component);
 }
 
 /// What the plugin answered and what the project wants to be granted, as JSON; empty where there is nothing to say.

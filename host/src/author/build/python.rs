@@ -6,9 +6,11 @@ mod base;
 mod packages;
 mod sockets;
 
+use super::metadata::with_section;
 use crate::author::failed;
 use crate::author::project::{Code, Project};
 use crate::error::{Error, Kind, Result};
+use crate::sections::section;
 use crate::plugin::{Preparation, called};
 use base::{Base, Parts, same_times};
 use std::ffi::OsStr;
@@ -54,8 +56,13 @@ pub fn component(project: &Project, work: &Path) -> Result<Vec<u8>> {
     } else {
         at_once::component(project, module, &parts, &modules, &work)?
     };
-    sockets::without(&component)
-        .map_err(|error| Error::bug(format!("componentize-py made a component that is not understood: {error}")))
+    let mut component = sockets::without(&component)
+        .map_err(|error| Error::bug(format!("componentize-py made a component that is not understood: {error}")))?;
+    // Those of before could not tell where calls stand.
+    if sdk.join("millstream/trace.py").is_file() {
+        with_section(&mut component, section::TRACES);
+    }
+    Ok(component)
 }
 
 /// Lets the component import the plugin. Its folders have numbers for names, as those of componentize-py.

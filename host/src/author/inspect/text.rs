@@ -2,7 +2,7 @@
 
 use super::Inspected;
 use crate::package::difference::in_words as columns;
-use crate::package::sections::in_words;
+use crate::sections::in_words;
 use serde_json::Value;
 use std::fmt::Write as _;
 

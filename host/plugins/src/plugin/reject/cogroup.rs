@@ -21,8 +21,8 @@ pub fn cogroup(
     trials.unbound();
     let found = search_from(groups.keys.num_rows(), known, |range| {
         let part = groups.whole(range);
-        let has_rows = part.inputs.iter().any(|(rows, _)| rows.num_rows() > 0);
-        trials.call(has_rows, |attempts| attempts.cogroup(context, &part))
+        let count = part.inputs.iter().map(|(rows, _)| rows.num_rows()).sum();
+        trials.call(count, |attempts| attempts.cogroup(context, &part))
     })?;
     let mut rejections: Vec<Vec<Refusal>> = groups.inputs.iter().map(|_| Vec::new()).collect();
     let mut pieces = Vec::new();
@@ -58,10 +58,11 @@ fn guilty_group(
     let mut last: Option<(Cogrouped, Counters)> = None;
     let mut found = search_from(rows.len(), story, |range| {
         let mut tried = good.clone();
+        let count = range.len();
         tried.extend_from_slice(&rows[range]);
         let part = groups.with_rows(group, &tried)?;
         let counters = Counters::default();
-        Ok(match trials.try_call(&counters, |attempts| attempts.cogroup(context, &part))? {
+        Ok(match trials.try_call(count, &counters, |attempts| attempts.cogroup(context, &part))? {
             Answer::Good(piece) => {
                 good = tried;
                 last = Some((piece, counters));

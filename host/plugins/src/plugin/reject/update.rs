@@ -22,7 +22,7 @@ pub fn update(
     trials.unbound();
     let found = search_from(groups.keys.num_rows(), known, |range| {
         let part = groups.whole(range);
-        trials.call(part.rows.num_rows() > 0, |attempts| attempts.update(context, &part))
+        trials.call(part.rows.num_rows(), |attempts| attempts.update(context, &part))
     })?;
     let mut pieces: Vec<(usize, Updated)> = Vec::new();
     for (range, updated) in found.good {
@@ -54,10 +54,11 @@ fn guilty_group(
     let mut last: Option<(Updated, Counters)> = None;
     let mut found = search_from(rows.len(), story, |range| {
         let mut tried = good.clone();
+        let count = range.len();
         tried.extend(range.map(|row| (rows.start + row) as u32));
         let part = groups.with_rows(group, &tried)?;
         let counters = Counters::default();
-        Ok(match trials.try_call(&counters, |attempts| attempts.update(context, &part))? {
+        Ok(match trials.try_call(count, &counters, |attempts| attempts.update(context, &part))? {
             Answer::Good(updated) => {
                 good = tried;
                 last = Some((updated, counters));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::author::language::Language;
 use crate::author::project::{About, Code, Http};
-use crate::package::sections::{Declared, Package, Producer, in_words};
+use crate::sections::{Declared, Package, Producer, in_words};
 use serde_json::json;
 use std::path::Path;
 

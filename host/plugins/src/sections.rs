@@ -29,6 +29,8 @@ pub mod section {
     pub const CONFIG_SCHEMA: &str = "millstream:config-schema";
     /// What a job should grant it, as JSON.
     pub const GRANTS: &str = "millstream:grants";
+    /// There, and empty, where its SDK can tell in which line a call stands. No text, so not among [`ALL`].
+    pub const TRACES: &str = "millstream:traces";
     /// All of them.
     pub const ALL: [&str; 8] = [VERSION, DESCRIPTION, LICENSES, AUTHORS, README, SCHEMAS, CONFIG_SCHEMA, GRANTS];
 }
@@ -122,6 +124,13 @@ impl Package {
         }
         Ok(())
     }
+}
+
+/// Whether a component has a section of this name.
+pub fn has_section(component: &[u8], wanted: &str) -> bool {
+    let mut found = false;
+    each_section(component, |name, _, _| found |= name == wanted);
+    found
 }
 
 /// What a component's build wrote down of what it answers when it is asked.

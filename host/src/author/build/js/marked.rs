@@ -1,0 +1,302 @@
+//! A second text of a program in JavaScript, in which each statement says that it runs: `__at(12);`. It is run only to see
+//! where a call stands that took too long, since QuickJS tells nobody outside.
+//!
+//! What is read is what esbuild prints: statements end with `;`, and no line is put in here, so the program's source map holds for
+//! its lines. Where this reads a program wrongly, its second text does not run, or says less; the program itself is not touched.
+
+mod map;
+mod tokens;
+
+pub use map::mappings_of;
+use std::fmt::Write as _;
+use tokens::{Kind, Token, Tokens};
+
+/// What says that a place is passed. `MARKS` in `component/trace.ts` of the SDK takes these texts off again.
+pub const AT: &str = "__at";
+/// Where an expression ends that was put into brackets.
+const END: &str = "/*at*/)";
+
+/// What stands in brackets or braces, or is the body of an arrow function without them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    /// The whole program.
+    Program,
+    /// Statements.
+    Block,
+    /// Statements that are a function's.
+    Function,
+    /// Statements behind `case`.
+    Switch,
+    /// Members of a class.
+    Class,
+    /// Members of an object, or names.
+    Object,
+    /// An expression within a text.
+    Template,
+    /// `(…)` behind a word as `if`.
+    Head,
+    /// `(…)` behind `for`; whether its first `;` is still to come.
+    For(bool),
+    /// `(…)` behind `switch`.
+    Cases,
+    /// `(…)` of any other kind, or `[…]`.
+    Brackets,
+    /// The body of `=>`.
+    Arrow,
+}
+
+/// Brackets or braces that are open.
+struct Level {
+    inside: Inside,
+    /// Conditional expressions that wait for their `:`.
+    questions: u32,
+    /// A class whose members begin with the next brace.
+    class: bool,
+    /// A `case` or `default` whose `:` is to come.
+    case: bool,
+}
+
+/// The modules of a program that `is_wanted`, by the names that esbuild gives them: as a function of the marks, which returns what
+/// the program exports. What they take of other modules and import they find where the function is made. `None`: the program is
+/// not understood.
+pub fn marked(program: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+    if program.contains(AT) {
+        return None;
+    }
+    let body = as_function(program, is_wanted)?;
+    let mut marking = Marking { text: &body, out: String::new(), copied: 0, marks: 0, levels: Vec::new() };
+    marking.open(Inside::Program);
+    marking.run()?;
+    Some(format!("(function ({AT}) {{ \"use strict\";\n{}}})", marking.out))
+}
+
+/// The lines of these modules, and `return` for what the program exports. All other lines are empty.
+fn as_function(program: &str, is_wanted: impl Fn(&str) -> bool) -> Option<String> {
+    let mut body = String::new();
+    let mut wanted = false;
+    // Whether its exports are being read, or were.
+    let mut exports = None;
+    for line in program.lines() {
+        if let Some(module) = line.strip_prefix("// ") {
+            wanted = is_wanted(module);
+        } else if line == "export {" {
+            exports = Some(true);
+            body.push_str("return {");
+        } else if exports == Some(true) {
+            exports = Some(line != "};");
+            match line.trim_start().split_once(" as ") {
+                Some((own, name)) => {
+                    let end = if name.ends_with(',') { "," } else { "" };
+                    let _ = write!(body, "  {}: {own}{end}", name.trim_end_matches(','));
+                }
+                None => body.push_str(line),
+            }
+        } else if line.starts_with("import \"") || line.starts_with("export ") {
+            return None;
+        } else if wanted && !line.starts_with("import ") {
+            body.push_str(line);
+        }
+        body.push('\n');
+    }
+    exports.map(|_| body)
+}
+
+/// A text with marks, as far as it is made.
+struct Marking<'a> {
+    text: &'a str,
+    out: String,
+    /// Up to where the text has gone out.
+    copied: usize,
+    marks: u32,
+    levels: Vec<Level>,
+}
+
+impl Marking<'_> {
+    fn run(&mut self) -> Option<()> {
+        let mut tokens = Tokens::new(self.text);
+        // What stood in the brackets or braces that were closed last.
+        let mut closed = None;
+        // Whether a statement may begin with the next token.
+        let mut begins = false;
+        while let Some(token) = tokens.next(|before| self.divides(before, closed))? {
+            if std::mem::take(&mut begins) && !goes_on(&token) {
+                self.mark(token.at, "", ";");
+            }
+            let before = tokens.before;
+            begins = match token.text {
+                "(" | "[" | "${" => {
+                    let inside = match (token.text, before.map_or("", |before| before.text)) {
+                        ("${", _) => Inside::Template,
+                        ("(", "for") if self.is_code() => Inside::For(true),
+                        ("(", "switch") if self.is_code() => Inside::Cases,
+                        ("(", "while" | "if" | "with" | "catch") if self.is_code() => Inside::Head,
+                        _ => Inside::Brackets,
+                    };
+                    if inside == Inside::Head && before.is_some_and(|before| before.text == "while") {
+                        self.mark(token.end(), "", ",");
+                    }
+                    self.open(inside);
+                    false
+                }
+                "{" => {
+                    let inside = self.brace(before, closed);
+                    self.open(inside);
+                    if matches!(inside, Inside::Block | Inside::Function) {
+                        self.mark(token.end(), "", ";");
+                    }
+                    false
+                }
+                ")" | "]" | "}" => {
+                    self.end_arrows(token.at);
+                    let inside = self.levels.pop()?.inside;
+                    self.levels.last()?;
+                    closed = Some(inside);
+                    matches!(inside, Inside::Block | Inside::Switch) && self.is_among_statements()
+                }
+                "," => {
+                    self.end_arrows(token.at);
+                    false
+                }
+                ";" => {
+                    self.end_arrows(token.at);
+                    if let Some(Level { inside: inside @ Inside::For(true), .. }) = self.levels.last_mut() {
+                        *inside = Inside::For(false);
+                        let is_empty = self.text.get(token.end()..)?.trim_start().starts_with(';');
+                        self.mark(token.end(), "", if is_empty { "" } else { "," });
+                    }
+                    self.is_among_statements()
+                }
+                "?" => {
+                    self.levels.last_mut()?.questions += 1;
+                    false
+                }
+                ":" => self.colon(token.at)?,
+                "=>" => {
+                    let rest = self.text.get(token.end()..)?.trim_start();
+                    if !rest.starts_with('{') {
+                        let at = self.text.len() - rest.len();
+                        self.mark(at, "(", ",");
+                        self.open(Inside::Arrow);
+                    }
+                    false
+                }
+                "class" if token.kind == Kind::Word && self.is_code() => {
+                    self.levels.last_mut()?.class = true;
+                    false
+                }
+                "case" | "default" if token.kind == Kind::Word && self.inside() == Some(Inside::Switch) => {
+                    self.levels.last_mut()?.case = true;
+                    false
+                }
+                _ => false,
+            };
+            tokens.before = Some(token);
+        }
+        self.copy(self.text.len());
+        self.is_top().then_some(())
+    }
+
+    /// Puts a mark here, between these texts.
+    fn mark(&mut self, at: usize, before: &str, behind: &str) {
+        if !self.is_top() || before == "(" {
+            self.copy(at);
+            let _ = write!(self.out, "{before}{AT}({}){behind}", self.marks);
+            self.marks += 1;
+        }
+    }
+
+    fn copy(&mut self, to: usize) {
+        self.out.push_str(self.text.get(self.copied..to).unwrap_or_default());
+        self.copied = to;
+    }
+
+    fn open(&mut self, inside: Inside) {
+        self.levels.push(Level { inside, questions: 0, class: false, case: false });
+    }
+
+    fn inside(&self) -> Option<Inside> {
+        self.levels.last().map(|level| level.inside)
+    }
+
+    /// Whether no brackets and braces are open: statements there run when a component is made, and never in a call.
+    fn is_top(&self) -> bool {
+        self.levels.len() == 1
+    }
+
+    /// Whether words here are not names of members.
+    fn is_code(&self) -> bool {
+        !matches!(self.inside(), Some(Inside::Class | Inside::Object))
+    }
+
+    fn is_among_statements(&self) -> bool {
+        matches!(self.inside(), Some(Inside::Block | Inside::Function | Inside::Switch))
+    }
+
+    /// Ends the bodies of arrow functions that end before this.
+    fn end_arrows(&mut self, at: usize) {
+        while self.inside() == Some(Inside::Arrow) {
+            self.end_arrow(at);
+        }
+    }
+
+    fn end_arrow(&mut self, at: usize) {
+        self.levels.pop();
+        self.copy(at);
+        self.out.push_str(END);
+    }
+
+    /// A `:`; whether a statement may begin behind it.
+    fn colon(&mut self, at: usize) -> Option<bool> {
+        while let Some(Level { inside: Inside::Arrow, questions: 0, .. }) = self.levels.last() {
+            self.end_arrow(at);
+        }
+        let level = self.levels.last_mut()?;
+        if level.questions > 0 {
+            level.questions -= 1;
+            return Some(false);
+        }
+        Some(std::mem::take(&mut level.case))
+    }
+
+    /// What an opening brace begins.
+    fn brace(&mut self, before: Option<Token<'_>>, closed: Option<Inside>) -> Inside {
+        if self.levels.last_mut().is_some_and(|level| std::mem::take(&mut level.class)) {
+            return Inside::Class;
+        }
+        match before.map_or(";", |before| before.text) {
+            ")" => match closed {
+                Some(Inside::Cases) => Inside::Switch,
+                Some(Inside::Head | Inside::For(_)) => Inside::Block,
+                _ => Inside::Function,
+            },
+            "=>" => Inside::Function,
+            "else" | "do" | "try" | "finally" | "catch" if self.is_code() => Inside::Block,
+            "static" if self.inside() == Some(Inside::Class) => Inside::Block,
+            ";" | "{" | "}" if self.is_among_statements() || self.is_top() => Inside::Block,
+            ":" if self.inside() == Some(Inside::Switch) => Inside::Block,
+            _ => Inside::Object,
+        }
+    }
+
+    /// Whether a `/` behind this token divides; else it begins a regular expression.
+    fn divides(&self, before: Option<Token<'_>>, closed: Option<Inside>) -> bool {
+        let Some(before) = before else { return false };
+        match before.text {
+            ")" => !matches!(closed, Some(Inside::Head | Inside::For(_))),
+            "}" => !matches!(closed, Some(Inside::Block | Inside::Switch)),
+            _ if before.kind == Kind::Value => true,
+            "]" | "++" | "--" => true,
+            "return" | "typeof" | "case" | "do" | "else" | "in" | "instanceof" | "new" | "void" | "delete"
+            | "throw" | "yield" | "await" | "of" => false,
+            _ => before.kind == Kind::Word,
+        }
+    }
+}
+
+/// Whether a token goes on with the statement before it.
+fn goes_on(token: &Token<'_>) -> bool {
+    matches!(token.text, "else" | "while" | "catch" | "finally" | "case" | "default" | "}")
+}
+
+#[cfg(test)]
+mod tests;

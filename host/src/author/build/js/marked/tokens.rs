@@ -1,0 +1,187 @@
+//! The words and signs of a program in JavaScript.
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A name or a word of the language.
+    Word,
+    /// A number, a text or the end of one, a regular expression.
+    Value,
+    /// Anything else.
+    Sign,
+}
+
+/// A part of a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Token<'a> {
+    /// What it is.
+    pub kind: Kind,
+    /// As it is written; of texts with expressions in them the part up to the first expression.
+    pub text: &'a str,
+    /// Where it begins.
+    pub at: usize,
+}
+
+impl Token<'_> {
+    /// Where it ends.
+    pub fn end(&self) -> usize {
+        self.at + self.text.len()
+    }
+
+    /// Whether a name behind it is that of a member.
+    pub fn is_dot(&self) -> bool {
+        matches!(self.text, "." | "?.")
+    }
+}
+
+/// Reads a program.
+pub struct Tokens<'a> {
+    text: &'a str,
+    at: usize,
+    /// The token before.
+    pub before: Option<Token<'a>>,
+    /// How many braces are open within each expression of a text.
+    templates: Vec<u32>,
+    /// A text goes on here.
+    in_template: bool,
+}
+
+impl<'a> Tokens<'a> {
+    /// From its beginning.
+    pub fn new(text: &'a str) -> Tokens<'a> {
+        Tokens { text, at: 0, before: None, templates: Vec::new(), in_template: false }
+    }
+
+    /// The next token; `None` within: there is none. `None`: this is no program. `divides` tells what a `/` is.
+    pub fn next(&mut self, divides: impl Fn(Option<Token<'a>>) -> bool) -> Option<Option<Token<'a>>> {
+        if !self.in_template {
+            self.skip()?;
+        }
+        let rest = self.rest();
+        let Some(first) = rest.chars().next() else {
+            return (self.templates.is_empty() && !self.in_template).then_some(None);
+        };
+        let (kind, length) = match first {
+            _ if self.in_template => return self.template(0),
+            '`' => return self.template(1),
+            '/' if !divides(self.before) => (Kind::Value, regular_expression(rest)?),
+            '"' | '\'' => (Kind::Value, text(rest, first)?),
+            '0'..='9' => {
+                (Kind::Value, rest.find(|c: char| !(c.is_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len()))
+            }
+            c if is_of_name(c) => {
+                let length = rest.find(|c: char| !is_of_name(c)).unwrap_or(rest.len());
+                // A name behind a dot is none of the language's words, whatever it looks like.
+                let is_name = self.before.is_some_and(|before| before.is_dot());
+                (if is_name { Kind::Value } else { Kind::Word }, length)
+            }
+            _ => (Kind::Sign, sign(rest)),
+        };
+        match rest.get(..length)? {
+            "{" => self.templates.last_mut().into_iter().for_each(|open| *open += 1),
+            "}" => match self.templates.last_mut() {
+                Some(0) => {
+                    self.templates.pop();
+                    self.in_template = true;
+                }
+                Some(open) => *open -= 1,
+                None => {}
+            },
+            _ => {}
+        }
+        self.take(kind, length)
+    }
+
+    /// Passes over spaces and remarks.
+    fn skip(&mut self) -> Option<()> {
+        loop {
+            let rest = self.rest().trim_start();
+            self.at = self.text.len() - rest.len();
+            self.at += match rest.get(..2) {
+                Some("//") => rest.find('\n').unwrap_or(rest.len()),
+                Some("/*") => rest.find("*/")? + 2,
+                _ => return Some(()),
+            };
+        }
+    }
+
+    /// A part of a text between `` ` ``, up to its end or the next expression; with `${` as a token of its own.
+    fn template(&mut self, from: usize) -> Option<Option<Token<'a>>> {
+        let rest = self.rest();
+        if self.in_template && rest.starts_with("${") {
+            self.in_template = false;
+            self.templates.push(0);
+            return self.take(Kind::Sign, 2);
+        }
+        let mut escaped = false;
+        for (place, c) in rest.char_indices().skip(from) {
+            match c {
+                _ if std::mem::take(&mut escaped) => {}
+                '\\' => escaped = true,
+                '`' => {
+                    self.in_template = false;
+                    return self.take(Kind::Value, place + 1);
+                }
+                '$' if rest.get(place..)?.starts_with("${") => {
+                    self.in_template = true;
+                    return self.take(Kind::Value, place);
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn take(&mut self, kind: Kind, length: usize) -> Option<Option<Token<'a>>> {
+        let token = Token { kind, text: self.rest().get(..length)?, at: self.at };
+        self.at += length;
+        Some(Some(token))
+    }
+
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
+    }
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '$' | '#' | '\\' | '\u{200c}' | '\u{200d}')
+}
+
+/// The length of a text between these quotes.
+fn text(rest: &str, quote: char) -> Option<usize> {
+    let mut escaped = false;
+    let end = rest.char_indices().skip(1).find(|(_, c)| {
+        let is_end = !escaped && *c == quote;
+        escaped = !escaped && *c == '\\';
+        is_end
+    })?;
+    Some(end.0 + 1)
+}
+
+/// The length of a regular expression with its flags.
+fn regular_expression(rest: &str) -> Option<usize> {
+    let (mut escaped, mut in_class) = (false, false);
+    let end = rest.char_indices().skip(1).find(|(_, c)| {
+        let is_end = !escaped && !in_class && *c == '/';
+        match c {
+            _ if escaped => {}
+            '[' => in_class = true,
+            ']' => in_class = false,
+            _ => {}
+        }
+        escaped = !escaped && *c == '\\';
+        is_end || *c == '\n'
+    })?;
+    let flags = rest.get(end.0 + 1..)?;
+    (end.1 == '/').then(|| end.0 + 1 + flags.find(|c: char| !c.is_alphanumeric()).unwrap_or(flags.len()))
+}
+
+/// The length of a sign: those that matter here are told from others that begin alike.
+fn sign(rest: &str) -> usize {
+    const LONG: [&str; 9] = ["...", "??=", "=>", "?.", "??", "++", "--", "==", "!="];
+    let first = rest.chars().next().map_or(1, char::len_utf8);
+    let found = LONG.into_iter().find(|sign| rest.starts_with(sign));
+    // `a ?.5 : b` is a condition; esbuild prints it so.
+    let is_number = rest.starts_with("?.") && rest.as_bytes().get(2).is_some_and(u8::is_ascii_digit);
+    found.filter(|_| !is_number).map_or(first, str::len)
+}
