@@ -22,7 +22,7 @@ pub use alone::{alone, is_alone};
 pub use document::{Block, blocks};
 pub use feeder::Feeder;
 pub use lying::{Answer, Asked, LyingRegistry, Then};
-pub use measured::{Measured, measure, measured, resident_bytes, threads};
+pub use measured::{Measured, held_bytes, measure, measured, resident_bytes, threads};
 pub use postgres::Postgres;
 pub use process::{Ended, Process};
 pub use registry::{RegistryOptions, RegistryServer};
