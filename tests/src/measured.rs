@@ -14,6 +14,16 @@ pub fn resident_bytes() -> u64 {
     kib * 1024
 }
 
+/// The same without what the C library keeps of what was freed: it is as much as the process once needed, not what it holds.
+pub fn held_bytes() -> u64 {
+    // SAFETY: it takes a number, and locks of the allocator only.
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+    resident_bytes()
+}
+
 /// Threads of this process.
 pub fn threads() -> usize {
     std::fs::read_dir("/proc/self/task").expect("Linux has this folder").count()

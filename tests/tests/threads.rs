@@ -1,7 +1,7 @@
 //! A panic in each thread and task of the program: the job ends with its story, or what the thread did is taken up again.
 //! Nothing waits for it for ever.
 
-use millstream_tests::{Ended, Postgres, Process, S3Server, Trial, free_port, plugin, until};
+use millstream_tests::{Ended, Postgres, Process, S3Server, Trial, free_port, passing, plugin, until};
 use std::fs;
 use std::process::Command;
 
@@ -10,19 +10,7 @@ const RATE: &str = "kind = \"rate\"\nrows_per_second = 2000\nrows_max = 500";
 
 /// A job that passes the rows of a source, with these keys of the job before.
 fn job(keys: &str, source: &str) -> Trial {
-    Trial::new(&format!(
-        r#"
-        batch = "20ms"
-        workers = 2
-        {keys}
-        [sources.in]
-        {source}
-        [sinks.out]
-        from = "in"
-        kind = "queue"
-        path = "out.jsonl"
-        "#
-    ))
+    passing(&format!("batch = \"20ms\"\n{keys}"), source, "")
 }
 
 /// Lets the first thread of this name panic.

@@ -1,6 +1,6 @@
 //! `millstream run --watch`: a component that is built anew takes the place of the one that runs, and a broken one does not.
 
-use millstream_tests::{Feeder, Process, Trial, free_port, write_varied};
+use millstream_tests::{Feeder, Process, Trial, free_port, varied, write_varied};
 
 /// A job that passes on what a feeder sends, in `made.wasm`.
 fn job(port: u16, more: &str) -> Trial {
@@ -56,6 +56,34 @@ fn a_rebuilt_component_takes_its_place_and_a_broken_one_is_told() {
         let ended = job.wait();
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }
+}
+
+/// Compiled components in a process: mappings that belong to no file and hold code.
+fn compiled(job: &Process) -> usize {
+    let maps = std::fs::read_to_string(format!("/proc/{}/maps", job.id())).unwrap();
+    maps.lines().filter(|line| line.contains(" r-xp ") && line.split_whitespace().count() == 5).count()
+}
+
+#[test]
+fn versions_that_were_replaced_are_gone() {
+    let feeder = Feeder::start(|_| "w,9".to_owned());
+    let trial = job(feeder.port(), "");
+    let mut run = trial.command(&["run", "job.toml", "--watch"]);
+    let mut job = Process::start(run.env("XDG_RUNTIME_DIR", trial.folder()));
+    comes_out(&trial, &mut job, 9);
+    let mut counts = Vec::new();
+    for version in 1..=10 {
+        let (way, n) = if version % 2 == 0 { ("same", 9) } else { ("plus", 10) };
+        // A custom section without a name makes it another file.
+        let component = [varied("varied", way), vec![0, 2, 0, version]].concat();
+        trial.move_in("made.wasm", component);
+        job.until("it is replaced", |job| job.stderr().matches(" in place of ").count() == usize::from(version));
+        comes_out(&trial, &mut job, n);
+        counts.push(compiled(&job));
+    }
+    assert!(counts[0] > 0, "compiled components are found");
+    // The one of the start, the one that runs, and the one before, which would take over.
+    assert!(counts.iter().all(|count| *count <= 4), "{counts:?} components are kept");
 }
 
 #[test]

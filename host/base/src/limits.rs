@@ -182,6 +182,8 @@ pub const PLUGIN_FIXED_BYTES_MAX: u64 = 64 << 10;
 pub const PLUGIN_COLUMNS_MAX: usize = 1000;
 /// Plugin instances alive at a time, of each kind of code: stages × workers where they are kept, else about one a worker.
 pub const PLUGIN_INSTANCES_MAX: u32 = 256;
+/// Plugins that a process has loaded and keeps though nothing uses them any more: those loaded last.
+pub const PLUGINS_UNUSED_MAX: usize = 1;
 /// Bytes of a file that a plugin is granted.
 pub const GRANTED_FILE_BYTES_MAX: u64 = 256 << 20;
 /// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system.

@@ -1,7 +1,7 @@
 //! The loop around a target. It runs in a process of its own, which is watched: whatever input was at work when it died or
 //! hung is known by its number.
 
-use millstream_tests::{Process, Random, alone, is_alone, resident_bytes};
+use millstream_tests::{Process, Random, alone, held_bytes, is_alone};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ const PROGRESS: &str = "FUZZ_PROGRESS";
 /// One input may take so long; the machine may be busy.
 const INPUT_MAX: Duration = Duration::from_secs(60);
 /// After so many inputs a process has what it needs: one of the most expensive to compile is among them.
-const WARM: u64 = 1_000;
-/// What it may grow by from then on. Allocators keep some, and each engine that is alive takes a few.
+const WARM: u64 = 600;
+/// What it may hold more from then on.
 const GROWTH_BYTES_MAX: u64 = 128 << 20;
 
 /// What is driven.
@@ -78,16 +78,16 @@ fn work(target: Target, plan: &Plan, mut run: Run) {
         run(&input(target, plan.seed, number)).unwrap_or_else(|words| panic!("{words}"));
         number += 1;
         if number == WARM {
-            warm = Some(resident_bytes());
+            warm = Some(held_bytes());
         }
         if number % 100 == 0 {
-            most = most.max(resident_bytes());
+            most = most.max(held_bytes());
         }
     }
     let seconds = begun.elapsed().as_secs_f64();
     let per_second = number as f64 / seconds;
     let mib = |bytes: u64| bytes >> 20;
-    let (warm, end) = (warm.unwrap_or_default(), resident_bytes());
+    let (warm, end) = (warm.unwrap_or_default(), held_bytes());
     let seed = plan.seed;
     eprintln!(
         "fuzz {}: {number} inputs in {seconds:.1} s, {per_second:.0} a second, seed {seed}; memory {} MiB at first, {} at \

@@ -15,15 +15,13 @@ use millstream_tests::root;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Components that one loader keeps; then there is a new one.
-const LOADS_MAX: usize = 100;
 /// One of so many inputs takes a plugin that a compiler made. They are a hundred times as large.
 const LARGE_ONE_OF: u32 = 24;
 /// How many changes a mutant has: with few it is likelier to load.
 const CHANGES: [usize; 6] = [1, 1, 1, 1, 2, 4];
 const ROWS: usize = 4;
 
-/// A host and a file that components are loaded from.
+/// A host, which keeps nothing of what it has loaded, and a file that components are loaded from.
 pub struct Loading {
     folder: tempfile::TempDir,
     host: PluginHost,
@@ -54,9 +52,6 @@ impl Loading {
     /// Writes, loads, describes and calls a component under small limits; an error says what is wrong with the host.
     pub fn check(&mut self, component: &[u8], on_error: OnError) -> Result<calls::Outcome, String> {
         self.loads += 1;
-        if self.loads.is_multiple_of(LOADS_MAX) {
-            self.host = PluginHost::new().unwrap();
-        }
         told(component)?;
         let path = self.folder.path().join("mutant.wasm");
         std::fs::write(&path, component).unwrap();

@@ -8,7 +8,7 @@ mod functions;
 mod order;
 
 use super::cache::Cache;
-use super::engine::{CodeKind, Metering};
+use super::engine::{self, CodeKind, Metering};
 use super::failure::printable;
 use crate::child::{self, End, Ended, Program, Task, is_out_of_memory};
 use crate::error::Kind;
@@ -18,7 +18,7 @@ pub use order::{CompileArguments, obey};
 use order::{EXIT_OTHER_CODE, EXIT_REFUSED, EXIT_USAGE, Order};
 use std::io;
 use std::path::Path;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 use wasmtime::Engine;
 
@@ -63,7 +63,7 @@ pub fn compile(
     bytes: &[u8],
     time_max: Duration,
 ) -> Result<Vec<u8>, Failure> {
-    let Some(program) = Program::find() else { return here(engine, bytes, "there is no `millstream` beside it") };
+    let Some(program) = Program::find() else { return here(kind, bytes, "there is no `millstream` beside it") };
     let runtime = cache.and_then(|cache| Some((cache, Cache::key(engine, &functions::runtime(bytes)?))));
     let kept = runtime.as_ref().map(|(cache, name)| cache.functions(name));
     let order = Order { kind, key: key.to_owned(), time_max, functions: kept.as_ref().map(Vec::len) };
@@ -72,7 +72,7 @@ pub fn compile(
         .map_err(|e| Failure::passing(format!("cannot be compiled: {} does not start: {e}", program.file.display())))?;
     match code(ended, time_max) {
         Err(Outcome::OtherCode) if !program.is_this => {
-            here(engine, bytes, &format!("{} is of another version", program.file.display()))
+            here(kind, bytes, &format!("{} is of another version", program.file.display()))
         }
         Err(Outcome::OtherCode) => Err(Failure {
             kind: Kind::Bug,
@@ -158,12 +158,15 @@ fn run(program: &Path, order: &Order, bytes: &[u8]) -> io::Result<Ended> {
     child::run(program, &Task { arguments, environment, input: bytes, output_bytes_max, time_max })
 }
 
-/// Compiles in this process: without a limit on time and memory.
-fn here(engine: &Engine, bytes: &[u8], why: &str) -> Result<Vec<u8>, Failure> {
+/// Compiles in this process: without a limit on time and memory. The engine is one that goes when the code is made, as a
+/// compiler keeps what its largest function took for the next one, and a process that runs plugins has no use for that.
+fn here(kind: CodeKind, bytes: &[u8], why: &str) -> Result<Vec<u8>, Failure> {
     static SAID: Once = Once::new();
     SAID.call_once(|| {
         tracing::warn!("plugins are compiled in this process, without limits on time and memory: {why}");
     });
+    let engine = engine::compiler(kind, None::<Arc<Functions>>)
+        .map_err(|e| Failure { kind: e.kind, words: format!("cannot be compiled: {}", e.message), lasting: false })?;
     engine
         .precompile_component(bytes)
         .map_err(|e| Failure::invalid(&printable(&format!("{e:#}"), PLUGIN_WORDS_BYTES_MAX)))

@@ -13,17 +13,17 @@ use super::outline::{self, Outline};
 use super::releases::MIGRATOR;
 use crate::error::{Error, Result};
 use crate::job::spec::{OnError, PluginSpec};
-use crate::limits::COMPONENT_BYTES_MAX;
+use crate::limits::{COMPONENT_BYTES_MAX, PLUGINS_UNUSED_MAX};
 use crate::sections::{has_section, section};
 use exports::Exports;
 pub use exports::{AggregateCalls, Calls};
 pub use folder::{find, is_plugin_folder};
 use sha2::Digest as _;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use wasmtime::component::{Component, ComponentExportIndex, InstancePre};
 
@@ -101,11 +101,32 @@ impl LoadOptions {
 /// A component file by path and digest, as its code is made.
 type Known = (PathBuf, Digest, CodeKind);
 
-/// Loads components, each file once, with an engine for each kind of code.
+/// Loads components, each file once while somebody uses it, with an engine for each kind of code.
 pub struct Loader {
     machines: Mutex<HashMap<CodeKind, Arc<Machine>>>,
     cache: Option<Cache>,
-    loaded: Mutex<HashMap<Known, Arc<Loaded>>>,
+    loaded: Mutex<Shelf>,
+}
+
+/// What was loaded. A job that is upgraded again and again loads many versions in one process, so what nobody uses any more is
+/// gone; but for those loaded last, which whoever looked at their world is about to load again.
+#[derive(Default)]
+struct Shelf {
+    used: HashMap<Known, Weak<Loaded>>,
+    last: VecDeque<Arc<Loaded>>,
+}
+
+impl Shelf {
+    fn get(&self, known: &Known) -> Option<Arc<Loaded>> {
+        self.used.get(known)?.upgrade()
+    }
+
+    fn put(&mut self, known: Known, new: &Arc<Loaded>) {
+        self.last.truncate(PLUGINS_UNUSED_MAX.saturating_sub(1));
+        self.last.push_front(new.clone());
+        self.used.retain(|_, loaded| loaded.strong_count() > 0);
+        self.used.insert(known, Arc::downgrade(new));
+    }
 }
 
 impl Loader {
@@ -139,13 +160,14 @@ impl Loader {
         }
         let digest: Digest = sha2::Sha256::digest(&bytes).into();
         let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = loaded.get(&(file.clone(), digest, kind)) {
+        let known = (file.clone(), digest, kind);
+        if let Some(found) = loaded.get(&known) {
             // Another stage may grant more than this one.
             outline::check_imports(&file, &found.imports, Some(found.calls.world()), options)?;
-            return Ok(found.clone());
+            return Ok(found);
         }
         let new = Arc::new(self.make(&file, &bytes, digest, &machine, options)?);
-        loaded.insert((file, digest, kind), new.clone());
+        loaded.put(known, &new);
         Ok(new)
     }
 

@@ -1,6 +1,7 @@
 //! Files that are plugins, and files that are not.
 
 use super::hand::{self, Body, Image};
+use crate::limits::PLUGINS_UNUSED_MAX;
 use crate::plugin::cache::{Cache, Digest};
 use crate::plugin::engine::{CodeKind, Machine};
 use crate::plugin::{LoadOptions, Metering, World, load::Loader};
@@ -8,6 +9,7 @@ use arrow::datatypes::Schema;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::{Arc, Weak};
 
 fn error_of(name: &str, bytes: &[u8]) -> String {
     let folder = tempfile::tempdir().unwrap();
@@ -147,4 +149,26 @@ fn compiled_code_is_kept_and_damage_is_noticed() {
     let (engine, other) = (engine(Metering::Epochs), engine(Metering::None));
     let digest: Digest = [7; 32];
     assert_ne!(Cache::key(&engine, &digest), Cache::key(&other, &digest), "other settings, other code");
+}
+
+#[test]
+fn what_nobody_uses_any_more_is_not_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let loader = Loader::new(None);
+    let version = |number: u8| {
+        let file = folder.path().join("hand.wasm");
+        let mut component = identity();
+        // A custom section without a name, whose content differs.
+        component.extend([0, 2, 0, number]);
+        fs::write(&file, component).unwrap();
+        loader.load(&file, &LoadOptions::default()).unwrap()
+    };
+    let used = version(0);
+    assert!(Arc::ptr_eq(&used, &version(0)), "each file once");
+    let others: Vec<Weak<_>> = (1..20).map(|number| Arc::downgrade(&version(number))).collect();
+    let kept = others.iter().filter(|other| other.strong_count() > 0).count();
+    assert_eq!(kept, PLUGINS_UNUSED_MAX);
+    let last = others.last().and_then(Weak::upgrade).unwrap();
+    assert!(Arc::ptr_eq(&last, &version(19)), "who looked at its world does not load it twice");
+    assert!(Arc::ptr_eq(&used, &version(0)), "what is in use is loaded once, whatever came since");
 }
