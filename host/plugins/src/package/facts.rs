@@ -1,8 +1,8 @@
 //! What a package is, read from its bytes without running it.
 
-use crate::sections::{Declared, Package};
 use crate::error::Result;
 use crate::plugin::{Outline, World};
+use crate::sections::{Declared, Package};
 use serde_json::Value;
 use std::path::Path;
 

@@ -165,8 +165,11 @@ fn here(kind: CodeKind, bytes: &[u8], why: &str) -> Result<Vec<u8>, Failure> {
     SAID.call_once(|| {
         tracing::warn!("plugins are compiled in this process, without limits on time and memory: {why}");
     });
-    let engine = engine::compiler(kind, None::<Arc<Functions>>)
-        .map_err(|e| Failure { kind: e.kind, words: format!("cannot be compiled: {}", e.message), lasting: false })?;
+    let engine = engine::compiler(kind, None::<Arc<Functions>>).map_err(|e| Failure {
+        kind: e.kind,
+        words: format!("cannot be compiled: {}", e.message),
+        lasting: false,
+    })?;
     engine
         .precompile_component(bytes)
         .map_err(|e| Failure::invalid(&printable(&format!("{e:#}"), PLUGIN_WORDS_BYTES_MAX)))
