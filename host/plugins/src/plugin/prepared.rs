@@ -1,7 +1,7 @@
 //! A component that has been started once, and is called once more when a plugin is built: what it holds then is kept.
 //!
 //! CPython with the SDK is such a component. Starting it takes componentize-py 10 s, most of it for compiling CPython, and
-//! neither hangs on the plugin. So both are kept, and a build only lets it import the plugin's modules. The technique is Wizer's
+//! neither depends on the plugin. So both are kept, and a build only lets it import the plugin's modules. The technique is Wizer's
 //! (see `snapshot`), for components.
 
 mod call;

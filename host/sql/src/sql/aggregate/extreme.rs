@@ -1,5 +1,5 @@
 //! `min` and `max` of floats for many groups. DataFusion's begin with the smallest and the largest number, which are none
-//! of the values where all of these are infinite, and what they say of a NaN hangs on where it stands.
+//! of the values where all of these are infinite, and what they say of a NaN depends on where it stands.
 
 use arrow::array::{Array, ArrayRef, ArrowNativeTypeOp, ArrowPrimitiveType, AsArray, BooleanArray, PrimitiveArray};
 use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
