@@ -10,6 +10,7 @@ mod feeder;
 mod lying;
 mod measured;
 pub mod package;
+mod parts;
 mod postgres;
 mod process;
 mod registry;
@@ -23,13 +24,14 @@ pub use document::{Block, blocks};
 pub use feeder::Feeder;
 pub use lying::{Answer, Asked, LyingRegistry, Then};
 pub use measured::{Measured, held_bytes, measure, measured, resident_bytes, threads};
+pub use parts::{one_stage, passing, queue_sink, queue_source};
 pub use postgres::Postgres;
-pub use process::{Ended, Process};
+pub use process::{Ended, Process, lives, signal};
 pub use registry::{RegistryOptions, RegistryServer};
 pub use s3::{FailingProxy, S3Server};
 pub use torture::{FORGETFUL, Killer, POINTS, Point, Random, Tally, UPGRADE_POINTS, Victim};
 pub use trial::Trial;
-pub use varied::{varied, write_varied};
+pub use varied::{varied, varied_line, write_varied};
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -78,6 +80,11 @@ pub fn free_port() -> u16 {
     let mut ports =
         std::iter::repeat_with(|| 10_000 + ((first + NEXT.fetch_add(1, Ordering::Relaxed)) % 20_000) as u16);
     ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
+/// Where the two processes of a job listen, as `--hosts` has it.
+pub fn two_hosts() -> String {
+    format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port())
 }
 
 /// Waits until `condition` holds.

@@ -119,9 +119,18 @@ impl Process {
     }
 
     /// Sends it a signal, as `TERM` or `INT`.
+    #[track_caller]
     pub fn signal(&self, name: &str) {
-        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.id())]).status();
-        assert!(sent.expect("there is a shell").success(), "no signal {name} for {}", self.shown);
+        signal(name, self.id());
+    }
+
+    /// Ends a job as users do, who then find no error; what it says on standard error.
+    #[track_caller]
+    pub fn stop(self) -> String {
+        self.signal("TERM");
+        let ended = self.wait();
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stderr
     }
 
     /// Waits until it has ended.
@@ -167,8 +176,15 @@ impl Process {
     }
 }
 
+/// Sends a process a signal, as `TERM` or `INT`.
+#[track_caller]
+pub fn signal(name: &str, id: u32) {
+    let sent = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status();
+    assert!(sent.expect("there is a shell").success(), "no signal {name} for process {id}");
+}
+
 /// Whether there is such a process that is no zombie.
-fn lives(id: u32) -> bool {
+pub fn lives(id: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
     stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }

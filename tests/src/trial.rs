@@ -37,6 +37,14 @@ impl Trial {
         path
     }
 
+    /// Changes one place of the job file.
+    #[track_caller]
+    pub fn change(&self, from: &str, to: &str) {
+        let text = self.text("job.toml");
+        assert_eq!(text.matches(from).count(), 1, "{from} in {text}");
+        self.write("job.toml", text.replace(from, to));
+    }
+
     /// Moves a file into the folder `name` in one step, as producers should.
     pub fn move_in(&self, name: &str, content: impl AsRef<[u8]>) {
         let written = self.write(&format!("outside/{}", name.replace('/', "-")), content);
@@ -48,6 +56,27 @@ impl Trial {
         let mut command = Command::new(millstream());
         command.args(arguments).current_dir(self.folder());
         command
+    }
+
+    /// The same with its sockets, store and settings in this folder, where no other job's are.
+    pub fn command_apart(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command(arguments);
+        command.env("XDG_RUNTIME_DIR", self.folder());
+        command.env("MILLSTREAM_CONFIG", self.path("config")).env("MILLSTREAM_STORE", self.path("store"));
+        command
+    }
+
+    /// Runs such a command to its end.
+    pub fn told(&self, arguments: &[&str]) -> Ended {
+        Process::start(&mut self.command_apart(arguments)).wait()
+    }
+
+    /// Runs such a command that does without an error, to its end; its standard output.
+    #[track_caller]
+    pub fn well(&self, arguments: &[&str]) -> String {
+        let ended = self.told(arguments);
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
+        ended.stdout
     }
 
     /// Starts `millstream run job.toml` with these arguments behind.
@@ -100,5 +129,10 @@ impl Trial {
     pub fn rows(&self, name: &str) -> Vec<Value> {
         let rows = |batch: Value| batch["rows"].as_array().cloned().expect("a batch has rows");
         self.batches(name).into_iter().flat_map(rows).collect()
+    }
+
+    /// The texts in the column `value` of these rows.
+    pub fn values(&self, name: &str) -> Vec<String> {
+        self.rows(name).iter().map(|row| row["value"].as_str().expect("a text").to_owned()).collect()
     }
 }

@@ -4,6 +4,11 @@
 use crate::plugin;
 use std::path::Path;
 
+/// A line of a feeder, `<word>,<n>`, where every number ends in 9: the way `plus` counts one more.
+pub fn varied_line(number: u64) -> String {
+    format!("w{},{}", number % 7, number % 5 * 10 + 9)
+}
+
 /// What stands there when it is built.
 const BUILT: &[u8; 16] = b"way:same........";
 

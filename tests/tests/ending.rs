@@ -1,12 +1,16 @@
 //! What becomes of event time when sources end, through the program: everything that waits for it comes out once, whatever
 //! happens on the way; what only stops is no end.
 
-use millstream_tests::{Process, Random, Trial, free_port, until};
+use millstream_tests::{Process, Random, Trial, free_port, queue_sink, queue_source, until};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 const FILE: &str = "kind = \"file\"\nformat = \"json\"\nschema = { k = \"text\", v = \"int64\", at = \"timestamp\" }\n";
+/// The rows of ten seconds of event time are counted.
+const COUNTED: &str = "time = \"at\"\nwindow = { size = \"10s\" }\naggregate = { n = \"count(*)\" }\n";
+/// What [`FILE`] has, for [`queue_source`].
+const COLUMNS: &str = "k = \"text\", v = \"int64\", at = \"timestamp\"";
 
 fn at(second: u64) -> String {
     format!("2026-01-01T00:{:02}:{:02}.000000Z", second / 60, second % 60)
@@ -62,13 +66,11 @@ aggregate = {{ n = "count(*)", found = "count(short_k)" }}
     );
     let mut job = job;
     for sink in ["counts", "both", "visits", "pairs", "paired"] {
-        let _ = write!(job, "[sinks.{sink}-rows]\nfrom = \"{sink}\"\nkind = \"queue\"\npath = \"{sink}.jsonl\"\n");
+        job += &queue_sink(&format!("{sink}-rows"), sink, sink);
     }
     for late in ["both", "paired"] {
-        let _ = write!(
-            job,
-            "[sinks.{late}-late]\nfrom = \"{late}.late\"\nkind = \"queue\"\npath = \"{late}-late.jsonl\"\n"
-        );
+        let name = format!("{late}-late");
+        job += &queue_sink(&name, &format!("{late}.late"), &name);
     }
     let trial = Trial::new(&job);
     trial.write("short.jsonl", lines(0..10, "a"));
@@ -169,23 +171,14 @@ format = "json"
 schema = {{ at = "timestamp" }}
 [stages.own]
 from = "rows"
-time = "at"
-window = {{ size = "10s" }}
-aggregate = {{ n = "count(*)" }}
+{COUNTED}
 [stages.wired]
 from = "wire"
-time = "at"
-window = {{ size = "10s" }}
-aggregate = {{ n = "count(*)" }}
-[sinks.own-rows]
-from = "own"
-kind = "queue"
-path = "own.jsonl"
-[sinks.wired-rows]
-from = "wired"
-kind = "queue"
-path = "wired.jsonl"
-"#
+{COUNTED}
+{}{}
+"#,
+        queue_sink("own-rows", "own", "own"),
+        queue_sink("wired-rows", "wired", "wired")
     ));
     trial.write("rows.jsonl", lines(0..25, "a"));
     let job = trial.start(&[]);
@@ -201,28 +194,24 @@ path = "wired.jsonl"
     assert!(ended.stderr.contains("wired 1; they are gone"), "{}", ended.stderr);
 }
 
-const QUEUE: &str = r#"
+/// A job over test batches with a stage `counts`, and what comes too late for it.
+fn counts() -> Trial {
+    Trial::new(&format!(
+        r#"
 clock = "manual"
 [checkpoint]
 dir = "checkpoint"
-[sources.rows]
-kind = "queue"
-path = "rows.jsonl"
-schema = { k = "text", v = "int64", at = "timestamp" }
+{}
 [stages.counts]
 from = "rows"
-time = "at"
-window = { size = "10s" }
-aggregate = { n = "count(*)" }
-[sinks.out]
-from = "counts"
-kind = "queue"
-path = "out.jsonl"
-[sinks.missed]
-from = "counts.late"
-kind = "queue"
-path = "late.jsonl"
-"#;
+{COUNTED}
+{}{}
+"#,
+        queue_source("rows", COLUMNS),
+        queue_sink("out", "counts", "out"),
+        queue_sink("missed", "counts.late", "late")
+    ))
+}
 
 fn queue(seconds: impl Iterator<Item = u64>) -> String {
     seconds.fold(String::new(), |text, second| format!("{text}[[\"a\",1,\"{}\"]]\n", at(second)))
@@ -231,7 +220,7 @@ fn queue(seconds: impl Iterator<Item = u64>) -> String {
 /// Windows that came out are not opened again.
 #[test]
 fn what_comes_after_the_end_of_event_time_is_late() {
-    let trial = Trial::new(QUEUE);
+    let trial = counts();
     trial.write("rows.jsonl", queue(0..15));
     trial.run_well(&[]);
     assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (15, 0));
@@ -242,7 +231,7 @@ fn what_comes_after_the_end_of_event_time_is_late() {
     assert_eq!((sum(&trial, "out", "n"), trial.rows("late.jsonl").len()), (15, 5));
     assert!(ended.stderr.contains("event time has ended"), "{}", ended.stderr);
     // With `keep` they would have been counted.
-    let trial = Trial::new(QUEUE);
+    let trial = counts();
     trial.write("rows.jsonl", queue(0..15));
     trial.run_well(&["--set", "at_end=keep"]);
     trial.write("rows.jsonl", queue(0..20));
@@ -261,14 +250,10 @@ path = "rows.jsonl"
 {FILE}
 [stages.counts]
 from = "rows"
-time = "at"
-window = {{ size = "10s" }}
-aggregate = {{ n = "count(*)" }}
-[sinks.out]
-from = "counts"
-kind = "queue"
-path = "out.jsonl"
-"#
+{COUNTED}
+{}
+"#,
+        queue_sink("out", "counts", "out")
     );
     let trial = Trial::new(&format!("{job}[checkpoint]\ndir = \"checkpoint\"\n"));
     trial.write("rows.jsonl", lines(0..30, "a"));
@@ -288,12 +273,6 @@ path = "out.jsonl"
 /// What comes in pieces gives what all of it at once would, also where one source has less of it for now than another one.
 #[test]
 fn a_source_that_goes_on_later_does_not_find_its_windows_closed_by_others() {
-    let source = |name| {
-        format!(
-            "[sources.{name}]\nkind = \"queue\"\npath = \"{name}.jsonl\"\n\
-             schema = {{ k = \"text\", v = \"int64\", at = \"timestamp\" }}\n"
-        )
-    };
     let trial = Trial::new(&format!(
         r#"
 clock = "manual"
@@ -307,20 +286,13 @@ window = {{ size = "20s" }}
 select = "k, v, at"
 [stages.counts]
 from = ["waiting", "long"]
-time = "at"
-window = {{ size = "10s" }}
-aggregate = {{ n = "count(*)" }}
-[sinks.out]
-from = "counts"
-kind = "queue"
-path = "out.jsonl"
-[sinks.missed]
-from = "counts.late"
-kind = "queue"
-path = "late.jsonl"
+{COUNTED}
+{}{}
 "#,
-        source("short"),
-        source("long")
+        queue_source("short", COLUMNS),
+        queue_source("long", COLUMNS),
+        queue_sink("out", "counts", "out"),
+        queue_sink("missed", "counts.late", "late")
     ));
     for (short, long, at_end) in [(5, 40, "keep"), (9, 40, "keep"), (30, 60, "flush")] {
         trial.write("short.jsonl", queue(0..short));
@@ -348,14 +320,10 @@ path = "once.jsonl"
 {FILE}
 [stages.counts]
 from = ["rows", "once"]
-time = "at"
-window = {{ size = "10s" }}
-aggregate = {{ n = "count(*)" }}
-[sinks.out]
-from = "counts"
-kind = "queue"
-path = "out.jsonl"
-"#
+{COUNTED}
+{}
+"#,
+        queue_sink("out", "counts", "out")
     ));
     trial.write("once.jsonl", lines(0..5, "a"));
     trial.write("in/1.jsonl", lines(0..15, "a"));
@@ -378,11 +346,9 @@ batch = "100ms"
 [sources.lines]
 kind = "socket"
 address = "127.0.0.1:{port}"
-[sinks.out]
-from = "lines"
-kind = "queue"
-path = "out.jsonl"
-"#
+{}
+"#,
+            queue_sink("out", "lines", "out")
         ))
     };
     let ended = job(free_port()).run(&["--until-idle"]);

@@ -61,13 +61,6 @@ impl Shop {
     }
 }
 
-fn stop(process: Process) -> String {
-    process.signal("TERM");
-    let ended = process.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    ended.stderr
-}
-
 const NOW: &str = "its table has";
 
 #[test]
@@ -100,20 +93,20 @@ fn a_table_is_read_again_while_the_job_runs_and_survives_restarts() {
     shop.trial.move_in("names.csv", "sku,name,price\n3,three,1\n");
     process.until_stderr("its table has 1 rows now");
     assert_eq!(shop.sell(3), json!({"sku": 3, "name": "three", "price": 1.0}));
-    let told = stop(process);
+    let told = process.stop();
     assert_eq!(told.matches("the table stays as it was").count(), 5, "{told}");
     assert_eq!(told.matches(NOW).count(), 3, "{told}");
 
     // The same table again: it comes from the checkpoint.
     let process = shop.start();
     assert_eq!(shop.sell(3)["name"], "three");
-    let told = stop(process);
+    let told = process.stop();
     assert!(!told.contains(NOW), "{told}");
 
     shop.trial.move_in("names.csv", "sku,name,price\n3,drei,1\n");
     let process = shop.start();
     assert_eq!(shop.sell(3)["name"], "drei");
-    assert!(stop(process).contains(NOW));
+    assert!(process.stop().contains(NOW));
 }
 
 /// A planned batch that is run again sees the table that it saw, though the file has changed since.
@@ -222,7 +215,7 @@ fn the_rows_of_a_query_are_a_table() {
         "tags": "[\"x\",\"y,z\",null]", "sizes": "[[1],[2]]", "id": "5b0d9f4e-6c4e-4b7a-9a57-0f3f4f1f2a3b", "feels": "glad"});
     assert_eq!(odd.sell(1), one);
     assert_eq!(odd.sell(2)["cost"], "NaN");
-    stop(other);
+    other.stop();
 
     // Without the server the table stays, and the job goes on.
     server.stop();
@@ -232,7 +225,7 @@ fn the_rows_of_a_query_are_a_table() {
     server.sql("insert into goods values (3, 'tre')");
     process.until_stderr("its table has 3 rows now");
     assert_eq!(shop.sell(3)["name"], "tre");
-    stop(process);
+    process.stop();
 }
 
 /// What a `files` sink writes as parquet.

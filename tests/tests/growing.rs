@@ -1,6 +1,6 @@
 //! Files that somebody still writes: folders, logs that grow and are rotated, pipes, and files and folders that are away.
 
-use millstream_tests::{DEADLINE, Process, Trial, until};
+use millstream_tests::{DEADLINE, Process, Trial, passing, queue_sink, until};
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
@@ -9,40 +9,14 @@ use std::time::{Duration, Instant};
 
 /// A job that passes the rows of a source, with these keys of the job before.
 fn job(keys: &str, source: &str) -> Trial {
-    Trial::new(&format!(
-        r#"
-        batch = "20ms"
-        workers = 2
-        {keys}
-        [sources.in]
-        {source}
-        [sinks.out]
-        from = "in"
-        kind = "queue"
-        path = "out.jsonl"
-        [sinks.refused]
-        from = "in.rejected"
-        kind = "queue"
-        path = "refused.jsonl"
-        "#
-    ))
+    passing(&format!("batch = \"20ms\"\n{keys}"), source, &queue_sink("refused", "in.rejected", "refused"))
 }
 
 const CHECKPOINT: &str = "[checkpoint]\ndir = \"checkpoint\"\nevery = 3";
 
-fn values(trial: &Trial) -> Vec<String> {
-    let value = |row: &serde_json::Value| row["value"].as_str().unwrap().to_owned();
-    trial.rows("out.jsonl").iter().map(value).collect()
-}
-
 fn append(path: &Path, text: &str) {
     let mut file = OpenOptions::new().append(true).create(true).open(path).unwrap();
     file.write_all(text.as_bytes()).unwrap();
-}
-
-fn stop(job: Process) {
-    job.signal("TERM");
-    assert_eq!(job.wait().code, Some(0));
 }
 
 #[test]
@@ -56,14 +30,14 @@ fn a_file_that_is_being_written_is_read_when_it_stands_still_and_told_when_it_ch
         std::thread::sleep(Duration::from_millis(40));
         append(&path, "\n");
     }
-    assert_eq!(values(&trial), [""; 0]);
-    until("the file is read", || values(&trial).len() == 12);
-    assert!(values(&trial).iter().enumerate().all(|(i, value)| *value == format!("c,345{i:02}")));
+    assert_eq!(trial.values("out.jsonl"), [""; 0]);
+    until("the file is read", || trial.values("out.jsonl").len() == 12);
+    assert!(trial.values("out.jsonl").iter().enumerate().all(|(i, value)| *value == format!("c,345{i:02}")));
     append(&path, "more\n");
     job.until_stderr("slow.txt` has changed since it was read: 96 bytes were read, it has 101 now");
     fs::write(trial.path("in/next.txt"), "next\n").unwrap();
-    until("the next file is read", || values(&trial).len() == 13);
-    stop(job);
+    until("the next file is read", || trial.values("out.jsonl").len() == 13);
+    job.stop();
 }
 
 #[test]
@@ -73,16 +47,16 @@ fn a_file_that_grows_after_its_end_is_told() {
     fs::create_dir(trial.path("in")).unwrap();
     trial.write("in.txt", "one\n");
     let mut job = trial.start(&[]);
-    until("the file is read", || values(&trial) == ["one"]);
+    until("the file is read", || trial.values("out.jsonl") == ["one"]);
     append(&trial.path("in.txt"), "two\n");
     let told = "in.txt` has changed since it was read to its end: 4 bytes were read, it has 8 now. The rest is not read; \
                 write `follow = true` for a file that grows";
     job.until_stderr(told);
-    stop(job);
+    job.stop();
     let mut job = trial.start(&[]);
     job.until_stderr(told);
-    stop(job);
-    assert_eq!(values(&trial), ["one"]);
+    job.stop();
+    assert_eq!(trial.values("out.jsonl"), ["one"]);
 }
 
 /// A small seeded generator (xorshift64), so that failures repeat.
@@ -146,12 +120,12 @@ fn a_followed_log_is_read_once_through_rotations_and_kills() {
             }
         }
         let job = trial.start(&[]);
-        millstream_tests::holds_within(DEADLINE, || values(&trial).len() >= written.len());
+        millstream_tests::holds_within(DEADLINE, || trial.values("out.jsonl").len() >= written.len());
         append(&log, "the end\n");
         written.push("the end".into());
-        until("the last line is there", || values(&trial).last().is_some_and(|last| last == "the end"));
-        assert_eq!(values(&trial), written, "seed {seed}: {}", job.stderr());
-        stop(job);
+        until("the last line is there", || trial.values("out.jsonl").last().is_some_and(|last| last == "the end"));
+        assert_eq!(trial.values("out.jsonl"), written, "seed {seed}: {}", job.stderr());
+        job.stop();
     }
 }
 
@@ -162,16 +136,16 @@ fn a_line_that_is_ended_after_the_rotation_is_one() {
     let log = trial.path("app.log");
     append(&log, "one\nha");
     let job = trial.start(&[]);
-    until("the line is read", || values(&trial) == ["one"]);
+    until("the line is read", || trial.values("out.jsonl") == ["one"]);
     let mut writer = OpenOptions::new().append(true).open(&log).unwrap();
     fs::rename(&log, trial.path("app.log.1")).unwrap();
     append(&log, "two\n");
     // As long as a slow writer takes.
     std::thread::sleep(Duration::from_millis(200));
     writer.write_all(b"lf\n").unwrap();
-    until("the rest is read", || values(&trial).len() == 3);
-    assert_eq!(values(&trial), ["one", "half", "two"]);
-    stop(job);
+    until("the rest is read", || trial.values("out.jsonl").len() == 3);
+    assert_eq!(trial.values("out.jsonl"), ["one", "half", "two"]);
+    job.stop();
 }
 
 #[test]
@@ -181,8 +155,8 @@ fn what_a_rotation_took_away_is_told() {
     let log = trial.path("app.log");
     append(&log, "one\n");
     let job = trial.start(&[]);
-    until("the line is read", || values(&trial) == ["one"]);
-    stop(job);
+    until("the line is read", || trial.values("out.jsonl") == ["one"]);
+    job.stop();
     append(&log, "lost\n");
     fs::rename(&log, trial.path("app.log.1.gz")).unwrap();
     append(&log, "two\n");
@@ -192,8 +166,8 @@ fn what_a_rotation_took_away_is_told() {
     let mut job = trial.start(&[]);
     job.until_stderr("of which 4 bytes were read was truncated or is gone");
     job.until_stderr("`app.log.1.gz` beside it is packed and cannot be read");
-    until("it goes on", || values(&trial) == ["one", "two"]);
-    stop(job);
+    until("it goes on", || trial.values("out.jsonl") == ["one", "two"]);
+    job.stop();
 }
 
 #[test]
@@ -205,7 +179,7 @@ fn a_folder_or_file_that_is_away_for_a_while_is_waited_for() {
         let trial = job(CHECKPOINT, source);
         trial.write("in/app.log", "one\n");
         let mut job = trial.start(&[]);
-        until("the line is read", || values(&trial) == ["one"]);
+        until("the line is read", || trial.values("out.jsonl") == ["one"]);
         fs::rename(trial.path(from), trial.path("away")).unwrap();
         if source.contains("directory") {
             job.until_stderr("cannot read `./in`: there is no such file or folder; it waits for up to 5m (`away_max`)");
@@ -217,8 +191,8 @@ fn a_folder_or_file_that_is_away_for_a_while_is_waited_for() {
         if source.contains("follow") {
             append(&trial.path("in/app.log"), "two\n");
         }
-        until("it goes on", || values(&trial) == ["one", "two"]);
-        stop(job);
+        until("it goes on", || trial.values("out.jsonl") == ["one", "two"]);
+        job.stop();
         // It is away when the job comes back.
         fs::rename(trial.path(from), trial.path("away")).unwrap();
         let mut job = trial.start(&[]);
@@ -236,7 +210,7 @@ fn how_long_to_wait_can_be_set() {
     let trial = job("", "kind = \"directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"0s\"\naway_max = \"300ms\"");
     trial.write("in/a.txt", "one\n");
     let job = trial.start(&[]);
-    until("the line is read", || values(&trial) == ["one"]);
+    until("the line is read", || trial.values("out.jsonl") == ["one"]);
     fs::remove_dir_all(trial.path("in")).unwrap();
     let ended = job.wait();
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
@@ -257,12 +231,12 @@ fn rows_of_a_pipe_appear_when_they_come() {
     let mut pipe = OpenOptions::new().write(true).open(trial.path("pipe")).unwrap();
     for i in 1..4 {
         pipe.write_all(format!("line {i}\nhal").as_bytes()).unwrap();
-        until("the line is there", || values(&trial).len() == i);
+        until("the line is there", || trial.values("out.jsonl").len() == i);
         pipe.write_all(b"f ").unwrap();
     }
     drop(pipe);
     assert_eq!(job.wait().code, Some(0));
-    assert_eq!(values(&trial), ["line 1", "half line 2", "half line 3", "half "]);
+    assert_eq!(trial.values("out.jsonl"), ["line 1", "half line 2", "half line 3", "half "]);
 }
 
 #[test]
@@ -327,7 +301,7 @@ fn one_quote_that_nothing_closes_costs_one_line_of_a_large_file() {
     }
     trial.write("in.csv", &text);
     trial.run_well(&[]);
-    assert_eq!(values(&trial).len(), 39_999);
+    assert_eq!(trial.values("out.jsonl").len(), 39_999);
     let refused = trial.rows("refused.jsonl");
     assert_eq!(refused.len(), 1);
     assert_eq!(refused[0]["value"], "\"nothing");

@@ -1,6 +1,6 @@
 //! Joins of many rows, and joins that cannot be.
 
-use millstream_tests::{Process, Trial};
+use millstream_tests::{Process, Trial, queue_sink, queue_source};
 use std::collections::BTreeMap;
 use std::fs;
 
@@ -11,12 +11,7 @@ const KEYS: i64 = 1_000;
 /// goes on with other numbers of workers.
 #[test]
 fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
-    let source = |name: &str| {
-        format!(
-            "[sources.{name}]\nkind = \"queue\"\npath = \"{name}.jsonl\"\n\
-             schema = {{ k = \"text\", n = \"int64\", at = \"timestamp(us)\" }}\n"
-        )
-    };
+    let source = |name: &str| queue_source(name, r#"k = "text", n = "int64", at = "timestamp(us)""#);
     let trial = Trial::new(&format!(
         r#"
         clock = "manual"
@@ -31,17 +26,13 @@ fn rows_that_wait_follow_their_keys_when_a_job_is_rescaled() {
         join = {{ with = "b", on = "k", within = ["-500ms", "2s"], type = "full" }}
         time = "at"
         lateness = "1s"
-        [sinks.out]
-        from = "near"
-        kind = "queue"
-        path = "out.jsonl"
-        [sinks.old]
-        from = "near.late"
-        kind = "queue"
-        path = "late.jsonl"
+        {}
+        {}
         "#,
         source("a"),
-        source("b")
+        source("b"),
+        queue_sink("out", "near", "out"),
+        queue_sink("old", "near.late", "late")
     ));
     let batches: Vec<[Vec<Row>; 2]> = (0..6).map(|batch| [rows(batch, 0), rows(batch, 1)]).collect();
     let write = |count: usize| {

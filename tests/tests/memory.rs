@@ -1,7 +1,7 @@
 //! One budget of memory for a job: whatever asks for more than there is, what is resident stays within the budget and a
 //! tenth, and the job says what happened. A job that fits gives what it always gives.
 
-use millstream_tests::{Measured, Process, Trial, blocks, free_port, measure, measured, plugin};
+use millstream_tests::{Measured, Process, Trial, blocks, free_port, measure, measured, plugin, queue_sink};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,6 +14,7 @@ const WITHIN: Duration = Duration::from_secs(120);
 
 /// A job with one stage `s` over a file of JSON lines.
 fn job(schema: &str, stage: &str, more: &str) -> Trial {
+    let out = queue_sink("out", "s", "out");
     Trial::new(&format!(
         r#"batch = "0s"
 [sources.rows]
@@ -24,11 +25,7 @@ schema = {schema}
 [stages.s]
 from = "rows"
 {stage}
-[sinks.out]
-from = "s"
-kind = "queue"
-path = "out.jsonl"
-{more}
+{out}{more}
 "#
     ))
 }

@@ -1,6 +1,6 @@
 //! The program as a process: several of them, signals, ways to end, exit codes.
 
-use millstream_tests::{Process, Trial, free_port, plugin, until};
+use millstream_tests::{Process, Trial, free_port, plugin, two_hosts, until};
 use serde_json::json;
 use std::io::Write;
 use std::net::TcpStream;
@@ -24,10 +24,6 @@ fn socket_job(port: u16, more: &str) -> Trial {
     ))
 }
 
-fn values(trial: &Trial) -> Vec<String> {
-    trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect()
-}
-
 fn stops_gracefully(signal: &str) {
     let port = free_port();
     let mut nc = Process::nc(port);
@@ -42,7 +38,7 @@ fn stops_gracefully(signal: &str) {
     job.signal(signal);
     let ended = job.wait_within(Duration::from_secs(10));
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(values(&trial), ["one", "two"]);
+    assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
     assert!(ended.stderr.contains("stopping; batches in flight are finished (again: at once)"), "{}", ended.stderr);
     assert!(ended.stderr.contains("done: 1 batch in "), "{}", ended.stderr);
 }
@@ -112,7 +108,7 @@ fn timeout_stops_gracefully() {
     let ended = trial.run(&["--timeout", "2s"]);
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     assert!(began.elapsed() >= Duration::from_secs(2));
-    assert_eq!(values(&trial), ["one"]);
+    assert_eq!(trial.values("out.jsonl"), ["one"]);
     assert!(ended.stderr.contains("the time of --timeout has passed; stopping"), "{}", ended.stderr);
 }
 
@@ -124,11 +120,11 @@ fn until_idle_waits_for_silence() {
     let mut job = trial.start(&["--until-idle"]);
     job.until_stderr("connected to 127.0.0.1");
     nc.say("one\n");
-    until("the first line is there", || values(&trial) == ["one"]);
+    until("the first line is there", || trial.values("out.jsonl") == ["one"]);
     nc.say("two\n");
     let ended = job.wait();
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    assert_eq!(values(&trial), ["one", "two"]);
+    assert_eq!(trial.values("out.jsonl"), ["one", "two"]);
 }
 
 #[test]
@@ -183,10 +179,6 @@ fn two(trial: &Trial, hosts: &str, more: &[&str]) -> [Process; 2] {
     })
 }
 
-fn hosts() -> String {
-    format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port())
-}
-
 /// Two sources, of which each process receives one, and a count over both.
 fn shared_job(ports: [u16; 2]) -> Trial {
     Trial::new(&format!(
@@ -218,7 +210,7 @@ fn two_processes_share_sources_and_keys_and_stop_together() {
     let ports = [free_port(), free_port()];
     let mut servers = ports.map(Process::nc);
     let trial = shared_job(ports);
-    let [mut first, mut second] = two(&trial, &hosts(), &[]);
+    let [mut first, mut second] = two(&trial, &two_hosts(), &[]);
     first.until_stderr("source `left`: connected");
     second.until_stderr("source `right`: connected");
     let words = ["a", "b", "c", "d", "e", "f"];
@@ -239,7 +231,7 @@ fn the_death_of_a_process_is_an_error_of_the_other() {
         let ports = [free_port(), free_port()];
         let mut servers = ports.map(Process::nc);
         let trial = shared_job(ports);
-        let [first, second] = two(&trial, &hosts(), &[]);
+        let [first, second] = two(&trial, &two_hosts(), &[]);
         servers.iter_mut().for_each(|server| server.say("a\n"));
         until("both work", || trial.rows("out.jsonl").contains(&json!({"value": "a", "count": 2})));
         let survivor = if dying == 0 {
@@ -262,7 +254,7 @@ fn processes_find_each_other_among_strangers() {
     let ports = [free_port(), free_port()];
     let mut servers = ports.map(Process::nc);
     let trial = shared_job(ports);
-    let hosts = hosts();
+    let hosts = two_hosts();
     let process = |number| {
         let arguments = ["--workers", "1", "--processes", "2", "--process", number, "--hosts", &hosts];
         trial.start(&arguments)
@@ -311,7 +303,7 @@ fn a_failure_in_one_process_ends_both_with_an_error() {
     ));
     trial.write("idle.jsonl", "");
     trial.write("input.jsonl", "[\"a\"]\n");
-    let [first, second] = two(&trial, &hosts(), &[]);
+    let [first, second] = two(&trial, &two_hosts(), &[]);
     let (first, second) = (first.wait(), second.wait());
     assert_eq!((first.code, second.code), (Some(1), Some(1)), "{}\n--- other\n{}", first.stderr, second.stderr);
     for told in [first.stderr, second.stderr] {

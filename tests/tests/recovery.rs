@@ -51,13 +51,6 @@ fn trial() -> Trial {
     trial
 }
 
-/// Changes one place of the job file.
-fn change(trial: &Trial, from: &str, to: &str) {
-    let text = trial.text("job.toml");
-    assert_eq!(text.matches(from).count(), 1, "{from}");
-    trial.write("job.toml", text.replace(from, to));
-}
-
 /// The first lines of the input.
 fn lines(count: usize) -> String {
     INPUT.split_inclusive('\n').take(count).collect()
@@ -223,7 +216,7 @@ fn what_would_lose_state_is_refused_until_it_is_given_up() {
         trial.run_well(&[]);
         trial.write("input.jsonl", INPUT);
         for (from, to) in replacements {
-            change(&trial, from, to);
+            trial.change(from, to);
         }
         let before = trial.text("out.jsonl");
         contains(&refused(&trial, &[]), &words);
@@ -294,10 +287,10 @@ fn beginning_anew_must_be_meant() {
 fn a_folder_of_another_job_or_a_newer_version_is_left_alone() {
     let trial = trial();
     trial.run_well(&[]);
-    change(&trial, "name = \"counts\"", "name = \"sums\"");
+    trial.change("name = \"counts\"", "name = \"sums\"");
     let told = refused(&trial, &[]);
     contains(&told, &["these are the checkpoints of the job `counts`, and this one is `sums`", "choose another `dir`"]);
-    change(&trial, "name = \"sums\"", "name = \"counts\"");
+    trial.change("name = \"sums\"", "name = \"counts\"");
 
     let manifest = trial.text("checkpoint/manifest.json");
     trial.write("checkpoint/manifest.json", manifest.replacen("millstream-manifest 1 ", "millstream-manifest 2 ", 1));
@@ -482,7 +475,7 @@ fn rebuilt(name: &str) -> Vec<u8> {
 /// What is committed stays as the job made it that committed it, and so does the state that belongs to it.
 #[test]
 fn a_job_that_was_changed_after_a_kill_replays_as_before() {
-    let narrower = |trial: &Trial| change(trial, "n > 0", "n > 6");
+    let narrower = |trial: &Trial| trial.change("n > 0", "n > 6");
     // What comes out where the job is changed after so many batches and nothing disturbs it.
     let changed_after = |batches: usize| {
         let trial = trial();
@@ -500,7 +493,7 @@ fn a_job_that_was_changed_after_a_kill_replays_as_before() {
             let component = root().join("plugins/filter-expr/filter-expr.wasm");
             trial.write("filter.wasm", fs::read(component).unwrap());
             let named = format!("plugin = \"{}/plugins/filter-expr\"", root().display());
-            change(&trial, &named, "plugin = \"filter.wasm\"");
+            trial.change(&named, "plugin = \"filter.wasm\"");
             killed(&trial, &["--set", &every, "--workers", "3"], &format!("commit.after:{commits}"));
             narrower(&trial);
             // The component of before is not there any more; the checkpoint has kept it.

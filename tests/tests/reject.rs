@@ -1,13 +1,13 @@
 //! Rows that make a plugin fail, with `on_error = "reject"`: what is told of them, when no row is to blame, how many may be
 //! rejected, and how long they are looked for. That the others go on as if they had not been there: `e2e/reject-*`.
 
-use millstream_tests::{Ended, Process, Trial, free_port, millstream, plugin};
+use millstream_tests::{Ended, Process, Trial, free_port, millstream, plugin, queue_sink};
 use serde_json::Value;
 
 /// A job whose stage `s` uses a plugin of ours on rows of these columns; `stage` holds more keys of it, and `more` stands
 /// behind.
 fn job(name: &str, schema: &str, stage: &str, more: &str) -> Trial {
-    let plugin = plugin(name);
+    let (plugin, out) = (plugin(name), queue_sink("out", "s", "out"));
     Trial::new(&format!(
         r#"
 clock = "manual"
@@ -20,11 +20,7 @@ schema = {{ {schema} }}
 from = "lines"
 plugin = "{}"
 {stage}
-[sinks.out]
-from = "s"
-kind = "queue"
-path = "out.jsonl"
-{more}
+{out}{more}
 "#,
         plugin.display()
     ))

@@ -1,7 +1,7 @@
 //! Rejected rows that are given back to their stage: whole, once, while the job runs or stands still, however often it is
 //! killed.
 
-use millstream_tests::{FORGETFUL, POINTS, Process, Trial, plugin, until};
+use millstream_tests::{FORGETFUL, POINTS, Process, Trial, plugin, queue_sink, until};
 use serde_json::{Value, json};
 
 /// Rows of all types, at their edges.
@@ -15,6 +15,13 @@ const ROWS: &str = concat!(
     r#"{"id":"bad5","b":null,"n":9223372036854775807,"f":5e-324,"t":" ","raw":"é","at":253402300799999999}]"#,
     "\n",
 );
+
+/// The stage `pick`, which rejects rows by their ids, and a sink of what it passes.
+fn pick(reject: &str) -> String {
+    let plugin = plugin("picky");
+    let stage = format!("plugin = \"{}\"\nconfig = {{ reject = [{reject}] }}\non_error = \"reject\"", plugin.display());
+    format!("[stages.pick]\nfrom = \"rows\"\n{stage}\n{}", queue_sink("out", "pick", "out"))
+}
 
 /// A job with virtual time whose stage `pick` rejects rows by their ids. `rejected` is the kind of the sink of these.
 fn trial(reject: &str, rejected: &str) -> Trial {
@@ -30,20 +37,12 @@ fn trial(reject: &str, rejected: &str) -> Trial {
         kind = "queue"
         path = "input.jsonl"
         schema = {{ id = "text", b = "bool", n = "int64", f = "float64", t = "text", raw = "binary", at = "timestamp(us)" }}
-        [stages.pick]
-        from = "rows"
-        plugin = "{}"
-        config = {{ reject = [{reject}] }}
-        on_error = "reject"
-        [sinks.out]
-        from = "pick"
-        kind = "queue"
-        path = "out.jsonl"
+        {}
         [sinks.bad]
         from = "pick.rejected"
         {rejected}
         "#,
-        plugin("picky").display()
+        pick(reject)
     ));
     trial.write("input.jsonl", ROWS);
     trial
@@ -51,12 +50,6 @@ fn trial(reject: &str, rejected: &str) -> Trial {
 
 const BAD: &str = r#""bad1", "bad2", "bad3", "bad4", "bad5""#;
 const QUEUE: &str = "kind = \"queue\"\npath = \"bad.jsonl\"";
-
-fn change(trial: &Trial, from: &str, to: &str) {
-    let text = trial.text("job.toml");
-    assert_eq!(text.matches(from).count(), 1, "{from} in {text}");
-    trial.write("job.toml", text.replace(from, to));
-}
 
 /// Gives rows back; what is said.
 fn retry(trial: &Trial, arguments: &[&str]) -> String {
@@ -107,7 +100,7 @@ fn rows_of_all_types_come_back_whole_and_once_from_every_format() {
         contains(&retry(&trial, &["pick", file]), &["5 rows went back to stage `pick`"]);
         contains(&retry(&trial, &["pick", file]), &["already given back", "--again", "nothing to give back"]);
 
-        change(&trial, &format!("reject = [{BAD}]"), "reject = []");
+        trial.change(&format!("reject = [{BAD}]"), "reject = []");
         trial.run_well(&[]);
         assert_eq!(sorted(trial.rows("out.jsonl")), expected, "{sink}");
         trial.run_well(&[]);
@@ -132,7 +125,7 @@ fn a_poison_row_is_rejected_again_and_given_back_again() {
     assert_eq!(bad.len(), 10);
     assert!(bad[5..].iter().all(|row| row["batch"].as_u64() > Some(2) && row["stage"] == "pick"), "{bad:?}");
     // Of the queue's batches only the new one is new.
-    change(&trial, &format!("reject = [{BAD}]"), "reject = [\"bad2\"]");
+    trial.change(&format!("reject = [{BAD}]"), "reject = [\"bad2\"]");
     contains(&retry(&trial, &["pick", "bad.jsonl"]), &["5 rows already given back", "5 rows went back"]);
     trial.run_well(&[]);
     let ids: Vec<Value> = sorted(trial.rows("out.jsonl")).iter().map(|row| row["id"].clone()).collect();
@@ -156,30 +149,14 @@ fn running(reject: &str) -> Trial {
         poll = "10ms"
         format = "json"
         schema = {{ id = "text" }}
-        [stages.pick]
-        from = "rows"
-        plugin = "{}"
-        config = {{ reject = [{reject}] }}
-        on_error = "reject"
-        [sinks.out]
-        from = "pick"
-        kind = "queue"
-        path = "out.jsonl"
-        [sinks.bad]
-        from = "pick.rejected"
-        kind = "queue"
-        path = "bad.jsonl"
+        {}
+        {}
         "#,
-        plugin("picky").display()
+        pick(reject),
+        queue_sink("bad", "pick.rejected", "bad")
     ));
     trial.write("in/1.json", "{\"id\":\"a\"}\n{\"id\":\"b\"}\n");
     trial
-}
-
-fn stop(process: Process) {
-    process.signal("TERM");
-    let ended = process.wait();
-    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
 #[test]
@@ -189,15 +166,15 @@ fn a_running_job_takes_rows_back() {
     until("a row is rejected", || trial.rows("bad.jsonl").len() == 1);
     retry(&trial, &["pick", "bad.jsonl"]);
     until("it is rejected again", || trial.rows("bad.jsonl").len() == 2);
-    stop(process);
-    change(&trial, "reject = [\"b\"]", "reject = []");
+    process.stop();
+    trial.change("reject = [\"b\"]", "reject = []");
     let process = trial.start(&[]);
     contains(&retry(&trial, &["pick", "bad.jsonl"]), &["1 row already given back", "1 row went back"]);
     until("the row comes out", || trial.rows("out.jsonl").len() == 2);
     // What comes later shows that nothing came twice before.
     trial.move_in("in/2.json", "{\"id\":\"c\"}\n");
     until("another row comes out", || trial.rows("out.jsonl").len() >= 3);
-    stop(process);
+    process.stop();
     assert_eq!(trial.rows("out.jsonl"), [json!({"id": "a"}), json!({"id": "b"}), json!({"id": "c"})]);
 }
 
@@ -209,7 +186,7 @@ fn no_kill_loses_or_doubles_a_row_that_is_given_back() {
     for point in POINTS {
         let trial = trial(BAD, QUEUE);
         trial.run_well(&[]);
-        change(&trial, &format!("reject = [{BAD}]"), "reject = []");
+        trial.change(&format!("reject = [{BAD}]"), "reject = []");
         retry(&trial, &["pick", "bad.jsonl"]);
         let fault = format!("{FORGETFUL},kill@{}:{}", point.name, point.passes.0);
         let mut command = trial.command(&["run", "job.toml", "--unsupervised"]);
@@ -336,10 +313,10 @@ fn what_cannot_go_back_is_refused_with_what_to_do() {
     contains(&refused(&trial, &["pikc", "bad.jsonl"]), &["the job `shop` has no stage `pikc`; did you mean `pick`?"]);
     assert!(!trial.path("shop.retry").exists(), "a refusal writes nothing");
 
-    change(&trial, "on_error = \"reject\"", "");
+    trial.change("on_error = \"reject\"", "");
     contains(&refused(&trial, &["pick", "bad.jsonl"]), &["does not take rows back; write on_error = \"reject\""]);
-    change(&trial, "config =", "on_error = \"reject\"\nconfig =");
-    change(&trial, "[checkpoint]\n        dir = \"checkpoint\"\n        every = 1\n", "");
+    trial.change("config =", "on_error = \"reject\"\nconfig =");
+    trial.change("[checkpoint]\n        dir = \"checkpoint\"\n        every = 1\n", "");
     contains(&refused(&trial, &["pick", "bad.jsonl"]), &["keeps no checkpoint", "[checkpoint] with `dir`"]);
 }
 
@@ -354,24 +331,24 @@ fn a_sink_may_not_write_where_rows_are_given_back() {
 #[test]
 fn a_job_may_stop_rejecting_and_begin_again() {
     let trial = trial(BAD, QUEUE);
-    change(&trial, "on_error = \"reject\"", "");
+    trial.change("on_error = \"reject\"", "");
     trial.run_well(&[]);
     // Without the line, rejected rows have no story.
     assert_eq!(trial.rows("bad.jsonl")[0].get("stage"), None);
-    change(&trial, "config =", "on_error = \"reject\"\nconfig =");
+    trial.change("config =", "on_error = \"reject\"\nconfig =");
     trial.run_well(&[]);
     contains(&retry(&trial, &["pick", "bad.jsonl"]), &["5 rows went back"]);
-    change(&trial, &format!("reject = [{BAD}]"), "reject = []");
+    trial.change(&format!("reject = [{BAD}]"), "reject = []");
     trial.run_well(&[]);
     assert_eq!(trial.rows("out.jsonl").len(), 6);
-    change(&trial, "on_error = \"reject\"\n", "");
+    trial.change("on_error = \"reject\"\n", "");
     trial.run_well(&[]);
-    change(&trial, "config =", "on_error = \"reject\"\nconfig =");
+    trial.change("config =", "on_error = \"reject\"\nconfig =");
     trial.run_well(&[]);
     assert_eq!(trial.rows("out.jsonl").len(), 6);
     // With the folder the last trace may go.
     std::fs::remove_dir_all(trial.path("shop.retry")).unwrap();
-    change(&trial, "on_error = \"reject\"\n", "");
+    trial.change("on_error = \"reject\"\n", "");
     trial.run_well(&[]);
     assert_eq!(trial.rows("out.jsonl").len(), 6);
 }
@@ -402,27 +379,19 @@ fn rows_that_are_given_back_move_no_event_time() {
         lateness = "0s"
         window = {{ size = "10s" }}
         aggregate = {{ n = "count(*)" }}
-        [sinks.out]
-        from = "counts"
-        kind = "queue"
-        path = "out.jsonl"
-        [sinks.too-late]
-        from = "counts.late"
-        kind = "queue"
-        path = "late.jsonl"
-        [sinks.bad]
-        from = "pick.rejected"
-        kind = "queue"
-        path = "bad.jsonl"
+        {}{}{}
         "#,
-        plugin("picky").display()
+        plugin("picky").display(),
+        queue_sink("out", "counts", "out"),
+        queue_sink("too-late", "counts.late", "late"),
+        queue_sink("bad", "pick.rejected", "bad")
     ));
     let first = "[[\"a\",1000000],[\"old\",2000000],[\"far\",95000000],[\"b\",12000000]]\n";
     trial.write("input.jsonl", first);
     trial.run_well(&[]);
     // The first window is complete, though nothing was given back yet.
     assert_eq!(trial.rows("out.jsonl").iter().map(|row| row["n"].clone()).collect::<Vec<_>>(), [1]);
-    change(&trial, "reject = [\"old\", \"far\"]", "reject = []");
+    trial.change("reject = [\"old\", \"far\"]", "reject = []");
     retry(&trial, &["pick", "bad.jsonl"]);
     trial.run_well(&[]);
     trial.write("input.jsonl", format!("{first}[[\"c\",15000000]]\n[[\"d\",21000000]]\n"));

@@ -1,10 +1,9 @@
 //! Going back to the state before an upgrade: the batches since run again with the plugin of before, and nothing that sinks
 //! hold is written twice.
 
-use millstream_tests::{Ended, Feeder, Process, Trial, free_port, until, write_varied};
+use millstream_tests::{Ended, Feeder, Process, Trial, free_port, until, varied_line, write_varied};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::process::Command;
 
 /// A job with virtual time that keeps a sum of each word in a local component, whose plugin a test replaces.
 fn sums(way: &str) -> Trial {
@@ -146,31 +145,8 @@ fn running(port: u16, world: &str) -> Trial {
     trial
 }
 
-/// `<word>,<n>`, where every number ends in 9: the version `plus` counts one more.
-fn line(number: u64) -> String {
-    format!("w{},{}", number % 7, number % 5 * 10 + 9)
-}
-
-/// A command whose sockets, store and settings are in the trial's folder.
-fn command(trial: &Trial, arguments: &[&str]) -> Command {
-    let mut command = trial.command(arguments);
-    command.env("XDG_RUNTIME_DIR", trial.folder());
-    command.env("MILLSTREAM_CONFIG", trial.path("config")).env("MILLSTREAM_STORE", trial.path("store"));
-    command
-}
-
-fn told(trial: &Trial, arguments: &[&str]) -> Ended {
-    Process::start(&mut command(trial, arguments)).wait()
-}
-
-fn well(trial: &Trial, arguments: &[&str]) -> String {
-    let ended = told(trial, arguments);
-    assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
-    ended.stdout
-}
-
 fn start(trial: &Trial, arguments: &[&str]) -> Process {
-    let mut job = Process::start(&mut command(trial, &[&["run", "job.toml"], arguments].concat()));
+    let mut job = Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()));
     more_rows(trial, &mut job);
     job
 }
@@ -183,7 +159,7 @@ fn more_rows(trial: &Trial, job: &mut Process) {
 
 /// The start of the running job, and the digest of the plugin that runs.
 fn status(trial: &Trial) -> (Value, Value) {
-    let status: Value = serde_json::from_str(&well(trial, &["status", "job.toml", "--json"])).expect("JSON");
+    let status: Value = serde_json::from_str(&trial.well(&["status", "job.toml", "--json"])).expect("JSON");
     (status["since_us"].clone(), status["stages"][0]["plugin"]["digest"].clone())
 }
 
@@ -220,17 +196,17 @@ fn a_running_job_goes_back_to_the_state_before_its_upgrade() {
         let hosts = format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port());
         let hosts = ["--hosts", &hosts];
         let arguments = if processes.is_empty() { Vec::new() } else { [processes, &hosts].concat() };
-        let feeder = Feeder::start(line);
+        let feeder = Feeder::start(varied_line);
         let port = feeder.port();
         let trial = running(port, "varied-update");
         let text = trial.text("job.toml");
         let mut job = start(&trial, &arguments);
         let (since, old) = status(&trial);
-        well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
         assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""));
         more_rows(&trial, &mut job);
         assert_ne!(status(&trial).1, old);
-        let shown = well(&trial, &["rollback", "job.toml", "made"]);
+        let shown = trial.well(&["rollback", "job.toml", "made"]);
         assert!(shown.contains("stage `made` has old.wasm again, with the state after batch "), "{shown}");
         assert_eq!(trial.text("job.toml"), text, "comments included");
         let (restarted, now) = status(&trial);
@@ -243,7 +219,7 @@ fn a_running_job_goes_back_to_the_state_before_its_upgrade() {
             came == went
         });
         in_order(&trial);
-        let again = told(&trial, &["rollback", "job.toml", "made"]);
+        let again = trial.told(&["rollback", "job.toml", "made"]);
         assert_eq!(again.code, Some(2), "{again:?}");
         assert!(again.stderr.contains("nothing to go back to"), "{}", again.stderr);
         stopped_well(job);
@@ -252,14 +228,14 @@ fn a_running_job_goes_back_to_the_state_before_its_upgrade() {
 
 #[test]
 fn a_job_that_does_not_run_is_told_how_to_start() {
-    let feeder = Feeder::start(line);
+    let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = running(port, "varied-update");
     let mut job = start(&trial, &[]);
-    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
     stopped_well(job);
-    let shown = well(&trial, &["rollback", "job.toml", "made"]);
+    let shown = trial.well(&["rollback", "job.toml", "made"]);
     let batch = shown.rsplit_once("--replay-from ").expect("the command is shown").1.trim().to_owned();
     let mut job = start(&trial, &["--replay-from", &batch]);
     more_rows(&trial, &mut job);
@@ -275,14 +251,14 @@ fn a_job_that_does_not_run_is_told_how_to_start() {
 #[test]
 fn where_no_state_is_to_go_back_the_plugin_does_between_two_batches() {
     for (world, more) in [("varied", &[][..]), ("varied-update", &["--keep-state"])] {
-        let feeder = Feeder::start(line);
+        let feeder = Feeder::start(varied_line);
         let port = feeder.port();
         let trial = running(port, world);
         let mut job = start(&trial, &[]);
         let (since, old) = status(&trial);
-        well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
         more_rows(&trial, &mut job);
-        let shown = well(&trial, &[&["rollback", "job.toml", "made"], more].concat());
+        let shown = trial.well(&[&["rollback", "job.toml", "made"], more].concat());
         assert!(shown.contains(" in place of "), "{shown}");
         assert_eq!(status(&trial), (since, old), "{world}: the same run, the plugin of before");
         assert!(trial.text("job.toml").contains("plugin = \"old.wasm\""));
@@ -301,66 +277,66 @@ fn a_stage_that_was_never_upgraded_has_nothing_to_go_back_to() {
 
 #[test]
 fn where_the_plugin_of_before_is_gone_nothing_changes() {
-    let feeder = Feeder::start(line);
+    let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = running(port, "varied-update");
     let mut job = start(&trial, &[]);
-    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
     let (since, new) = status(&trial);
     std::fs::remove_file(trial.path("old.wasm")).expect("it is there");
     let (text, lock) = (trial.text("job.toml"), trial.text("millstream.lock"));
-    let refused = told(&trial, &["rollback", "job.toml", "made"]);
+    let refused = trial.told(&["rollback", "job.toml", "made"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("so nothing was changed") && refused.stderr.contains("old.wasm"), "{refused:?}");
     assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (text, lock));
     assert_eq!(status(&trial), (since, new), "the job has not noticed");
     write_varied("varied-update", "same", &trial.path("old.wasm"));
-    well(&trial, &["rollback", "job.toml", "made"]);
+    trial.well(&["rollback", "job.toml", "made"]);
     stopped_well(job);
 }
 
 /// A lock file is a text that others may have written; what it says was before is compared with what the checkpoint knows.
 #[test]
 fn a_lock_file_does_not_choose_what_runs() {
-    let feeder = Feeder::start(line);
+    let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = running(port, "varied-update");
     let mut job = start(&trial, &[]);
-    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     more_rows(&trial, &mut job);
     write_varied("varied-update", "plus", &trial.path("evil.wasm"));
     let (text, lock) = (trial.text("job.toml"), trial.text("millstream.lock"));
     assert!(lock.contains("plugin = \"old.wasm\""), "{lock}");
     trial.write("millstream.lock", lock.replace("\"old.wasm\"", "\"evil.wasm\""));
-    let refused = told(&trial, &["rollback", "job.toml", "made"]);
+    let refused = trial.told(&["rollback", "job.toml", "made"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("says that it had evil.wasm before its last upgrade"), "{}", refused.stderr);
     // Another component under the old name.
     trial.write("millstream.lock", &lock);
     std::fs::rename(trial.path("old.wasm"), trial.path("aside.wasm")).expect("it is there");
     std::fs::rename(trial.path("evil.wasm"), trial.path("old.wasm")).expect("it is there");
-    let refused = told(&trial, &["rollback", "job.toml", "made"]);
+    let refused = trial.told(&["rollback", "job.toml", "made"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.stderr.contains("old.wasm is another component now than the one that ran"), "{}", refused.stderr);
     assert_eq!((trial.text("job.toml"), trial.text("millstream.lock")), (text, lock));
     std::fs::rename(trial.path("aside.wasm"), trial.path("old.wasm")).expect("it is there");
-    well(&trial, &["rollback", "job.toml", "made"]);
+    trial.well(&["rollback", "job.toml", "made"]);
     stopped_well(job);
 }
 
 #[test]
 fn a_state_that_was_migrated_goes_back_to_its_old_columns() {
-    let feeder = Feeder::start(line);
+    let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = running(port, "varied-update");
     write_varied("varied-migrating", "same", &trial.path("new.wasm"));
     let mut job = start(&trial, &[]);
     // It keeps its sums under other names, and puts out the same.
-    let shown = well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", "10"]);
+    let shown = trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", "10"]);
     assert!(shown.contains("both versions ran 10 batches") && shown.contains(" in place of "), "{shown}");
     more_rows(&trial, &mut job);
-    well(&trial, &["rollback", "job.toml", "made"]);
+    trial.well(&["rollback", "job.toml", "made"]);
     more_rows(&trial, &mut job);
     feeder.pause();
     until("all is committed", || {
@@ -370,5 +346,5 @@ fn a_state_that_was_migrated_goes_back_to_its_old_columns() {
     in_order(&trial);
     stopped_well(job);
     let query = ["state", "job.toml", "--sql", "select word, sum from made", "--json"];
-    assert!(well(&trial, &query).contains("\"sum\":"), "the old columns");
+    assert!(trial.well(&query).contains("\"sum\":"), "the old columns");
 }

@@ -3,7 +3,6 @@
 
 use millstream_tests::{Ended, Feeder, Process, Trial, free_port, until, write_varied};
 use serde_json::Value;
-use std::process::Command;
 
 /// `<word>,<n>`, with `n` from 0 to 49, again and again.
 fn line(number: u64) -> String {
@@ -56,16 +55,8 @@ fn plugin(world: &str) -> String {
     if world == "transform" { "varied".into() } else { format!("varied-{world}") }
 }
 
-/// A command whose sockets and settings are in the trial's folder.
-fn command(trial: &Trial, arguments: &[&str]) -> Command {
-    let mut command = trial.command(arguments);
-    command.env("XDG_RUNTIME_DIR", trial.folder());
-    command.env("MILLSTREAM_CONFIG", trial.path("config")).env("MILLSTREAM_STORE", trial.path("store"));
-    command
-}
-
 fn start(trial: &Trial, arguments: &[&str]) -> Process {
-    let mut job = Process::start(&mut command(trial, &[&["run", "job.toml"], arguments].concat()));
+    let mut job = Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()));
     let out = trial.path("out.jsonl");
     job.until("rows come out", |_| std::fs::read_to_string(&out).is_ok_and(|text| text.contains("\"rows\":[{")));
     job
@@ -84,7 +75,7 @@ fn shadow(trial: &Trial, world: &str, way: &str, batches: u64, rule: &str) -> (E
     let batches = batches.to_string();
     let arguments =
         ["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", &batches, "--promote", rule, "--json"];
-    let ended = Process::start(&mut command(trial, &arguments)).wait();
+    let ended = trial.told(&arguments);
     let json = serde_json::from_str(&ended.stdout).unwrap_or_else(|e| panic!("{e}: {ended:?}"));
     (ended, json)
 }
@@ -169,7 +160,7 @@ fn what_a_shadow_says_and_counts_is_not_the_jobs() {
     let trial = job("transform", port, "");
     let job = start(&trial, &[]);
     is_dropped(&trial, "transform", "said", "never", "the report only");
-    let told = Process::start(&mut command(&trial, &["status", "job.toml", "--json"])).wait();
+    let told = trial.told(&["status", "job.toml", "--json"]);
     assert!(told.stdout.contains("\"counters\":{}") && !told.stdout.contains("said"), "{}", told.stdout);
     assert!(!job.stderr().contains("it says something"), "{}", job.stderr());
     let (ended, _) = shadow(&trial, "transform", "said", 3, "always");
@@ -253,12 +244,12 @@ fn what_cannot_be_compared_is_refused_and_the_job_goes_on() {
     write_varied("varied-aggregate", "plus", &trial.path("new.wasm"));
     for (batches, words) in [("5", "aggregates over windows"), ("0", "a shadow runs for 1 to ")] {
         let arguments = ["upgrade", "job.toml", "made", "new.wasm", "--accept", "--shadow", batches];
-        let ended = Process::start(&mut command(&trial, &arguments)).wait();
+        let ended = trial.told(&arguments);
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(ended.stderr.contains(words), "{ended:?}");
     }
     let alone = ["upgrade", "job.toml", "made", "new.wasm", "--promote", "always"];
-    let ended = Process::start(&mut command(&trial, &alone)).wait();
+    let ended = trial.told(&alone);
     assert!(ended.code == Some(2) && ended.stderr.contains("--shadow"), "{ended:?}");
     assert!(!job.ended());
     stopped_well(job);

@@ -1,6 +1,6 @@
 //! Each source against the real thing: `nc`, TCP servers, folders into which files are moved.
 
-use millstream_tests::{Process, Trial, free_port, holds_within, plugin, until};
+use millstream_tests::{Process, Trial, free_port, holds_within, passing, plugin, queue_sink, until};
 use serde_json::{Value, json};
 use std::io::{ErrorKind, Write};
 use std::net::{TcpListener, TcpStream};
@@ -8,22 +8,7 @@ use std::time::Duration;
 
 /// A job that passes a source's rows, and its rejected rows, to files.
 fn job(source: &str) -> Trial {
-    Trial::new(&format!(
-        r#"
-        batch = "0s"
-        workers = 2
-        [sources.in]
-        {source}
-        [sinks.out]
-        from = "in"
-        kind = "queue"
-        path = "out.jsonl"
-        [sinks.refused]
-        from = "in.rejected"
-        kind = "queue"
-        path = "refused.jsonl"
-        "#
-    ))
+    passing("batch = \"0s\"", source, &queue_sink("refused", "in.rejected", "refused"))
 }
 
 fn column(trial: &Trial, sink: &str, name: &str) -> Vec<Value> {

@@ -1,29 +1,12 @@
 //! Queries, expressions and functions in them, through the program: what is refused, in which words; what fails while the
 //! job runs; and that rows are the same on any number of workers.
 
-use millstream_tests::{Process, Trial, plugin};
+use millstream_tests::{Process, Trial, one_stage, plugin};
 use std::fmt::Write as _;
 
 /// A job with one stage `made` over words.
 fn job(stage: &str) -> Trial {
-    let trial = Trial::new(&format!(
-        r#"clock = "manual"
-
-[sources.words]
-kind = "queue"
-path = "input.jsonl"
-schema = {{ word = "text", n = "int64", "order-id" = "int64" }}
-
-[stages.made]
-from = "words"
-{stage}
-
-[sinks.out]
-from = "made"
-kind = "queue"
-path = "out.jsonl"
-"#
-    ));
+    let trial = one_stage("words", r#"word = "text", n = "int64", "order-id" = "int64""#, stage);
     trial.write("input.jsonl", "[[\"a\",1,5]]\n[[\"b\",0,6],[null,2,7]]\n");
     trial
 }
@@ -338,21 +321,8 @@ fn values_are_cast_before_they_are_compared() {
         ("cast(code as int) in (12, 13)", "ab"),
     ] {
         for stage in [format!("filter = \"{condition}\""), format!("sql = \"select * from rows where {condition}\"")] {
-            let trial = Trial::new(&format!(
-                r#"clock = "manual"
-[sources.rows]
-kind = "queue"
-path = "input.jsonl"
-schema = {{ word = "text", big = "int64", price = "float64", code = "text" }}
-[stages.made]
-from = "rows"
-{stage}
-[sinks.out]
-from = "made"
-kind = "queue"
-path = "out.jsonl"
-"#
-            ));
+            let columns = r#"word = "text", big = "int64", price = "float64", code = "text""#;
+            let trial = one_stage("rows", columns, &stage);
             trial.write("input.jsonl", "[[\"a\",4294967301,1.5,\"012\"],[\"b\",5,2.0,\"12\"]]\n");
             trial.run_well(&[]);
             let found: String = trial.rows("out.jsonl").iter().filter_map(|row| row["word"].as_str()).collect();

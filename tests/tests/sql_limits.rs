@@ -1,29 +1,13 @@
 //! Numbers that do not fit, floats that are one, and queries that want more than there is, through the program.
 
-use millstream_tests::{Process, Trial};
+use millstream_tests::{Process, Trial, one_stage};
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 /// A job with one stage `made` over these rows.
 fn job(stage: &str, rows: &str) -> Trial {
-    let trial = Trial::new(&format!(
-        r#"clock = "manual"
-
-[sources.rows]
-kind = "queue"
-path = "input.jsonl"
-schema = {{ v = "int64", w = "int64", f = "float64", t = "text", at = "timestamp" }}
-
-[stages.made]
-from = "rows"
-{stage}
-
-[sinks.out]
-from = "made"
-kind = "queue"
-path = "out.jsonl"
-"#
-    ));
+    let columns = r#"v = "int64", w = "int64", f = "float64", t = "text", at = "timestamp""#;
+    let trial = one_stage("rows", columns, stage);
     trial.write("input.jsonl", format!("{rows}\n"));
     trial
 }

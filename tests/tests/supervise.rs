@@ -1,6 +1,6 @@
 //! The supervisor of jobs with checkpoints: worker processes that die, hang, fail or lose each other, and signals.
 
-use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, plugin, until};
+use millstream_tests::{DEADLINE, Ended, Process, Trial, free_port, lives, plugin, signal, two_hosts, until};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -35,32 +35,10 @@ fn job(port: u16, config: &str) -> Trial {
     ))
 }
 
-fn values(trial: &Trial) -> Vec<String> {
-    trial.rows("out.jsonl").iter().map(|row| row["value"].as_str().unwrap().to_owned()).collect()
-}
-
-/// The worker processes of a supervisor that live, oldest first.
-fn children(supervisor: u32) -> Vec<u32> {
-    let Ok(threads) = std::fs::read_dir(format!("/proc/{supervisor}/task")) else { return Vec::new() };
-    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("children")).ok());
-    let all: Vec<u32> = lists.collect::<String>().split_whitespace().map(|id| id.parse().unwrap()).collect();
-    all.into_iter().filter(|id| lives(*id)).collect()
-}
-
-/// Whether there is such a process that is no zombie.
-fn lives(id: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z') && !rest.starts_with('X'))
-}
-
-fn signal(name: &str, id: u32) {
-    assert!(Command::new("kill").args([&format!("-{name}"), &id.to_string()]).status().unwrap().success());
-}
-
 /// The only worker process of a job that has connected to its server `times` times.
 fn worker(job: &mut Process, times: usize) -> u32 {
     until_connected(job, times);
-    let all = children(job.id());
+    let all = job.children();
     assert_eq!(all.len(), 1, "{}", job.stderr());
     all[0]
 }
@@ -73,10 +51,12 @@ fn until_connected(job: &mut Process, times: usize) {
 /// Says a line until it has come through: a server may still send to the connection of a process that died.
 fn comes_through(nc: &mut Process, trial: &Trial, line: &str) {
     let began = Instant::now();
-    while !values(trial).iter().any(|value| value == line) {
+    while !trial.values("out.jsonl").iter().any(|value| value == line) {
         assert!(began.elapsed() < DEADLINE, "{line} does not come through");
         nc.say(&format!("{line}\n"));
-        millstream_tests::holds_within(Duration::from_millis(200), || values(trial).iter().any(|value| value == line));
+        millstream_tests::holds_within(Duration::from_millis(200), || {
+            trial.values("out.jsonl").iter().any(|value| value == line)
+        });
     }
 }
 
@@ -154,7 +134,7 @@ fn a_supervisor_that_stood_still_does_not_take_its_child_for_dead() {
     }
     signal("CONT", job.id());
     comes_through(&mut nc, &trial, "last");
-    assert_eq!(children(job.id()), [only]);
+    assert_eq!(job.children(), [only]);
     let ended = stopped_well(job);
     assert!(!ended.stderr.contains("starting it again"), "{}", ended.stderr);
 }
@@ -283,7 +263,7 @@ fn a_loop_of_restarts_does_not_outlast_timeout() {
     let mut job = trial.start(&["--timeout", "5s"]);
     // The pauses before the sixth take 3.1 s together.
     job.until("its worker process failed six times", |job| {
-        for id in children(job.id()) {
+        for id in job.children() {
             let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
         }
         job.stderr().contains("in 3.2 s (6 of 10)")
@@ -292,10 +272,6 @@ fn a_loop_of_restarts_does_not_outlast_timeout() {
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("the time of --timeout has passed; stopped"), "{}", ended.stderr);
     assert!(began.elapsed() < Duration::from_secs(6), "{:?}", began.elapsed());
-}
-
-fn hosts() -> String {
-    format!("127.0.0.1:{},127.0.0.1:{}", free_port(), free_port())
 }
 
 /// Two sources, of which each process receives one, that meet in a sink.
@@ -328,10 +304,10 @@ fn all_processes_come_back_together_when_one_dies_or_hangs() {
         let ports = [free_port(), free_port()];
         let mut servers = ports.map(Process::nc);
         let trial = shared_job(ports);
-        let mut job = trial.start(&["--processes", "2", "--hosts", &hosts()]);
+        let mut job = trial.start(&["--processes", "2", "--hosts", &two_hosts()]);
         until_connected(&mut job, 2);
         servers.iter_mut().for_each(|server| comes_through(server, &trial, "one"));
-        let old = children(job.id());
+        let old = job.children();
         assert_eq!(old.len(), 2);
         let began = Instant::now();
         signal(name, old[victim]);
@@ -355,7 +331,7 @@ fn processes_with_supervisors_of_their_own_find_each_other_again() {
         let ports = [free_port(), free_port()];
         let mut servers = ports.map(Process::nc);
         let trial = shared_job(ports);
-        let hosts = hosts();
+        let hosts = two_hosts();
         let mut jobs =
             ["0", "1"].map(|number| trial.start(&["--processes", "2", "--process", number, "--hosts", &hosts]));
         let old = jobs.each_mut().map(|job| worker(job, 1));
@@ -393,7 +369,7 @@ fn a_failing_plugin_of_one_process_ends_all() {
         Path::new(&path).display()
     );
     trial.write("job.toml", format!("{text}{stage}"));
-    let mut job = trial.start(&["--processes", "2", "--hosts", &hosts()]);
+    let mut job = trial.start(&["--processes", "2", "--hosts", &two_hosts()]);
     until_connected(&mut job, 2);
     servers[1].say("one\n");
     let ended = job.wait();

@@ -1,7 +1,7 @@
 //! A panic in each thread and task of the program: the job ends with its story, or what the thread did is taken up again.
 //! Nothing waits for it for ever.
 
-use millstream_tests::{Ended, Postgres, Process, S3Server, Trial, free_port, plugin, until};
+use millstream_tests::{Ended, Postgres, Process, S3Server, Trial, free_port, passing, plugin, until};
 use std::fs;
 use std::process::Command;
 
@@ -10,19 +10,7 @@ const RATE: &str = "kind = \"rate\"\nrows_per_second = 2000\nrows_max = 500";
 
 /// A job that passes the rows of a source, with these keys of the job before.
 fn job(keys: &str, source: &str) -> Trial {
-    Trial::new(&format!(
-        r#"
-        batch = "20ms"
-        workers = 2
-        {keys}
-        [sources.in]
-        {source}
-        [sinks.out]
-        from = "in"
-        kind = "queue"
-        path = "out.jsonl"
-        "#
-    ))
+    passing(&format!("batch = \"20ms\"\n{keys}"), source, "")
 }
 
 /// Lets the first thread of this name panic.
@@ -117,7 +105,7 @@ fn words() -> Trial {
     let stage = format!("[stages.words]\nfrom = \"in\"\nplugin = '{}'", plugin("split-words").display());
     let trial = job("", "kind = \"file\"\npath = \"in.txt\"\nfollow = true");
     let text = trial.text("job.toml").replace("[sinks.out]", &format!("{stage}\n[sinks.out]"));
-    trial.write("job.toml", text.replace("from = \"in\"\n        kind", "from = \"words\"\n        kind"));
+    trial.write("job.toml", text.replace("from = \"in\"\nkind", "from = \"words\"\nkind"));
     trial.write("in.txt", "one two\n");
     trial
 }

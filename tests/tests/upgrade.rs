@@ -2,7 +2,7 @@
 //! that dies in the middle comes back with one of both.
 
 use millstream_tests::{
-    DEADLINE, Ended, Feeder, Process, Trial, free_port, holds_within, plugin, until, varied, write_varied,
+    DEADLINE, Feeder, Process, Trial, free_port, holds_within, plugin, until, varied, varied_line, write_varied,
 };
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -54,35 +54,12 @@ fn of(name: &str, port: u16, stage: &str, more: &str) -> Trial {
     trial
 }
 
-/// `<word>,<n>`
-fn line(number: u64) -> String {
-    format!("w{},{}", number % 7, number % 5 * 10 + 9)
-}
-
-/// A command whose sockets, store and settings are in the trial's folder.
-fn command(trial: &Trial, arguments: &[&str]) -> Command {
-    let mut command = trial.command(arguments);
-    command.env("XDG_RUNTIME_DIR", trial.folder());
-    command.env("MILLSTREAM_CONFIG", trial.path("config")).env("MILLSTREAM_STORE", trial.path("store"));
-    command
-}
-
-fn run(trial: &Trial, arguments: &[&str]) -> Ended {
-    Process::start(&mut command(trial, arguments)).wait()
-}
-
-fn well(trial: &Trial, arguments: &[&str]) -> String {
-    let ended = run(trial, arguments);
-    assert_eq!(ended.code, Some(0), "{arguments:?}: {}{}", ended.stdout, ended.stderr);
-    ended.stdout
-}
-
 fn start(trial: &Trial, arguments: &[&str]) -> Process {
-    Process::start(&mut command(trial, &[&["run", "job.toml"], arguments].concat()))
+    Process::start(&mut trial.command_apart(&[&["run", "job.toml"], arguments].concat()))
 }
 
 fn status(trial: &Trial) -> Option<Value> {
-    let ended = run(trial, &["status", "job.toml", "--json"]);
+    let ended = trial.told(&["status", "job.toml", "--json"]);
     (ended.code == Some(0)).then(|| serde_json::from_str(&ended.stdout).expect("JSON"))
 }
 
@@ -197,12 +174,12 @@ fn after(status: &Value) -> u64 {
 
 /// Runs a job under load, upgrades it, and compares every row with what came in.
 fn upgraded(name: &str, stage: &str, more: &str, arguments: &[&str], check: Check) {
-    let feeder = Feeder::start(line);
+    let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = of(name, port, stage, more);
     let mut running = start(&trial, arguments);
     running.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
-    let told = well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    let told = trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     assert!(told.contains("no batch could begin for "), "{told}");
     let now = status(&trial).expect("the job runs");
     let after = after(&now);
@@ -214,7 +191,7 @@ fn upgraded(name: &str, stage: &str, more: &str, arguments: &[&str], check: Chec
     assert_ne!(old["digest"], new["digest"]);
     assert_eq!(made(&now)["plugin"]["digest"], new["digest"], "the one that runs");
     assert!(trial.text("job.toml").contains("plugin = \"new.wasm\""), "{}", trial.text("job.toml"));
-    assert_eq!(well(&trial, &["stop", "job.toml"]), "job.toml: stopped\n");
+    assert_eq!(trial.well(&["stop", "job.toml"]), "job.toml: stopped\n");
     assert_eq!(running.wait().code, Some(0));
     let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
     assert!(after > 20 && raw.keys().any(|batch| *batch > after + 20));
@@ -228,7 +205,7 @@ fn upgraded(name: &str, stage: &str, more: &str, arguments: &[&str], check: Chec
 fn replays_as_it_was(trial: &Trial, after: u64) {
     let newest = *by_batch(trial, "out.jsonl").keys().last().unwrap();
     for batch in [after, after + 1, newest] {
-        let ended = run(trial, &["replay", "job.toml", "--as-it-was", "--batch", &batch.to_string()]);
+        let ended = trial.told(&["replay", "job.toml", "--as-it-was", "--batch", &batch.to_string()]);
         // Checkpoints are kept for a while only.
         if ended.code == Some(2) && ended.stderr.contains("cannot be run again") && batch != newest {
             continue;
@@ -307,12 +284,12 @@ fn upgraded_in_event_time(window: &str) {
     trial.write("job.toml", trial.text("job.toml").replacen(schema, &format!("{schema}, ms = \"int64\""), 1));
     let mut running = start(&trial, &[]);
     running.until("windows come out", |_| trial.rows("out.jsonl").len() > 50);
-    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     let after = after(&status(&trial).expect("the job runs"));
     let before = trial.rows("out.jsonl").len();
     running.until("windows of the new version come out", |_| trial.rows("out.jsonl").len() > before + 100);
     drop(feeder);
-    well(&trial, &["stop", "job.toml"]);
+    trial.well(&["stop", "job.toml"]);
     assert_eq!(running.wait().code, Some(0));
     let raw = by_batch(&trial, "raw.jsonl");
     let windows = trial.rows("out.jsonl");
@@ -349,13 +326,13 @@ fn all_processes_of_a_job_change_with_the_same_batch() {
 
 /// Kills the job at a step of an upgrade: what is there then is as if the upgrade took place whole, or not at all.
 fn killed_at(fault: &str) {
-    let feeder = Feeder::start(line);
+    let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"));
-    let mut job = command(&trial, &["run", "job.toml"]);
+    let mut job = trial.command_apart(&["run", "job.toml"]);
     let mut job = Process::start(job.env("MILLSTREAM_TEST_FAULT", format!("kill@{fault}")));
     job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
-    let ended = run(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    let ended = trial.told(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     assert!(matches!(ended.code, Some(0 | 1)), "{fault}: {ended:?}");
     job.until_stderr("worker process died (signal 9)");
     // The job file was written before: from the restart on the new one runs.
@@ -368,7 +345,7 @@ fn killed_at(fault: &str) {
     let before = trial.batches("out.jsonl").len();
     job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() > before + 20);
     feeder.pause();
-    well(&trial, &["stop", "job.toml"]);
+    trial.well(&["stop", "job.toml"]);
     assert_eq!(job.wait().code, Some(0), "{fault}");
     let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
     assert_eq!(raw.keys().collect::<Vec<_>>(), out.keys().collect::<Vec<_>>());
@@ -409,13 +386,13 @@ fn a_job_that_dies_right_after_the_swap_comes_back_with_the_new_version() {
 /// The job dies when batches of the new version are committed and no checkpoint holds them: they run again with it, and what
 /// came before stays what the old one made of it.
 fn dies_later(bugs: &str) {
-    let feeder = Feeder::start(line);
+    let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let checkpoint = "[checkpoint]\ndir = \"checkpoint\"\nevery = \"1h\"\n";
     let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{checkpoint}"));
-    let mut job = Process::start(command(&trial, &["run", "job.toml"]).env("MILLSTREAM_TEST_FAULT", bugs));
+    let mut job = Process::start(trial.command_apart(&["run", "job.toml"]).env("MILLSTREAM_TEST_FAULT", bugs));
     job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
-    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     let after = after(&status(&trial).expect("the job runs"));
     job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
     let [child] = job.children()[..] else { panic!("one worker process") };
@@ -425,7 +402,7 @@ fn dies_later(bugs: &str) {
     let before = trial.batches("out.jsonl").len();
     job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
     drop(feeder);
-    well(&trial, &["stop", "job.toml"]);
+    trial.well(&["stop", "job.toml"]);
     let ended = job.wait();
     assert!(ended.stderr.contains(&format!("after the checkpoint of batch {after} ")), "{}", ended.stderr);
     let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
@@ -454,12 +431,12 @@ fn rejected_rows_name_the_version_that_refused_them() {
     let trial = of("varied", port, &stage, "workers = 2");
     let mut running = start(&trial, &[]);
     running.until("rows come out", |_| trial.batches("out.jsonl").len() > 10);
-    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     let now = status(&trial).expect("the job runs");
     let (after, digests) = (after(&now), ["from", "to"].map(|which| now["upgrade"][which][1].clone()));
     running.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 10);
     drop(feeder);
-    well(&trial, &["stop", "job.toml"]);
+    trial.well(&["stop", "job.toml"]);
     assert_eq!(running.wait().code, Some(0));
     let rejected = by_batch(&trial, "rejected.jsonl");
     let mut counts = [0, 0];
@@ -514,7 +491,7 @@ fn state_with_other_columns_is_migrated_in_the_running_job() {
         let trial = accounts(port, every);
         let mut job = start(&trial, &[]);
         job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
-        well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+        trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
         let after = after(&status(&trial).expect("the job runs"));
         job.until("rows of the new version come out", |_| trial.batches("out.jsonl").len() as u64 > after + 20);
         if dies {
@@ -526,18 +503,18 @@ fn state_with_other_columns_is_migrated_in_the_running_job() {
             job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
         }
         drop(feeder);
-        well(&trial, &["stop", "job.toml"]);
+        trial.well(&["stop", "job.toml"]);
         assert_eq!(job.wait().code, Some(0));
         accounts_go_on(&trial);
         replays_as_it_was(&trial, after);
         let state = ["state", "job.toml", "--sql", "select * from made limit 1", "--json"];
-        assert!(well(&trial, &state).contains("place"), "the columns of the new version");
+        assert!(trial.well(&state).contains("place"), "the columns of the new version");
     }
 }
 
 #[test]
 fn a_migration_that_fails_leaves_the_job_as_it_was() {
-    let feeder = Feeder::start(line);
+    let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = of("varied-update", port, "key = \"word\"", &format!("workers = 2\n{CHECKPOINT}"));
     write_varied("varied-migrating", "fail", &trial.path("bad.wasm"));
@@ -545,7 +522,7 @@ fn a_migration_that_fails_leaves_the_job_as_it_was() {
     let mut job = start(&trial, &[]);
     job.until("rows come out", |_| trial.batches("out.jsonl").len() > 20);
     let text = trial.text("job.toml");
-    let ended = run(&trial, &["upgrade", "job.toml", "made", "bad.wasm", "--accept"]);
+    let ended = trial.told(&["upgrade", "job.toml", "made", "bad.wasm", "--accept"]);
     assert_eq!(ended.code, Some(1), "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stderr.contains("no sums today"), "{}", ended.stderr);
     assert_eq!(trial.text("job.toml"), text);
@@ -553,11 +530,11 @@ fn a_migration_that_fails_leaves_the_job_as_it_was() {
     let before = trial.batches("out.jsonl").len();
     job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
     // One that is right takes its place all the same.
-    well(&trial, &["upgrade", "job.toml", "made", "good.wasm", "--accept"]);
+    trial.well(&["upgrade", "job.toml", "made", "good.wasm", "--accept"]);
     let before = trial.batches("out.jsonl").len();
     job.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 20);
     drop(feeder);
-    well(&trial, &["stop", "job.toml"]);
+    trial.well(&["stop", "job.toml"]);
     assert_eq!(job.wait().code, Some(0));
     summed_since_the_start(&by_batch(&trial, "raw.jsonl"), &by_batch(&trial, "out.jsonl"), u64::MAX);
 }
@@ -565,7 +542,7 @@ fn a_migration_that_fails_leaves_the_job_as_it_was() {
 /// Upgrades that are refused, and words of each refusal.
 #[test]
 fn what_does_not_fit_is_refused_and_the_job_goes_on() {
-    let feeder = Feeder::start(line);
+    let feeder = Feeder::start(varied_line);
     let port = feeder.port();
     let trial = of("varied", port, "", "workers = 1");
     trial.write("update.wasm", varied("varied-update", "same"));
@@ -583,7 +560,7 @@ fn what_does_not_fit_is_refused_and_the_job_goes_on() {
         ("others", "new.wasm", 2, "has no plugin"),
         ("nobody", "new.wasm", 2, "there is no such stage"),
     ] {
-        let ended = run(&trial, &["upgrade", "job.toml", stage, to, "--accept"]);
+        let ended = trial.told(&["upgrade", "job.toml", stage, to, "--accept"]);
         assert_eq!(ended.code, Some(code), "{stage} {to}: {}{}", ended.stdout, ended.stderr);
         assert!(ended.stderr.contains(words), "{stage} {to}: {}", ended.stderr);
     }
@@ -592,7 +569,7 @@ fn what_does_not_fit_is_refused_and_the_job_goes_on() {
     let before = trial.batches("out.jsonl").len();
     running.until("the job goes on", |_| trial.batches("out.jsonl").len() > before + 5);
     drop(feeder);
-    well(&trial, &["stop", "job.toml"]);
+    trial.well(&["stop", "job.toml"]);
     assert_eq!(running.wait().code, Some(0));
     let (raw, out) = (by_batch(&trial, "raw.jsonl"), by_batch(&trial, "out.jsonl"));
     transformed(&raw, &out, u64::MAX);
@@ -603,7 +580,7 @@ fn a_job_that_does_not_run_is_neither_upgraded_nor_stopped() {
     let trial = of("varied", free_port(), "", "");
     let text = trial.text("job.toml");
     for arguments in [&["upgrade", "job.toml", "made", "new.wasm", "--accept"][..], &["stop", "job.toml"]] {
-        let ended = run(&trial, arguments);
+        let ended = trial.told(arguments);
         assert_eq!(ended.code, Some(1), "{}", ended.stderr);
         assert!(ended.stderr.contains("is not running"), "{}", ended.stderr);
     }
@@ -620,15 +597,15 @@ fn a_job_without_an_interval_is_upgraded_while_nothing_comes() {
     until("it can be asked", || status(&trial).is_some());
     // Also twice: behind a barrier no other can follow before a batch did.
     for (to, n, expected) in [("new.wasm", 9, NEW), ("old.wasm", 9, OLD), ("new.wasm", 19, NEW + 10)] {
-        well(&trial, &["upgrade", "job.toml", "made", to, "--accept"]);
+        trial.well(&["upgrade", "job.toml", "made", to, "--accept"]);
         let rows = trial.rows("out.jsonl").len();
         nc.say(&format!("w,{n}\n"));
         running.until("its row is out", |_| trial.rows("out.jsonl").len() > rows);
         assert_eq!(trial.rows("out.jsonl").last().unwrap()["n"], expected);
     }
-    well(&trial, &["upgrade", "job.toml", "made", "old.wasm", "--accept"]);
-    well(&trial, &["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
+    trial.well(&["upgrade", "job.toml", "made", "old.wasm", "--accept"]);
+    trial.well(&["upgrade", "job.toml", "made", "new.wasm", "--accept"]);
     assert!(holds_within(DEADLINE, || status(&trial).is_some_and(|now| now["upgrade"]["step"]["done"].is_object())));
-    well(&trial, &["stop", "job.toml"]);
+    trial.well(&["stop", "job.toml"]);
     assert_eq!(running.wait().code, Some(0));
 }
