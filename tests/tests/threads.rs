@@ -105,7 +105,7 @@ fn words() -> Trial {
     let stage = format!("[stages.words]\nfrom = \"in\"\nplugin = '{}'", plugin("split-words").display());
     let trial = job("", "kind = \"file\"\npath = \"in.txt\"\nfollow = true");
     let text = trial.text("job.toml").replace("[sinks.out]", &format!("{stage}\n[sinks.out]"));
-    trial.write("job.toml", text.replace("from = \"in\"\n        kind", "from = \"words\"\n        kind"));
+    trial.write("job.toml", text.replace("from = \"in\"\nkind", "from = \"words\"\nkind"));
     trial.write("in.txt", "one two\n");
     trial
 }
