@@ -340,6 +340,28 @@ fn timers_of_a_key_have_a_bound_and_the_rows_beyond_it_are_rejected() {
     assert!(told.starts_with("error: stage `s`: more than 3 timers are set on one worker\n"), "{told}");
 }
 
+#[test]
+fn the_state_of_a_stage_has_a_bound_on_each_worker() {
+    let schema = "k = \"int64\", todo = \"text\", second = \"int64\"";
+    let keys = |count: i64| (0..count).map(|key| serde_json::json!([key, "set", 100])).collect::<Vec<_>>();
+    // Keys and timers count, and all that came before.
+    let trial = job("alarm", schema, "key = \"k\"\nlimits = { state = \"256KiB\" }", "");
+    let one = trial.text("job.toml").replace("workers = 2", "workers = 1");
+    trial.write("job.toml", one);
+    let batch = serde_json::to_string(&keys(500)).unwrap();
+    trial.write("input.jsonl", format!("{batch}\n{batch}\n{batch}\n"));
+    trial.run_well(&[]);
+    let more = serde_json::to_string(&keys(20_000)).unwrap();
+    trial.write("input.jsonl", format!("{batch}\n{more}\n"));
+    let told = fails(&trial);
+    let words = "error: stage `s`: its state, with keys and timers, takes more than 256KiB on one worker\n";
+    assert!(told.starts_with(words) && told.contains("Raise `limits.state` of the"), "{told}");
+    // The same keys are fewer on each of several workers, and are no more than another stage may keep.
+    let text = trial.text("job.toml").replace("256KiB", "16MiB");
+    trial.write("job.toml", text);
+    trial.run_well(&["--workers", "2"]);
+}
+
 /// A job that sets four timers, of a key each.
 fn job_with_timers(schema: &str, stage: &str) -> Trial {
     let trial = job("alarm", schema, &format!("key = \"k\"\n{stage}"), "");

@@ -186,8 +186,10 @@ pub const PLUGIN_INSTANCES_MAX: u32 = 256;
 pub const PLUGINS_UNUSED_MAX: usize = 1;
 /// Bytes of a file that a plugin is granted.
 pub const GRANTED_FILE_BYTES_MAX: u64 = 256 << 20;
-/// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system.
-pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 8 << 20;
+/// Memory that a finished instance leaves resident for the next one, in bytes. What is above goes back to the system. More than
+/// a call of some rows writes holds up others: the system protects it, page by page, between instances, and meanwhile no other
+/// thread of the process can change or look at the address space.
+pub const PLUGIN_RESIDENT_BYTES_MAX: usize = 4 << 20;
 /// Calls after which an instance that is kept (`instance = "worker"`) is replaced.
 pub const PLUGIN_CALLS_PER_INSTANCE_MAX: u64 = 10_000;
 /// Compiled components in the cache; the oldest go first.

@@ -62,7 +62,7 @@ pub use migrate::OldStates;
 pub use outline::{Outline, check as check_component};
 pub use prepared::{Preparation, called};
 pub use releases::{RELEASES, Release};
-pub use snapshot::started;
+pub use snapshot::{started, with_heap};
 
 /// The version of `millstream:plugin` that this host speaks. Plugins of all [`RELEASES`] run here.
 pub const VERSION: &str = "0.1.2";

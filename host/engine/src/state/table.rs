@@ -25,6 +25,8 @@ pub struct StateTable {
     pub(super) key_fields: Vec<Arc<Field>>,
     pub(super) state_schema: SchemaRef,
     index: HashTable<Indexed>,
+    /// Whether keys are in the index.
+    is_indexed: bool,
     seeds: TableSeeds,
     pub(super) hashes: Vec<u64>,
     pub(super) key_starts: Vec<u64>,
@@ -87,6 +89,7 @@ impl StateTable {
             columns: state.fields().iter().map(|field| StateColumn::new(field)).collect::<Result<_, _>>()?,
             state_schema: state,
             index: HashTable::new(),
+            is_indexed: true,
             seeds: TableSeeds::default(),
             hashes: Vec::new(),
             key_starts: Vec::new(),
@@ -107,6 +110,7 @@ impl StateTable {
             key_fields: self.key_fields.clone(),
             state_schema: self.state_schema.clone(),
             index: self.index.clone(),
+            is_indexed: self.is_indexed,
             seeds: self.seeds,
             hashes: self.hashes.clone(),
             key_starts: self.key_starts.clone(),
@@ -137,6 +141,27 @@ impl StateTable {
         };
         let slot = self.free.pop().unwrap_or(self.hashes.len() as Slot);
         vacant.insert(Indexed { slot, hash: half });
+        self.grow(slot);
+        self.occupy(slot, key, hash);
+        slot
+    }
+
+    /// From now on nobody asks for the slot of a key: who uses the table knows them. It then takes less time and memory.
+    pub fn forget_index(&mut self) {
+        self.is_indexed = false;
+        self.index = HashTable::new();
+    }
+
+    /// A slot without a key, of a table without an index.
+    pub fn vacant(&mut self) -> Slot {
+        debug_assert!(!self.is_indexed, "a key that would not be found");
+        let slot = self.free.pop().unwrap_or(self.hashes.len() as Slot);
+        self.grow(slot);
+        slot
+    }
+
+    /// There is this slot.
+    fn grow(&mut self, slot: Slot) {
         if slot as usize == self.hashes.len() {
             self.hashes.push(0);
             self.key_starts.push(0);
@@ -150,11 +175,14 @@ impl StateTable {
                 changes.grow(slot as usize + 1);
             }
         }
+    }
+
+    /// Gives a vacant slot its key.
+    pub fn occupy(&mut self, slot: Slot, key: &[u8], hash: KeyHash) {
         self.hashes[slot as usize] = hash.0;
         self.key_starts[slot as usize] = self.key_bytes.len() as u64;
         self.key_lengths[slot as usize] = key.len() as u32;
         self.key_bytes.extend_from_slice(key);
-        slot
     }
 
     /// The state columns.
@@ -322,9 +350,11 @@ impl StateTable {
             let key = &self.key_bytes[start..start + self.key_lengths[slot as usize] as usize];
             changes.removed(slot, hash, key);
         }
-        let place = Indexed::place(self.seeds.hash(self.key(slot)) as u32);
-        if let Ok(entry) = self.index.find_entry(place, |other| other.slot == slot) {
-            entry.remove();
+        if self.is_indexed {
+            let place = Indexed::place(self.seeds.hash(self.key(slot)) as u32);
+            if let Ok(entry) = self.index.find_entry(place, |other| other.slot == slot) {
+                entry.remove();
+            }
         }
         self.key_bytes_dead += self.key_lengths[slot as usize] as usize;
         self.key_lengths[slot as usize] = 0;

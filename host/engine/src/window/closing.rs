@@ -114,13 +114,12 @@ impl TimeWindows {
             return Ok(());
         }
         // Too late for windows that are closed, and not for others that hold the same slice.
-        let panes = self.panes.panes_of_slots(&slots)?;
-        let changed = slots.iter().zip(panes.values()).filter(|(_, pane)| **pane < self.done);
-        let mut ids: Vec<KeyId> = changed.map(|(slot, _)| self.panes.id_of(*slot)).collect();
+        let changed = slots.iter().filter(|slot| self.panes.pane_of(**slot) < self.done);
+        let mut ids: Vec<KeyId> = changed.map(|slot| self.panes.id_of(*slot)).collect();
         ids.sort_unstable();
         ids.dedup();
         let start = self.next_end.map_or(i64::MIN, |end| end.saturating_sub(self.slices.size_us));
-        let rows = self.panes.rows_of(&ids, start..self.done)?;
+        let rows = self.panes.rows_of(&ids, start..self.done);
         self.sums.remake(functions, &self.panes, &ids, &rows)
     }
 
@@ -170,10 +169,11 @@ impl TimeWindows {
 
     /// The windows that these slots are in, as they are now, with those of their keys that changed.
     fn refine(&mut self, functions: &mut impl Accumulate, before: Option<i64>, slots: &[Slot]) -> Result<Vec<Window>> {
-        let panes = self.panes.panes_of_slots(slots)?;
         let mut changed: BTreeMap<i64, Vec<KeyId>> = BTreeMap::new();
-        for (slot, pane) in slots.iter().zip(panes.values()) {
-            for end in self.slices.ends(*pane).filter(|end| before.is_none_or(|before| *end > before)) {
+        for slot in slots {
+            for end in
+                self.slices.ends(self.panes.pane_of(*slot)).filter(|end| before.is_none_or(|before| *end > before))
+            {
                 changed.entry(end).or_default().push(self.panes.id_of(*slot));
             }
         }
@@ -188,7 +188,7 @@ impl TimeWindows {
         // A window of one slice needs no sums. (Checkpoints of earlier versions have several also where there is time between
         // windows.)
         let several = self.slices.slice_us != size;
-        let rows = if several { self.panes.rows_of(&ids, range.clone())? } else { RowsByPane::new() };
+        let rows = if several { self.panes.rows_of(&ids, range.clone()) } else { RowsByPane::new() };
         let mut sums = Sums::new(size, 0, &self.accumulators)?;
         let (mut done, mut windows) = (range.start, Vec::new());
         for (end, mut ids) in changed {
@@ -200,7 +200,7 @@ impl TimeWindows {
                 done = end;
                 sums.window(functions, &self.panes, &rows, start..end, &ids)?
             } else {
-                let slots = self.panes.rows_of(&ids, start..end)?.into_values().flat_map(|rows| rows.slots);
+                let slots = self.panes.rows_of(&ids, start..end).into_values().flat_map(|rows| rows.slots);
                 let accumulators = self.panes.accumulators(&slots.collect::<Vec<Slot>>())?;
                 (ids, accumulators)
             };

@@ -1,6 +1,9 @@
 //! The rows of windows on one worker, aggregated: an accumulator for each key and pane. A pane is what no window cuts
 //! in two: a batch in processing time, a slice of time in event time. Windows share panes and hold no rows of their own.
 
+mod places;
+
+use self::places::Places;
 use crate::batch::keys::Keys;
 use crate::error::{Error, Result};
 use crate::state::{Slot, StateTable};
@@ -52,17 +55,11 @@ pub type RowsByPane = BTreeMap<i64, PaneRows>;
 
 /// All panes.
 pub struct Panes {
-    /// Key and pane, and the accumulators: what checkpoints hold.
+    /// Key and pane, and the accumulators: what checkpoints hold. Its slots are found by `places`.
     table: StateTable,
     /// The keys: slots of this table are [`KeyId`]s.
     keys: StateTable,
-    rows: RowsByPane,
-    /// The key of each slot.
-    id_of: Vec<KeyId>,
-    /// How many panes each key is in.
-    panes_of: Vec<u32>,
-    /// The slot of each key's running total.
-    running: Vec<Slot>,
+    places: Places,
     /// Scratch: the group of a slot within a batch, outside of one [`NONE`].
     group_of: Vec<u32>,
     /// All keys in the order of their hashes, until they change.
@@ -77,10 +74,7 @@ impl Panes {
         Ok(Panes {
             table: StateTable::new(with_pane, accumulators, None).map_err(Error::arrow)?,
             keys: StateTable::new(keys.to_vec(), nothing, None).map_err(Error::arrow)?,
-            rows: RowsByPane::new(),
-            id_of: Vec::new(),
-            panes_of: Vec::new(),
-            running: Vec::new(),
+            places: Places::default(),
             group_of: Vec::new(),
             ordered: None,
         })
@@ -95,7 +89,17 @@ impl Panes {
     pub fn restored(&mut self) -> Result<()> {
         let slots: Vec<Slot> = self.table.all().collect();
         let columns = self.table.keys(&slots).map_err(Error::arrow)?;
-        self.note(&columns, &slots)
+        let (panes, keys) = panes_of(&columns)?;
+        let keys = Keys::encode(keys, slots.len()).map_err(Error::arrow)?;
+        let keys = keys.view();
+        for (row, slot) in slots.iter().enumerate() {
+            let id = self.keys.slot(keys.get(row), keys.short(row).1);
+            self.places.grow(self.keys.slots());
+            self.places.note(id, panes.value(row), *slot);
+        }
+        self.ordered = None;
+        self.table.forget_index();
+        Ok(())
     }
 
     /// Adds partial results: key columns, pane and what [`Accumulate::merge`] takes, row by row. Returns the slots that
@@ -107,60 +111,42 @@ impl Panes {
         partial: &[ArrayRef],
         rows: usize,
     ) -> Result<Vec<Slot>> {
-        let Folded { slots, first_rows, new } =
-            fold_into(&mut self.table, &mut self.group_of, functions, keys_and_pane, partial, rows)?;
-        if !new.is_empty() {
-            let first = UInt32Array::from(pick(&first_rows, &new));
-            let columns = take_arrays(keys_and_pane, &first, None).map_err(Error::arrow)?;
-            self.note(&columns, &pick(&slots, &new))?;
-        }
-        Ok(slots)
-    }
-
-    /// Notes which keys and panes new slots are of.
-    fn note(&mut self, keys_and_pane: &[ArrayRef], slots: &[Slot]) -> Result<()> {
-        let (panes, keys) = keys_and_pane.split_last().ok_or_else(without_pane)?;
-        let panes = panes.as_primitive_opt::<Int64Type>().ok_or_else(without_pane)?;
-        let keys = Keys::encode(keys, slots.len()).map_err(Error::arrow)?;
+        self.table.forget_index();
+        let (panes, keys) = panes_of(keys_and_pane)?;
+        let (panes, keys) = (panes.values(), Keys::encode(keys, rows).map_err(Error::arrow)?);
         let keys = keys.view();
-        self.id_of.resize(self.table.slots(), NONE);
-        for (row, slot) in slots.iter().enumerate() {
+        let mut groups = Groups::new(&mut self.group_of, rows);
+        let (mut new, mut new_rows) = (Vec::new(), Vec::new());
+        for (row, pane) in panes.iter().enumerate() {
             let id = self.keys.slot(keys.get(row), keys.short(row).1);
-            if self.panes_of.len() < self.keys.slots() {
-                self.panes_of.resize(self.keys.slots(), 0);
-                self.running.resize(self.keys.slots(), NONE);
-            }
-            self.id_of[*slot as usize] = id;
-            if self.panes_of[id as usize] == 0 && self.running[id as usize] == NONE {
-                self.ordered = None;
-            }
-            if panes.value(row) == RUNNING {
-                self.running[id as usize] = *slot;
-                continue;
-            }
-            self.panes_of[id as usize] += 1;
-            let rows = self.rows.entry(panes.value(row)).or_default();
-            rows.ids.push(id);
-            rows.slots.push(*slot);
+            self.places.grow(self.keys.slots());
+            let slot = match self.places.slot(id, *pane) {
+                Some(slot) => slot,
+                None => {
+                    let slot = self.table.vacant();
+                    if self.places.note(id, *pane, slot) {
+                        self.ordered = None;
+                    }
+                    new.push(slot);
+                    new_rows.push(row as u32);
+                    slot
+                }
+            };
+            groups.push(slot, self.table.slots());
         }
-        Ok(())
+        let columns = match new.len() == rows {
+            true => keys_and_pane.to_vec(),
+            false => take_arrays(keys_and_pane, &UInt32Array::from(new_rows), None).map_err(Error::arrow)?,
+        };
+        occupy(&mut self.table, &new, &columns)?;
+        groups.fold(&mut self.table, functions, partial)
     }
 
     /// Removes all panes before this one, and the keys that are in no other.
     pub fn remove_before(&mut self, pane: i64) {
-        while let Some(first) = self.rows.first_entry() {
-            if *first.key() >= pane {
-                break;
-            }
-            let rows = first.remove();
+        while let Some(rows) = self.places.take_before(pane) {
             self.remove(&rows.slots);
-            let mut gone = Vec::new();
-            for id in rows.ids {
-                self.panes_of[id as usize] -= 1;
-                if self.panes_of[id as usize] == 0 && self.running[id as usize] == NONE {
-                    gone.push(id);
-                }
-            }
+            let gone: Vec<KeyId> = rows.ids.into_iter().filter(|id| !self.places.is_there(*id)).collect();
             self.forget(&gone);
         }
     }
@@ -180,7 +166,7 @@ impl Panes {
 
     /// All panes, in order.
     pub fn rows(&self) -> &RowsByPane {
-        &self.rows
+        &self.places.rows
     }
 
     /// The accumulators of these slots.
@@ -190,7 +176,7 @@ impl Panes {
 
     /// The key of a slot.
     pub fn id_of(&self, slot: Slot) -> KeyId {
-        self.id_of[slot as usize]
+        self.places.id_of[slot as usize]
     }
 
     /// How many numbers of keys there may be.
@@ -203,36 +189,18 @@ impl Panes {
         self.table.slots()
     }
 
-    /// The panes of slots.
-    pub fn panes_of_slots(&self, slots: &[Slot]) -> Result<Int64Array> {
-        let columns = self.table.keys(slots).map_err(Error::arrow)?;
-        let panes = columns.last().and_then(|panes| panes.as_primitive_opt::<Int64Type>());
-        panes.cloned().ok_or_else(without_pane)
+    /// The pane of a slot.
+    pub fn pane_of(&self, slot: Slot) -> i64 {
+        self.places.pane_of(slot)
     }
 
     /// What these panes hold of some keys.
-    pub fn rows_of(&self, ids: &[KeyId], panes: std::ops::Range<i64>) -> Result<RowsByPane> {
-        let mut columns = self.key_columns(ids)?;
-        let place = columns.len();
-        let mut rows = RowsByPane::new();
+    pub fn rows_of(&mut self, ids: &[KeyId], panes: std::ops::Range<i64>) -> RowsByPane {
         if panes.start >= panes.end {
-            return Ok(rows);
+            return RowsByPane::new();
         }
-        for pane in self.rows.range(panes).map(|(pane, _)| *pane) {
-            columns.truncate(place);
-            columns.push(Arc::new(Int64Array::from(vec![pane; ids.len()])));
-            let keys = Keys::encode(&columns, ids.len()).map_err(Error::arrow)?;
-            let view = keys.view();
-            let mut found = PaneRows::default();
-            for (row, id) in ids.iter().enumerate() {
-                if let Some(slot) = self.table.find(view.get(row)) {
-                    found.ids.push(*id);
-                    found.slots.push(slot);
-                }
-            }
-            rows.insert(pane, found);
-        }
-        Ok(rows)
+        let panes: Vec<i64> = self.places.rows.range(panes).map(|(pane, _)| *pane).collect();
+        panes.into_iter().map(|pane| (pane, self.places.of(ids, pane))).collect()
     }
 
     /// The key columns of these keys.
@@ -242,10 +210,9 @@ impl Panes {
 
     /// All keys, in the order of their hashes.
     pub fn ordered(&mut self) -> &[KeyId] {
-        let Panes { keys, panes_of, running, ordered, .. } = self;
+        let Panes { keys, places, ordered, .. } = self;
         ordered.get_or_insert_with(|| {
-            let there = |id: &KeyId| panes_of[*id as usize] > 0 || running[*id as usize] != NONE;
-            let mut ids: Vec<KeyId> = (0..panes_of.len() as KeyId).filter(there).collect();
+            let mut ids: Vec<KeyId> = (0..places.ids() as KeyId).filter(|id| places.is_there(*id)).collect();
             keys.sort(&mut ids);
             ids
         })
@@ -258,35 +225,39 @@ impl Panes {
 
     /// Adds panes to the running totals of their keys.
     pub fn run(&mut self, functions: &mut impl Accumulate, panes: std::ops::Range<i64>) -> Result<()> {
-        let entering: Vec<PaneRows> = self.rows.range(panes).map(|(_, rows)| rows.clone()).collect();
+        let entering: Vec<PaneRows> = self.places.rows.range(panes).map(|(_, rows)| rows.clone()).collect();
         entering.into_iter().try_for_each(|rows| self.run_one(functions, rows))
     }
 
     fn run_one(&mut self, functions: &mut impl Accumulate, rows: PaneRows) -> Result<()> {
         let added = self.accumulators(&rows.slots)?;
         let (old, new): (Vec<u32>, Vec<u32>) =
-            (0..rows.ids.len() as u32).partition(|row| self.running[rows.ids[*row as usize] as usize] != NONE);
+            (0..rows.ids.len() as u32).partition(|row| self.places.running(rows.ids[*row as usize]) != NONE);
         if !old.is_empty() {
             let slots = self.running_slots(&pick(&rows.ids, &old));
             let sums = functions.combine(&self.accumulators(&slots)?, &take_rows(&added, &old)?)?;
             self.table.store(&slots, &sums, &all(slots.len()));
         }
         if !new.is_empty() {
-            let mut columns = self.key_columns(&pick(&rows.ids, &new))?;
+            let ids = pick(&rows.ids, &new);
+            let mut columns = self.key_columns(&ids)?;
             columns.push(Arc::new(Int64Array::from(vec![RUNNING; new.len()])));
-            let keys = Keys::encode(&columns, new.len()).map_err(Error::arrow)?;
-            let view = keys.view();
-            let slots: Vec<Slot> =
-                (0..new.len()).map(|row| self.table.slot(view.get(row), view.short(row).1)).collect();
+            self.table.forget_index();
+            let slots: Vec<Slot> = ids.iter().map(|_| self.table.vacant()).collect();
+            occupy(&mut self.table, &slots, &columns)?;
             self.table.store(&slots, &take_rows(&added, &new)?, &all(new.len()));
-            self.note(&columns, &slots)?;
+            for (id, slot) in ids.iter().zip(&slots) {
+                if self.places.note(*id, RUNNING, *slot) {
+                    self.ordered = None;
+                }
+            }
         }
         Ok(())
     }
 
     /// Takes all panes before this one out of the running totals of their keys.
     pub fn run_out(&mut self, functions: &mut impl Accumulate, before: i64) -> Result<()> {
-        let leaving: Vec<PaneRows> = self.rows.range(..before).map(|(_, rows)| rows.clone()).collect();
+        let leaving: Vec<PaneRows> = self.places.rows.range(..before).map(|(_, rows)| rows.clone()).collect();
         for rows in leaving {
             let slots = self.running_slots(&rows.ids);
             let left = functions.inverse(&self.accumulators(&slots)?, &self.accumulators(&rows.slots)?)?;
@@ -297,41 +268,31 @@ impl Panes {
 
     /// The last pane.
     pub fn last(&self) -> Option<i64> {
-        self.rows.last_key_value().map(|(pane, _)| *pane)
+        self.places.rows.last_key_value().map(|(pane, _)| *pane)
     }
 
     /// Those of these keys that have a running total: others have only come in panes behind it.
     pub fn with_total(&self, ids: &[KeyId]) -> Vec<KeyId> {
-        ids.iter().copied().filter(|id| self.running[*id as usize] != NONE).collect()
+        ids.iter().copied().filter(|id| self.places.running(*id) != NONE).collect()
     }
 
     /// The slots of the running totals of keys that have one.
     pub fn running_slots(&self, ids: &[KeyId]) -> Vec<Slot> {
-        ids.iter().map(|id| self.running[*id as usize]).collect()
+        ids.iter().map(|id| self.places.running(*id)).collect()
     }
 
     /// Removes those of these keys of which nothing is in any pane.
     pub fn forget_empty(&mut self, ids: impl Iterator<Item = KeyId>) {
-        let empty: Vec<KeyId> = ids.filter(|id| self.panes_of[*id as usize] == 0).collect();
+        let empty: Vec<KeyId> = ids.filter(|id| !self.places.is_in_pane(*id)).collect();
         let slots = self.running_slots(&empty);
         self.remove(&slots);
-        empty.iter().for_each(|id| self.running[*id as usize] = NONE);
+        empty.iter().for_each(|id| self.places.stop(*id));
         self.forget(&empty);
     }
 }
 
-/// What became of partial results in a table.
-pub struct Folded {
-    /// The slots that changed, each once, in the order of their first rows.
-    pub slots: Vec<Slot>,
-    /// The first row of each.
-    pub first_rows: Vec<u32>,
-    /// The places of those that are new.
-    pub new: Vec<u32>,
-}
-
 /// Adds partial results to a table of accumulators: its key columns and what [`Accumulate::merge`] takes, row by row.
-/// `group_of` is scratch: the group of a slot within a batch, outside of one [`NONE`].
+/// Returns the slots that changed, each once, in the order of their first rows. `group_of` is scratch.
 pub fn fold_into(
     table: &mut StateTable,
     group_of: &mut Vec<u32>,
@@ -339,36 +300,80 @@ pub fn fold_into(
     keys: &[ArrayRef],
     partial: &[ArrayRef],
     rows: usize,
-) -> Result<Folded> {
+) -> Result<Vec<Slot>> {
     let keys = Keys::encode(keys, rows).map_err(Error::arrow)?;
     let view = keys.view();
-    let (mut slots, mut first_rows, mut groups) = (Vec::new(), Vec::new(), Vec::with_capacity(rows));
+    let mut groups = Groups::new(group_of, rows);
     for row in 0..rows {
         let slot = table.slot(view.get(row), view.short(row).1);
-        if group_of.len() < table.slots() {
-            group_of.resize(table.slots(), NONE);
+        groups.push(slot, table.slots());
+    }
+    groups.fold(table, functions, partial)
+}
+
+/// The slots of partial results.
+struct Groups<'a> {
+    /// The group of each slot, outside of a batch [`NONE`].
+    group_of: &'a mut Vec<u32>,
+    /// The slots, each once, in the order of their first rows.
+    slots: Vec<Slot>,
+    /// The group of each row.
+    groups: Vec<usize>,
+}
+
+impl<'a> Groups<'a> {
+    fn new(group_of: &'a mut Vec<u32>, rows: usize) -> Groups<'a> {
+        Groups { group_of, slots: Vec::with_capacity(rows), groups: Vec::with_capacity(rows) }
+    }
+
+    /// The next row has this slot, of so many that there are.
+    #[inline]
+    fn push(&mut self, slot: Slot, slots: usize) {
+        if self.group_of.len() < slots {
+            self.group_of.resize(slots, NONE);
         }
-        let group = &mut group_of[slot as usize];
+        let group = &mut self.group_of[slot as usize];
         if *group == NONE {
-            *group = slots.len() as u32;
-            slots.push(slot);
-            first_rows.push(row as u32);
+            *group = self.slots.len() as u32;
+            self.slots.push(slot);
         }
-        groups.push(*group as usize);
+        self.groups.push(*group as usize);
     }
-    slots.iter().for_each(|slot| group_of[*slot as usize] = NONE);
-    let added = functions.merge(partial, &groups, slots.len())?;
-    let (old, new): (Vec<u32>, Vec<u32>) = (0..slots.len() as u32).partition(|row| table.known(slots[*row as usize]));
-    if !old.is_empty() {
-        let old_slots = pick(&slots, &old);
-        let before = table.states(&old_slots).map_err(Error::arrow)?.0;
-        let sums = functions.combine(&before, &take_rows(&added, &old)?)?;
-        table.store(&old_slots, &sums, &all(old.len()));
+
+    /// Puts the rows together, and with what the table holds of their slots.
+    fn fold(self, table: &mut StateTable, functions: &mut impl Accumulate, partial: &[ArrayRef]) -> Result<Vec<Slot>> {
+        let Groups { group_of, slots, groups } = self;
+        slots.iter().for_each(|slot| group_of[*slot as usize] = NONE);
+        let added = functions.merge(partial, &groups, slots.len())?;
+        let (old, new): (Vec<u32>, Vec<u32>) =
+            (0..slots.len() as u32).partition(|row| table.known(slots[*row as usize]));
+        if !old.is_empty() {
+            let old_slots = pick(&slots, &old);
+            let before = table.states(&old_slots).map_err(Error::arrow)?.0;
+            let sums = functions.combine(&before, &take_rows(&added, &old)?)?;
+            table.store(&old_slots, &sums, &all(old.len()));
+        }
+        if !new.is_empty() {
+            table.store(&pick(&slots, &new), &take_rows(&added, &new)?, &all(new.len()));
+        }
+        Ok(slots)
     }
-    if !new.is_empty() {
-        table.store(&pick(&slots, &new), &take_rows(&added, &new)?, &all(new.len()));
+}
+
+/// Gives vacant slots of a table their keys.
+fn occupy(table: &mut StateTable, slots: &[Slot], columns: &[ArrayRef]) -> Result<()> {
+    let keys = Keys::encode(columns, slots.len()).map_err(Error::arrow)?;
+    let keys = keys.view();
+    for (row, slot) in slots.iter().enumerate() {
+        table.occupy(*slot, keys.get(row), keys.short(row).1);
     }
-    Ok(Folded { slots, first_rows, new })
+    Ok(())
+}
+
+/// The column of panes, and the key columns before it.
+fn panes_of(keys_and_pane: &[ArrayRef]) -> Result<(&Int64Array, &[ArrayRef])> {
+    let (panes, keys) = keys_and_pane.split_last().ok_or_else(without_pane)?;
+    Ok((panes.as_primitive_opt::<Int64Type>().ok_or_else(without_pane)?, keys))
 }
 
 fn without_pane() -> Error {

@@ -1,7 +1,7 @@
 //! Running totals: an accumulator for each key, of all rows that ever came.
 
 use super::batches::{PartialRows, Window};
-use super::panes::{Accumulate, Folded, fold_into};
+use super::panes::{Accumulate, fold_into};
 use crate::error::{Error, Result};
 use crate::state::{Slot, StateTable};
 use arrow::datatypes::{Field, SchemaRef};
@@ -28,9 +28,8 @@ impl Totals {
 
     /// Adds the rows of a batch; returns the totals of their keys, in the order of the keys' hashes.
     pub fn batch(&mut self, functions: &mut impl Accumulate, rows: &PartialRows) -> Result<Window> {
-        let Folded { slots, .. } =
+        let mut ids: Vec<Slot> =
             fold_into(&mut self.table, &mut self.group_of, functions, &rows.keys, &rows.partial, rows.rows)?;
-        let mut ids: Vec<Slot> = slots;
         self.table.sort(&mut ids);
         let keys = self.table.keys(&ids).map_err(Error::arrow)?;
         let accumulators = self.table.states(&ids).map_err(Error::arrow)?.0;

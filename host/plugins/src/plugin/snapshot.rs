@@ -27,7 +27,37 @@ const FAULT: i32 = 21;
 /// # Errors
 /// `Plugin`: it cannot be started, or calls what it imports while it starts.
 pub fn started(module: &[u8]) -> Result<Vec<u8>> {
-    let failed = |error: wasmtime::Error| Error::plugin(format!("it cannot be started: {error:?}"));
+    let kept = kept(module, |store, instance| {
+        let start = instance.get_typed_func::<(), ()>(&mut *store, START).map_err(failed)?;
+        start.call(store, ()).map_err(failed)
+    })?;
+    without_empty_segments(&kept).map_err(|error| failed(error.into()))
+}
+
+/// A module whose allocator has this much memory from the beginning. Those of Rust ask for some with the first allocation of
+/// every instance, which then changes the address space of the process: twice a call, as the next instance begins without it, and
+/// each time behind whatever else does so there. A module that has no `cabi_realloc` is as it was.
+///
+/// # Errors
+/// `Plugin`: it cannot allocate so much.
+pub fn with_heap(module: &[u8], bytes: i32) -> Result<Vec<u8>> {
+    const REALLOC: &str = "cabi_realloc";
+    const ALIGN: i32 = 16;
+    kept(module, |store, instance| {
+        let Some(realloc) = instance.get_func(&mut *store, REALLOC) else { return Ok(()) };
+        let realloc = realloc.typed::<(i32, i32, i32, i32), i32>(&*store).map_err(failed)?;
+        let place = realloc.call(&mut *store, (0, 0, ALIGN, bytes)).map_err(failed)?;
+        // There is nothing that gives memory back, but all except the beginning can be.
+        realloc.call(store, (place, bytes, ALIGN, ALIGN)).map(drop).map_err(failed)
+    })
+}
+
+fn failed(error: wasmtime::Error) -> Error {
+    Error::plugin(format!("it cannot be started: {error:?}"))
+}
+
+/// A module as it is after this was done with it.
+fn kept(module: &[u8], run: impl FnOnce(&mut Store<World>, &Instance) -> Result<()>) -> Result<Vec<u8>> {
     let runtime = tokio::runtime::Builder::new_current_thread().build();
     let runtime = runtime.map_err(|error| Error::environment(format!("no runtime: {error}")))?;
     let mut wizer = Wizer::new();
@@ -40,17 +70,15 @@ pub fn started(module: &[u8]) -> Result<Vec<u8>> {
     let mut store = Store::new(&engine, World::default());
     store.set_fuel(SNAPSHOT_FUEL).map_err(failed)?;
     let instance = linker(&module).and_then(|linker| linker.instantiate(&mut store, &module)).map_err(failed)?;
-    let start = instance.get_typed_func::<(), ()>(&mut store, START).map_err(failed)?;
-    let ended = start.call(&mut store, ());
+    let ended = run(&mut store, &instance);
     let printed = String::from_utf8_lossy(&store.data().printed);
     if !printed.is_empty() {
         // What a runtime prints when it cannot start; what a plugin prints by itself nobody would see.
         return Err(Error::plugin(format!("it prints while it starts, before it is called:\n{}", printed.trim_end())));
     }
-    ended.map_err(failed)?;
+    ended?;
     // Nothing of it ever waits.
-    let module = runtime.block_on(wizer.snapshot(&context, &mut Started { store, instance })).map_err(failed)?;
-    without_empty_segments(&module).map_err(|error| failed(error.into()))
+    runtime.block_on(wizer.snapshot(&context, &mut Started { store, instance })).map_err(failed)
 }
 
 /// The module without data segments that hold nothing. Wizer leaves one of these in the place of each that the module had, in
@@ -248,6 +276,34 @@ mod tests {
         let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
         let get = instance.get_typed_func::<(), i32>(&mut store, "get").expect("the function");
         assert_eq!(get.call(&mut store, ()).expect("a number"), 42);
+    }
+
+    #[test]
+    fn a_module_has_memory_to_allocate_from_the_beginning() {
+        // Takes the next bytes, and gives back what is behind the last ones.
+        let text = "(module (memory (export \"memory\") 1) (global $next (mut i32) (i32.const 65536))
+             (func (export \"cabi_realloc\") (param $old i32) (param $length i32) (param $align i32) (param $bytes i32)
+               (result i32)
+               (if (i32.eqz (local.get $old)) (then (local.set $old (global.get $next))))
+               (global.set $next (i32.add (local.get $old) (local.get $bytes)))
+               (if (i32.gt_u (global.get $next) (i32.mul (memory.size) (i32.const 65536)))
+                 (then (drop (memory.grow (i32.const 4)))))
+               (local.get $old)))";
+        let module = with_heap(&wat::parse_str(text).expect("a module"), 4 << 16).expect("a module");
+        let engine = Engine::default();
+        let module = Module::new(&engine, module).expect("a module");
+        let mut store = Store::new(&engine, ());
+        let instance = Instance::new(&mut store, &module, &[]).expect("an instance");
+        let memory = instance.get_memory(&mut store, "memory").expect("memory");
+        assert_eq!(memory.size(&store), 5, "it is there before anything asks for it");
+        let realloc = instance.get_typed_func::<(i32, i32, i32, i32), i32>(&mut store, "cabi_realloc");
+        let realloc = realloc.expect("the function");
+        let place = realloc.call(&mut store, (0, 0, 1, 1000)).expect("memory");
+        assert_eq!((place, memory.size(&store)), (65536 + 16, 5), "and is free");
+        let other = wat::parse_str("(module (memory (export \"memory\") 1))").expect("a module");
+        let other = Module::new(&engine, with_heap(&other, 4 << 16).expect("a module")).expect("a module");
+        let memory = other.get_export("memory").and_then(|export| export.memory().cloned()).expect("memory");
+        assert_eq!(memory.minimum(), 1);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod toolchain;
 use crate::author::failed;
 use crate::author::project::{About, Code, Grants, Project};
 use crate::error::{Error, Result};
+use crate::plugin::with_heap;
 use serde::Deserialize;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,8 @@ use toolchain::TARGET;
 
 /// The profile that plugins are compiled with. A project may define it; it builds on `release`.
 const PROFILE: &str = "plugin";
+/// What a plugin's allocator has before it asks for more: enough for calls with a few rows.
+const HEAP_BYTES: i32 = 256 << 10;
 
 /// Compiles a project to a component.
 pub fn component(project: &Project) -> Result<Vec<u8>> {
@@ -35,7 +38,8 @@ pub fn component(project: &Project) -> Result<Vec<u8>> {
         return Err(Error::plugin("cargo could not build it; its messages are above"));
     }
     let module = target.join(TARGET).join(PROFILE).join(format!("{library}.wasm"));
-    encoded(&std::fs::read(&module).map_err(|error| failed("read", &module, &error))?)
+    let module = std::fs::read(&module).map_err(|error| failed("read", &module, &error))?;
+    encoded(&with_heap(&module, HEAP_BYTES)?)
 }
 
 /// Makes a component of a core module that the SDK's macros were compiled into.
