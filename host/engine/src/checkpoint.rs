@@ -27,7 +27,7 @@ use crate::job::spec::CheckpointEvery;
 use crate::owner::Owner;
 use plan::PlanWriter;
 use positions::PositionTable;
-use save::Saver;
+use save::CheckpointWriter;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -49,7 +49,7 @@ pub struct Kept {
     /// Writes plans.
     pub plan: PlanWriter,
     /// Writes checkpoints.
-    pub saver: Saver,
+    pub saver: CheckpointWriter,
     /// The job's tables, with the files of the checkpoint that is loaded.
     pub tables: Vec<Table>,
     /// Places of the tables that the checkpoint holds, perhaps without a row. Others begin with their initial states.

@@ -78,7 +78,7 @@ pub fn build(worker: &mut Worker, running: &Arc<Running>) -> Result<Dataflow> {
             let behind: BTreeSet<&String> = behind.flat_map(BTreeMap::values).collect();
             let held = behind.into_iter().filter_map(|name| holds.get(name)).cloned();
             let told = scope.concatenate(held.chain([ended.clone()]).collect::<Vec<_>>());
-            let at = stages::At { ticks: all_ticks.clone(), told, table, index: at.0, peers: at.1, running };
+            let at = stages::BuildContext { ticks: all_ticks.clone(), told, table, index: at.0, peers: at.1, running };
             let streams = stages::build(stage, input.clone(), &at)?;
             built.gate.extend(rejections::build(stage, input, streams.rejected.clone(), &at));
             built.streams.insert(stage.name.clone(), streams.rows);

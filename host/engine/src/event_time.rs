@@ -10,7 +10,7 @@ use crate::checkpoint::changes::Changes;
 use crate::context::{Event, Progress, Tick, Watermark};
 use crate::error::Result;
 use crate::ids::{BatchId, BatchTime, ClockId};
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use std::collections::BTreeMap;
 
 /// The column with the time of a row, the last of the rows of a stage with event time: a timestamp, never null.
@@ -28,14 +28,19 @@ pub struct EventClock {
     watermarks: Watermarks,
     names: ClockNames,
     lapses: Lapses,
-    keeper: Option<Keeper>,
+    keeper: Option<TableCheckpoint>,
     /// The stage for which this clock says, once, that rows come after the end of its event time.
     tells: Option<String>,
 }
 
 impl EventClock {
     /// A clock that goes on from these watermarks. `keeper`: of the table of watermarks, where the job keeps checkpoints.
-    pub fn new(watermarks: Watermarks, names: ClockNames, lapses: Lapses, keeper: Option<Keeper>) -> EventClock {
+    pub fn new(
+        watermarks: Watermarks,
+        names: ClockNames,
+        lapses: Lapses,
+        keeper: Option<TableCheckpoint>,
+    ) -> EventClock {
         EventClock { watermarks, names, lapses, keeper, tells: None }
     }
 

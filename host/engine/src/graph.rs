@@ -126,7 +126,7 @@ pub enum Operator {
 }
 
 /// What checking an operator makes.
-struct Made {
+struct CheckedStage {
     /// The columns of its rows, before `filter` and `select`.
     output: SchemaRef,
     operator: Operator,
@@ -136,15 +136,15 @@ struct Made {
     branches: Vec<(String, SchemaRef)>,
 }
 
-impl Made {
+impl CheckedStage {
     /// An operator without state and branches.
-    fn of(output: SchemaRef, operator: Operator) -> Made {
-        Made { output, operator, tables: Vec::new(), branches: Vec::new() }
+    fn of(output: SchemaRef, operator: Operator) -> CheckedStage {
+        CheckedStage { output, operator, tables: Vec::new(), branches: Vec::new() }
     }
 }
 
 /// A stage that is being checked: what the checks of its operator look at.
-struct Making<'a> {
+struct StageCheck<'a> {
     graph: &'a Graph,
     spec: &'a StageSpec,
     inputs: &'a [InputNode],
@@ -156,7 +156,7 @@ struct Making<'a> {
     host: &'a PluginHost,
 }
 
-impl Making<'_> {
+impl StageCheck<'_> {
     /// The key columns.
     fn key_schema(&self) -> Result<Schema> {
         self.input.project(self.key).map_err(|e| Error::bug(e.to_string()))
@@ -281,7 +281,7 @@ impl Graph {
         let window = window::check(self, stage)?;
         let input = window::operator_input(self, stage, window.as_ref(), &inputs, &first.schema, host)?;
         let key = key_places(stage, &input)?;
-        let making = Making {
+        let making = StageCheck {
             graph: self,
             spec: stage,
             inputs: &inputs,
@@ -378,10 +378,10 @@ impl Graph {
     }
 }
 
-impl Making<'_> {
-    fn operator(&self) -> Result<Made> {
+impl StageCheck<'_> {
+    fn operator(&self) -> Result<CheckedStage> {
         match &self.spec.operator {
-            OperatorSpec::Union => Ok(Made::of(self.input.clone(), Operator::Union)),
+            OperatorSpec::Union => Ok(CheckedStage::of(self.input.clone(), Operator::Union)),
             OperatorSpec::Aggregate { columns, inverse } => aggregate::check(self, columns, *inverse),
             OperatorSpec::Plugin(plugin) => plugin::check(self, plugin),
             OperatorSpec::Cogroup { plugin, .. } => plugin::check_cogroup(self, plugin),

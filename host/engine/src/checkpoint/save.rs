@@ -29,7 +29,7 @@ pub type SavedFile = (usize, StateFile);
 
 /// Orders for the thread. Cheap to clone; the thread ends with the last clone.
 #[derive(Clone)]
-pub struct Saver {
+pub struct CheckpointWriter {
     orders: Sender<Order>,
     waiting: Arc<Waiting>,
     failure: Failure,
@@ -94,7 +94,7 @@ pub struct Published {
     pub time: BatchTime,
     /// What was written for it.
     pub files: Vec<SavedFile>,
-    /// Behind it runs the plugin for which the last record was stored, see [`Saver::upgrade`].
+    /// Behind it runs the plugin for which the last record was stored, see [`CheckpointWriter::upgrade`].
     pub swap: bool,
 }
 
@@ -108,7 +108,7 @@ pub struct Owned {
     pub blobs: Option<BTreeSet<String>>,
 }
 
-impl Saver {
+impl CheckpointWriter {
     /// Starts the thread. `tables`: those of the job, with the files of the checkpoint that was loaded. `owned` is there
     /// on process 0. `tidy`: what no checkpoint needs is removed; not where only some of the planned batches are run again.
     pub fn start(
@@ -119,10 +119,10 @@ impl Saver {
         markers: Markers,
         tidy: bool,
         failure: Failure,
-    ) -> Result<Saver> {
+    ) -> Result<CheckpointWriter> {
         let (sender, orders) = channel();
         let waiting = Arc::new(Waiting::default());
-        let saver = Saver { orders: sender, waiting: waiting.clone(), failure: failure.clone() };
+        let saver = CheckpointWriter { orders: sender, waiting: waiting.clone(), failure: failure.clone() };
         let ahead = BTreeMap::new();
         let thread =
             Thread { store, generation, tables, owned, markers, tidy, upgraded: None, ahead, waiting, failure };
@@ -134,7 +134,7 @@ impl Saver {
         Ok(saver)
     }
 
-    /// Writes one file of a large table for the checkpoint after `batch`, for which the same worker calls [`Saver::save`]
+    /// Writes one file of a large table for the checkpoint after `batch`, for which the same worker calls [`CheckpointWriter::save`]
     /// later. Waits where too much waits to be written.
     pub fn save_ahead(&self, batch: BatchId, worker: usize, changes: Changes) {
         self.waiting.add(changes.bytes(), &self.failure);

@@ -1,8 +1,8 @@
 //! Stages that aggregate the rows of one batch: on each part, then by key on the worker that owns it.
 
 use super::plugin::{Calling, WholeRows};
-use super::shadow::{HalfBeside, Shade};
-use super::stages::At;
+use super::shadow::{HalfBeside, ShadowSlot};
+use super::stages::BuildContext;
 use crate::aggregate::builtin::Builtin;
 use crate::aggregate::reduce::{self, combine_by_key};
 use crate::batch::group::Grouper;
@@ -22,7 +22,7 @@ pub fn aggregate<'s>(
     stage: &StageNode,
     builtin: &Builtin,
     input: Parts<'s>,
-    at: &At<'s, '_>,
+    at: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
     let failure = at.running.failure.clone();
     let metrics = at.running.metrics.of(&stage.name);
@@ -61,7 +61,7 @@ pub fn reduce<'s>(
     stage: &StageNode,
     node: &PluginNode,
     input: Parts<'s>,
-    at: &At<'s, '_>,
+    at: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
     let failure = at.running.failure.clone();
     let metrics = at.running.metrics.of(&stage.name);
@@ -72,7 +72,7 @@ pub fn reduce<'s>(
     let mut lifting = Calling::new(stage, node, at.running);
     let mut whole = WholeRows::to_lift(stage, node, at.running);
     let (key, schema, peers, mut grouper) = (stage.key.clone(), between.clone(), at.peers, Grouper::default());
-    let mut shade = Shade::default();
+    let mut shade = ShadowSlot::default();
     let (partial, refused) =
         each_part(input, &format!("{} lift", stage.name), failure.clone(), move |context, part, output| {
             let lifting = lifting.renewed(&mut shade, HalfBeside::of_half)?;
@@ -100,7 +100,7 @@ pub fn reduce<'s>(
     let mut calling = Calling::new(stage, node, at.running);
     let (stage_input, key, output_schema) = (stage.input.clone(), stage.key.clone(), stage.output.clone());
     let (index, mut grouper) = (at.index, Grouper::default());
-    let mut shade = Shade::default();
+    let mut shade = ShadowSlot::default();
     let (rows, _) = each_batch(
         partial,
         at.ticks.clone(),

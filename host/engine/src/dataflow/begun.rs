@@ -1,6 +1,6 @@
 //! When windows of processing time are due, across restarts: every worker knows when the job's first batch began.
 
-use super::stages::At;
+use super::stages::BuildContext;
 use crate::batch::keys::Keys;
 use crate::batch::types::timestamps;
 use crate::checkpoint::changes::Changes;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::graph::begun_table;
 use crate::ids::{BatchId, BatchTime};
 use crate::running::Running;
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::time::microseconds;
 use crate::window::WindowNode;
 use crate::window::batches::BatchEnd;
@@ -30,20 +30,20 @@ const RUN: [&str; 2] = ["run from ", "run to "];
 pub struct Begun {
     due: Due,
     interval_us: i64,
-    keeper: Option<Keeper>,
+    keeper: Option<TableCheckpoint>,
     /// The rows of the table that this worker owns, as the files hold them.
     written: Vec<(String, i64)>,
 }
 
 impl Begun {
     /// As the checkpoint that is loaded has it.
-    pub fn new(name: &str, (size_us, slide_us): (i64, i64), at: &At<'_, '_>) -> Result<Begun> {
+    pub fn new(name: &str, (size_us, slide_us): (i64, i64), at: &BuildContext<'_, '_>) -> Result<Begun> {
         Begun::of_worker(name, (size_us, slide_us), at.index, at.peers, at.running)
     }
 
     fn of_worker(name: &str, window: (i64, i64), index: usize, peers: usize, running: &Running) -> Result<Begun> {
         let (size_us, slide_us) = window;
-        let keeper = Keeper::open(running.kept.as_ref(), &begun_table(name), index, peers);
+        let keeper = TableCheckpoint::open(running.kept.as_ref(), &begun_table(name), index, peers);
         let mut due = Due::new(size_us, slide_us);
         if let (Some(keeper), Some(kept)) = (&keeper, &running.kept) {
             let files = keeper.load_all()?.unwrap_or_default();

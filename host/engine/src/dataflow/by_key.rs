@@ -1,6 +1,6 @@
 //! Rows on their way to the worker that owns their key.
 
-use super::stages::At;
+use super::stages::BuildContext;
 use crate::batch::keys::{KeyHash, Keys};
 use crate::batch::part::Part;
 use crate::error::{Error, Result};
@@ -12,7 +12,7 @@ use timely::dataflow::operators::Exchange;
 
 /// Brings rows to the worker that owns their key, where the stage has one. The rows of a part come out in the order of
 /// their key groups, so that what the workers make of them stands in the same order however many workers there are.
-pub fn by_key<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> Parts<'s> {
+pub fn by_key<'s>(stage: &StageNode, input: Parts<'s>, at: &BuildContext<'s, '_>) -> Parts<'s> {
     if stage.key.is_empty() {
         return input;
     }
@@ -47,7 +47,7 @@ pub fn keys(key: &[usize], rows: &RecordBatch) -> Result<Keys> {
 }
 
 /// Splits parts by key; where a part goes stands in it.
-pub fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, at: &At<'s, '_>) -> (Parts<'s>, Parts<'s>) {
+pub fn split_parts<'s>(stage: &StageNode, input: Parts<'s>, at: &BuildContext<'s, '_>) -> (Parts<'s>, Parts<'s>) {
     let (key, peers) = (stage.key.clone(), at.peers);
     each_part(input, &format!("{} by key", stage.name), at.running.failure.clone(), move |_, part, output| {
         let split = split_by_key(&part.rows, &hashes(&key, &part.rows)?, peers).map_err(Error::arrow)?;

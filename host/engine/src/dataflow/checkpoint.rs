@@ -1,7 +1,7 @@
 //! Checkpoints in the graph: at a barrier each worker hands over what changed, worker 0 publishes when all of it is
 //! durable and all sinks have committed.
 
-use crate::checkpoint::save::{Published, SavedFile, Saver};
+use crate::checkpoint::save::{CheckpointWriter, Published, SavedFile};
 use crate::checkpoint::types::StateFile;
 use crate::context::Tick;
 use crate::ids::{BatchId, BatchTime};
@@ -31,7 +31,7 @@ pub fn build<'s>(
     committed: Parts<'s>,
     swapped: Ticks<'s>,
     worker: usize,
-    saver: Saver,
+    saver: CheckpointWriter,
     metrics: Metrics,
 ) -> Ticks<'s> {
     let saved = save(ticks.clone(), changes, worker, saver.clone(), metrics);
@@ -43,7 +43,7 @@ fn save<'s>(
     ticks: Ticks<'s>,
     changes: ChangesStream<'s>,
     worker: usize,
-    saver: Saver,
+    saver: CheckpointWriter,
     metrics: Metrics,
 ) -> Stream<'s, u64, Vec<Saved>> {
     let scope = ticks.scope();
@@ -96,7 +96,7 @@ fn publish<'s>(
     committed: Parts<'s>,
     swapped: Ticks<'s>,
     worker: usize,
-    saver: Saver,
+    saver: CheckpointWriter,
 ) -> Ticks<'s> {
     let scope = ticks.scope();
     let mut builder = OperatorBuilder::new("publish".to_owned(), scope);

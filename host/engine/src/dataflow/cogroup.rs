@@ -4,8 +4,8 @@
 use super::by_key::{hashes, keys};
 use super::event_time;
 use super::plugin::{Current, caller};
-use super::shadow::{CallerBeside, Shade};
-use super::stages::{At, Input, StageStreams, split_late};
+use super::shadow::{CallerBeside, ShadowSlot};
+use super::stages::{BuildContext, Input, StageStreams, split_late};
 use super::update::Start;
 use crate::batch::group::sort_by_rank;
 use crate::batch::part::Part;
@@ -29,7 +29,12 @@ use std::sync::Arc;
 use timely::dataflow::operators::Concat;
 
 /// Builds the stage.
-pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(
+    stage: &StageNode,
+    node: &CogroupNode,
+    input: Input<'s>,
+    at: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
     let failure = at.running.failure.clone();
     let timed = input.progress.is_some();
@@ -59,7 +64,7 @@ pub fn build<'s>(stage: &StageNode, node: &CogroupNode, input: Input<'s>, at: &A
         rejected: stage.rejected.clone(),
         caller: caller(&node.plugin, &metrics),
         current: Current::of(stage, at.running),
-        shade: Shade::default(),
+        shade: ShadowSlot::default(),
         metrics,
         worker: at.index as u64,
         windowed: stage.window.as_ref().is_some_and(WindowNode::of_event_time),
@@ -100,7 +105,7 @@ struct CogroupWork {
     caller: Caller,
     current: Current,
     /// What runs beside it.
-    shade: Shade<Caller>,
+    shade: ShadowSlot<Caller>,
     metrics: Counts,
     worker: u64,
     /// Rows are those of windows, whose bounds are their last two columns.

@@ -14,7 +14,7 @@ use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::metrics::Metrics;
 use crate::running::Running;
 use crate::state::StateTable;
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, ChangesStream, Output, Parts, Ticks, each_batch_with_state};
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, StringArray};
 use arrow::datatypes::{Int64Type, Schema};
@@ -33,7 +33,7 @@ pub fn build<'s>(
     (index, peers): (usize, usize),
     running: &Arc<Running>,
 ) -> Result<Option<ChangesStream<'s>>> {
-    let Some(keeper) = Keeper::open(running.kept.as_ref(), TABLE, index, peers) else { return Ok(None) };
+    let Some(keeper) = TableCheckpoint::open(running.kept.as_ref(), TABLE, index, peers) else { return Ok(None) };
     running.metrics.keep_counted_batches();
     let work = Totals::new(keeper, index, running)?;
     let is_first = index == running.first_worker;
@@ -108,11 +108,11 @@ fn counted_parts(metrics: &Metrics, batch: BatchId, tick: Tick, peers: usize) ->
 /// The counters that a worker owns, since the job's first start.
 struct Totals {
     table: StateTable,
-    keeper: Keeper,
+    keeper: TableCheckpoint,
 }
 
 impl Totals {
-    fn new(keeper: Keeper, index: usize, running: &Running) -> Result<Totals> {
+    fn new(keeper: TableCheckpoint, index: usize, running: &Running) -> Result<Totals> {
         let within = |error: Error| error.within("the checkpoint: counters of plugins");
         let Some(table) = running.kept.as_ref().and_then(|kept| kept.tables.iter().find(|table| table.name == TABLE))
         else {

@@ -1,7 +1,7 @@
 //! A table from outside beside each row. Every worker holds all of it; a new one takes effect with the batch that it comes
 //! with, so that rows need not move.
 
-use super::stages::{At, StageStreams};
+use super::stages::{BuildContext, StageStreams};
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::checkpoint::positions::ALL_GROUPS;
@@ -13,7 +13,7 @@ use crate::graph::{EnrichNode, StageNode, content_table};
 use crate::ids::BatchId;
 use crate::metrics::Counts;
 use crate::receiver::table::Lookup;
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_with_state};
 use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, BooleanArray, RecordBatch};
 use arrow::compute::{filter, filter_record_batch, is_not_null, take};
@@ -27,7 +27,12 @@ use timely::dataflow::operators::{Concat, Exchange};
 const TABLE: u32 = 1;
 
 /// Builds the stage.
-pub fn build<'s>(stage: &StageNode, node: &EnrichNode, parts: Parts<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(
+    stage: &StageNode,
+    node: &EnrichNode,
+    parts: Parts<'s>,
+    at: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
     let (index, peers) = (at.index as u64, at.peers as u64);
     let tables = at.table.clone().ok_or_else(|| Error::bug("a stage without its table"))?;
     let tables = tables.flat_map(move |part| (0..peers).map(move |to| Part { to, input: TABLE, ..part.clone() }));
@@ -64,10 +69,10 @@ struct Kept {
 }
 
 impl Enrich {
-    fn new(stage: &StageNode, node: &EnrichNode, at: &At<'_, '_>) -> Result<Enrich> {
+    fn new(stage: &StageNode, node: &EnrichNode, at: &BuildContext<'_, '_>) -> Result<Enrich> {
         let name = content_table(&stage.name);
         let mut table = Err("there is none".to_owned());
-        if let Some(keeper) = Keeper::open(at.running.kept.as_ref(), &name, at.index, at.peers)
+        if let Some(keeper) = TableCheckpoint::open(at.running.kept.as_ref(), &name, at.index, at.peers)
             && let Some(held) = keeper.load_all()?
             && let Some(content) = held.last().and_then(content)
         {

@@ -1,7 +1,7 @@
 //! The time of rows: computed once where they come into the stage, and told to all workers as progress.
 
 use super::plugin::Current;
-use super::stages::At;
+use super::stages::BuildContext;
 use crate::batch::part::Part;
 use crate::batch::rejected::Refusal;
 use crate::batch::types::{ColumnType, with_fields};
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::graph::{EventTimeNode, StageNode, watermark_table};
 use crate::ids::ClockId;
 use crate::sql::expression::Expression;
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::time::TIME_US_MAX;
 use crate::time::microseconds;
 use crate::timely_ext::{Output, Parts, ProgressStream, each_part};
@@ -38,7 +38,7 @@ pub struct Timed<'s> {
 }
 
 /// Gives the rows of a stage their time.
-pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: &At<'s, '_>) -> Timed<'s> {
+pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> Timed<'s> {
     let current = Current::of(stage, at.running);
     let mut stamp = Stamp { node: node.clone(), stage: stage.clone(), current };
     let metrics = at.running.metrics.of(&stage.name);
@@ -59,7 +59,7 @@ pub fn build<'s>(stage: &StageNode, node: &EventTimeNode, parts: Parts<'s>, at: 
 pub fn of<'s>(
     stage: &StageNode,
     progress: Option<ProgressStream<'s>>,
-    at: &At<'s, '_>,
+    at: &BuildContext<'s, '_>,
 ) -> Result<Option<(ProgressStream<'s>, EventClock)>> {
     match (progress, &stage.event_time) {
         (Some(progress), Some(node)) => Ok(Some((progress, telling_clock(stage, node, at)?))),
@@ -68,18 +68,18 @@ pub fn of<'s>(
 }
 
 /// This worker's clock of a stage, which on one worker says what users should know.
-pub fn telling_clock(stage: &StageNode, node: &EventTimeNode, at: &At<'_, '_>) -> Result<EventClock> {
+pub fn telling_clock(stage: &StageNode, node: &EventTimeNode, at: &BuildContext<'_, '_>) -> Result<EventClock> {
     let clock = clock(stage, node, at)?;
     Ok(if at.index == 0 { clock.telling(&stage.name) } else { clock })
 }
 
 /// This worker's clock of a stage, as the checkpoint that is loaded has it.
-pub fn clock(stage: &StageNode, node: &EventTimeNode, at: &At<'_, '_>) -> Result<EventClock> {
+pub fn clock(stage: &StageNode, node: &EventTimeNode, at: &BuildContext<'_, '_>) -> Result<EventClock> {
     let mut watermarks = Watermarks::new(node.clocks.keys().copied(), node.lateness_us, node.idle_us)
         .ending(node.ends.clone(), at.running.graph.spec.at_end)
         .behind(node.behind.clone());
     let mut lapses = Lapses { interval_us: microseconds(at.running.graph.spec.batch), last: None };
-    let keeper = Keeper::open(at.running.kept.as_ref(), &watermark_table(&stage.name), at.index, at.peers);
+    let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &watermark_table(&stage.name), at.index, at.peers);
     if let Some(keeper) = &keeper
         && let Some(rows) = keeper.load_all()?
     {

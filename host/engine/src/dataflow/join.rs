@@ -2,7 +2,7 @@
 
 use super::by_key::hashes;
 use super::event_time;
-use super::stages::{At as Place, Input, StageStreams, split_late};
+use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::batch::keys::canonical_column;
 use crate::batch::part::Part;
 use crate::batch::rejected::mixed_late_rows;
@@ -16,14 +16,19 @@ use crate::join::{self, IntervalJoin, Side};
 use crate::limits::PART_ROWS_MAX;
 use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::{Counts, Held};
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch, each_batch_that_holds, each_part};
 use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 
 /// Builds the stage.
-pub fn build<'s>(stage: &StageNode, node: &JoinNode, input: Input<'s>, at: &Place<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(
+    stage: &StageNode,
+    node: &JoinNode,
+    input: Input<'s>,
+    at: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
     let split = split(stage, node, input.parts, at);
     let metrics = at.running.metrics.of(&stage.name);
     let failure = at.running.failure.clone();
@@ -49,7 +54,7 @@ pub fn build<'s>(stage: &StageNode, node: &JoinNode, input: Input<'s>, at: &Plac
 }
 
 /// Lays rows out for the join, and splits parts by the owner of their key.
-fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, at: &Place<'s, '_>) -> Parts<'s> {
+fn split<'s>(stage: &StageNode, node: &JoinNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> Parts<'s> {
     let (layouts, on, peers) = (node.layouts.clone(), node.on, at.peers);
     let name = format!("{} by key", stage.name);
     let (split, _) = each_part(parts, &name, at.running.failure.clone(), move |_, part, output| {
@@ -115,16 +120,16 @@ struct Intervals {
     stage: StageNode,
     node: JoinNode,
     state: IntervalJoin,
-    keepers: Option<[Keeper; 2]>,
+    keepers: Option<[TableCheckpoint; 2]>,
     worker: u64,
     metrics: Counts,
     held: Held,
 }
 
 impl Intervals {
-    fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, at: &Place<'_, '_>) -> Result<Intervals> {
+    fn new(stage: &StageNode, node: &JoinNode, metrics: Counts, at: &BuildContext<'_, '_>) -> Result<Intervals> {
         let interval = node.interval.clone().ok_or_else(|| Error::bug("an interval join without an interval"))?;
-        let keeper = |name: &str| Keeper::open(at.running.kept.as_ref(), name, at.index, at.peers);
+        let keeper = |name: &str| TableCheckpoint::open(at.running.kept.as_ref(), name, at.index, at.peers);
         let keepers = keeper(&stage.name).zip(keeper(&right_table(&stage.name))).map(|(first, second)| [first, second]);
         let mut state = IntervalJoin::new(interval, keepers.is_some())?;
         for (side, keeper) in Side::BOTH.into_iter().zip(keepers.iter().flatten()) {

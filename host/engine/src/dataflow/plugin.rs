@@ -1,7 +1,7 @@
 //! Stages with a plugin of world `transform`, and what stages with any plugin need.
 
-use super::shadow::{CallerBeside, MakeBeside, Shade};
-use super::stages::At;
+use super::shadow::{CallerBeside, MakeShadow, ShadowSlot};
+use super::stages::BuildContext;
 use crate::batch::part::Part;
 use crate::batch::rejected::{Refusal, RejectedRows, without_nulls};
 use crate::context::BatchContext;
@@ -25,12 +25,12 @@ pub fn transform<'s>(
     stage: &StageNode,
     node: &PluginNode,
     input: Parts<'s>,
-    at: &At<'s, '_>,
+    at: &BuildContext<'s, '_>,
 ) -> (Parts<'s>, Parts<'s>) {
     let metrics = at.running.metrics.of(&stage.name);
     let mut calling = Calling::new(stage, node, at.running);
     let mut whole = WholeRows::new(stage, node, at.running);
-    let mut shade = Shade::default();
+    let mut shade = ShadowSlot::default();
     each_part(input, &stage.name, at.running.failure.clone(), move |context, part, output| {
         whole.renew()?;
         // A stage before it may have made a large part.
@@ -142,7 +142,7 @@ impl Calling {
     }
 
     /// The same, where another version may run beside it: what calls that one is made by `beside`.
-    pub fn renewed<T>(&mut self, shade: &mut Shade<T>, beside: MakeBeside<T>) -> Result<&mut Caller> {
+    pub fn renewed<T>(&mut self, shade: &mut ShadowSlot<T>, beside: MakeShadow<T>) -> Result<&mut Caller> {
         self.caller()?;
         shade.look(&self.current, self.caller.account(), beside);
         Ok(&mut self.caller)

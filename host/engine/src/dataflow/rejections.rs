@@ -1,6 +1,6 @@
 //! `max_rejected`: a batch of which a stage rejects too many rows stops the job before anything of it is committed.
 
-use super::stages::At;
+use super::stages::BuildContext;
 use crate::batch::part::Part;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
@@ -16,7 +16,12 @@ use timely::dataflow::operators::vec::Map;
 
 /// Counts the rows that come into a stage, and those that it rejects, of all workers together, where the stage has a limit.
 /// The stream has passed a batch when it keeps it.
-pub fn build<'s>(stage: &StageNode, input: Parts<'s>, rejected: Parts<'s>, at: &At<'s, '_>) -> Option<Ticks<'s>> {
+pub fn build<'s>(
+    stage: &StageNode,
+    input: Parts<'s>,
+    rejected: Parts<'s>,
+    at: &BuildContext<'s, '_>,
+) -> Option<Ticks<'s>> {
     let limit = limit_of(stage, at)?;
     let reason_at = stage.rejected.reason_at();
     let came_in = input.map(|part: Part| counted(part, IN, None));
@@ -33,7 +38,7 @@ pub fn build<'s>(stage: &StageNode, input: Parts<'s>, rejected: Parts<'s>, at: &
 }
 
 /// The limit of a stage, if it has one.
-fn limit_of(stage: &StageNode, at: &At<'_, '_>) -> Option<RejectedMax> {
+fn limit_of(stage: &StageNode, at: &BuildContext<'_, '_>) -> Option<RejectedMax> {
     let spec = at.running.graph.spec.stages.iter().find(|spec| spec.name == stage.name)?;
     match &spec.operator {
         OperatorSpec::Plugin(plugin) | OperatorSpec::Cogroup { plugin, .. } => plugin.rejected_max,

@@ -4,7 +4,7 @@
 use super::begun::Begun;
 use super::event_time::take_times;
 use super::late::LateRows;
-use super::stages::{At, Input, StageStreams, split_late};
+use super::stages::{BuildContext, Input, StageStreams, split_late};
 use super::{event_time, sessions};
 use crate::batch::part::Part;
 use crate::batch::types::with_fields;
@@ -15,7 +15,7 @@ use crate::graph::{StageNode, rows_table, with_bounds};
 use crate::ids::{BatchId, ClockId, PartOrder};
 use crate::limits::STATE_SLICE_MAX;
 use crate::metrics::Held;
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
 use crate::window::bounds;
@@ -31,7 +31,7 @@ pub fn build<'s>(
     stage: &StageNode,
     window: &WindowNode,
     input: Input<'s>,
-    at: &At<'s, '_>,
+    at: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let windows = match *window {
         WindowNode::Session { .. } => return sessions::build(stage, input, at),
@@ -73,7 +73,7 @@ enum Windows {
 struct RowsWindow {
     windows: Windows,
     pieces: Pieces,
-    keeper: Option<Keeper>,
+    keeper: Option<TableCheckpoint>,
     late: LateRows,
     held: Held,
     /// The columns of rows as they come out, by input.
@@ -81,8 +81,8 @@ struct RowsWindow {
 }
 
 impl RowsWindow {
-    fn new(stage: &StageNode, windows: Windows, at: &At<'_, '_>) -> Result<RowsWindow> {
-        let keeper = Keeper::open(at.running.kept.as_ref(), &rows_table(&stage.name), at.index, at.peers);
+    fn new(stage: &StageNode, windows: Windows, at: &BuildContext<'_, '_>) -> Result<RowsWindow> {
+        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &rows_table(&stage.name), at.index, at.peers);
         let mut pieces = Pieces::new(keeper.is_some());
         if let Some(keeper) = &keeper {
             for rows in keeper.load()?.unwrap_or_default() {

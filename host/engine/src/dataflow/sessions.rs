@@ -8,7 +8,7 @@ use super::by_key::by_key;
 use super::event_time::{self, take_times};
 use super::late::LateRows;
 use super::plugin::{Current, WholeRows};
-use super::stages::{At, Input, StageStreams, split_late};
+use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::batch::group::{Grouped, Grouper};
 use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::part::Part;
@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode, pieces_table, rows_table};
 use crate::ids::BatchId;
 use crate::metrics::{Counts, Held};
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, Parts, each_batch_that_holds, each_part};
 use crate::window::WindowNode;
 use crate::window::sessions::{Gap, NewPiece, OpenSessions, SessionPieces, TouchedSession};
@@ -29,7 +29,7 @@ use contents::{Contents, by_session};
 use timely::dataflow::operators::Concat;
 
 /// Builds the stage. Without an aggregate the rows of sessions come out, for the stage's operator.
-pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
     let (whole, nulls) = without_nulls(stage, input.parts, at);
     let keyed = by_key(stage, whole, at);
@@ -53,7 +53,7 @@ pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result
 }
 
 /// Rows that an aggregate of a plugin can read, and those that it cannot.
-fn without_nulls<'s>(stage: &StageNode, parts: Parts<'s>, at: &At<'s, '_>) -> (Parts<'s>, Option<Parts<'s>>) {
+fn without_nulls<'s>(stage: &StageNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> (Parts<'s>, Option<Parts<'s>>) {
     let Operator::Reduce(node) = &stage.operator else { return (parts, None) };
     let mut whole = WholeRows::to_lift(stage, node, at.running);
     let name = format!("{} nulls", stage.name);
@@ -70,9 +70,9 @@ struct SessionWork {
     name: String,
     sessions: OpenSessions,
     contents: Contents,
-    keeper: Option<Keeper>,
+    keeper: Option<TableCheckpoint>,
     /// The rows of sessions that hold rows, and their table.
-    pieces: Option<(SessionPieces, Option<Keeper>)>,
+    pieces: Option<(SessionPieces, Option<TableCheckpoint>)>,
     grouper: Grouper,
     key: Vec<usize>,
     input: SchemaRef,
@@ -86,7 +86,7 @@ struct SessionWork {
 }
 
 impl SessionWork {
-    fn new(stage: &StageNode, metrics: Counts, at: &At<'_, '_>) -> Result<SessionWork> {
+    fn new(stage: &StageNode, metrics: Counts, at: &BuildContext<'_, '_>) -> Result<SessionWork> {
         let (Some(WindowNode::Session { gap_us, length_us_max, update }), Some(input)) =
             (stage.window, stage.inputs.first())
         else {
@@ -99,7 +99,7 @@ impl SessionWork {
         let key = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut sessions = OpenSessions::new(&key, &*contents.accumulators()?, gap)?;
         let table = if contents.are_rows() { rows_table(&stage.name) } else { stage.name.clone() };
-        let keeper = Keeper::open(at.running.kept.as_ref(), &table, at.index, at.peers);
+        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &table, at.index, at.peers);
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its sessions in the checkpoint", stage.name));
             keeper.restore(sessions.table()).map_err(told)?;
@@ -108,7 +108,8 @@ impl SessionWork {
         let mut pieces = None;
         if contents.are_rows() {
             let mut held = SessionPieces::new(&key)?;
-            let keeper = Keeper::open(at.running.kept.as_ref(), &pieces_table(&stage.name), at.index, at.peers);
+            let keeper =
+                TableCheckpoint::open(at.running.kept.as_ref(), &pieces_table(&stage.name), at.index, at.peers);
             if let Some(keeper) = &keeper {
                 keeper.restore(held.table())?;
                 held.restored()?;

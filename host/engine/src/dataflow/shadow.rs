@@ -26,22 +26,22 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// A shadow in one operator on one worker. `T`: what calls the new version.
-pub struct Beside<T> {
+pub struct ShadowRun<T> {
     shadow: Arc<Shadow>,
     new: T,
     /// The accounts of the old and of the new version, and what of them is reported, in nanoseconds.
     accounts: [(Account, u64); 2],
 }
 
-impl<T> Beside<T> {
+impl<T> ShadowRun<T> {
     /// `old`: the account of the caller of the old version. `new` makes what calls the new one.
-    fn new(shadow: Arc<Shadow>, old: &Account, new: impl FnOnce(Caller) -> T) -> Result<Beside<T>> {
+    fn new(shadow: Arc<Shadow>, old: &Account, new: impl FnOnce(Caller) -> T) -> Result<ShadowRun<T>> {
         let node = plugin_of(shadow.node())?;
         // It counts for itself, and nobody reads that: counts and costs of the stage are those of the old version.
         let caller = node.plugin.caller(node.stage.clone(), &node.description);
         caller.mute();
         let accounts = [old.clone(), caller.account().clone()].map(|account| (account.clone(), account.cpu_ns()));
-        Ok(Beside { new: new(caller), shadow, accounts })
+        Ok(ShadowRun { new: new(caller), shadow, accounts })
     }
 
     /// Whether both versions run this batch.
@@ -75,23 +75,23 @@ impl<T> Beside<T> {
 }
 
 /// Makes what runs a shadow beside the caller with this account.
-pub type MakeBeside<T> = fn(Arc<Shadow>, &Account) -> Result<Beside<T>>;
+pub type MakeShadow<T> = fn(Arc<Shadow>, &Account) -> Result<ShadowRun<T>>;
 
 /// What runs beside an operator now, if anything does.
-pub struct Shade<T> {
+pub struct ShadowSlot<T> {
     shadow: Option<Arc<Shadow>>,
-    beside: Option<Beside<T>>,
+    beside: Option<ShadowRun<T>>,
 }
 
-impl<T> Default for Shade<T> {
-    fn default() -> Shade<T> {
-        Shade { shadow: None, beside: None }
+impl<T> Default for ShadowSlot<T> {
+    fn default() -> ShadowSlot<T> {
+        ShadowSlot { shadow: None, beside: None }
     }
 }
 
-impl<T> Shade<T> {
+impl<T> ShadowSlot<T> {
     /// To be asked at the beginning of a batch, behind [`Current::renewed`]. `old`: the account of the operator's own caller.
-    pub fn look(&mut self, current: &Current, old: &Account, make: MakeBeside<T>) {
+    pub fn look(&mut self, current: &Current, old: &Account, make: MakeShadow<T>) {
         if self.shadow.as_ref().map(Arc::as_ptr) == current.shadow().map(Arc::as_ptr) {
             return;
         }
@@ -106,7 +106,7 @@ impl<T> Shade<T> {
     }
 
     /// What runs beside it in this batch.
-    pub fn in_batch(&mut self, context: BatchContext) -> Option<&mut Beside<T>> {
+    pub fn in_batch(&mut self, context: BatchContext) -> Option<&mut ShadowRun<T>> {
         // What it kept for itself is not needed any more; a copy of a state may be large.
         drop(self.beside.take_if(|beside| beside.shadow.is_over(context.id)));
         let beside = self.beside.as_mut()?;
@@ -127,12 +127,12 @@ fn places(refused: &[Refusal]) -> Vec<u32> {
 }
 
 /// A plugin that is called with the rows of a part, or with groups of them.
-pub type CallerBeside = Beside<Caller>;
+pub type CallerBeside = ShadowRun<Caller>;
 
-impl Beside<Caller> {
+impl ShadowRun<Caller> {
     /// In a stage of world `transform` or `cogroup`.
     pub fn of(shadow: Arc<Shadow>, old: &Account) -> Result<CallerBeside> {
-        Beside::new(shadow, old, |caller| caller)
+        ShadowRun::new(shadow, old, |caller| caller)
     }
 
     /// World `transform`: what the old version `made` of the rows of a part, and which of them it refused.
@@ -173,15 +173,15 @@ impl Beside<Caller> {
 }
 
 /// An update stage beside another: it has a copy of the state, which is made when the first batch begins.
-pub struct StateBeside {
+pub struct ShadowState {
     caller: Option<Caller>,
     state: Option<UpdateStage>,
 }
 
-impl Beside<StateBeside> {
+impl ShadowRun<ShadowState> {
     /// In a stage of world `update`.
-    pub fn of_state(shadow: Arc<Shadow>, old: &Account) -> Result<Beside<StateBeside>> {
-        Beside::new(shadow, old, |caller| StateBeside { caller: Some(caller), state: None })
+    pub fn of_state(shadow: Arc<Shadow>, old: &Account) -> Result<ShadowRun<ShadowState>> {
+        ShadowRun::new(shadow, old, |caller| ShadowState { caller: Some(caller), state: None })
     }
 
     /// Before the old version runs a batch: copies its state where this is the first that both run.
@@ -254,12 +254,12 @@ fn either(old: Vec<OwnedKey>, new: Vec<OwnedKey>) -> Vec<OwnedKey> {
 }
 
 /// One half of an aggregate: lifting on the worker where rows are, or combining and lowering where their keys are owned.
-pub type HalfBeside = Beside<(Caller, Grouper)>;
+pub type HalfBeside = ShadowRun<(Caller, Grouper)>;
 
-impl Beside<(Caller, Grouper)> {
+impl ShadowRun<(Caller, Grouper)> {
     /// In a stage of world `aggregate`.
     pub fn of_half(shadow: Arc<Shadow>, old: &Account) -> Result<HalfBeside> {
-        Beside::new(shadow, old, |caller| (caller, Grouper::default()))
+        ShadowRun::new(shadow, old, |caller| (caller, Grouper::default()))
     }
 
     /// Lifts the rows of a part, of which the old version refused some, and sends the accumulators of the new version where
@@ -288,7 +288,7 @@ impl Beside<(Caller, Grouper)> {
         });
     }
 
-    /// Combines and lowers accumulators that [`Beside::lift`] sent, and compares with the rows that the old version made.
+    /// Combines and lowers accumulators that [`ShadowRun::lift`] sent, and compares with the rows that the old version made.
     pub fn lower(&mut self, context: BatchContext, parts: Vec<Part>, made: &RecordBatch) {
         self.run(context, |(caller, grouper), stage, compared| {
             let keys = stage.key.len();

@@ -1,6 +1,6 @@
 //! `filter` and `select`: what happens to a stage's rows before they leave it.
 
-use super::stages::{At, StageStreams};
+use super::stages::{BuildContext, StageStreams};
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
 use crate::graph::{Shape, StageNode};
@@ -9,7 +9,7 @@ use arrow::array::{Array as _, AsArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::{filter_record_batch, prep_null_mask_filter};
 
 /// Builds what a stage has of them.
-pub fn build<'s>(stage: &StageNode, streams: StageStreams<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(stage: &StageNode, streams: StageStreams<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     let Some(shape) = stage.shape.clone() else { return Ok(streams) };
     let metrics = at.running.metrics.of(&stage.name);
     let (name, failure) = (stage.name.clone(), at.running.failure.clone());

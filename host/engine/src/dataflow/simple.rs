@@ -8,14 +8,19 @@ mod sample;
 mod split;
 mod top;
 
-use super::stages::{At, Input, StageStreams};
+use super::stages::{BuildContext, Input, StageStreams};
 use crate::batch::part::Part;
 use crate::error::Result;
 use crate::graph::{SimpleNode, StageNode};
 use arrow::array::RecordBatch;
 
 /// Builds the stage.
-pub fn build<'s>(stage: &StageNode, node: &SimpleNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(
+    stage: &StageNode,
+    node: &SimpleNode,
+    input: Input<'s>,
+    at: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
     Ok(match node {
         SimpleNode::Top { n, by, ascending, bounds } => {
             let order = top::Order { n: *n, by: *by, ascending: *ascending, bounds: *bounds };

@@ -1,7 +1,7 @@
 //! Stages with a query.
 
 use super::by_key::hashes;
-use super::stages::{At, StageStreams};
+use super::stages::{BuildContext, StageStreams};
 use crate::batch::part::Part;
 use crate::context::BatchContext;
 use crate::error::{Error, Result};
@@ -18,7 +18,12 @@ use arrow::compute::concat_batches;
 use std::collections::BTreeMap;
 
 /// Builds the stage.
-pub fn build<'s>(stage: &StageNode, node: &SqlNode, parts: Parts<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(
+    stage: &StageNode,
+    node: &SqlNode,
+    parts: Parts<'s>,
+    at: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
     let functions: Vec<_> = node.functions.iter().map(|function| function.callable(Some(metrics.clone()))).collect();
     let query = StageQuery {
@@ -68,7 +73,7 @@ pub fn build<'s>(stage: &StageNode, node: &SqlNode, parts: Parts<'s>, at: &At<'s
 
 /// Sends rows to the worker that owns their key. What a query makes of the rows of a key depends on these and their order
 /// alone, so nothing else has to be done to them.
-fn split<'s>(node: &SqlNode, parts: Parts<'s>, at: &At<'s, '_>) -> Parts<'s> {
+fn split<'s>(node: &SqlNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> Parts<'s> {
     let (keys, peers) = (node.keys.clone(), at.peers);
     if peers == 1 {
         return parts;

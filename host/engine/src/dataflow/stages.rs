@@ -18,7 +18,7 @@ use timely::dataflow::operators::Concat;
 use timely::dataflow::operators::vec::{Filter, Map};
 
 /// Where a stage is built.
-pub struct At<'s, 'r> {
+pub struct BuildContext<'s, 'r> {
     /// The ticks that this worker sees.
     pub ticks: Ticks<'s>,
     /// Which sources have ended, and how far the stages have come that hold rows of this one back.
@@ -70,7 +70,7 @@ impl<'s> StageStreams<'s> {
 }
 
 /// Builds a stage.
-pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     let Some(event_time) = &stage.event_time else {
         let input = Input { parts, progress: None };
         return shape::build(stage, operator(stage, input, at)?, at);
@@ -81,7 +81,7 @@ pub fn build<'s>(stage: &StageNode, parts: Parts<'s>, at: &At<'s, '_>) -> Result
     shape::build(stage, streams, at)
 }
 
-fn operator<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+fn operator<'s>(stage: &StageNode, input: Input<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     match (&stage.window, &stage.operator) {
         (Some(WindowNode::Session { .. }), Operator::Aggregate(_) | Operator::Reduce(_)) => {
             sessions::build(stage, input, at)
@@ -101,7 +101,7 @@ fn operator<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<
 }
 
 /// An operator that works on the rows of a batch, whether they are its own or those of a window that ends with it.
-fn over_batches<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+fn over_batches<'s>(stage: &StageNode, input: Input<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     let parts = input.parts;
     let (rows, rejected) = match &stage.operator {
         Operator::Union => {

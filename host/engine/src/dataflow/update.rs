@@ -5,8 +5,8 @@ mod stage;
 use super::by_key::split_parts;
 use super::event_time;
 use super::plugin::{Current, WholeRows, caller};
-use super::shadow::{Beside, Shade, StateBeside};
-use super::stages::{At, Input, StageStreams, split_late};
+use super::shadow::{ShadowRun, ShadowSlot, ShadowState};
+use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
@@ -17,7 +17,7 @@ use crate::ids::{BatchId, BatchTime};
 use crate::metrics::{Counts, Held};
 use crate::running::upgrade::Upgrades;
 use crate::state::StateTable;
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::state::timers;
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds, each_part};
 pub use stage::{Start, UpdateStage};
@@ -29,7 +29,7 @@ pub fn build<'s>(
     node: &PluginNode,
     update: &UpdateNode,
     input: Input<'s>,
-    at: &At<'s, '_>,
+    at: &BuildContext<'s, '_>,
 ) -> Result<StageStreams<'s>> {
     let metrics = at.running.metrics.of(&stage.name);
     let caller = caller(node, &metrics);
@@ -61,12 +61,12 @@ struct StateWork {
     state: UpdateStage,
     metrics: Counts,
     held: Held,
-    keeper: Option<Keeper>,
-    timers: Option<Keeper>,
+    keeper: Option<TableCheckpoint>,
+    timers: Option<TableCheckpoint>,
     current: Current,
     upgrades: Upgrades,
     /// What runs beside it.
-    shade: Shade<StateBeside>,
+    shade: ShadowSlot<ShadowState>,
     /// The table for the upgrade that takes place next, where it keeps other columns.
     migrated: Option<StateTable>,
 }
@@ -77,15 +77,16 @@ impl StateWork {
         plugin: &PluginNode,
         mut state: UpdateStage,
         metrics: Counts,
-        at: &At<'_, '_>,
+        at: &BuildContext<'_, '_>,
     ) -> Result<StateWork> {
-        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
-        let timers = Keeper::open(at.running.kept.as_ref(), &timers::table_name(&stage.name), at.index, at.peers);
+        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
+        let timers =
+            TableCheckpoint::open(at.running.kept.as_ref(), &timers::table_name(&stage.name), at.index, at.peers);
         if let Some(keeper) = &keeper {
             state.restore(plugin, keeper, timers.as_ref())?;
         }
         let (current, upgrades) = (Current::of(stage, at.running), at.running.upgrades.clone());
-        let shade = Shade::default();
+        let shade = ShadowSlot::default();
         let held = metrics.held(&stage.name);
         Ok(StateWork { state, metrics, held, keeper, timers, current, upgrades, shade, migrated: None })
     }
@@ -110,7 +111,7 @@ impl BatchWork for StateWork {
         if let Some(stage) = self.current.renewed() {
             self.renew(&stage)?;
         }
-        self.shade.look(&self.current, self.state.account(), Beside::of_state);
+        self.shade.look(&self.current, self.state.account(), ShadowRun::of_state);
         match self.shade.in_batch(context) {
             None => self.state.batch(context, parts, output)?,
             Some(beside) => {

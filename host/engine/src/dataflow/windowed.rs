@@ -7,7 +7,7 @@ mod times;
 mod totals;
 
 use super::plugin::{Current, caller};
-use super::stages::{At, Input, StageStreams, split_late};
+use super::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::aggregate::functions::{Functions, Reducer};
 use crate::batch::group::Grouper;
 use crate::batch::part::Part;
@@ -27,7 +27,7 @@ use arrow::compute::{concat, concat_batches};
 use arrow::datatypes::SchemaRef;
 
 /// Builds the stage.
-pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(stage: &StageNode, input: Input<'s>, at: &BuildContext<'s, '_>) -> Result<StageStreams<'s>> {
     let failure = at.running.failure.clone();
     let ticks = at.ticks.clone();
     match (stage.window, &stage.event_time, input.progress) {
@@ -103,7 +103,7 @@ struct Results {
 }
 
 impl Results {
-    fn new(stage: &StageNode, at: &At<'_, '_>) -> Result<Results> {
+    fn new(stage: &StageNode, at: &BuildContext<'_, '_>) -> Result<Results> {
         let metrics = at.running.metrics.of(&stage.name);
         Ok(Results {
             functions: functions(stage, &metrics)?,

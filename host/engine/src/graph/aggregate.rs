@@ -1,6 +1,6 @@
 //! Stages with built-in aggregates, and what checkpoints hold of aggregates over windows.
 
-use super::{Made, Making, Operator, PluginNode, window};
+use super::{CheckedStage, Operator, PluginNode, StageCheck, window};
 use crate::aggregate::builtin::Builtin;
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use arrow::datatypes::Schema;
 use std::sync::Arc;
 
 /// Checks built-in aggregates.
-pub(super) fn check(making: &Making<'_>, columns: &[AggregateSpec], inverse: bool) -> Result<Made> {
+pub(super) fn check(making: &StageCheck<'_>, columns: &[AggregateSpec], inverse: bool) -> Result<CheckedStage> {
     let mut builtin = Builtin::new(columns, making.key.to_vec(), making.input)?;
     if inverse {
         check_inverse(making, &builtin)?;
@@ -21,10 +21,10 @@ pub(super) fn check(making: &Making<'_>, columns: &[AggregateSpec], inverse: boo
     let output = window::with_results(&making.key_schema()?, making.window, results);
     let accumulators = builtin.accumulators()?;
     let tables = tables(making, &accumulators, &builtin.words(), inverse)?;
-    Ok(Made { tables, ..Made::of(output, Operator::Aggregate(builtin)) })
+    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Aggregate(builtin)) })
 }
 
-fn check_inverse(making: &Making<'_>, builtin: &Builtin) -> Result<()> {
+fn check_inverse(making: &StageCheck<'_>, builtin: &Builtin) -> Result<()> {
     if !matches!(making.window, Some(WindowNode::Batches { .. })) {
         return Err(Error::job(
             "`inverse` takes out what leaves a sliding window of processing time, and windows of event time come and go \
@@ -41,11 +41,11 @@ fn check_inverse(making: &Making<'_>, builtin: &Builtin) -> Result<()> {
 }
 
 /// What checkpoints hold of a plugin of world `aggregate` over windows.
-pub(super) fn plugin_tables(making: &Making<'_>, node: &PluginNode) -> Result<Vec<Table>> {
+pub(super) fn plugin_tables(making: &StageCheck<'_>, node: &PluginNode) -> Result<Vec<Table>> {
     tables(making, &node.description.state, "", node.description.inverse)
 }
 
-fn tables(making: &Making<'_>, accumulators: &Schema, words: &str, inverse: bool) -> Result<Vec<Table>> {
+fn tables(making: &StageCheck<'_>, accumulators: &Schema, words: &str, inverse: bool) -> Result<Vec<Table>> {
     let (key, accumulators) = (Column::of(making.key_schema()?.fields()), Column::of(accumulators.fields()));
     let window = making.window.map_or(String::new(), WindowNode::words);
     let words = if words.is_empty() { String::new() } else { format!(", {words}") };

@@ -1,6 +1,6 @@
 //! Stages with `enrich`.
 
-use super::{Made, Making, Operator};
+use super::{CheckedStage, Operator, StageCheck};
 use crate::batch::types::{self, ColumnType, columns_of_specs, with_fields};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
@@ -53,7 +53,7 @@ pub fn content_table(stage: &str) -> String {
     format!("{stage}.content")
 }
 
-pub(super) fn check(making: &Making<'_>, enrich: &EnrichSpec) -> Result<Made> {
+pub(super) fn check(making: &StageCheck<'_>, enrich: &EnrichSpec) -> Result<CheckedStage> {
     if making.event_time.is_some() && making.window.is_none() {
         return Err(Error::job("`time` has no meaning for `enrich` without a window; remove it"));
     }
@@ -89,11 +89,11 @@ pub(super) fn check(making: &Making<'_>, enrich: &EnrichSpec) -> Result<Made> {
     let columns = [Vec::new(), Vec::new(), vec![Column::new("content", ColumnType::Binary)]];
     let tables = vec![Table::of_stage(content_table(&making.spec.name), "", columns)];
     let node = EnrichNode { enrich: EnrichSpec::clone(resolved), on, inner, adds, output: output.clone() };
-    Ok(Made { tables, ..Made::of(output, Operator::Enrich(Box::new(node))) })
+    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Enrich(Box::new(node))) })
 }
 
 /// The columns of the input that must be equal to those of the table.
-fn keys(making: &Making<'_>, enrich: &EnrichSpec, table: &Schema) -> Result<Vec<usize>> {
+fn keys(making: &StageCheck<'_>, enrich: &EnrichSpec, table: &Schema) -> Result<Vec<usize>> {
     let mut places = Vec::new();
     for (left, right) in &enrich.on {
         let told = |error: Error| error.within("enrich.on");

@@ -1,6 +1,6 @@
 //! How the rows of a stage tell their time: `time`, `lateness`, `idle`.
 
-use super::{Graph, InputNode, Making, Operator, SimpleNode, StageNode, part_of};
+use super::{Graph, InputNode, Operator, SimpleNode, StageCheck, StageNode, part_of};
 use crate::batch::types::ColumnType;
 use crate::checkpoint::types::Table;
 use crate::error::{Error, Result};
@@ -74,7 +74,7 @@ pub fn watermark_table(stage: &str) -> String {
     format!("{stage}.watermark")
 }
 
-pub(super) fn tables(making: &Making<'_>) -> Vec<Table> {
+pub(super) fn tables(making: &StageCheck<'_>) -> Vec<Table> {
     let Some(spec) = &making.spec.event_time else { return Vec::new() };
     let (clock, state) = saved::columns();
     // Another time is another watermark.

@@ -4,7 +4,7 @@
 //! the other columns of the first input, and the other columns of the second. A column of the second input whose name is
 //! taken gets the input's name and `_` in front.
 
-use super::{InputNode, Made, Making, Operator, window};
+use super::{CheckedStage, InputNode, Operator, StageCheck, window};
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
@@ -40,7 +40,7 @@ pub fn right_table(stage: &str) -> String {
     format!("{stage}.right")
 }
 
-pub(super) fn check(making: &Making<'_>, join: &JoinSpec) -> Result<Made> {
+pub(super) fn check(making: &StageCheck<'_>, join: &JoinSpec) -> Result<CheckedStage> {
     let [first, second] = making.inputs else { return Err(Error::bug("a join of other than two inputs")) };
     let on = places(join, first, second)?;
     let windowed = making.window.is_some_and(WindowNode::of_event_time);
@@ -65,7 +65,7 @@ pub(super) fn check(making: &Making<'_>, join: &JoinSpec) -> Result<Made> {
         node.interval = Some(Interval { kind: join.kind, on: node.on, within_us, layouts: columns, joined });
     }
     let output = node.joined.schema.clone();
-    Ok(Made { tables, ..Made::of(output, Operator::Join(Box::new(node))) })
+    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Join(Box::new(node))) })
 }
 
 /// The places of the columns of `on` in both inputs.
@@ -138,7 +138,7 @@ fn joined(kind: JoinKind, front: usize, behind: usize, columns: &[SchemaRef; 2],
 }
 
 /// What checkpoints hold of the rows of a side that wait for partners.
-fn table(making: &Making<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> Result<Table> {
+fn table(making: &StageCheck<'_>, join: &JoinSpec, node: &JoinNode, side: Side) -> Result<Table> {
     let layout = &node.columns[side.place()];
     for field in layout.fields() {
         if let ColumnType::Arrow(other) = ColumnType::of(field.data_type()) {

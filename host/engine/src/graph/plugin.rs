@@ -1,6 +1,6 @@
 //! Stages with a plugin: loads it, asks it about its input, and checks key and columns.
 
-use super::{Graph, InputNode, Made, Making, Operator, aggregate, initial, window};
+use super::{CheckedStage, Graph, InputNode, Operator, StageCheck, aggregate, initial, window};
 use crate::batch::types::{self, ColumnType, with_fields};
 use crate::batch::widen::fits;
 use crate::checkpoint::types::{Column, Table};
@@ -79,7 +79,7 @@ pub struct UpdateNode {
 }
 
 /// Checks a stage with a plugin, of any world.
-pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
+pub(super) fn check(making: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
     if world_of(making, spec)? == World::Cogroup {
         return Err(Error::job(format!(
             "`{}` is of world cogroup, which reads several inputs side by side: write cogroup = [\"…\"] with the others",
@@ -95,13 +95,13 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
     let options = &spec.update;
     check_options(options, world, &told)?;
     match world {
-        World::Transform => Ok(Made::of(description.output.clone(), Operator::Transform(node))),
+        World::Transform => Ok(CheckedStage::of(description.output.clone(), Operator::Transform(node))),
         World::Aggregate => {
             let output = window::with_results(&keys, making.window, description.output.fields().to_vec());
             let mut node = node;
             node.description.inverse &= spec.inverse != Some(false);
             let tables = aggregate::plugin_tables(making, &node)?;
-            Ok(Made { tables, ..Made::of(output, Operator::Reduce(node)) })
+            Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Reduce(node)) })
         }
         World::Cogroup => Err(Error::bug("a plugin of world cogroup in a stage with one input")),
         World::Update => update(making, node, options, &keys),
@@ -109,8 +109,8 @@ pub(super) fn check(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
 }
 
 /// A stage with a plugin of world `update`.
-fn update(making: &Making<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &Schema) -> Result<Made> {
-    let Making { spec: stage, input, key, .. } = *making;
+fn update(making: &StageCheck<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &Schema) -> Result<CheckedStage> {
+    let StageCheck { spec: stage, input, key, .. } = *making;
     let description = &plugin.description;
     let told = format!("plugin {} {}", description.name, description.version);
     if key.is_empty() {
@@ -140,7 +140,7 @@ fn update(making: &Making<'_>, plugin: PluginNode, options: &UpdateSpec, keys: &
     };
     let mut tables = vec![table_of(&node)];
     tables.extend(node.timers.map(|clock| timers::table_of(&stage.name, keys.fields(), clock)));
-    Ok(Made { tables, ..Made::of(output, Operator::Update(plugin, Box::new(node))) })
+    Ok(CheckedStage { tables, ..CheckedStage::of(output, Operator::Update(plugin, Box::new(node))) })
 }
 
 /// The table of a stage as a checkpoint describes it, without files.
@@ -151,7 +151,7 @@ fn table_of(node: &UpdateNode) -> Table {
 }
 
 /// What the timers of a stage go by, where its plugin has some.
-fn timer_clock(making: &Making<'_>, plugin: &Plugin, told: &str) -> Result<Option<TimerClock>> {
+fn timer_clock(making: &StageCheck<'_>, plugin: &Plugin, told: &str) -> Result<Option<TimerClock>> {
     if !plugin.uses("timers") {
         return Ok(None);
     }
@@ -211,7 +211,7 @@ impl CogroupNode {
 }
 
 /// Checks a stage with a plugin of world `cogroup`.
-pub(super) fn check_cogroup(making: &Making<'_>, spec: &PluginSpec) -> Result<Made> {
+pub(super) fn check_cogroup(making: &StageCheck<'_>, spec: &PluginSpec) -> Result<CheckedStage> {
     let windowed = making.window.is_some_and(WindowNode::of_event_time);
     let schema = |input: &InputNode| if windowed { window::with_bounds(&input.schema) } else { input.schema.clone() };
     let schemas: Vec<SchemaRef> = making.inputs.iter().map(schema).collect();
@@ -250,7 +250,7 @@ pub(super) fn check_cogroup(making: &Making<'_>, spec: &PluginSpec) -> Result<Ma
     };
     let inputs = making.inputs.iter().zip(&schemas).zip(&description.inputs).map(input).collect::<Result<_>>()?;
     let output = description.output.clone();
-    Ok(Made::of(output, Operator::Cogroup(Box::new(CogroupNode { plugin, key, inputs }))))
+    Ok(CheckedStage::of(output, Operator::Cogroup(Box::new(CogroupNode { plugin, key, inputs }))))
 }
 
 /// Finds the key columns, which are those of the first input, in another one.
@@ -274,14 +274,14 @@ fn key_of_input(key: &Schema, input: &InputNode, schema: &Schema) -> Result<Vec<
     key.fields().iter().map(place).collect()
 }
 
-fn world_of(making: &Making<'_>, spec: &PluginSpec) -> Result<World> {
+fn world_of(making: &StageCheck<'_>, spec: &PluginSpec) -> Result<World> {
     let path = spec.place(&making.graph.spec.origin.folder);
     Ok(making.host.load(&path, &LoadOptions::of(spec))?.world())
 }
 
 /// Loads a stage's plugin and asks it about this input.
-fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<PluginNode> {
-    let Making { spec: stage, input, .. } = *making;
+fn load(making: &StageCheck<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<PluginNode> {
+    let StageCheck { spec: stage, input, .. } = *making;
     let (plugin, used) = for_use(making, spec, Arc::new(making.key_schema()?))?;
     let description = plugin.describe_for(&used, inputs)?;
     let told = format!("plugin {} {}", description.name, description.version);
@@ -290,7 +290,7 @@ fn load(making: &Making<'_>, spec: &PluginSpec, inputs: &[SchemaRef]) -> Result<
 }
 
 /// Loads a plugin, and what the stage gives it.
-pub(super) fn for_use(making: &Making<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
+pub(super) fn for_use(making: &StageCheck<'_>, spec: &PluginSpec, key: SchemaRef) -> Result<(Plugin, StageUse)> {
     if let Some(grant) = &spec.grant.http {
         crate::plugin::check_http_grant(grant).map_err(Error::job)?;
     }

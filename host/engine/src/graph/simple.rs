@@ -1,6 +1,6 @@
 //! Stages that choose or spread rows: top, distinct, deduplicate, sample, split, repartition.
 
-use super::{Made, Making, Operator};
+use super::{CheckedStage, Operator, StageCheck};
 use crate::batch::types::{self, ColumnType};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
@@ -59,7 +59,7 @@ pub fn deduplicate_state() -> SchemaRef {
     ]))
 }
 
-pub(super) fn check(making: &Making<'_>) -> Result<Made> {
+pub(super) fn check(making: &StageCheck<'_>) -> Result<CheckedStage> {
     let spec = &making.spec.operator;
     let deduplicates = matches!(spec, OperatorSpec::Deduplicate { .. });
     if making.event_time.is_some() && making.window.is_none() && !deduplicates {
@@ -80,10 +80,10 @@ pub(super) fn check(making: &Making<'_>) -> Result<Made> {
         OperatorSpec::Repartition { partitions } => SimpleNode::Repartition { partitions: *partitions },
         _ => return Err(Error::bug("not a stage that chooses or spreads rows")),
     };
-    Ok(Made::of(input, Operator::Simple(node)))
+    Ok(CheckedStage::of(input, Operator::Simple(node)))
 }
 
-fn top(making: &Making<'_>, n: u64, by: &str, ascending: bool) -> Result<SimpleNode> {
+fn top(making: &StageCheck<'_>, n: u64, by: &str, ascending: bool) -> Result<SimpleNode> {
     if n == 0 {
         return Err(Error::job("`top` with n = 0 gives no rows; write at least 1"));
     }
@@ -94,14 +94,14 @@ fn top(making: &Making<'_>, n: u64, by: &str, ascending: bool) -> Result<SimpleN
 }
 
 /// Where the bounds of the window stand, in rows that come out of windows of event time.
-fn bounds(making: &Making<'_>) -> Result<Option<(usize, usize)>> {
+fn bounds(making: &StageCheck<'_>) -> Result<Option<(usize, usize)>> {
     if !making.window.is_some_and(|window| window.of_event_time()) {
         return Ok(None);
     }
     Ok(Some((types::column(making.input, WINDOW_START)?, types::column(making.input, WINDOW_END)?)))
 }
 
-fn distinct(making: &Making<'_>, columns: &[String]) -> Result<SimpleNode> {
+fn distinct(making: &StageCheck<'_>, columns: &[String]) -> Result<SimpleNode> {
     let mut places = Vec::new();
     for name in columns {
         places.push(types::column(making.input, name).map_err(|error| error.within(format!("distinct `{name}`")))?);
@@ -116,7 +116,7 @@ fn distinct(making: &Making<'_>, columns: &[String]) -> Result<SimpleNode> {
 }
 
 /// An error where the values of a column cannot be compared.
-fn comparable(making: &Making<'_>, place: usize, what: &str) -> Result<()> {
+fn comparable(making: &StageCheck<'_>, place: usize, what: &str) -> Result<()> {
     let field = making.input.field(place);
     match ColumnType::of(field.data_type()) {
         ColumnType::Arrow(other) => Err(Error::job(format!(
@@ -127,7 +127,7 @@ fn comparable(making: &Making<'_>, place: usize, what: &str) -> Result<()> {
     }
 }
 
-fn deduplicate(making: &Making<'_>, within_us: i64) -> Result<Made> {
+fn deduplicate(making: &StageCheck<'_>, within_us: i64) -> Result<CheckedStage> {
     if making.key.is_empty() {
         return Err(Error::job("`deduplicate` remembers keys: write which columns, as `key = \"id\"`"));
     }
@@ -143,7 +143,7 @@ fn deduplicate(making: &Making<'_>, within_us: i64) -> Result<Made> {
     let columns = [Column::of(making.key_schema()?.fields()), Vec::new(), Column::of(deduplicate_state().fields())];
     let table = Table::of_stage(&making.spec.name, identity, columns);
     let operator = Operator::Simple(SimpleNode::Deduplicate { within_us });
-    Ok(Made { tables: vec![table], ..Made::of(making.input.clone(), operator) })
+    Ok(CheckedStage { tables: vec![table], ..CheckedStage::of(making.input.clone(), operator) })
 }
 
 fn sample(share: f64) -> Result<SimpleNode> {
@@ -154,7 +154,7 @@ fn sample(share: f64) -> Result<SimpleNode> {
     Ok(SimpleNode::Sample((share * 18_446_744_073_709_551_616.0) as u128))
 }
 
-fn split(making: &Making<'_>, branches: &[(String, String)]) -> Result<Made> {
+fn split(making: &StageCheck<'_>, branches: &[(String, String)]) -> Result<CheckedStage> {
     let mut predicates = Vec::new();
     for (name, text) in branches {
         let told = |error: Error| error.within(format!("split into `{name}`"));
@@ -169,5 +169,5 @@ fn split(making: &Making<'_>, branches: &[(String, String)]) -> Result<Made> {
     }
     let branches = branches.iter().map(|(name, _)| (name.clone(), making.input.clone())).collect();
     let operator = Operator::Simple(SimpleNode::Split(predicates));
-    Ok(Made { branches, ..Made::of(making.input.clone(), operator) })
+    Ok(CheckedStage { branches, ..CheckedStage::of(making.input.clone(), operator) })
 }

@@ -1,7 +1,7 @@
 //! Stages with `sql`.
 
 use super::window::with_bounds;
-use super::{InputNode, Made, Making, Operator, plugin};
+use super::{CheckedStage, InputNode, Operator, StageCheck, plugin};
 use crate::error::{Error, Result};
 use crate::job::spec::{PluginSpec, SqlLimits};
 use crate::sql::function::PluginFunction;
@@ -58,11 +58,11 @@ impl SqlNode {
 }
 
 pub(super) fn check(
-    making: &Making<'_>,
+    making: &StageCheck<'_>,
     query: &str,
     functions: &BTreeMap<String, PluginSpec>,
     limits: SqlLimits,
-) -> Result<Made> {
+) -> Result<CheckedStage> {
     let functions = functions.iter().map(|(name, spec)| function(making, name, spec)).collect::<Result<Vec<_>>>()?;
     let callable: Vec<_> = functions.iter().map(|function| function.callable(None)).collect();
     let of_event_time = making.window.is_some_and(WindowNode::of_event_time);
@@ -86,7 +86,7 @@ pub(super) fn check(
     };
     let output = checked.output();
     let node = SqlNode { query: checked, limits, functions, keys: keys.unwrap_or_default(), key_names, advice };
-    Ok(Made::of(output, Operator::Sql(Box::new(node))))
+    Ok(CheckedStage::of(output, Operator::Sql(Box::new(node))))
 }
 
 /// Places of the key columns in each table; `None` where one of them has not all, or has them with other types.
@@ -115,7 +115,7 @@ fn advice(
     })
 }
 
-fn function(making: &Making<'_>, name: &str, spec: &PluginSpec) -> Result<PluginFunction> {
+fn function(making: &StageCheck<'_>, name: &str, spec: &PluginSpec) -> Result<PluginFunction> {
     let load = || {
         let (plugin, stage) = plugin::for_use(making, spec, Arc::new(Schema::empty()))?;
         PluginFunction::new(name, plugin, stage)

@@ -1,6 +1,6 @@
 //! `window` of a stage: which rows are in one, and which columns that adds.
 
-use super::{Graph, InputNode, Making, Operator, StageNode};
+use super::{Graph, InputNode, Operator, StageCheck, StageNode};
 use crate::batch::types::{ColumnType, describe, with_fields};
 use crate::checkpoint::types::{Column, Table};
 use crate::error::{Error, Result};
@@ -140,7 +140,7 @@ pub fn begun_table(stage: &str) -> String {
 }
 
 /// What checkpoints hold of a window whose rows the operator works on, and of when windows end.
-pub(super) fn tables(making: &Making<'_>, operator: &Operator) -> Result<Vec<Table>> {
+pub(super) fn tables(making: &StageCheck<'_>, operator: &Operator) -> Result<Vec<Table>> {
     let Some(window) = making.window else { return Ok(Vec::new()) };
     let name = &making.spec.name;
     let aggregates = has_own_windows(operator);

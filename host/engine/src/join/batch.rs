@@ -1,7 +1,7 @@
 //! Joins the rows of a batch, or of windows: a hash join whose output has an order of its own.
 
 use super::arrived::{ArrivedKeys, Slot, key_index};
-use super::joined::{At, Pair};
+use super::joined::{Pair, RowPlace};
 use super::{Side, check_rows};
 use crate::batch::group::sort_by_rank;
 use crate::error::{Error, Result};
@@ -20,7 +20,7 @@ pub struct Window {
 }
 
 /// Rows of one window by side, in order of arrival.
-type Rows = [Vec<At>; 2];
+type Rows = [Vec<RowPlace>; 2];
 
 /// Finds the pairs of each window, in the order of the windows' ends. `on`: how many columns make the key; where the rows
 /// are `windowed`, the next two are start and end of the window.
@@ -51,7 +51,7 @@ fn by_window(on: usize, windowed: bool, sides: [&[RecordBatch]; 2]) -> Result<BT
                 let window = bounds.window(start);
                 let other = (start..rows.num_rows()).find(|row| bounds.window(*row) != window);
                 let end = other.unwrap_or(rows.num_rows());
-                let run = (start..end).map(|row| At { chunk, row: row as u32 });
+                let run = (start..end).map(|row| RowPlace { chunk, row: row as u32 });
                 by_window.entry(window).or_default()[side.place()].extend(run);
                 start = end;
             }

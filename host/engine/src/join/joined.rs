@@ -7,7 +7,7 @@ use arrow::error::ArrowError;
 
 /// A row of one side: the batch among those that are there, and the row in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct At {
+pub struct RowPlace {
     /// The place of its batch.
     pub chunk: u32,
     /// Its place in the batch.
@@ -15,7 +15,7 @@ pub struct At {
 }
 
 /// Two rows that belong together, or one that has no partner.
-pub type Pair = [Option<At>; 2];
+pub type Pair = [Option<RowPlace>; 2];
 
 /// Where the values of a column come from: places in the layouts of the sides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,9 +68,9 @@ struct Taken {
 }
 
 impl Taken {
-    fn new(chunks: &[&RecordBatch], rows: impl Iterator<Item = Option<At>>) -> Taken {
+    fn new(chunks: &[&RecordBatch], rows: impl Iterator<Item = Option<RowPlace>>) -> Taken {
         let mut gaps = false;
-        let place = |at: Option<At>| match at {
+        let place = |at: Option<RowPlace>| match at {
             Some(at) => (at.chunk as usize, at.row as usize),
             None => {
                 gaps = true;

@@ -1,6 +1,6 @@
 //! The rows of one side that may still find partners, as they arrived: in columns, many to a chunk.
 
-use super::joined::At;
+use super::joined::RowPlace;
 use crate::batch::slices::RowBytes;
 use crate::limits::PART_ROWS_MAX;
 use arrow::array::{RecordBatch, UInt32Array};
@@ -106,7 +106,7 @@ impl KeptRows {
     pub fn places(
         &self,
         numbers: impl Iterator<Item = Option<u64>>,
-    ) -> Result<(Vec<&RecordBatch>, Vec<Option<At>>), ArrowError> {
+    ) -> Result<(Vec<&RecordBatch>, Vec<Option<RowPlace>>), ArrowError> {
         const UNUSED: u32 = u32::MAX;
         let mut used = vec![UNUSED; self.chunks.len()];
         let mut chunks = Vec::new();
@@ -118,7 +118,7 @@ impl KeptRows {
                 used[chunk] = chunks.len() as u32;
                 chunks.push(&self.chunks[chunk].rows);
             }
-            Ok(Some(At { chunk: used[chunk], row: row as u32 }))
+            Ok(Some(RowPlace { chunk: used[chunk], row: row as u32 }))
         };
         let places = numbers.map(&mut place).collect::<Result<_, ArrowError>>()?;
         Ok((chunks, places))

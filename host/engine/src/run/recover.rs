@@ -8,7 +8,7 @@ use crate::checkpoint::plan::{self, Head, LogHeads, LogName, PlanWriter};
 use crate::checkpoint::positions::{self, PositionTable};
 use crate::checkpoint::record::{self, Recorded};
 use crate::checkpoint::resolve::{self, Found, Planned, Resume, Wanted};
-use crate::checkpoint::save::{Owned, Saver, lost};
+use crate::checkpoint::save::{CheckpointWriter, Owned, lost};
 use crate::checkpoint::store::{Store, Version};
 use crate::checkpoint::types::{Checkpoint, JobRecord, Manifest, Start, StateFile, Table, TableOf};
 use crate::checkpoint::{FOLDERS, Kept, Lock, Markers, SourceStart, manifest, read, state_file};
@@ -273,7 +273,7 @@ pub fn prepare(
     let generation = manifest.generation;
     let markers = Markers::default();
     let plan = PlanWriter::start(store.clone(), generation, place.0, start.after, failure.clone())?;
-    let saver = Saver::start(
+    let saver = CheckpointWriter::start(
         store.clone(),
         generation,
         tables.clone(),

@@ -4,7 +4,7 @@ use super::StateTable;
 use super::files::{Files, Slice};
 use crate::batch::keys::KeyHash;
 use crate::checkpoint::changes::Changes;
-use crate::checkpoint::save::Saver;
+use crate::checkpoint::save::CheckpointWriter;
 use crate::checkpoint::store::Store;
 use crate::checkpoint::types::{StateFile, Table, TableOf};
 use crate::checkpoint::{Kept, fold, read};
@@ -15,27 +15,27 @@ use arrow::array::RecordBatch;
 use std::sync::Arc;
 
 /// A table's place among the job's, and the files that make up this worker's part of it.
-pub struct Keeper {
+pub struct TableCheckpoint {
     kept: Arc<Kept>,
     table: usize,
     files: Vec<StateFile>,
     groups: (u32, u32),
     worker: usize,
-    saver: Saver,
+    saver: CheckpointWriter,
     /// A key has several rows, told apart by columns beside it. The table's order is that of both together then, and says
     /// nothing about key groups.
     several: bool,
 }
 
-impl Keeper {
+impl TableCheckpoint {
     /// Of the table of this name; `None` where the job keeps no checkpoints.
-    pub fn open(kept: Option<&Arc<Kept>>, name: &str, worker: usize, peers: usize) -> Option<Keeper> {
+    pub fn open(kept: Option<&Arc<Kept>>, name: &str, worker: usize, peers: usize) -> Option<TableCheckpoint> {
         let kept = kept?.clone();
         let table = kept.table(TableOf::Stage, name)?;
         let held = kept.tables.get(table)?;
         let (files, several) = (held.files.clone(), !held.sub.is_empty());
         let (groups, saver) = (fold::group_range(worker, peers), kept.saver.clone());
-        Some(Keeper { kept, table, files, groups, worker, saver, several })
+        Some(TableCheckpoint { kept, table, files, groups, worker, saver, several })
     }
 
     /// The rows of the checkpoint that is loaded, of the key groups that this worker owns, file by file in the order in
@@ -44,7 +44,7 @@ impl Keeper {
         self.load_groups(self.groups)
     }
 
-    /// As [`Keeper::load`], of all key groups: for what every worker has to know.
+    /// As [`TableCheckpoint::load`], of all key groups: for what every worker has to know.
     pub fn load_all(&self) -> Result<Option<Vec<RecordBatch>>> {
         self.load_groups(crate::checkpoint::positions::ALL_GROUPS)
     }

@@ -1,6 +1,6 @@
 //! The timers of an update stage on one worker: which keys are to be called when a time has come.
 
-use super::keeper::Keeper;
+use super::keeper::TableCheckpoint;
 use super::table::{Slot, StateTable};
 use crate::batch::keys::Keys;
 use crate::batch::types::{ColumnType, timestamps};
@@ -109,7 +109,7 @@ impl Timers {
     }
 
     /// Takes over the timers of a checkpoint, and notes changes from now on.
-    pub fn restore(&mut self, keeper: &Keeper) -> Result<()> {
+    pub fn restore(&mut self, keeper: &TableCheckpoint) -> Result<()> {
         keeper.restore(&mut self.table)?;
         let slots: Vec<Slot> = self.table.all().collect();
         let mut rest = slots.as_slice();

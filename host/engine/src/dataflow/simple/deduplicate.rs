@@ -10,20 +10,25 @@ use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
 use crate::dataflow::by_key::{keys, split_parts};
 use crate::dataflow::event_time;
-use crate::dataflow::stages::{At, Input, StageStreams, split_late};
+use crate::dataflow::stages::{BuildContext, Input, StageStreams, split_late};
 use crate::error::{Error, Result};
 use crate::event_time::END_US;
 use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
 use crate::metrics::{Counts, Held};
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output, each_batch_that_holds};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 
 /// Builds the stage, on the workers that own the keys.
-pub fn build<'s>(stage: &StageNode, within_us: i64, input: Input<'s>, at: &At<'s, '_>) -> Result<StageStreams<'s>> {
+pub fn build<'s>(
+    stage: &StageNode,
+    within_us: i64,
+    input: Input<'s>,
+    at: &BuildContext<'s, '_>,
+) -> Result<StageStreams<'s>> {
     let (split, _) = split_parts(stage, input.parts, at);
     let time = event_time::of(stage, input.progress, at)?;
     let timed = time.is_some();
@@ -47,14 +52,14 @@ struct Work {
     worker: u64,
     metrics: Counts,
     held: Held,
-    keeper: Option<Keeper>,
+    keeper: Option<TableCheckpoint>,
 }
 
 impl Work {
-    fn new(stage: &StageNode, within_us: i64, timed: bool, at: &At<'_, '_>) -> Result<Work> {
+    fn new(stage: &StageNode, within_us: i64, timed: bool, at: &BuildContext<'_, '_>) -> Result<Work> {
         let key_fields = stage.input.project(&stage.key).map_err(Error::arrow)?;
         let mut memory = Memory::new(key_fields.fields().iter().cloned().collect(), within_us)?;
-        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
+        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
             keeper.restore(memory.table()).map_err(told)?;

@@ -7,7 +7,7 @@ use crate::batch::part::Part;
 use crate::batch::types::with_fields;
 use crate::context::BatchContext;
 use crate::dataflow::by_key::{hashes, keys};
-use crate::dataflow::stages::{At, StageStreams};
+use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::StageNode;
@@ -21,7 +21,12 @@ use std::sync::Arc;
 const PLACE: &str = "millstream_place";
 
 /// Builds the stage.
-pub fn build<'s>(stage: &StageNode, columns: &[usize], parts: Parts<'s>, at: &At<'s, '_>) -> StageStreams<'s> {
+pub fn build<'s>(
+    stage: &StageNode,
+    columns: &[usize],
+    parts: Parts<'s>,
+    at: &BuildContext<'s, '_>,
+) -> StageStreams<'s> {
     let numbered = with_place(&stage.input);
     let few = first_of_parts(stage, columns, numbered.clone(), parts, at);
     let first = first_of_batch(stage, columns, numbered, few, at);
@@ -48,7 +53,7 @@ fn first_of_parts<'s>(
     columns: &[usize],
     numbered: SchemaRef,
     parts: Parts<'s>,
-    at: &At<'s, '_>,
+    at: &BuildContext<'s, '_>,
 ) -> Parts<'s> {
     let (columns, peers, index) = (columns.to_vec(), at.peers, at.index as u32);
     let mut grouper = Grouper::default();
@@ -72,7 +77,7 @@ fn first_of_batch<'s>(
     columns: &[usize],
     numbered: SchemaRef,
     parts: Parts<'s>,
-    at: &At<'s, '_>,
+    at: &BuildContext<'s, '_>,
 ) -> Parts<'s> {
     let columns = columns.to_vec();
     let mut grouper = Grouper::default();

@@ -4,7 +4,7 @@
 use super::with_rows;
 use crate::batch::part::Part;
 use crate::dataflow::by_key::hashes;
-use crate::dataflow::stages::{At, StageStreams};
+use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::error::Error;
 use crate::exchange::{by_key_group, split_by_key};
 use crate::graph::StageNode;
@@ -16,7 +16,12 @@ use timely::dataflow::operators::Exchange;
 const BLOCK_ROWS: usize = 1024;
 
 /// Builds the stage. Partition p goes to worker p × workers / partitions.
-pub fn build<'s>(stage: &StageNode, partitions: Option<u32>, parts: Parts<'s>, at: &At<'s, '_>) -> StageStreams<'s> {
+pub fn build<'s>(
+    stage: &StageNode,
+    partitions: Option<u32>,
+    parts: Parts<'s>,
+    at: &BuildContext<'s, '_>,
+) -> StageStreams<'s> {
     let metrics = at.running.metrics.of(&stage.name);
     let (key, peers) = (stage.key.clone(), at.peers);
     let partitions = partitions.map_or(peers, |partitions| partitions as usize).max(1);

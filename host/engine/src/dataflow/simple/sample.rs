@@ -4,7 +4,7 @@
 use super::with_rows;
 use crate::batch::part::Part;
 use crate::context::BatchContext;
-use crate::dataflow::stages::{At, StageStreams};
+use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 const COUNT: u32 = 1;
 
 /// Builds the stage. A row stays where its hash is less than `below`.
-pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, at: &At<'s, '_>) -> StageStreams<'s> {
+pub fn build<'s>(stage: &StageNode, below: u128, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> StageStreams<'s> {
     let (failure, index, peers) = (at.running.failure.clone(), at.index as u64, at.peers as u64);
     let name = format!("{} count", stage.name);
     let (counts, _) = each_part(parts.clone(), &name, failure.clone(), move |_, part, output| {

@@ -3,7 +3,7 @@
 use super::with_rows;
 use crate::batch::part::Part;
 use crate::context::BatchContext;
-use crate::dataflow::stages::{At, StageStreams};
+use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::sql::expression::Expression;
@@ -13,7 +13,12 @@ use arrow::compute::{filter_record_batch, not, prep_null_mask_filter};
 use timely::dataflow::operators::vec::{Filter, Map};
 
 /// Builds the stage. Branches travel beside the stage's own rows, each with its number as the part's input.
-pub fn build<'s>(stage: &StageNode, predicates: &[Expression], parts: Parts<'s>, at: &At<'s, '_>) -> StageStreams<'s> {
+pub fn build<'s>(
+    stage: &StageNode,
+    predicates: &[Expression],
+    parts: Parts<'s>,
+    at: &BuildContext<'s, '_>,
+) -> StageStreams<'s> {
     let metrics = at.running.metrics.of(&stage.name);
     let branches = predicates.len() as u32;
     let predicates = predicates.to_vec();

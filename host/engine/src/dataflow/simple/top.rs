@@ -6,7 +6,7 @@ use crate::batch::keys::{Keys, canonical_column};
 use crate::batch::part::Part;
 use crate::context::BatchContext;
 use crate::dataflow::by_key::split_parts;
-use crate::dataflow::stages::{At, StageStreams};
+use crate::dataflow::stages::{BuildContext, StageStreams};
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::PartOrder;
@@ -30,7 +30,7 @@ pub struct Order {
 }
 
 /// Builds the stage: on the workers that own the keys, or on worker 0.
-pub fn build<'s>(stage: &StageNode, order: Order, parts: Parts<'s>, at: &At<'s, '_>) -> StageStreams<'s> {
+pub fn build<'s>(stage: &StageNode, order: Order, parts: Parts<'s>, at: &BuildContext<'s, '_>) -> StageStreams<'s> {
     let (failure, worker) = (at.running.failure.clone(), at.index as u64);
     let mut chooser = Chooser { order, key: stage.key.clone(), grouper: Grouper::default() };
     let mut local = Chooser { order: chooser.order.clone(), key: chooser.key.clone(), grouper: Grouper::default() };

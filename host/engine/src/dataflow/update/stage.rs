@@ -18,7 +18,7 @@ use crate::job::spec::{UpdateEmit, UpdateOn};
 use crate::limits::{PLUGIN_CALL_BYTES_MAX, PLUGIN_CALL_ROWS_MAX, STATE_SLICE_MAX, TIMER_ROUNDS_MAX};
 use crate::memory::{self, Holder};
 use crate::plugin::{Caller, DueTimes, Groups, Updated};
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::state::timers::{self, TimerClock, Timers};
 use crate::state::{OwnedKey, Slot, StateTable};
 use crate::timely_ext::Output;
@@ -136,7 +136,12 @@ impl UpdateStage {
 
     /// Takes over the state of a checkpoint, instead of initial states, and its timers, and notes changes from now on. State
     /// that another version of the plugin made is migrated, where its columns are others.
-    pub fn restore(&mut self, plugin: &PluginNode, keeper: &Keeper, timers: Option<&Keeper>) -> Result<()> {
+    pub fn restore(
+        &mut self,
+        plugin: &PluginNode,
+        keeper: &TableCheckpoint,
+        timers: Option<&TableCheckpoint>,
+    ) -> Result<()> {
         let name = self.node.name.clone();
         let told = |error: Error| error.within(format!("stage `{name}`: its state in the checkpoint"));
         let old = keeper.old();

@@ -5,13 +5,13 @@ use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::BatchContext;
 use crate::dataflow::begun::Begun;
-use crate::dataflow::stages::At;
+use crate::dataflow::stages::BuildContext;
 use crate::error::{Error, Result};
 use crate::graph::{Operator, StageNode};
 use crate::ids::{BatchId, BatchTime, PartOrder};
 use crate::metrics::Held;
 use crate::sql::expression::Expression;
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::batches::{BatchWindows, Window};
 use arrow::array::{Array, AsArray};
@@ -27,7 +27,7 @@ pub struct Work {
     keys: usize,
     /// What keys with running totals must fulfil to stay.
     filter: Option<Expression>,
-    keeper: Option<Keeper>,
+    keeper: Option<TableCheckpoint>,
     held: Held,
     begun: Begun,
     /// The batch before.
@@ -36,7 +36,7 @@ pub struct Work {
 
 impl Work {
     /// As the checkpoint that is loaded has it.
-    pub fn new(stage: &StageNode, size_us: i64, slide_us: i64, at: &At<'_, '_>) -> Result<Work> {
+    pub fn new(stage: &StageNode, size_us: i64, slide_us: i64, at: &BuildContext<'_, '_>) -> Result<Work> {
         let mut results = Results::new(stage, at)?;
         let inverse = match &stage.operator {
             Operator::Aggregate(builtin) => builtin.inverse,
@@ -46,7 +46,7 @@ impl Work {
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut windows = BatchWindows::new(size_us, inverse, &keys, &results.functions.accumulators()?)?;
-        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
+        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
         let begun = Begun::new(&stage.name, (size_us, slide_us), at)?;
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));

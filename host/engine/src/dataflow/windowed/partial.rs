@@ -8,7 +8,7 @@ use crate::context::BatchContext;
 use crate::dataflow::event_time::{self, take_times};
 use crate::dataflow::late::LateRows;
 use crate::dataflow::plugin::{Current, WholeRows};
-use crate::dataflow::stages::At;
+use crate::dataflow::stages::BuildContext;
 use crate::error::{Error, Result};
 use crate::exchange::{parts_of, split_by_key};
 use crate::graph::{EventTimeNode, Operator, StageNode};
@@ -19,7 +19,11 @@ use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
 
 /// Processing time: partial results of each part, and rejected rows.
-pub fn of_batches<'s>(stage: &StageNode, parts: Parts<'s>, at: &At<'s, '_>) -> Result<(Parts<'s>, Parts<'s>)> {
+pub fn of_batches<'s>(
+    stage: &StageNode,
+    parts: Parts<'s>,
+    at: &BuildContext<'s, '_>,
+) -> Result<(Parts<'s>, Parts<'s>)> {
     let mut front = Front::new(stage, at)?;
     let name = format!("{} partial", stage.name);
     Ok(each_part(parts, &name, at.running.failure.clone(), move |context, part, output| {
@@ -40,7 +44,7 @@ pub fn of_times<'s>(
     slices: Slices,
     parts: Parts<'s>,
     progress: ProgressStream<'s>,
-    at: &At<'s, '_>,
+    at: &BuildContext<'s, '_>,
 ) -> Result<(Parts<'s>, Parts<'s>)> {
     let late = LateRows::of(stage, &at.running.metrics.of(&stage.name));
     let work = TimedFront { front: Front::new(stage, at)?, slices, late };
@@ -63,7 +67,7 @@ struct Front {
 }
 
 impl Front {
-    fn new(stage: &StageNode, at: &At<'_, '_>) -> Result<Front> {
+    fn new(stage: &StageNode, at: &BuildContext<'_, '_>) -> Result<Front> {
         let metrics = at.running.metrics.of(&stage.name);
         let whole = match &stage.operator {
             Operator::Reduce(node) => Some(WholeRows::to_lift(stage, node, at.running)),

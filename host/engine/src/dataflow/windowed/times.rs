@@ -4,12 +4,12 @@ use super::{Results, gather};
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::{BatchContext, Hold, Watermark};
-use crate::dataflow::stages::At;
+use crate::dataflow::stages::BuildContext;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::BatchId;
 use crate::metrics::Held;
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::closing::TimeWindows;
 use crate::window::rows::Slices;
@@ -26,18 +26,18 @@ pub struct Work {
     partial: SchemaRef,
     /// Key columns and the pane.
     keys: usize,
-    keeper: Option<Keeper>,
+    keeper: Option<TableCheckpoint>,
     held: Held,
 }
 
 impl Work {
     /// As the checkpoint that is loaded has it.
-    pub fn new(stage: &StageNode, slices: Slices, update: bool, at: &At<'_, '_>) -> Result<Work> {
+    pub fn new(stage: &StageNode, slices: Slices, update: bool, at: &BuildContext<'_, '_>) -> Result<Work> {
         let results = Results::new(stage, at)?;
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut windows = TimeWindows::new(slices, update, &keys, &results.functions.accumulators()?)?;
-        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
+        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
             keeper.restore(windows.panes().table()).map_err(told)?;

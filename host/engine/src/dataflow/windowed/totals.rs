@@ -4,11 +4,11 @@ use super::{Results, gather};
 use crate::batch::part::Part;
 use crate::checkpoint::changes::Changes;
 use crate::context::BatchContext;
-use crate::dataflow::stages::At;
+use crate::dataflow::stages::BuildContext;
 use crate::error::{Error, Result};
 use crate::graph::StageNode;
 use crate::ids::{BatchId, PartOrder};
-use crate::state::keeper::Keeper;
+use crate::state::keeper::TableCheckpoint;
 use crate::timely_ext::{BatchWork, Output};
 use crate::window::totals::Totals;
 use arrow::datatypes::{Field, SchemaRef};
@@ -21,17 +21,17 @@ pub struct Work {
     results: Results,
     partial: SchemaRef,
     keys: usize,
-    keeper: Option<Keeper>,
+    keeper: Option<TableCheckpoint>,
 }
 
 impl Work {
     /// As the checkpoint that is loaded has it.
-    pub fn new(stage: &StageNode, at: &At<'_, '_>) -> Result<Work> {
+    pub fn new(stage: &StageNode, at: &BuildContext<'_, '_>) -> Result<Work> {
         let results = Results::new(stage, at)?;
         let keys: Vec<Arc<Field>> =
             stage.key.iter().filter_map(|place| stage.input.fields().get(*place)).cloned().collect();
         let mut totals = Totals::new(&keys, results.functions.accumulators()?)?;
-        let keeper = Keeper::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
+        let keeper = TableCheckpoint::open(at.running.kept.as_ref(), &stage.name, at.index, at.peers);
         if let Some(keeper) = &keeper {
             let told = |error: Error| error.within(format!("stage `{}`: its state in the checkpoint", stage.name));
             keeper.restore(totals.table()).map_err(told)?;
