@@ -1,20 +1,31 @@
 //! The engine: what becomes of the rows of a batch between its sources and its sinks, and what survives a crash.
 
-// What users see has its documentation, in the crate `millstream`; these are its insides.
-#![allow(missing_docs)]
+// What the crate `millstream` shows must have documentation; the rest has it where it helps.
 
+#[allow(missing_docs)]
 pub mod aggregate;
+#[allow(missing_docs)]
 pub mod checkpoint;
+#[allow(missing_docs)]
 pub mod dataflow;
+#[allow(missing_docs)]
 pub mod event_time;
+#[allow(missing_docs)]
 pub mod exchange;
+#[allow(missing_docs)]
 pub mod graph;
+#[allow(missing_docs)]
 pub mod join;
 pub mod run;
+#[allow(missing_docs)]
 pub mod running;
+#[allow(missing_docs)]
 pub mod state;
+#[allow(missing_docs)]
 pub mod timely_ext;
+#[allow(missing_docs)]
 pub mod window;
+#[allow(missing_docs)]
 pub mod worker;
 
 use millstream_base::{
