@@ -607,7 +607,7 @@ fn initial_states_and_timeouts_are_not_begun_anew() {
 }
 
 /// Sources of files, of which batches were planned that no sink has committed, and others that are in the checkpoint.
-fn reading(kind: &str) -> Trial {
+fn reading(kind: &str, rows_per_batch_max: u64) -> Trial {
     let trial = Trial::new(&format!(
         r#"name = "reading"
 batch = "10ms"
@@ -616,7 +616,7 @@ dir = "checkpoint"
 every = 2
 [sources.words]
 {kind}
-rows_per_batch_max = 2
+rows_per_batch_max = {rows_per_batch_max}
 [sinks.out]
 from = "words"
 kind = "queue"
@@ -634,7 +634,7 @@ fn input_that_is_not_as_it_was_is_refused_before_anything_is_touched() {
     let file = "kind = \"file\"\npath = \"in/a.txt\"\naway_max = \"100ms\"";
     let directory = "kind = \"directory\"\npath = \"in\"\naway_max = \"100ms\"\npoll = \"10ms\"\nsettle = \"0s\"";
     for kind in [file, directory] {
-        let trial = reading(kind);
+        let trial = reading(kind, 2);
         killed(&trial, &["--until-idle"], "commit.before:4");
         let whole = trial.text("in/a.txt");
         let planned = "`./in/a.txt`, of which batches hold the first ";
@@ -680,6 +680,37 @@ fn input_that_is_not_as_it_was_is_refused_before_anything_is_touched() {
         let mut sorted = rows.clone();
         sorted.sort();
         assert_eq!(sorted, expected.map(|line| format!("line {line}")).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_file_that_is_brought_back_for_batches_that_read_all_of_it_is_not_new() {
+    for kind in ["file\"\npath = \"in/a.txt", "directory\"\npath = \"in\"\npoll = \"10ms\"\nsettle = \"0s"] {
+        // The plan of the first batch holds the end of the file.
+        let trial = reading(&format!("kind = \"{kind}\""), 10);
+        killed(&trial, &["--until-idle"], "commit.before:1");
+        let whole = trial.text("in/a.txt");
+        // Another file with another time, as a backup brings it.
+        trial.write("in/backup.tmp", &whole);
+        fs::rename(trial.path("in/backup.tmp"), trial.path("in/a.txt")).unwrap();
+        let expected = if kind.starts_with("file") { 10..20 } else { 10..30 };
+        let expected: Vec<String> = expected.map(|line| format!("line {line}")).collect();
+        let rows = || {
+            let rows = trial.rows("out.jsonl").into_iter();
+            rows.map(|row| row["value"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        trial.run_well(&["--until-idle"]);
+        assert_eq!(rows(), expected);
+        // Nor is it when only the checkpoint knows it, and what is moved to its name then is.
+        let ended = trial.run_well(&["--until-idle"]);
+        assert_eq!(rows(), expected);
+        assert!(!ended.stderr.contains("has changed"), "{}", ended.stderr);
+        if kind.starts_with("directory") {
+            trial.write("in/new.tmp", "line 30\n");
+            fs::rename(trial.path("in/new.tmp"), trial.path("in/a.txt")).unwrap();
+            trial.run_well(&["--until-idle"]);
+            assert_eq!(rows(), [&expected[..], &["line 30".to_owned()]].concat());
+        }
     }
 }
 

@@ -23,8 +23,9 @@ use crate::batch::chunk::Chunk;
 use crate::batch::position::{self, Positions};
 use crate::fault;
 use crate::ids::{BatchId, BatchTime};
-use crate::job::spec::CheckpointEvery;
+use crate::job::spec::{CheckpointEvery, Origin, SourceSpec};
 use crate::owner::Owner;
+use crate::receiver::replay;
 use plan::PlanWriter;
 use positions::PositionTable;
 use save::CheckpointWriter;
@@ -91,6 +92,14 @@ pub struct SourceStart {
 }
 
 impl SourceStart {
+    /// The files that the batches to run again read are looked at: what was brought back for them is not new.
+    pub fn know_again(&mut self, source: &SourceSpec, origin: &Origin) {
+        let chunks = self.pieces.values().flat_map(|piece| &piece.chunks);
+        let files: BTreeSet<String> = chunks.map(|chunk| chunk.extent.file.clone()).collect();
+        let moved = self.pieces.values_mut().flat_map(|piece| &mut piece.moved);
+        replay::brought_back(source, origin, &files, moved);
+    }
+
     /// Its positions after the batches to run again.
     pub fn end(&self) -> Positions {
         let mut positions = self.table.positions().clone();

@@ -48,6 +48,19 @@ impl Facts {
         i64::try_from(number).unwrap_or(MARK_OF_OLD)
     }
 
+    /// The end of a file of which batches are read again, from this one. Another one in its place, as long as that was, is what
+    /// somebody brought back for them, as messages ask for; a longer or shorter one counts as written to. Neither is new.
+    pub fn brought_back(&self, end: Position) -> Position {
+        if self.since(end) != Since::Replaced {
+            return end;
+        }
+        if self.bytes == end.offset {
+            return Position { mark: self.mark(), ..end };
+        }
+        let identity = HALF << 1;
+        Position { mark: end.mark & !(identity as i64) | self.mark() & identity as i64, ..end }
+    }
+
     /// What became of the file whose end was reached so.
     pub fn since(&self, end: Position) -> Since {
         let (modified, identity) = ((end.mark >> (HALF_BITS + 1)) as u64, (end.mark >> 1) as u64 & HALF);
@@ -86,7 +99,18 @@ mod tests {
         assert_eq!(Facts { bytes: 11, ..read }.since(end), Since::Changed);
         assert_eq!(Facts { modified: at(6), ..read }.since(end), Since::Changed);
         assert_eq!(Facts { modified: at(6), identity: 8, ..read }.since(end), Since::Replaced);
+        let new = Facts { modified: at(6), identity: 8, ..read };
+        assert_eq!(new.since(new.brought_back(end)), Since::Same);
+        for other in [Facts { bytes: 11, ..new }, Facts { bytes: 9, ..new }] {
+            let brought = other.brought_back(end);
+            assert!(brought.ended() && brought.offset == 10, "{brought:?}");
+            assert_eq!(other.since(brought), Since::Changed, "{other:?}");
+        }
+        for same_file in [read, Facts { bytes: 11, ..read }, Facts { modified: at(6), ..read }] {
+            assert_eq!(same_file.brought_back(end), end);
+        }
         let old = Position { offset: 10, mark: 1 };
+        assert_eq!(new.brought_back(old), old);
         assert_eq!(Facts { modified: at(6), identity: 8, ..read }.since(old), Since::Same, "no more is known");
         assert_eq!(Facts { bytes: 9, identity: 8, ..read }.since(old), Since::Changed);
     }

@@ -1,6 +1,7 @@
 //! Reading planned chunks again: the same bytes, ends, header, refused records and extent as when they were taken.
 
 use super::directory::os_name;
+use super::facts::Facts;
 use super::file::Part;
 use super::follow::beside::path_of;
 use super::inbox::open::Open;
@@ -12,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::job::spec::{Origin, SourceKind, SourceSpec};
 use crate::limits::PART_ROWS_MAX;
 use bytes::Bytes;
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
@@ -139,6 +141,25 @@ impl<'a> Replayer<'a> {
             }
             _ => format!("rows from {} on: ", extent.row),
         }
+    }
+}
+
+/// The positions that batches moved which are going to be replayed, and which read these files: what stands in the place of
+/// one is brought back for it, and is not new at its end.
+pub fn brought_back<'a>(
+    source: &SourceSpec,
+    origin: &Origin,
+    files: &BTreeSet<String>,
+    moved: impl Iterator<Item = &'a mut (String, Position)>,
+) {
+    if !matches!(source.kind, SourceKind::File { .. } | SourceKind::Directory { .. } | SourceKind::Retry { .. }) {
+        return;
+    }
+    for (name, position) in moved.filter(|(name, position)| position.ended() && files.contains(name)) {
+        let path = file_of(source, origin, name, *position);
+        // What is not there, or no file, is told when it is read.
+        let there = path.and_then(|path| std::fs::metadata(path).ok()).filter(std::fs::Metadata::is_file);
+        *position = there.map_or(*position, |metadata| Facts::of(&metadata).brought_back(*position));
     }
 }
 

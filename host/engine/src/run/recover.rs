@@ -361,6 +361,9 @@ fn sources(
             }
         },
     )?;
+    for source in &graph.spec.sources {
+        starts.get_mut(&source.name).into_iter().for_each(|from| from.know_again(source, &graph.spec.origin));
+    }
     for (name, chunks) in void {
         if let Some(from) = starts.get_mut(&name) {
             from.leftovers = leftovers(from, chunks);
