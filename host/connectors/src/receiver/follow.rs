@@ -128,12 +128,7 @@ impl Log<'_> {
             }
         }
         let taken: Vec<usize> = places.into_values().collect();
-        let mut new = beside
-            .files
-            .iter()
-            .enumerate()
-            .filter(|(place, found)| !taken.contains(place) && found.bytes > 0 && (found.rotated || found.current));
-        let Some((_, found)) = new.next() else {
+        let Some(found) = self.oldest_new(&beside, &taken)? else {
             self.nothing(&beside);
             return Ok(Next::Wait);
         };
@@ -143,6 +138,20 @@ impl Log<'_> {
         }
         let identity = Identity::of(self.next, found.inode, &found.head);
         self.open(identity, Position::default(), found)
+    }
+
+    /// The oldest file that was not begun.
+    fn oldest_new<'b>(&self, beside: &'b Beside, taken: &[usize]) -> Result<Option<&'b Found>, Error> {
+        for (place, found) in beside.files.iter().enumerate() {
+            if taken.contains(&place) || found.bytes == 0 || !(found.rotated || found.current) {
+                continue;
+            }
+            let copy = beside.is_copy_of_current(found).map_err(|error| failed(self.source, &found.path, &error))?;
+            if !copy {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
     }
 
     /// The files of the log, and where those are that were begun. Names move while somebody rotates, so it counts what was the
@@ -261,11 +270,20 @@ impl Log<'_> {
         let broken = |error: io::Error| failed(source, &found.path, &error);
         let reading = file.try_clone().map_err(broken)?;
         let part = Part { source, path: found.path.clone(), name: name.clone() };
-        let mut framer = part.at(file, from)?.into_framer();
+        let mut framer = match part.at(file, from) {
+            Ok(opened) => opened.into_framer(),
+            // Truncated since it was opened.
+            Err(_) if !identity::fits(&reading, from).map_err(broken)? => return Ok(Ended::Look),
+            Err(error) => return Err(error),
+        };
         self.next = self.next.max(number.saturating_add(1));
         let mut position = from;
         self.known.insert(number, (identity.clone(), position));
         let mut tail = identity::tail_of(&reading, from.offset).map_err(broken)?;
+        // Truncated since it was opened: these are not the bytes before the position.
+        if !identity::fits(&reading, from).map_err(broken)? {
+            return Ok(Ended::Look);
+        }
         let mut read_to = from.offset;
         let mut still: Option<(u64, Instant)> = None;
         loop {
@@ -273,7 +291,7 @@ impl Log<'_> {
             let rotated = !self.is_current(found.inode);
             let block = read_block(&reading, framer.wanted()).map_err(broken)?;
             // Somebody may have truncated it, and written as much to it again.
-            let other = read_to == 0 && !block.is_empty() && !identity.begins(&block);
+            let other = read_to == 0 && !identity.begins(&identity::head_of(&reading).map_err(broken)?);
             if other || identity::tail_of(&reading, read_to).map_err(broken)? != tail {
                 return Ok(Ended::Look);
             }

@@ -46,25 +46,34 @@ pub struct Beside {
 
 impl Beside {
     /// Looks at the folder of `path`. `inodes`: of files that are looked for under any name.
+    ///
+    /// The file at the path is looked at first: what it was before it was truncated is in copies by then, which are whole. The
+    /// other way round a copy could be seen empty, and behind it what was written after the truncation.
     pub fn look(path: &Path, inodes: &[u64]) -> io::Result<Beside> {
         let mut beside = Beside::default();
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        for entry in std::fs::read_dir(folder)? {
+        let entries = std::fs::read_dir(folder)?;
+        if let Some(found) = Found::open(path)? {
+            beside.files.push(Found { current: true, ..found });
+        }
+        for entry in entries {
             let entry = entry?;
             let other = entry.file_name().to_string_lossy().into_owned();
-            let current = other == name;
+            if other == name {
+                continue;
+            }
             let suffix = other.strip_prefix(&name).filter(|suffix| is_rotation(suffix));
             if suffix.is_some() && PACKED_ENDS.iter().any(|end| other.ends_with(end)) {
                 beside.packed.push(other);
                 continue;
             }
-            let wanted = current || suffix.is_some() || entry.metadata().is_ok_and(|m| inodes.contains(&m.ino()));
+            let wanted = suffix.is_some() || entry.metadata().is_ok_and(|m| inodes.contains(&m.ino()));
             if !wanted {
                 continue;
             }
             if let Some(mut found) = Found::open(&entry.path())? {
-                (found.current, found.rotated) = (current, suffix.is_some());
+                found.rotated = suffix.is_some();
                 found.number = suffix.map_or(0, last_number);
                 beside.files.push(found);
             }
@@ -88,19 +97,41 @@ impl Beside {
     ) -> io::Result<Option<usize>> {
         for (place, found) in self.files.iter().enumerate() {
             let copy = found.inode != known.inode;
-            // A copy of what was read to its end is as long as that.
-            let fits = if copy { found.rotated && (!position.ended() || found.bytes == position.offset) } else { true };
-            if copy != copies || !fits || taken.contains(&place) {
+            // What a head of this length is, it stays, and saves opening the file.
+            let other = found.head.len() >= known.head_bytes && !known.begins(&found.head);
+            if copy != copies || copy && !found.rotated || other || taken.contains(&place) {
                 continue;
             }
-            if found.bytes >= position.offset
-                && known.begins(&found.head)
-                && open(&found.path)?.is_some_and(|file| identity::fits(&file, position).unwrap_or(false))
-            {
+            // As it is now: a copy may have become whole since it was looked at, and the file itself been truncated.
+            let Some(file) = open(&found.path)? else { continue };
+            let bytes = file.metadata()?.len();
+            // A copy of what was read to its end is as long as that.
+            let long = if copy && position.ended() { bytes == position.offset } else { bytes >= position.offset };
+            if long && known.begins(&identity::head_of(&file)?) && identity::fits(&file, position)? {
                 return Ok(Some(place));
             }
         }
         Ok(None)
+    }
+
+    /// Whether a rotated file is a copy of the one at the path, which somebody is about to truncate. Until then the one at the
+    /// path is the one to read. It is so as long as it begins with all that the copy holds, and was there before the copy: of
+    /// two logs that begin alike, the rotated one is the older one.
+    pub fn is_copy_of_current(&self, found: &Found) -> io::Result<bool> {
+        let Some(current) = self.files.iter().find(|file| file.current) else { return Ok(false) };
+        // The copy comes first: where the other is truncated meanwhile, this is seen.
+        let (Some(copy), Some(log)) = (open(&found.path)?, open(&current.path)?) else { return Ok(false) };
+        let (of_copy, of_log) = (copy.metadata()?, log.metadata()?);
+        let older = match (of_log.created(), of_copy.created()) {
+            (Ok(log), Ok(copy)) => log <= copy,
+            // Where files do not tell when they were made.
+            _ => modified(&of_log) <= modified(&of_copy),
+        };
+        if found.current || of_copy.ino() == of_log.ino() || of_copy.len() > of_log.len() || !older {
+            return Ok(false);
+        }
+        let (head, tail) = (identity::head_of(&copy)?, identity::tail_of(&copy, of_copy.len())?);
+        Ok(identity::head_of(&log)?.starts_with(&head) && identity::tail_of(&log, of_copy.len())? == tail)
     }
 
     /// Whether another look found the same files.
@@ -170,6 +201,23 @@ fn last_number(suffix: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_copy_that_was_empty_when_it_was_looked_at_is_found_once_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, copy) = (folder.path().join("app.log"), folder.path().join("app.log.1"));
+        std::fs::write(&path, "one\ntwo\n").unwrap();
+        std::fs::write(&copy, "").unwrap();
+        let beside = Beside::look(&path, &[]).unwrap();
+        let log = beside.files.iter().find(|found| found.current).unwrap();
+        let known = Identity::of(0, log.inode, &log.head);
+        let position = Position { offset: 4, mark: identity::mark(b"one\n", false) };
+        std::fs::copy(&path, &copy).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        assert_eq!(beside.find(&known, position, false, &[]).unwrap(), None);
+        let place = beside.find(&known, position, true, &[]).unwrap().unwrap();
+        assert_eq!(beside.files[place].path, copy);
+    }
 
     #[test]
     fn rotated_files_are_known_by_their_names() {

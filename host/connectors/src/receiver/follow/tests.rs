@@ -198,3 +198,46 @@ async fn positions_of_rotated_files_go_when_the_files_do() {
     assert_eq!(batches.records, ["0", "1", "2", "3", "4", "5"]);
     assert!(batches.positions.len() <= 3, "{:?}", batches.positions);
 }
+
+/// The rows that a log has given, when there are so many.
+async fn rows(started: &Started, count: u64) -> Vec<String> {
+    started.until("the rows", |state| state.rows >= count).await;
+    started.until("all is read", |state| state.idle_ms > 0).await;
+    let chunks = started.inbox.take(BatchId(1), Most::of(u64::MAX, u64::MAX)).chunks;
+    let rows = chunks.iter().flat_map(|chunk| (0..chunk.rows()).map(|row| chunk.record(row).to_vec()));
+    rows.map(|row| String::from_utf8(row).unwrap().trim_end().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_is_copied_and_not_yet_truncated_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("app.log"), folder.path().join("app.log.1"));
+    let source = log(&path, Duration::ZERO, Format::Text);
+    fs::write(&path, "one\ntwo\n").unwrap();
+    // A long copy, in the middle.
+    fs::write(&copy, "one\n").unwrap();
+    let started = begin_from(&source, folder.path(), &Positions::new());
+    assert_eq!(rows(&started, 2).await, ["one", "two"]);
+    fs::write(&copy, "one\ntwo\n").unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().set_len(0).unwrap();
+    fs::write(&path, "three\n").unwrap();
+    assert_eq!(rows(&started, 1).await, ["three"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_begins_as_the_one_before_it_is_no_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, before) = (folder.path().join("app.log"), folder.path().join("app.log.1"));
+    let source = log(&path, Duration::ZERO, Format::Text);
+    let made = |path: &Path| fs::metadata(path).unwrap().created().unwrap();
+    fs::write(&before, "begin\n").unwrap();
+    // Clocks of files are coarse.
+    let deadline = Instant::now() + DEADLINE;
+    fs::write(&path, "begin\nmore\n").unwrap();
+    while made(&path) <= made(&before) && Instant::now() < deadline {
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "begin\nmore\n").unwrap();
+    }
+    let started = begin_from(&source, folder.path(), &Positions::new());
+    assert_eq!(rows(&started, 3).await, ["begin", "begin", "more"]);
+}
