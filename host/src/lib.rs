@@ -2,7 +2,47 @@
 //!
 //! A program that runs jobs itself needs [`run`], and [`job`] where it puts them together; everything else stands in the
 //! crates below `host/`, which `host/ARCHITECTURE.md` tells of.
+//!
+//! A job from a file:
+//!
+//! ```no_run
+//! use millstream::run::{Job, Options, Stop};
+//! # fn main() -> millstream::error::Result<()> {
+//! let mut job = Job::load("word-count.toml".as_ref(), Options::default())?;
+//! job.start()?;
+//! if !job.await_termination(Some(std::time::Duration::from_secs(60)))? {
+//!     job.stop(Stop::Graceful)?;
+//!     job.await_termination(None)?;
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! A job made by a program:
+//!
+//! ```
+//! use millstream::job::spec::{
+//!     FileFormat, JobSpec, OnError, PluginLimits, PluginSpec, RejectedMax, SinkSpec, SourceSpec, StageSpec, WindowSpec,
+//! };
+//! use serde_json::json;
+//! use std::time::Duration;
+//!
+//! let limits = PluginLimits { time_max: Duration::from_secs(2), ..PluginLimits::default() };
+//! let split = PluginSpec::new("plugins/split-words").config(json!({ "separator": " " })).limits(limits);
+//! let split = split.on_error(OnError::Reject).rejected_max(RejectedMax::Share(0.01)).env("LANG", "en");
+//! let window = WindowSpec::sliding(Duration::from_secs(30), Duration::from_secs(10));
+//! let counts = StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")])?.key(["word"]).window(window).inverse();
+//! let job = JobSpec::new("word-count")
+//!     .source(SourceSpec::socket("lines", "127.0.0.1:9999"))
+//!     .stage(StageSpec::plugin("words", ["lines"], split))
+//!     .stage(counts.filter("n > 0"))
+//!     .stage(StageSpec::sql("longest", ["counts"], "select word, n from counts order by length(word) desc limit 10"))
+//!     .sink(SinkSpec::print("screen", ["counts", "longest"]))
+//!     .sink(SinkSpec::files("refused", ["words.rejected"], "refused", FileFormat::Json));
+//! millstream::job::check(&job)?;
+//! # Ok::<(), millstream::error::Error>(())
+//! ```
 
+#[doc(hidden)]
 pub mod author;
 pub mod cli;
 

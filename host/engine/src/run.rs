@@ -1,16 +1,5 @@
-//! A job as a program handles it: load or build, start, wait, stop.
-//!
-//! ```no_run
-//! use millstream::run::{Job, Options, Stop};
-//! # fn main() -> millstream::error::Result<()> {
-//! let mut job = Job::load("word-count.toml".as_ref(), Options::default())?;
-//! job.start()?;
-//! if !job.await_termination(Some(std::time::Duration::from_secs(60)))? {
-//!     job.stop(Stop::Graceful)?;
-//!     job.await_termination(None)?;
-//! }
-//! # Ok(()) }
-//! ```
+//! A job as a program handles it: load or build, start, wait, stop. The documentation of the crate
+//! `millstream` has an example.
 
 mod connect;
 pub mod control;

@@ -1,28 +1,6 @@
 //! Jobs made by a program: the parts of a [`JobSpec`] with their defaults. What a file would be refused for,
 //! [`check`](super::check) refuses here.
-//!
-//! ```
-//! use millstream::job::spec::{
-//!     FileFormat, JobSpec, OnError, PluginLimits, PluginSpec, RejectedMax, SinkSpec, SourceSpec, StageSpec, WindowSpec,
-//! };
-//! use serde_json::json;
-//! use std::time::Duration;
-//!
-//! let limits = PluginLimits { time_max: Duration::from_secs(2), ..PluginLimits::default() };
-//! let split = PluginSpec::new("plugins/split-words").config(json!({ "separator": " " })).limits(limits);
-//! let split = split.on_error(OnError::Reject).rejected_max(RejectedMax::Share(0.01)).env("LANG", "en");
-//! let window = WindowSpec::sliding(Duration::from_secs(30), Duration::from_secs(10));
-//! let counts = StageSpec::aggregate("counts", ["words"], &[("n", "count(*)")])?.key(["word"]).window(window).inverse();
-//! let job = JobSpec::new("word-count")
-//!     .source(SourceSpec::socket("lines", "127.0.0.1:9999"))
-//!     .stage(StageSpec::plugin("words", ["lines"], split))
-//!     .stage(counts.filter("n > 0"))
-//!     .stage(StageSpec::sql("longest", ["counts"], "select word, n from counts order by length(word) desc limit 10"))
-//!     .sink(SinkSpec::print("screen", ["counts", "longest"]))
-//!     .sink(SinkSpec::files("refused", ["words.rejected"], "refused", FileFormat::Json));
-//! millstream::job::check(&job)?;
-//! # Ok::<(), millstream::error::Error>(())
-//! ```
+//! The documentation of the crate `millstream` has an example.
 
 mod plugin;
 mod stage;
