@@ -4,8 +4,6 @@
 //! `make test` runs a fixed number of inputs of a fixed seed. With `FUZZ_SECONDS` each target runs for so long, with the seed
 //! `SEED` or one of the clock. A failure writes its input to a file and names it; `FUZZ_INPUT=<file>` runs only that.
 
-#[path = "guest/calls.rs"]
-mod calls;
 mod checked;
 mod driver;
 mod image;
@@ -13,6 +11,7 @@ mod mutants;
 mod output;
 mod smith;
 
+use super::calls;
 use driver::{Target, drive};
 
 /// A guest whose memory and result are random, or valid but for a few bytes, in every world.

@@ -1,9 +1,7 @@
 //! All hostile components in one process, one after the other, several times: the process lives, its memory and its threads
 //! come back, each of them fails as it should, and a well-behaved plugin beside them gives what it always gave.
 
-#[path = "guest/calls.rs"]
-mod calls;
-
+use super::calls;
 use arrow::array::RecordBatch;
 use millstream::error::{Error, Result};
 use millstream::internals::plugin::{Caller, PluginHost, StageUse};

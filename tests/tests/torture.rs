@@ -1,6 +1,8 @@
 //! What may go wrong: kills, stalls, faults, hostile plugins, random jobs and random input. `make torture` runs more of it.
 
 mod attacks;
+#[path = "guest/calls.rs"]
+mod calls;
 mod chains;
 mod disk;
 mod fault;
